@@ -1,0 +1,16 @@
+//! What Tokengate decides, apart from how it is carried out: no async, no sockets, no clock, no randomness.
+//!
+//! Time and entropy are arguments. Every function here can be run a million times in a property test.
+
+pub mod claims;
+pub mod headers;
+pub mod ids;
+pub mod path;
+pub mod replica;
+pub mod revocation;
+pub mod rotation;
+pub mod route;
+pub mod secret;
+pub mod session;
+pub mod stats;
+pub mod time;

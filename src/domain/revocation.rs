@@ -1,0 +1,42 @@
+//! Statements that tokens are dead, and the exact set of those that still matter.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Partition, Partitions, SessionId, Subject, TokenId};
+use super::time::Timestamp;
+
+/// Which tokens a revocation ends.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Target {
+    /// Every access token of one session.
+    Session { session: SessionId },
+    /// Every token of the subject that was issued before a moment. For our own tokens the session's creation counts, which
+    /// its id carries to the millisecond; for foreign ones `iat`, and a token without `iat` counts as old.
+    Subject { subject: Subject, issued_before: Timestamp },
+    /// One token of one issuer, by `jti`.
+    Token { issuer: Arc<str>, token: TokenId },
+}
+
+/// A revocation with the moment from which it may be forgotten because no token that it covers can still be valid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Revocation {
+    #[serde(flatten)]
+    pub target: Target,
+    pub revoked_at: Timestamp,
+    pub forget_at: Timestamp,
+}
+
+impl Target {
+    /// Where the revocation is logged: beside the records that it ends.
+    #[must_use]
+    pub fn partition(&self, partitions: Partitions) -> Partition {
+        match self {
+            Self::Session { session } => session.partition(),
+            Self::Subject { subject, .. } => partitions.of(subject),
+            Self::Token { token, .. } => partitions.of_bytes(token.as_str().as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Tokengate: a gateway that validates access tokens, forwards to upstreams, and keeps sessions alive and revocable.
+//!
+//! See `ARCHITECTURE.md` for the map.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod crypto;
+pub mod domain;
+pub mod endpoints;
+pub mod proxy;
+pub mod sessions;
+pub mod store;
+pub mod tasks;

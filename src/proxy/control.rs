@@ -1,0 +1,56 @@
+//! What the data plane asks of the control plane. Implemented by the endpoints, called by the gateway.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::request::Parts;
+
+use super::reply::Reply;
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::route::Endpoint;
+
+/// A request to one of the gateway's own endpoints, its body read whole within the endpoint's limit.
+#[derive(Debug)]
+pub struct OwnRequest {
+    pub endpoint: Endpoint,
+    pub head: Parts,
+    pub body: Bytes,
+    /// The client, as far as trusted peers vouch for it.
+    pub address: IpAddr,
+    /// The access token that came along, judged as on any protected route.
+    pub caller: Result<Arc<Principal>, Denial>,
+}
+
+/// A login (or registration) before and after the upstream has judged it.
+#[derive(Debug, Clone)]
+pub struct LoginRequest {
+    pub endpoint: Endpoint,
+    pub head: Arc<Parts>,
+    pub body: Bytes,
+    pub address: IpAddr,
+}
+
+/// The upstream's answer to a login, its body read whole within the limit.
+#[derive(Debug)]
+pub struct UpstreamAnswer {
+    pub head: http::response::Parts,
+    pub body: Bytes,
+}
+
+/// Answers what the data plane does not decide by itself. Called on a data-plane thread; the work is done on the control plane.
+#[async_trait]
+pub trait ControlPlane: Send + Sync + 'static {
+    /// Answers a request to an own endpoint other than the login ones.
+    async fn answer(&self, request: OwnRequest) -> Reply;
+
+    /// Whether a login may be tried: `Err` is the answer to give instead of asking the upstream (429, 400, 403).
+    async fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply>;
+
+    /// Turns the upstream's answer into a session where it grants one; passes it through unchanged otherwise.
+    async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply;
+
+    /// One store read: is the principal's session still there? `Err` when the store does not answer.
+    async fn confirm(&self, principal: &Principal) -> Result<(), Denial>;
+}

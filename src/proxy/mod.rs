@@ -1,0 +1,5 @@
+//! The data plane.
+
+pub mod body;
+pub mod control;
+pub mod reply;

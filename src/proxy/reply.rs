@@ -1,0 +1,184 @@
+//! Answers that the gateway gives itself: problem+json with a stable code, and nothing that leaks a cause.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::domain::claims::Denial;
+
+/// An answer that is whole in memory.
+pub type Reply = Response<Bytes>;
+
+/// An error answer (RFC 9457), with the RFC 6749 fields where an OAuth client will read it.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    /// Stable, for programs.
+    code: &'static str,
+    /// For people; fixed text or made of the operator's settings, never of a secret.
+    detail: Cow<'static, str>,
+    /// `error` of RFC 6749 5.2.
+    oauth_error: Option<&'static str>,
+    challenge: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), oauth_error: None, challenge: None, retry_after: None }
+    }
+
+    /// Adds the `error` and `error_description` that RFC 6749 5.2 asks for.
+    #[must_use]
+    pub fn oauth(self, error: &'static str) -> Self {
+        Self { oauth_error: Some(error), ..self }
+    }
+
+    /// Adds `WWW-Authenticate` with this value (RFC 6750, section 3).
+    #[must_use]
+    pub fn challenge(self, challenge: impl Into<String>) -> Self {
+        Self { challenge: Some(challenge.into()), ..self }
+    }
+
+    /// Adds `Retry-After`, in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(self, span: Duration) -> Self {
+        Self { retry_after: Some(span), ..self }
+    }
+
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    #[must_use]
+    pub fn into_reply(self) -> Reply {
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            error: self.oauth_error,
+            error_description: self.oauth_error.map(|_| self.detail.as_ref()),
+        };
+        let mut reply = json(self.status, &body);
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut set = |name: HeaderName, text: String| {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                reply.headers_mut().insert(name, value);
+            }
+        };
+        if let Some(challenge) = self.challenge {
+            set(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(span) = self.retry_after {
+            set(RETRY_AFTER, span.as_secs_f64().ceil().max(1.0).to_string());
+        }
+        reply
+    }
+}
+
+/// An answer of JSON that no cache may keep.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    let bytes = serde_json::to_vec(body).expect("our own answer types serialise");
+    let mut reply = Response::new(Bytes::from(bytes));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// How long a client should wait before it asks a faulty store again.
+pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<&Denial> for Problem {
+    /// The one place where a refusal of admission becomes what the client sees.
+    fn from(denial: &Denial) -> Self {
+        let invalid = |code, detail: &'static str| {
+            Self::new(StatusCode::UNAUTHORIZED, code, detail)
+                .oauth("invalid_token")
+                .challenge(format!(r#"Bearer error="invalid_token", error_description="{detail}""#))
+        };
+        match denial {
+            Denial::NoToken => {
+                Self::new(StatusCode::UNAUTHORIZED, "token_missing", "This resource needs an access token.").challenge("Bearer")
+            }
+            Denial::Ambiguous(_) => {
+                let detail = "Exactly one access token may be sent, in one place.";
+                Self::new(StatusCode::BAD_REQUEST, "token_ambiguous", detail)
+                    .oauth("invalid_request")
+                    .challenge(format!(r#"Bearer error="invalid_request", error_description="{detail}""#))
+            }
+            Denial::Invalid(_) => invalid("token_invalid", "The access token is not valid."),
+            Denial::Expired => invalid("token_expired", "The access token has expired."),
+            Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),
+            Denial::InsufficientScope(scopes) => {
+                let detail = "The access token does not cover this resource.";
+                Self::new(StatusCode::FORBIDDEN, "scope_insufficient", detail)
+                    .oauth("insufficient_scope")
+                    .challenge(format!(r#"Bearer error="insufficient_scope", scope="{}""#, scopes.join(" ")))
+            }
+            Denial::RevocationsStale => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "revocations_stale", "Tokens cannot be vouched for right now.")
+                    .retry_after(STORE_RETRY_AFTER)
+            }
+            Denial::StoreUnavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Sessions cannot be checked right now.")
+                    .retry_after(STORE_RETRY_AFTER)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_token_is_challenged_without_an_error() {
+        let reply = Problem::from(&Denial::NoToken).into_reply();
+        assert_eq!(reply.status(), 401);
+        assert_eq!(reply.headers()[WWW_AUTHENTICATE], "Bearer");
+        assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
+    }
+
+    #[test]
+    fn the_client_learns_a_code_and_not_the_cause() {
+        let reply = Problem::from(&Denial::Invalid("signature of kid 7 is wrong")).into_reply();
+        let text = std::str::from_utf8(reply.body()).unwrap();
+        assert!(text.contains(r#""code":"token_invalid""#) && text.contains(r#""error":"invalid_token""#));
+        assert!(!text.contains("kid 7"));
+        assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_and_never_zero() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "x", "y");
+        let header = |span| problem.clone().retry_after(span).into_reply().headers()[RETRY_AFTER].clone();
+        assert_eq!(header(Duration::from_millis(1)), "1");
+        assert_eq!(header(Duration::from_millis(1500)), "2");
+    }
+}

@@ -1,0 +1,132 @@
+//! Where sessions and the revocation log live.
+//!
+//! The trait speaks of sessions and revocations, never of keys and commands. It makes no decisions: whether a session is live or
+//! a token spent is decided in the domain, from times inside the record. One conformance suite holds for every store.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::ids::{Generation, Partitions, SessionId, Subject};
+use crate::domain::revocation::Revocation;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+
+/// Counts the changes of one session record, for compare-and-swap. Never goes back while the record lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Version(pub u64);
+
+/// A session as the store has it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stored {
+    pub session: Session,
+    pub version: Version,
+}
+
+/// How a compare-and-swap ended. A lost race is a value, not an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swap {
+    Done(Version),
+    /// Someone else changed the record since it was read.
+    Lost,
+    /// The record is gone: revoked, swept or never there. A swap never brings one to life.
+    Missing,
+}
+
+/// How many sessions a subject may have, and how to end those that are too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionLimit {
+    pub sessions_max: u32,
+    /// When the revocations of the ended ones may be forgotten.
+    pub forget_at: Timestamp,
+}
+
+/// An access token of this generation was seen: its client has the reply of the rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Acknowledgement {
+    pub session: SessionId,
+    pub generation: Generation,
+}
+
+/// How far a reader is in the log of every partition, indexed by partition. Opaque to callers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogCursor(pub Vec<LogPosition>);
+
+/// A place in the log of one partition: milliseconds and a sequence number within them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct LogPosition {
+    pub millis: u64,
+    pub sequence: u64,
+}
+
+/// What a read of the log brought: possibly nothing, which still confirms that nothing was missed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogBatch {
+    pub revocations: Vec<Revocation>,
+    pub cursor: LogCursor,
+}
+
+/// What a sweep removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Index entries and records of sessions that had ended.
+    pub sessions: u64,
+    /// Log entries that may be forgotten.
+    pub revocations: u64,
+}
+
+/// The store did not do what was asked, and may or may not have done it. Always a 503 to the client, never a 401.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Gone, hung, slow, loading, read-only, failing over.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// Out of memory or disk; deletions still work.
+    #[error("store full: {0}")]
+    Full(String),
+    /// A record that cannot be read: written by a newer version, or damaged.
+    #[error("store record unreadable: {0}")]
+    Unreadable(String),
+}
+
+/// Sessions and the revocation log. Every method is atomic, and durable when it returns.
+///
+/// Expired records may be returned or be gone already: callers decide by the times inside the record. Revocations ended by
+/// their `forget_at` may be gone from the log.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    fn partitions(&self) -> Partitions;
+
+    /// Adds a session. Repeating the call with the same session changes nothing (a reply may have been lost). When the subject
+    /// then has more live sessions than the limit allows, the oldest by creation are ended as [`Store::revoke`] would end
+    /// them, never the new one. Returns those that were ended.
+    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
+
+    async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError>;
+
+    /// Replaces the record if its version is still `expected`.
+    async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError>;
+
+    /// Applies [`crate::domain::rotation::Rotation::acknowledge`] to each; raises the version where it changed something.
+    /// Sessions that are gone are passed over.
+    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError>;
+
+    /// The subject's live sessions, oldest first.
+    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError>;
+
+    /// Logs the revocation and deletes the records that it ends, in one atomic step. A session that is not there is logged all
+    /// the same: its access tokens may live. Idempotent: an equal revocation again is harmless. Returns the sessions deleted.
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
+    /// to `wait` for the first; an empty batch after that is a heartbeat: every partition's log was asked and had no more.
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
+
+    /// Removes what has ended by itself: expired sessions with their index entries, revocations past `forget_at`. In bounded
+    /// steps; live state is never touched.
+    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError>;
+
+    /// One cheap round trip: does the store answer?
+    async fn probe(&self) -> Result<(), StoreError>;
+}
