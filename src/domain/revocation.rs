@@ -7,6 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Partition, Partitions, SessionId, Subject, TokenId};
 use super::time::Timestamp;
 
+mod ledger;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub use set::{KindCounts, RevocationSet};
+pub(super) use set::{session_hash, subject_hash, target_hash, token_hash};
+
 /// Which tokens a revocation ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -1,0 +1,193 @@
+//! Revoked keys of one kind, grouped by when they may be forgotten.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use hashbrown::{Equivalent, HashTable};
+
+use crate::domain::time::Timestamp;
+
+/// How finely moments of forgetting are told apart: an entry may stay this much longer than it has to.
+const BUCKET_MILLIS: i64 = 15_000;
+
+/// Takes everything that lies too far ahead to be numbered. Never forgotten.
+const BUCKET_LAST: u32 = u32::MAX;
+
+/// A key that is revoked, and what is known of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entry<K, V> {
+    pub(super) key: K,
+    /// The larger wins when two are merged.
+    pub(super) value: V,
+    pub(super) revoked_at: Timestamp,
+    pub(super) forget_at: Timestamp,
+}
+
+/// A map from `K` to [`Entry`] that forgets by time.
+///
+/// Entries lie in one plain vector for each span of forgetting, so that a span is dropped without looking at the others. A
+/// hash index of twelve bytes a slot says where: a key that is not here, the case of nearly every request, costs one cache
+/// line of the index and none of the entries.
+pub(super) struct Ledger<K, V> {
+    hasher: RandomState,
+    index: HashTable<Place>,
+    buckets: BTreeMap<u32, Vec<Entry<K, V>>>,
+}
+
+/// Where an entry lies. Carries enough of the hash that the index grows without reading a single entry: writers hold a lock
+/// meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    hash: u32,
+    bucket: u32,
+    position: u32,
+}
+
+impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
+    pub(super) fn new(hasher: RandomState) -> Self {
+        Self { hasher, index: HashTable::new(), buckets: BTreeMap::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The entry of `key`, whose hash by this ledger's hasher is `hash`.
+    pub(super) fn find<Q: Equivalent<K> + ?Sized>(&self, hash: u64, key: &Q) -> Option<&Entry<K, V>> {
+        self.entry(self.place(narrow(hash), key)?)
+    }
+
+    /// Adds the entry, or merges it with the one that is there: the earliest `revoked_at`, the latest `forget_at`, the larger
+    /// value. Returns whether that changed anything.
+    pub(super) fn insert(&mut self, hash: u64, new: Entry<K, V>) -> bool {
+        let hash = narrow(hash);
+        let Some(place) = self.place(hash, &new.key) else {
+            self.attach(hash, new);
+            return true;
+        };
+        let Some(old) = self.entry_mut(place) else { return false };
+        let value = old.value.max(new.value);
+        let revoked_at = old.revoked_at.min(new.revoked_at);
+        let forget_at = old.forget_at.max(new.forget_at);
+        let news = (value, revoked_at, forget_at) != (old.value, old.revoked_at, old.forget_at);
+        (old.value, old.revoked_at, old.forget_at) = (value, revoked_at, forget_at);
+        if bucket_of(forget_at) != place.bucket
+            && let Some(moved) = self.detach(place)
+        {
+            self.attach(hash, moved);
+        }
+        news
+    }
+
+    /// Drops up to `at_most` entries that may be forgotten; returns how many. Costs in proportion to what is dropped.
+    pub(super) fn forget(&mut self, now: Timestamp, at_most: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < at_most
+            && let Some(mut first) = self.buckets.first_entry()
+            && is_past(*first.key(), now)
+        {
+            let bucket = *first.key();
+            let entries = first.get_mut();
+            let keep = entries.len().saturating_sub(at_most - dropped);
+            for (position, entry) in entries.drain(keep..).enumerate().map(|(offset, entry)| (keep + offset, entry)) {
+                let place = Place { hash: narrow(self.hasher.hash_one(&entry.key)), bucket, position: position_of(position) };
+                unindex(&mut self.index, place);
+                dropped += 1;
+            }
+            if entries.is_empty() {
+                first.remove();
+            }
+        }
+        self.shrink();
+        dropped
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<K, V>> {
+        self.buckets.values().flatten()
+    }
+
+    fn place<Q: Equivalent<K> + ?Sized>(&self, hash: u32, key: &Q) -> Option<Place> {
+        let is_key = |place: &Place| place.hash == hash && self.entry(*place).is_some_and(|entry| key.equivalent(&entry.key));
+        self.index.find(widen(hash), is_key).copied()
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry<K, V>> {
+        self.buckets.get(&place.bucket)?.get(place.position as usize)
+    }
+
+    fn entry_mut(&mut self, place: Place) -> Option<&mut Entry<K, V>> {
+        self.buckets.get_mut(&place.bucket)?.get_mut(place.position as usize)
+    }
+
+    fn attach(&mut self, hash: u32, entry: Entry<K, V>) {
+        let bucket = bucket_of(entry.forget_at);
+        let entries = self.buckets.entry(bucket).or_default();
+        if entries.len() == entries.capacity() {
+            // Doubling would leave a quarter of the memory unused on average.
+            entries.reserve_exact(entries.len() / 4 + 2);
+        }
+        let place = Place { hash, bucket, position: position_of(entries.len()) };
+        entries.push(entry);
+        self.index.insert_unique(widen(hash), place, |place| widen(place.hash));
+    }
+
+    /// Takes the entry out; the last one of its bucket takes its place.
+    fn detach(&mut self, place: Place) -> Option<Entry<K, V>> {
+        let entries = self.buckets.get_mut(&place.bucket)?;
+        let position = place.position as usize;
+        if position >= entries.len() {
+            return None;
+        }
+        let entry = entries.swap_remove(position);
+        unindex(&mut self.index, place);
+        if let Some(moved) = entries.get(position) {
+            let hash = narrow(self.hasher.hash_one(&moved.key));
+            let from = Place { hash, bucket: place.bucket, position: position_of(entries.len()) };
+            if let Some(found) = self.index.find_mut(widen(hash), |other| *other == from) {
+                found.position = place.position;
+            }
+        } else if entries.is_empty() {
+            self.buckets.remove(&place.bucket);
+        }
+        Some(entry)
+    }
+
+    /// Gives memory back once most of the index is unused: it grows with a burst of revocations, which then runs out.
+    fn shrink(&mut self) {
+        let is_sparse = self.index.capacity() > 64 && self.index.len() < self.index.capacity() / 4;
+        if is_sparse {
+            self.index.shrink_to(self.index.len() * 2, |place| widen(place.hash));
+        }
+    }
+}
+
+fn unindex(index: &mut HashTable<Place>, place: Place) {
+    if let Ok(found) = index.find_entry(widen(place.hash), |other| *other == place) {
+        found.remove();
+    }
+}
+
+fn bucket_of(forget_at: Timestamp) -> u32 {
+    let number = forget_at.millis().div_euclid(BUCKET_MILLIS).max(0);
+    u32::try_from(number).unwrap_or(BUCKET_LAST)
+}
+
+/// Whether everything in the bucket may be forgotten.
+fn is_past(bucket: u32, now: Timestamp) -> bool {
+    bucket != BUCKET_LAST && (i64::from(bucket) + 1) * BUCKET_MILLIS <= now.millis()
+}
+
+fn position_of(position: usize) -> u32 {
+    u32::try_from(position).expect("four billion entries of one bucket exceed any machine's memory")
+}
+
+/// The low half; the upper one chooses a shard of the replica.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+const fn narrow(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The table takes slots from the low bits and tags from the top seven: both must come from what was kept.
+fn widen(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
