@@ -130,7 +130,8 @@ fn check_source(module: &[String], text: &str, crates: &BTreeSet<String>) -> Vec
         layer: module[0].clone(),
         module: if root { Vec::new() } else { module.to_vec() },
         label: module.join("::"),
-        in_tests: 0,
+        // A file of tests is declared under cfg(test) by the module above it.
+        in_tests: usize::from(module.iter().skip(1).any(|segment| segment == "tests")),
         local_names: names.0,
         crates,
         violations: Vec::new(),
