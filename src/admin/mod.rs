@@ -1,1 +1,144 @@
-//! TODO
+//! The admin listener: what operators and their probes ask. On loopback unless set otherwise; never on the traffic's port.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Request, StatusCode};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub mod answer;
+pub mod server;
+
+use answer::{Answer, json, problem};
+use server::Limits;
+
+/// Whether one thing that the gateway needs is there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Dependency {
+    /// Stable, for programs: `store`, `revocations`, `upstream api`.
+    pub name: Cow<'static, str>,
+    pub ready: bool,
+    /// For people: what is wrong, or a figure. Never a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Dependency {
+    pub fn ready(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), ready: true, detail: None }
+    }
+
+    pub fn unready(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), ready: false, detail: Some(detail.into()) }
+    }
+}
+
+/// Tells the state of every dependency from memory: it is asked often, and asks nobody itself.
+pub trait Readiness: Send + Sync + 'static {
+    fn dependencies(&self) -> Vec<Dependency>;
+}
+
+impl<F: Fn() -> Vec<Dependency> + Send + Sync + 'static> Readiness for F {
+    fn dependencies(&self) -> Vec<Dependency> {
+        self()
+    }
+}
+
+/// What the admin listener answers from.
+pub struct Admin {
+    readiness: Box<dyn Readiness>,
+}
+
+impl Admin {
+    pub fn new(readiness: impl Readiness) -> Self {
+        Self { readiness: Box::new(readiness) }
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let admin = Arc::new(self);
+        let handler = move |request, peer| {
+            let admin = Arc::clone(&admin);
+            async move { admin.answer(&request, peer) }
+        };
+        server::serve(listener, Limits::default(), handler, stop).await;
+    }
+
+    fn answer(&self, request: &Request<Bytes>, _peer: SocketAddr) -> Answer {
+        let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/healthz" | "/readyz" if !reading => method_not_allowed("GET, HEAD"),
+            "/healthz" => json(StatusCode::OK, &Health { status: "alive" }),
+            "/readyz" => readiness_answer(self.readiness.dependencies()),
+            _ => problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here."),
+        }
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+/// 200 when all are ready; otherwise 503, and those that are not are named first.
+fn readiness_answer(mut dependencies: Vec<Dependency>) -> Answer {
+    #[derive(Serialize)]
+    struct Body {
+        status: &'static str,
+        dependencies: Vec<Dependency>,
+    }
+    dependencies.sort_by_key(|dependency| dependency.ready);
+    let ready = dependencies.iter().all(|dependency| dependency.ready);
+    let (code, status) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "unready") };
+    json(code, &Body { status, dependencies })
+}
+
+fn method_not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This resource has no such method.");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        let answer = admin.answer(&request, ([127, 0, 0, 1], 1).into());
+        let (head, body) = answer.into_parts();
+        (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn readiness_names_what_is_missing() {
+        let admin = Admin::new(|| vec![Dependency::ready("revocations"), Dependency::unready("store", "timed out")]);
+        let (status, body) = ask(&admin, Method::GET, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            body,
+            r#"{"status":"unready","dependencies":[{"name":"store","ready":false,"detail":"timed out"},{"name":"revocations","ready":true}]}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_live_process_is_healthy_whatever_it_waits_for() {
+        let admin = Admin::new(|| vec![Dependency::unready("store", "gone")]);
+        assert_eq!(ask(&admin, Method::GET, "/healthz").await, (StatusCode::OK, r#"{"status":"alive"}"#.to_owned()));
+        assert_eq!(ask(&admin, Method::POST, "/healthz").await.0, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(ask(&admin, Method::GET, "/").await.0, StatusCode::NOT_FOUND);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the control plane's server answers with.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use serde::Serialize;
+
+/// The body of an answer: whole or streamed. It cannot fail, only end.
+pub type Body = BoxBody<Bytes, Infallible>;
+
+pub type Answer = Response<Body>;
+
+/// The writing end of a streamed answer. Sending waits while the client does not read, and fails once it is gone.
+pub type BodySender = Sender<Bytes, Infallible>;
+
+/// Chunks of a streamed answer that wait for the client.
+const STREAM_CHUNKS_MAX: usize = 8;
+
+/// An answer of text in one piece. Not to be kept by any cache.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    answer(status, content_type, Full::new(body.into()).boxed())
+}
+
+#[must_use]
+pub fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let bytes = serde_json::to_vec(body).expect("our own answer types serialise");
+    text(status, "application/json", bytes)
+}
+
+/// An error (RFC 9457): `code` is stable and for programs, `detail` is for people.
+#[must_use]
+pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> Answer {
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'static str,
+        title: &'a str,
+        status: u16,
+        code: &'static str,
+        detail: &'a str,
+    }
+    let title = status.canonical_reason().unwrap_or("Error");
+    let mut answer = json(status, &Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail });
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    answer
+}
+
+/// An answer that is written while it is read. It ends when the sender is dropped.
+#[must_use]
+pub fn stream(status: StatusCode, content_type: &'static str) -> (BodySender, Answer) {
+    let (sender, body) = Channel::new(STREAM_CHUNKS_MAX);
+    (sender, answer(status, content_type, body.boxed()))
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
