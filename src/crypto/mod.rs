@@ -1,1 +1,13 @@
-//! TODO
+//! Keys, signatures and tokens: the only place that knows ring and jsonwebtoken.
+//!
+//! Key material is parsed once and kept in immutable snapshots; nothing here asks the clock, and what is random comes from
+//! [`entropy`].
+
+pub mod access_token;
+pub mod deployment_secret;
+mod der;
+pub mod entropy;
+pub mod key;
+pub mod key_files;
+pub mod keyring;
+pub mod refresh_token;

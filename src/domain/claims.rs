@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use super::ids::{Generation, SessionId, Subject, TokenId};
 use super::time::Timestamp;
 
+/// The claims of our own tokens that the gateway itself writes; neither an upstream nor the operator's mapping can.
+pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "gen", "scope"];
+
 /// Who a request speaks for, after its token was verified. Immutable and shared: one per distinct token.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {

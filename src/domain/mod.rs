@@ -2,6 +2,7 @@
 //!
 //! Time and entropy are arguments. Every function here can be run a million times in a property test.
 
+pub mod algorithm;
 pub mod claims;
 pub mod headers;
 pub mod ids;
