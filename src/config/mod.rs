@@ -1,1 +1,174 @@
-//! TODO
+//! Settings: read from defaults, a file, the environment and flags, and validated as a whole.
+//!
+//! Each section's module holds the types and the reading of them side by side. Reading goes key by key over the merged
+//! layers instead of through serde: so every fault is found at once, each with the line, variable or flag that it came from.
+//! What cannot be judged by one section alone is checked in `checks`.
+
+mod browser;
+mod callers;
+mod checks;
+mod layers;
+mod listen;
+mod login;
+mod parse;
+mod problem;
+mod routes;
+mod section;
+mod show;
+mod store;
+mod tokens;
+mod upstreams;
+
+use std::time::Duration;
+
+use section::{Notes, Section};
+
+use crate::domain::route::Route;
+
+pub use browser::{Cookies, Cors, Origins, SameSite};
+pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
+pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
+pub use listen::{Admin, Listen, Log, LogFormat, RequestIdFrom, Shutdown, Sweeper};
+pub use login::{Endpoints, Login, Members, OldSession};
+pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
+pub use problem::{Invalid, Problem};
+pub use routes::UPSTREAM_DEFAULT;
+pub use store::{Embedded, Redis, Store};
+pub use tokens::{Algorithm, Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
+pub use upstreams::{HostField, Upstream};
+
+/// Everything that an operator decides. Valid: whoever holds one need not check again.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: Listen,
+    pub shutdown: Shutdown,
+    /// By name in alphabetical order; [`crate::domain::route::UpstreamIndex`] is a position here. Never empty.
+    pub upstreams: Vec<Upstream>,
+    /// In the order of the file. Never empty.
+    pub routes: Vec<Route>,
+    pub endpoints: Endpoints,
+    pub login: Login,
+    pub tokens: Tokens,
+    pub keys: Keys,
+    pub refresh: Refresh,
+    pub sessions: Sessions,
+    /// `None`: tokens travel in bodies and the Authorization field alone.
+    pub cookies: Option<Cookies>,
+    pub cors: Option<Cors>,
+    pub revocation: Revocation,
+    pub limits: Limits,
+    pub identity: Identity,
+    pub issuers: Vec<Issuer>,
+    pub store: Store,
+    pub admin: Admin,
+    pub log: Log,
+    pub sweeper: Sweeper,
+}
+
+/// Valid settings, and where each of them came from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    shown: Vec<section::Shown>,
+}
+
+impl Loaded {
+    /// All keys in effect as TOML, each with its origin; secrets are blotted out.
+    pub fn print(&self) -> String {
+        show::toml(&self.shown)
+    }
+}
+
+/// Merges and validates. Reads the files that `…_file` keys of secrets name, and nothing else from outside.
+///
+/// # Errors
+/// Every fault that was found.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
+    let layers = layers::merge(inputs).map_err(Invalid)?;
+    let notes = Notes::default();
+    let settings = Settings::read(&layers, &notes);
+    let (shown, problems) = notes.finish();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, shown }),
+        Some(_) | None => Err(Invalid(problems)),
+    }
+}
+
+impl Settings {
+    /// From the text of a settings file and the defaults alone.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub fn from_toml(text: &str) -> Result<Self, Invalid> {
+        let file = SettingsFile { name: "settings".to_owned(), text: text.to_owned() };
+        load(&Inputs { file: Some(file), ..Inputs::default() }).map(|loaded| loaded.settings)
+    }
+
+    /// `None` only after a fault was noted.
+    fn read(layers: &layers::Layers, notes: &Notes) -> Option<Self> {
+        let mut root = Section::root(&layers.merged, &layers.documented, notes);
+        let listen = root.section("listen", Listen::read);
+        let shutdown = root.section("shutdown", Shutdown::read);
+        let upstreams = root.named("upstreams", Upstream::read);
+        let routes = root.list("routes", |s| routes::read(s, &upstreams));
+        let endpoints = root.section("endpoints", Endpoints::read);
+        let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
+        let tokens = root.section("tokens", Tokens::read);
+        let (directory, signing) = root.section("keys", tokens::read_keys);
+        let refresh = root.section("refresh", Refresh::read);
+        let sessions = root.section("sessions", Sessions::read);
+        let cookies = root.section("cookies", Cookies::read);
+        let cors = root.section("cors", Cors::read);
+        let limits = root.section("limits", Limits::read);
+        let identity = root.section("identity", Identity::read);
+        let issuers = root.list("issuers", Issuer::read);
+        let needed = token_life_max(&tokens, issuers.iter().flatten());
+        let revocation = root.section("revocation", |s| Revocation::read(s, needed));
+        let store = root.section("store", Store::read);
+        let admin = root.section("admin", Admin::read);
+        let log = root.section("log", Log::read);
+        let sweeper = root.section("sweeper", Sweeper::read);
+        root.finish();
+        let keys = Keys::kept_for(&store, directory, signing);
+        let routes = routes.into_iter().collect::<Option<Vec<Route>>>();
+        let issuers = issuers.into_iter().collect::<Option<Vec<Issuer>>>();
+        if upstreams.is_empty() {
+            let mend = "is missing: add [upstreams.default] with url = \"http://host:port\", or --upstream http://host:port";
+            notes.problem("upstreams", None, mend);
+        }
+        let settings = Self {
+            listen,
+            shutdown,
+            upstreams,
+            routes: routes?,
+            endpoints,
+            login,
+            tokens,
+            keys,
+            refresh,
+            sessions,
+            cookies,
+            cors,
+            revocation,
+            limits,
+            identity,
+            issuers: issuers?,
+            store,
+            admin,
+            log,
+            sweeper,
+        };
+        checks::across_sections(&settings, notes);
+        Some(settings)
+    }
+}
+
+/// The longest that any accepted token may live on, for as long must a revocation be remembered.
+fn token_life_max<'a>(tokens: &Tokens, issuers: impl Iterator<Item = &'a Issuer>) -> Duration {
+    let longest = issuers.map(|issuer| issuer.lifetime_max).fold(tokens.lifetime, Duration::max);
+    // Twice: the token's maker and its reader may both be off.
+    longest + tokens.leeway * 2
+}
+
+#[cfg(test)]
+mod tests;

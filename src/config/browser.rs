@@ -1,0 +1,150 @@
+//! `[cookies]`, `[cors]`: what browsers need.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::parse;
+use super::section::{Parsed, Section};
+
+/// Tokens in cookies.
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    pub access_name: String,
+    pub refresh_name: String,
+    pub same_site: SameSite,
+    pub secure: bool,
+    /// `None`: the host that set it alone.
+    pub domain: Option<String>,
+    pub path: String,
+    /// Whether answers carry the tokens in their body as well.
+    pub tokens_in_body: bool,
+    /// Origins whose state-changing calls are believed, beside the request's own host.
+    pub csrf_origins: Vec<String>,
+    /// A state-changing call that carries this field is believed: no form can set it.
+    pub csrf_header: HeaderName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+impl SameSite {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Lax => "Lax",
+            Self::None => "None",
+        }
+    }
+}
+
+impl Cookies {
+    /// `None`: off.
+    pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
+        let enabled = s.read("enabled", parse::flag);
+        let cookies = Self {
+            access_name: s.read("access_name", cookie_name),
+            refresh_name: s.read("refresh_name", cookie_name),
+            same_site: s.read(
+                "same_site",
+                parse::choice(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]),
+            ),
+            secure: s.read("secure", parse::flag),
+            domain: s.optional("domain", domain),
+            path: s.read("path", parse::url_path),
+            tokens_in_body: s.read("tokens_in_body", parse::flag),
+            csrf_origins: s.read("csrf_origins", parse::list(parse::origin)),
+            csrf_header: s.read("csrf_header", parse::header_name),
+        };
+        if !enabled {
+            return None;
+        }
+        if cookies.access_name == cookies.refresh_name {
+            s.fault("refresh_name", "must differ from cookies.access_name");
+        }
+        for (key, name) in [("access_name", &cookies.access_name), ("refresh_name", &cookies.refresh_name)] {
+            if name.starts_with("__Host-") && !(cookies.secure && cookies.path == "/" && cookies.domain.is_none()) {
+                s.fault(key, "a name with __Host- needs secure = true, path = \"/\" and no domain: browsers drop it otherwise");
+            }
+            if name.starts_with("__Secure-") && !cookies.secure {
+                s.fault(key, "a name with __Secure- needs secure = true: browsers drop it otherwise");
+            }
+        }
+        if cookies.same_site == SameSite::None && !cookies.secure {
+            s.fault("same_site", "\"none\" needs secure = true: browsers drop the cookie otherwise");
+        }
+        Some(cookies)
+    }
+}
+
+/// `token` of RFC 9110, as RFC 6265 asks for.
+fn cookie_name(value: &config::Value) -> Parsed<String> {
+    let text = parse::filled_text(value)?;
+    let is_token = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if is_token { Ok(text) } else { Err("allowed is a cookie name: ASCII letters, digits and !#$%&'*+-.^_`|~".to_owned()) }
+}
+
+fn domain(value: &config::Value) -> Parsed<String> {
+    let text = parse::filled_text(value)?;
+    let is_domain = text.len() <= 253
+        && text.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        });
+    if is_domain {
+        Ok(text)
+    } else {
+        Err("allowed is a domain in lower case without a leading dot, such as \"example.com\"".to_owned())
+    }
+}
+
+/// Cross-origin calls from browsers.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    pub allowed_origins: Origins,
+    pub allowed_methods: Vec<Method>,
+    pub allowed_headers: Vec<HeaderName>,
+    pub exposed_headers: Vec<HeaderName>,
+    pub allow_credentials: bool,
+    /// How long a browser may remember a preflight.
+    pub max_age: Duration,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origins {
+    Any,
+    /// Exact, as browsers send them.
+    Listed(Vec<String>),
+}
+
+impl Cors {
+    /// `None`: off, because no origin is allowed.
+    pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
+        let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {
+            "*" => Ok("*".to_owned()),
+            _ => parse::origin(value),
+        };
+        let origins = s.read("allowed_origins", parse::list(any_or_origin));
+        let is_any = origins.iter().any(|origin| origin == "*");
+        let cors = Self {
+            allowed_methods: s.read("allowed_methods", parse::list(parse::method)),
+            allowed_headers: s.read("allowed_headers", parse::list(parse::header_name)),
+            exposed_headers: s.read("exposed_headers", parse::list(parse::header_name)),
+            allow_credentials: s.read("allow_credentials", parse::flag),
+            max_age: s.read("max_age", parse::duration(Duration::ZERO, Duration::from_hours(24))),
+            allowed_origins: if is_any { Origins::Any } else { Origins::Listed(origins.clone()) },
+        };
+        if is_any && origins.len() > 1 {
+            s.fault("allowed_origins", "\"*\" stands alone");
+        }
+        if is_any && cors.allow_credentials {
+            s.fault("allowed_origins", "\"*\" is not allowed with allow_credentials = true: list the origins");
+        }
+        (!origins.is_empty()).then_some(cors)
+    }
+}

@@ -1,0 +1,249 @@
+//! `[limits]`, `[identity]`, `[[issuers]]`: how often callers may try, what upstreams learn of them, who else vouches for them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Uri};
+
+use super::parse::{self, Pointer, Rate};
+use super::section::{Parsed, Section};
+use super::tokens::Algorithm;
+
+/// How often logins and refreshes may be tried. Counted on each node by itself.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Addresses and accounts remembered at once, for each limit.
+    pub entries_max: usize,
+    /// IPv6 addresses that share so many leading bits count as one.
+    pub ipv6_prefix: u8,
+    /// `/login`, `/register`, `/quick-register`.
+    pub login: LoginLimits,
+    pub refresh: RefreshLimits,
+}
+
+#[derive(Clone, Debug)]
+pub struct LoginLimits {
+    pub per_address: Option<Rate>,
+    pub per_account: Option<Rate>,
+    /// Where the request's body names the account; the first that holds a text counts.
+    pub account: Vec<Pointer>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RefreshLimits {
+    pub per_address: Option<Rate>,
+    /// For each session.
+    pub per_account: Option<Rate>,
+}
+
+impl Limits {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            entries_max: s.read("entries_max", parse::count(100, 10_000_000)),
+            ipv6_prefix: s.read("ipv6_prefix", |value| {
+                parse::number(16, 128)(value).and_then(|bits| u8::try_from(bits).map_err(|e| e.to_string()))
+            }),
+            login: s.section("login", |s| LoginLimits {
+                per_address: s.read("per_address", parse::or_off(parse::rate)),
+                per_account: s.read("per_account", parse::or_off(parse::rate)),
+                account: s.read("account", parse::list(parse::pointer)),
+            }),
+            refresh: s.section("refresh", |s| RefreshLimits {
+                per_address: s.read("per_address", parse::or_off(parse::rate)),
+                per_account: s.read("per_account", parse::or_off(parse::rate)),
+            }),
+        }
+    }
+}
+
+/// The fields that tell an upstream who calls. From outside they are removed, on every route; `None`: not sent.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub subject_header: Option<HeaderName>,
+    pub session_header: Option<HeaderName>,
+    pub scopes_header: Option<HeaderName>,
+    pub issuer_header: Option<HeaderName>,
+    /// Claims that are passed on, each in its field.
+    pub claims: Vec<(String, HeaderName)>,
+    /// Whether the upstream gets the Authorization field too.
+    pub pass_authorization: bool,
+}
+
+/// Fields that mean something else already.
+const HEADERS_TAKEN: [&str; 21] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "origin",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "traceparent",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-request-id",
+];
+
+impl Identity {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let identity = Self {
+            subject_header: s.read("subject_header", parse::or_off(identity_header)),
+            session_header: s.read("session_header", parse::or_off(identity_header)),
+            scopes_header: s.read("scopes_header", parse::or_off(identity_header)),
+            issuer_header: s.read("issuer_header", parse::or_off(identity_header)),
+            claims: s.map("claims", |claim, value| match claim {
+                "" => Err("the name of a claim must not be empty".to_owned()),
+                _ => identity_header(value),
+            }),
+            pass_authorization: s.read("pass_authorization", parse::flag),
+        };
+        let mut taken: Vec<&HeaderName> = Vec::new();
+        for (key, header) in identity.headers() {
+            if taken.contains(&header) {
+                s.fault(key, format!("`{header}` is used twice; each identity field needs a name of its own"));
+            }
+            taken.push(header);
+        }
+        identity
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&'static str, &HeaderName)> {
+        let fixed = [
+            ("subject_header", &self.subject_header),
+            ("session_header", &self.session_header),
+            ("scopes_header", &self.scopes_header),
+            ("issuer_header", &self.issuer_header),
+        ];
+        let fixed = fixed.into_iter().filter_map(|(key, header)| header.as_ref().map(|header| (key, header)));
+        fixed.chain(self.claims.iter().map(|(_, header)| ("claims", header)))
+    }
+}
+
+fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
+    let name = parse::header_name(value)?;
+    if name.as_str().contains('_') {
+        return Err("an underscore is not allowed: many servers read it as a dash".to_owned());
+    }
+    if HEADERS_TAKEN.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
+        return Err(
+            "this field means something else already; allowed is a name of its own, such as \"x-auth-subject\"".to_owned()
+        );
+    }
+    Ok(name)
+}
+
+/// Someone else whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The exact `iss`.
+    pub issuer: String,
+    /// A token must name one of these. Never empty.
+    pub audiences: Vec<String>,
+    /// Never empty.
+    pub algorithms: Vec<Algorithm>,
+    pub jwks: JwksSource,
+    /// Accepted values of `typ`, compared without regard to case; empty text: a token without one.
+    pub types: Vec<String>,
+    /// The longest `exp` - `iat`; for a token without `iat`, the longest until `exp`.
+    pub lifetime_max: Duration,
+    /// How often the key set is fetched.
+    pub refresh_interval: Duration,
+    /// The least time between two fetches, whatever asks for them.
+    pub minimum_interval: Duration,
+    pub fetch_timeout: Duration,
+    pub jwks_bytes_max: usize,
+    pub subject_claim: String,
+    /// A text with spaces, or a list of texts.
+    pub scope_claim: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JwksSource {
+    File(PathBuf),
+    Url(Uri),
+}
+
+impl Issuer {
+    /// `None` when something that is required is missing or wrong, after that was noted.
+    pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
+        let second = Duration::from_secs(1);
+        let issuer = s.require("issuer", parse::filled_text);
+        let audiences = s.require("audiences", parse::list(parse::filled_text));
+        let algorithms = s.require("algorithms", parse::list(parse::choice(&Algorithm::ALL)));
+        let jwks_file = s.optional("jwks_file", parse::path);
+        let jwks_url = s.optional("jwks_url", jwks_url);
+        let types = s.read("types", parse::list(parse::text));
+        let lifetime_max = s.read("lifetime_max", parse::duration(60 * second, 400 * 86_400 * second));
+        let refresh_interval = s.read("refresh_interval", parse::duration(second, 86_400 * second));
+        let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));
+        let fetch_timeout = s.read("fetch_timeout", parse::duration(second / 10, 60 * second));
+        let jwks_bytes_max = s.read("jwks_bytes_max", parse::memory(1 << 10, 16 << 20));
+        let subject_claim = s.read("subject_claim", parse::filled_text);
+        let scope_claim = s.read("scope_claim", parse::filled_text);
+        if audiences.as_ref().is_some_and(Vec::is_empty) {
+            s.fault("audiences", "must name at least one audience: without one, tokens meant for others would be accepted");
+        }
+        if algorithms.as_ref().is_some_and(Vec::is_empty) {
+            s.fault("algorithms", "must name at least one algorithm");
+        }
+        if types.is_empty() {
+            s.fault("types", "must name at least one type; \"\" stands for tokens without one");
+        }
+        if minimum_interval > refresh_interval {
+            s.fault("minimum_interval", "must not be longer than refresh_interval");
+        }
+        let jwks = match (jwks_file, jwks_url) {
+            (Some(file), None) => Some(JwksSource::File(file)),
+            (None, Some(url)) => Some(JwksSource::Url(url)),
+            (None, None) if s.has_any(&["jwks_file", "jwks_url"]) => None,
+            (None, None) => {
+                s.fault("jwks_file", "is missing; allowed is one of jwks_file and jwks_url");
+                None
+            }
+            (Some(_), Some(_)) => {
+                s.fault("jwks_url", "`jwks_file` is given too; allowed is one of the two");
+                None
+            }
+        };
+        Some(Self {
+            issuer: issuer?,
+            audiences: audiences?,
+            algorithms: algorithms?,
+            jwks: jwks?,
+            types,
+            lifetime_max,
+            refresh_interval,
+            minimum_interval,
+            fetch_timeout,
+            jwks_bytes_max,
+            subject_claim,
+            scope_claim,
+        })
+    }
+}
+
+/// Whoever can change a key set on its way can make tokens: hence TLS, but for the same machine.
+fn jwks_url(value: &config::Value) -> Parsed<Uri> {
+    const ALLOWED: &str = "allowed is \"https://host/path\", or \"http://…\" on a loopback address";
+    let uri: Uri = parse::text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
+    let Some(host) = uri.host().filter(|_| uri.authority().is_some_and(|a| !a.as_str().contains('@'))) else {
+        return Err(ALLOWED.to_owned());
+    };
+    let is_loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_loopback => Ok(uri),
+        _ => Err(ALLOWED.to_owned()),
+    }
+}

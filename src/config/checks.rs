@@ -1,0 +1,86 @@
+//! Checks that span sections.
+
+use super::section::Notes;
+use super::{Cors, Origins, Settings};
+use crate::domain::route::Route;
+
+pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
+    shared_store_needs_shared_keys(settings, notes);
+    routes_are_distinct(&settings.routes, notes);
+    own_endpoints_are_reachable(settings, notes);
+    issuers_are_distinct(settings, notes);
+    foreign_cookies_need_credentials(settings, notes);
+    if settings.admin.address.is_some_and(|address| address == settings.listen.address && address.port() != 0) {
+        notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
+    }
+}
+
+/// Several nodes on one store verify each other's tokens: none of them may make keys of its own.
+fn shared_store_needs_shared_keys(settings: &Settings, notes: &Notes) {
+    if !settings.store.is_shared() {
+        return;
+    }
+    let why = "is missing: nodes that share store.kind = \"redis\" must hold the same";
+    if settings.keys.directory.is_none() {
+        notes.problem("keys.directory", None, format!("{why} keys; make them with: tokengate keys generate --directory keys"));
+    }
+    if settings.refresh.secrets.is_empty() && !notes.has_problem("refresh.secret") {
+        let mend = "secret; set refresh.secret or refresh.secret_file, made with: openssl rand -base64 32";
+        notes.problem("refresh.secret", None, format!("{why} {mend}"));
+    }
+}
+
+fn routes_are_distinct(routes: &[Route], notes: &Notes) {
+    for (index, route) in routes.iter().enumerate() {
+        for earlier in &routes[..index] {
+            if earlier.name == route.name {
+                notes.problem(
+                    &format!("routes[{index}].name"),
+                    None,
+                    format!("\"{}\" is the name of an earlier route", route.name),
+                );
+            }
+            let same_place = earlier.host == route.host && earlier.prefix == route.prefix && earlier.exact == route.exact;
+            let same_method = earlier.methods.is_empty()
+                || route.methods.is_empty()
+                || earlier.methods.iter().any(|method| route.methods.contains(method));
+            let both_or_neither_any = earlier.methods.is_empty() == route.methods.is_empty();
+            if same_place && same_method && both_or_neither_any {
+                let message = format!("matches the same requests as the earlier route \"{}\"", earlier.name);
+                notes.problem(&format!("routes[{index}].prefix"), None, message);
+            }
+        }
+    }
+}
+
+/// A route of the very path of an own endpoint would never be asked.
+fn own_endpoints_are_reachable(settings: &Settings, notes: &Notes) {
+    for (index, route) in settings.routes.iter().enumerate().filter(|(_, route)| route.exact && route.host.is_none()) {
+        if let Some((name, _)) = settings.endpoints.paths().into_iter().find(|(_, path)| *path == Some(route.prefix.as_str())) {
+            let message = format!("is the path of endpoints.{name}; switch that off with \"\" or choose another");
+            notes.problem(&format!("routes[{index}].prefix"), None, message);
+        }
+    }
+}
+
+/// The issuer of a token decides by which rules it is judged: each may have one entry alone.
+fn issuers_are_distinct(settings: &Settings, notes: &Notes) {
+    for (index, foreign) in settings.issuers.iter().enumerate() {
+        let key = format!("issuers[{index}].issuer");
+        if foreign.issuer == settings.tokens.issuer {
+            notes.problem(&key, None, "is tokens.issuer, the gateway's own");
+        }
+        if settings.issuers[..index].iter().any(|earlier| earlier.issuer == foreign.issuer) {
+            notes.problem(&key, None, format!("\"{}\" is the issuer of an earlier entry", foreign.issuer));
+        }
+    }
+}
+
+fn foreign_cookies_need_credentials(settings: &Settings, notes: &Notes) {
+    let (Some(_), Some(Cors { allowed_origins: Origins::Listed(_), allow_credentials: false, .. })) =
+        (&settings.cookies, &settings.cors)
+    else {
+        return;
+    };
+    notes.problem("cors.allow_credentials", None, "must be true with cookies.enabled = true: browsers would send no cookie");
+}

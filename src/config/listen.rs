@@ -1,0 +1,168 @@
+//! `[listen]`, `[shutdown]`, `[admin]`, `[log]`, `[sweeper]`: the process and its edges.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::parse;
+use super::section::{Parsed, Section};
+use crate::domain::secret::Secret;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The listener for clients, and what one client may take up.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// Data-plane threads; 0: one per core.
+    pub workers: usize,
+    /// How many connections the kernel keeps waiting to be accepted.
+    pub backlog: u32,
+    /// Open client connections of the process; more wait in the backlog.
+    pub connections_max: usize,
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// An open connection without a request.
+    pub idle_timeout: Duration,
+    /// The longest pause between two pieces of a request's body.
+    pub body_idle_timeout: Duration,
+    /// The longest that a client may keep the gateway from writing to it.
+    pub write_timeout: Duration,
+    pub header_bytes_max: usize,
+    pub header_count_max: usize,
+    /// Peers whose X-Forwarded-* and Forwarded fields are believed.
+    pub trusted_peers: Vec<IpNet>,
+    pub request_id_from: RequestIdFrom,
+}
+
+/// Whose X-Request-Id is taken over; all others get one of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestIdFrom {
+    Nobody,
+    TrustedPeers,
+    Anyone,
+}
+
+impl Listen {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        use RequestIdFrom::{Anyone, Nobody, TrustedPeers};
+        Self {
+            address: s.read("address", parse::address),
+            workers: s.read("workers", parse::count(0, 1024)),
+            backlog: s.read("backlog", parse::number_u32(1, 65_535)),
+            connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
+            header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
+            idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
+            body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),
+            write_timeout: s.read("write_timeout", parse::duration(SECOND / 10, HOUR)),
+            header_bytes_max: s.read("header_bytes_max", parse::memory(1 << 10, 1 << 20)),
+            header_count_max: s.read("header_count_max", parse::count(10, 1000)),
+            trusted_peers: s.read("trusted_peers", parse::list(parse::network)),
+            request_id_from: s.read(
+                "request_id_from",
+                parse::choice(&[("nobody", Nobody), ("trusted_peers", TrustedPeers), ("anyone", Anyone)]),
+            ),
+        }
+    }
+}
+
+/// What happens between SIGTERM and the end of the process.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// How long `/readyz` says no before connections are refused, so that balancers notice.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to finish after that.
+    pub drain_deadline: Duration,
+}
+
+impl Shutdown {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            drain_delay: s.read("drain_delay", parse::duration(Duration::ZERO, 5 * MINUTE)),
+            drain_deadline: s.read("drain_deadline", parse::duration(Duration::ZERO, HOUR)),
+        }
+    }
+}
+
+/// The listener for operators.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// `None`: off.
+    pub address: Option<SocketAddr>,
+    /// The bearer token that calls must carry. Always there unless the address is a loopback one.
+    pub token: Option<Secret<String>>,
+}
+
+/// The fewest characters of the token that guards the admin listener.
+const ADMIN_TOKEN_CHARS_MIN: usize = 16;
+
+impl Admin {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let address = s.read("address", parse::or_off(parse::address));
+        let token = s.secret("token", "token_file", |value| {
+            let token = parse::password(value)?;
+            let is_fit = token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
+            if is_fit { Ok(token) } else { Err(format!("allowed are {ADMIN_TOKEN_CHARS_MIN} or more visible ASCII characters")) }
+        });
+        if address.is_some_and(|address| !address.ip().is_loopback()) && token.is_none() && !s.has_any(&["token", "token_file"]) {
+            s.fault(
+                "address",
+                "an admin listener that others can reach needs admin.token or admin.token_file; \
+                 allowed without one is a loopback address, or \"\" to switch it off",
+            );
+        }
+        Self { address, token }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// Directives of tracing-subscriber's `EnvFilter`: `info`, or `info,tokengate::proxy=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Log {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            format: s.read("format", parse::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
+            level: s.read("level", log_level),
+        }
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn log_level(value: &config::Value) -> Parsed<String> {
+    let text = parse::filled_text(value)?;
+    let is_directive = |directive: &str| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("all", directive));
+        let is_target = !target.is_empty() && target.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':' || b == b'_');
+        is_target && LEVELS.contains(&level)
+    };
+    if text.split(',').all(is_directive) {
+        return Ok(text);
+    }
+    Err(format!("allowed is one of {}, or for parts such as \"info,tokengate::proxy=debug\"", LEVELS.join(", ")))
+}
+
+#[derive(Clone, Debug)]
+pub struct Sweeper {
+    /// How often what has ended by itself is removed from the store. Correctness does not depend on it.
+    pub interval: Duration,
+}
+
+impl Sweeper {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self { interval: s.read("interval", parse::duration(SECOND, 24 * HOUR)) }
+    }
+}

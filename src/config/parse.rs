@@ -1,0 +1,366 @@
+//! Readings of single values: spans of time, sizes, addresses, names. Each error says what is allowed.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use config::{Value, ValueKind};
+use http::{HeaderName, Method, Uri};
+use ipnet::IpNet;
+
+use super::section::Parsed;
+use crate::domain::secret::Secret;
+
+/// The fewest bytes of a secret that keys are derived from: as many as the output of HMAC-SHA-256 (RFC 7518, section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// How often something may happen: `permits` per `period` in the long run, up to `burst` at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    pub permits: NonZeroU32,
+    pub period: Duration,
+    pub burst: NonZeroU32,
+}
+
+/// A place in a JSON document (RFC 6901), such as `/user/id`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pointer(String);
+
+impl Pointer {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Pointer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Parsed<Self> {
+        let escapes_are_whole = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+        if text.starts_with('/') && escapes_are_whole {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("allowed is a JSON pointer (RFC 6901), such as \"/user/id\"".to_owned())
+    }
+}
+
+pub(super) fn text(value: &Value) -> Parsed<String> {
+    match &value.kind {
+        ValueKind::String(text) if !text.chars().any(char::is_control) => Ok(text.clone()),
+        ValueKind::String(_) => Err("control characters are not allowed".to_owned()),
+        _ => Err("allowed is text in quotes".to_owned()),
+    }
+}
+
+pub(super) fn filled_text(value: &Value) -> Parsed<String> {
+    text(value).and_then(|text| if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text) })
+}
+
+pub(super) fn flag(value: &Value) -> Parsed<bool> {
+    match &value.kind {
+        ValueKind::Boolean(value) => Ok(*value),
+        ValueKind::String(text) if text == "true" => Ok(true),
+        ValueKind::String(text) if text == "false" => Ok(false),
+        _ => Err("allowed: true, false".to_owned()),
+    }
+}
+
+pub(super) fn number(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
+    move |value| {
+        let number = match &value.kind {
+            ValueKind::I64(number) => u64::try_from(*number).ok(),
+            ValueKind::U64(number) => Some(*number),
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.filter(|n| (min..=max).contains(n)).ok_or_else(|| format!("allowed is a whole number from {min} to {max}"))
+    }
+}
+
+/// [`number`] as a `usize`, which it fits into on every machine that this runs on.
+pub(super) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<usize> {
+    move |value| number(min.into(), max.into())(value).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()))
+}
+
+const UNITS_OF_TIME: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS_OF_SIZE: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// A span of time within bounds, both included: `500ms`, `15m`, `1h30m`, `7d`.
+pub(super) fn duration(min: Duration, max: Duration) -> impl Fn(&Value) -> Parsed<Duration> {
+    move |value| {
+        let parsed = match &value.kind {
+            ValueKind::String(text) => duration_from(text),
+            _ => None,
+        };
+        parsed.filter(|span| (min..=max).contains(span)).ok_or_else(|| {
+            format!(
+                "allowed is a span of time with its unit (ms, s, m, h, d), such as \"500ms\", \"15m\" or \"7d\", from {} to {}",
+                duration_text(min),
+                duration_text(max)
+            )
+        })
+    }
+}
+
+/// `None` for anything but numbers with units, the larger units first.
+pub(super) fn duration_from(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total: u64 = 0;
+    let mut smallest = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
+        let (unit, after) = after.split_at(letters);
+        let (_, millis) = UNITS_OF_TIME.into_iter().find(|(name, _)| *name == unit).filter(|(_, millis)| *millis < smallest)?;
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(millis)?)?;
+        smallest = millis;
+        rest = after;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(total))
+}
+
+/// The shortest text that [`duration_from`] reads back.
+pub(super) fn duration_text(span: Duration) -> String {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let (unit, size) =
+        UNITS_OF_TIME.into_iter().rev().find(|(_, size)| millis != 0 && millis.is_multiple_of(*size)).unwrap_or(("s", 1_000));
+    format!("{}{unit}", millis / size)
+}
+
+/// A number of bytes within bounds, both included: `512B`, `64KiB`, `1MiB`.
+pub(super) fn size(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
+    move |value| {
+        let parsed = match &value.kind {
+            ValueKind::String(text) => size_from(text),
+            _ => None,
+        };
+        parsed.filter(|bytes| (min..=max).contains(bytes)).ok_or_else(|| {
+            format!(
+                "allowed is a size with its unit (B, KiB, MiB, GiB), such as \"64KiB\" or \"1MiB\", from {} to {}",
+                size_text(min),
+                size_text(max)
+            )
+        })
+    }
+}
+
+/// [`size`] as a `usize`.
+pub(super) fn memory(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<usize> {
+    move |value| size(min, max)(value).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()))
+}
+
+fn size_from(text: &str) -> Option<u64> {
+    let (unit, bytes) = UNITS_OF_SIZE.into_iter().find(|(name, _)| text.ends_with(name))?;
+    let number = &text[..text.len() - unit.len()];
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    if is_number { number.parse::<u64>().ok()?.checked_mul(bytes) } else { None }
+}
+
+fn size_text(bytes: u64) -> String {
+    let (unit, size) = UNITS_OF_SIZE.into_iter().find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
+    format!("{}{unit}", bytes / size)
+}
+
+/// `10/1m`, or `10/1m burst 20`; without a burst all permits of a period may be used at once.
+pub(super) fn rate(value: &Value) -> Parsed<Rate> {
+    let read = || {
+        let ValueKind::String(text) = &value.kind else { return None };
+        let mut words = text.split_whitespace();
+        let (permits, period) = words.next()?.split_once('/')?;
+        let permits: NonZeroU32 = permits.parse().ok()?;
+        let period = duration_from(period).filter(|span| *span >= RATE_PERIOD_MIN && *span <= RATE_PERIOD_MAX)?;
+        let burst = match (words.next(), words.next(), words.next()) {
+            (None, ..) => permits,
+            (Some("burst"), Some(burst), None) => burst.parse().ok()?,
+            _ => return None,
+        };
+        Some(Rate { permits, period, burst })
+    };
+    read().ok_or_else(|| {
+        "allowed is a rate such as \"10/1m\" or \"10/1m burst 20\" (period from 100ms to 1d), or \"\" for no limit".to_owned()
+    })
+}
+
+const RATE_PERIOD_MIN: Duration = Duration::from_millis(100);
+const RATE_PERIOD_MAX: Duration = Duration::from_hours(24);
+
+/// A list; in the environment and in flags also `a,b`. An empty text is an empty list.
+pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
+    let located = move |(index, value): (usize, &Value)| {
+        item(value).map_err(|message| format!("item {} ({}): {message}", index + 1, super::problem::short_text(value)))
+    };
+    move |value| match &value.kind {
+        ValueKind::Array(items) => items.iter().enumerate().map(&located).collect(),
+        ValueKind::String(text) if text.is_empty() => Ok(Vec::new()),
+        ValueKind::String(text) => {
+            text.split(',').enumerate().map(|(index, part)| located((index, &Value::new(None, part.trim())))).collect()
+        }
+        _ => Err("allowed is a list, such as [\"a\", \"b\"]".to_owned()),
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(allowed: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| {
+        let given = match &value.kind {
+            ValueKind::String(text) => text.as_str(),
+            _ => "",
+        };
+        allowed.iter().find(|(word, _)| *word == given).map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            format!("allowed: {}", words.join(", "))
+        })
+    }
+}
+
+/// Anything with a text form of its own, described by `allowed`.
+pub(super) fn parsed<T: FromStr>(allowed: &'static str) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| match &value.kind {
+        ValueKind::String(text) => text.parse().map_err(|_| format!("allowed is {allowed}")),
+        _ => Err(format!("allowed is {allowed}")),
+    }
+}
+
+pub(super) fn address(value: &Value) -> Parsed<SocketAddr> {
+    parsed("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"")(value)
+}
+
+/// A network; a single address is a network of one.
+pub(super) fn network(value: &Value) -> Parsed<IpNet> {
+    let text = text(value)?;
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map(|net: IpNet| net.trunc())
+        .map_err(|_| "allowed is a network such as \"10.0.0.0/8\", or an IP address".to_owned())
+}
+
+pub(super) fn header_name(value: &Value) -> Parsed<HeaderName> {
+    parsed("the name of a header field, such as \"x-auth-subject\"")(value)
+}
+
+pub(super) fn method(value: &Value) -> Parsed<Method> {
+    let method: Method = parsed("a method, such as \"GET\"")(value)?;
+    let is_upper_case = !method.as_str().bytes().any(|b| b.is_ascii_lowercase());
+    match (is_upper_case, &method) {
+        (true, &Method::CONNECT) => Err("CONNECT is never forwarded".to_owned()),
+        (true, _) => Ok(method),
+        (false, _) => Err("methods are written in upper case".to_owned()),
+    }
+}
+
+pub(super) fn pointer(value: &Value) -> Parsed<Pointer> {
+    text(value)?.parse()
+}
+
+pub(super) fn path(value: &Value) -> Parsed<PathBuf> {
+    filled_text(value).map(PathBuf::from)
+}
+
+/// A path of URLs in its canonical form; a slash at the end is dropped.
+pub(super) fn url_path(value: &Value) -> Parsed<String> {
+    const ALLOWED: &str = "allowed is a path such as \"/api\": it starts with a slash and has no empty, \".\" or \"..\" segment, \
+                           no query, and none of % ; \\ # or characters beyond ASCII";
+    let text = text(value)?;
+    if text == "/" {
+        return Ok(text);
+    }
+    let path = text.strip_suffix('/').unwrap_or(&text);
+    let is_segment = |segment: &str| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
+    };
+    match path.strip_prefix('/') {
+        Some(segments) if segments.split('/').all(is_segment) => Ok(path.to_owned()),
+        _ => Err(ALLOWED.to_owned()),
+    }
+}
+
+/// `scheme://host[:port]` and nothing more.
+pub(super) fn base_url(value: &Value) -> Parsed<Uri> {
+    const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", without user, path and query";
+    let uri: Uri = text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
+    let is_plain = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|a| !a.as_str().contains('@') && !a.host().is_empty() && a.port_u16() != Some(0))
+        && uri.authority().is_some_and(|a| a.port().is_some() || !a.as_str().ends_with(':'))
+        && matches!(uri.path(), "" | "/")
+        && uri.query().is_none();
+    if is_plain { Ok(uri) } else { Err(ALLOWED.to_owned()) }
+}
+
+/// An origin as browsers send it (RFC 6454): lower case, no slash at the end, no default port.
+pub(super) fn origin(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let allowed = || "allowed is an origin as browsers send it, such as \"https://app.example.com\"".to_owned();
+    let uri = base_url(value).map_err(|_| allowed())?;
+    let is_as_sent = !text.ends_with('/')
+        && !text.bytes().any(|b| b.is_ascii_uppercase())
+        && !matches!((uri.scheme_str(), uri.port_u16()), (Some("http"), Some(80)) | (Some("https"), Some(443)));
+    if is_as_sent { Ok(text) } else { Err(allowed()) }
+}
+
+/// Key material in hex, base64 or base64url, at least [`SECRET_BYTES_MIN`] bytes.
+pub(super) fn key_material(value: &Value) -> Parsed<Secret<Vec<u8>>> {
+    let mend = "allowed are 32 bytes or more in base64 or hex; make one with: openssl rand -base64 32";
+    let ValueKind::String(text) = &value.kind else { return Err(mend.to_owned()) };
+    let bytes = key_bytes(text.trim()).map(Secret::new).ok_or_else(|| format!("neither hex nor base64; {mend}"))?;
+    match bytes.expose().len() {
+        length if length < SECRET_BYTES_MIN => Err(format!("only {length} bytes; {mend}")),
+        _ => Ok(bytes),
+    }
+}
+
+fn key_bytes(text: &str) -> Option<Vec<u8>> {
+    if text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let pairs = text.as_bytes().chunks_exact(2);
+        return pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    }
+    let unpadded = text.trim_end_matches('=');
+    let engines = [&base64::engine::general_purpose::STANDARD_NO_PAD, &base64::engine::general_purpose::URL_SAFE_NO_PAD];
+    engines.into_iter().find_map(|engine| engine.decode(unpadded).ok())
+}
+
+/// One secret, or several for rotation: a list, or one a line.
+pub(super) fn key_materials(value: &Value) -> Parsed<Vec<Secret<Vec<u8>>>> {
+    match &value.kind {
+        ValueKind::Array(items) if !items.is_empty() => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| key_material(item).map_err(|message| format!("item {}: {message}", index + 1)))
+            .collect(),
+        ValueKind::String(text) => {
+            let lines = text.split([',', '\n']).map(str::trim).filter(|line| !line.is_empty());
+            lines.map(|line| key_material(&Value::new(None, line))).collect()
+        }
+        _ => key_material(value).map(|one| vec![one]),
+    }
+}
+
+/// A password or token: any text of one line.
+pub(super) fn password(value: &Value) -> Parsed<Secret<String>> {
+    filled_text(value).map(Secret::new)
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.permits, duration_text(self.period))?;
+        if self.burst == self.permits { Ok(()) } else { write!(f, " burst {}", self.burst) }
+    }
+}
+
+/// [`number`] as a `u32`.
+pub(super) fn number_u32(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
+    move |value| number(min.into(), max.into())(value).and_then(|n| u32::try_from(n).map_err(|e| e.to_string()))
+}
+
+/// Something that an empty text switches off.
+pub(super) fn or_off<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Option<T>> {
+    move |value| match &value.kind {
+        ValueKind::String(text) if text.is_empty() => Ok(None),
+        _ => parse(value).map(Some).map_err(|message| format!("{message}; \"\" switches it off")),
+    }
+}

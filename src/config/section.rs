@@ -1,0 +1,390 @@
+//! Reads one table of the merged settings key by key, and notes every fault instead of stopping at the first.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+use config::{Value, ValueKind};
+
+use super::problem::{Problem, short_text};
+
+/// A reading of a value, or what is wrong with it and what is allowed.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// How alike two keys must be for one to be taken for a typo of the other.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// Collects what the sections note while they are read.
+#[derive(Default)]
+pub(super) struct Notes {
+    problems: RefCell<Vec<Problem>>,
+    /// In the order of reading.
+    shown: RefCell<Vec<Shown>>,
+    known: RefCell<BTreeSet<String>>,
+    unknown: RefCell<Vec<Unknown>>,
+}
+
+/// A key in effect.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// The table's header: `[listen]`, `[[routes]]`.
+    pub(super) header: String,
+    /// The table itself, to tell two entries of a list apart: `routes[0]`.
+    pub(super) section: String,
+    pub(super) key: String,
+    pub(super) value: Value,
+    pub(super) origin: String,
+    pub(super) secret: bool,
+}
+
+struct Unknown {
+    /// As it is: `routes[0].prefx`.
+    key: String,
+    /// The table's keys are listed in `known` under this: `routes[]`.
+    pattern: String,
+    name: String,
+    origin: Option<String>,
+}
+
+impl Notes {
+    pub(super) fn problem(&self, key: &str, value: Option<&Value>, message: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem {
+            key: key.to_owned(),
+            value: value.map(short_text),
+            origin: value.and_then(Value::origin).map(str::to_owned),
+            message: message.into(),
+        });
+    }
+
+    /// Whether a fault of the key, or of its `_file` sibling, was noted.
+    pub(super) fn has_problem(&self, key: &str) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == key || problem.key.strip_suffix("_file") == Some(key))
+    }
+
+    /// Every key that was asked for, entries of lists as `routes[].prefix`.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> BTreeSet<String> {
+        self.known.borrow().clone()
+    }
+
+    pub(super) fn finish(self) -> (Vec<Shown>, Vec<Problem>) {
+        let known = self.known.into_inner();
+        let mut problems = self.problems.into_inner();
+        problems.extend(self.unknown.into_inner().into_iter().map(|unknown| {
+            // Never with its value: a mistyped `secret` would show it.
+            Problem { message: unknown_message(&unknown, &known), key: unknown.key, value: None, origin: unknown.origin }
+        }));
+        (self.shown.into_inner(), problems)
+    }
+}
+
+fn unknown_message(unknown: &Unknown, known: &BTreeSet<String>) -> String {
+    let siblings: Vec<&str> = known
+        .iter()
+        .filter_map(|key| {
+            let rest = if unknown.pattern.is_empty() { key } else { key.strip_prefix(&unknown.pattern)?.strip_prefix('.')? };
+            (!rest.contains('.')).then(|| rest.trim_end_matches("[]"))
+        })
+        .collect();
+    let likeness = |candidate: &str| strsim::jaro_winkler(candidate, &unknown.name);
+    let nearest = siblings.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    if let Some(nearest) = nearest.filter(|candidate| likeness(candidate) >= LIKENESS_MIN) {
+        return format!("unknown key; did you mean `{nearest}`?");
+    }
+    let elsewhere: Vec<&str> =
+        known.iter().map(String::as_str).filter(|key| key.rsplit('.').next() == Some(unknown.name.as_str())).take(3).collect();
+    if !elsewhere.is_empty() {
+        return format!("unknown key here; it exists as {}", elsewhere.join(", "));
+    }
+    format!("unknown key; allowed here: {}", siblings.join(", "))
+}
+
+/// One table of the settings.
+pub(super) struct Section<'a> {
+    path: String,
+    pattern: String,
+    header: String,
+    here: Option<&'a HashMap<String, Value>>,
+    documented: Option<&'a HashMap<String, Value>>,
+    keys: BTreeSet<&'static str>,
+    notes: &'a Notes,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(merged: &'a Value, documented: &'a Value, notes: &'a Notes) -> Self {
+        let path = String::new();
+        Self {
+            pattern: path.clone(),
+            header: path.clone(),
+            path,
+            here: table(merged),
+            documented: table(documented),
+            keys: BTreeSet::new(),
+            notes,
+        }
+    }
+
+    /// Reads the table `key` with `read`; afterwards every key that `read` did not ask for is noted as unknown.
+    pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
+        let path = self.path_of(key);
+        let value = self.note_key(key);
+        let here = self.table_at(&path, value);
+        let documented = self.documented.and_then(|table_here| table_here.get(key)).and_then(table);
+        let pattern = self.pattern_of(key);
+        let header = format!("[{path}]");
+        let mut section = Section { path, pattern, header, here, documented, keys: BTreeSet::new(), notes: self.notes };
+        let out = read(&mut section);
+        section.close();
+        out
+    }
+
+    /// The entries of a table of tables, by name in alphabetical order. Defaults come from the documented entry `NAME`.
+    pub(super) fn named<T>(&mut self, key: &'static str, mut read: impl FnMut(&str, &mut Section<'a>) -> T) -> Vec<T> {
+        let path = self.path_of(key);
+        let value = self.note_key(key);
+        let pattern = format!("{}.NAME", self.pattern_of(key));
+        let documented = self
+            .documented
+            .and_then(|table_here| table_here.get(key))
+            .and_then(table)
+            .and_then(|entries| entries.get("NAME"))
+            .and_then(table);
+        let mut entries: Vec<(&String, &Value)> = self.table_at(&path, value).into_iter().flatten().collect();
+        entries.sort_by_key(|(name, _)| *name);
+        let read_entry = |(name, value): (&'a String, &'a Value)| {
+            let path = format!("{path}.{}", super::problem::bare_key(name));
+            let here = self.table_at(&path, Some(value));
+            let header = format!("[{path}]");
+            let mut section =
+                Section { path, pattern: pattern.clone(), header, here, documented, keys: BTreeSet::new(), notes: self.notes };
+            let out = read(name, &mut section);
+            section.close();
+            out
+        };
+        entries.into_iter().map(read_entry).collect()
+    }
+
+    /// The entries of a list of tables. Defaults come from the documented entry.
+    pub(super) fn list<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> T) -> Vec<T> {
+        let path = self.path_of(key);
+        let pattern = format!("{}[]", self.pattern_of(key));
+        let documented = self.documented.and_then(|table_here| table_here.get(key)).and_then(first_table);
+        let entries = match self.note_key(key).map(|value| (value, &value.kind)) {
+            None => &[],
+            Some((_, ValueKind::Array(entries))) => entries.as_slice(),
+            Some((value, _)) => {
+                self.notes.problem(&path, Some(value), format!("allowed is a list of tables: [[{path}]]"));
+                &[]
+            }
+        };
+        let read_entry = |(index, value): (usize, &'a Value)| {
+            let path = format!("{path}[{index}]");
+            let here = self.table_at(&path, Some(value));
+            let header = format!("[[{key}]]");
+            let mut section =
+                Section { path, pattern: pattern.clone(), header, here, documented, keys: BTreeSet::new(), notes: self.notes };
+            let out = read(&mut section);
+            section.close();
+            out
+        };
+        entries.iter().enumerate().map(read_entry).collect()
+    }
+
+    /// A key that always has a value: the one given, or the documented default.
+    pub(super) fn read<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
+        let default = self.documented.and_then(|table| table.get(key)).expect("every key is documented with its default");
+        let given = self.note_key(key);
+        let parsed = given.and_then(|value| self.note_fault(key, value, false, &parse));
+        self.note_shown(key, given.unwrap_or(default), false);
+        parsed.unwrap_or_else(|| parse(default).expect("documented defaults are valid"))
+    }
+
+    /// A key that may be left out, or be empty text.
+    pub(super) fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        let given = self.note_key(key).filter(|value| !is_empty(value))?;
+        self.note_shown(key, given, false);
+        self.note_fault(key, given, false, &parse)
+    }
+
+    /// A key that must be given. `None` only after the fault was noted.
+    pub(super) fn require<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        if let Some(given) = self.note_key(key) {
+            self.note_shown(key, given, false);
+            return self.note_fault(key, given, false, &parse);
+        }
+        let example = self.documented.and_then(|table| table.get(key)).map(super::problem::toml_text);
+        let message = format!("is missing; an example: {key} = {}", example.unwrap_or_default());
+        self.notes.problem(&self.path_of(key), None, message);
+        None
+    }
+
+    /// A secret: the value itself, or the path of a file that holds it, trailing line ends trimmed. Both at once is a fault.
+    pub(super) fn secret<T>(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+    ) -> Option<T> {
+        let direct = self.note_key(key).filter(|value| !is_empty(value));
+        let file = self.note_key(file_key).filter(|value| !is_empty(value));
+        if let Some(value) = file {
+            self.note_shown(file_key, value, false);
+        }
+        if let Some(value) = direct {
+            self.note_shown(key, value, true);
+        }
+        match (direct, file) {
+            (None, None) => None,
+            (Some(value), None) => self.note_fault(key, value, true, &parse),
+            (None, Some(path)) => self.note_fault(file_key, path, false, &|path| parse_file(path, &parse)),
+            (Some(_), Some(path)) => {
+                let message = format!("`{key}` is given too; allowed is one of the two");
+                self.notes.problem(&self.path_of(file_key), Some(path), message);
+                None
+            }
+        }
+    }
+
+    /// [`Section::read`] for a value that may hold a secret.
+    pub(super) fn read_secret<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
+        let default = self.documented.and_then(|table| table.get(key)).expect("every key is documented with its default");
+        let given = self.note_key(key).unwrap_or(default);
+        self.note_shown(key, given, false);
+        self.note_fault(key, given, true, &parse).unwrap_or_else(|| parse(default).expect("documented defaults are valid"))
+    }
+
+    /// A table with keys of the operator's choice, in alphabetical order.
+    pub(super) fn map<T>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<(String, T)> {
+        let path = self.path_of(key);
+        let Some(value) = self.note_key(key) else { return Vec::new() };
+        self.note_shown(key, value, false);
+        let mut entries: Vec<(&String, &Value)> = self.table_at(&path, Some(value)).into_iter().flatten().collect();
+        entries.sort_by_key(|(name, _)| *name);
+        let mut out = Vec::new();
+        for (name, value) in entries {
+            match parse(name, value) {
+                Ok(parsed) => out.push((name.clone(), parsed)),
+                Err(message) => self.notes.problem(&format!("{path}.{}", super::problem::bare_key(name)), Some(value), message),
+            }
+        }
+        out
+    }
+
+    /// Whether one of the keys was given, be it well or badly.
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.here.and_then(|table| table.get(*key)).is_some_and(|value| !is_empty(value)))
+    }
+
+    /// Notes a fault of a key of this section: one that lies in how it fits to another.
+    pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
+        let value = self.here.and_then(|table| table.get(key)).filter(|_| !matches!(key, "secret" | "password" | "token"));
+        self.notes.problem(&self.path_of(key), value, message);
+    }
+
+    fn close(self) {
+        let mut unknown: Vec<(&String, &Value)> =
+            self.here.into_iter().flatten().filter(|(key, _)| !self.keys.contains(key.as_str())).collect();
+        unknown.sort_by_key(|(name, _)| *name);
+        let found = unknown.into_iter().map(|(name, value)| Unknown {
+            key: self.path_of(name),
+            pattern: self.pattern.clone(),
+            name: name.clone(),
+            origin: origin_of(value),
+        });
+        self.notes.unknown.borrow_mut().extend(found);
+    }
+
+    /// Closes the outermost table.
+    pub(super) fn finish(self) {
+        self.close();
+    }
+
+    fn note_key(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.keys.insert(key);
+        self.notes.known.borrow_mut().insert(self.pattern_of(key));
+        self.here.and_then(|table| table.get(key)).filter(|value| !matches!(value.kind, ValueKind::Nil))
+    }
+
+    fn note_shown(&self, key: &str, value: &Value, secret: bool) {
+        self.notes.shown.borrow_mut().push(Shown {
+            header: self.header.clone(),
+            section: self.path.clone(),
+            key: key.to_owned(),
+            value: value.clone(),
+            origin: origin_of(value).unwrap_or_else(|| "default".to_owned()),
+            secret,
+        });
+    }
+
+    fn note_fault<T>(&self, key: &str, value: &Value, secret: bool, parse: &impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        parse(value)
+            .map_err(|message| {
+                let at = self.path_of(key);
+                self.notes.problem(&at, Some(value), message);
+                if secret && let Some(problem) = self.notes.problems.borrow_mut().last_mut() {
+                    problem.value = Some("[redacted]".to_owned());
+                }
+            })
+            .ok()
+    }
+
+    fn table_at(&self, path: &str, value: Option<&'a Value>) -> Option<&'a HashMap<String, Value>> {
+        let value = value?;
+        let found = table(value);
+        if found.is_none() {
+            self.notes.problems.borrow_mut().push(Problem {
+                key: path.to_owned(),
+                value: None,
+                origin: origin_of(value),
+                message: "allowed is a table of keys, not a single value".to_owned(),
+            });
+        }
+        found
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        let key = super::problem::bare_key(key);
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+    }
+
+    fn pattern_of(&self, key: &str) -> String {
+        if self.pattern.is_empty() { key.to_owned() } else { format!("{}.{key}", self.pattern) }
+    }
+}
+
+fn table(value: &Value) -> Option<&HashMap<String, Value>> {
+    match &value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+fn first_table(value: &Value) -> Option<&HashMap<String, Value>> {
+    match &value.kind {
+        ValueKind::Array(entries) => entries.first().and_then(table),
+        _ => None,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    matches!(&value.kind, ValueKind::String(text) if text.is_empty())
+}
+
+/// Where a value came from; for a table where the first of its members did.
+fn origin_of(value: &Value) -> Option<String> {
+    if let Some(origin) = value.origin() {
+        return Some(origin.to_owned());
+    }
+    let members = table(value)?;
+    members.keys().min().and_then(|first| origin_of(&members[first]))
+}
+
+fn parse_file<T>(path: &Value, parse: &impl Fn(&Value) -> Parsed<T>) -> Parsed<T> {
+    let path = super::parse::path(path)?;
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("the file cannot be read: {e}"))?;
+    let text = zeroize::Zeroizing::new(text);
+    let trimmed = text.trim_end_matches(['\r', '\n']);
+    if trimmed.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    parse(&Value::new(None, trimmed)).map_err(|message| format!("what the file holds is refused: {message}"))
+}

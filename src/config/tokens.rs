@@ -1,0 +1,183 @@
+//! `[tokens]`, `[keys]`, `[refresh]`, `[sessions]`, `[revocation]`: what is minted, how long it lives, how it dies.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::parse;
+use super::section::Section;
+use super::store::Store;
+use crate::domain::secret::Secret;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How a token is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Algorithm {
+    Es256,
+    EdDsa,
+    Rs256,
+    Hs256,
+}
+
+impl Algorithm {
+    pub const ALL: [(&'static str, Self); 4] =
+        [("ES256", Self::Es256), ("EdDSA", Self::EdDsa), ("RS256", Self::Rs256), ("HS256", Self::Hs256)];
+
+    /// The name that the `alg` of a token has (RFC 7518, RFC 8037).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Hs256 => "HS256",
+        }
+    }
+}
+
+/// Access tokens of our own.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pub issuer: String,
+    /// What `aud` says, and of which a token must name at least one. Never empty.
+    pub audience: Vec<String>,
+    /// Of keys that are made; each key on disk has its own.
+    pub algorithm: Algorithm,
+    pub lifetime: Duration,
+    /// How far clocks may differ, for `exp`, `nbf` and `iat`, of foreign tokens too.
+    pub leeway: Duration,
+    /// Verified tokens remembered, for each worker.
+    pub cache_entries: usize,
+}
+
+impl Tokens {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let tokens = Self {
+            issuer: s.read("issuer", parse::filled_text),
+            audience: s.read("audience", parse::list(parse::filled_text)),
+            algorithm: s.read("algorithm", parse::choice(&Algorithm::ALL)),
+            lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
+            leeway: s.read("leeway", parse::duration(Duration::ZERO, MINUTE)),
+            cache_entries: s.read("cache_entries", parse::count(0, 10_000_000)),
+        };
+        if tokens.audience.is_empty() {
+            s.fault("audience", "must name at least one audience");
+        }
+        if tokens.leeway >= tokens.lifetime {
+            s.fault("leeway", "must be shorter than tokens.lifetime");
+        }
+        tokens
+    }
+}
+
+/// The key ring.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// `None`: made at start and kept in memory alone.
+    pub directory: Option<PathBuf>,
+    /// The `kid` of the key that signs; `None`: the newest that is there.
+    pub signing: Option<String>,
+    /// Whether keys (and the refresh secret) that are missing are made at start: only where no other node must have the same.
+    pub generate: bool,
+}
+
+/// Refresh tokens and their rotation.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// The first makes tokens, the others only verify. Empty: one is made and kept beside the keys.
+    pub secrets: Vec<Secret<Vec<u8>>>,
+    pub leeway: Duration,
+    pub idle_lifetime: Duration,
+    pub absolute_lifetime: Duration,
+    pub rotation: bool,
+    pub reuse: Reuse,
+    /// How long seen generations are gathered before the store is told.
+    pub acknowledge_interval: Duration,
+}
+
+/// What a spent refresh token brings upon its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reuse {
+    /// The session ends: the token was stolen.
+    Revoke,
+    /// The token alone is refused.
+    Refuse,
+}
+
+impl Refresh {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let refresh = Self {
+            secrets: s.secret("secret", "secret_file", parse::key_materials).unwrap_or_default(),
+            leeway: s.read("leeway", parse::duration(Duration::ZERO, 10 * MINUTE)),
+            idle_lifetime: s.read("idle_lifetime", parse::duration(MINUTE, 3650 * DAY)),
+            absolute_lifetime: s.read("absolute_lifetime", parse::duration(MINUTE, 3650 * DAY)),
+            rotation: s.read("rotation", parse::flag),
+            reuse: s.read("reuse", parse::choice(&[("revoke", Reuse::Revoke), ("refuse", Reuse::Refuse)])),
+            acknowledge_interval: s.read("acknowledge_interval", parse::duration(MINUTE / 6000, MINUTE)),
+        };
+        if refresh.idle_lifetime > refresh.absolute_lifetime {
+            s.fault("idle_lifetime", "must not be longer than refresh.absolute_lifetime");
+        }
+        if refresh.leeway >= refresh.idle_lifetime {
+            s.fault("leeway", "must be shorter than refresh.idle_lifetime");
+        }
+        refresh
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// Live sessions of one subject; more end the oldest. 0: unlimited.
+    pub per_subject_max: u32,
+}
+
+impl Sessions {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self { per_subject_max: s.read("per_subject_max", parse::number_u32(0, 10_000)) }
+    }
+}
+
+/// The replica of the revocations that every node holds.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// How long the log may stay unconfirmed before protected routes answer 503.
+    pub max_staleness: Duration,
+    /// How long a read of the log waits for news; its end is the heartbeat.
+    pub heartbeat: Duration,
+    /// How long a revocation is kept: no token that it covers lives longer.
+    pub retention: Duration,
+}
+
+impl Revocation {
+    /// `needed`: the longest that any accepted token may live on, leeway included.
+    pub(super) fn read(s: &mut Section<'_>, needed: Duration) -> Self {
+        let max_staleness = s.read("max_staleness", parse::duration(Duration::from_secs(1), HOUR));
+        let heartbeat = s.read("heartbeat", parse::duration(Duration::from_millis(50), MINUTE));
+        let retention = s.optional("retention", parse::duration(MINUTE, 400 * DAY));
+        if heartbeat * 3 > max_staleness {
+            s.fault("heartbeat", "must be at most a third of revocation.max_staleness: one lost heartbeat is no fault");
+        }
+        if retention.is_some_and(|retention| retention < needed) {
+            let needed = parse::duration_text(needed);
+            s.fault("retention", format!("must be at least {needed}: a revoked token that lives longer would come back to life"));
+        }
+        Self { max_staleness, heartbeat, retention: retention.unwrap_or(needed) }
+    }
+}
+
+/// The folder of the keys and the `kid` of the signing one, as they are written.
+pub(super) fn read_keys(s: &mut Section<'_>) -> (Option<PathBuf>, Option<String>) {
+    (s.optional("directory", parse::path), s.optional("signing", parse::filled_text))
+}
+
+impl Keys {
+    /// Beside the embedded store's data unless a folder is named.
+    pub(super) fn kept_for(store: &Store, directory: Option<PathBuf>, signing: Option<String>) -> Self {
+        let beside = match store {
+            Store::Embedded(embedded) => Some(embedded.directory.join("keys")),
+            Store::Memory | Store::Redis(_) => None,
+        };
+        Self { directory: directory.or(beside), signing, generate: !store.is_shared() }
+    }
+}
