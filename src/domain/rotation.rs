@@ -1,7 +1,8 @@
 //! The refresh rules: what a presented refresh token means for its session.
 //!
-//! The rules were explored exhaustively as a model before they were written here: an honest client, whatever replies and
-//! store writes are lost, is never refused; a stolen token is caught once its owner or the thief has moved on.
+//! The tests explore them exhaustively within small bounds: an honest client, whatever replies and store writes are lost, is
+//! never refused; a stolen token is caught once its owner or the thief has moved on. Two things are asked of a client: it gives a
+//! refresh up after a third of the leeway, and it keeps the newest token, whatever order replies arrive in.
 
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::ids::Generation;
 use super::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 /// Where a session stands in its line of refresh tokens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Rotation {
     /// The generation that was issued last.
     pub current: Generation,
@@ -19,12 +23,12 @@ pub struct Rotation {
     pub parent: Generation,
     /// An access token of `current` was seen by a node, so the client has the reply and `parent` is worth nothing.
     pub acknowledged: bool,
-    /// `None` before the first rotation.
+    /// When the leeway began: at the last rotation, or when its token was issued again late. `None` before the first rotation.
     pub rotated_at: Option<Timestamp>,
 }
 
 /// What a refresh token says of its place in the line; both numbers are under its MAC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Presented {
     pub generation: Generation,
     pub parent: Generation,
@@ -37,6 +41,9 @@ pub enum Outcome {
     Adopt(Rotation),
     /// The last rotation is younger than the leeway: answer with the current token, the same bytes for everyone.
     Reissue,
+    /// Answer with the current token as [`Outcome::Reissue`] does, and let the leeway begin again: it would end while slower
+    /// attempts of this client are under way.
+    Extend(Rotation),
     /// The ordinary case.
     Rotate(Rotation),
     /// The last reply never arrived: the generation that it carried is void.
@@ -92,14 +99,19 @@ pub fn present(record: &Rotation, token: Presented, leeway: Duration, now: Times
             rotated_at: Some(now),
         });
     }
+    let lacks_current = token.generation == record.parent && !record.acknowledged;
     if record.is_fresh(leeway, now) && token.generation >= record.parent {
-        return Outcome::Reissue;
+        let is_late = !record.is_fresh(leeway / 3, now);
+        return if lacks_current && is_late {
+            Outcome::Extend(Rotation { rotated_at: Some(now), ..*record })
+        } else {
+            Outcome::Reissue
+        };
     }
     if token.generation == record.current {
         return record.advanced(record.current, now).map_or(Outcome::Exhausted, Outcome::Rotate);
     }
-    let reply_was_lost = token.generation == record.parent && !record.acknowledged;
-    if reply_was_lost {
+    if lacks_current {
         return record.advanced(record.parent, now).map_or(Outcome::Exhausted, Outcome::Supersede);
     }
     Outcome::Reuse

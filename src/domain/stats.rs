@@ -99,7 +99,7 @@ impl Counter {
     pub const fn of_refresh(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Adopt(_) => Self::RefreshesAdopted,
-            Outcome::Reissue => Self::RefreshesReissued,
+            Outcome::Reissue | Outcome::Extend(_) => Self::RefreshesReissued,
             Outcome::Rotate(_) => Self::RefreshesRotated,
             Outcome::Supersede(_) => Self::RefreshesSuperseded,
             Outcome::Reuse => Self::RefreshesReused,
