@@ -11,10 +11,14 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::secret::Secret;
+
 pub mod answer;
+mod guard;
 pub mod server;
 
 use answer::{Answer, json, problem};
+use guard::Guard;
 use server::Limits;
 
 /// Whether one thing that the gateway needs is there.
@@ -52,11 +56,13 @@ impl<F: Fn() -> Vec<Dependency> + Send + Sync + 'static> Readiness for F {
 /// What the admin listener answers from.
 pub struct Admin {
     readiness: Box<dyn Readiness>,
+    guard: Guard,
 }
 
 impl Admin {
-    pub fn new(readiness: impl Readiness) -> Self {
-        Self { readiness: Box::new(readiness) }
+    /// `token` is the bearer token that everything but the probes asks for; without one, only a loopback address may listen.
+    pub fn new(readiness: impl Readiness, token: Option<Secret<String>>) -> Self {
+        Self { readiness: Box::new(readiness), guard: Guard::new(token) }
     }
 
     /// Serves until `stop`.
@@ -75,7 +81,10 @@ impl Admin {
             "/healthz" | "/readyz" if !reading => method_not_allowed("GET, HEAD"),
             "/healthz" => json(StatusCode::OK, &Health { status: "alive" }),
             "/readyz" => readiness_answer(self.readiness.dependencies()),
-            _ => problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here."),
+            _ => self
+                .guard
+                .refuse(request)
+                .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here.")),
         }
     }
 }
@@ -116,6 +125,34 @@ mod tests {
 
     use super::*;
 
+    const TOKEN: &str = "a token of many characters";
+
+    fn ask_with(token: Option<&str>, field: (&str, &str)) -> StatusCode {
+        let admin = Admin::new(Vec::new, token.map(|token| Secret::new(token.to_owned())));
+        let request = Request::get("/sessions").header(field.0, field.1).body(Bytes::new()).unwrap();
+        admin.answer(&request, ([127, 0, 0, 1], 1).into()).status()
+    }
+
+    #[test]
+    fn with_a_token_set_only_its_bearer_gets_in() {
+        assert_eq!(ask_with(Some(TOKEN), ("authorization", &format!("bearer {TOKEN}"))), StatusCode::NOT_FOUND);
+        for wrong in [format!("Bearer {TOKEN}x"), "Bearer ".to_owned(), TOKEN.to_owned(), format!("Basic {TOKEN}")] {
+            assert_eq!(ask_with(Some(TOKEN), ("authorization", &wrong)), StatusCode::UNAUTHORIZED, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_a_web_page_gets_nothing() {
+        for host in ["127.0.0.1:9090", "localhost:9090", "[::1]:9090", "LOCALHOST"] {
+            assert_eq!(ask_with(None, ("host", host)), StatusCode::NOT_FOUND, "{host}");
+        }
+        for (name, value) in
+            [("host", "rebound.example:9090"), ("host", "localhost.example"), ("origin", "http://localhost:3000")]
+        {
+            assert_eq!(ask_with(None, (name, value)), StatusCode::FORBIDDEN, "{name}: {value}");
+        }
+    }
+
     async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
         let answer = admin.answer(&request, ([127, 0, 0, 1], 1).into());
@@ -125,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_names_what_is_missing() {
-        let admin = Admin::new(|| vec![Dependency::ready("revocations"), Dependency::unready("store", "timed out")]);
+        let admin = Admin::new(|| vec![Dependency::ready("revocations"), Dependency::unready("store", "timed out")], None);
         let (status, body) = ask(&admin, Method::GET, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
@@ -136,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_live_process_is_healthy_whatever_it_waits_for() {
-        let admin = Admin::new(|| vec![Dependency::unready("store", "gone")]);
+        let admin = Admin::new(|| vec![Dependency::unready("store", "gone")], None);
         assert_eq!(ask(&admin, Method::GET, "/healthz").await, (StatusCode::OK, r#"{"status":"alive"}"#.to_owned()));
         assert_eq!(ask(&admin, Method::POST, "/healthz").await.0, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(ask(&admin, Method::GET, "/").await.0, StatusCode::NOT_FOUND);
