@@ -1,1 +1,3 @@
-//! TODO
+//! The command line.
+
+pub mod demo;

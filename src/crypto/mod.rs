@@ -10,4 +10,5 @@ pub mod entropy;
 pub mod key;
 pub mod key_files;
 pub mod keyring;
+pub mod password;
 pub mod refresh_token;
