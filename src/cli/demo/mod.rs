@@ -1,5 +1,148 @@
-//! `tokengate demo`: a gateway with everything behind it, on one machine, with nothing installed.
+//! `tokengate demo`: a gateway and an API behind it, on one machine, with nothing installed.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub mod api;
 pub mod banner;
+mod folder;
 pub mod users;
+
+use api::DemoApi;
+use folder::DataFolder;
+
+use crate::admin::server::{self, Limits};
+use crate::config::Settings;
+use crate::crypto::entropy::Entropy;
+use crate::domain::time::Clock;
+
+/// Try it out: a gateway with a small API behind it, nothing to install.
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Where the gateway listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Keep sessions and keys in this folder. Left out: in a temporary one, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// Everything but the gateway: the API behind it, a folder for its data, and the settings to start it with.
+#[derive(Debug)]
+pub struct Stage {
+    folder: DataFolder,
+    api: Arc<DemoApi>,
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Settings,
+}
+
+impl Stage {
+    /// Binds the API to a free port of loopback: nobody but programs of this machine can reach it past the gateway.
+    pub async fn set(demo: &Demo, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> io::Result<Self> {
+        let folder = DataFolder::open(demo.data.as_deref(), entropy.as_ref())?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let settings = Settings::from_toml(&settings_file(demo.listen, address, folder.path())).map_err(io::Error::other)?;
+        let api = tokio::task::spawn_blocking(move || DemoApi::new(clock, entropy)).await.map_err(io::Error::other)?;
+        Ok(Self { folder, api: Arc::new(api), listener, address, settings })
+    }
+
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What to print once the gateway answers at `gateway`, and operators at `admin`.
+    pub fn banner(&self, gateway: SocketAddr, admin: Option<SocketAddr>) -> String {
+        let keeps_data = !self.folder.is_temporary();
+        banner::banner(&banner::Places { gateway, api: self.address, admin, data: self.folder.path(), keeps_data })
+    }
+
+    /// Serves the API until `stop`, then removes the data unless it was to be kept: stop the gateway first.
+    pub async fn serve_api(self, stop: CancellationToken) {
+        let Self { folder, api, listener, .. } = self;
+        let handler = move |request, _peer| {
+            let api = Arc::clone(&api);
+            async move { api.answer(request).await }
+        };
+        let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
+        server::serve(listener, limits, handler, stop).await;
+        drop(folder);
+    }
+}
+
+/// The gateway's pooled connections and its event streams.
+const API_CONNECTIONS_MAX: usize = 4096;
+
+/// Short: the gateway has stopped by then, and streams do not end by themselves.
+const API_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// An ordinary settings file: what anyone would write to put a gateway in front of this API.
+fn settings_file(listen: SocketAddr, api: SocketAddr, data: &Path) -> String {
+    let data = toml::Value::String(data.display().to_string());
+    format!(
+        r#"[listen]
+address = "{listen}"
+
+[upstreams.api]
+url = "http://{api}"
+
+[[routes]]
+name = "public"
+prefix = "/public"
+access = "public"
+
+[[routes]]
+name = "api"
+prefix = "/"
+
+# Scripts that try it out log in more often than people do.
+[limits.login]
+per_address = "6000/1m"
+per_account = "6000/1m"
+
+[limits.refresh]
+per_address = "60000/1m"
+per_account = "6000/1m"
+
+[store]
+kind = "embedded"
+
+[store.embedded]
+directory = {data}
+
+[admin]
+address = "127.0.0.1:0"
+
+[log]
+level = "warn"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::route::Access;
+
+    #[test]
+    fn the_settings_file_is_valid_whatever_the_folder_is_called() {
+        let listen = ([127, 0, 0, 1], 8080).into();
+        let api: SocketAddr = ([127, 0, 0, 1], 40000).into();
+        let odd = Path::new("/tmp/a \"quoted\" \\ folder");
+        let settings = Settings::from_toml(&settings_file(listen, api, odd)).unwrap();
+        assert_eq!(settings.listen.address, listen);
+        let public: Vec<&str> =
+            settings.routes.iter().filter(|route| route.access == Access::Public).map(|route| route.prefix.as_str()).collect();
+        assert_eq!(public, ["/public"]);
+        let crate::config::Store::Embedded(store) = settings.store else { panic!("{:?}", settings.store) };
+        assert_eq!(store.directory, odd);
+    }
+}
