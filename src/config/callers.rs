@@ -7,7 +7,7 @@ use http::{HeaderName, Uri};
 
 use super::parse::{self, Pointer, Rate};
 use super::section::{Parsed, Section};
-use super::tokens::Algorithm;
+use crate::domain::algorithm::Algorithm;
 
 /// How often logins and refreshes may be tried. Counted on each node by itself.
 #[derive(Clone, Debug)]
@@ -152,8 +152,10 @@ pub struct Issuer {
     /// Never empty.
     pub algorithms: Vec<Algorithm>,
     pub jwks: JwksSource,
-    /// Accepted values of `typ`, compared without regard to case; empty text: a token without one.
+    /// Accepted values of `typ`, compared without regard to case. Empty: anything, and nothing.
     pub types: Vec<String>,
+    /// How far clocks may differ, for `exp` and `nbf`.
+    pub leeway: Duration,
     /// The longest `exp` - `iat`; for a token without `iat`, the longest until `exp`.
     pub lifetime_max: Duration,
     /// How often the key set is fetched.
@@ -161,10 +163,10 @@ pub struct Issuer {
     /// The least time between two fetches, whatever asks for them.
     pub minimum_interval: Duration,
     pub fetch_timeout: Duration,
-    pub jwks_bytes_max: usize,
+    /// The name of a claim or, with a slash before it, a JSON pointer.
     pub subject_claim: String,
-    /// A text with spaces, or a list of texts.
-    pub scope_claim: String,
+    /// The same; each a text with spaces, or a list of texts.
+    pub scope_claims: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,25 +181,22 @@ impl Issuer {
         let second = Duration::from_secs(1);
         let issuer = s.require("issuer", parse::filled_text);
         let audiences = s.require("audiences", parse::list(parse::filled_text));
-        let algorithms = s.require("algorithms", parse::list(parse::choice(&Algorithm::ALL)));
+        let algorithms = s.require("algorithms", parse::list(algorithm));
         let jwks_file = s.optional("jwks_file", parse::path);
         let jwks_url = s.optional("jwks_url", jwks_url);
-        let types = s.read("types", parse::list(parse::text));
+        let types = s.read("types", parse::list(parse::filled_text));
+        let leeway = s.read("leeway", parse::duration(Duration::ZERO, 60 * second));
         let lifetime_max = s.read("lifetime_max", parse::duration(60 * second, 400 * 86_400 * second));
         let refresh_interval = s.read("refresh_interval", parse::duration(second, 86_400 * second));
         let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));
         let fetch_timeout = s.read("fetch_timeout", parse::duration(second / 10, 60 * second));
-        let jwks_bytes_max = s.read("jwks_bytes_max", parse::memory(1 << 10, 16 << 20));
         let subject_claim = s.read("subject_claim", parse::filled_text);
-        let scope_claim = s.read("scope_claim", parse::filled_text);
+        let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
         if audiences.as_ref().is_some_and(Vec::is_empty) {
             s.fault("audiences", "must name at least one audience: without one, tokens meant for others would be accepted");
         }
         if algorithms.as_ref().is_some_and(Vec::is_empty) {
             s.fault("algorithms", "must name at least one algorithm");
-        }
-        if types.is_empty() {
-            s.fault("types", "must name at least one type; \"\" stands for tokens without one");
         }
         if minimum_interval > refresh_interval {
             s.fault("minimum_interval", "must not be longer than refresh_interval");
@@ -221,15 +220,22 @@ impl Issuer {
             algorithms: algorithms?,
             jwks: jwks?,
             types,
+            leeway,
             lifetime_max,
             refresh_interval,
             minimum_interval,
             fetch_timeout,
-            jwks_bytes_max,
             subject_claim,
-            scope_claim,
+            scope_claims,
         })
     }
+}
+
+fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
+    parse::text(value)?.parse().map_err(|_| {
+        let names: Vec<String> = Algorithm::ALL.iter().map(|algorithm| format!("\"{algorithm}\"")).collect();
+        format!("allowed: {}", names.join(", "))
+    })
 }
 
 /// Whoever can change a key set on its way can make tokens: hence TLS, but for the same machine.

@@ -19,8 +19,6 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Data-plane threads; 0: one per core.
     pub workers: usize,
-    /// How many connections the kernel keeps waiting to be accepted.
-    pub backlog: u32,
     /// Open client connections of the process; more wait in the backlog.
     pub connections_max: usize,
     /// From the first byte of a request to the end of its head.
@@ -52,7 +50,6 @@ impl Listen {
         Self {
             address: s.read("address", parse::address),
             workers: s.read("workers", parse::count(0, 1024)),
-            backlog: s.read("backlog", parse::number_u32(1, 65_535)),
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
             header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
             idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),

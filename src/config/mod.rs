@@ -34,7 +34,7 @@ pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
 pub use problem::{Invalid, Problem};
 pub use routes::UPSTREAM_DEFAULT;
 pub use store::{Embedded, Redis, Store};
-pub use tokens::{Algorithm, Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
+pub use tokens::{Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
 pub use upstreams::{HostField, Upstream};
 
 /// Everything that an operator decides. Valid: whoever holds one need not check again.
@@ -163,11 +163,13 @@ impl Settings {
     }
 }
 
+/// How far ahead the clock of a token's maker may be.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
 /// The longest that any accepted token may live on, for as long must a revocation be remembered.
 fn token_life_max<'a>(tokens: &Tokens, issuers: impl Iterator<Item = &'a Issuer>) -> Duration {
-    let longest = issuers.map(|issuer| issuer.lifetime_max).fold(tokens.lifetime, Duration::max);
-    // Twice: the token's maker and its reader may both be off.
-    longest + tokens.leeway * 2
+    let foreign = issuers.map(|issuer| issuer.lifetime_max + issuer.leeway);
+    foreign.fold(tokens.lifetime + tokens.leeway, Duration::max) + CLOCK_SKEW_MAX
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use config::{Value, ValueKind};
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use super::section::Parsed;
 use crate::domain::secret::Secret;
@@ -304,14 +305,18 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
 }
 
 /// Key material in hex, base64 or base64url, at least [`SECRET_BYTES_MIN`] bytes.
-pub(super) fn key_material(value: &Value) -> Parsed<Secret<Vec<u8>>> {
-    let mend = "allowed are 32 bytes or more in base64 or hex; make one with: openssl rand -base64 32";
-    let ValueKind::String(text) = &value.kind else { return Err(mend.to_owned()) };
-    let bytes = key_bytes(text.trim()).map(Secret::new).ok_or_else(|| format!("neither hex nor base64; {mend}"))?;
-    match bytes.expose().len() {
-        length if length < SECRET_BYTES_MIN => Err(format!("only {length} bytes; {mend}")),
-        _ => Ok(bytes),
+pub(super) fn key_material(value: &Value) -> Parsed<Secret<String>> {
+    const MEND: &str = "allowed are 32 bytes or more in base64 or hex; make one with: openssl rand -base64 32";
+    let ValueKind::String(text) = &value.kind else { return Err(MEND.to_owned()) };
+    let text = text.trim();
+    let bytes = key_bytes(text).map(Zeroizing::new).ok_or_else(|| format!("neither hex nor base64; {MEND}"))?;
+    if bytes.len() < SECRET_BYTES_MIN {
+        return Err(format!("only {} bytes; {MEND}", bytes.len()));
     }
+    if bytes.iter().all(|byte| *byte == bytes[0]) {
+        return Err(format!("repeats one byte, so anyone can guess it; {MEND}"));
+    }
+    Ok(Secret::new(text.to_owned()))
 }
 
 fn key_bytes(text: &str) -> Option<Vec<u8>> {
@@ -325,18 +330,21 @@ fn key_bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// One secret, or several for rotation: a list, or one a line.
-pub(super) fn key_materials(value: &Value) -> Parsed<Vec<Secret<Vec<u8>>>> {
-    match &value.kind {
-        ValueKind::Array(items) if !items.is_empty() => items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| key_material(item).map_err(|message| format!("item {}: {message}", index + 1)))
-            .collect(),
+pub(super) fn key_materials(value: &Value) -> Parsed<Vec<Secret<String>>> {
+    let texts: Vec<Value> = match &value.kind {
+        ValueKind::Array(items) => items.clone(),
         ValueKind::String(text) => {
-            let lines = text.split([',', '\n']).map(str::trim).filter(|line| !line.is_empty());
-            lines.map(|line| key_material(&Value::new(None, line))).collect()
+            text.split([',', '\n']).map(str::trim).filter(|line| !line.is_empty()).map(|line| Value::new(None, line)).collect()
         }
-        _ => key_material(value).map(|one| vec![one]),
+        _ => vec![value.clone()],
+    };
+    match texts.as_slice() {
+        [] => Err("must not be empty".to_owned()),
+        [one] => key_material(one).map(|one| vec![one]),
+        many => {
+            let numbered = many.iter().enumerate();
+            numbered.map(|(index, one)| key_material(one).map_err(|e| format!("secret {}: {e}", index + 1))).collect()
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Embedded {
 /// Shared by any number of nodes.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// `redis://`, `rediss://` (TLS), and with `-cluster` or `-sentinel` before the colon. May hold a password.
+    /// `redis://` or `rediss://` (TLS) `[user[:password]@]host[:port][/database]`.
     pub url: Secret<String>,
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
@@ -36,13 +36,10 @@ pub struct Redis {
     /// After this a call has failed.
     pub deadline: Duration,
     pub connect_timeout: Duration,
-    pub connections: usize,
-    /// Calls that may wait for an answer, for each connection.
-    pub commands_max: usize,
-    /// The longest pause between two tries to connect.
-    pub reconnect_delay_max: Duration,
     /// PEM certificates to trust for TLS instead of the public ones.
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate chain and its key, PEM, for servers that ask for one: both or none.
+    pub certificate_files: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Copy)]
@@ -74,8 +71,6 @@ impl Store {
     }
 }
 
-const REDIS_SCHEMES: [&str; 6] = ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
-
 impl Redis {
     fn read(s: &mut Section<'_>) -> Self {
         let second = Duration::from_secs(1);
@@ -87,39 +82,53 @@ impl Redis {
             partitions: s.read("partitions", partitions),
             deadline: s.read("deadline", parse::duration(second / 100, 30 * second)),
             connect_timeout: s.read("connect_timeout", parse::duration(second / 10, 60 * second)),
-            connections: s.read("connections", parse::count(1, 64)),
-            commands_max: s.read("commands_max", parse::count(16, 1_000_000)),
-            reconnect_delay_max: s.read("reconnect_delay_max", parse::duration(second / 10, 60 * second)),
             ca_file: s.optional("ca_file", parse::path),
+            certificate_files: certificate_files(s),
         };
         let url = redis.url.expose();
         if redis.password.is_some() && url.contains('@') {
             s.fault("password", "the URL holds a password too; allowed is one of the two");
         }
-        if redis.ca_file.is_some() && !url.starts_with("rediss") {
-            s.fault("ca_file", "has no meaning without TLS; allowed with \"rediss://…\" alone");
+        for (key, is_given) in [("ca_file", redis.ca_file.is_some()), ("certificate_file", redis.certificate_files.is_some())] {
+            if is_given && !url.starts_with("rediss:") {
+                s.fault(key, "has no meaning without TLS; allowed with \"rediss://…\" alone");
+            }
         }
         redis
     }
 }
 
-fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
-    let text = parse::filled_text(value)?;
-    let is_url = text.split_once("://").is_some_and(|(scheme, rest)| {
-        REDIS_SCHEMES.contains(&scheme) && !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace)
-    });
-    if is_url {
-        return Ok(Secret::new(text));
+fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
+    let certificate = s.optional("certificate_file", parse::path);
+    let key = s.optional("key_file", parse::path);
+    if certificate.is_some() != key.is_some() && s.has_any(&["certificate_file"]) != s.has_any(&["key_file"]) {
+        let key = if certificate.is_some() { "certificate_file" } else { "key_file" };
+        s.fault(key, "certificate_file and key_file are given together or not at all");
     }
-    let schemes: Vec<String> = REDIS_SCHEMES.iter().map(|scheme| format!("{scheme}://")).collect();
-    Err(format!("allowed is a URL such as \"redis://127.0.0.1:6379\", with one of {}", schemes.join(", ")))
+    certificate.zip(key)
 }
 
-/// Braces would move keys to other hash slots, colons would make one deployment's keys look like another's.
-fn key_prefix(value: &config::Value) -> Parsed<String> {
+fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
+    const ALLOWED: &str = "allowed is \"redis://host:port/database\", or rediss:// for TLS; user and password before the host \
+                           are percent-encoded";
     let text = parse::filled_text(value)?;
-    let is_plain = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if is_plain { Ok(text) } else { Err("allowed are up to 64 ASCII letters, digits and - _ .".to_owned()) }
+    let is_url = || {
+        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let authority: http::uri::Authority = authority.parse().ok()?;
+        let has_port_or_none = authority.port().is_some() || !authority.as_str().ends_with(':');
+        let is_database = database.is_empty() || database.parse::<u8>().is_ok();
+        (!authority.host().is_empty() && has_port_or_none && is_database).then_some(())
+    };
+    is_url().map(|()| Secret::new(text.clone())).ok_or_else(|| ALLOWED.to_owned())
+}
+
+/// Braces would move keys to other hash slots.
+fn key_prefix(value: &config::Value) -> Parsed<String> {
+    const KEY_PREFIX_BYTES_MAX: usize = 64;
+    let text = parse::text(value)?;
+    let is_plain = text.len() <= KEY_PREFIX_BYTES_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+    if is_plain { Ok(text) } else { Err("allowed are up to 64 ASCII letters, digits and - _ . :".to_owned()) }
 }
 
 fn partitions(value: &config::Value) -> Parsed<Partitions> {

@@ -91,16 +91,16 @@ fn collect_keys(path: &str, value: &Value, keys: &mut BTreeSet<String>) {
 
 #[test]
 fn flags_win_over_the_environment_and_the_environment_over_the_file() {
-    let file = minimal_and("[listen]\naddress = \"127.0.0.1:1\"\nworkers = 1\nbacklog = 1\n");
+    let file = minimal_and("[listen]\naddress = \"127.0.0.1:1\"\nworkers = 1\nconnections_max = 7\n");
     let environment = [("TOKENGATE__LISTEN__ADDRESS", "127.0.0.1:2"), ("TOKENGATE__LISTEN__WORKERS", "2")];
     let loaded = load(&inputs(&file, &environment, &[("listen.address", "127.0.0.1:3")])).unwrap();
     let listen = &loaded.settings.listen;
-    assert_eq!((listen.address.port(), listen.workers, listen.backlog), (3, 2, 1));
+    assert_eq!((listen.address.port(), listen.workers, listen.connections_max), (3, 2, 7));
     let printed = loaded.print();
     for (key, origin) in [
         ("address = \"127.0.0.1:3\"", "# --set"),
         ("workers = \"2\"", "# TOKENGATE__LISTEN__WORKERS"),
-        ("backlog = 1", "# tokengate.toml, line 4"),
+        ("connections_max = 7", "# tokengate.toml, line 4"),
         ("idle_timeout = \"75s\"", "# default"),
     ] {
         assert!(printed.lines().any(|line| line.starts_with(key) && line.ends_with(origin)), "{key} {origin}\n{printed}");
@@ -140,7 +140,7 @@ fn all_faults_are_told_at_once_each_with_its_place() {
     let has = |parts: &[&str]| faults.iter().any(|fault| parts.iter().all(|part| fault.contains(part)));
     assert!(has(&["listen.adress (tokengate.toml, line 2)", "unknown key", "did you mean `address`?"]), "{faults:#?}");
     assert!(has(&["listen.header_timeout = 10 (tokengate.toml, line 3)", "span of time with its unit", "from 100ms to 5m"]));
-    assert!(has(&["tokens.algorithm = \"none\"", "allowed: \"ES256\", \"EdDSA\", \"RS256\", \"HS256\""]));
+    assert!(has(&["tokens.algorithm = \"none\"", "allowed: \"ES256\", \"EdDSA\", \"HS256\""]));
     assert!(has(&["listen.workers = \"many\" (TOKENGATE__LISTEN__WORKERS)", "whole number from 0 to 1024"]));
     assert!(has(&["log.level = \"loud\" (--set)", "debug"]));
 }
@@ -179,16 +179,16 @@ fn times_that_do_not_fit_together_are_refused() {
     assert_one_fault("refresh = { idle_lifetime = \"91d\" }", &["refresh.idle_lifetime", "refresh.absolute_lifetime"]);
     assert_one_fault("refresh = { idle_lifetime = \"1m\", leeway = \"5m\" }", &["refresh.leeway"]);
     assert_one_fault("revocation = { heartbeat = \"11s\" }", &["revocation.heartbeat", "third"]);
-    assert_one_fault("revocation = { retention = \"15m\" }", &["revocation.retention", "at least 910s"]);
+    assert_one_fault("revocation = { retention = \"15m\" }", &["revocation.retention", "at least 16m"]);
 }
 
 #[test]
 fn revocations_are_kept_as_long_as_the_longest_lived_token() {
-    assert_eq!(Settings::from_toml(MINIMAL).unwrap().revocation.retention, Duration::from_secs(15 * 60 + 10));
+    assert_eq!(Settings::from_toml(MINIMAL).unwrap().revocation.retention, Duration::from_secs(16 * 60));
     let foreign =
         "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"\nlifetime_max = \"2d\"";
     let settings = Settings::from_toml(&minimal_and(foreign)).unwrap();
-    assert_eq!(settings.revocation.retention, Duration::from_secs(2 * 86_400 + 10));
+    assert_eq!(settings.revocation.retention, Duration::from_secs(2 * 86_400 + 120));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_shared_store_needs_shared_keys_and_secrets() {
     assert_eq!(faults.len(), 2, "{faults:#?}");
     assert!(faults[0].contains("keys.directory") && faults[0].contains("tokengate keys generate"));
     assert!(faults[1].contains("refresh.secret") && faults[1].contains("openssl rand"));
-    let secret = "00".repeat(32);
+    let secret = "0f1e".repeat(16);
     let good = format!("keys = {{ directory = \"k\" }}\nrefresh = {{ secret = \"{secret}\" }}\nstore = {{ kind = \"redis\" }}");
     let settings = Settings::from_toml(&minimal_and(&good)).unwrap();
     assert!(settings.store.is_shared() && !settings.keys.generate);
@@ -243,12 +243,12 @@ fn an_admin_listener_that_others_reach_needs_a_token() {
 fn secrets_are_read_from_files_and_never_from_two_places() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
-    std::fs::write(&path, format!("{}\n{}\r\n", "ab".repeat(32), "cd".repeat(40))).unwrap();
+    std::fs::write(&path, format!("{}\n{}\r\n", "a1b2".repeat(16), "c3d4".repeat(20))).unwrap();
     let file = format!("refresh = {{ secret_file = {path:?} }}");
     let secrets = Settings::from_toml(&minimal_and(&file)).unwrap().refresh.secrets;
-    assert_eq!(secrets.iter().map(|secret| secret.expose().len()).collect::<Vec<_>>(), [32, 40]);
+    assert_eq!(secrets.iter().map(|secret| secret.expose().len()).collect::<Vec<_>>(), [64, 80]);
 
-    let both = format!("refresh = {{ secret_file = {path:?}, secret = \"{}\" }}", "ab".repeat(32));
+    let both = format!("refresh = {{ secret_file = {path:?}, secret = \"{}\" }}", "a1b2".repeat(16));
     assert_one_fault(&both, &["refresh.secret_file", "`secret` is given too"]);
     assert_one_fault("refresh = { secret_file = \"/nowhere/at/all\" }", &["refresh.secret_file", "cannot be read"]);
     std::fs::write(&path, "\n").unwrap();
@@ -347,7 +347,6 @@ fn a_foreign_issuer_is_pinned_in_every_respect() {
     assert_one_fault(&issuer(good), &["issuers[0].jwks_file", "one of jwks_file and jwks_url"]);
     assert_one_fault(&issuer(&format!("{file}jwks_url = \"https://i/\"")), &["issuers[0].jwks_url", "is given too"]);
     assert_one_fault(&issuer(&format!("{good}jwks_url = \"http://i/\"")), &["issuers[0].jwks_url", "loopback"]);
-    assert_one_fault(&issuer(&format!("{file}types = []")), &["issuers[0].types"]);
     assert_one_fault(&(issuer(&file) + &issuer(&file)), &["issuers[1].issuer", "earlier"]);
     assert_one_fault(&issuer("audiences = []\nalgorithms = [\"ES256\"]\njwks_file = \"f\""), &["issuers[0].audiences"]);
     assert_one_fault(

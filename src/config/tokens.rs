@@ -6,35 +6,15 @@ use std::time::Duration;
 use super::parse;
 use super::section::Section;
 use super::store::Store;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::secret::Secret;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How a token is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Algorithm {
-    Es256,
-    EdDsa,
-    Rs256,
-    Hs256,
-}
-
-impl Algorithm {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("ES256", Self::Es256), ("EdDSA", Self::EdDsa), ("RS256", Self::Rs256), ("HS256", Self::Hs256)];
-
-    /// The name that the `alg` of a token has (RFC 7518, RFC 8037).
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-            Self::Rs256 => "RS256",
-            Self::Hs256 => "HS256",
-        }
-    }
-}
+/// Algorithms of the keys that the gateway makes itself. RSA keys are brought along as files.
+const GENERATED: [(&str, Algorithm); 3] = [("ES256", Algorithm::Es256), ("EdDSA", Algorithm::EdDsa), ("HS256", Algorithm::Hs256)];
 
 /// Access tokens of our own.
 #[derive(Clone, Debug)]
@@ -45,7 +25,7 @@ pub struct Tokens {
     /// Of keys that are made; each key on disk has its own.
     pub algorithm: Algorithm,
     pub lifetime: Duration,
-    /// How far clocks may differ, for `exp`, `nbf` and `iat`, of foreign tokens too.
+    /// How far clocks may differ, for `exp` and `nbf` of our own tokens.
     pub leeway: Duration,
     /// Verified tokens remembered, for each worker.
     pub cache_entries: usize,
@@ -56,7 +36,7 @@ impl Tokens {
         let tokens = Self {
             issuer: s.read("issuer", parse::filled_text),
             audience: s.read("audience", parse::list(parse::filled_text)),
-            algorithm: s.read("algorithm", parse::choice(&Algorithm::ALL)),
+            algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, MINUTE)),
             cache_entries: s.read("cache_entries", parse::count(0, 10_000_000)),
@@ -76,7 +56,7 @@ impl Tokens {
 pub struct Keys {
     /// `None`: made at start and kept in memory alone.
     pub directory: Option<PathBuf>,
-    /// The `kid` of the key that signs; `None`: the newest that is there.
+    /// The `kid` of the key that signs; `None`: the only one that can.
     pub signing: Option<String>,
     /// Whether keys (and the refresh secret) that are missing are made at start: only where no other node must have the same.
     pub generate: bool,
@@ -85,8 +65,8 @@ pub struct Keys {
 /// Refresh tokens and their rotation.
 #[derive(Clone, Debug)]
 pub struct Refresh {
-    /// The first makes tokens, the others only verify. Empty: one is made and kept beside the keys.
-    pub secrets: Vec<Secret<Vec<u8>>>,
+    /// Base64 or hex of at least [`parse::SECRET_BYTES_MIN`] bytes; the first makes tokens, the others only verify. Empty: one is made and kept beside the keys.
+    pub secrets: Vec<Secret<String>>,
     pub leeway: Duration,
     pub idle_lifetime: Duration,
     pub absolute_lifetime: Duration,

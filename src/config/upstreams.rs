@@ -18,6 +18,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// From the end of the request's head to the end of the answer's head; routes may set their own.
     pub response_timeout: Duration,
+    /// The longest pause within the body of an answer.
+    pub body_idle_timeout: Duration,
     /// How long an unused connection is kept. Shorter than what the upstream itself allows.
     pub idle_timeout: Duration,
     /// Unused connections kept, for each worker.
@@ -58,6 +60,7 @@ impl Upstream {
             url: url.clone().unwrap_or_default(),
             connect_timeout: s.read("connect_timeout", parse::duration(second / 100, 60 * second)),
             response_timeout: s.read("response_timeout", parse::duration(second / 100, 3600 * second)),
+            body_idle_timeout: s.read("body_idle_timeout", parse::duration(second / 10, 86_400 * second)),
             idle_timeout: s.read("idle_timeout", parse::duration(second / 10, 3600 * second)),
             connections_idle_max: s.read("connections_idle_max", parse::count(0, 100_000)),
             host: s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)])),
