@@ -7,8 +7,14 @@ pub mod access_token;
 pub mod deployment_secret;
 mod der;
 pub mod entropy;
+pub mod jwks;
 pub mod key;
 pub mod key_files;
 pub mod keyring;
 pub mod password;
 pub mod refresh_token;
+mod token_header;
+pub mod verifier;
+
+#[cfg(test)]
+mod testing;

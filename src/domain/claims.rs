@@ -1,9 +1,12 @@
-//! Claims of an access token: strict types, and the check against a policy.
+//! Who a request speaks for: claims held against the policy of their issuer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::access_claims::{AccessClaims, ClaimError};
+use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind, LEEWAY_MAX};
 use super::ids::{Generation, SessionId, Subject, TokenId};
 use super::time::Timestamp;
 
@@ -71,5 +74,303 @@ impl std::fmt::Display for RevokedBy {
             Self::Subject => "subject",
             Self::Token => "token id",
         })
+    }
+}
+
+impl From<ClaimError> for Denial {
+    fn from(error: ClaimError) -> Self {
+        Self::Invalid(error.cause())
+    }
+}
+
+/// Holds the claims of a token whose signature is good against the policy of the issuer whose key made it.
+pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
+    if claims.issuer.as_deref() != Some(&*policy.issuer) {
+        return Err(Denial::Invalid("iss is not the issuer of the key"));
+    }
+    let expires_at = claims.expires_at.ok_or(Denial::Invalid("exp is missing"))?;
+    check_window(claims.not_before, expires_at, policy.leeway(), now)?;
+    check_lifetime(&claims, expires_at, policy, now)?;
+    match &policy.audiences {
+        AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
+        AudienceRule::AnyOf(_) => return Err(Denial::Invalid("aud does not name us")),
+        AudienceRule::Unchecked => {}
+    }
+    let (session, generation) = match policy.kind {
+        IssuerKind::Own => {
+            if claims.token.is_none() {
+                return Err(Denial::Invalid("jti is missing"));
+            }
+            (Some(own_session(&claims.rest)?), Some(own_generation(&claims.rest)?))
+        }
+        IssuerKind::Foreign => (None, None),
+    };
+    let subject = subject(&claims.rest, &policy.subject_claim)?;
+    let scopes = claims.scopes(&policy.scope_claims)?;
+
+    for path in policy.scope_claims.iter().chain([&policy.subject_claim]) {
+        claims.rest.shift_remove(path.as_str());
+    }
+    if policy.kind == IssuerKind::Own {
+        claims.rest.shift_remove("sid");
+        claims.rest.shift_remove("gen");
+    }
+    Ok(Principal {
+        subject,
+        issuer: policy.issuer.clone(),
+        session,
+        generation,
+        token: claims.token,
+        audiences: claims.audiences,
+        scopes,
+        issued_at: claims.issued_at,
+        not_before: claims.not_before,
+        expires_at,
+        claims: claims.rest,
+    })
+}
+
+impl Principal {
+    /// Whether the token is alive at `now`; asked on every request, however the token was verified.
+    pub fn check_times(&self, leeway: Duration, now: Timestamp) -> Result<(), Denial> {
+        check_window(self.not_before, self.expires_at, leeway, now)
+    }
+
+    /// What a route demands: one of `audiences` (any, when empty) and all of `scopes`.
+    pub fn satisfies(&self, audiences: &[String], scopes: &Arc<[String]>) -> Result<(), Denial> {
+        if !audiences.is_empty() && !names_any(&self.audiences, audiences) {
+            return Err(Denial::Invalid("aud does not name the route"));
+        }
+        if !scopes.iter().all(|scope| self.scopes.contains(scope)) {
+            return Err(Denial::InsufficientScope(scopes.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn check_window(not_before: Option<Timestamp>, expires_at: Timestamp, leeway: Duration, now: Timestamp) -> Result<(), Denial> {
+    if now >= expires_at.saturating_add(leeway) {
+        return Err(Denial::Expired);
+    }
+    if not_before.is_some_and(|from| now.saturating_add(leeway) < from) {
+        return Err(Denial::Invalid("nbf lies ahead"));
+    }
+    Ok(())
+}
+
+/// `iat` must not lie ahead, and a token must not be made to live longer than the policy allows.
+fn check_lifetime(claims: &AccessClaims, expires_at: Timestamp, policy: &ClaimPolicy, now: Timestamp) -> Result<(), Denial> {
+    let (from, lifetime_max) = match (claims.issued_at, policy.kind) {
+        (Some(issued_at), IssuerKind::Own | IssuerKind::Foreign) => (issued_at, policy.lifetime_max),
+        (None, IssuerKind::Own) => return Err(Denial::Invalid("iat is missing")),
+        (None, IssuerKind::Foreign) => (now, policy.lifetime_max.saturating_add(policy.leeway())),
+    };
+    // Another node may have minted the token a moment ago by a clock that runs ahead of ours.
+    if now.saturating_add(LEEWAY_MAX) < from {
+        return Err(Denial::Invalid("iat lies ahead"));
+    }
+    if expires_at.since(from) > lifetime_max {
+        return Err(Denial::Invalid("the lifetime is too long"));
+    }
+    Ok(())
+}
+
+fn names_any(named: &[String], wanted: &[String]) -> bool {
+    named.iter().any(|name| wanted.contains(name))
+}
+
+fn own_session(claims: &Map<String, Value>) -> Result<SessionId, Denial> {
+    let text = claims.get("sid").and_then(Value::as_str);
+    text.and_then(SessionId::parse).ok_or(Denial::Invalid("sid is not a session id"))
+}
+
+fn own_generation(claims: &Map<String, Value>) -> Result<Generation, Denial> {
+    let number = claims.get("gen").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| *number > 0).map(Generation).ok_or(Denial::Invalid("gen is not a generation"))
+}
+
+/// `sub` is a string; a claim that the operator chose in its place may be an integer too, as user ids often are.
+fn subject(claims: &Map<String, Value>, path: &ClaimPath) -> Result<Subject, Denial> {
+    let value = path.find(claims).ok_or(Denial::Invalid("the subject is missing"))?;
+    let number = value.as_i64().filter(|_| path.as_str() != "sub").map(|number| number.to_string());
+    let text = value.as_str().or(number.as_deref()).ok_or(Denial::Invalid("the subject is not a string"))?;
+    Subject::new(text).map_err(|_| Denial::Invalid("the subject is empty, too long or has control characters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn own() -> ClaimPolicy {
+        ClaimPolicy::own("https://gate.example", &["api".to_owned()], Duration::from_secs(900))
+    }
+
+    fn foreign() -> ClaimPolicy {
+        ClaimPolicy::foreign("https://idp.example", AudienceRule::AnyOf(["api".to_owned()].into()), Duration::from_secs(86_400))
+    }
+
+    fn own_claims() -> Value {
+        json!({
+            "iss": "https://gate.example", "sub": "user-1", "aud": "api", "exp": NOW + 900, "iat": NOW, "jti": "t1",
+            "sid": SessionId::from_bytes([3; 16]), "gen": 2, "scope": "read write", "plan": "gold",
+        })
+    }
+
+    fn foreign_claims() -> Value {
+        json!({"iss": "https://idp.example", "sub": "user-1", "aud": ["x", "api"], "exp": NOW + 60, "sid": "their own", "scope": "a"})
+    }
+
+    fn judge(claims: &Value, policy: &ClaimPolicy) -> Result<Principal, Denial> {
+        check(AccessClaims::parse(claims.to_string().as_bytes()).unwrap(), policy, at(NOW))
+    }
+
+    /// Judges the claims with one of them replaced, or taken out when `value` is null.
+    fn judge_with(mut claims: Value, name: &str, value: Value, policy: &ClaimPolicy) -> Result<Principal, Denial> {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().shift_remove(name);
+        } else {
+            claims[name] = value;
+        }
+        judge(&claims, policy)
+    }
+
+    #[test]
+    fn our_own_token_gives_its_principal() {
+        let principal = judge(&own_claims(), &own()).unwrap();
+        assert_eq!(principal.subject.as_str(), "user-1");
+        assert_eq!(principal.session, Some(SessionId::from_bytes([3; 16])));
+        assert_eq!(principal.generation, Some(Generation(2)));
+        assert_eq!(principal.scopes, ["read", "write"]);
+        assert_eq!(Value::Object(principal.claims), json!({"plan": "gold"}));
+    }
+
+    #[test]
+    fn a_foreign_token_speaks_for_no_session_of_ours() {
+        let mut claims = foreign_claims();
+        claims["sid"] = json!(SessionId::from_bytes([3; 16]));
+        claims["gen"] = json!(1);
+        let principal = judge(&claims, &foreign()).unwrap();
+        assert_eq!((principal.session, principal.generation), (None, None));
+    }
+
+    #[test]
+    fn every_claim_of_our_own_tokens_is_needed() {
+        for name in ["iss", "sub", "aud", "exp", "iat", "jti", "sid", "gen"] {
+            assert!(judge_with(own_claims(), name, Value::Null, &own()).is_err(), "{name}");
+        }
+        for (name, value) in [
+            ("iss", json!("https://gate.example/")),
+            ("aud", json!("other")),
+            ("aud", json!([])),
+            ("sid", json!("not ours")),
+            ("gen", json!(0)),
+            ("gen", json!(-1)),
+            ("gen", json!("1")),
+            ("gen", json!(1.5)),
+            ("gen", json!(4_294_967_296_u64)),
+            ("iat", json!(NOW + 61)),
+            ("exp", json!(NOW + 901)),
+            ("nbf", json!(NOW + 1)),
+        ] {
+            assert!(judge_with(own_claims(), name, value.clone(), &own()).is_err(), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_token_dies_at_its_exp_and_no_later_than_the_leeway() {
+        let principal = judge(&foreign_claims(), &foreign()).unwrap();
+        assert_eq!(principal.check_times(Duration::ZERO, at(NOW + 59)), Ok(()));
+        assert_eq!(principal.check_times(Duration::ZERO, at(NOW + 60)), Err(Denial::Expired));
+        let mut generous = foreign();
+        generous.leeway = Duration::from_secs(3600);
+        assert_eq!(generous.leeway(), LEEWAY_MAX);
+        let exp = |secs: i64| judge_with(foreign_claims(), "exp", json!(secs), &generous);
+        assert!(exp(NOW - 59).is_ok());
+        assert_eq!(exp(NOW - 60), Err(Denial::Expired));
+    }
+
+    #[test]
+    fn a_token_that_lives_too_long_is_refused_with_and_without_iat() {
+        let mut claims = foreign_claims();
+        claims["exp"] = json!(NOW + 86_400 + 61);
+        assert!(judge(&claims, &foreign()).is_err());
+        claims["exp"] = json!(NOW + 86_400 + 60);
+        assert!(judge(&claims, &foreign()).is_ok(), "without iat the leeway is granted");
+        claims["iat"] = json!(NOW);
+        assert!(judge(&claims, &foreign()).is_err());
+    }
+
+    #[test]
+    fn a_token_from_a_node_whose_clock_runs_ahead_is_taken() {
+        assert!(judge_with(own_claims(), "iat", json!(NOW + 60), &own()).is_ok());
+    }
+
+    #[test]
+    fn the_audience_is_left_unchecked_only_by_choice() {
+        let unnamed = |policy: &ClaimPolicy| judge_with(foreign_claims(), "aud", Value::Null, policy);
+        assert!(unnamed(&foreign()).is_err());
+        assert!(unnamed(&ClaimPolicy { audiences: AudienceRule::AnyOf([].into()), ..foreign() }).is_err());
+        assert!(unnamed(&ClaimPolicy { audiences: AudienceRule::Unchecked, ..foreign() }).is_ok());
+    }
+
+    #[test]
+    fn a_subject_may_stand_elsewhere_and_may_then_be_a_number() {
+        let policy = ClaimPolicy { subject_claim: ClaimPath::new("/user/id"), ..foreign() };
+        let subject =
+            |id: Value| judge_with(foreign_claims(), "user", json!({"id": id}), &policy).map(|p| p.subject.as_str().to_owned());
+        assert_eq!(subject(json!(42)).unwrap(), "42");
+        assert_eq!(subject(json!("u")).unwrap(), "u");
+        for bad in [json!(1.5), json!(""), json!(true), json!(["u"]), json!("a\u{7}")] {
+            assert!(subject(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(judge(&foreign_claims(), &policy).is_err());
+    }
+
+    #[test]
+    fn a_route_asks_for_one_audience_and_all_scopes() {
+        let principal = judge(&own_claims(), &own()).unwrap();
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Arc<[String]>>();
+        assert_eq!(principal.satisfies(&[], &list(&[])), Ok(()));
+        assert_eq!(principal.satisfies(&list(&["x", "api"]), &list(&["write", "read"])), Ok(()));
+        assert!(matches!(principal.satisfies(&list(&["x"]), &list(&[])), Err(Denial::Invalid(_))));
+        let wanted = list(&["read", "admin"]);
+        assert_eq!(principal.satisfies(&[], &wanted), Err(Denial::InsufficientScope(wanted.clone())));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_let_in_outside_its_window(exp in 0..4_000_000_000_i64, nbf in 0..4_000_000_000_i64, leeway in 0..100_u64, now: i32) {
+            let now = at(i64::from(now));
+            let mut policy = foreign();
+            policy.leeway = Duration::from_secs(leeway);
+            policy.lifetime_max = Duration::MAX;
+            let mut claims = foreign_claims();
+            claims["exp"] = json!(exp);
+            claims["nbf"] = json!(nbf);
+            let verdict = check(AccessClaims::parse(claims.to_string().as_bytes()).unwrap(), &policy, now);
+            let slack = i64::try_from(leeway.min(60)).unwrap();
+            prop_assert_eq!(verdict.is_ok(), now.secs() < exp + slack && now.secs() + slack >= nbf);
+        }
+
+        #[test]
+        fn a_hit_is_refused_at_the_same_instant_as_a_miss(exp in 0..2000_i64, nbf in 0..2000_i64, now in 0..2000_i64) {
+            let mut claims = foreign_claims();
+            claims["exp"] = json!(NOW + exp);
+            claims["nbf"] = json!(NOW + nbf);
+            let parsed = AccessClaims::parse(claims.to_string().as_bytes()).unwrap();
+            if let Ok(principal) = check(parsed.clone(), &foreign(), at(NOW + nbf)) {
+                let now = at(NOW + now);
+                prop_assert_eq!(principal.check_times(foreign().leeway(), now).err(), check(parsed, &foreign(), now).err());
+            }
+        }
     }
 }

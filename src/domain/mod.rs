@@ -2,10 +2,13 @@
 //!
 //! Time and entropy are arguments. Every function here can be run a million times in a property test.
 
+pub mod access_claims;
 pub mod algorithm;
+pub mod claim_policy;
 pub mod claims;
 pub mod headers;
 pub mod ids;
+pub mod json;
 pub mod path;
 pub mod replica;
 pub mod revocation;

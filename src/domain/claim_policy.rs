@@ -1,0 +1,171 @@
+//! What is demanded of the tokens of one issuer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// The most that clocks may differ: leeway beyond this is cut to it.
+pub const LEEWAY_MAX: Duration = Duration::from_secs(60);
+
+/// What the tokens of one issuer must say. Keys and algorithms are fixed beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimPolicy {
+    pub kind: IssuerKind,
+    /// The exact value of `iss`.
+    pub issuer: Arc<str>,
+    pub audiences: AudienceRule,
+    pub token_type: TypeRule,
+    /// For `exp` and `nbf`; at most [`LEEWAY_MAX`], which is what `iat` is always given.
+    pub leeway: Duration,
+    /// From `iat` (or now, when there is none) to `exp`; a longer token is refused.
+    pub lifetime_max: Duration,
+    /// Where the subject stands: `sub`, unless the issuer is odd.
+    pub subject_claim: ClaimPath,
+    /// Where scopes stand; what is found is joined.
+    pub scope_claims: Vec<ClaimPath>,
+}
+
+impl ClaimPolicy {
+    /// For our own tokens: `at+jwt`, one of these audiences (in practice the one we mint), no leeway.
+    #[must_use]
+    pub fn own(issuer: &str, audiences: &[String], lifetime_max: Duration) -> Self {
+        Self {
+            kind: IssuerKind::Own,
+            issuer: issuer.into(),
+            audiences: AudienceRule::AnyOf(audiences.into()),
+            token_type: TypeRule::access_token(),
+            leeway: Duration::ZERO,
+            lifetime_max,
+            subject_claim: ClaimPath::new("sub"),
+            scope_claims: vec![ClaimPath::new("scope")],
+        }
+    }
+
+    /// For another issuer's tokens, with the usual claims; the fields may then be changed.
+    #[must_use]
+    pub fn foreign(issuer: &str, audiences: AudienceRule, lifetime_max: Duration) -> Self {
+        Self {
+            kind: IssuerKind::Foreign,
+            issuer: issuer.into(),
+            audiences,
+            token_type: TypeRule::Unchecked,
+            leeway: LEEWAY_MAX,
+            lifetime_max,
+            subject_claim: ClaimPath::new("sub"),
+            scope_claims: vec![ClaimPath::new("scope")],
+        }
+    }
+
+    #[must_use]
+    pub fn leeway(&self) -> Duration {
+        self.leeway.min(LEEWAY_MAX)
+    }
+}
+
+/// Whose tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IssuerKind {
+    /// Minted here: `iat`, `jti`, `sid` and `gen` are demanded.
+    Own,
+    Foreign,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AudienceRule {
+    /// `aud` must name one of these; an empty list admits nothing.
+    AnyOf(Arc<[String]>),
+    /// For foreign issuers that name none, by the operator's explicit choice.
+    Unchecked,
+}
+
+/// What the header's `typ` must be. Media types are compared without regard to case, and `application/` may be left out
+/// (RFC 7515, section 4.1.9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TypeRule {
+    AnyOf(Arc<[String]>),
+    /// Anything, and nothing.
+    Unchecked,
+}
+
+impl TypeRule {
+    /// RFC 9068, section 4.
+    #[must_use]
+    pub fn access_token() -> Self {
+        Self::AnyOf([String::from("at+jwt")].into())
+    }
+
+    #[must_use]
+    pub fn admits(&self, typ: Option<&str>) -> bool {
+        match self {
+            Self::AnyOf(types) => {
+                typ.is_some_and(|typ| types.iter().any(|one| media_name(one).eq_ignore_ascii_case(media_name(typ))))
+            }
+            Self::Unchecked => true,
+        }
+    }
+}
+
+fn media_name(typ: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match typ.get(..PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &typ[PREFIX.len()..],
+        _ => typ,
+    }
+}
+
+/// Where a claim stands: the name of a member (`scp`, `https://example.com/roles`) or, with a slash before it, a JSON pointer
+/// (RFC 6901: `/realm_access/roles`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimPath(Box<str>);
+
+impl ClaimPath {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        let Some(pointer) = self.0.strip_prefix('/') else { return claims.get(&*self.0) };
+        let (first, rest) = pointer.find('/').map_or((pointer, ""), |at| pointer.split_at(at));
+        claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_type_is_a_media_type() {
+        let rule = TypeRule::access_token();
+        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
+            assert!(rule.admits(Some(typ)), "{typ}");
+        }
+        for typ in [None, Some("JWT"), Some(""), Some("at+jwt "), Some("text/at+jwt"), Some("application/"), Some("ä")] {
+            assert!(!rule.admits(typ), "{typ:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_found_by_name_or_pointer() {
+        let Value::Object(claims) = json!({"sub": 1, "a/b": 2, "x": {"y": [3]}, "https://e.com/r": 4}) else { panic!() };
+        let find = |path| ClaimPath::new(path).find(&claims).cloned();
+        assert_eq!(find("sub"), Some(json!(1)));
+        assert_eq!(find("/sub"), Some(json!(1)));
+        assert_eq!(find("a/b"), Some(json!(2)));
+        assert_eq!(find("/a~1b"), Some(json!(2)));
+        assert_eq!(find("/x/y/0"), Some(json!(3)));
+        assert_eq!(find("https://e.com/r"), Some(json!(4)));
+        assert_eq!(find("/x/z"), None);
+        assert_eq!(find("x/y"), None);
+    }
+}
