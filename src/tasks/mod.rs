@@ -1,1 +1,9 @@
-//! TODO
+//! What runs beside requests, on the control plane: supervised, named, and waited for at the end.
+
+pub mod acknowledgements;
+mod backoff;
+#[cfg(test)]
+mod fake_store;
+pub mod revocation_feed;
+pub mod supervisor;
+pub mod sweeper;

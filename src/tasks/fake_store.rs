@@ -1,0 +1,197 @@
+//! A store whose log can be lost and which fails or hangs when told to, for the tests of the tasks.
+
+use std::num::NonZeroU16;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::revocation::{Revocation, Target};
+use crate::domain::session::Session;
+use crate::domain::time::{Clock, Timestamp};
+use crate::store::{
+    Acknowledgement, LogBatch, LogCursor, LogPosition, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version,
+};
+
+/// Tells tokio's time, which tests pause; the wall clock can be set.
+#[derive(Debug)]
+pub(super) struct TestClock {
+    start: tokio::time::Instant,
+    wall: Mutex<Option<Timestamp>>,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self { start: tokio::time::Instant::now(), wall: Mutex::default() }
+    }
+}
+
+impl TestClock {
+    pub(super) fn set(&self, wall: Timestamp) {
+        *self.wall.lock().unwrap() = Some(wall);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let wall = *self.wall.lock().unwrap();
+        wall.unwrap_or_else(|| Timestamp::from_secs(1000).saturating_add(self.monotonic()))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+pub(super) fn session(n: u64) -> SessionId {
+    SessionId::new(Partition(0), Timestamp::from_secs(500), n.to_be_bytes())
+}
+
+/// Of session `n`, to be remembered for hours.
+pub(super) fn revocation(n: u64) -> Revocation {
+    Revocation {
+        target: Target::Session { session: session(n) },
+        revoked_at: Timestamp::from_secs(900),
+        forget_at: Timestamp::from_secs(100_000),
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct FakeStore {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    log: Vec<(u64, Revocation)>,
+    written: u64,
+    acknowledged: Vec<Acknowledgement>,
+    fails: bool,
+    hangs: bool,
+    revocations_before_failure: Option<usize>,
+}
+
+impl FakeStore {
+    pub(super) fn with_log(revocations: impl Iterator<Item = Revocation>) -> Self {
+        let store = Self::default();
+        revocations.for_each(|revocation| store.append(revocation));
+        store
+    }
+
+    pub(super) fn fail(&self, fails: bool) {
+        self.change(|state| (state.fails, state.revocations_before_failure) = (fails, None));
+    }
+
+    pub(super) fn hang(&self, hangs: bool) {
+        self.change(|state| state.hangs = hangs);
+    }
+
+    /// Works again, until so many revocations were written.
+    pub(super) fn fail_after_revocations(&self, count: usize) {
+        self.change(|state| (state.fails, state.revocations_before_failure) = (false, Some(count)));
+    }
+
+    /// Loses the last `count` entries of the log.
+    pub(super) fn lose_log(&self, count: usize) {
+        self.change(|state| state.log.truncate(state.log.len() - count));
+    }
+
+    pub(super) fn logged(&self) -> usize {
+        self.state.lock().unwrap().log.len()
+    }
+
+    pub(super) fn acknowledged(&self) -> Vec<Acknowledgement> {
+        self.state.lock().unwrap().acknowledged.clone()
+    }
+
+    fn append(&self, revocation: Revocation) {
+        self.change(|state| {
+            state.written += 1;
+            state.log.push((state.written, revocation));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_waiters();
+    }
+
+    async fn answer(&self) -> Result<(), StoreError> {
+        if self.state.lock().unwrap().hangs {
+            std::future::pending::<()>().await;
+        }
+        let fails = self.state.lock().unwrap().fails;
+        if fails { Err(StoreError::Unavailable("told to fail".to_owned())) } else { Ok(()) }
+    }
+
+    fn after(&self, position: u64) -> LogBatch {
+        let state = self.state.lock().unwrap();
+        let revocations = state.log.iter().filter(|(at, _)| *at > position).map(|(_, revocation)| revocation.clone()).collect();
+        LogBatch { revocations, cursor: LogCursor(vec![LogPosition { millis: state.written, sequence: 0 }]) }
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    fn partitions(&self) -> Partitions {
+        Partitions::new(NonZeroU16::MIN)
+    }
+
+    async fn create(&self, _: &Session, _: Option<SessionLimit>, _: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        unreachable!("tasks create no sessions")
+    }
+
+    async fn load(&self, _: SessionId) -> Result<Option<Stored>, StoreError> {
+        unreachable!("tasks load no sessions")
+    }
+
+    async fn swap(&self, _: Version, _: &Session) -> Result<Swap, StoreError> {
+        unreachable!("tasks change no sessions")
+    }
+
+    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
+        self.answer().await?;
+        self.change(|state| state.acknowledged.extend_from_slice(seen));
+        Ok(())
+    }
+
+    async fn sessions_of(&self, _: &Subject, _: Timestamp) -> Result<Vec<Session>, StoreError> {
+        unreachable!("tasks list no sessions")
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        self.answer().await?;
+        self.append(revocation.clone());
+        self.change(|state| {
+            if let Some(left) = &mut state.revocations_before_failure {
+                *left -= 1;
+                state.fails = *left == 0;
+            }
+        });
+        Ok(Vec::new())
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.answer().await?;
+        let position = cursor.map_or(0, |cursor| cursor.0[0].millis);
+        let batch = self.after(position);
+        if !batch.revocations.is_empty() || cursor.is_none() {
+            return Ok(batch);
+        }
+        let _ = tokio::time::timeout(wait, self.changed.notified()).await;
+        self.answer().await?;
+        Ok(self.after(position))
+    }
+
+    async fn sweep(&self, _: Timestamp) -> Result<Swept, StoreError> {
+        self.answer().await?;
+        Ok(Swept { sessions: 1, revocations: 0 })
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.answer().await
+    }
+}

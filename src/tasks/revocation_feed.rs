@@ -1,0 +1,284 @@
+//! Keeps the replica of the revocations up to date, and gives the store back what it lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use crate::crypto::entropy::Entropy;
+use crate::domain::replica::Replica;
+use crate::domain::revocation::{Revocation, RevocationSet};
+use crate::domain::stats::{Counter, Counters};
+use crate::domain::time::Clock;
+use crate::store::{LogBatch, LogCursor, Store, StoreError};
+
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How much longer than asked a read may take before it counts as failed. Stores have deadlines of their own; this one is for
+/// a store that breaks them.
+const READ_GRACE: Duration = Duration::from_secs(15);
+
+/// How often revocations that may be forgotten are dropped.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the whole log is read again although nothing failed: a store may lose writes without this node noticing.
+const REREAD_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How many lost revocations are put back between two reads of the log, so that the replica stays confirmed meanwhile.
+const PUT_BACK_MAX: usize = 64;
+
+/// What may be forgotten so soon is not put back: by a faster clock it was trimmed, not lost.
+const PUT_BACK_MARGIN: Duration = Duration::from_secs(5);
+
+/// Follows the revocation log: reads it whole, which makes the replica loaded, then waits for news; each read that succeeds
+/// confirms the replica up to the moment when it began. After a failure the log is read whole again, and what the replica knows
+/// and the log lacks is written again, record deletion included.
+pub struct RevocationFeed {
+    pub store: Arc<dyn Store>,
+    pub replica: Arc<Replica>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub counters: Arc<Counters>,
+    /// How long a read waits for news.
+    pub heartbeat: Duration,
+}
+
+/// Why following ended without a failure.
+struct RereadDue;
+
+impl RevocationFeed {
+    /// Returns when `stop` is cancelled.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(RETRY_PAUSE, RETRY_PAUSE_MAX);
+        while let Some(ended) = stop.run_until_cancelled(self.follow(&mut backoff)).await {
+            let Err(error) = ended else { continue };
+            let pause = backoff.next(&*self.entropy);
+            self.counters.add(Counter::StoreErrors, 1);
+            warn!(%error, retry_in = ?pause, "revocation log cannot be read");
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    async fn follow(&self, backoff: &mut Backoff) -> Result<RereadDue, StoreError> {
+        let (mut cursor, mut lost) = self.read_whole().await?;
+        let read_whole_at = self.clock.monotonic();
+        let mut forgot_at = read_whole_at;
+        loop {
+            self.put_back(&mut lost).await?;
+            let wait = if lost.is_empty() { self.heartbeat } else { Duration::ZERO };
+            cursor = self.read(Some(&cursor), wait, |_| {}).await?;
+            backoff.reset();
+            let now = self.clock.monotonic();
+            if now.saturating_sub(forgot_at) >= FORGET_INTERVAL {
+                self.replica.forget(self.clock.now());
+                forgot_at = now;
+            }
+            if lost.is_empty() && now.saturating_sub(read_whole_at) >= REREAD_INTERVAL {
+                return Ok(RereadDue);
+            }
+        }
+    }
+
+    /// Reads the log from its start. Returns where it ends, and what the replica knows beyond it.
+    async fn read_whole(&self) -> Result<(LogCursor, VecDeque<Revocation>), StoreError> {
+        let was_loaded = self.replica.is_loaded();
+        let mut log = RevocationSet::new();
+        let cursor = self.read(None, Duration::ZERO, |revocation| _ = log.insert(revocation)).await?;
+        if !was_loaded {
+            info!(revocations = log.len(), "revocation log read");
+        }
+        let still_matters_at = self.clock.now().saturating_add(PUT_BACK_MARGIN);
+        let lost: VecDeque<Revocation> = self.replica.missing_from(&log, still_matters_at).flatten().collect();
+        if !lost.is_empty() {
+            warn!(revocations = lost.len(), "the store lost revocations: putting them back");
+        }
+        Ok((cursor, lost))
+    }
+
+    /// Reads what follows `cursor` into the replica.
+    async fn read(
+        &self,
+        cursor: Option<&LogCursor>,
+        wait: Duration,
+        mut see: impl FnMut(&Revocation),
+    ) -> Result<LogCursor, StoreError> {
+        let began_at = self.clock.monotonic();
+        let reading = tokio::time::timeout(wait + READ_GRACE, self.store.follow(cursor, wait)).await;
+        let LogBatch { revocations, cursor } =
+            reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
+        let mut news = 0;
+        for revocation in &revocations {
+            see(revocation);
+            news += u64::from(self.replica.insert(revocation));
+        }
+        self.counters.add(Counter::RevocationsApplied, news);
+        self.replica.confirm(began_at);
+        Ok(cursor)
+    }
+
+    async fn put_back(&self, lost: &mut VecDeque<Revocation>) -> Result<(), StoreError> {
+        for _ in 0..PUT_BACK_MAX {
+            let Some(revocation) = lost.front() else { break };
+            if revocation.forget_at > self.clock.now() {
+                self.store.revoke(revocation).await?;
+                self.counters.add(Counter::RevocationsPutBack, 1);
+            }
+            lost.pop_front();
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for RevocationFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RevocationFeed").field("store", &self.store).field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_store::{FakeStore, TestClock, revocation};
+    use super::*;
+    use crate::crypto::entropy::SystemEntropy;
+    use crate::domain::time::Timestamp;
+
+    struct Node {
+        store: Arc<FakeStore>,
+        replica: Arc<Replica>,
+        clock: Arc<TestClock>,
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+        feed: tokio::task::JoinHandle<()>,
+    }
+
+    impl Node {
+        fn start(store: FakeStore) -> Self {
+            let (store, replica, clock) = (Arc::new(store), Arc::new(Replica::new()), Arc::new(TestClock::default()));
+            let (counters, stop) = (Arc::new(Counters::new()), CancellationToken::new());
+            let feed = RevocationFeed {
+                store: Arc::<FakeStore>::clone(&store),
+                replica: Arc::clone(&replica),
+                clock: Arc::<TestClock>::clone(&clock),
+                entropy: Arc::new(SystemEntropy::new()),
+                counters: Arc::clone(&counters),
+                heartbeat: Duration::from_secs(1),
+            };
+            let stopped = stop.clone();
+            let feed = tokio::runtime::Handle::current().spawn(async move { feed.run(stopped).await });
+            Self { store, replica, clock, counters, stop, feed }
+        }
+
+        fn is_stale(&self) -> bool {
+            self.replica.is_stale(self.clock.monotonic(), Duration::from_secs(3))
+        }
+
+        async fn end(self) {
+            self.stop.cancel();
+            self.feed.await.unwrap();
+        }
+    }
+
+    /// Time is tokio's, paused: it moves when everything waits.
+    async fn pass(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_loaded_once_it_has_the_whole_log_and_then_hears_of_each_revocation() {
+        let node = Node::start(FakeStore::with_log((0..100).map(revocation)));
+        assert!(!node.replica.is_loaded());
+        pass(1).await;
+        assert!(node.replica.is_loaded() && node.replica.len() == 100);
+        node.store.revoke(&revocation(100)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(node.replica.len(), 101);
+        assert_eq!(node.counters.snapshot().value(Counter::RevocationsApplied), 101);
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_confirm_the_replica_and_a_silent_store_makes_it_stale() {
+        let node = Node::start(FakeStore::default());
+        pass(60).await;
+        assert!(!node.is_stale());
+        node.store.fail(true);
+        pass(5).await;
+        assert!(node.is_stale() && node.replica.is_loaded());
+        node.store.fail(false);
+        pass(4).await;
+        assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_without_end_makes_the_replica_stale_and_is_read_again() {
+        let node = Node::start(FakeStore::default());
+        pass(2).await;
+        node.store.hang(true);
+        pass(10).await;
+        assert!(node.is_stale());
+        node.store.hang(false);
+        pass(20).await;
+        assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_store_lost_is_put_back_after_a_failure() {
+        let node = Node::start(FakeStore::with_log((0..1000).map(revocation)));
+        pass(2).await;
+        node.store.fail(true);
+        node.store.lose_log(900);
+        pass(5).await;
+        node.store.fail(false);
+        pass(10).await;
+        assert_eq!(node.store.logged(), 1000);
+        assert_eq!(node.counters.snapshot().value(Counter::RevocationsPutBack), 900);
+        assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_store_lost_in_silence_is_put_back_within_minutes() {
+        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        pass(2).await;
+        node.store.lose_log(10);
+        pass(REREAD_INTERVAL.as_secs() + 5).await;
+        assert_eq!(node.store.logged(), 10);
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn putting_back_survives_a_store_that_fails_in_the_midst_of_it() {
+        let node = Node::start(FakeStore::with_log((0..500).map(revocation)));
+        pass(2).await;
+        node.store.fail(true);
+        node.store.lose_log(500);
+        pass(5).await;
+        node.store.fail_after_revocations(100);
+        pass(5).await;
+        assert!(node.store.logged() < 500);
+        node.store.fail(false);
+        pass(10).await;
+        assert_eq!(node.store.logged(), 500);
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_forgotten_is_dropped_and_never_put_back() {
+        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        pass(2).await;
+        assert_eq!(node.replica.len(), 10);
+        node.store.lose_log(10);
+        node.clock.set(Timestamp::MAX);
+        pass(REREAD_INTERVAL.as_secs() + 5).await;
+        assert_eq!((node.store.logged(), node.replica.len()), (0, 0));
+        node.end().await;
+    }
+}
