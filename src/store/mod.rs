@@ -13,9 +13,20 @@ use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
+pub mod embedded;
+pub mod memory;
+
 /// Counts the changes of one session record, for compare-and-swap. Never goes back while the record lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Version(pub u64);
+
+impl Version {
+    /// After one more change.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
 
 /// A session as the store has it.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,6 +87,14 @@ pub struct Swept {
     pub revocations: u64,
 }
 
+impl Swept {
+    /// Counts what another step removed.
+    pub fn add(&mut self, step: Self) {
+        self.sessions += step.sessions;
+        self.revocations += step.revocations;
+    }
+}
+
 /// The store did not do what was asked, and may or may not have done it. Always a 503 to the client, never a 401.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -92,15 +111,16 @@ pub enum StoreError {
 
 /// Sessions and the revocation log. Every method is atomic, and durable when it returns.
 ///
-/// Expired records may be returned or be gone already: callers decide by the times inside the record. Revocations ended by
-/// their `forget_at` may be gone from the log.
+/// An error leaves open whether the change was made; no reader sees it before it is durable. Expired records may be returned
+/// or be gone already: callers decide by the times inside the record. Revocations past their `forget_at` may be gone from the
+/// log. The id and the subject of a session never change.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     fn partitions(&self) -> Partitions;
 
-    /// Adds a session. Repeating the call with the same session changes nothing (a reply may have been lost). When the subject
-    /// then has more live sessions than the limit allows, the oldest by creation are ended as [`Store::revoke`] would end
-    /// them, never the new one. Returns those that were ended.
+    /// Adds a session. Repeating the call while the record is there changes nothing (a reply may have been lost). When the
+    /// subject then has more live sessions than the limit allows, the oldest by creation are ended as [`Store::revoke`] would
+    /// end them, never the new one. Returns those that were ended, oldest first.
     async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
 
     async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError>;
@@ -108,19 +128,21 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Replaces the record if its version is still `expected`.
     async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError>;
 
-    /// Applies [`crate::domain::rotation::Rotation::acknowledge`] to each; raises the version where it changed something.
-    /// Sessions that are gone are passed over.
+    /// Applies [`crate::domain::rotation::Rotation::acknowledge`] to each; raises the version where it changed something, so
+    /// that a swap decided before loses. Sessions that are gone are passed over.
     async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError>;
 
-    /// The subject's live sessions, oldest first.
+    /// The subject's live sessions, oldest first: in the order of their ids.
     async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError>;
 
-    /// Logs the revocation and deletes the records that it ends, in one atomic step. A session that is not there is logged all
-    /// the same: its access tokens may live. Idempotent: an equal revocation again is harmless. Returns the sessions deleted.
+    /// Logs the revocation and deletes the records that it ends, in one atomic step. By subject, those are the sessions created
+    /// before `issued_before`. A session that is not there is logged all the same: its access tokens may live. Idempotent: an
+    /// equal revocation again is harmless, and may be logged again. Returns the sessions deleted, oldest first.
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError>;
 
     /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
-    /// to `wait` for the first; an empty batch after that is a heartbeat: every partition's log was asked and had no more.
+    /// to `wait` for the first, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
+    /// was asked and had no more. Nothing that a batch of an earlier cursor left out is ever logged before a later one.
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
 
     /// Removes what has ended by itself: expired sessions with their index entries, revocations past `forget_at`. In bounded

@@ -1,0 +1,133 @@
+//! Sessions and the revocation log in memory, with their indexes: what every node of a store without a server reads.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::revocation::Revocation;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::store::Stored;
+
+/// A place in the log. The first entry has 1; numbers are never used again.
+pub(in crate::store) type Sequence = u64;
+
+/// Everything that the store holds. Changed by [`State::apply`] alone, one batch of [`Changes`] at a time.
+///
+/// Session ids of one subject are ordered by creation, because they begin with their partition and their moment of creation.
+#[derive(Debug)]
+pub(in crate::store) struct State {
+    sessions: HashMap<SessionId, Arc<Stored>>,
+    by_subject: HashMap<Subject, BTreeSet<SessionId>>,
+    by_end: BTreeSet<(Timestamp, SessionId)>,
+    log: BTreeMap<Sequence, Revocation>,
+    by_forgetting: BTreeSet<(Timestamp, Sequence)>,
+    next_sequence: Sequence,
+}
+
+/// What a batch does to the state, and to the file behind it. Later writes to the same key have replaced earlier ones.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Changes {
+    /// `None`: the record goes.
+    pub(super) sessions: HashMap<SessionId, Option<Arc<Stored>>>,
+    /// In the order of their sequence, without gaps, beginning with the state's next.
+    pub(super) logged: Vec<(Sequence, Revocation)>,
+    pub(super) forgotten: BTreeSet<Sequence>,
+}
+
+impl State {
+    pub(in crate::store) fn new() -> Self {
+        Self {
+            sessions: HashMap::new(),
+            by_subject: HashMap::new(),
+            by_end: BTreeSet::new(),
+            log: BTreeMap::new(),
+            by_forgetting: BTreeSet::new(),
+            next_sequence: 1,
+        }
+    }
+
+    pub(super) fn session(&self, id: SessionId) -> Option<&Arc<Stored>> {
+        self.sessions.get(&id)
+    }
+
+    /// The subject's sessions, expired ones among them, oldest first.
+    pub(super) fn sessions_of(&self, subject: &Subject) -> impl Iterator<Item = &Arc<Stored>> {
+        self.by_subject.get(subject).into_iter().flatten().filter_map(|id| self.sessions.get(id))
+    }
+
+    /// Sessions that ended at `now` or before, in the order of their ends.
+    pub(super) fn ended(&self, now: Timestamp) -> impl Iterator<Item = SessionId> {
+        self.by_end.range(..=(now, SessionId::from_bytes([u8::MAX; 16]))).map(|&(_, id)| id)
+    }
+
+    /// Places in the log that may be forgotten.
+    pub(super) fn forgettable(&self, now: Timestamp) -> impl Iterator<Item = Sequence> {
+        self.by_forgetting.range(..=(now, Sequence::MAX)).map(|&(_, sequence)| sequence)
+    }
+
+    pub(super) fn log(&self, span: RangeInclusive<Sequence>) -> impl Iterator<Item = (Sequence, &Revocation)> {
+        self.log.range(span).map(|(&sequence, revocation)| (sequence, revocation))
+    }
+
+    pub(super) const fn next_sequence(&self) -> Sequence {
+        self.next_sequence
+    }
+
+    /// The place of the newest entry that was ever logged; 0 when there was none.
+    pub(super) const fn head(&self) -> Sequence {
+        self.next_sequence - 1
+    }
+
+    /// Leaves room for entries that were logged and forgotten before the state was read from a file.
+    pub(super) fn skip_to(&mut self, next_sequence: Sequence) {
+        self.next_sequence = self.next_sequence.max(next_sequence).max(1);
+    }
+
+    pub(super) fn apply(&mut self, changes: Changes) {
+        for (id, record) in changes.sessions {
+            self.remove_session(id);
+            if let Some(record) = record {
+                self.add_session(record);
+            }
+        }
+        for (sequence, revocation) in changes.logged {
+            self.by_forgetting.insert((revocation.forget_at, sequence));
+            self.log.insert(sequence, revocation);
+            self.skip_to(sequence.saturating_add(1));
+        }
+        for sequence in changes.forgotten {
+            if let Some(revocation) = self.log.remove(&sequence) {
+                self.by_forgetting.remove(&(revocation.forget_at, sequence));
+            }
+        }
+    }
+
+    fn add_session(&mut self, record: Arc<Stored>) {
+        let session = &record.session;
+        self.by_end.insert(end_key(session));
+        if let Some(ids) = self.by_subject.get_mut(&session.subject) {
+            ids.insert(session.id);
+        } else {
+            self.by_subject.insert(session.subject.clone(), BTreeSet::from([session.id]));
+        }
+        self.sessions.insert(session.id, record);
+    }
+
+    fn remove_session(&mut self, id: SessionId) {
+        let Some(record) = self.sessions.remove(&id) else { return };
+        let session = &record.session;
+        self.by_end.remove(&end_key(session));
+        if let Some(ids) = self.by_subject.get_mut(&session.subject) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_subject.remove(&session.subject);
+            }
+        }
+    }
+}
+
+fn end_key(session: &Session) -> (Timestamp, SessionId) {
+    (session.lifetime.ends_at(), session.id)
+}

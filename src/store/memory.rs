@@ -1,0 +1,77 @@
+//! The embedded store without its file: for trials and tests. A restart forgets everything.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::embedded::{Shared, State};
+use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::revocation::Revocation;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+
+/// Sessions and revocations in this process alone.
+#[derive(Debug)]
+pub struct Memory {
+    shared: Shared,
+}
+
+impl Memory {
+    #[must_use]
+    pub fn new(partitions: Partitions) -> Self {
+        Self { shared: Shared::new(partitions, State::new()) }
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn partitions(&self) -> Partitions {
+        self.shared.partitions()
+    }
+
+    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.shared.change(|draft| draft.create(session, limit, now)))
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
+        Ok(self.shared.load(id))
+    }
+
+    async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
+        Ok(self.shared.change(|draft| draft.swap(expected, next)))
+    }
+
+    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
+        self.shared.change(|draft| draft.acknowledge(seen));
+        Ok(())
+    }
+
+    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        Ok(self.shared.sessions_of(subject, now))
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.shared.change(|draft| draft.revoke(revocation)))
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.shared.follow(cursor, wait).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        loop {
+            let step = self.shared.change(|draft| draft.sweep(now));
+            swept.add(step.swept);
+            if !step.has_more {
+                return Ok(swept);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

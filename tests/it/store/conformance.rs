@@ -1,0 +1,66 @@
+//! The contract of `Store`, case by case. Mounted for a store by one line: `conformance_suite!(name, Rig)`.
+
+pub(super) mod log;
+pub(super) mod races;
+pub(super) mod sessions;
+
+/// Mounts every case for a store. Each test has a store of its own.
+macro_rules! conformance_suite {
+    ($name:ident, $rig:ty) => {
+        mod $name {
+            #[allow(unused_imports, clippy::allow_attributes, reason = "a rig may be named by its path or be in scope")]
+            use super::*;
+
+            conformance_suite!(@cases $rig, sessions:
+                a_created_session_loads_as_it_was,
+                an_unknown_session_is_absent,
+                creating_again_changes_nothing,
+                a_login_beyond_the_limit_ends_the_oldest,
+                a_login_never_ends_itself,
+                expired_sessions_do_not_count_against_the_limit,
+                a_swap_replaces_the_whole_record,
+                a_swap_of_a_changed_record_is_lost,
+                a_swap_never_brings_a_record_to_life,
+                an_acknowledgement_counts_for_the_current_generation_alone,
+                a_swap_decided_before_an_acknowledgement_is_lost,
+                acknowledgements_come_in_batches_over_all_partitions,
+                sessions_of_a_subject_are_live_and_oldest_first,
+                odd_and_long_strings_come_back_unchanged,
+                the_store_answers_a_probe,
+            );
+            conformance_suite!(@cases $rig, log:
+                revoking_a_session_deletes_and_logs_it,
+                revoking_an_unknown_session_is_logged,
+                revoking_twice_is_harmless,
+                revoking_a_subject_ends_what_was_created_before,
+                revoking_a_token_is_logged_alone,
+                a_follower_reads_the_whole_log_and_then_the_news,
+                a_waiting_follower_wakes_up,
+                silence_is_a_heartbeat,
+                following_without_a_wait_returns_at_once,
+                two_followers_see_the_same,
+                a_long_log_is_read_whole,
+                a_sweep_removes_what_has_ended,
+                a_sweep_spares_what_was_extended,
+                a_sweep_of_many_sessions_removes_them_all,
+                a_sweep_forgets_what_may_be_forgotten,
+            );
+            conformance_suite!(@cases $rig, races:
+                one_of_many_swaps_wins_each_version,
+                concurrent_creation_of_one_session_makes_one,
+                concurrent_logins_stay_within_the_limit,
+                a_swap_that_races_a_revocation_revives_nothing,
+                a_follower_misses_nothing_of_concurrent_writers,
+            );
+        }
+    };
+    (@cases $rig:ty, $group:ident: $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let rig = <$rig as $crate::store::rig::Rig>::start().await;
+                $crate::store::conformance::$group::$case($crate::store::rig::Rig::store(&rig)).await;
+            }
+        )+
+    };
+}

@@ -1,0 +1,262 @@
+//! Revocations: log, follow, forget; and the sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokengate::domain::revocation::Revocation;
+use tokengate::domain::session::{Lifetime, Session};
+use tokengate::store::{Store, Swap};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::store::rig::{
+    HOUR, MINUTE, PATIENCE, by_session, by_subject, by_token, follow_for, id_of, now, read_log, session, spawn, subject,
+};
+
+const A_WHILE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn revoking_a_session_deletes_and_logs_it(store: Arc<dyn Store>) {
+    let now = now();
+    let ended = session(&*store, "ann", now, 1);
+    let other = session(&*store, "ann", now, 2);
+    store.create(&ended, None, now).await.unwrap();
+    store.create(&other, None, now).await.unwrap();
+    let revocation = by_session(ended.id, now);
+    assert_eq!(store.revoke(&revocation).await.unwrap(), [ended.id]);
+    assert_eq!(store.load(ended.id).await.unwrap(), None);
+    assert_eq!(store.sessions_of(&other.subject, now).await.unwrap(), [other]);
+    assert_eq!(read_log(&*store, None).await.revocations, [revocation]);
+}
+
+pub(crate) async fn revoking_an_unknown_session_is_logged(store: Arc<dyn Store>) {
+    let now = now();
+    let revocation = by_session(session(&*store, "ann", now, 1).id, now);
+    assert_eq!(store.revoke(&revocation).await.unwrap(), []);
+    assert_eq!(read_log(&*store, None).await.revocations, [revocation]);
+}
+
+pub(crate) async fn revoking_twice_is_harmless(store: Arc<dyn Store>) {
+    let now = now();
+    let session = session(&*store, "ann", now, 1);
+    store.create(&session, None, now).await.unwrap();
+    for revocation in [by_session(session.id, now), by_subject(subject("ann"), now, now), by_token("issuer", "t", now)] {
+        let before = read_log(&*store, None).await.cursor;
+        store.revoke(&revocation).await.unwrap();
+        assert_eq!(store.revoke(&revocation).await.unwrap(), []);
+        let mut logged = read_log(&*store, Some(&before)).await.revocations;
+        logged.dedup();
+        assert_eq!(logged, [revocation]);
+    }
+}
+
+pub(crate) async fn revoking_a_subject_ends_what_was_created_before(store: Arc<dyn Store>) {
+    let now = now();
+    let moment = now.saturating_add(MINUTE);
+    let millisecond = Duration::from_millis(1);
+    let before = [
+        session(&*store, "ann", now, 1),
+        session(&*store, "ann", moment.saturating_sub(millisecond), 2),
+        session(&*store, "ann", moment.saturating_sub(millisecond), 3),
+    ];
+    let after = [session(&*store, "ann", moment, 4), session(&*store, "ann", moment.saturating_add(millisecond), 5)];
+    let other = session(&*store, "bob", now, 6);
+    for session in before.iter().rev().chain(&after).chain([&other]) {
+        store.create(session, None, now).await.unwrap();
+    }
+    let revocation = by_subject(subject("ann"), moment, now);
+    assert_eq!(store.revoke(&revocation).await.unwrap(), before.clone().map(|session| session.id));
+    for session in &before {
+        assert_eq!(store.load(session.id).await.unwrap(), None);
+    }
+    assert_eq!(store.sessions_of(&subject("ann"), now).await.unwrap(), after);
+    assert!(store.load(other.id).await.unwrap().is_some());
+    assert_eq!(read_log(&*store, None).await.revocations, [revocation]);
+
+    let nobody = by_subject(subject("nobody"), moment, now);
+    assert_eq!(store.revoke(&nobody).await.unwrap(), []);
+}
+
+pub(crate) async fn revoking_a_token_is_logged_alone(store: Arc<dyn Store>) {
+    let now = now();
+    let session = session(&*store, "ann", now, 1);
+    store.create(&session, None, now).await.unwrap();
+    let revocation = by_token("https://issuer.example/{x}", "id ☂ \"1\"", now);
+    assert_eq!(store.revoke(&revocation).await.unwrap(), []);
+    assert!(store.load(session.id).await.unwrap().is_some());
+    assert_eq!(read_log(&*store, None).await.revocations, [revocation]);
+}
+
+pub(crate) async fn a_follower_reads_the_whole_log_and_then_the_news(store: Arc<dyn Store>) {
+    let now = now();
+    let empty = read_log(&*store, None).await;
+    assert_eq!(empty.revocations, []);
+    let old = [by_token("i", "a", now), by_token("i", "b", now), by_subject(subject("ann"), now, now)];
+    for revocation in &old {
+        store.revoke(revocation).await.unwrap();
+    }
+    let whole = read_log(&*store, None).await;
+    assert_eq!(by_text(whole.revocations), by_text(old.to_vec()));
+    assert_eq!(by_text(read_log(&*store, Some(&empty.cursor)).await.revocations), by_text(old.to_vec()));
+    let caught_up = read_log(&*store, Some(&whole.cursor)).await;
+    assert_eq!(caught_up.revocations, []);
+    let news = by_token("i", "c", now);
+    store.revoke(&news).await.unwrap();
+    for cursor in [&whole.cursor, &caught_up.cursor] {
+        assert_eq!(read_log(&*store, Some(cursor)).await.revocations, std::slice::from_ref(&news));
+    }
+}
+
+pub(crate) async fn a_waiting_follower_wakes_up(store: Arc<dyn Store>) {
+    let now = now();
+    for round in 0..3 {
+        let cursor = if round == 0 { None } else { Some(read_log(&*store, None).await.cursor) };
+        let follower = spawn({
+            let store = Arc::clone(&store);
+            async move { store.follow(cursor.as_ref(), 2 * PATIENCE).await.unwrap() }
+        });
+        tokio::time::sleep(A_WHILE).await;
+        assert!(!follower.is_finished(), "there was nothing to bring");
+        let news = by_session(id_of(&*store, &subject("ann"), now, round), now);
+        store.revoke(&news).await.unwrap();
+        let batch = timeout(PATIENCE, follower).await.unwrap().unwrap();
+        assert_eq!(batch.revocations, [news]);
+    }
+}
+
+pub(crate) async fn silence_is_a_heartbeat(store: Arc<dyn Store>) {
+    let now = now();
+    store.revoke(&by_token("i", "a", now)).await.unwrap();
+    let mut cursor = read_log(&*store, None).await.cursor;
+    for _ in 0..3 {
+        let started = Instant::now();
+        let batch = timeout(PATIENCE, store.follow(Some(&cursor), A_WHILE)).await.unwrap().unwrap();
+        assert_eq!(batch.revocations, []);
+        assert!(started.elapsed() >= A_WHILE / 2, "it waits for news first");
+        cursor = batch.cursor;
+    }
+    let news = by_token("i", "b", now);
+    store.revoke(&news).await.unwrap();
+    assert_eq!(read_log(&*store, Some(&cursor)).await.revocations, [news]);
+}
+
+pub(crate) async fn following_without_a_wait_returns_at_once(store: Arc<dyn Store>) {
+    let empty = timeout(PATIENCE, store.follow(None, Duration::ZERO)).await.unwrap().unwrap();
+    assert_eq!(empty.revocations, []);
+    timeout(PATIENCE, store.follow(Some(&empty.cursor), Duration::ZERO)).await.unwrap().unwrap();
+}
+
+pub(crate) async fn two_followers_see_the_same(store: Arc<dyn Store>) {
+    let now = now();
+    let start = read_log(&*store, None).await.cursor;
+    let followers: Vec<_> = [None, Some(start)]
+        .into_iter()
+        .map(|cursor| {
+            let store = Arc::clone(&store);
+            spawn(async move { follow_for(&*store, cursor, 20).await })
+        })
+        .collect();
+    let revocations: Vec<Revocation> = (0..20).map(|n| by_session(id_of(&*store, &subject("ann"), now, n), now)).collect();
+    for revocation in &revocations {
+        store.revoke(revocation).await.unwrap();
+    }
+    for follower in followers {
+        assert_eq!(timeout(PATIENCE, follower).await.unwrap().unwrap(), revocations);
+    }
+}
+
+pub(crate) async fn a_long_log_is_read_whole(store: Arc<dyn Store>) {
+    const ENTRIES: u64 = 5000;
+    let now = now();
+    let mut writers = JoinSet::new();
+    for writer in 0..50 {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            for n in 0..ENTRIES / 50 {
+                store.revoke(&by_token("i", &format!("{writer} {n}"), now)).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let whole = by_text(read_log(&*store, None).await.revocations);
+    assert_eq!(whole.len() as u64, ENTRIES);
+    let mut distinct = whole.clone();
+    distinct.dedup();
+    assert_eq!(distinct.len(), whole.len());
+}
+
+pub(crate) async fn a_sweep_removes_what_has_ended(store: Arc<dyn Store>) {
+    let now = now();
+    let ending = session(&*store, "ann", now, 1);
+    let living = Session {
+        lifetime: Lifetime { absolute_ends_at: now.saturating_add(2 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) },
+        ..session(&*store, "ann", now, 2)
+    };
+    let alone = session(&*store, "bob", now, 3);
+    for session in [&ending, &living, &alone] {
+        store.create(session, None, now).await.unwrap();
+    }
+    let end = ending.lifetime.ends_at();
+    assert_eq!(store.sweep(end.saturating_sub(Duration::from_millis(1))).await.unwrap().sessions, 0);
+    assert!(store.load(ending.id).await.unwrap().is_some());
+
+    assert_eq!(store.sweep(end).await.unwrap().sessions, 2);
+    assert_eq!(store.load(ending.id).await.unwrap(), None);
+    assert_eq!(store.load(alone.id).await.unwrap(), None);
+    assert_eq!(store.load(living.id).await.unwrap().unwrap().session, living);
+    assert_eq!(store.sessions_of(&subject("ann"), now).await.unwrap(), [living]);
+    assert_eq!(store.sessions_of(&subject("bob"), now).await.unwrap(), []);
+    assert_eq!(store.sweep(end).await.unwrap().sessions, 0);
+    assert_eq!(read_log(&*store, None).await.revocations, [], "an end by itself is no revocation");
+}
+
+pub(crate) async fn a_sweep_spares_what_was_extended(store: Arc<dyn Store>) {
+    let now = now();
+    let session = session(&*store, "ann", now, 1);
+    store.create(&session, None, now).await.unwrap();
+    let version = store.load(session.id).await.unwrap().unwrap().version;
+    let lifetime = Lifetime { absolute_ends_at: now.saturating_add(3 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) };
+    let extended = Session { lifetime, ..session.clone() };
+    assert!(matches!(store.swap(version, &extended).await.unwrap(), Swap::Done(_)));
+    assert_eq!(store.sweep(session.lifetime.ends_at()).await.unwrap().sessions, 0);
+    assert_eq!(store.load(session.id).await.unwrap().unwrap().session, extended);
+    assert_eq!(store.sweep(lifetime.ends_at()).await.unwrap().sessions, 1);
+}
+
+pub(crate) async fn a_sweep_of_many_sessions_removes_them_all(store: Arc<dyn Store>) {
+    const SESSIONS: u64 = 2500;
+    let now = now();
+    let mut logins = JoinSet::new();
+    for n in 0..SESSIONS {
+        let store = Arc::clone(&store);
+        let session = session(&*store, &format!("user-{}", n % 700), now, n);
+        logins.spawn(async move { store.create(&session, None, now).await.unwrap() });
+    }
+    logins.join_all().await;
+    assert_eq!(store.sweep(now.saturating_add(HOUR)).await.unwrap().sessions, SESSIONS);
+    for n in 0..700 {
+        assert_eq!(store.sessions_of(&subject(&format!("user-{n}")), now).await.unwrap(), []);
+    }
+}
+
+pub(crate) async fn a_sweep_forgets_what_may_be_forgotten(store: Arc<dyn Store>) {
+    let now = now();
+    let then = now.saturating_sub(2 * HOUR);
+    for n in 0..3 {
+        // Forgotten an hour ago. Put back by a node that still knew it, say.
+        store.revoke(&by_token("i", &format!("old {n}"), then)).await.unwrap();
+    }
+    let kept: Vec<Revocation> = (0..3).map(|n| by_token("i", &format!("new {n}"), now)).collect();
+    for revocation in &kept {
+        store.revoke(revocation).await.unwrap();
+    }
+    store.sweep(now).await.unwrap();
+    assert_eq!(by_text(read_log(&*store, None).await.revocations), by_text(kept.clone()));
+    store.sweep(now.saturating_add(HOUR).saturating_sub(Duration::from_millis(1))).await.unwrap();
+    assert_eq!(by_text(read_log(&*store, None).await.revocations), by_text(kept));
+}
+
+/// In an order of their own: logs of several partitions come interleaved in any way.
+fn by_text(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
+    revocations.sort_by_cached_key(|revocation| format!("{revocation:?}"));
+    revocations
+}
