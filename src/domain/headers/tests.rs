@@ -1,0 +1,167 @@
+use http::header::CONTENT_TYPE;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::time::Timestamp;
+
+fn rules() -> RewriteRules {
+    let identity = IdentityFields {
+        subject: Some(HeaderName::from_static("x-auth-subject")),
+        session: Some(HeaderName::from_static("x-auth-session")),
+        scopes: Some(HeaderName::from_static("x-auth-scopes")),
+        issuer: None,
+        claims: vec![("email".to_owned(), HeaderName::from_static("x-user-email"))],
+    };
+    RewriteRules::new(identity, true, vec!["__Host-access".to_owned()], Forwarding::default(), "tokengate")
+}
+
+fn principal() -> Principal {
+    Principal {
+        subject: Subject::new("zoë%").unwrap(),
+        issuer: "us".into(),
+        session: Some(SessionId::from_bytes([1; 16])),
+        generation: None,
+        token: None,
+        audiences: Vec::new(),
+        scopes: vec!["read".to_owned(), "write".to_owned()],
+        issued_at: None,
+        not_before: None,
+        expires_at: Timestamp::MAX,
+        claims: [("email".to_owned(), "a@b\r\nx: y".into())].into_iter().collect(),
+    }
+}
+
+fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    let context = RequestContext {
+        peer: "192.0.2.1".parse().unwrap(),
+        host: &HeaderValue::from_static("api.example"),
+        scheme: "http",
+        principal,
+        request_id: &HeaderValue::from_static("r"),
+        traceparent: &HeaderValue::from_static("t"),
+    };
+    rules().request(&mut headers, &context);
+    headers
+}
+
+#[test]
+fn identity_comes_from_us_alone() {
+    let headers = rewritten(
+        &[
+            ("X-Auth-Subject", "evil"),
+            ("x_auth_subject", "evil"),
+            ("X-Auth_Whatever", "evil"),
+            ("x_user_email", "evil"),
+            ("X-User-Email", "evil"),
+        ],
+        Some(&principal()),
+    );
+    assert_eq!(headers["x-auth-subject"], "zo%C3%AB%25");
+    assert_eq!(headers["x-auth-session"], principal().session.unwrap().to_string());
+    assert_eq!(headers["x-auth-scopes"], "read write");
+    assert_eq!(headers["x-user-email"], "a@b%0D%0Ax:%20y");
+    assert!(!headers.iter().any(|(_, value)| value == "evil"));
+}
+
+#[test]
+fn identity_from_outside_goes_on_public_routes_too() {
+    let headers = rewritten(&[("X-Auth-Subject", "evil"), ("x-user-email", "evil")], None);
+    assert!(!headers.contains_key("x-auth-subject") && !headers.contains_key("x-user-email"));
+}
+
+#[test]
+fn hop_by_hop_fields_go_and_whatever_connection_names() {
+    let headers = rewritten(
+        &[
+            ("connection", "close, X-Secret, upgrade"),
+            ("connection", "host, authorization, content-length, x-auth-subject"),
+            ("x-secret", "1"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("proxy-authorization", "x"),
+            ("proxy-connection", "x"),
+            ("transfer-encoding", "chunked"),
+            ("host", "h"),
+            ("authorization", "Bearer t"),
+            ("content-length", "1"),
+            ("content-type", "text/plain"),
+        ],
+        Some(&principal()),
+    );
+    for gone in [
+        "connection",
+        "x-secret",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "http2-settings",
+        "proxy-authorization",
+        "proxy-connection",
+        "transfer-encoding",
+    ] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+    for kept in [HOST, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE] {
+        assert!(headers.contains_key(&kept), "{kept}");
+    }
+    assert!(headers.contains_key("x-auth-subject"));
+}
+
+#[test]
+fn underscore_spellings_of_framing_and_routing_fields_go() {
+    let headers = rewritten(
+        &[("content_length", "9"), ("transfer_encoding", "x"), ("x_forwarded_for", "1.2.3.4"), ("my_field", "stays")],
+        None,
+    );
+    assert_eq!(headers.keys().filter(|name| name.as_str().contains('_')).collect::<Vec<_>>(), ["my_field"]);
+}
+
+#[test]
+fn origins_are_overwritten() {
+    let headers = rewritten(
+        &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("forwarded", "for=1.2.3.4"), ("x-real-ip", "1.2.3.4")],
+        None,
+    );
+    assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+    assert_eq!(headers["x-forwarded-proto"], "http");
+    assert_eq!(headers["x-forwarded-host"], "api.example");
+    assert_eq!(headers["x-real-ip"], "192.0.2.1");
+    assert_eq!(headers["forwarded"], "for=192.0.2.1;proto=http;host=\"api.example\"");
+}
+
+#[test]
+fn our_cookie_goes_and_the_others_stay() {
+    assert_eq!(rewritten(&[("cookie", "a=1; __Host-access=tok; b=2")], None)["cookie"], "a=1; b=2");
+    assert!(!rewritten(&[("cookie", "__Host-access=tok")], None).contains_key("cookie"));
+}
+
+#[test]
+fn trailers_carry_no_identity_and_no_framing() {
+    let mut trailers = HeaderMap::new();
+    for name in ["x-auth-subject", "content-length", "host", "authorization", "transfer-encoding", "x-sum"] {
+        trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+    }
+    RewriteRules::strip_trailers(&mut trailers);
+    assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_from_outside_survives_as_identity(
+        names in proptest::collection::vec("[xX][-_][aA]uth[-_][a-zA-Z_-]{0,8}|x[-_][uU]ser[-_]email", 0..6),
+        connection in "[a-z, -]{0,30}",
+    ) {
+        let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "evil")).collect();
+        fields.push(("connection", &connection));
+        let headers = rewritten(&fields, Some(&principal()));
+        prop_assert!(!headers.iter().any(|(_, value)| value == "evil"));
+        prop_assert_eq!(headers.get_all("x-auth-subject").iter().count(), 1);
+    }
+}
