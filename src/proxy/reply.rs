@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ pub struct Problem {
     /// `error` of RFC 6749 5.2.
     oauth_error: Option<&'static str>,
     challenge: Option<String>,
+    allow: Option<&'static str>,
     retry_after: Option<Duration>,
 }
 
@@ -42,7 +43,7 @@ struct ProblemBody<'a> {
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), oauth_error: None, challenge: None, retry_after: None }
+        Self { status, code, detail: detail.into(), oauth_error: None, challenge: None, allow: None, retry_after: None }
     }
 
     /// Adds the `error` and `error_description` that RFC 6749 5.2 asks for.
@@ -55,6 +56,12 @@ impl Problem {
     #[must_use]
     pub fn challenge(self, challenge: impl Into<String>) -> Self {
         Self { challenge: Some(challenge.into()), ..self }
+    }
+
+    /// Adds `Allow` (RFC 9110, section 10.2.1).
+    #[must_use]
+    pub fn allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
     }
 
     /// Adds `Retry-After`, in whole seconds, at least one.
@@ -93,6 +100,9 @@ impl Problem {
         };
         if let Some(challenge) = self.challenge {
             set(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(methods) = self.allow {
+            set(ALLOW, methods.to_owned());
         }
         if let Some(span) = self.retry_after {
             set(RETRY_AFTER, span.as_secs_f64().ceil().max(1.0).to_string());

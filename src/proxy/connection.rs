@@ -1,0 +1,255 @@
+//! One client connection: its socket, its deadlines, and how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::tunnel::{self, Upgrade};
+use super::watch::{Wait, Watch};
+
+/// What a client may take its time with, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
+    /// The longest pause within a request's body.
+    pub body_idle_timeout: Duration,
+    /// The longest that a client may refuse to take bytes.
+    pub write_timeout: Duration,
+    pub header_bytes_max: usize,
+    pub header_count_max: usize,
+}
+
+/// How long, and for how much, a client is listened to after the last answer, so that it can read that answer before a reset.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 512 * 1024;
+
+const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// What the request path knows of the connection that a request came by.
+#[derive(Debug)]
+pub struct ClientConnection {
+    pub peer: SocketAddr,
+    pub watch: Rc<Watch>,
+    pub limits: ClientLimits,
+    /// Set when an answer switches protocols: what the connection turns into.
+    pub upgrade: RefCell<Option<Upgrade>>,
+    /// The bytes read since the last exchange ended: the head of the request, in the words of the client.
+    raw_head: RefCell<Vec<u8>>,
+    in_exchange: Cell<bool>,
+}
+
+impl ClientConnection {
+    pub fn new(peer: SocketAddr, watch: Rc<Watch>, limits: ClientLimits) -> Rc<Self> {
+        watch.arm(Wait::NextRequest, limits.header_timeout);
+        Rc::new(Self {
+            peer,
+            watch,
+            limits,
+            upgrade: RefCell::new(None),
+            raw_head: RefCell::new(Vec::new()),
+            in_exchange: Cell::new(false),
+        })
+    }
+
+    /// A request's head is complete.
+    pub fn exchange_begins(&self) {
+        self.in_exchange.set(true);
+        self.watch.disarm(Wait::NextRequest);
+        self.watch.disarm(Wait::RequestHead);
+    }
+
+    /// The answer is complete or given up.
+    pub fn exchange_ends(&self) {
+        self.in_exchange.set(false);
+        self.raw_head.borrow_mut().clear();
+        self.watch.speak_for(None);
+        self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
+    }
+
+    /// Whether the head, as the client sent it, has a field of this name. The parser drops a Content-Length that stands beside a
+    /// Transfer-Encoding before anyone can refuse it; the raw bytes still tell.
+    pub fn raw_head_has(&self, field: &str) -> bool {
+        let raw = self.raw_head.borrow();
+        raw.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty()).any(|line| {
+            line.len() > field.len() && line[..field.len()].eq_ignore_ascii_case(field.as_bytes()) && line[field.len()] == b':'
+        })
+    }
+
+    fn bytes_came(&self, bytes: &[u8]) {
+        if self.in_exchange.get() {
+            return;
+        }
+        let mut raw = self.raw_head.borrow_mut();
+        let room = self.limits.header_bytes_max.saturating_sub(raw.len());
+        raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if self.watch.is_armed(Wait::NextRequest) {
+            self.watch.disarm(Wait::NextRequest);
+            self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
+        }
+    }
+}
+
+/// The client's socket, telling the watch what it waits for.
+#[derive(Debug)]
+struct ClientIo {
+    stream: TcpStream,
+    connection: Rc<ClientConnection>,
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let came = &buf.filled()[before..];
+        if !came.is_empty() {
+            this.connection.bytes_came(came);
+        }
+        polled
+    }
+}
+
+impl ClientIo {
+    fn note_write<T>(&self, polled: &Poll<io::Result<T>>) {
+        let watch = &self.connection.watch;
+        match polled {
+            Poll::Pending if !watch.is_armed(Wait::ClientWrite) => {
+                watch.arm(Wait::ClientWrite, self.connection.limits.write_timeout);
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) => watch.disarm(Wait::ClientWrite),
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.note_write(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.note_write(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+enum End {
+    Served(hyper::Result<()>),
+    /// Nothing was asked of us: close without a word.
+    Idle,
+    SlowHead,
+    SlowClient,
+}
+
+/// Serves one connection until either side is done with it, or it was too slow.
+pub async fn serve<S, B>(stream: TcpStream, connection: Rc<ClientConnection>, service: S)
+where
+    S: Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>,
+    S::Error: std::error::Error + Send + Sync + 'static,
+    B: http_body::Body + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let limits = connection.limits;
+    let io = TokioIo::new(ClientIo { stream, connection: Rc::clone(&connection) });
+    let mut http = http1::Builder::new()
+        // Deadlines are the watch's: no timer per request.
+        .header_read_timeout(None)
+        .max_headers(limits.header_count_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(limits.header_bytes_max.max(READ_BUFFER_MIN))
+        .serve_connection(io, service);
+    let watch = &connection.watch;
+    let mut told_to_drain = false;
+    let end = poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        if watch.take_expired(Wait::NextRequest) {
+            return Poll::Ready(End::Idle);
+        }
+        if watch.take_expired(Wait::RequestHead) {
+            return Poll::Ready(End::SlowHead);
+        }
+        if watch.take_expired(Wait::ClientWrite) {
+            return Poll::Ready(End::SlowClient);
+        }
+        if watch.is_draining() && !told_to_drain {
+            told_to_drain = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        Pin::new(&mut http).poll(cx).map(End::Served)
+    })
+    .await;
+    let parts = http.into_parts();
+    let mut stream = parts.io.into_inner().stream;
+    match end {
+        End::Served(result) => {
+            if let Err(error) = result {
+                tracing::debug!(peer = %connection.peer, %error, "client connection ended");
+            }
+            let switched = connection.upgrade.borrow_mut().take();
+            match switched {
+                Some(upgrade) => tunnel::run(stream, parts.read_buf, upgrade, &connection).await,
+                None => linger(&mut stream).await,
+            }
+        }
+        End::SlowHead => {
+            tracing::debug!(peer = %connection.peer, "request head timed out");
+            // Best effort: a client that reads learns why.
+            if stream.try_write(REQUEST_TIMEOUT_ANSWER).is_ok() {
+                linger(&mut stream).await;
+            }
+        }
+        End::Idle => {}
+        End::SlowClient => tracing::debug!(peer = %connection.peer, "client did not take the answer"),
+    }
+}
+
+/// The smallest read buffer that hyper accepts.
+const READ_BUFFER_MIN: usize = 8 * 1024;
+
+/// Closes our side and reads on for a moment: closing with unread bytes would reset the connection, and the client might lose
+/// the answer that it has not read yet (RFC 9112, section 9.6).
+async fn linger(stream: &mut TcpStream) {
+    let mut drain = pin!(async {
+        let _ = stream.shutdown().await;
+        let mut left = LINGER_BYTES_MAX;
+        let mut scratch = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut scratch).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+        }
+    });
+    let _ = tokio::time::timeout(LINGER_TIMEOUT, &mut drain).await;
+}

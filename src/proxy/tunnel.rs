@@ -1,0 +1,47 @@
+//! A connection after it switched protocols: bytes both ways, until either side ends or the session does.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+
+use super::connection::ClientConnection;
+use super::upstream::Stream;
+use super::watch::Wait;
+use crate::domain::claims::Principal;
+
+/// What a connection turns into after a 101.
+#[derive(Debug)]
+pub struct Upgrade {
+    pub upstream: Stream,
+    /// What the upstream sent already, behind its head.
+    pub early: BytesMut,
+    /// Whose session ends the tunnel; nobody's on a public route.
+    pub principal: Option<Arc<Principal>>,
+}
+
+/// Copies until either side closes. `from_client` was read already, behind the head.
+pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, connection: &ClientConnection) {
+    let Upgrade { mut upstream, early, principal } = upgrade;
+    let watch = &connection.watch;
+    watch.disarm(Wait::NextRequest);
+    watch.speak_for(principal);
+    let mut copy = pin!(async {
+        client.write_all(&early).await?;
+        upstream.write_all(&from_client).await?;
+        copy_bidirectional(&mut client, &mut upstream).await
+    });
+    poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        if watch.session_ended() {
+            tracing::debug!(peer = %connection.peer, "tunnel closed: its session ended");
+            return Poll::Ready(());
+        }
+        copy.as_mut().poll(cx).map(|_| ())
+    })
+    .await;
+}

@@ -1,0 +1,453 @@
+//! HTTP/1.1 as spoken to upstreams (RFC 9112): request heads out, response heads and chunked bodies in.
+//!
+//! Strict on what comes in: an answer whose framing could be read in two ways is refused, never guessed at.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+/// The largest head of an answer, and the largest trailer section.
+pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most fields in the head of an answer.
+const RESPONSE_FIELDS_MAX: usize = 128;
+
+/// The longest chunk-size line, extensions included.
+const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// How the bytes after a head are delimited (RFC 9112, section 6.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    Empty,
+    Length(u64),
+    Chunked,
+    /// Until the connection ends; answers alone.
+    Close,
+}
+
+/// Why an answer cannot be understood. The text holds nothing of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// Appends the head of a request. Framing fields come from `framing` alone, whatever `headers` says.
+pub(super) fn write_request_head(
+    out: &mut Vec<u8>,
+    method: &Method,
+    target: &str,
+    host: &HeaderValue,
+    headers: &HeaderMap,
+    framing: Framing,
+) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(out, b"host", host);
+    for (name, value) in headers {
+        let ours_to_say = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
+        if !ours_to_say {
+            write_field(out, name.as_str().as_bytes(), value);
+        }
+    }
+    match framing {
+        Framing::Empty | Framing::Close => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(length.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &HeaderValue) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a trailer section, its closing line included.
+pub(super) fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    for (name, value) in trailers {
+        write_field(out, name.as_str().as_bytes(), value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct ResponseHead {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub framing: Framing,
+    /// The upstream will take another request on this connection.
+    pub keep_alive: bool,
+}
+
+/// Takes one head off the front of `buffer`; `None` while it is incomplete.
+///
+/// # Errors
+/// Not HTTP/1, too large, or framed ambiguously.
+pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, Malformed> {
+    if buffer.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() < RESPONSE_HEAD_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Malformed("response head too large")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed("too many response fields")),
+        Err(_) => return Err(Malformed("response head is not HTTP/1")),
+    };
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("response status out of range"))?;
+    // Names and values are slices of one frozen copy of the head: no allocation per field.
+    let base = buffer.as_ptr() as usize;
+    let places: [(usize, usize, usize, usize); RESPONSE_FIELDS_MAX] = {
+        let mut places = [(0, 0, 0, 0); RESPONSE_FIELDS_MAX];
+        for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
+            *place =
+                (field.name.as_ptr() as usize - base, field.name.len(), field.value.as_ptr() as usize - base, field.value.len());
+        }
+        places
+    };
+    let count = parsed.headers.len();
+    let head = buffer.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(count + 4);
+    for &(name_at, name_len, value_at, value_len) in &places[..count] {
+        let name =
+            HeaderName::from_bytes(&head[name_at..name_at + name_len]).map_err(|_| Malformed("bad response field name"))?;
+        let value = HeaderValue::from_maybe_shared(slice(&head, value_at, value_len))
+            .map_err(|_| Malformed("bad response field value"))?;
+        headers.append(name, value);
+    }
+    let framing = response_framing(status, &headers, version, method)?;
+    let keep_alive = framing != Framing::Close && stays_open(&headers, version);
+    Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+}
+
+/// An empty value may point outside the head, so it is not sliced by its address.
+fn slice(head: &Bytes, at: usize, len: usize) -> Bytes {
+    if len == 0 { Bytes::new() } else { head.slice(at..at + len) }
+}
+
+/// RFC 9112, section 6.3, minus every case that two readers could read differently.
+fn response_framing(status: StatusCode, headers: &HeaderMap, version: Version, method: &Method) -> Result<Framing, Malformed> {
+    let length = content_length(headers)?;
+    let coding = transfer_coding(headers, version)?;
+    if coding.is_some() && length.is_some() {
+        return Err(Malformed("response has both Content-Length and Transfer-Encoding"));
+    }
+    let has_no_body = method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    if has_no_body {
+        return Ok(Framing::Empty);
+    }
+    Ok(match (coding, length) {
+        (Some(()), _) => Framing::Chunked,
+        (None, Some(0)) => Framing::Empty,
+        (None, Some(length)) => Framing::Length(length),
+        (None, None) => Framing::Close,
+    })
+}
+
+/// The one Content-Length; repeated equal ones count as one.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut known = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+        let length = plain
+            .then(|| digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+            .ok_or(Malformed("bad Content-Length in response"))?;
+        if known.is_some_and(|other| other != length) {
+            return Err(Malformed("differing Content-Length in response"));
+        }
+        known = Some(length);
+    }
+    Ok(known)
+}
+
+/// `Some` when the body is chunked. Any other coding is one that we did not ask for.
+fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Option<()>, Malformed> {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let chunked_alone = values.next().is_none() && value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !chunked_alone {
+        return Err(Malformed("response has a Transfer-Encoding other than chunked"));
+    }
+    if version == Version::HTTP_10 {
+        return Err(Malformed("HTTP/1.0 response has a Transfer-Encoding"));
+    }
+    Ok(Some(()))
+}
+
+fn stays_open(headers: &HeaderMap, version: Version) -> bool {
+    let says = |word: &[u8]| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(word))
+    };
+    if version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") }
+}
+
+/// Reads a chunked body (RFC 9112, section 7.1): CRLF only, bounded lines, no signs and no spaces in sizes.
+#[derive(Debug)]
+pub(super) enum Chunks {
+    Size,
+    Data(u64),
+    DataEnd,
+    Trailers,
+    Done,
+}
+
+/// What the next bytes of a chunked body are.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    NeedMore,
+    Done,
+}
+
+impl Chunks {
+    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Chunk, Malformed> {
+        loop {
+            match self {
+                Self::Size => {
+                    let Some(line) = take_line(buffer, CHUNK_LINE_BYTES_MAX)? else { return Ok(Chunk::NeedMore) };
+                    *self = match chunk_size(&line)? {
+                        0 => Self::Trailers,
+                        size => Self::Data(size),
+                    };
+                }
+                Self::Data(left) => {
+                    if buffer.is_empty() {
+                        return Ok(Chunk::NeedMore);
+                    }
+                    let take = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    let data = buffer.split_to(take).freeze();
+                    *left -= take as u64;
+                    if *left == 0 {
+                        *self = Self::DataEnd;
+                    }
+                    return Ok(Chunk::Data(data));
+                }
+                Self::DataEnd => {
+                    if buffer.len() < 2 {
+                        return Ok(Chunk::NeedMore);
+                    }
+                    if &buffer[..2] != b"\r\n" {
+                        return Err(Malformed("chunk does not end in CRLF"));
+                    }
+                    buffer.advance(2);
+                    *self = Self::Size;
+                }
+                Self::Trailers => {
+                    let Some(trailers) = read_trailers(buffer)? else { return Ok(Chunk::NeedMore) };
+                    *self = Self::Done;
+                    if !trailers.is_empty() {
+                        return Ok(Chunk::Trailers(trailers));
+                    }
+                }
+                Self::Done => return Ok(Chunk::Done),
+            }
+        }
+    }
+}
+
+/// One line without its CRLF; `None` while it is incomplete.
+fn take_line(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Malformed> {
+    match buffer.iter().take(bytes_max).position(|byte| *byte == b'\n') {
+        Some(0) => Err(Malformed("bare LF in chunked body")),
+        Some(at) if buffer[at - 1] == b'\r' => {
+            let line = buffer.split_to(at + 1).freeze();
+            Ok(Some(line.slice(..at - 1)))
+        }
+        Some(_) => Err(Malformed("bare LF in chunked body")),
+        None if buffer.len() >= bytes_max => Err(Malformed("chunk-size line too long")),
+        None => Ok(None),
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let extension = line[digits..].trim_ascii_start();
+    if digits == 0 || digits > 15 || !(extension.is_empty() || extension[0] == b';') || line.contains(&b'\r') {
+        return Err(Malformed("bad chunk size"));
+    }
+    let text = std::str::from_utf8(&line[..digits]).map_err(|_| Malformed("bad chunk size"))?;
+    u64::from_str_radix(text, 16).map_err(|_| Malformed("bad chunk size"))
+}
+
+fn read_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+    if buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+        return Ok(Some(HeaderMap::new()));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
+    let (length, trailers) = match httparse::parse_headers(buffer, &mut fields) {
+        Ok(httparse::Status::Complete((length, fields))) => {
+            let mut trailers = HeaderMap::with_capacity(fields.len());
+            for field in fields {
+                let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("bad trailer name"))?;
+                let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformed("bad trailer value"))?;
+                trailers.append(name, value);
+            }
+            (length, trailers)
+        }
+        Ok(httparse::Status::Partial) if buffer.len() < RESPONSE_HEAD_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Malformed("trailers too large")),
+        Err(_) => return Err(Malformed("bad trailers")),
+    };
+    buffer.advance(length);
+    Ok(Some(trailers))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<ResponseHead>, Malformed> {
+        read_response_head(&mut BytesMut::from(text), &Method::GET)
+    }
+
+    fn framing(text: &str) -> Result<Framing, Malformed> {
+        head(text).map(|head| head.expect("a whole head").framing)
+    }
+
+    #[test]
+    fn framing_follows_the_rfc() {
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Ok(Framing::Chunked));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n"), Ok(Framing::Close));
+        assert_eq!(framing("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"), Ok(Framing::Empty));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"), Ok(Framing::Length(5)));
+        let to_head = read_response_head(&mut BytesMut::from("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), &Method::HEAD);
+        assert_eq!(to_head.unwrap().unwrap().framing, Framing::Empty);
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(), "{fields}");
+        }
+        assert!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn heads_that_are_not_http_are_refused() {
+        for text in [
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname : x\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+        ] {
+            assert!(head(text).is_err(), "{text}");
+        }
+        assert!(head(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(129))).is_err());
+        assert!(head(&format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(RESPONSE_HEAD_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn a_connection_stays_open_as_its_version_says() {
+        let keep = |text: &str| head(text).unwrap().unwrap().keep_alive;
+        assert!(keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(!keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n"));
+        assert!(!keep("HTTP/1.1 200 OK\r\n\r\n"));
+    }
+
+    fn dechunk(pieces: &[&[u8]]) -> Result<(Vec<u8>, HeaderMap, bool), Malformed> {
+        let (mut chunks, mut buffer) = (Chunks::Size, BytesMut::new());
+        let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                match chunks.next(&mut buffer)? {
+                    Chunk::Data(data) => body.extend_from_slice(&data),
+                    Chunk::Trailers(fields) => trailers = fields,
+                    Chunk::NeedMore => break,
+                    Chunk::Done => return Ok((body, trailers, buffer.is_empty())),
+                }
+            }
+        }
+        Err(Malformed("incomplete"))
+    }
+
+    #[test]
+    fn chunks_are_read_however_they_arrive() {
+        let wire = b"5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n";
+        let whole = dechunk(&[wire]).unwrap();
+        assert_eq!(whole.0, b"hello0123456789");
+        assert_eq!(whole.1["x-sum"], "1");
+        let bytes: Vec<&[u8]> = wire.chunks(1).collect();
+        assert_eq!(dechunk(&bytes).unwrap(), whole);
+    }
+
+    #[test]
+    fn chunks_that_two_readers_could_read_differently_are_refused() {
+        for wire in [
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhelloX\r\n0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "-1\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
+            "\r\n",
+            "1234567890abcdef0\r\n",
+            "5 6\r\nhello\r\n",
+            "\n",
+            "5\r\nhello\n\n0\r\n\r\n",
+        ] {
+            let outcome = dechunk(&[wire.as_bytes()]);
+            assert!(outcome.is_err() && outcome != Err(Malformed("incomplete")), "{wire:?} {outcome:?}");
+        }
+        let endless = format!("5;{}", "x".repeat(CHUNK_LINE_BYTES_MAX));
+        assert_eq!(dechunk(&[endless.as_bytes()]), Err(Malformed("chunk-size line too long")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = read_response_head(&mut BytesMut::from(&bytes[..]), &Method::GET);
+            let _ = dechunk(&[&bytes]);
+        }
+
+        #[test]
+        fn what_was_chunked_comes_out_whole(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..10)) {
+            let mut wire = Vec::new();
+            for part in &parts {
+                wire.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+                wire.extend_from_slice(part);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(b"0\r\n\r\n");
+            let (body, _, nothing_left) = dechunk(&[&wire]).unwrap();
+            prop_assert_eq!(body, parts.concat());
+            prop_assert!(nothing_left);
+        }
+    }
+}

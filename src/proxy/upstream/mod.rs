@@ -1,0 +1,298 @@
+//! Upstreams as one worker sees them: a pool of kept-alive connections, and exchanges over them.
+//!
+//! An exchange runs inside the task of the request that it serves; there is no task per connection and nothing to hand over.
+
+mod codec;
+mod connect;
+mod request;
+mod response;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+pub use codec::{Framing, ResponseHead};
+pub use connect::{Stream, Target, Tls};
+
+pub use request::{BodyFault, ClientBody, RequestBody};
+use request::{Outgoing, SendFault};
+pub use response::{ResponseBody, StreamFault};
+
+use super::watch::{Wait, Watch, Watchers};
+
+/// Interim answers (1xx) that one exchange sits through before it gives up on the upstream.
+const INTERIM_ANSWERS_MAX: u32 = 16;
+
+/// Free room that a read is given at the least.
+const READ_ROOM_MIN: usize = 4 * 1024;
+
+/// What a read buffer grows by.
+const READ_ROOM: usize = 16 * 1024;
+
+/// One upstream's address and habits.
+#[derive(Clone, Debug)]
+pub struct UpstreamOptions {
+    pub name: Arc<str>,
+    pub target: Target,
+    /// Sent as Host instead of the client's; `None` keeps the client's.
+    pub host: Option<HeaderValue>,
+    pub connect_timeout: Duration,
+    /// How long a connection is kept without use.
+    pub idle_timeout: Duration,
+    /// How many unused connections each worker keeps.
+    pub idle_max: usize,
+    /// The longest pause within the body of an answer.
+    pub body_idle_timeout: Duration,
+}
+
+/// What is sent ahead of the body.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    pub method: &'a Method,
+    /// Path and query, canonical.
+    pub target: &'a str,
+    pub host: &'a HeaderValue,
+    pub headers: &'a HeaderMap,
+    pub framing: Framing,
+}
+
+impl RequestHead<'_> {
+    /// RFC 9110, section 9.2.2, for requests that can be made again because nothing of them is used up.
+    fn may_be_repeated(&self) -> bool {
+        let idempotent =
+            [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(self.method);
+        idempotent && self.framing == Framing::Empty
+    }
+}
+
+/// Why an exchange failed before an answer began.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("no connection within the limit")]
+    ConnectTimedOut,
+    #[error("no answer within the limit")]
+    AnswerTimedOut,
+    #[error("connection lost before an answer: {0}")]
+    Lost(io::Error),
+    #[error("malformed answer: {0}")]
+    Malformed(&'static str),
+    /// The client's fault, not the upstream's.
+    #[error("{0}")]
+    Body(BodyFault),
+    /// The session ended while the upstream was thinking.
+    #[error("session ended")]
+    SessionEnded,
+}
+
+/// A connection with what was read beyond the last answer, and a buffer for heads.
+#[derive(Debug)]
+struct Connection {
+    io: Stream,
+    read: BytesMut,
+    head: Vec<u8>,
+    reused: bool,
+}
+
+impl Connection {
+    /// Reads more into the buffer; 0 at the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read.capacity() - self.read.len() < READ_ROOM_MIN {
+            self.read.reserve(READ_ROOM);
+        }
+        tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read)
+    }
+
+    /// Whether an unused connection is still good: nothing to read, and not at its end. Asks what the event loop knows already.
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.read.is_empty() && self.poll_fill(&mut cx).is_pending()
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: u32,
+}
+
+/// One worker's connections to one upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    options: UpstreamOptions,
+    watchers: Rc<Watchers>,
+    /// Used last, taken first: the oldest may then idle away.
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Failed {
+    error: ExchangeError,
+    /// The body, when nothing of the request was sent or the request has none.
+    repeatable: Option<RequestBody>,
+}
+
+impl Upstream {
+    pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>) -> Rc<Self> {
+        Rc::new(Self { options, watchers, idle: RefCell::new(Vec::new()) })
+    }
+
+    pub const fn options(&self) -> &UpstreamOptions {
+        &self.options
+    }
+
+    /// Sends a request and waits for the head of the answer; the rest of both bodies moves while the returned body is read.
+    ///
+    /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
+    /// was sent or if it is idempotent and has no body.
+    pub async fn exchange(
+        self: &Rc<Self>,
+        head: RequestHead<'_>,
+        mut body: RequestBody,
+        answer_timeout: Duration,
+        watch: &Rc<Watch>,
+    ) -> Result<(ResponseHead, ResponseBody), ExchangeError> {
+        if let Some(connection) = self.take_idle() {
+            match self.attempt(connection, head, body, answer_timeout, watch).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed { repeatable: Some(again), .. }) => body = again,
+                Err(failed) => return Err(failed.error),
+            }
+        }
+        let connection = self.connect(watch).await?;
+        self.attempt(connection, head, body, answer_timeout, watch).await.map_err(|failed| failed.error)
+    }
+
+    async fn connect(&self, watch: &Watch) -> Result<Connection, ExchangeError> {
+        watch.arm(Wait::Connect, self.options.connect_timeout);
+        let mut opening = pin!(Stream::open(&self.options.target));
+        let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(opened.map_err(ExchangeError::Connect)),
+            Poll::Pending if watch.take_expired(Wait::Connect) => Poll::Ready(Err(ExchangeError::ConnectTimedOut)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        watch.disarm(Wait::Connect);
+        Ok(Connection { io: io?, read: BytesMut::new(), head: Vec::new(), reused: false })
+    }
+
+    async fn attempt(
+        self: &Rc<Self>,
+        mut connection: Connection,
+        head: RequestHead<'_>,
+        body: RequestBody,
+        answer_timeout: Duration,
+        watch: &Rc<Watch>,
+    ) -> Result<(ResponseHead, ResponseBody), Failed> {
+        let mut buffer = std::mem::take(&mut connection.head);
+        buffer.clear();
+        codec::write_request_head(&mut buffer, head.method, head.target, head.host, head.headers, head.framing);
+        let mut outgoing = Outgoing::new(buffer, body, head.framing);
+        watch.arm(Wait::ResponseHead, answer_timeout);
+        let answered = await_answer(&mut connection, &mut outgoing, head.method, watch).await;
+        watch.disarm(Wait::ResponseHead);
+        match answered {
+            Ok(answer) => {
+                let body = ResponseBody::new(Rc::clone(self), connection, outgoing, &answer, Rc::clone(watch));
+                Ok((answer, body))
+            }
+            Err(error) => {
+                let lost_unanswered = connection.reused && matches!(error, ExchangeError::Lost(_)) && connection.read.is_empty();
+                let never_sent = !outgoing.anything_sent();
+                let repeatable = (lost_unanswered && (never_sent || head.may_be_repeated())).then(|| outgoing.into_body());
+                Err(Failed { error, repeatable })
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut last) = idle.pop() {
+            let young = self.watchers.age_since(last.since) < self.options.idle_timeout;
+            if young && last.connection.is_quiet() {
+                last.connection.reused = true;
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.options.idle_max {
+            idle.push(Idle { connection, since: self.watchers.now() });
+        }
+    }
+
+    /// Closes connections that idled too long. The pool is ordered by age, the oldest first.
+    pub fn prune(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let young = idle.iter().position(|one| self.watchers.age_since(one.since) < self.options.idle_timeout);
+        let old = young.unwrap_or(idle.len());
+        idle.drain(..old);
+    }
+}
+
+/// Writes the request and reads until the head of the final answer is there. Both at once: an upstream may answer early.
+async fn await_answer(
+    connection: &mut Connection,
+    outgoing: &mut Outgoing,
+    method: &Method,
+    watch: &Watch,
+) -> Result<ResponseHead, ExchangeError> {
+    let mut interim_left = INTERIM_ANSWERS_MAX;
+    let mut send_error = None;
+    poll_fn(|cx| {
+        if send_error.is_none() {
+            match outgoing.poll_send(&mut connection.io, cx) {
+                Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(ExchangeError::Body(fault))),
+                // It may have answered before it stopped listening.
+                Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            match codec::read_response_head(&mut connection.read, method) {
+                Err(malformed) => return Poll::Ready(Err(ExchangeError::Malformed(malformed.0))),
+                Ok(Some(head)) if is_interim(head.status) => {
+                    interim_left = match interim_left.checked_sub(1) {
+                        Some(left) => left,
+                        None => return Poll::Ready(Err(ExchangeError::Malformed("too many interim answers"))),
+                    };
+                    continue;
+                }
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+            }
+            match connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    let cause = send_error.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Err(ExchangeError::Lost(cause)));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(ExchangeError::Lost(error))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending if watch.take_expired(Wait::ResponseHead) => {
+                    return Poll::Ready(Err(ExchangeError::AnswerTimedOut));
+                }
+                Poll::Pending if watch.session_ended() => return Poll::Ready(Err(ExchangeError::SessionEnded)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+#[cfg(test)]
+mod tests;

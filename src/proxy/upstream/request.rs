@@ -1,0 +1,219 @@
+//! A request on its way to an upstream: its head, and its body as the client sends it.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::io::AsyncWrite;
+
+use super::codec::{self, Framing};
+use super::connect::Stream;
+use crate::proxy::watch::{Wait, Watch};
+
+/// The body of a request to an upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    Empty,
+    Whole(Bytes),
+    /// Straight from the client.
+    Client(ClientBody),
+}
+
+/// A client's body with its bounds.
+#[derive(Debug)]
+pub struct ClientBody {
+    pub incoming: Incoming,
+    /// What may still come, in bytes.
+    pub bytes_left: u64,
+    /// The longest wait for more of it.
+    pub idle_timeout: std::time::Duration,
+    pub watch: Rc<Watch>,
+    /// Drops what a trailer must not carry.
+    pub strip_trailers: fn(&mut HeaderMap),
+}
+
+/// Why a request's body could not be read whole. The client's fault, each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BodyFault {
+    #[error("request body larger than the route allows")]
+    TooLarge,
+    #[error("request body stalled")]
+    TimedOut,
+    /// Broken off, or not the framing that was announced.
+    #[error("request body broken off or malformed")]
+    Broken,
+}
+
+/// A part of a body.
+#[derive(Debug)]
+pub(in crate::proxy) enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl ClientBody {
+    pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if self.watch.take_expired(Wait::RequestBody) {
+                    return Poll::Ready(Some(Err(BodyFault::TimedOut)));
+                }
+                if !self.watch.is_armed(Wait::RequestBody) {
+                    self.watch.arm(Wait::RequestBody, self.idle_timeout);
+                }
+                Poll::Pending
+            }
+            Poll::Ready(next) => {
+                self.watch.disarm(Wait::RequestBody);
+                Poll::Ready(next.map(|frame| self.part(frame.map_err(|_| BodyFault::Broken)?)))
+            }
+        }
+    }
+
+    fn part(&mut self, frame: hyper::body::Frame<Bytes>) -> Result<Part, BodyFault> {
+        match frame.into_data() {
+            Ok(data) => {
+                self.bytes_left = self.bytes_left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
+                Ok(Part::Data(data))
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                (self.strip_trailers)(&mut trailers);
+                Ok(Part::Trailers(trailers))
+            }
+        }
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        self.watch.disarm(Wait::RequestBody);
+    }
+}
+
+/// Why sending stopped.
+#[derive(Debug)]
+pub(super) enum SendFault {
+    Body(BodyFault),
+    Upstream(io::Error),
+}
+
+/// A request that is being written. What is pending leaves in the order `head`, `chunk`, `tail`.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    head: Vec<u8>,
+    head_sent: usize,
+    chunk: Bytes,
+    tail: &'static [u8],
+    body: RequestBody,
+    framing: Framing,
+    finished: bool,
+    bytes_sent: u64,
+}
+
+impl Outgoing {
+    /// `head` is a buffer of the connection's, already holding the request's head.
+    pub(super) fn new(head: Vec<u8>, mut body: RequestBody, framing: Framing) -> Self {
+        let mut chunk = Bytes::new();
+        if let RequestBody::Whole(bytes) = &mut body {
+            chunk = std::mem::take(bytes);
+            body = RequestBody::Empty;
+        }
+        Self { head, head_sent: 0, chunk, tail: b"", body, framing, finished: false, bytes_sent: 0 }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether the kernel took any byte of it.
+    pub(super) fn anything_sent(&self) -> bool {
+        self.bytes_sent > 0
+    }
+
+    /// The body again. Meant for a request of which nothing was sent, or which has no body.
+    pub(super) fn into_body(self) -> RequestBody {
+        if self.chunk.is_empty() { self.body } else { RequestBody::Whole(self.chunk) }
+    }
+
+    /// Gives the buffer back for the connection's next request.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.head
+    }
+
+    /// Writes as much as both sides allow. Ready once the request is out whole.
+    pub(super) fn poll_send(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+        while !self.finished {
+            ready!(self.poll_write_pending(io, cx)).map_err(SendFault::Upstream)?;
+            match &mut self.body {
+                RequestBody::Empty | RequestBody::Whole(_) => self.finished = true,
+                RequestBody::Client(body) => {
+                    let part = ready!(body.poll_part(cx)).transpose().map_err(SendFault::Body)?;
+                    self.take_part(part);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn take_part(&mut self, part: Option<Part>) {
+        let chunked = self.framing == Framing::Chunked;
+        match part {
+            Some(Part::Data(data)) if data.is_empty() => {}
+            Some(Part::Data(data)) => {
+                if chunked {
+                    self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                    self.tail = b"\r\n";
+                }
+                self.chunk = data;
+            }
+            Some(Part::Trailers(trailers)) => {
+                if chunked {
+                    self.head.extend_from_slice(b"0\r\n");
+                    codec::write_trailers(&mut self.head, &trailers);
+                }
+                self.body = RequestBody::Empty;
+            }
+            None => {
+                if chunked {
+                    self.tail = b"0\r\n\r\n";
+                }
+                self.body = RequestBody::Empty;
+            }
+        }
+    }
+
+    fn poll_write_pending(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let pending = if self.head_sent < self.head.len() {
+                &self.head[self.head_sent..]
+            } else if self.chunk.is_empty() {
+                self.tail
+            } else {
+                &self.chunk
+            };
+            if pending.is_empty() {
+                self.head.clear();
+                self.head_sent = 0;
+                return Pin::new(io).poll_flush(cx);
+            }
+            let sent = ready!(Pin::new(&mut *io).poll_write(cx, pending))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.bytes_sent += sent as u64;
+            if self.head_sent < self.head.len() {
+                self.head_sent += sent;
+            } else if self.chunk.is_empty() {
+                self.tail = &self.tail[sent..];
+            } else {
+                self.chunk.advance(sent);
+            }
+        }
+    }
+}

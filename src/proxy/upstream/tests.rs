@@ -1,0 +1,288 @@
+//! Exchanges with scripted upstreams over real sockets.
+
+use std::net::SocketAddr;
+
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+
+use super::*;
+
+fn run<F: Future>(test: F) -> F::Output {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(test)
+}
+
+/// The status and the body, or what became of them.
+type Asked = Result<(StatusCode, Result<Vec<u8>, StreamFault>), ExchangeError>;
+
+struct Bench {
+    upstream: Rc<Upstream>,
+    watchers: Rc<Watchers>,
+    watch: Rc<Watch>,
+    listener: TcpListener,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let watchers = Rc::new(Watchers::default());
+        let watch = watchers.watch();
+        Self { upstream: Upstream::new(options(address), Rc::clone(&watchers)), watchers, watch, listener }
+    }
+
+    /// One GET, and what comes of it: status and body.
+    async fn ask(&self) -> Asked {
+        self.send(&Method::GET, RequestBody::Empty, Framing::Empty).await
+    }
+
+    async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
+        let host = HeaderValue::from_static("example.com");
+        let head = RequestHead { method, target: "/a?b", host: &host, headers: &HeaderMap::new(), framing };
+        let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch);
+        let mut answering = pin!(answering);
+        let (head, body) = poll_fn(|cx| {
+            self.watch.woken_by(cx.waker());
+            answering.as_mut().poll(cx)
+        })
+        .await?;
+        Ok((head.status, body.collect().await.map(|whole| whole.to_bytes().to_vec())))
+    }
+
+    async fn accept(&self) -> TcpStream {
+        self.listener.accept().await.unwrap().0
+    }
+
+    fn pooled(&self) -> usize {
+        self.upstream.idle.borrow().len()
+    }
+}
+
+fn options(address: SocketAddr) -> UpstreamOptions {
+    UpstreamOptions {
+        name: "test".into(),
+        target: Target { host: address.ip().to_string(), port: address.port(), tls: None },
+        host: None,
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(20),
+        idle_max: 8,
+        body_idle_timeout: Duration::from_secs(5),
+    }
+}
+
+/// Reads one request head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn a_connection_is_used_again() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            for _ in 0..3 {
+                assert!(head(&mut stream).await.starts_with("GET /a?b HTTP/1.1\r\nhost: example.com\r\n"));
+                stream.write_all(OK).await.unwrap();
+            }
+        };
+        let ask = async {
+            for _ in 0..3 {
+                let (status, body) = bench.ask().await.unwrap();
+                assert_eq!((status, body.unwrap()), (StatusCode::OK, b"ok".to_vec()));
+            }
+            assert_eq!(bench.pooled(), 1);
+        };
+        tokio::join!(serve, ask);
+    });
+}
+
+#[test]
+fn a_connection_that_died_in_the_pool_costs_nothing() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            for _ in 0..2 {
+                let mut stream = bench.accept().await;
+                head(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+            }
+        };
+        let ask = async {
+            bench.ask().await.unwrap().1.unwrap();
+            tokio::task::yield_now().await;
+            bench.ask().await.unwrap().1.unwrap();
+        };
+        tokio::join!(serve, ask);
+    });
+}
+
+#[test]
+fn an_idempotent_request_is_repeated_once_when_a_reused_connection_dies_under_it() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut first = bench.accept().await;
+            head(&mut first).await;
+            first.write_all(OK).await.unwrap();
+            head(&mut first).await;
+            drop(first);
+            let mut second = bench.accept().await;
+            head(&mut second).await;
+            second.write_all(OK).await.unwrap();
+        };
+        let ask = async {
+            bench.ask().await.unwrap().1.unwrap();
+            bench.ask().await.unwrap().1.unwrap();
+        };
+        tokio::join!(serve, ask);
+    });
+}
+
+#[test]
+fn a_post_that_may_have_happened_is_not_repeated() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut first = bench.accept().await;
+            head(&mut first).await;
+            first.write_all(OK).await.unwrap();
+            head(&mut first).await;
+            drop(first);
+        };
+        let ask = async {
+            bench.ask().await.unwrap().1.unwrap();
+            let failed = bench.send(&Method::POST, RequestBody::Empty, Framing::Empty).await;
+            assert!(matches!(failed, Err(ExchangeError::Lost(_))), "{failed:?}");
+        };
+        tokio::join!(serve, ask);
+    });
+}
+
+#[test]
+fn a_fresh_connection_that_dies_is_not_tried_again() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+        };
+        let (failed, ()) = tokio::join!(bench.ask(), serve);
+        assert!(matches!(failed, Err(ExchangeError::Lost(_))), "{failed:?}");
+    });
+}
+
+/// What one answer on a fresh connection comes to, arriving a few bytes at a time, and whether the connection was kept.
+fn answered_with(wire: &'static [u8]) -> (Asked, usize) {
+    answered_in_pieces(wire, 7)
+}
+
+fn answered_in_pieces(wire: &'static [u8], piece: usize) -> (Asked, usize) {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+            for part in wire.chunks(piece) {
+                if stream.write_all(part).await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answer, ()) = tokio::join!(bench.ask(), serve);
+        (answer, bench.pooled())
+    })
+}
+
+#[test]
+fn a_truncated_answer_is_never_taken_for_the_whole() {
+    for wire in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ] {
+        let (answer, pooled) = answered_with(wire);
+        assert!(matches!(answer.unwrap().1, Err(StreamFault::Lost(_))));
+        assert_eq!(pooled, 0);
+    }
+}
+
+#[test]
+fn an_answer_until_the_end_of_the_connection_is_whole_and_its_connection_is_not_kept() {
+    let (answer, pooled) = answered_with(b"HTTP/1.1 200 OK\r\n\r\nall of it");
+    assert_eq!(answer.unwrap().1.unwrap(), b"all of it");
+    assert_eq!(pooled, 0);
+}
+
+#[test]
+fn a_chunked_answer_is_read_whole_and_its_connection_is_kept() {
+    let (answer, pooled) =
+        answered_with(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    assert_eq!(answer.unwrap().1.unwrap(), b"hello world");
+    assert_eq!(pooled, 1);
+}
+
+#[test]
+fn bytes_behind_an_answer_spoil_the_connection() {
+    let wire = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let (answer, pooled) = answered_in_pieces(wire, wire.len());
+    assert_eq!(answer.unwrap().1.unwrap(), b"ok");
+    assert_eq!(pooled, 0);
+}
+
+#[test]
+fn interim_answers_are_passed_over_but_not_forever() {
+    let (answer, pooled) = answered_with(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    assert_eq!(answer.unwrap().0, StatusCode::OK);
+    assert_eq!(pooled, 1);
+    let endless: &'static [u8] = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(40).into_bytes().into_boxed_slice());
+    assert!(matches!(answered_with(endless).0, Err(ExchangeError::Malformed(_))));
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_given_up_on() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+            for _ in 0..200 {
+                bench.watchers.tick(|_| false);
+            }
+            stream
+        };
+        let (failed, _stream) = tokio::join!(bench.ask(), serve);
+        assert!(matches!(failed, Err(ExchangeError::AnswerTimedOut)), "{failed:?}");
+    });
+}
+
+#[test]
+fn connections_idle_away() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+            stream.write_all(OK).await.unwrap();
+            stream
+        };
+        let (_, _stream) = tokio::join!(bench.ask(), serve);
+        assert_eq!(bench.pooled(), 1);
+        for _ in 0..500 {
+            bench.watchers.tick(|_| false);
+        }
+        bench.upstream.prune();
+        assert_eq!(bench.pooled(), 0);
+    });
+}

@@ -1,0 +1,251 @@
+//! Deadlines of connections, kept by one slow tick per worker instead of timers per request.
+//!
+//! A request arms and disarms by writing a cell; the worker's tick looks at every connection and wakes those whose time is up.
+//! A deadline therefore fires up to one [`TICK`] late, and costs the request path nothing but the write.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::domain::claims::Principal;
+
+/// How often deadlines are looked at, and so the most by which one can be late.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Ticks since the worker began; at 50 ms each a `u32` lasts for six years.
+type Tick = u32;
+
+const NEVER: Tick = Tick::MAX;
+
+/// What a connection may be waiting for too long. Several can run at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// The first byte of the next request.
+    NextRequest,
+    /// The rest of a request's head.
+    RequestHead,
+    /// More of a request's body.
+    RequestBody,
+    /// A connection to the upstream.
+    Connect,
+    /// The head of the upstream's answer.
+    ResponseHead,
+    /// More of the answer's body.
+    ResponseBody,
+    /// Room to write to the client.
+    ClientWrite,
+}
+
+const WAITS: [Wait; 7] = [
+    Wait::NextRequest,
+    Wait::RequestHead,
+    Wait::RequestBody,
+    Wait::Connect,
+    Wait::ResponseHead,
+    Wait::ResponseBody,
+    Wait::ClientWrite,
+];
+
+/// One client connection as the tick sees it.
+#[derive(Debug)]
+pub struct Watch {
+    clock: Rc<TickClock>,
+    deadlines: [Cell<Tick>; WAITS.len()],
+    expired: Cell<u8>,
+    session_ended: Cell<bool>,
+    drain: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+    /// Who the exchange in flight speaks for: its stream ends with the session.
+    principal: RefCell<Option<Arc<Principal>>>,
+}
+
+impl Watch {
+    pub fn arm(&self, wait: Wait, span: Duration) {
+        self.deadlines[wait as usize].set(self.clock.after(span));
+    }
+
+    pub fn disarm(&self, wait: Wait) {
+        self.deadlines[wait as usize].set(NEVER);
+    }
+
+    pub fn is_armed(&self, wait: Wait) -> bool {
+        self.deadlines[wait as usize].get() != NEVER
+    }
+
+    /// Whether the deadline has passed since it was asked last.
+    pub fn take_expired(&self, wait: Wait) -> bool {
+        let bit = 1 << wait as u8;
+        let was = self.expired.get();
+        self.expired.set(was & !bit);
+        was & bit != 0
+    }
+
+    /// Binds the exchange in flight to a session, or releases it.
+    pub fn speak_for(&self, principal: Option<Arc<Principal>>) {
+        self.session_ended.set(false);
+        *self.principal.borrow_mut() = principal;
+    }
+
+    /// Whether the session that the exchange in flight speaks for has ended.
+    pub fn session_ended(&self) -> bool {
+        self.session_ended.get()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.get()
+    }
+
+    /// The task to wake when something has expired.
+    pub fn woken_by(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.task.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn look(&self, now: Tick, session_has_ended: &impl Fn(&Principal) -> bool) {
+        let mut fired = 0;
+        for wait in WAITS {
+            let deadline = &self.deadlines[wait as usize];
+            if deadline.get() <= now {
+                deadline.set(NEVER);
+                fired |= 1 << wait as u8;
+            }
+        }
+        if fired != 0 {
+            self.expired.set(self.expired.get() | fired);
+        }
+        let ended = !self.session_ended.get() && self.principal.borrow().as_deref().is_some_and(session_has_ended);
+        if ended {
+            self.session_ended.set(true);
+        }
+        if fired != 0 || ended {
+            self.wake();
+        }
+    }
+}
+
+/// The worker's slow clock.
+#[derive(Debug, Default)]
+struct TickClock {
+    now: Cell<Tick>,
+}
+
+impl TickClock {
+    /// The first tick by which at least `span` has passed.
+    fn after(&self, span: Duration) -> Tick {
+        let ticks = span.as_millis().div_ceil(TICK.as_millis()) + 1;
+        self.now.get().saturating_add(Tick::try_from(ticks).unwrap_or(NEVER))
+    }
+}
+
+/// Every connection of one worker.
+#[derive(Debug, Default)]
+pub struct Watchers {
+    clock: Rc<TickClock>,
+    all: RefCell<Vec<Weak<Watch>>>,
+}
+
+impl Watchers {
+    pub fn watch(&self) -> Rc<Watch> {
+        let watch = Rc::new(Watch {
+            clock: Rc::clone(&self.clock),
+            deadlines: [const { Cell::new(NEVER) }; WAITS.len()],
+            expired: Cell::new(0),
+            session_ended: Cell::new(false),
+            drain: Cell::new(false),
+            task: RefCell::new(None),
+            principal: RefCell::new(None),
+        });
+        self.all.borrow_mut().push(Rc::downgrade(&watch));
+        watch
+    }
+
+    /// Passes one tick: fires deadlines, ends the streams of ended sessions, forgets connections that are gone.
+    pub fn tick(&self, session_has_ended: impl Fn(&Principal) -> bool) {
+        let now = self.clock.now.get().saturating_add(1).min(NEVER - 1);
+        self.clock.now.set(now);
+        self.all.borrow_mut().retain(|watch| match watch.upgrade() {
+            Some(watch) => {
+                watch.look(now, &session_has_ended);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// Asks every connection to finish what it is doing and close.
+    pub fn drain(&self) {
+        for watch in self.all.borrow().iter().filter_map(Weak::upgrade) {
+            watch.drain.set(true);
+            watch.wake();
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.all.borrow().iter().filter(|watch| watch.strong_count() > 0).count()
+    }
+
+    /// The present tick, for what ages slowly, such as idle upstream connections.
+    pub fn age_since(&self, then: u32) -> Duration {
+        TICK * self.clock.now.get().saturating_sub(then)
+    }
+
+    pub fn now(&self) -> u32 {
+        self.clock.now.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(watchers: &Watchers, span: Duration) {
+        for _ in 0..span.as_millis().div_ceil(TICK.as_millis()) {
+            watchers.tick(|_| false);
+        }
+    }
+
+    #[test]
+    fn a_deadline_fires_once_and_never_early() {
+        let watchers = Watchers::default();
+        let watch = watchers.watch();
+        watch.arm(Wait::RequestHead, Duration::from_millis(500));
+        ticks(&watchers, Duration::from_millis(500));
+        assert!(!watch.take_expired(Wait::RequestHead), "the tick that was under way when it was armed does not count");
+        ticks(&watchers, TICK);
+        assert!(watch.take_expired(Wait::RequestHead));
+        ticks(&watchers, Duration::from_secs(5));
+        assert!(!watch.take_expired(Wait::RequestHead));
+    }
+
+    #[test]
+    fn what_is_disarmed_never_fires_and_others_are_not_disturbed() {
+        let watchers = Watchers::default();
+        let watch = watchers.watch();
+        watch.arm(Wait::RequestHead, TICK);
+        watch.arm(Wait::ClientWrite, TICK);
+        watch.disarm(Wait::RequestHead);
+        ticks(&watchers, 3 * TICK);
+        assert!(!watch.take_expired(Wait::RequestHead));
+        assert!(watch.take_expired(Wait::ClientWrite));
+    }
+
+    #[test]
+    fn connections_that_are_gone_are_forgotten() {
+        let watchers = Watchers::default();
+        let watch = watchers.watch();
+        assert_eq!(watchers.connections(), 1);
+        drop(watch);
+        watchers.tick(|_| false);
+        assert_eq!(watchers.all.borrow().len(), 0);
+    }
+}
