@@ -129,8 +129,43 @@ level = "warn"
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::crypto::entropy::SystemEntropy;
     use crate::domain::route::Access;
+    use crate::domain::time::Timestamp;
+
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(1_790_000_000)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[tokio::test]
+    async fn the_api_answers_until_it_is_stopped_and_its_folder_goes_with_it() {
+        let demo = Demo { listen: ([127, 0, 0, 1], 0).into(), data: None };
+        let stage = Stage::set(&demo, Arc::new(Fixed), Arc::new(SystemEntropy::new())).await.unwrap();
+        let (address, folder, stop) = (stage.address, stage.folder.path().to_owned(), CancellationToken::new());
+        let client = async {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(b"GET /public/hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            assert!(folder.is_dir());
+            stop.cancel();
+        };
+        tokio::join!(stage.serve_api(stop.clone()), client);
+        assert!(!folder.exists());
+    }
 
     #[test]
     fn the_settings_file_is_valid_whatever_the_folder_is_called() {
