@@ -1,3 +1,126 @@
-//! The command line.
+//! The command line: what is typed becomes settings, and settings become work.
 
+mod check;
 pub mod demo;
+mod healthcheck;
+mod keys;
+mod output;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use output::{Failure, complain, say};
+use settings::SettingsArgs;
+
+use crate::app;
+use crate::config::DEFAULT_FILE;
+
+/// Runs what the process was called with. 0: done; 1: it failed; 2: the call or the settings are wrong.
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => app::run(args.settings.load()?.settings).map_err(|e| Failure::failed(&e)),
+        Command::Check(args) => check::run(&args),
+        Command::PrintConfig(args) if args.defaults => say(DEFAULT_FILE),
+        Command::PrintConfig(args) => args.settings.load().and_then(|loaded| say(&loaded.print())),
+        Command::Keys(args) => keys::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Demo(args) => app::run_demo(&args).map_err(|e| Failure::failed(&e)),
+    }
+}
+
+/// An access-token gateway: validates tokens, forwards to your API, turns its logins into sessions.
+#[derive(Debug, Parser)]
+#[command(name = "tokengate", version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tokengate demo
+      See it work, with an API of its own.
+  tokengate run --upstream http://127.0.0.1:3000
+      Put it in front of your API.
+  tokengate run --config tokengate.toml --set tokens.lifetime=5m
+      From a file, one key changed.
+
+Every key of the settings, with its default: tokengate print-config --defaults";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(RunArgs),
+    Check(check::CheckArgs),
+    PrintConfig(PrintConfigArgs),
+    Keys(keys::KeysArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
+    Demo(demo::Demo),
+}
+
+/// Run the gateway.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  tokengate run --upstream http://127.0.0.1:3000
+  tokengate run --config /etc/tokengate.toml --workers 2
+  TOKENGATE__LISTEN__ADDRESS=0.0.0.0:8080 tokengate run --upstream http://api:3000
+
+SIGTERM and SIGINT let requests in flight finish; a second one ends them.")]
+struct RunArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Print the settings in effect as TOML, each with where it came from.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Secrets are not shown. What is printed can be used as a settings file once they are filled in.")]
+struct PrintConfigArgs {
+    /// Print every key there is, with its default, unit and meaning, instead.
+    #[arg(long)]
+    defaults: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_reads_as_it_was_reviewed() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let mut text = cli.render_long_help().to_string();
+        for command in cli.get_subcommands_mut() {
+            text.push_str(&titled(command));
+            for nested in command.get_subcommands_mut() {
+                text.push_str(&titled(nested));
+            }
+        }
+        insta::assert_snapshot!("help", text);
+    }
+
+    fn titled(command: &mut clap::Command) -> String {
+        let help = command.render_long_help();
+        format!("\n━━ {} ━━\n\n{help}", command.get_name())
+    }
+
+    #[test]
+    fn the_definition_of_the_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -242,7 +242,9 @@ fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
 fn jwks_url(value: &config::Value) -> Parsed<Uri> {
     const ALLOWED: &str = "allowed is \"https://host/path\", or \"http://…\" on a loopback address";
     let uri: Uri = parse::text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
-    let Some(host) = uri.host().filter(|_| uri.authority().is_some_and(|a| !a.as_str().contains('@'))) else {
+    let Some(host) =
+        uri.host().filter(|_| uri.authority().is_some_and(|a| !a.as_str().contains('@') && parse::has_sound_port(a)))
+    else {
         return Err(ALLOWED.to_owned());
     };
     let is_loopback = host == "localhost"

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use config::{Value, ValueKind};
+use http::uri::Authority;
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
@@ -286,11 +287,16 @@ pub(super) fn base_url(value: &Value) -> Parsed<Uri> {
     const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", without user, path and query";
     let uri: Uri = text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
     let is_plain = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(|a| !a.as_str().contains('@') && !a.host().is_empty() && a.port_u16() != Some(0))
-        && uri.authority().is_some_and(|a| a.port().is_some() || !a.as_str().ends_with(':'))
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && has_sound_port(authority))
         && matches!(uri.path(), "" | "/")
         && uri.query().is_none();
     if is_plain { Ok(uri) } else { Err(ALLOWED.to_owned()) }
+}
+
+/// A host, and no port or one that can be connected to. (`Uri` lets `h:` and `h:99999` pass, as if there were none.)
+pub(super) fn has_sound_port(authority: &Authority) -> bool {
+    let ends_with_host = authority.as_str().ends_with(authority.host());
+    !authority.host().is_empty() && authority.port_u16().map_or(ends_with_host, |port| port != 0)
 }
 
 /// An origin as browsers send it (RFC 6454): lower case, no slash at the end, no default port.
@@ -372,3 +378,6 @@ pub(super) fn or_off<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) 
         _ => parse(value).map(Some).map_err(|message| format!("{message}; \"\" switches it off")),
     }
 }
+
+#[cfg(test)]
+mod tests;

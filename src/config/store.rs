@@ -116,9 +116,8 @@ fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
         let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let authority: http::uri::Authority = authority.parse().ok()?;
-        let has_port_or_none = authority.port().is_some() || !authority.as_str().ends_with(':');
         let is_database = database.is_empty() || database.parse::<u8>().is_ok();
-        (!authority.host().is_empty() && has_port_or_none && is_database).then_some(())
+        (parse::has_sound_port(&authority) && is_database).then_some(())
     };
     is_url().map(|()| Secret::new(text.clone())).ok_or_else(|| ALLOWED.to_owned())
 }

@@ -231,6 +231,32 @@ fn a_shared_store_needs_shared_keys_and_secrets() {
 }
 
 #[test]
+fn the_place_of_redis_is_a_url_that_can_be_connected_to() {
+    let url = |url: &str| minimal_and(&format!("store = {{ redis = {{ url = \"{url}\" }} }}"));
+    for good in ["redis://h", "rediss://u:p%40@h:6380/7", "redis://[::1]:1/"] {
+        assert!(Settings::from_toml(&url(good)).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "h:1",
+        "http://h",
+        "redis://",
+        "redis://h:",
+        "redis://h:99999",
+        "redis://h/256",
+        "redis://h/x",
+        "redis://h?x",
+        "redis-cluster://h",
+    ] {
+        assert_eq!(faults(&url(bad)).len(), 1, "{bad}");
+    }
+    assert_one_fault("store = { redis = { ca_file = \"x\" } }", &["store.redis.ca_file", "without TLS"]);
+    let half = "[store.redis]\nurl = \"rediss://h\"\nkey_file = \"k\"\n";
+    assert_one_fault(half, &["store.redis.key_file", "together"]);
+    assert_one_fault("store = { redis = { key_prefix = \"{a}\" } }", &["store.redis.key_prefix", "letters"]);
+}
+
+#[test]
 fn an_admin_listener_that_others_reach_needs_a_token() {
     assert_one_fault("admin = { address = \"0.0.0.0:9180\" }", &["admin.address", "admin.token"]);
     assert!(Settings::from_toml(&minimal_and("admin = { address = \"0.0.0.0:9180\", token = \"0123456789abcdef\" }")).is_ok());
@@ -364,4 +390,59 @@ fn what_is_printed_is_toml_and_reads_back_to_the_same() {
     let without_origins =
         |text: &str| text.lines().map(|line| line.split(" # ").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>();
     assert_eq!(without_origins(&printed), without_origins(&again));
+}
+
+#[test]
+fn the_settings_of_the_benchmark_are_valid_with_and_without_tokens() {
+    let file = include_str!("../../benches/peers.toml");
+    let settings = Settings::from_toml(file).unwrap();
+    assert!(matches!(&settings.routes[0].access, Access::Token { audiences, .. } if audiences.len() == 1));
+    let public = [("routes.0.access", "public"), ("routes.0.audiences", "")];
+    let settings = load(&inputs(file, &[], &public)).unwrap().settings;
+    assert_eq!(settings.routes[0].access, Access::Public);
+}
+
+/// Keys as a flag would name them: entries of lists as their first one.
+fn every_key() -> Vec<String> {
+    let layers = layers::merge(&inputs(&layers::uncommented(DEFAULT_FILE), &[], &[])).map_err(Invalid).unwrap();
+    let notes = Notes::default();
+    let _ = Settings::read(&layers, &notes);
+    notes.known().into_iter().map(|key| key.replace("[]", ".0").replace("NAME", "name")).collect()
+}
+
+#[test]
+fn no_value_anywhere_makes_loading_panic() {
+    let keys = every_key();
+    assert!(keys.len() > 120, "{}", keys.len());
+    let values = [
+        "",
+        " ",
+        "0",
+        "-1",
+        "1.5",
+        "true",
+        "99999999999999999999",
+        "[]",
+        "{}",
+        "[[1], {}]",
+        "{ a = { b = [1] } }",
+        "\0\u{1b}",
+        "ä/%",
+        "*",
+    ];
+    for value in values {
+        let flags: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), value)).collect();
+        assert!(load(&inputs(MINIMAL, &[], &flags)).is_err(), "{value}");
+        // Sections last would hide their keys: leaves alone, too.
+        let is_leaf = |key: &&String| !keys.iter().any(|other| other.starts_with(&format!("{key}.")));
+        let flags: Vec<(&str, &str)> = keys.iter().filter(is_leaf).map(|key| (key.as_str(), value)).collect();
+        assert!(load(&inputs(MINIMAL, &[], &flags)).is_err(), "{value}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_makes_loading_panic(text in "([\\[\\]a-z.=\"# \n]|listen|routes|\"1s\"){0,60}") {
+        let _ = load(&inputs(&text, &[], &[]));
+    }
 }

@@ -1,0 +1,127 @@
+//! `tokengate check`: are the settings valid, and is what they name there?
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::Args;
+
+use super::output::{Failure, say};
+use super::settings::SettingsArgs;
+use crate::app;
+use crate::config::{JwksSource, Settings, Store};
+use crate::crypto::deployment_secret::DeploymentSecret;
+use crate::crypto::keyring::KeyRing;
+use crate::crypto::refresh_token::RefreshTokens;
+use crate::domain::route::{Access, Route};
+
+/// Check the settings, and the files that they name.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  tokengate check --config tokengate.toml
+  tokengate check --config tokengate.toml --online
+
+Exit code 0: valid. 1: the store does not answer. 2: faults, all of them named with their places.")]
+pub(super) struct CheckArgs {
+    /// Ask the store whether it answers, too.
+    #[arg(long)]
+    online: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let settings = args.settings.load()?.settings;
+    let faults = faults_of_files(&settings);
+    if !faults.is_empty() {
+        return Err(Failure::Refused(format!("the settings name what cannot be used:\n  {}", faults.join("\n  "))));
+    }
+    let mut text = summary(&settings);
+    if args.online {
+        app::probe_store(&settings).map_err(|e| Failure::Failed(format!("the settings are valid, but the store: {e}")))?;
+        text.push_str("the store answers\n");
+    }
+    say(&text)
+}
+
+/// What the settings alone cannot tell: the keys and files that they name. All faults at once.
+fn faults_of_files(settings: &Settings) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Some(directory) = &settings.keys.directory {
+        let will_be_made = settings.keys.generate && !directory.exists();
+        if !will_be_made && let Err(error) = KeyRing::load(directory, settings.keys.signing.as_deref()) {
+            faults.extend(error.0.iter().map(|problem| format!("keys: {problem}")));
+        }
+    }
+    let secrets = settings.refresh.secrets.iter().map(|secret| DeploymentSecret::parse(secret.expose()));
+    match secrets.collect::<Result<Vec<_>, _>>() {
+        Ok(secrets) if secrets.is_empty() => {}
+        Ok(secrets) => faults.extend(RefreshTokens::new(&secrets).err().map(|error| format!("refresh.secret: {error}"))),
+        Err(error) => faults.push(format!("refresh.secret: {error}")),
+    }
+    for (key, path) in files(settings) {
+        if let Err(error) = std::fs::File::open(path).and_then(|file| file.metadata()) {
+            faults.push(format!("{key} = \"{}\": cannot be read: {error}", path.display()));
+        }
+    }
+    faults
+}
+
+fn files(settings: &Settings) -> Vec<(String, &Path)> {
+    let mut files: Vec<(String, &Path)> = Vec::new();
+    for upstream in &settings.upstreams {
+        files.extend(upstream.ca_file.as_deref().map(|path| (format!("upstreams.{}.ca_file", upstream.name), path)));
+    }
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        match &issuer.jwks {
+            JwksSource::File(path) => files.push((format!("issuers[{index}].jwks_file"), path)),
+            JwksSource::Url(_) => {}
+        }
+    }
+    match &settings.store {
+        Store::Redis(redis) => {
+            files.extend(redis.ca_file.as_deref().map(|path| ("store.redis.ca_file".to_owned(), path)));
+            if let Some((certificate, key)) = &redis.certificate_files {
+                files.push(("store.redis.certificate_file".to_owned(), certificate));
+                files.push(("store.redis.key_file".to_owned(), key));
+            }
+        }
+        Store::Embedded(_) | Store::Memory => {}
+    }
+    files
+}
+
+fn summary(settings: &Settings) -> String {
+    let mut text = "the settings are valid\n".to_owned();
+    let store = match &settings.store {
+        Store::Memory => "memory: sessions end with the process".to_owned(),
+        Store::Embedded(embedded) => format!("embedded, in {}", embedded.directory.display()),
+        Store::Redis(_) => "redis".to_owned(),
+    };
+    let admin = settings.admin.address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    for (name, value) in [("listen", settings.listen.address.to_string()), ("admin", admin), ("store", store)] {
+        let _ = writeln!(text, "  {name:9} {value}");
+    }
+    for route in &settings.routes {
+        let _ = writeln!(text, "  {:9} {}", "route", route_line(route, settings));
+    }
+    text
+}
+
+fn route_line(route: &Route, settings: &Settings) -> String {
+    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    let methods = if methods.is_empty() { String::new() } else { format!("{} ", methods.join(",")) };
+    let below = match (route.exact, route.prefix.as_str()) {
+        (true, _) => "",
+        (false, "/") => "…",
+        (false, _) => "/…",
+    };
+    let demand = match &route.access {
+        Access::Public => "anyone".to_owned(),
+        Access::Token { scopes, .. } if scopes.is_empty() => "a valid token".to_owned(),
+        Access::Token { scopes, .. } => format!("a valid token with {}", scopes.join(" ")),
+    };
+    let upstream = &settings.upstreams[route.upstream.0];
+    let host = route.host.as_deref().unwrap_or_default();
+    format!("{methods}{host}{}{below} → {} for {demand}", route.prefix, upstream.url.to_string().trim_end_matches('/'))
+}

@@ -1,0 +1,204 @@
+//! The real binary: settings from all sides, keys, probes, exit codes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+const UPSTREAM: &str = "[upstreams.api]\nurl = \"http://127.0.0.1:3000\"\n";
+
+/// The binary in a folder of its own, with nothing of our environment.
+fn tokengate(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+    command.current_dir(folder).env_clear().args(args).envs(environment.iter().copied()).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn folder_with(file: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokengate.toml"), file).unwrap();
+    folder
+}
+
+#[test]
+fn valid_settings_are_summed_up() {
+    let folder = folder_with(&format!(
+        "{UPSTREAM}[[routes]]\nname = \"open\"\nprefix = \"/public\"\naccess = \"public\"\nmethods = [\"GET\"]\n"
+    ));
+    let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    for line in ["the settings are valid", "127.0.0.1:8080", "GET /public/… → http://127.0.0.1:3000 for anyone"] {
+        assert!(out(&checked).contains(line), "{line}\n{}", out(&checked));
+    }
+    assert!(!folder.path().join("data").exists(), "a check leaves nothing behind");
+}
+
+#[test]
+fn faults_are_all_told_on_standard_error_with_exit_code_2() {
+    let folder = folder_with(&format!("[listen]\nadress = \"x\"\nidle_timeout = \"soon\"\n{UPSTREAM}"));
+    for command in ["check", "run", "print-config"] {
+        let environment = [("TOKENGATE_CONFIG", "tokengate.toml"), ("TOKENGATE__TOKENS__LEEWAY", "2m")];
+        let refused = tokengate(folder.path(), &[command, "--set", "log.level=loud"], &environment);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(out(&refused).is_empty());
+        let text = err(&refused);
+        for part in [
+            "4 faults",
+            "listen.adress (tokengate.toml, line 2): unknown key; did you mean `address`?",
+            "listen.idle_timeout = \"soon\" (tokengate.toml, line 3)",
+            "tokens.leeway = \"2m\" (TOKENGATE__TOKENS__LEEWAY)",
+            "log.level = \"loud\" (--set)",
+        ] {
+            assert!(text.contains(part), "{command}: {part}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn print_config_shows_what_is_in_effect_and_from_where() {
+    let folder = folder_with(&format!("[listen]\naddress = \"127.0.0.1:1\"\nworkers = 1\n[log]\nlevel = \"warn\"\n{UPSTREAM}"));
+    std::fs::write(folder.path().join("secret"), "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==\n").unwrap();
+    let environment = [
+        ("TOKENGATE__LISTEN__ADDRESS", "127.0.0.1:2"),
+        ("TOKENGATE__LISTEN__WORKERS", "2"),
+        ("TOKENGATE__REFRESH__SECRET_FILE", "secret"),
+        ("TOKENGATE__ADMIN__TOKEN", "hunter2-hunter2-hunter2"),
+    ];
+    let args = ["print-config", "--config", "tokengate.toml", "--workers", "3", "--upstream", "http://127.0.0.1:4000"];
+    let printed = tokengate(folder.path(), &args, &environment);
+    assert!(printed.status.success(), "{}", err(&printed));
+    let text = out(&printed);
+    for (key, origin) in [
+        ("address = \"127.0.0.1:2\"", "# TOKENGATE__LISTEN__ADDRESS"),
+        ("workers = \"3\"", "# --workers"),
+        ("level = \"warn\"", "# tokengate.toml, line 5"),
+        ("lifetime = \"15m\"", "# default"),
+        ("secret_file = \"secret\"", "# TOKENGATE__REFRESH__SECRET_FILE"),
+        ("token = \"[redacted]\"", "# TOKENGATE__ADMIN__TOKEN"),
+        ("url = \"http://127.0.0.1:4000\"", "# --upstream"),
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(key) && line.ends_with(origin)), "{key} {origin}\n{text}");
+    }
+    assert!(!text.contains("hunter2"));
+}
+
+#[test]
+fn every_key_is_printed_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = tokengate(folder.path(), &["print-config", "--defaults"], &[]);
+    assert_eq!(out(&printed), include_str!("../../config/tokengate.toml"));
+}
+
+#[test]
+fn nothing_at_all_is_refused_with_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = tokengate(folder.path(), &["run"], &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(err(&refused).contains("--upstream http://host:port"), "{}", err(&refused));
+    let missing = tokengate(folder.path(), &["check", "--config", "nowhere.toml"], &[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(err(&missing).contains("the settings file nowhere.toml cannot be read"), "{}", err(&missing));
+    let mistyped = tokengate(folder.path(), &["check", "--listen", "here"], &[]);
+    assert_eq!(mistyped.status.code(), Some(2));
+}
+
+#[test]
+fn files_that_the_settings_name_must_be_there() {
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"nowhere.json\"\n";
+    let folder = folder_with(&format!("{UPSTREAM}{issuer}[keys]\ndirectory = \"keys\"\nsigning = \"gone\"\n"));
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    let refused = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let text = err(&refused);
+    assert!(text.contains("issuers[0].jwks_file = \"nowhere.json\"") && text.contains("\"gone\""), "{text}");
+}
+
+#[test]
+fn keys_are_made_listed_and_never_mixed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = tokengate(folder.path(), &["keys", "generate", "--directory", "keys"], &[]);
+    assert!(made.status.success(), "{}", err(&made));
+    assert!(out(&made).starts_with("made ES256 key es256-"), "{}", out(&made));
+    let listed = tokengate(folder.path(), &["keys", "list", "--directory", "keys"], &[]);
+    assert!(out(&listed).starts_with("signs     ES256  es256-"), "{}", out(&listed));
+
+    let second = tokengate(folder.path(), &["keys", "generate", "--directory", "keys", "--algorithm", "EdDSA"], &[]);
+    assert!(out(&second).contains("this one signs once keys.signing = \"eddsa-"), "{}", out(&second));
+    let unclear = tokengate(folder.path(), &["keys", "list", "--directory", "keys"], &[]);
+    assert_eq!(unclear.status.code(), Some(1));
+    assert!(err(&unclear).contains("several keys could sign"), "{}", err(&unclear));
+    let kid = out(&listed).split_whitespace().nth(2).unwrap().to_owned();
+    let clear = tokengate(folder.path(), &["keys", "list", "--directory", "keys", "--signing", &kid], &[]);
+    assert!(
+        out(&clear).contains(&format!("signs     ES256  {kid}")) && out(&clear).contains("waits     EdDSA"),
+        "{}",
+        out(&clear)
+    );
+
+    let by_openssl = tokengate(folder.path(), &["keys", "generate", "--directory", "keys", "--algorithm", "RS256"], &[]);
+    assert_eq!(by_openssl.status.code(), Some(1));
+    assert!(err(&by_openssl).contains("openssl genpkey"), "{}", err(&by_openssl));
+    let unknown = tokengate(folder.path(), &["keys", "generate", "--directory", "keys", "--algorithm", "none"], &[]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn keys_go_where_the_settings_say() {
+    let folder = folder_with(UPSTREAM);
+    let made = tokengate(folder.path(), &["keys", "generate"], &[("TOKENGATE_CONFIG", "tokengate.toml")]);
+    assert!(made.status.success(), "{}", err(&made));
+    assert_eq!(std::fs::read_dir(folder.path().join("data/keys")).unwrap().count(), 1);
+    let nowhere = tokengate(folder.path(), &["keys", "list", "--config", "tokengate.toml", "--set", "store.kind=memory"], &[]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(err(&nowhere).contains("--directory"), "{}", err(&nowhere));
+}
+
+/// A listener that gives one caller this answer, and then goes away.
+fn answering(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::Builder::new()
+        .spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        })
+        .unwrap();
+    address
+}
+
+#[test]
+fn a_health_check_answers_with_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask =
+        |address: SocketAddr| tokengate(folder.path(), &["healthcheck", "--url", &format!("http://{address}/healthz")], &[]);
+    let alive = ask(answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
+    assert!(alive.status.success(), "{}", err(&alive));
+    let unready = ask(answering("HTTP/1.1 503 Service Unavailable\r\n\r\n{\"status\":\"unready\"}"));
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(err(&unready).contains("503") && err(&unready).contains("unready"));
+    let silent = ask(answering(""));
+    assert_eq!(silent.status.code(), Some(1));
+    let gone = answering("HTTP/1.1 200 OK\r\n\r\n");
+    assert!(ask(gone).status.success());
+    assert_eq!(ask(gone).status.code(), Some(1), "nobody listens there any more");
+}
+
+#[test]
+fn a_health_check_finds_the_admin_listener_by_itself() {
+    let folder = folder_with(UPSTREAM);
+    let address = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").to_string();
+    let environment = [("TOKENGATE_CONFIG", "tokengate.toml"), ("TOKENGATE__ADMIN__ADDRESS", address.as_str())];
+    let alive = tokengate(folder.path(), &["healthcheck"], &environment);
+    assert!(alive.status.success(), "{}", err(&alive));
+}
