@@ -231,3 +231,6 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, Ski
     let encoded = text(jwk, name)?.ok_or(SkipReason::Malformed)?;
     URL_SAFE_NO_PAD.decode(encoded).map(Zeroizing::new).map_err(|_| SkipReason::Malformed)
 }
+
+#[cfg(test)]
+mod tests;

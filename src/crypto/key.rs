@@ -152,6 +152,22 @@ impl VerifyingKey {
         &self.identity
     }
 
+    /// The point of an EC key, or an Ed25519 key.
+    pub(super) fn curve_bytes(&self) -> Option<&[u8]> {
+        match &self.material {
+            Material::Curve(key) => Some(key.as_ref()),
+            Material::Rsa(..) | Material::Shared(_) => None,
+        }
+    }
+
+    /// Modulus and exponent.
+    pub(super) fn rsa_parts(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        match &self.material {
+            Material::Rsa(_, key) => Some((key.n.to_vec(), key.e.to_vec())),
+            Material::Curve(_) | Material::Shared(_) => None,
+        }
+    }
+
     /// The members of the key's JWK that its thumbprint covers, in that order; `None` for an HMAC key.
     fn jwk_members(&self) -> Option<Value> {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -242,14 +258,23 @@ impl SigningKey {
             }
             Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => {
                 check_rsa_size(der::private_rsa_modulus(der).ok_or(KeyFault::Damaged)?)?;
-                let pair = RsaKeyPair::from_pkcs8(der).map_err(damaged)?;
-                let parts = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
-                let verifying = VerifyingKey::rsa(algorithm, &parts.n, &parts.e)?;
-                (Pair::Rsa(rsa_encoding(algorithm)?, Box::new(pair)), verifying)
+                return Self::from_rsa_pair(algorithm, RsaKeyPair::from_pkcs8(der).map_err(damaged)?);
             }
             Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return Err(KeyFault::Algorithm(algorithm)),
         };
         Ok((Self { algorithm, pair, random }, verifying))
+    }
+
+    /// From an `RSAPrivateKey` (RFC 8017, appendix A.1.2): PKCS#1, as jsonwebtoken hands it over.
+    pub(super) fn from_rsa_der(algorithm: Algorithm, der: &[u8]) -> Result<(Self, VerifyingKey), KeyFault> {
+        Self::from_rsa_pair(algorithm, RsaKeyPair::from_der(der).map_err(|_| KeyFault::Damaged)?)
+    }
+
+    fn from_rsa_pair(algorithm: Algorithm, pair: RsaKeyPair) -> Result<(Self, VerifyingKey), KeyFault> {
+        let parts = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
+        let verifying = VerifyingKey::rsa(algorithm, &parts.n, &parts.e)?;
+        let pair = Pair::Rsa(rsa_encoding(algorithm)?, Box::new(pair));
+        Ok((Self { algorithm, pair, random: SystemRandom::new() }, verifying))
     }
 
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<(Self, VerifyingKey), KeyFault> {
@@ -355,3 +380,6 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = [
         0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
     ],
 ];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+//! The keys of an issuer that publishes them at a URL: fetched by us on our own schedule, never because of one token.
+//!
+//! A token whose `kid` nobody has only leaves a wish behind ([`Nudge`]); how soon the wish is granted is decided here, so that a flood
+//! of made-up tokens causes no more than one fetch per minimum interval. While fetches fail, the keys that were there last go on.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::jwks::{ForeignKeys, JwksError, JwksOrigin, Nudge};
+use crate::domain::algorithm::Algorithm;
+use crate::domain::time::Clock;
+
+/// Gets a key set over the network. Implementations stop reading past [`super::jwks::JWKS_BYTES_MAX`], take 200 alone, and follow no
+/// redirect to another origin.
+#[async_trait]
+pub trait JwksSource: Send + Sync + 'static {
+    /// # Errors
+    /// What went wrong, for the log.
+    async fn fetch(&self, url: &str) -> Result<Bytes, String>;
+}
+
+/// Where an issuer's keys are, and how often they may be asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JwksSettings {
+    pub url: String,
+    /// The algorithms that this issuer's keys may be fixed to.
+    pub algorithms: Vec<Algorithm>,
+    /// From one success to the next routine fetch.
+    pub refresh_interval: Duration,
+    /// From one fetch to the next, whatever asks for it.
+    pub minimum_interval: Duration,
+    pub fetch_timeout: Duration,
+    /// How long the last keys go on when every fetch fails; after that the issuer's tokens are refused.
+    pub stale_max: Duration,
+}
+
+/// The present keys of one issuer.
+pub struct JwksCache {
+    settings: JwksSettings,
+    source: Arc<dyn JwksSource>,
+    clock: Arc<dyn Clock>,
+    nudge: Arc<Nudge>,
+    state: Mutex<State>,
+    /// Held during a fetch: there is never more than one.
+    in_flight: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<Arc<ForeignKeys>>,
+    schedule: Schedule,
+}
+
+/// How a fetch ended.
+#[derive(Clone, Debug)]
+pub enum Refreshed {
+    /// Other keys than before, or the first: build a new verifier.
+    Changed(Arc<ForeignKeys>),
+    Unchanged,
+    /// The old keys go on. Why, for the log.
+    Failed(FetchError),
+    /// The old keys are too old to go on and were dropped: build a new verifier without them.
+    Dropped(FetchError),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("{0}")]
+    Source(String),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Document(#[from] JwksError),
+}
+
+impl JwksCache {
+    #[must_use]
+    pub fn new(settings: JwksSettings, source: Arc<dyn JwksSource>, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, source, clock, nudge: Nudge::new(), state: Mutex::default(), in_flight: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The keys that verify now; `None` before the first success, and after [`JwksSettings::stale_max`] without one.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<ForeignKeys>> {
+        self.locked().keys.clone()
+    }
+
+    /// What the verifier tells of unknown keys; see [`super::verifier::Verifier::with_foreign`].
+    #[must_use]
+    pub fn nudge(&self) -> Arc<Nudge> {
+        self.nudge.clone()
+    }
+
+    /// Waits until the next fetch is due, by routine or because an unknown `kid` was seen, and carries it out. Call it in a loop;
+    /// the first call fetches at once. Stopping in the middle loses nothing.
+    pub async fn turn(&self) -> Refreshed {
+        let routine = self.due_in(Wish::Routine);
+        tokio::select! {
+            () = tokio::time::sleep(routine) => {}
+            () = self.nudge.asked() => tokio::time::sleep(self.due_in(Wish::UnknownKid).min(routine)).await,
+        }
+        self.refresh().await
+    }
+
+    /// Fetches now. Callers that arrive while a fetch is under way wait for it, then have one of their own: [`JwksCache::turn`] is
+    /// the one that keeps to the schedule.
+    pub async fn refresh(&self) -> Refreshed {
+        let _alone = self.in_flight.lock().await;
+        self.locked().schedule.begun(self.clock.monotonic());
+        let fetched = self.fetch().await;
+        let now = self.clock.monotonic();
+        let mut state = self.locked();
+        match fetched {
+            Ok(keys) => {
+                state.schedule.succeeded(now);
+                if state.keys.as_ref().is_some_and(|old| old.is_same(&keys)) {
+                    return Refreshed::Unchanged;
+                }
+                let keys = Arc::new(keys);
+                state.keys = Some(keys.clone());
+                Refreshed::Changed(keys)
+            }
+            Err(error) => {
+                state.schedule.failed();
+                let is_too_old = state.schedule.age(now).is_some_and(|age| age >= self.settings.stale_max);
+                match state.keys.take_if(|_| is_too_old) {
+                    Some(_) => Refreshed::Dropped(error),
+                    None => Refreshed::Failed(error),
+                }
+            }
+        }
+    }
+
+    /// How long until the next fetch.
+    #[must_use]
+    fn due_in(&self, wish: Wish) -> Duration {
+        let now = self.clock.monotonic();
+        self.locked().schedule.due_at(wish, &self.settings).map_or(Duration::ZERO, |at| at.saturating_sub(now))
+    }
+
+    async fn fetch(&self) -> Result<ForeignKeys, FetchError> {
+        let timeout = self.settings.fetch_timeout;
+        let document = tokio::time::timeout(timeout, self.source.fetch(&self.settings.url)).await;
+        let document = document.map_err(|_| FetchError::Timeout(timeout))?.map_err(FetchError::Source)?;
+        Ok(ForeignKeys::parse(&document, &self.settings.algorithms, JwksOrigin::Url)?)
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for JwksCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksCache").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Why a fetch might be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    Routine,
+    UnknownKid,
+}
+
+/// When fetches began and ended; times are monotonic.
+#[derive(Clone, Copy, Debug, Default)]
+struct Schedule {
+    began_at: Option<Duration>,
+    succeeded_at: Option<Duration>,
+    failures: u32,
+}
+
+/// Failures double the wait, up to this many times.
+const DOUBLINGS_MAX: u32 = 10;
+
+impl Schedule {
+    const fn begun(&mut self, now: Duration) {
+        self.began_at = Some(now);
+    }
+
+    const fn succeeded(&mut self, now: Duration) {
+        self.succeeded_at = Some(now);
+        self.failures = 0;
+    }
+
+    const fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn age(&self, now: Duration) -> Option<Duration> {
+        self.succeeded_at.map(|at| now.saturating_sub(at))
+    }
+
+    /// `None`: at once, there was no fetch yet.
+    fn due_at(&self, wish: Wish, settings: &JwksSettings) -> Option<Duration> {
+        let began_at = self.began_at?;
+        let least = settings.minimum_interval;
+        let wait = match (self.failures, wish) {
+            (0, Wish::Routine) => settings.refresh_interval.max(least),
+            (0, Wish::UnknownKid) => least,
+            // What fails is tried again sooner than routine asks, but ever less often, and not for the asking.
+            (failures, Wish::Routine | Wish::UnknownKid) => {
+                let doubled = least.saturating_mul(1 << (failures - 1).min(DOUBLINGS_MAX));
+                doubled.min(settings.refresh_interval).max(least)
+            }
+        };
+        Some(began_at.saturating_add(wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::crypto::testing;
+    use crate::domain::time::Timestamp;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Tells tokio's time, which tests hold still and tokio moves ahead when everyone sleeps.
+    struct PausedClock(Instant);
+
+    impl Clock for PausedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    /// Gives the prepared answers in turn, the last one for ever, and notes when it was asked.
+    struct Script {
+        start: Instant,
+        answers: Mutex<VecDeque<Result<Bytes, String>>>,
+        asked_at: Mutex<Vec<u64>>,
+        takes: Duration,
+        running: Mutex<u32>,
+    }
+
+    #[async_trait]
+    impl JwksSource for Script {
+        async fn fetch(&self, url: &str) -> Result<Bytes, String> {
+            assert_eq!(url, "https://idp.example/jwks");
+            self.asked_at.lock().unwrap().push(self.start.elapsed().as_secs());
+            *self.running.lock().unwrap() += 1;
+            assert_eq!(*self.running.lock().unwrap(), 1, "one at a time");
+            tokio::time::sleep(self.takes).await;
+            *self.running.lock().unwrap() -= 1;
+            let mut answers = self.answers.lock().unwrap();
+            if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
+        }
+    }
+
+    struct Stage {
+        cache: JwksCache,
+        source: Arc<Script>,
+    }
+
+    impl Stage {
+        fn new(answers: impl IntoIterator<Item = Result<Bytes, String>>) -> Self {
+            Self::slow(answers, Duration::ZERO)
+        }
+
+        fn slow(answers: impl IntoIterator<Item = Result<Bytes, String>>, takes: Duration) -> Self {
+            let start = Instant::now();
+            let source = Arc::new(Script {
+                start,
+                answers: Mutex::new(answers.into_iter().collect()),
+                asked_at: Mutex::default(),
+                takes,
+                running: Mutex::default(),
+            });
+            let settings = JwksSettings {
+                url: "https://idp.example/jwks".into(),
+                algorithms: vec![Algorithm::EdDsa],
+                refresh_interval: 10 * MINUTE,
+                minimum_interval: MINUTE,
+                fetch_timeout: Duration::from_secs(5),
+                stale_max: 60 * MINUTE,
+            };
+            Self { cache: JwksCache::new(settings, source.clone(), Arc::new(PausedClock(start))), source }
+        }
+
+        fn asked_at(&self) -> Vec<u64> {
+            self.source.asked_at.lock().unwrap().clone()
+        }
+    }
+
+    fn set() -> Bytes {
+        let (_, key) = testing::key(Algorithm::EdDsa);
+        json!({"keys": [key.jwk("k")]}).to_string().into()
+    }
+
+    fn down() -> Result<Bytes, String> {
+        Err("connection refused".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_fetch_is_made_at_once_and_the_next_by_routine() {
+        let stage = Stage::new([Ok(set())]);
+        assert!(stage.cache.keys().is_none());
+        assert!(matches!(stage.cache.turn().await, Refreshed::Changed(_)));
+        assert!(stage.cache.keys().is_some());
+        assert!(matches!(stage.cache.turn().await, Refreshed::Unchanged));
+        assert_eq!(stage.asked_at(), [0, 600]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_kids_cause_no_more_than_one_fetch_in_the_minimum_interval() {
+        let stage = Stage::new([Ok(set()), Ok(set()), Ok(set())]);
+        stage.cache.turn().await;
+        for _ in 0..3 {
+            for _ in 0..1000 {
+                stage.cache.nudge().ask();
+            }
+            assert!(matches!(stage.cache.turn().await, Refreshed::Changed(_) | Refreshed::Unchanged));
+        }
+        assert_eq!(stage.asked_at(), [0, 60, 120, 180]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_keys_go_on_while_fetches_fail_and_end_in_time() {
+        let stage = Stage::new([Ok(set()), down()]);
+        stage.cache.turn().await;
+        let dropped_at = loop {
+            match stage.cache.turn().await {
+                Refreshed::Failed(error) => assert_eq!(error, FetchError::Source("connection refused".into())),
+                Refreshed::Dropped(_) => break stage.source.start.elapsed(),
+                Refreshed::Changed(_) | Refreshed::Unchanged => panic!("every fetch fails"),
+            }
+            assert!(stage.cache.keys().is_some());
+        };
+        assert!((60 * MINUTE..=70 * MINUTE).contains(&dropped_at), "{dropped_at:?}");
+        assert!(stage.cache.keys().is_none());
+        assert_eq!(stage.asked_at()[..6], [0, 600, 660, 780, 1020, 1500], "ever less often");
+        assert!(matches!(stage.cache.turn().await, Refreshed::Failed(_)), "there is nothing left to drop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_fails_is_not_asked_more_often_for_unknown_kids() {
+        let stage = Stage::new([down()]);
+        for _ in 0..5 {
+            stage.cache.nudge().ask();
+            stage.cache.turn().await;
+        }
+        assert_eq!(stage.asked_at(), [0, 60, 180, 420, 900]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_is_no_key_set_changes_nothing() {
+        let bad = ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#];
+        let huge = " ".repeat(super::super::jwks::JWKS_BYTES_MAX + 1);
+        for document in bad.into_iter().chain([huge.as_str()]) {
+            let stage = Stage::new([Ok(set()), Ok(Bytes::copy_from_slice(document.as_bytes()))]);
+            stage.cache.turn().await;
+            assert!(matches!(stage.cache.turn().await, Refreshed::Failed(FetchError::Document(_))), "{document}");
+            assert!(stage.cache.keys().is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_hangs_is_given_up() {
+        let stage = Stage::slow([Ok(set())], 60 * MINUTE);
+        assert!(matches!(stage.cache.turn().await, Refreshed::Failed(FetchError::Timeout(_))));
+        assert_eq!(stage.source.start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_one_fetch_at_a_time() {
+        let stage = Stage::slow([Ok(set())], Duration::from_secs(1));
+        tokio::join!(stage.cache.refresh(), stage.cache.refresh(), stage.cache.turn());
+        assert!(stage.cache.keys().is_some());
+    }
+}
