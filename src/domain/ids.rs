@@ -190,6 +190,8 @@ pub struct Partition(pub u16);
 pub struct Partitions(NonZeroU16);
 
 impl Partitions {
+    pub const ONE: Self = Self(NonZeroU16::MIN);
+
     #[must_use]
     pub const fn new(count: NonZeroU16) -> Self {
         Self(count)

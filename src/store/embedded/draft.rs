@@ -40,6 +40,11 @@ impl<'a> Draft<'a> {
         self.changes
     }
 
+    /// The place of the next log entry.
+    pub(super) fn next_sequence(&self) -> Sequence {
+        self.base.next_sequence() + self.changes.logged.len() as Sequence
+    }
+
     pub(in crate::store) fn create(&mut self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Vec<SessionId> {
         if self.record(session.id).is_some() {
             return Vec::new();
@@ -136,8 +141,7 @@ impl<'a> Draft<'a> {
     }
 
     fn log(&mut self, revocation: Revocation) {
-        let sequence = self.base.next_sequence() + self.changes.logged.len() as Sequence;
-        self.changes.logged.push((sequence, revocation));
+        self.changes.logged.push((self.next_sequence(), revocation));
     }
 
     /// Drops at most `most` log entries that may be forgotten; returns how many.

@@ -1,8 +1,164 @@
 //! The store of a single node: everything in memory, made durable in one file.
+//!
+//! Reads are served from memory. Changes queue for one writer thread, which decides each against memory and the changes before
+//! it in the batch, commits the batch in one transaction, and only then makes it visible and answers: nothing is ever seen that
+//! a crash could take back, and many writers share one wait for the disk. When a commit fails, nobody knows whether it is in the
+//! file: all who wait get an error, the file is opened again and memory is read from it. Meanwhile reads go on, with what was
+//! durable before, and changes are refused.
 
+mod codec;
 mod draft;
+mod file;
 mod shared;
 mod state;
+mod writer;
 
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::revocation::Revocation;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use draft::Draft;
+pub use file::EmbeddedError;
 pub(super) use shared::Shared;
 pub(super) use state::State;
+use writer::{Answer, Job, Reopen, Writer};
+
+/// The longest wait for the disk. The change may still be made after it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One file has no use for more.
+const PARTITIONS: Partitions = Partitions::ONE;
+
+/// Sessions and revocations of one gateway process, kept in one file.
+///
+/// Dropping it waits until everything queued is durable and the file is closed.
+#[derive(Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped.
+    queue: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Opens the file, made when it is not there (readable by its owner alone, in a folder that is made likewise), reads all of
+    /// it and starts the writer. Blocks: call it before a runtime is started, or where blocking is allowed.
+    ///
+    /// # Errors
+    /// In use by another process, written by a newer version, damaged, or not accessible.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, EmbeddedError> {
+        let path = path.as_ref().to_owned();
+        Self::start(&path.clone(), Box::new(move || file::open(&path)))
+    }
+
+    fn start(path: &Path, mut open: Reopen) -> Result<Self, EmbeddedError> {
+        let (file, state) = open()?;
+        let shared = Arc::new(Shared::new(PARTITIONS, state));
+        let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
+        let writer = Writer { shared: Arc::clone(&shared), queue: jobs, reopen: open };
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(file))
+            .map_err(|cause| EmbeddedError::Io { action: "start the writer of", path: path.to_owned(), cause })?;
+        Ok(Self { shared, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// Queues a change and waits until it is durable.
+    async fn change<R: Send + 'static>(&self, plan: impl FnOnce(&mut Draft<'_>) -> R + Send + 'static) -> Result<R, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |draft| {
+            let result = plan(draft);
+            let answer: Answer = Box::new(move |outcome| {
+                // Whoever asked may have given up.
+                drop(reply.send(outcome.map(|()| result)));
+            });
+            answer
+        });
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        let done = async {
+            queue.send(job).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        };
+        let timed_out = |_elapsed| StoreError::Unavailable(format!("the disk did not confirm within {COMMIT_TIMEOUT:?}"));
+        tokio::time::timeout(COMMIT_TIMEOUT, done).await.map_err(timed_out)?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the writer has ended".to_owned())
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the embedded store's writer ended by a panic");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    fn partitions(&self) -> Partitions {
+        self.shared.partitions()
+    }
+
+    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let session = session.clone();
+        self.change(move |draft| draft.create(&session, limit, now)).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
+        Ok(self.shared.load(id))
+    }
+
+    async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
+        let next = next.clone();
+        self.change(move |draft| draft.swap(expected, &next)).await
+    }
+
+    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
+        let seen = seen.to_vec();
+        self.change(move |draft| draft.acknowledge(&seen)).await
+    }
+
+    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        Ok(self.shared.sessions_of(subject, now))
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        let revocation = revocation.clone();
+        self.change(move |draft| draft.revoke(&revocation)).await
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.shared.follow(cursor, wait).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        loop {
+            let step = self.change(move |draft| draft.sweep(now)).await?;
+            swept.add(step.swept);
+            if !step.has_more {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// Asks the writer, which refuses while the file cannot be written.
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.change(|_draft| ()).await
+    }
+}

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::draft::Draft;
-use super::state::{Sequence, State};
+use super::state::{Changes, Sequence, State};
 use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::{LogBatch, LogCursor, LogPosition, StoreError, Stored};
@@ -75,11 +76,25 @@ impl Shared {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Makes changes visible. They must have been drafted against the state as it is.
+    pub(super) fn apply(&self, changes: Changes) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.apply(changes);
+        self.announce(state.head());
+    }
+
+    /// Puts another state in place of this one.
+    pub(super) fn replace(&self, new: State) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = new;
+        self.announce(state.head());
+    }
+
     fn announce(&self, newest: Sequence) {
         self.head.send_if_modified(|head| std::mem::replace(head, newest) != newest);
     }
 
-    fn log(&self, span: RangeInclusive<Sequence>) -> Vec<crate::domain::revocation::Revocation> {
+    fn log(&self, span: RangeInclusive<Sequence>) -> Vec<Revocation> {
         let (mut from, to) = span.into_inner();
         let mut revocations = Vec::new();
         while from <= to {

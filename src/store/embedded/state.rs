@@ -36,6 +36,12 @@ pub(in crate::store) struct Changes {
     pub(super) forgotten: BTreeSet<Sequence>,
 }
 
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.logged.is_empty() && self.forgotten.is_empty()
+    }
+}
+
 impl State {
     pub(in crate::store) fn new() -> Self {
         Self {
@@ -85,6 +91,18 @@ impl State {
         self.next_sequence = self.next_sequence.max(next_sequence).max(1);
     }
 
+    /// Takes a session as the file has it.
+    pub(super) fn restore_session(&mut self, record: Stored) {
+        self.add_session(Arc::new(record));
+    }
+
+    /// Takes a log entry as the file has it.
+    pub(super) fn restore_revocation(&mut self, sequence: Sequence, revocation: Revocation) {
+        self.by_forgetting.insert((revocation.forget_at, sequence));
+        self.log.insert(sequence, revocation);
+        self.skip_to(sequence.saturating_add(1));
+    }
+
     pub(super) fn apply(&mut self, changes: Changes) {
         for (id, record) in changes.sessions {
             self.remove_session(id);
@@ -93,9 +111,7 @@ impl State {
             }
         }
         for (sequence, revocation) in changes.logged {
-            self.by_forgetting.insert((revocation.forget_at, sequence));
-            self.log.insert(sequence, revocation);
-            self.skip_to(sequence.saturating_add(1));
+            self.restore_revocation(sequence, revocation);
         }
         for sequence in changes.forgotten {
             if let Some(revocation) = self.log.remove(&sequence) {

@@ -4,11 +4,13 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tempfile::TempDir;
 use tokengate::domain::ids::{Partitions, SessionId, Subject, TokenId};
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
+use tokengate::store::embedded::Embedded;
 use tokengate::store::memory::Memory;
 use tokengate::store::{LogBatch, LogCursor, Store};
 use tokio::task::JoinHandle;
@@ -24,8 +26,12 @@ pub(crate) trait Rig: Sized {
     async fn start() -> Self;
 
     fn store(&self) -> Arc<dyn Store>;
+
+    /// Ends and starts again whatever would lose its state if it were not durable. Nobody else holds the store meanwhile.
+    async fn restart(&mut self) {}
 }
 
+/// Forgets everything on a restart, so it has none.
 pub(crate) struct MemoryRig(Arc<Memory>);
 
 impl Rig for MemoryRig {
@@ -35,6 +41,31 @@ impl Rig for MemoryRig {
 
     fn store(&self) -> Arc<dyn Store> {
         self.0.clone()
+    }
+}
+
+/// A file in a folder of its own.
+pub(crate) struct EmbeddedRig {
+    folder: TempDir,
+    store: Option<Arc<Embedded>>,
+}
+
+impl Rig for EmbeddedRig {
+    async fn start() -> Self {
+        let mut rig = Self { folder: tempfile::tempdir().unwrap(), store: None };
+        rig.restart().await;
+        rig
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone().unwrap()
+    }
+
+    async fn restart(&mut self) {
+        if let Some(store) = self.store.take() {
+            drop(Arc::into_inner(store).expect("nobody else holds the store"));
+        }
+        self.store = Some(Arc::new(Embedded::open(self.folder.path().join("data/tokengate.redb")).unwrap()));
     }
 }
 
@@ -54,15 +85,15 @@ pub(crate) fn subject(text: &str) -> Subject {
 }
 
 /// A session id in the partition of the subject. The same number makes the same id.
-pub(crate) fn id_of(store: &dyn Store, owner: &Subject, created_at: Timestamp, number: u64) -> SessionId {
-    SessionId::new(store.partitions().of(owner), created_at, number.to_be_bytes())
+pub(crate) fn id_of(partitions: Partitions, owner: &Subject, created_at: Timestamp, number: u64) -> SessionId {
+    SessionId::new(partitions.of(owner), created_at, number.to_be_bytes())
 }
 
 /// A session that lives an hour from its creation.
-pub(crate) fn session(store: &dyn Store, owner: &str, created_at: Timestamp, number: u64) -> Session {
+pub(crate) fn session(partitions: Partitions, owner: &str, created_at: Timestamp, number: u64) -> Session {
     let owner = subject(owner);
     Session {
-        id: id_of(store, &owner, created_at, number),
+        id: id_of(partitions, &owner, created_at, number),
         subject: owner,
         grant: Grant { scopes: vec!["read".to_owned()], ..Grant::default() },
         rotation: Rotation::first(),

@@ -17,8 +17,8 @@ const A_WHILE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn revoking_a_session_deletes_and_logs_it(store: Arc<dyn Store>) {
     let now = now();
-    let ended = session(&*store, "ann", now, 1);
-    let other = session(&*store, "ann", now, 2);
+    let ended = session(store.partitions(), "ann", now, 1);
+    let other = session(store.partitions(), "ann", now, 2);
     store.create(&ended, None, now).await.unwrap();
     store.create(&other, None, now).await.unwrap();
     let revocation = by_session(ended.id, now);
@@ -30,14 +30,14 @@ pub(crate) async fn revoking_a_session_deletes_and_logs_it(store: Arc<dyn Store>
 
 pub(crate) async fn revoking_an_unknown_session_is_logged(store: Arc<dyn Store>) {
     let now = now();
-    let revocation = by_session(session(&*store, "ann", now, 1).id, now);
+    let revocation = by_session(session(store.partitions(), "ann", now, 1).id, now);
     assert_eq!(store.revoke(&revocation).await.unwrap(), []);
     assert_eq!(read_log(&*store, None).await.revocations, [revocation]);
 }
 
 pub(crate) async fn revoking_twice_is_harmless(store: Arc<dyn Store>) {
     let now = now();
-    let session = session(&*store, "ann", now, 1);
+    let session = session(store.partitions(), "ann", now, 1);
     store.create(&session, None, now).await.unwrap();
     for revocation in [by_session(session.id, now), by_subject(subject("ann"), now, now), by_token("issuer", "t", now)] {
         let before = read_log(&*store, None).await.cursor;
@@ -54,12 +54,15 @@ pub(crate) async fn revoking_a_subject_ends_what_was_created_before(store: Arc<d
     let moment = now.saturating_add(MINUTE);
     let millisecond = Duration::from_millis(1);
     let before = [
-        session(&*store, "ann", now, 1),
-        session(&*store, "ann", moment.saturating_sub(millisecond), 2),
-        session(&*store, "ann", moment.saturating_sub(millisecond), 3),
+        session(store.partitions(), "ann", now, 1),
+        session(store.partitions(), "ann", moment.saturating_sub(millisecond), 2),
+        session(store.partitions(), "ann", moment.saturating_sub(millisecond), 3),
     ];
-    let after = [session(&*store, "ann", moment, 4), session(&*store, "ann", moment.saturating_add(millisecond), 5)];
-    let other = session(&*store, "bob", now, 6);
+    let after = [
+        session(store.partitions(), "ann", moment, 4),
+        session(store.partitions(), "ann", moment.saturating_add(millisecond), 5),
+    ];
+    let other = session(store.partitions(), "bob", now, 6);
     for session in before.iter().rev().chain(&after).chain([&other]) {
         store.create(session, None, now).await.unwrap();
     }
@@ -78,7 +81,7 @@ pub(crate) async fn revoking_a_subject_ends_what_was_created_before(store: Arc<d
 
 pub(crate) async fn revoking_a_token_is_logged_alone(store: Arc<dyn Store>) {
     let now = now();
-    let session = session(&*store, "ann", now, 1);
+    let session = session(store.partitions(), "ann", now, 1);
     store.create(&session, None, now).await.unwrap();
     let revocation = by_token("https://issuer.example/{x}", "id ☂ \"1\"", now);
     assert_eq!(store.revoke(&revocation).await.unwrap(), []);
@@ -116,7 +119,7 @@ pub(crate) async fn a_waiting_follower_wakes_up(store: Arc<dyn Store>) {
         });
         tokio::time::sleep(A_WHILE).await;
         assert!(!follower.is_finished(), "there was nothing to bring");
-        let news = by_session(id_of(&*store, &subject("ann"), now, round), now);
+        let news = by_session(id_of(store.partitions(), &subject("ann"), now, round), now);
         store.revoke(&news).await.unwrap();
         let batch = timeout(PATIENCE, follower).await.unwrap().unwrap();
         assert_eq!(batch.revocations, [news]);
@@ -155,7 +158,8 @@ pub(crate) async fn two_followers_see_the_same(store: Arc<dyn Store>) {
             spawn(async move { follow_for(&*store, cursor, 20).await })
         })
         .collect();
-    let revocations: Vec<Revocation> = (0..20).map(|n| by_session(id_of(&*store, &subject("ann"), now, n), now)).collect();
+    let revocations: Vec<Revocation> =
+        (0..20).map(|n| by_session(id_of(store.partitions(), &subject("ann"), now, n), now)).collect();
     for revocation in &revocations {
         store.revoke(revocation).await.unwrap();
     }
@@ -186,12 +190,12 @@ pub(crate) async fn a_long_log_is_read_whole(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_sweep_removes_what_has_ended(store: Arc<dyn Store>) {
     let now = now();
-    let ending = session(&*store, "ann", now, 1);
+    let ending = session(store.partitions(), "ann", now, 1);
     let living = Session {
         lifetime: Lifetime { absolute_ends_at: now.saturating_add(2 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) },
-        ..session(&*store, "ann", now, 2)
+        ..session(store.partitions(), "ann", now, 2)
     };
-    let alone = session(&*store, "bob", now, 3);
+    let alone = session(store.partitions(), "bob", now, 3);
     for session in [&ending, &living, &alone] {
         store.create(session, None, now).await.unwrap();
     }
@@ -211,7 +215,7 @@ pub(crate) async fn a_sweep_removes_what_has_ended(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_sweep_spares_what_was_extended(store: Arc<dyn Store>) {
     let now = now();
-    let session = session(&*store, "ann", now, 1);
+    let session = session(store.partitions(), "ann", now, 1);
     store.create(&session, None, now).await.unwrap();
     let version = store.load(session.id).await.unwrap().unwrap().version;
     let lifetime = Lifetime { absolute_ends_at: now.saturating_add(3 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) };
@@ -228,7 +232,7 @@ pub(crate) async fn a_sweep_of_many_sessions_removes_them_all(store: Arc<dyn Sto
     let mut logins = JoinSet::new();
     for n in 0..SESSIONS {
         let store = Arc::clone(&store);
-        let session = session(&*store, &format!("user-{}", n % 700), now, n);
+        let session = session(store.partitions(), &format!("user-{}", n % 700), now, n);
         logins.spawn(async move { store.create(&session, None, now).await.unwrap() });
     }
     logins.join_all().await;

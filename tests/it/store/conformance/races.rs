@@ -16,7 +16,7 @@ pub(crate) async fn one_of_many_swaps_wins_each_version(store: Arc<dyn Store>) {
     const WRITERS: usize = 16;
     const ATTEMPTS: usize = 15;
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     store.create(&first, None, now).await.unwrap();
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
@@ -46,7 +46,7 @@ pub(crate) async fn one_of_many_swaps_wins_each_version(store: Arc<dyn Store>) {
 pub(crate) async fn concurrent_creation_of_one_session_makes_one(store: Arc<dyn Store>) {
     let now = now();
     let limit = Some(SessionLimit { sessions_max: 1, forget_at: now.saturating_add(HOUR) });
-    let session = session(&*store, "ann", now, 1);
+    let session = session(store.partitions(), "ann", now, 1);
     let mut logins = JoinSet::new();
     for _ in 0..16 {
         let (store, session) = (Arc::clone(&store), session.clone());
@@ -65,7 +65,7 @@ pub(crate) async fn concurrent_logins_stay_within_the_limit(store: Arc<dyn Store
     let mut logins = JoinSet::new();
     for n in 0..LOGINS {
         let store = Arc::clone(&store);
-        let session = session(&*store, "ann", now.saturating_add(Duration::from_millis(n)), n);
+        let session = session(store.partitions(), "ann", now.saturating_add(Duration::from_millis(n)), n);
         logins.spawn(async move { store.create(&session, limit, now).await.unwrap() });
     }
     let ended: Vec<_> = logins.join_all().await.into_iter().flatten().collect();
@@ -81,7 +81,7 @@ pub(crate) async fn concurrent_logins_stay_within_the_limit(store: Arc<dyn Store
 pub(crate) async fn a_swap_that_races_a_revocation_revives_nothing(store: Arc<dyn Store>) {
     let now = now();
     for round in 0..40 {
-        let session = session(&*store, "ann", now, round);
+        let session = session(store.partitions(), "ann", now, round);
         store.create(&session, None, now).await.unwrap();
         let read = store.load(session.id).await.unwrap().unwrap();
         let swap = spawn({
@@ -113,7 +113,7 @@ pub(crate) async fn a_follower_misses_nothing_of_concurrent_writers(store: Arc<d
             let owner = subject(&format!("user-{writer}"));
             let mut written = Vec::new();
             for n in 0..EACH {
-                let revocation = by_session(id_of(&*store, &owner, now, writer * EACH + n), now);
+                let revocation = by_session(id_of(store.partitions(), &owner, now, writer * EACH + n), now);
                 store.revoke(&revocation).await.unwrap();
                 written.push(revocation);
             }

@@ -13,20 +13,20 @@ use crate::store::rig::{HOUR, MINUTE, by_session, now, read_log, rotated, sessio
 
 pub(crate) async fn a_created_session_loads_as_it_was(store: Arc<dyn Store>) {
     let now = now();
-    let session = session(&*store, "zoë", now, 1);
+    let session = session(store.partitions(), "zoë", now, 1);
     assert_eq!(store.create(&session, None, now).await.unwrap(), []);
     assert_eq!(store.load(session.id).await.unwrap().unwrap().session, session);
 }
 
 pub(crate) async fn an_unknown_session_is_absent(store: Arc<dyn Store>) {
-    let session = session(&*store, "nobody", now(), 1);
+    let session = session(store.partitions(), "nobody", now(), 1);
     assert_eq!(store.load(session.id).await.unwrap(), None);
     assert_eq!(store.sessions_of(&session.subject, now()).await.unwrap(), []);
 }
 
 pub(crate) async fn creating_again_changes_nothing(store: Arc<dyn Store>) {
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     let limit = limit(1, now);
     store.create(&first, limit, now).await.unwrap();
     let created = store.load(first.id).await.unwrap().unwrap();
@@ -40,8 +40,8 @@ pub(crate) async fn creating_again_changes_nothing(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_login_beyond_the_limit_ends_the_oldest(store: Arc<dyn Store>) {
     let now = now();
-    let sessions: Vec<Session> = (0..4).map(|n| session(&*store, "ann", later(now, n), n)).collect();
-    let other = session(&*store, "bob", now, 9);
+    let sessions: Vec<Session> = (0..4).map(|n| session(store.partitions(), "ann", later(now, n), n)).collect();
+    let other = session(store.partitions(), "bob", now, 9);
     store.create(&other, limit(2, now), now).await.unwrap();
     for session in &sessions[..2] {
         assert_eq!(store.create(session, limit(2, now), now).await.unwrap(), []);
@@ -62,8 +62,8 @@ pub(crate) async fn a_login_beyond_the_limit_ends_the_oldest(store: Arc<dyn Stor
 
 pub(crate) async fn a_login_never_ends_itself(store: Arc<dyn Store>) {
     let now = now();
-    let there = session(&*store, "ann", now, 1);
-    let older = session(&*store, "ann", now.saturating_sub(MINUTE), 2);
+    let there = session(store.partitions(), "ann", now, 1);
+    let older = session(store.partitions(), "ann", now.saturating_sub(MINUTE), 2);
     store.create(&there, limit(1, now), now).await.unwrap();
     assert_eq!(store.create(&older, limit(1, now), now).await.unwrap(), [there.id]);
     assert_eq!(ids(&store.sessions_of(&older.subject, now).await.unwrap()), [older.id]);
@@ -71,17 +71,17 @@ pub(crate) async fn a_login_never_ends_itself(store: Arc<dyn Store>) {
 
 pub(crate) async fn expired_sessions_do_not_count_against_the_limit(store: Arc<dyn Store>) {
     let now = now();
-    let expiring = session(&*store, "ann", now, 1);
+    let expiring = session(store.partitions(), "ann", now, 1);
     store.create(&expiring, limit(1, now), now).await.unwrap();
     let afterwards = expiring.lifetime.ends_at();
-    let next = session(&*store, "ann", afterwards, 2);
+    let next = session(store.partitions(), "ann", afterwards, 2);
     assert_eq!(store.create(&next, limit(1, now), afterwards).await.unwrap(), []);
     assert_eq!(read_log(&*store, None).await.revocations, []);
 }
 
 pub(crate) async fn a_swap_replaces_the_whole_record(store: Arc<dyn Store>) {
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     store.create(&first, None, now).await.unwrap();
     let version = store.load(first.id).await.unwrap().unwrap().version;
     let next = Session {
@@ -101,7 +101,7 @@ pub(crate) async fn a_swap_replaces_the_whole_record(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_swap_of_a_changed_record_is_lost(store: Arc<dyn Store>) {
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     store.create(&first, None, now).await.unwrap();
     let version = store.load(first.id).await.unwrap().unwrap().version;
     let winner = rotated(&first, later(now, 1));
@@ -113,11 +113,11 @@ pub(crate) async fn a_swap_of_a_changed_record_is_lost(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_swap_never_brings_a_record_to_life(store: Arc<dyn Store>) {
     let now = now();
-    let gone = session(&*store, "ann", now, 1);
+    let gone = session(store.partitions(), "ann", now, 1);
     store.create(&gone, None, now).await.unwrap();
     let version = store.load(gone.id).await.unwrap().unwrap().version;
     store.revoke(&by_session(gone.id, now)).await.unwrap();
-    let never_there = session(&*store, "ann", now, 2);
+    let never_there = session(store.partitions(), "ann", now, 2);
     for session in [&gone, &never_there] {
         assert_eq!(store.swap(version, &rotated(session, now)).await.unwrap(), Swap::Missing);
         assert_eq!(store.load(session.id).await.unwrap(), None);
@@ -127,7 +127,7 @@ pub(crate) async fn a_swap_never_brings_a_record_to_life(store: Arc<dyn Store>) 
 
 pub(crate) async fn an_acknowledgement_counts_for_the_current_generation_alone(store: Arc<dyn Store>) {
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     store.create(&first, None, now).await.unwrap();
     let created = store.load(first.id).await.unwrap().unwrap();
     let next = rotated(&first, now);
@@ -149,7 +149,7 @@ pub(crate) async fn an_acknowledgement_counts_for_the_current_generation_alone(s
 
 pub(crate) async fn a_swap_decided_before_an_acknowledgement_is_lost(store: Arc<dyn Store>) {
     let now = now();
-    let first = session(&*store, "ann", now, 1);
+    let first = session(store.partitions(), "ann", now, 1);
     store.create(&first, None, now).await.unwrap();
     let read = store.load(first.id).await.unwrap().unwrap();
     store.acknowledge(&[acknowledgement(&first, Generation::FIRST)]).await.unwrap();
@@ -163,13 +163,13 @@ pub(crate) async fn a_swap_decided_before_an_acknowledgement_is_lost(store: Arc<
 
 pub(crate) async fn acknowledgements_come_in_batches_over_all_partitions(store: Arc<dyn Store>) {
     let now = now();
-    let sessions: Vec<Session> = (0..40).map(|n| session(&*store, &format!("user-{n}"), now, n)).collect();
+    let sessions: Vec<Session> = (0..40).map(|n| session(store.partitions(), &format!("user-{n}"), now, n)).collect();
     for session in &sessions {
         store.create(session, None, now).await.unwrap();
     }
     store.revoke(&by_session(sessions[3].id, now)).await.unwrap();
     let mut seen: Vec<_> = sessions.iter().skip(1).map(|s| acknowledgement(s, Generation::FIRST)).collect();
-    seen.push(acknowledgement(&session(&*store, "never there", now, 99), Generation::FIRST));
+    seen.push(acknowledgement(&session(store.partitions(), "never there", now, 99), Generation::FIRST));
     seen.push(acknowledgement(&sessions[5], Generation::FIRST));
     store.acknowledge(&seen).await.unwrap();
     store.acknowledge(&[]).await.unwrap();
@@ -188,12 +188,13 @@ pub(crate) async fn sessions_of_a_subject_are_live_and_oldest_first(store: Arc<d
     let now = now();
     let ann = subject("ann");
     // Created in another order than the store is told of them; two within one millisecond.
-    let mut sessions: Vec<Session> =
-        [(3, 1), (1, 2), (2, 4), (2, 3), (0, 5)].map(|(minutes, n)| session(&*store, "ann", later(now, 60 * minutes), n)).into();
+    let mut sessions: Vec<Session> = [(3, 1), (1, 2), (2, 4), (2, 3), (0, 5)]
+        .map(|(minutes, n)| session(store.partitions(), "ann", later(now, 60 * minutes), n))
+        .into();
     for session in &sessions {
         store.create(session, None, now).await.unwrap();
     }
-    store.create(&session(&*store, "bob", now, 6), None, now).await.unwrap();
+    store.create(&session(store.partitions(), "bob", now, 6), None, now).await.unwrap();
     sessions.sort_by_key(|session| session.id);
     assert_eq!(store.sessions_of(&ann, now).await.unwrap(), sessions);
     // At the very moment of its end a session is over.
@@ -218,7 +219,7 @@ pub(crate) async fn odd_and_long_strings_come_back_unchanged(store: Arc<dyn Stor
         Grant { scopes: vec!["a:b/c".to_owned(), String::new(), "ü".to_owned()], claims: claims.as_object().unwrap().clone() };
     for (n, owner) in odd.iter().enumerate() {
         let client = Client::new(Some("2001:db8::1".parse().unwrap()), Some("Mozilla/5.0 (\"🦀\")"));
-        let session = Session { grant: grant.clone(), client, ..session(&*store, owner, now, n as u64) };
+        let session = Session { grant: grant.clone(), client, ..session(store.partitions(), owner, now, n as u64) };
         store.create(&session, None, now).await.unwrap();
         let stored = store.load(session.id).await.unwrap().unwrap();
         assert_eq!(stored.session, session);
