@@ -1,9 +1,17 @@
-//! The data plane.
+//! The data plane: what carries requests. `gateway` is the path of a request, readable top to bottom.
 
+pub mod admission;
 pub mod body;
+mod call;
 pub mod connection;
 pub mod control;
+mod entropy;
+pub mod gateway;
+pub mod listener;
+mod login_answer;
+mod refusal;
 pub mod reply;
+pub mod token_cache;
 pub mod tunnel;
 pub mod upstream;
 pub mod watch;

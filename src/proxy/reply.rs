@@ -24,7 +24,7 @@ pub struct Problem {
     /// `error` of RFC 6749 5.2.
     oauth_error: Option<&'static str>,
     challenge: Option<String>,
-    allow: Option<&'static str>,
+    allow: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
 }
 
@@ -60,8 +60,8 @@ impl Problem {
 
     /// Adds `Allow` (RFC 9110, section 10.2.1).
     #[must_use]
-    pub fn allow(self, methods: &'static str) -> Self {
-        Self { allow: Some(methods), ..self }
+    pub fn allow(self, methods: impl Into<Cow<'static, str>>) -> Self {
+        Self { allow: Some(methods.into()), ..self }
     }
 
     /// Adds `Retry-After`, in whole seconds, at least one.
@@ -102,7 +102,7 @@ impl Problem {
             set(WWW_AUTHENTICATE, challenge);
         }
         if let Some(methods) = self.allow {
-            set(ALLOW, methods.to_owned());
+            set(ALLOW, methods.into_owned());
         }
         if let Some(span) = self.retry_after {
             set(RETRY_AFTER, span.as_secs_f64().ceil().max(1.0).to_string());

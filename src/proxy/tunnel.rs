@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -44,4 +47,28 @@ pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, co
         copy.as_mut().poll(cx).map(|_| ())
     })
     .await;
+}
+
+/// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). Other protocols are not switched to: an HTTP/2 upgrade, for one,
+/// would carry requests past every check.
+pub(super) fn wants_websocket(head: &Parts) -> bool {
+    let has_token = |name: HeaderName, token: &str| {
+        head.headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|one| one.trim().eq_ignore_ascii_case(token))
+    };
+    head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && head.headers.contains_key(UPGRADE)
+        && has_token(CONNECTION, "upgrade")
+        && has_token(UPGRADE, "websocket")
+}
+
+/// Says on one hop what the rewriting took away: that the protocol is to change.
+pub(super) fn announce_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }

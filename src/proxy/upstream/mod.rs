@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 pub use codec::{Framing, ResponseHead};
 pub use connect::{Stream, Target, Tls};
 
+pub(in crate::proxy) use request::Part;
 pub use request::{BodyFault, ClientBody, RequestBody};
 use request::{Outgoing, SendFault};
 pub use response::{ResponseBody, StreamFault};

@@ -1,0 +1,194 @@
+//! Who a request speaks for, and whether it may pass.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+
+use super::token_cache::TokenCache;
+use crate::crypto::verifier::{TokenDigest, Verifier};
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::replica::Replica;
+use crate::domain::route::{Access, WhenStale};
+use crate::domain::stats::{Counter, Counters};
+use crate::domain::time::{Clock, Timestamp};
+
+/// What admission asks of the node's state.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionOptions {
+    /// Tokens that each worker remembers.
+    pub cache_entries_max: usize,
+    /// Age of the last confirmation of the revocations from which on nobody is vouched for.
+    pub max_staleness: Duration,
+    /// How far our clock and that of a token's maker may differ.
+    pub leeway: Duration,
+}
+
+/// One worker's admission: its own cache in front of the shared verifier and replica.
+pub struct Admission {
+    options: AdmissionOptions,
+    cache: RefCell<TokenCache>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+}
+
+/// An admitted principal, and whether its token was verified just now rather than remembered.
+#[derive(Debug)]
+pub struct Admitted {
+    pub principal: Arc<Principal>,
+    pub first_sight: bool,
+}
+
+impl Admission {
+    pub fn new(options: AdmissionOptions, replica: Arc<Replica>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
+        let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
+        Self { options, cache, replica, clock, counters }
+    }
+
+    /// Judges a token for a route. Whether it was seen before changes the cost and nothing else.
+    pub fn admit(
+        &self,
+        verifier: &Verifier,
+        token: &str,
+        access: &Access,
+        when_stale: WhenStale,
+        now: Timestamp,
+    ) -> Result<Admitted, Denial> {
+        let admitted = self.authenticate(verifier, token, now)?;
+        let principal = &admitted.principal;
+        if let Some(by) = self.replica.covers(principal) {
+            return Err(Denial::Revoked(by));
+        }
+        match access {
+            Access::Public => {}
+            Access::Token { audiences, scopes } => principal.satisfies(audiences, scopes)?,
+        }
+        if self.replica.is_stale(self.clock.monotonic(), self.options.max_staleness) {
+            match when_stale {
+                WhenStale::Reject => return Err(Denial::RevocationsStale),
+                WhenStale::Serve => self.counters.add(Counter::RequestsServedStale, 1),
+            }
+        }
+        Ok(admitted)
+    }
+
+    fn authenticate(&self, verifier: &Verifier, token: &str, now: Timestamp) -> Result<Admitted, Denial> {
+        let digest = TokenDigest::of(token);
+        let epoch = verifier.epoch();
+        let mut cache = self.cache.borrow_mut();
+        if let Some(known) = cache.find(&digest, epoch) {
+            let still_valid = verifier.still_valid(known, now);
+            let principal = Arc::clone(&known.principal);
+            if let Err(denial) = still_valid {
+                cache.remove(&digest);
+                return Err(denial);
+            }
+            self.counters.add(Counter::TokenCacheHits, 1);
+            return Ok(Admitted { principal, first_sight: false });
+        }
+        self.counters.add(Counter::TokenCacheMisses, 1);
+        let verified = verifier.verify(token, now)?;
+        let principal = Arc::clone(&verified.principal);
+        cache.keep(digest, verified, epoch);
+        Ok(Admitted { principal, first_sight: true })
+    }
+
+    /// Whether what runs on a principal's behalf must end now.
+    pub fn has_ended(&self, principal: &Principal, now: Timestamp) -> bool {
+        principal.check_times(self.options.leeway, now).is_err() || self.replica.covers(principal).is_some()
+    }
+}
+
+/// The one token that came along, from the one place where it may be; `None` when there is none.
+///
+/// # Errors
+/// Two Authorization fields, a token in two places, or one that is not text.
+pub fn bearer_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<&'a str>, Denial> {
+    let from_field = authorization_token(headers)?;
+    let Some(name) = cookie else { return Ok(from_field) };
+    match (from_field, cookie_value(headers, name)?) {
+        (Some(_), Some(_)) => Err(Denial::Ambiguous("a token in Authorization and in a cookie")),
+        (field, cookie) => Ok(field.or(cookie)),
+    }
+}
+
+const SCHEME: &str = "bearer ";
+
+fn authorization_token(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(Denial::Ambiguous("two Authorization fields"));
+    }
+    let text = field.to_str().map_err(|_| Denial::Invalid("Authorization is not ASCII"))?;
+    let is_bearer = text.len() >= SCHEME.len() && text.as_bytes()[..SCHEME.len()].eq_ignore_ascii_case(SCHEME.as_bytes());
+    if !is_bearer {
+        // Another scheme, such as Basic, is none of ours.
+        return Ok(None);
+    }
+    match text[SCHEME.len()..].trim_matches(' ') {
+        "" => Err(Denial::Invalid("empty token")),
+        token => Ok(Some(token)),
+    }
+}
+
+/// The value of one cookie (RFC 6265, section 5.4).
+fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
+    let mut found = None;
+    for field in headers.get_all(COOKIE) {
+        let Ok(text) = field.to_str() else { continue };
+        for pair in text.split(';') {
+            let Some((key, value)) = pair.trim().split_once('=') else { continue };
+            if key != name {
+                continue;
+            }
+            if found.replace(value).is_some() {
+                return Err(Denial::Ambiguous("the session cookie twice"));
+            }
+        }
+    }
+    Ok(found.filter(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::HeaderName;
+
+    use super::*;
+
+    fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            let headers = headers(&[(AUTHORIZATION, &format!("{scheme}  abc"))]);
+            assert_eq!(bearer_token(&headers, None), Ok(Some("abc")));
+        }
+    }
+
+    #[test]
+    fn another_scheme_is_no_token_and_an_empty_one_is_a_bad_one() {
+        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Basic YTpi")]), None), Ok(None));
+        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Bearer")]), None), Ok(None));
+        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Bearer ")]), None), Err(Denial::Invalid("empty token")));
+        assert_eq!(bearer_token(&HeaderMap::new(), Some("s")), Ok(None));
+    }
+
+    #[test]
+    fn more_than_one_token_is_ambiguous() {
+        let twice = headers(&[(AUTHORIZATION, "Bearer a"), (AUTHORIZATION, "Bearer a")]);
+        let both = headers(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "x=1; s=b")]);
+        let cookies = headers(&[(COOKIE, "s=a; s=b")]);
+        for bad in [&twice, &both, &cookies] {
+            assert!(matches!(bearer_token(bad, Some("s")), Err(Denial::Ambiguous(_))), "{bad:?}");
+        }
+        assert_eq!(bearer_token(&both, None), Ok(Some("a")), "cookies count in cookie mode alone");
+        assert_eq!(bearer_token(&headers(&[(COOKIE, "a=1; s=tok; z=2")]), Some("s")), Ok(Some("tok")));
+    }
+}

@@ -1,0 +1,139 @@
+//! One request on its way through the gateway: where it goes, who sent it, and its body.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderValue, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::connection::ClientConnection;
+use super::gateway::Policy;
+use super::refusal::Refusal;
+use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
+use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
+use crate::domain::headers::trace;
+use crate::domain::headers::{RewriteRules, TRACEPARENT, X_REQUEST_ID};
+use crate::domain::path::CanonicalTarget;
+
+/// What the request path carries from step to step.
+pub(super) struct Call<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) client: &'a Rc<ClientConnection>,
+    pub(super) target: CanonicalTarget<'a>,
+    pub(super) host: EffectiveHost,
+    /// The client, as far as trusted peers vouch for it.
+    pub(super) address: IpAddr,
+    pub(super) ids: &'a Ids,
+    pub(super) body: CallBody,
+}
+
+/// The names under which a request is found again in logs and traces.
+#[derive(Clone, Debug)]
+pub(super) struct Ids {
+    pub(super) request: HeaderValue,
+    pub(super) trace: HeaderValue,
+}
+
+impl Ids {
+    pub(super) fn of(head: &Parts, believed: bool, entropy: [u8; 40]) -> Self {
+        let (mut for_request, mut for_trace) = ([0; 16], [0; 24]);
+        for_request.copy_from_slice(&entropy[..16]);
+        for_trace.copy_from_slice(&entropy[16..]);
+        Self {
+            request: trace::request_id(head.headers.get(X_REQUEST_ID), believed, for_request),
+            trace: trace::traceparent(head.headers.get(TRACEPARENT), for_trace),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Reads the head strictly: everything ambiguous ends here.
+    pub(super) fn of(
+        policy: &'a Policy,
+        client: &'a Rc<ClientConnection>,
+        ids: &'a Ids,
+        uri: &'a Uri,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Self, Refusal> {
+        check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
+        if head.headers.contains_key(http::header::TRANSFER_ENCODING) && client.raw_head_has("content-length") {
+            return Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."));
+        }
+        let host = effective_host(&head.method, uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
+        let path_and_query = uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = CanonicalTarget::parse(path_and_query)?;
+        let address = policy.rewrite.forwarding().client_address(client.peer.ip(), &head.headers);
+        Ok(Self { policy, client, target, host, address, ids, body: CallBody::of(body, client) })
+    }
+}
+
+/// A request's body, until someone takes it.
+pub(super) struct CallBody {
+    body: RequestBody,
+    framing: Framing,
+}
+
+impl CallBody {
+    fn of(incoming: Incoming, client: &Rc<ClientConnection>) -> Self {
+        let framing = match incoming.size_hint().exact() {
+            Some(0) => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        let body = if framing == Framing::Empty {
+            RequestBody::Empty
+        } else {
+            RequestBody::Client(ClientBody {
+                incoming,
+                bytes_left: u64::MAX,
+                idle_timeout: client.limits.body_idle_timeout,
+                watch: Rc::clone(&client.watch),
+                strip_trailers: RewriteRules::strip_trailers,
+            })
+        };
+        Self { body, framing }
+    }
+
+    /// Bounds what may come; refuses at once what is announced to be larger.
+    pub(super) fn limit(&mut self, bytes_max: u64) -> Result<(), BodyFault> {
+        if let Framing::Length(length) = self.framing
+            && length > bytes_max
+        {
+            return Err(BodyFault::TooLarge);
+        }
+        if let RequestBody::Client(body) = &mut self.body {
+            body.bytes_left = bytes_max;
+        }
+        Ok(())
+    }
+
+    /// Reads all of it, within the limit.
+    pub(super) async fn collect(&mut self) -> Result<Bytes, BodyFault> {
+        let (RequestBody::Client(mut body), _) = self.take() else { return Ok(Bytes::new()) };
+        let mut whole = BytesMut::new();
+        while let Some(part) = poll_fn(|cx| body.poll_part(cx)).await {
+            match part? {
+                Part::Data(data) if whole.is_empty() && body.incoming.is_end_stream() => return Ok(data),
+                Part::Data(data) => whole.extend_from_slice(&data),
+                Part::Trailers(_) => {}
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Puts a body in the place of the one that was read.
+    pub(super) fn replace(&mut self, whole: Bytes) {
+        self.framing = if whole.is_empty() { Framing::Empty } else { Framing::Length(whole.len() as u64) };
+        self.body = if whole.is_empty() { RequestBody::Empty } else { RequestBody::Whole(whole) };
+    }
+
+    pub(super) fn take(&mut self) -> (RequestBody, Framing) {
+        let framing = std::mem::replace(&mut self.framing, Framing::Empty);
+        (std::mem::replace(&mut self.body, RequestBody::Empty), framing)
+    }
+}

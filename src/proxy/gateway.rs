@@ -1,0 +1,378 @@
+//! The path of a request, top to bottom.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, response};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+
+use super::admission::{Admission, AdmissionOptions, bearer_token};
+use super::body::{Exchange, GatewayBody};
+use super::call::{Call, Ids};
+use super::connection::{ClientConnection, ClientLimits};
+use super::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
+use super::entropy::EntropyPool;
+use super::login_answer;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::tunnel::{self, Upgrade};
+use super::upstream::{RequestHead, ResponseBody, ResponseHead, Upstream, UpstreamOptions};
+use super::watch::Watchers;
+use crate::crypto::entropy::Entropy;
+use crate::crypto::verifier::Verifier;
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::headers::{RequestContext, RewriteRules};
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::replica::Replica;
+use crate::domain::route::{Access, Endpoint, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use crate::domain::stats::{Counter, Counters};
+use crate::domain::time::Clock;
+
+/// What a reload may change, swapped as one.
+#[derive(Debug)]
+pub struct Policy {
+    pub routes: RouteTable,
+    pub rewrite: RewriteRules,
+    /// The access cookie's name where cookie mode is on.
+    pub access_cookie: Option<String>,
+    pub request_id_from: RequestIdFrom,
+}
+
+/// Whose X-Request-Id is taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestIdFrom {
+    Nobody,
+    TrustedPeers,
+    Anyone,
+}
+
+/// Fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    pub client: ClientLimits,
+    pub admission: AdmissionOptions,
+    pub upstreams: Vec<UpstreamOptions>,
+    /// Who judges credentials.
+    pub login_upstream: UpstreamIndex,
+    pub login_timeout: Duration,
+    /// The largest answer of a login that is made into a session.
+    pub login_answer_bytes_max: usize,
+    /// The largest body of a call to an own endpoint, logins included.
+    pub own_body_bytes_max: u64,
+}
+
+/// What all workers share.
+pub struct Shared {
+    pub options: GatewayOptions,
+    pub policy: ArcSwap<Policy>,
+    pub verifier: Arc<ArcSwap<Verifier>>,
+    pub replica: Arc<Replica>,
+    pub control: Arc<dyn ControlPlane>,
+    /// Told when a worker verifies a token of ours for the first time: its client has the reply that carried it. Must not wait.
+    pub token_seen: Box<dyn Fn(SessionId, Generation) + Send + Sync>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub counters: Arc<Counters>,
+}
+
+/// One worker's gateway.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    /// The shared policy as of the last tick: requests take it without touching what other cores touch.
+    policy: RefCell<Rc<Arc<Policy>>>,
+    admission: Admission,
+    upstreams: Vec<Rc<Upstream>>,
+    watchers: Rc<Watchers>,
+    entropy: RefCell<EntropyPool>,
+}
+
+enum Answer {
+    Whole(Reply),
+    Streamed(response::Parts, ResponseBody),
+}
+
+impl Gateway {
+    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>) -> Self {
+        let admission = Admission::new(
+            shared.options.admission,
+            Arc::clone(&shared.replica),
+            Arc::clone(&shared.clock),
+            Arc::clone(&shared.counters),
+        );
+        let upstreams =
+            shared.options.upstreams.iter().map(|options| Upstream::new(options.clone(), Rc::clone(&watchers))).collect();
+        let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
+        let policy = RefCell::new(Rc::new(shared.policy.load_full()));
+        Self { shared, policy, admission, upstreams, watchers, entropy }
+    }
+
+    pub fn client_limits(&self) -> ClientLimits {
+        self.shared.options.client
+    }
+
+    /// Passes one tick: a new policy, deadlines, ended sessions, idle connections.
+    pub fn tick(&self) {
+        let policy = self.shared.policy.load();
+        if !Arc::ptr_eq(&policy, &self.policy.borrow()) {
+            *self.policy.borrow_mut() = Rc::new(Arc::clone(&policy));
+        }
+        let now = self.shared.clock.now();
+        self.watchers.tick(|principal| self.admission.has_ended(principal, now));
+        for upstream in &self.upstreams {
+            upstream.prune();
+        }
+    }
+
+    /// What one connection's requests are answered by.
+    pub fn service(
+        self: &Rc<Self>,
+        client: &Rc<ClientConnection>,
+    ) -> impl Service<Request<Incoming>, Response = Response<GatewayBody>, Error = Infallible> + use<> {
+        let (gateway, client) = (Rc::clone(self), Rc::clone(client));
+        service_fn(move |request| {
+            let (gateway, client) = (Rc::clone(&gateway), Rc::clone(&client));
+            async move { Ok(gateway.serve(request, &client).await) }
+        })
+    }
+
+    /// Answers one request, whatever happens: a panic costs this request alone.
+    async fn serve(&self, request: Request<Incoming>, client: &Rc<ClientConnection>) -> Response<GatewayBody> {
+        let exchange = Exchange::begin(client);
+        let (mut head, body) = request.into_parts();
+        let policy = Rc::clone(&self.policy.borrow());
+        let believed = match policy.request_id_from {
+            RequestIdFrom::Nobody => false,
+            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(client.peer.ip()),
+            RequestIdFrom::Anyone => true,
+        };
+        let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
+        let has_body = !body.is_end_stream();
+        let answering = self.respond(&policy, &ids, &mut head, body, client);
+        let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
+        match answer {
+            Ok(Answer::Streamed(head, body)) => Response::from_parts(head, GatewayBody::upstream(body, exchange)),
+            Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
+            Err(refusal) => {
+                self.note(&refusal, &head, &ids, client);
+                let mut reply = refusal.into_reply();
+                if has_body {
+                    // Nobody reads the rest of it, so no further request can follow on this connection.
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                whole(reply, &ids, exchange)
+            }
+        }
+    }
+
+    async fn respond(
+        &self,
+        policy: &Policy,
+        ids: &Ids,
+        head: &mut Parts,
+        body: Incoming,
+        client: &Rc<ClientConnection>,
+    ) -> Result<Answer, Refusal> {
+        let uri = head.uri.clone();
+        let call = Call::of(policy, client, ids, &uri, head, body)?;
+        match policy.routes.find(&head.method, &call.host.name, &call.target) {
+            Match::Own(endpoint) => self.own(call, endpoint, head).await,
+            Match::Route(route) => self.proxy(call, route, head).await,
+            Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
+            Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
+            Match::NotFound => Err(Refusal::NoRoute),
+        }
+    }
+
+    /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
+    async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &mut Parts) -> Result<Answer, Refusal> {
+        let principal = self.admit(&call, route, &head.headers).await?;
+        call.body.limit(route.body_bytes_max)?;
+        call.client.watch.speak_for(principal.clone());
+        let wants_upgrade = tunnel::wants_websocket(head);
+        rewrite(&call, principal.as_deref(), head);
+        if wants_upgrade {
+            tunnel::announce_websocket(&mut head.headers);
+        }
+        let upstream = &self.upstreams[route.upstream.0];
+        let (mut answer, body) = exchange(upstream, &mut call, head, route.response_timeout).await?;
+        self.shared.counters.add(Counter::RequestsForwarded, 1);
+        call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            return switch(&call, wants_upgrade, principal, answer, body);
+        }
+        Ok(streamed(answer, body))
+    }
+
+    /// A call of the gateway's own. Logins are judged by the upstream first.
+    async fn own(&self, mut call: Call<'_>, endpoint: Endpoint, head: &mut Parts) -> Result<Answer, Refusal> {
+        call.body.limit(self.shared.options.own_body_bytes_max)?;
+        let is_preflight = head.method == http::Method::OPTIONS;
+        match endpoint {
+            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister if !is_preflight => {
+                self.login(call, endpoint, head).await
+            }
+            Endpoint::Login
+            | Endpoint::Register
+            | Endpoint::QuickRegister
+            | Endpoint::Refresh
+            | Endpoint::Logout
+            | Endpoint::Sessions
+            | Endpoint::Session(_)
+            | Endpoint::Jwks
+            | Endpoint::Health
+            | Endpoint::Ready => {
+                let caller = self.caller(call.policy, &head.headers);
+                let body = call.body.collect().await?;
+                let request = OwnRequest { endpoint, head: head.clone(), body, address: call.address, caller };
+                Ok(Answer::Whole(self.shared.control.answer(request).await))
+            }
+        }
+    }
+
+    async fn login(&self, mut call: Call<'_>, endpoint: Endpoint, head: &mut Parts) -> Result<Answer, Refusal> {
+        let body = call.body.collect().await?;
+        let request = LoginRequest { endpoint, head: Arc::new(head.clone()), body: body.clone(), address: call.address };
+        self.shared.control.admit_login(&request).await.map_err(|reply| Refusal::Reply(Box::new(reply)))?;
+        rewrite(&call, None, head);
+        // A compressed answer could not be read.
+        head.headers.remove(ACCEPT_ENCODING);
+        call.body.replace(body);
+        let options = &self.shared.options;
+        let upstream = &self.upstreams[options.login_upstream.0];
+        let (mut answer, body) = exchange(upstream, &mut call, head, options.login_timeout).await?;
+        call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
+        if !login_answer::may_grant(&answer) {
+            return Ok(streamed(answer, body));
+        }
+        let body = login_answer::collect(body, options.login_answer_bytes_max).await?;
+        let answer = UpstreamAnswer { head: response_parts(answer), body };
+        Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
+    }
+
+    /// Judges the caller as the route demands; `None` where it demands nothing.
+    async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Arc<Principal>>, Denial> {
+        if route.access == Access::Public {
+            return Ok(None);
+        }
+        let principal = self.authenticate(call.policy, headers, &route.access, route.when_stale)?;
+        match route.revocation {
+            RevocationCheck::Replica => {}
+            RevocationCheck::Strict => self.shared.control.confirm(&principal).await?,
+        }
+        Ok(Some(principal))
+    }
+
+    /// Who calls an own endpoint, if anyone: judged as on any protected route.
+    fn caller(&self, policy: &Policy, headers: &HeaderMap) -> Result<Arc<Principal>, Denial> {
+        let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
+        self.authenticate(policy, headers, &anyone, WhenStale::Reject)
+    }
+
+    fn authenticate(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        access: &Access,
+        when_stale: WhenStale,
+    ) -> Result<Arc<Principal>, Denial> {
+        let token = bearer_token(headers, policy.access_cookie.as_deref())?.ok_or(Denial::NoToken)?;
+        let verifier = self.shared.verifier.load();
+        let admitted = self.admission.admit(&verifier, token, access, when_stale, self.shared.clock.now())?;
+        if admitted.first_sight
+            && let (Some(session), Some(generation)) = (admitted.principal.session, admitted.principal.generation)
+        {
+            (self.shared.token_seen)(session, generation);
+        }
+        Ok(admitted.principal)
+    }
+
+    fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
+        if let Some(counter) = refusal.counter() {
+            self.shared.counters.add(counter, 1);
+        }
+        let request = ids.request.to_str().unwrap_or_default();
+        let (method, path, peer) = (&head.method, head.uri.path(), client.peer);
+        if refusal.is_ours_to_mend() {
+            tracing::warn!(request, %method, path, %peer, cause = %refusal, "request failed");
+        } else {
+            tracing::debug!(request, %method, path, %peer, cause = %refusal, "request refused");
+        }
+    }
+}
+
+fn rewrite(call: &Call<'_>, principal: Option<&Principal>, head: &mut Parts) {
+    let context = RequestContext {
+        peer: call.client.peer.ip(),
+        host: &call.host.field,
+        scheme: "http",
+        principal,
+        request_id: &call.ids.request,
+        traceparent: &call.ids.trace,
+    };
+    call.policy.rewrite.request(&mut head.headers, &context);
+}
+
+async fn exchange(
+    upstream: &Rc<Upstream>,
+    call: &mut Call<'_>,
+    head: &Parts,
+    answer_timeout: Duration,
+) -> Result<(ResponseHead, ResponseBody), Refusal> {
+    let (body, framing) = call.body.take();
+    let request = RequestHead {
+        method: &head.method,
+        target: call.target.path_and_query(),
+        host: upstream.options().host.as_ref().unwrap_or(&call.host.field),
+        headers: &head.headers,
+        framing,
+    };
+    upstream
+        .exchange(request, body, answer_timeout, &call.client.watch)
+        .await
+        .map_err(|error| Refusal::Upstream { upstream: Arc::clone(&upstream.options().name), error })
+}
+
+/// Turns the connection into a tunnel, if that was asked for.
+fn switch(
+    call: &Call<'_>,
+    asked: bool,
+    principal: Option<Arc<Principal>>,
+    answer: ResponseHead,
+    body: ResponseBody,
+) -> Result<Answer, Refusal> {
+    let (upstream, early) = body.into_stream().filter(|_| asked).ok_or(Refusal::UnaskedUpgrade)?;
+    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal });
+    let mut reply = Reply::new(Bytes::new());
+    *reply.status_mut() = answer.status;
+    *reply.headers_mut() = answer.headers;
+    tunnel::announce_websocket(reply.headers_mut());
+    Ok(Answer::Whole(reply))
+}
+
+fn streamed(answer: ResponseHead, body: ResponseBody) -> Answer {
+    Answer::Streamed(response_parts(answer), body)
+}
+
+fn response_parts(answer: ResponseHead) -> response::Parts {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = answer.status;
+    parts.headers = answer.headers;
+    parts
+}
+
+fn whole(reply: Reply, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
+    let mut answer = reply.map(|bytes| GatewayBody::whole(bytes, exchange));
+    answer.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
+    answer
+}

@@ -1,0 +1,206 @@
+//! Workers: one thread each, with a runtime, a listener of its own on the shared port, and everything that a request needs.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, ClientConnection};
+use super::gateway::{Gateway, Shared};
+use super::watch::{TICK, Watchers};
+
+/// Connections that the kernel holds for a worker before it takes them.
+const BACKLOG: i32 = 4096;
+
+/// Pause after an accept failed for want of descriptors or memory: retrying at once would only burn the core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections still in the kernel's queue that a draining worker serves before it closes its listener.
+const LAST_ACCEPTS_MAX: usize = 1024;
+
+/// How the data plane listens.
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    pub address: SocketAddr,
+    pub workers: usize,
+    /// Over all workers; each takes an equal share.
+    pub connections_max: usize,
+}
+
+/// Tells workers to stop, in two steps.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// No new connections; what is under way is finished.
+    pub drain: CancellationToken,
+    /// What is still there is dropped.
+    pub abort: CancellationToken,
+}
+
+/// The running data plane.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    address: SocketAddr,
+}
+
+impl Workers {
+    /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
+    pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
+        let count = options.workers.max(1);
+        let mut address = options.address;
+        let mut listeners = Vec::with_capacity(count);
+        for _ in 0..count {
+            let listener = bind(address)?;
+            // With port 0 the first socket chooses; the others share its choice.
+            address = listener.local_addr()?;
+            listeners.push(listener);
+        }
+        let connections_max = (options.connections_max / count).max(1);
+        let threads = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(index, listener)| {
+                let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
+                std::thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(move || work(listener, &shared, &shutdown, connections_max))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { threads, address })
+    }
+
+    /// Where the workers listen.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for every worker. Blocks: call it off the runtimes, after a shutdown was asked for.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn work(listener: std::net::TcpListener, shared: &Arc<Shared>, shutdown: &Shutdown, connections_max: usize) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a worker cannot start");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => Worker::new(shared, connections_max).run(listener, shutdown).await,
+            Err(error) => tracing::error!(%error, "a worker cannot listen"),
+        }
+    });
+}
+
+struct Worker {
+    gateway: Rc<Gateway>,
+    watchers: Rc<Watchers>,
+    connections: Rc<Cell<usize>>,
+    connections_max: usize,
+}
+
+impl Worker {
+    fn new(shared: &Arc<Shared>, connections_max: usize) -> Self {
+        let watchers = Rc::new(Watchers::default());
+        let gateway = Rc::new(Gateway::new(Arc::clone(shared), Rc::clone(&watchers)));
+        Self { gateway, watchers, connections: Rc::default(), connections_max }
+    }
+
+    async fn run(self, listener: TcpListener, shutdown: &Shutdown) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let has_room = self.connections.get() < self.connections_max;
+            tokio::select! {
+                accepted = listener.accept(), if has_room => self.accepted(accepted).await,
+                _ = ticks.tick() => self.gateway.tick(),
+                () = shutdown.drain.cancelled() => break,
+            }
+        }
+        for _ in 0..LAST_ACCEPTS_MAX {
+            let waiting = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
+                std::task::Poll::Ready(accepted) => std::task::Poll::Ready(Some(accepted)),
+                std::task::Poll::Pending => std::task::Poll::Ready(None),
+            });
+            let Some(accepted) = waiting.await else { break };
+            self.accepted(accepted).await;
+        }
+        drop(listener);
+        self.watchers.drain();
+        while self.connections.get() > 0 && !shutdown.abort.is_cancelled() {
+            tokio::select! {
+                _ = ticks.tick() => self.gateway.tick(),
+                () = shutdown.abort.cancelled() => {}
+            }
+        }
+    }
+
+    async fn accepted(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => self.serve(stream, peer),
+            Err(error) => {
+                let passing = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+                if !passing {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "client gone before it was served");
+            return;
+        }
+        let open = Open::count(&self.connections);
+        let client = ClientConnection::new(peer, self.watchers.watch(), self.gateway.client_limits());
+        let service = Gateway::service(&self.gateway, &client);
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            connection::serve(stream, client, service).await;
+        });
+    }
+}
+
+/// Counts a connection for as long as it lives, whatever ends it.
+struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    fn count(connections: &Rc<Cell<usize>>) -> Self {
+        connections.set(connections.get() + 1);
+        Self(Rc::clone(connections))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a request is not answered by its upstream, and what the client is told. The log has the cause; the client sees a code.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::reply::{Problem, Reply};
+use super::upstream::{BodyFault, ExchangeError};
+use crate::domain::claims::{Denial, RevokedBy};
+use crate::domain::path::PathError;
+use crate::domain::stats::Counter;
+
+/// Everything that can end a request before an upstream answers it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Broken or ambiguous HTTP.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    #[error("no route")]
+    NoRoute,
+    #[error("method not allowed, only {0}")]
+    MethodNotAllowed(Cow<'static, str>),
+    #[error("malformed path: {0}")]
+    Path(#[from] PathError),
+    #[error("{0}")]
+    Denied(#[from] Denial),
+    #[error("{0}")]
+    Body(#[from] BodyFault),
+    #[error("upstream {upstream}: {error}")]
+    Upstream { upstream: Arc<str>, error: ExchangeError },
+    /// A login answer that is too large to make a session of.
+    #[error("upstream's login answer is larger than the limit")]
+    LoginAnswerTooLarge,
+    #[error("upstream's login answer broke off")]
+    LoginAnswerBroken,
+    #[error("upstream switched protocols unasked")]
+    UnaskedUpgrade,
+    /// A reply that the control plane made instead.
+    #[error("refused by an own endpoint")]
+    Reply(Box<Reply>),
+    #[error("a task panicked")]
+    Panicked,
+}
+
+/// How long a client should wait before it asks an unreachable upstream again.
+const UPSTREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Refusal {
+    /// What is counted; `None` where the control plane counted already.
+    pub(super) const fn counter(&self) -> Option<Counter> {
+        Some(match self {
+            Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
+            Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
+            Self::Denied(denial) => Counter::of_denial(denial),
+            Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
+            Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
+            Self::Upstream { error: ExchangeError::ConnectTimedOut | ExchangeError::AnswerTimedOut, .. } => {
+                Counter::UpstreamTimeouts
+            }
+            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::LoginAnswerBroken | Self::UnaskedUpgrade => {
+                Counter::UpstreamErrors
+            }
+            Self::Reply(_) => return None,
+            Self::Panicked => Counter::Panics,
+        })
+    }
+
+    /// Whether the operator, not the client, has something to look at.
+    pub(super) const fn is_ours_to_mend(&self) -> bool {
+        match self {
+            Self::Upstream { error: ExchangeError::Body(_) | ExchangeError::SessionEnded, .. } => false,
+            Self::Upstream { .. }
+            | Self::LoginAnswerTooLarge
+            | Self::LoginAnswerBroken
+            | Self::UnaskedUpgrade
+            | Self::Panicked => true,
+            Self::Malformed(_)
+            | Self::Path(_)
+            | Self::NoRoute
+            | Self::MethodNotAllowed(_)
+            | Self::Denied(_)
+            | Self::Body(_)
+            | Self::Reply(_) => false,
+        }
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        self.problem().map_or_else(|reply| *reply, Problem::into_reply)
+    }
+
+    fn problem(self) -> Result<Problem, Box<Reply>> {
+        let bad_gateway = |code, detail| Problem::new(StatusCode::BAD_GATEWAY, code, detail);
+        Ok(match self {
+            Self::Malformed(detail) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", detail),
+            Self::Path(error) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", error.to_string()),
+            Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this address."),
+            Self::MethodNotAllowed(allow) => {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {allow}.")).allow(allow)
+            }
+            Self::Denied(denial) => Problem::from(&denial),
+            Self::Body(fault) => body_problem(fault),
+            Self::Upstream { error, .. } => match error {
+                ExchangeError::Body(fault) => body_problem(fault),
+                ExchangeError::SessionEnded => Problem::from(&Denial::Revoked(RevokedBy::Session)),
+                ExchangeError::ConnectTimedOut | ExchangeError::AnswerTimedOut => Problem::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "upstream_timeout",
+                    "The service behind this address did not answer in time.",
+                ),
+                ExchangeError::Connect(_) => {
+                    bad_gateway("upstream_unreachable", "The service behind this address is not reachable.")
+                        .retry_after(UPSTREAM_RETRY_AFTER)
+                }
+                ExchangeError::Lost(_) | ExchangeError::Malformed(_) => {
+                    bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
+                }
+            },
+            Self::LoginAnswerTooLarge | Self::LoginAnswerBroken | Self::UnaskedUpgrade => {
+                bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
+            }
+            Self::Reply(reply) => return Err(reply),
+            Self::Panicked => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
+            }
+        })
+    }
+}
+
+fn body_problem(fault: BodyFault) -> Problem {
+    match fault {
+        BodyFault::TooLarge => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than is taken here.")
+        }
+        BodyFault::TimedOut => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request body did not arrive in time.")
+        }
+        BodyFault::Broken => {
+            Problem::new(StatusCode::BAD_REQUEST, "body_malformed", "The request body broke off or is not framed as announced.")
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Tokens that one worker has verified already. Holds no token, only digests, and decides nothing: every hit is checked again.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use quick_cache::UnitWeighter;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+
+use crate::crypto::verifier::{TokenDigest, Verified};
+
+/// Bounded; what was asked for least makes room.
+#[derive(Debug)]
+pub struct TokenCache {
+    verified: Cache<TokenDigest, Verified, UnitWeighter, BuildHasherDefault<DigestHasher>>,
+    /// The verifier's policy under which the entries were verified.
+    epoch: u64,
+}
+
+impl TokenCache {
+    /// `entries_max` tokens, about 500 bytes each.
+    pub fn new(entries_max: usize) -> Self {
+        Self {
+            verified: Cache::with(
+                entries_max,
+                entries_max as u64,
+                UnitWeighter,
+                BuildHasherDefault::default(),
+                DefaultLifecycle::default(),
+            ),
+            epoch: 0,
+        }
+    }
+
+    /// The entry for a token, if it was verified under this epoch's policy.
+    pub fn find(&mut self, digest: &TokenDigest, epoch: u64) -> Option<&Verified> {
+        if self.epoch != epoch {
+            self.verified.clear();
+            self.epoch = epoch;
+            return None;
+        }
+        self.verified.get(digest)
+    }
+
+    pub fn keep(&mut self, digest: TokenDigest, verified: Verified, epoch: u64) {
+        if self.epoch == epoch {
+            self.verified.insert(digest, verified);
+        }
+    }
+
+    pub fn remove(&mut self, digest: &TokenDigest) {
+        self.verified.remove(digest);
+    }
+}
+
+/// A digest is its own hash: its first eight bytes. Only tokens with a good signature are kept, so nobody else chooses them.
+#[derive(Debug, Default)]
+pub struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let take = bytes.len().min(8);
+        first[..take].copy_from_slice(&bytes[..take]);
+        self.0 ^= u64::from_le_bytes(first);
+    }
+
+    /// The length prefix of a slice says nothing here.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
