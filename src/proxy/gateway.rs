@@ -90,13 +90,17 @@ pub struct Shared {
 pub struct Gateway {
     shared: Arc<Shared>,
     /// The shared policy as of the last tick: requests take it without touching what other cores touch.
-    policy: RefCell<Rc<Arc<Policy>>>,
+    policy: RefCell<Rc<LocalPolicy>>,
     admission: Admission,
     upstreams: Vec<Rc<Upstream>>,
     watchers: Rc<Watchers>,
     entropy: RefCell<EntropyPool>,
 }
 
+/// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
+struct LocalPolicy(Arc<Policy>);
+
+#[expect(clippy::large_enum_variant, reason = "one per request, moved once: a box would cost more")]
 enum Answer {
     Whole(Reply),
     Streamed(response::Parts, ResponseBody),
@@ -113,7 +117,7 @@ impl Gateway {
         let upstreams =
             shared.options.upstreams.iter().map(|options| Upstream::new(options.clone(), Rc::clone(&watchers))).collect();
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
-        let policy = RefCell::new(Rc::new(shared.policy.load_full()));
+        let policy = RefCell::new(Rc::new(LocalPolicy(shared.policy.load_full())));
         Self { shared, policy, admission, upstreams, watchers, entropy }
     }
 
@@ -124,8 +128,8 @@ impl Gateway {
     /// Passes one tick: a new policy, deadlines, ended sessions, idle connections.
     pub fn tick(&self) {
         let policy = self.shared.policy.load();
-        if !Arc::ptr_eq(&policy, &self.policy.borrow()) {
-            *self.policy.borrow_mut() = Rc::new(Arc::clone(&policy));
+        if !Arc::ptr_eq(&policy, &self.policy.borrow().0) {
+            *self.policy.borrow_mut() = Rc::new(LocalPolicy(Arc::clone(&policy)));
         }
         let now = self.shared.clock.now();
         self.watchers.tick(|principal| self.admission.has_ended(principal, now));
@@ -150,7 +154,8 @@ impl Gateway {
     async fn serve(&self, request: Request<Incoming>, client: &Rc<ClientConnection>) -> Response<GatewayBody> {
         let exchange = Exchange::begin(client);
         let (mut head, body) = request.into_parts();
-        let policy = Rc::clone(&self.policy.borrow());
+        let local = Rc::clone(&self.policy.borrow());
+        let policy = &local.0;
         let believed = match policy.request_id_from {
             RequestIdFrom::Nobody => false,
             RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(client.peer.ip()),
@@ -158,7 +163,7 @@ impl Gateway {
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let has_body = !body.is_end_stream();
-        let answering = self.respond(&policy, &ids, &mut head, body, client);
+        let answering = self.respond(policy, &ids, &mut head, body, client);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
         match answer {
             Ok(Answer::Streamed(head, body)) => Response::from_parts(head, GatewayBody::upstream(body, exchange)),

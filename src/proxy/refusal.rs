@@ -70,19 +70,19 @@ impl Refusal {
     /// Whether the operator, not the client, has something to look at.
     pub(super) const fn is_ours_to_mend(&self) -> bool {
         match self {
-            Self::Upstream { error: ExchangeError::Body(_) | ExchangeError::SessionEnded, .. } => false,
-            Self::Upstream { .. }
-            | Self::LoginAnswerTooLarge
-            | Self::LoginAnswerBroken
-            | Self::UnaskedUpgrade
-            | Self::Panicked => true,
-            Self::Malformed(_)
+            Self::Upstream { error: ExchangeError::Body(_) | ExchangeError::SessionEnded, .. }
+            | Self::Malformed(_)
             | Self::Path(_)
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
             | Self::Denied(_)
             | Self::Body(_)
             | Self::Reply(_) => false,
+            Self::Upstream { .. }
+            | Self::LoginAnswerTooLarge
+            | Self::LoginAnswerBroken
+            | Self::UnaskedUpgrade
+            | Self::Panicked => true,
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn write_request_head(
     match framing {
         // Some servers answer 411 to these without a length (RFC 9110, section 8.6).
         Framing::Empty if [Method::POST, Method::PUT, Method::PATCH].contains(method) => {
-            out.extend_from_slice(b"content-length: 0\r\n")
+            out.extend_from_slice(b"content-length: 0\r\n");
         }
         Framing::Empty | Framing::Close => {}
         Framing::Length(length) => {
