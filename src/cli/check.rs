@@ -1,6 +1,8 @@
 //! `tokengate check`: are the settings valid, and is what they name there?
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use clap::Args;
@@ -10,8 +12,10 @@ use super::settings::SettingsArgs;
 use crate::app;
 use crate::config::{JwksSource, Settings, Store};
 use crate::crypto::deployment_secret::DeploymentSecret;
+use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::route::{Access, Route};
 
 /// Check the settings, and the files that they name.
@@ -59,24 +63,32 @@ fn faults_of_files(settings: &Settings) -> Vec<String> {
         Ok(secrets) => faults.extend(RefreshTokens::new(&secrets).err().map(|error| format!("refresh.secret: {error}"))),
         Err(error) => faults.push(format!("refresh.secret: {error}")),
     }
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        if let JwksSource::File(path) = &issuer.jwks
+            && let Err(error) = key_set(path, &issuer.algorithms)
+        {
+            faults.push(format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display()));
+        }
+    }
     for (key, path) in files(settings) {
-        if let Err(error) = std::fs::File::open(path).and_then(|file| file.metadata()) {
+        if let Err(error) = File::open(path).and_then(|file| file.metadata()) {
             faults.push(format!("{key} = \"{}\": cannot be read: {error}", path.display()));
         }
     }
     faults
 }
 
+fn key_set(path: &Path, allowed: &[Algorithm]) -> Result<ForeignKeys, String> {
+    let mut document = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut document));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    ForeignKeys::parse(&document, allowed, JwksOrigin::File).map_err(|error| error.to_string())
+}
+
 fn files(settings: &Settings) -> Vec<(String, &Path)> {
     let mut files: Vec<(String, &Path)> = Vec::new();
     for upstream in &settings.upstreams {
         files.extend(upstream.ca_file.as_deref().map(|path| (format!("upstreams.{}.ca_file", upstream.name), path)));
-    }
-    for (index, issuer) in settings.issuers.iter().enumerate() {
-        match &issuer.jwks {
-            JwksSource::File(path) => files.push((format!("issuers[{index}].jwks_file"), path)),
-            JwksSource::Url(_) => {}
-        }
     }
     match &settings.store {
         Store::Redis(redis) => {
@@ -105,7 +117,24 @@ fn summary(settings: &Settings) -> String {
     for route in &settings.routes {
         let _ = writeln!(text, "  {:9} {}", "route", route_line(route, settings));
     }
+    for issuer in &settings.issuers {
+        let keys = match &issuer.jwks {
+            JwksSource::Url(url) => format!("keys from {url}"),
+            JwksSource::File(path) => key_set(path, &issuer.algorithms).map_or_else(|e| e, |set| keys_line(&set)),
+        };
+        let _ = writeln!(text, "  {:9} {} with {keys}", "issuer", issuer.issuer);
+    }
     text
+}
+
+fn keys_line(set: &ForeignKeys) -> String {
+    let used: Vec<String> = set
+        .keys()
+        .iter()
+        .map(|entry| format!("{} ({})", entry.kid.as_deref().unwrap_or("a key without kid"), entry.key.algorithm()))
+        .collect();
+    let skipped: Vec<String> = set.skipped().iter().map(|skipped| format!("; not used: {skipped}")).collect();
+    format!("{}{}", used.join(", "), skipped.concat())
 }
 
 fn route_line(route: &Route, settings: &Settings) -> String {

@@ -8,6 +8,7 @@ use http::{HeaderName, Uri};
 use super::parse::{self, Pointer, Rate};
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
+use crate::domain::headers::IdentityFields;
 
 /// How often logins and refreshes may be tried. Counted on each node by itself.
 #[derive(Clone, Debug)]
@@ -117,6 +118,17 @@ impl Identity {
         identity
     }
 
+    /// As the rewriting of headers takes them.
+    pub fn fields(&self) -> IdentityFields {
+        IdentityFields {
+            subject: self.subject_header.clone(),
+            session: self.session_header.clone(),
+            scopes: self.scopes_header.clone(),
+            issuer: self.issuer_header.clone(),
+            claims: self.claims.clone(),
+        }
+    }
+
     fn headers(&self) -> impl Iterator<Item = (&'static str, &HeaderName)> {
         let fixed = [
             ("subject_header", &self.subject_header),
@@ -197,6 +209,9 @@ impl Issuer {
         }
         if algorithms.as_ref().is_some_and(Vec::is_empty) {
             s.fault("algorithms", "must name at least one algorithm");
+        }
+        if jwks_url.is_some() && algorithms.iter().flatten().any(|algorithm| algorithm.is_symmetric()) {
+            s.fault("algorithms", "symmetric algorithms (HS…) need jwks_file: a secret that can be fetched is none");
         }
         if minimum_interval > refresh_interval {
             s.fault("minimum_interval", "must not be longer than refresh_interval");

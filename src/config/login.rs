@@ -4,7 +4,7 @@ use super::parse::{self, Pointer};
 use super::routes::resolve;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
-use crate::domain::route::UpstreamIndex;
+use crate::domain::route::{EndpointPaths, UpstreamIndex};
 
 /// The full path of each own endpoint, prefix included; `None`: off.
 #[derive(Clone, Debug)]
@@ -49,8 +49,23 @@ impl Endpoints {
         }
     }
 
+    /// As the route table takes them.
+    pub fn paths(&self) -> EndpointPaths {
+        EndpointPaths {
+            login: self.login.clone(),
+            register: self.register.clone(),
+            quick_register: self.quick_register.clone(),
+            refresh: self.refresh.clone(),
+            logout: self.logout.clone(),
+            sessions: self.sessions.clone(),
+            jwks: self.jwks.clone(),
+            health: self.health.clone(),
+            ready: self.ready.clone(),
+        }
+    }
+
     /// Every path, by its key in the settings.
-    pub fn paths(&self) -> [(&'static str, Option<&str>); 9] {
+    pub(super) fn by_key(&self) -> [(&'static str, Option<&str>); 9] {
         [
             ("login", self.login.as_deref()),
             ("register", self.register.as_deref()),

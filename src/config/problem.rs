@@ -63,6 +63,7 @@ pub(super) fn toml_text(value: &Value) -> String {
             let items: Vec<String> = items.iter().map(toml_text).collect();
             format!("[{}]", items.join(", "))
         }
+        ValueKind::Table(table) if table.is_empty() => "{}".to_owned(),
         ValueKind::Table(table) => {
             let mut members: Vec<String> =
                 table.iter().map(|(key, value)| format!("{} = {}", bare_key(key), toml_text(value))).collect();

@@ -373,6 +373,8 @@ fn a_foreign_issuer_is_pinned_in_every_respect() {
     assert_one_fault(&issuer(good), &["issuers[0].jwks_file", "one of jwks_file and jwks_url"]);
     assert_one_fault(&issuer(&format!("{file}jwks_url = \"https://i/\"")), &["issuers[0].jwks_url", "is given too"]);
     assert_one_fault(&issuer(&format!("{good}jwks_url = \"http://i/\"")), &["issuers[0].jwks_url", "loopback"]);
+    let symmetric = "audiences = [\"a\"]\nalgorithms = [\"HS256\"]\njwks_url = \"https://i/\"";
+    assert_one_fault(&issuer(symmetric), &["issuers[0].algorithms", "jwks_file"]);
     assert_one_fault(&(issuer(&file) + &issuer(&file)), &["issuers[1].issuer", "earlier"]);
     assert_one_fault(&issuer("audiences = []\nalgorithms = [\"ES256\"]\njwks_file = \"f\""), &["issuers[0].audiences"]);
     assert_one_fault(

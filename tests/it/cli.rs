@@ -122,6 +122,23 @@ fn files_that_the_settings_name_must_be_there() {
 }
 
 #[test]
+fn the_keys_of_other_issuers_are_read_beforehand() {
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"HS256\"]\njwks_file = \"jwks.json\"\n";
+    let folder = folder_with(&format!("{UPSTREAM}{issuer}"));
+    let check = |keys: &str| {
+        std::fs::write(folder.path().join("jwks.json"), format!("{{\"keys\":[{keys}]}}")).unwrap();
+        tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[])
+    };
+    let key = "{\"kty\":\"oct\",\"kid\":\"shared\",\"alg\":\"HS256\",\"k\":\"c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA\"}";
+    let good = check(&format!("{key},{{\"kty\":\"odd\",\"kid\":\"x\"}}"));
+    assert!(good.status.success(), "{}", err(&good));
+    assert!(out(&good).contains("issuer    i with shared (HS256); not used: key \"x\" is"), "{}", out(&good));
+    let none = check("");
+    assert_eq!(none.status.code(), Some(2));
+    assert!(err(&none).contains("issuers[0].jwks_file = \"jwks.json\": the key set has no key"), "{}", err(&none));
+}
+
+#[test]
 fn keys_are_made_listed_and_never_mixed_up() {
     let folder = tempfile::tempdir().unwrap();
     let made = tokengate(folder.path(), &["keys", "generate", "--directory", "keys"], &[]);
