@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use super::claims::{Principal, RevokedBy};
-use super::ids::Subject;
+use super::ids::{SessionId, Subject};
 use super::revocation::{KindCounts, Revocation, RevocationSet, session_hash, subject_hash, target_hash, token_hash};
 use super::time::Timestamp;
 
@@ -54,13 +54,8 @@ impl Replica {
     /// Whether the token that the principal was made from is revoked, and by what.
     #[must_use]
     pub fn covers(&self, principal: &Principal) -> Option<RevokedBy> {
-        if let Some(session) = principal.session
-            && self.sessions.load(Ordering::Relaxed) > 0
-        {
-            let hash = session_hash(&self.hasher, session);
-            if self.read(hash).covers_session(hash, session) {
-                return Some(RevokedBy::Session);
-            }
+        if principal.session.is_some_and(|session| self.covers_session(session)) {
+            return Some(RevokedBy::Session);
         }
         if self.subjects.load(Ordering::Relaxed) > 0 {
             let hash = subject_hash(&self.hasher, &principal.subject);
@@ -77,6 +72,16 @@ impl Replica {
             }
         }
         None
+    }
+
+    /// Whether the session was revoked by itself; [`Self::subject_revoked_before`] tells the rest.
+    #[must_use]
+    pub fn covers_session(&self, session: SessionId) -> bool {
+        if self.sessions.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let hash = session_hash(&self.hasher, session);
+        self.read(hash).covers_session(hash, session)
     }
 
     /// The moment before which every session of the subject is dead. It may lie ahead, when the node that revoked has a faster
@@ -231,7 +236,7 @@ fn nanos(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{Partition, SessionId};
+    use crate::domain::ids::Partition;
     use crate::domain::revocation::Target;
 
     const SECOND: Duration = Duration::from_secs(1);

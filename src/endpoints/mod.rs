@@ -1,1 +1,206 @@
-//! TODO
+//! The gateway's own endpoints: HTTP in, a use case of [`crate::sessions`], HTTP out.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::route::Endpoint;
+use crate::domain::stats::Counters;
+use crate::domain::time::Clock;
+use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::reply::{self, Reply};
+use crate::sessions::Sessions;
+
+mod cookies;
+mod credentials;
+mod devices;
+mod health;
+mod json_object;
+mod limits;
+mod login;
+mod logout;
+mod options;
+mod origin;
+mod refresh;
+mod refusal;
+mod tokens;
+
+pub use health::{Dependency, Health};
+pub use options::{EndpointOptions, session_policy};
+
+use limits::RateLimits;
+use refusal::{Dialect, Refusal};
+
+/// How long clients and proxies may keep the key set: a new key is published for longer than that before it signs.
+const JWKS_CACHE_CONTROL: &str = "public, max-age=300";
+
+/// Answers for the data plane; the work is done on the runtime of the control plane.
+pub struct Endpoints {
+    inner: Arc<Inner>,
+    runtime: Handle,
+}
+
+struct Inner {
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    options: ArcSwap<EndpointOptions>,
+    limits: ArcSwap<RateLimits>,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+}
+
+/// What [`Endpoints`] is made of.
+pub struct EndpointParts {
+    pub sessions: Arc<Sessions>,
+    pub health: Arc<Health>,
+    pub options: EndpointOptions,
+    pub clock: Arc<dyn Clock>,
+    pub counters: Arc<Counters>,
+    /// Where the work is done.
+    pub runtime: Handle,
+}
+
+impl Endpoints {
+    #[must_use]
+    pub fn new(parts: EndpointParts) -> Self {
+        let EndpointParts { sessions, health, options, clock, counters, runtime } = parts;
+        let limits = ArcSwap::from_pointee(RateLimits::new(&options.limits, &clock));
+        let inner = Inner { sessions, health, options: ArcSwap::from_pointee(options), limits, clock, counters };
+        Self { inner: Arc::new(inner), runtime }
+    }
+
+    /// Takes new rules; calls under way finish with the old ones.
+    pub fn reload(&self, options: EndpointOptions) {
+        self.inner.limits.store(Arc::new(RateLimits::new(&options.limits, &self.inner.clock)));
+        self.inner.options.store(Arc::new(options));
+    }
+
+    /// Does the work on the control plane. It goes on when the client goes away: a logout that was begun is finished.
+    async fn run<T, F>(&self, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.runtime.spawn(work).await.map_err(|error| if error.is_panic() { Refusal::Panicked } else { Refusal::ShuttingDown })
+    }
+
+    async fn run_to_reply(&self, work: impl Future<Output = Reply> + Send + 'static) -> Reply {
+        let result = self.run(work).await;
+        result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.inner.counters))
+    }
+}
+
+#[async_trait]
+impl ControlPlane for Endpoints {
+    async fn answer(&self, request: OwnRequest) -> Reply {
+        let inner = Arc::clone(&self.inner);
+        self.run_to_reply(async move { inner.answer(request).await }).await
+    }
+
+    async fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
+        self.inner.admit_login(request)
+    }
+
+    async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
+        let inner = Arc::clone(&self.inner);
+        self.run_to_reply(async move { inner.complete_login(request, answer).await }).await
+    }
+
+    async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
+        let (inner, principal) = (Arc::clone(&self.inner), principal.clone());
+        let result = self.run(async move { inner.sessions.confirm(&principal).await }).await;
+        result.unwrap_or(Err(Denial::StoreUnavailable))
+    }
+}
+
+impl Inner {
+    async fn answer(&self, request: OwnRequest) -> Reply {
+        let options = self.options.load_full();
+        if let Some(answer) = origin::preflight(&request.head, options.cors.as_ref()) {
+            return shared(answer, &request.head, &options);
+        }
+        let dialect = credentials::dialect(&request.head.headers);
+        let result = self.dispatch(&request, &options).await;
+        let reply = result.unwrap_or_else(|refusal| {
+            let takes_cookies = refusal.ends_the_session();
+            let mut reply = refusal.into_reply(dialect, &self.counters);
+            if takes_cookies {
+                take_cookies(&mut reply, &request.head, &options);
+            }
+            reply
+        });
+        shared(reply, &request.head, &options)
+    }
+
+    async fn dispatch(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
+        let allow = match request.endpoint {
+            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister | Endpoint::Refresh | Endpoint::Logout => "POST",
+            Endpoint::Session(_) => "DELETE",
+            Endpoint::Sessions | Endpoint::Jwks | Endpoint::Health | Endpoint::Ready => "GET, HEAD",
+        };
+        if !allow.split(", ").any(|method| method == request.head.method.as_str()) {
+            return Err(Refusal::MethodNotAllowed(allow));
+        }
+        match request.endpoint {
+            Endpoint::Refresh => self.refresh(request, options).await,
+            Endpoint::Logout => self.log_out(request, options).await,
+            Endpoint::Sessions => self.list(request).await,
+            Endpoint::Session(id) => self.end(request, id, options).await,
+            Endpoint::Jwks => Ok(self.jwks()),
+            Endpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
+            Endpoint::Ready => Ok(self.readiness(options).await),
+            // These go to the upstream first; on this way there is nobody to ask.
+            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister => {
+                Err(Refusal::Malformed("This call cannot be answered here."))
+            }
+        }
+    }
+
+    fn jwks(&self) -> Reply {
+        let mut reply = Response::new(Bytes::from(self.sessions.jwks()));
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(JWKS_CACHE_CONTROL));
+        reply
+    }
+
+    async fn readiness(&self, options: &EndpointOptions) -> Reply {
+        let dependencies = self.health.dependencies(options.max_staleness).await;
+        let is_ready = dependencies.iter().all(|dependency| dependency.ready);
+        let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        reply::json(status, &json!({"status": if is_ready { "ready" } else { "unready" }, "dependencies": dependencies}))
+    }
+}
+
+/// Clears the cookies, unless another site may have made the browser call: it could log people out.
+fn take_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
+    if let Some(cookies) = &options.cookies
+        && origin::believe_cookie(head, cookies, options.cors.as_ref()).is_ok()
+    {
+        cookies::clear(reply.headers_mut(), options);
+    }
+}
+
+/// An access token that came in a cookie was sent by the browser of its own accord.
+fn believe_access_cookie(head: &Parts, options: &EndpointOptions) -> Result<(), Refusal> {
+    match &options.cookies {
+        Some(cookies) if !head.headers.contains_key(AUTHORIZATION) => {
+            origin::believe_cookie(head, cookies, options.cors.as_ref())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn shared(mut reply: Reply, head: &Parts, options: &EndpointOptions) -> Reply {
+    origin::share(&mut reply, head, options.cors.as_ref());
+    reply
+}

@@ -1,1 +1,206 @@
-//! TODO
+//! What can be done with sessions: issue, refresh, log out, list. No HTTP.
+//!
+//! Decisions are the domain's; here they are carried out against the store. Whatever ends a session is written to the store
+//! first, then into the node's replica, and only then answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::crypto::access_token::{self, MintError, NewAccessToken};
+use crate::crypto::entropy::{self, Entropy};
+use crate::crypto::keyring::KeyRing;
+use crate::crypto::refresh_token::RefreshTokens;
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::replica::Replica;
+use crate::domain::revocation::{Revocation, Target};
+use crate::domain::rotation::Presented;
+use crate::domain::secret::Secret;
+use crate::domain::session::Session;
+use crate::domain::stats::{Counter, Counters};
+use crate::domain::time::{Clock, Timestamp};
+use crate::store::{Store, StoreError};
+
+mod devices;
+mod issue;
+mod log_out;
+mod refresh;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use devices::EndError;
+pub use issue::{IssueError, Login, LoginKind};
+pub use log_out::{Credentials, LogoutError, LogoutScope};
+pub use refresh::RefreshError;
+
+/// How far ahead of our clock another node's may run before what it stamped is no longer waited for.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Added to every moment at which a revocation may be forgotten: nodes do not forget in the same instant.
+const FORGET_MARGIN: Duration = Duration::from_secs(60);
+
+/// What the operator decides about sessions. A reload swaps it as a whole.
+#[derive(Clone, Debug)]
+pub struct SessionPolicy {
+    pub access_lifetime: Duration,
+    /// How long tokens are accepted beyond their `exp`.
+    pub clock_leeway: Duration,
+    /// How long a revocation of ours is kept: at least as long as any token that it covers may live on, leeway included.
+    pub retention: Duration,
+    pub idle_lifetime: Duration,
+    pub absolute_lifetime: Duration,
+    /// Live sessions of one subject; more end the oldest. `None`: unlimited.
+    pub sessions_max: Option<u32>,
+    /// How long after a rotation the token before it still gets the same answer.
+    pub rotation_leeway: Duration,
+    /// `false`: a refresh answers with an access token alone, and the refresh token stays as it is.
+    pub rotation: bool,
+    pub reuse: ReusePolicy,
+    /// Whether a login that brings an old refresh token of the same subject ends that token's session.
+    pub end_old_session: bool,
+}
+
+/// What a spent refresh token brings upon its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReusePolicy {
+    /// The session ends: the token was stolen.
+    Revoke,
+    /// The token alone is refused.
+    Refuse,
+}
+
+/// What tokens are made of. A reload swaps it as a whole.
+#[derive(Debug)]
+pub struct Minting {
+    pub keys: Arc<KeyRing>,
+    pub refresh_tokens: RefreshTokens,
+    pub issuer: String,
+    pub audiences: Vec<String>,
+}
+
+/// What a client gets: how to call now, and how to go on later.
+#[derive(Debug)]
+pub struct TokenPair {
+    pub access_token: Secret<String>,
+    /// `None` when the client keeps the one that it has.
+    pub refresh_token: Option<Secret<String>>,
+    /// Of the access token, in whole seconds.
+    pub expires_in: Duration,
+    /// Until the session ends, should it never be refreshed again.
+    pub session_ends_in: Duration,
+    pub generation: Generation,
+    pub session: SessionId,
+    pub scopes: Vec<String>,
+}
+
+/// The use cases. One for the process; every method may run any number of times at once.
+pub struct Sessions {
+    store: Arc<dyn Store>,
+    replica: Arc<Replica>,
+    minting: ArcSwap<Minting>,
+    policy: ArcSwap<SessionPolicy>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    counters: Arc<Counters>,
+}
+
+/// What [`Sessions`] is made of.
+pub struct SessionParts {
+    pub store: Arc<dyn Store>,
+    pub replica: Arc<Replica>,
+    pub minting: Minting,
+    pub policy: SessionPolicy,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub counters: Arc<Counters>,
+}
+
+impl Sessions {
+    #[must_use]
+    pub fn new(parts: SessionParts) -> Self {
+        let SessionParts { store, replica, minting, policy, clock, entropy, counters } = parts;
+        let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
+        Self { store, replica, minting, policy, clock, entropy, counters }
+    }
+
+    /// Takes new keys and rules; calls under way finish with the old ones.
+    pub fn reload(&self, minting: Minting, policy: SessionPolicy) {
+        self.minting.store(Arc::new(minting));
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The public keys as a JWK Set.
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        self.minting.load().keys.jwks().to_owned()
+    }
+
+    /// The session that a refresh token of ours speaks of; the store is not asked.
+    #[must_use]
+    pub fn session_of(&self, refresh_token: &str) -> Option<SessionId> {
+        self.minting.load().refresh_tokens.open(refresh_token).map(|token| token.session)
+    }
+
+    /// One cheap round trip to the store.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.store.probe().await
+    }
+
+    /// Makes the answer of a session. `refresh` is the place of the refresh token that goes with it, if one does.
+    fn mint(
+        &self,
+        session: &Session,
+        generation: Generation,
+        refresh: Option<Presented>,
+        now: Timestamp,
+    ) -> Result<TokenPair, MintError> {
+        let (minting, policy) = (self.minting.load(), self.policy.load());
+        let issued_at = Timestamp::from_secs(now.secs());
+        let expires_at = issued_at.saturating_add(policy.access_lifetime).min(session.lifetime.ends_at());
+        let token_id = entropy::token_id(&*self.entropy);
+        let access_token = access_token::mint(
+            &minting.keys,
+            &NewAccessToken {
+                issuer: &minting.issuer,
+                subject: &session.subject,
+                audiences: &minting.audiences,
+                session: session.id,
+                generation,
+                token_id: &token_id,
+                issued_at,
+                expires_at,
+                grant: &session.grant,
+            },
+        )?;
+        Ok(TokenPair {
+            access_token,
+            refresh_token: refresh.map(|place| minting.refresh_tokens.seal(session.id, place)),
+            expires_in: Duration::from_secs(expires_at.since(issued_at).as_secs()),
+            session_ends_in: session.lifetime.ends_at().since(now),
+            generation,
+            session: session.id,
+            scopes: session.grant.scopes.clone(),
+        })
+    }
+
+    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted.
+    async fn revoke(&self, target: Target, now: Timestamp, forget_at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let revocation = Revocation { target, revoked_at: now, forget_at };
+        let ended = self.store.revoke(&revocation).await?;
+        self.replica.insert(&revocation);
+        self.counters.add(Counter::of_revocation(&revocation.target), 1);
+        Ok(ended)
+    }
+
+    async fn revoke_session(&self, session: SessionId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.revoke(Target::Session { session }, now, self.forget_at(now)).await
+    }
+
+    /// When a revocation of something that lives now may be forgotten.
+    fn forget_at(&self, now: Timestamp) -> Timestamp {
+        let policy = self.policy.load();
+        let token_life = policy.access_lifetime.saturating_add(policy.clock_leeway).saturating_add(FORGET_MARGIN);
+        now.saturating_add(policy.retention.max(token_life))
+    }
+}

@@ -1,0 +1,121 @@
+//! The refresh token in a request: in JSON, in a form, or in a cookie; exactly one, in one place.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+
+use super::cookies;
+use super::json_object::{JsonObject, MemberError};
+use super::options::EndpointOptions;
+use super::origin;
+use super::refusal::{Dialect, Refusal};
+use crate::domain::secret::Secret;
+
+/// Where the token came from, and therefore where its successor goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    Body,
+    Cookie,
+}
+
+/// What a call to `/refresh` or `/logout` says.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) dialect: Dialect,
+    pub(super) token: Option<(Secret<String>, Source)>,
+    pub(super) grant_type: Option<String>,
+    pub(super) scope: Option<String>,
+    /// The body spoke, if only to say something else.
+    pub(super) has_body: bool,
+}
+
+/// The names of the refresh token in JSON, beside the one that the operator gave it in answers.
+const JSON_NAMES: [&str; 2] = ["refreshToken", "refresh_token"];
+
+/// How many parameters a form may have.
+const FORM_PARAMETERS_MAX: usize = 32;
+
+/// How the caller speaks, by its content type alone: errors are answered so as well.
+pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
+    if is_media_type(headers, "application/x-www-form-urlencoded") { Dialect::OAuth } else { Dialect::Json }
+}
+
+/// Reads the call. A token from a cookie counts only from an origin that is believed.
+pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
+    let mut call = read_body(head, body, options)?;
+    let Some(cookies) = &options.cookies else { return Ok(call) };
+    if let Some(token) = cookies::value_of(&head.headers, &cookies.refresh_name)? {
+        if call.token.is_some() {
+            return Err(Refusal::Malformed("A refresh token was sent in the body and in a cookie."));
+        }
+        origin::believe_cookie(head, cookies, options.cors.as_ref())?;
+        call.token = Some((token, Source::Cookie));
+    }
+    Ok(call)
+}
+
+/// The refresh token that a login brings along, wherever it is; what cannot be read is none.
+pub(super) fn old_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<Secret<String>> {
+    let from_cookie = || {
+        let cookies = options.cookies.as_ref()?;
+        cookies::value_of(&head.headers, &cookies.refresh_name).ok().flatten()
+    };
+    let from_body = || read_body(head, body, options).ok()?.token.map(|(token, _)| token);
+    from_cookie().or_else(from_body)
+}
+
+fn read_body(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        let dialect = dialect(&head.headers);
+        return Ok(Call { dialect, token: None, grant_type: None, scope: None, has_body: false });
+    }
+    if is_media_type(&head.headers, "application/x-www-form-urlencoded") {
+        read_form(body)
+    } else if is_media_type(&head.headers, "application/json") {
+        read_json(body, options)
+    } else {
+        Err(Refusal::UnsupportedMediaType)
+    }
+}
+
+fn read_json(body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
+    let object = JsonObject::parse(body).ok_or(Refusal::Malformed("The body is not a JSON object."))?;
+    let text = |names: &[&str]| {
+        object.text(names).map_err(|error| match error {
+            MemberError::Repeated => Refusal::Malformed("A member was sent twice."),
+            MemberError::NotText => Refusal::Malformed("A member is not a text."),
+        })
+    };
+    let mut names = JSON_NAMES.to_vec();
+    names.extend(options.login.members.refresh_token.as_deref());
+    let token = text(&names)?.filter(|token| !token.is_empty()).map(|token| (Secret::new(token), Source::Body));
+    Ok(Call { dialect: Dialect::Json, token, grant_type: None, scope: text(&["scope"])?, has_body: true })
+}
+
+fn read_form(body: &Bytes) -> Result<Call, Refusal> {
+    let parameters: Vec<(Cow<'_, str>, Cow<'_, str>)> = form_urlencoded::parse(body).take(FORM_PARAMETERS_MAX + 1).collect();
+    if parameters.len() > FORM_PARAMETERS_MAX {
+        return Err(Refusal::Malformed("The form has too many parameters."));
+    }
+    let is_repeated = |(at, (name, _)): (usize, &(Cow<'_, str>, _))| parameters[..at].iter().any(|(other, _)| other == name);
+    if parameters.iter().enumerate().any(is_repeated) {
+        return Err(Refusal::Malformed("A parameter was sent twice."));
+    }
+    // A parameter without a value is as good as absent (RFC 6749, section 3.2).
+    let text = |wanted: &str| {
+        let found = parameters.iter().find(|(name, value)| name == wanted && !value.is_empty());
+        found.map(|(_, value)| value.clone().into_owned())
+    };
+    let token = text("refresh_token").map(|token| (Secret::new(token), Source::Body));
+    Ok(Call { dialect: Dialect::OAuth, token, grant_type: text("grant_type"), scope: text("scope"), has_body: true })
+}
+
+/// Whether there is exactly one content type, and it is this one, whatever its parameters.
+fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut fields = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    field.to_str().is_ok_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
+}

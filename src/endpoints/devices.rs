@@ -1,0 +1,74 @@
+//! `/sessions`: the caller's devices.
+
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::options::EndpointOptions;
+use super::refusal::Refusal;
+use super::{Inner, believe_access_cookie, take_cookies};
+use crate::domain::claims::Denial;
+use crate::domain::ids::SessionId;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::proxy::control::OwnRequest;
+use crate::proxy::reply::{self, Reply};
+
+impl Inner {
+    pub(super) async fn list(&self, request: &OwnRequest) -> Result<Reply, Refusal> {
+        let principal = request.caller.as_ref().map_err(Denial::clone)?;
+        let sessions = self.sessions.list(&principal.subject).await?;
+        let devices: Vec<Device<'_>> = sessions.iter().map(|session| Device::new(session, principal.session)).collect();
+        Ok(reply::json(StatusCode::OK, &json!({"sessions": devices})))
+    }
+
+    pub(super) async fn end(&self, request: &OwnRequest, id: SessionId, options: &EndpointOptions) -> Result<Reply, Refusal> {
+        let principal = request.caller.as_ref().map_err(Denial::clone)?;
+        believe_access_cookie(&request.head, options)?;
+        self.sessions.end(&principal.subject, id).await?;
+        let mut reply = Response::new(Bytes::new());
+        *reply.status_mut() = StatusCode::NO_CONTENT;
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if principal.session == Some(id) {
+            take_cookies(&mut reply, &request.head, options);
+        }
+        Ok(reply)
+    }
+}
+
+/// A session as its owner sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Device<'a> {
+    id: SessionId,
+    created_at: String,
+    last_used_at: String,
+    /// Should it not be refreshed again.
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<std::net::IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl<'a> Device<'a> {
+    fn new(session: &'a Session, own: Option<SessionId>) -> Self {
+        Self {
+            id: session.id,
+            created_at: rfc3339(session.id.created_at()),
+            last_used_at: rfc3339(session.last_used_at),
+            expires_at: rfc3339(session.lifetime.ends_at()),
+            address: session.client.address,
+            user_agent: session.client.user_agent.as_deref(),
+            current: own == Some(session.id),
+        }
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis()).unwrap_or_default().to_string()
+}

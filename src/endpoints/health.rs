@@ -1,0 +1,78 @@
+//! Whether this node may be given work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::domain::replica::Replica;
+use crate::domain::time::Clock;
+use crate::sessions::Sessions;
+
+/// How long an answer of the store holds: anyone may ask whether the node is ready.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One thing that the node needs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Dependency {
+    /// Stable, for programs.
+    pub name: &'static str,
+    pub ready: bool,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'static str>,
+}
+
+/// Tells readiness. One for the process, shared with the admin listener.
+pub struct Health {
+    sessions: Arc<Sessions>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+    draining: AtomicBool,
+    /// When the store was asked last, on the monotonic clock, and whether it answered.
+    probed: Mutex<Option<(Duration, bool)>>,
+}
+
+impl Health {
+    #[must_use]
+    pub fn new(sessions: Arc<Sessions>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
+        Self { sessions, replica, clock, draining: AtomicBool::new(false), probed: Mutex::new(None) }
+    }
+
+    /// From now on the node is not ready: it is about to stop.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Every dependency, ready or not.
+    pub async fn dependencies(&self, max_staleness: Duration) -> Vec<Dependency> {
+        let revocations = if !self.replica.is_loaded() {
+            Some("the log was not read yet")
+        } else if self.replica.is_stale(self.clock.monotonic(), max_staleness) {
+            Some("the log was not confirmed lately")
+        } else {
+            None
+        };
+        let store = (!self.store_answers().await).then_some("does not answer");
+        let serving = self.draining.load(Ordering::Relaxed).then_some("shutting down");
+        [("store", store), ("revocations", revocations), ("serving", serving)]
+            .map(|(name, fault)| Dependency { name, ready: fault.is_none(), detail: fault })
+            .into()
+    }
+
+    /// Asks once for all who want to know at the same time.
+    async fn store_answers(&self) -> bool {
+        let mut probed = self.probed.lock().await;
+        let now = self.clock.monotonic();
+        match *probed {
+            Some((at, answered)) if now.saturating_sub(at) < PROBE_INTERVAL => answered,
+            Some(_) | None => {
+                let answered = self.sessions.probe().await.is_ok();
+                *probed = Some((now, answered));
+                answered
+            }
+        }
+    }
+}

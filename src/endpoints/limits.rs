@@ -1,0 +1,180 @@
+//! How often logins and refreshes may be tried, by address and by account. Each node counts by itself.
+
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::config::{Limits, Rate};
+use crate::domain::ids::SessionId;
+use crate::domain::time::Clock;
+
+/// The limits of one set of settings. A reload makes a new one, and everyone starts afresh.
+pub(super) struct RateLimits {
+    login_by_address: Option<Limiter>,
+    login_by_account: Option<Limiter>,
+    refresh_by_address: Option<Limiter>,
+    refresh_by_session: Option<Limiter>,
+    ipv6_prefix: u8,
+}
+
+impl RateLimits {
+    pub(super) fn new(limits: &Limits, clock: &Arc<dyn Clock>) -> Self {
+        let limiter = |rate: Option<Rate>| rate.and_then(|rate| Limiter::new(rate, limits.entries_max, clock));
+        Self {
+            login_by_address: limiter(limits.login.per_address),
+            login_by_account: limiter(limits.login.per_account),
+            refresh_by_address: limiter(limits.refresh.per_address),
+            refresh_by_session: limiter(limits.refresh.per_account),
+            ipv6_prefix: limits.ipv6_prefix,
+        }
+    }
+
+    /// `Err`: how long to wait.
+    pub(super) fn admit_login(&self, address: IpAddr, account: Option<&str>) -> Result<(), Duration> {
+        check(self.login_by_address.as_ref(), &network(address, self.ipv6_prefix))?;
+        // The spellings that one mailbox or user name has in practice.
+        account.map_or(Ok(()), |account| check(self.login_by_account.as_ref(), &account.trim().to_lowercase()))
+    }
+
+    pub(super) fn admit_refresh_from(&self, address: IpAddr) -> Result<(), Duration> {
+        check(self.refresh_by_address.as_ref(), &network(address, self.ipv6_prefix))
+    }
+
+    pub(super) fn admit_refresh_of(&self, session: SessionId) -> Result<(), Duration> {
+        check(self.refresh_by_session.as_ref(), &session)
+    }
+}
+
+fn check(limiter: Option<&Limiter>, key: &impl Hash) -> Result<(), Duration> {
+    limiter.map_or(Ok(()), |limiter| limiter.check(key))
+}
+
+/// An IPv4 address is one caller; of an IPv6 address, so many leading bits are.
+fn network(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix.min(128))).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+/// One limit. Keys are hashes with a seed of the process: of constant size, and telling nothing of the account.
+struct Limiter {
+    hasher: RandomState,
+    states: RateLimiter<u64, DashMapStateStore<u64>, Monotonic, NoOpMiddleware<Duration>>,
+    clock: Monotonic,
+    entries_max: usize,
+    /// Milliseconds of the monotonic clock.
+    pruned_at: AtomicU64,
+}
+
+/// How often states that are as good as new are dropped.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// … and when there are too many.
+const PRUNE_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// When there are too many even so, all keys share this many states: stricter, but never unlimited.
+const SHARED_STATES: u64 = 4096;
+
+impl Limiter {
+    /// `None` when the rate is too high to be measured.
+    fn new(rate: Rate, entries_max: usize, clock: &Arc<dyn Clock>) -> Option<Self> {
+        let quota = Quota::with_period(rate.period / rate.permits.get())?.allow_burst(rate.burst);
+        let clock = Monotonic(Arc::clone(clock));
+        let states = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
+        Some(Self { hasher: RandomState::new(), states, clock, entries_max, pruned_at: AtomicU64::new(0) })
+    }
+
+    fn check(&self, key: &impl Hash) -> Result<(), Duration> {
+        let mut key = self.hasher.hash_one(key);
+        self.prune(PRUNE_INTERVAL);
+        if self.states.len() >= self.entries_max {
+            self.prune(PRUNE_INTERVAL_WHEN_FULL);
+            if self.states.len() >= self.entries_max {
+                key %= SHARED_STATES;
+            }
+        }
+        self.states.check_key(&key).map_err(|refused| refused.wait_time_from(self.clock.now()))
+    }
+
+    fn prune(&self, interval: Duration) {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let now = millis(self.clock.now());
+        let last = self.pruned_at.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) >= millis(interval);
+        // Whoever wins the exchange prunes; the others go on.
+        if is_due && self.pruned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.states.retain_recent();
+        }
+    }
+}
+
+/// The process's clock, as governor reads one.
+#[derive(Clone)]
+struct Monotonic(Arc<dyn Clock>);
+
+impl GovernorClock for Monotonic {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::sessions::tests::ManualClock;
+
+    fn limiter(permits: u32, entries_max: usize, clock: &Arc<ManualClock>) -> Limiter {
+        let permits = NonZeroU32::new(permits).unwrap();
+        let rate = Rate { permits, period: Duration::from_secs(60), burst: permits };
+        let clock: Arc<dyn Clock> = clock.clone();
+        Limiter::new(rate, entries_max, &clock).unwrap()
+    }
+
+    #[test]
+    fn a_spent_allowance_comes_back_with_time() {
+        let clock = Arc::new(ManualClock::new());
+        let limiter = limiter(2, 100, &clock);
+        assert!(limiter.check(&"a").is_ok() && limiter.check(&"a").is_ok());
+        let wait = limiter.check(&"a").unwrap_err();
+        assert!(wait > Duration::from_secs(29) && wait <= Duration::from_secs(30), "{wait:?}");
+        assert!(limiter.check(&"b").is_ok(), "another key is not concerned");
+        clock.advance(wait);
+        assert!(limiter.check(&"a").is_ok());
+    }
+
+    #[test]
+    fn states_are_bounded_whatever_keys_come() {
+        let clock = Arc::new(ManualClock::new());
+        let limiter = limiter(1, 100, &clock);
+        let admitted = (0..100_000).filter(|key| limiter.check(key).is_ok()).count();
+        let states_max = 100 + usize::try_from(SHARED_STATES).unwrap();
+        assert!(limiter.states.len() <= states_max && admitted <= states_max, "{admitted}");
+        clock.advance(Duration::from_secs(120));
+        assert!(limiter.check(&0).is_ok() && limiter.states.len() < 100, "forgotten once they are as good as new");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_caller() {
+        let of = |text: &str| network(text.parse().unwrap(), 64);
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2::"));
+        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_eq!(network("2001:db8::1".parse().unwrap(), 128), "2001:db8::1".parse::<IpAddr>().unwrap());
+    }
+}

@@ -1,0 +1,48 @@
+//! `/logout`: whoever holds a token of a session may end it.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::options::EndpointOptions;
+use super::refusal::Refusal;
+use super::{Inner, believe_access_cookie, credentials, take_cookies};
+use crate::domain::claims::Denial;
+use crate::proxy::control::OwnRequest;
+use crate::proxy::reply::{self, Reply};
+use crate::sessions::{Credentials, LogoutScope};
+
+impl Inner {
+    pub(super) async fn log_out(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
+        let call = credentials::read(&request.head, &request.body, options)?;
+        let scope = match call.scope.as_deref() {
+            None | Some("session") => LogoutScope::Session,
+            Some("others") => LogoutScope::Others,
+            Some("all") => LogoutScope::All,
+            Some(_) => return Err(Refusal::Malformed("The scope is one of session, others, all.")),
+        };
+        let principal = match &request.caller {
+            Ok(principal) => Some(principal),
+            Err(Denial::NoToken | Denial::Invalid(_) | Denial::Expired | Denial::Revoked(_) | Denial::InsufficientScope(_)) => {
+                None
+            }
+            // The refresh token speaks for the same client.
+            Err(Denial::RevocationsStale | Denial::StoreUnavailable) if call.token.is_some() => None,
+            Err(denial @ (Denial::Ambiguous(_) | Denial::RevocationsStale | Denial::StoreUnavailable)) => {
+                return Err(denial.clone().into());
+            }
+        };
+        if principal.is_some() {
+            believe_access_cookie(&request.head, options)?;
+        }
+        let refresh_token = call.token.as_ref().map(|(token, _)| token.expose().as_str());
+        let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref) };
+        let ended = self.sessions.log_out(credentials, scope).await?;
+        let mut reply = reply::json(StatusCode::OK, &json!({"ended": ended}));
+        if scope != LogoutScope::Others {
+            take_cookies(&mut reply, &request.head, options);
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,89 @@
+//! What the operator decides about the endpoints, and how the settings say it.
+
+use std::time::Duration;
+
+use crate::config::{self, Cookies, Cors, Limits, Login, OldSession, Reuse, Settings};
+use crate::sessions::{ReusePolicy, SessionPolicy};
+
+/// A reload swaps it as a whole.
+#[derive(Clone, Debug)]
+pub struct EndpointOptions {
+    pub login: Login,
+    /// `None`: tokens travel in bodies and the Authorization field alone.
+    pub cookies: Option<Cookies>,
+    /// Where browsers send the refresh cookie: no further than the endpoints that read it, as far as its name allows.
+    pub refresh_cookie_path: String,
+    pub cors: Option<Cors>,
+    pub limits: Limits,
+    /// How old the replica may be before the node says that it is not ready.
+    pub max_staleness: Duration,
+}
+
+impl From<&Settings> for EndpointOptions {
+    fn from(settings: &Settings) -> Self {
+        let cookies = settings.cookies.clone();
+        Self {
+            login: settings.login.clone(),
+            refresh_cookie_path: cookies.as_ref().map_or_else(String::new, |c| refresh_cookie_path(c, &settings.endpoints)),
+            cookies,
+            cors: settings.cors.clone(),
+            limits: settings.limits.clone(),
+            max_staleness: settings.revocation.max_staleness,
+        }
+    }
+}
+
+/// The rules that the settings give for sessions.
+#[must_use]
+pub fn session_policy(settings: &Settings) -> SessionPolicy {
+    SessionPolicy {
+        access_lifetime: settings.tokens.lifetime,
+        clock_leeway: settings.tokens.leeway,
+        retention: settings.revocation.retention,
+        idle_lifetime: settings.refresh.idle_lifetime,
+        absolute_lifetime: settings.refresh.absolute_lifetime,
+        sessions_max: Some(settings.sessions.per_subject_max).filter(|max| *max > 0),
+        rotation_leeway: settings.refresh.leeway,
+        rotation: settings.refresh.rotation,
+        reuse: match settings.refresh.reuse {
+            Reuse::Revoke => ReusePolicy::Revoke,
+            Reuse::Refuse => ReusePolicy::Refuse,
+        },
+        end_old_session: match settings.login.old_session {
+            OldSession::End => true,
+            OldSession::Keep => false,
+        },
+    }
+}
+
+/// The longest path that lies above every endpoint that reads the cookie. A `__Host-` name demands `/`.
+fn refresh_cookie_path(cookies: &Cookies, endpoints: &config::Endpoints) -> String {
+    let readers = [&endpoints.refresh, &endpoints.logout, &endpoints.login, &endpoints.register, &endpoints.quick_register];
+    let readers: Vec<Vec<&str>> = readers.into_iter().flatten().map(|path| path.split('/').skip(1).collect()).collect();
+    let Some((first, others)) = readers.split_first().filter(|_| !cookies.refresh_name.starts_with("__Host-")) else {
+        return "/".to_owned();
+    };
+    let shared =
+        first.iter().enumerate().take_while(|(i, segment)| others.iter().all(|other| other.get(*i) == Some(*segment))).count();
+    format!("/{}", first[..shared].join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(refresh_name: &str, prefix: &str) -> String {
+        let settings = Settings::from_toml(&format!(
+            "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.prefix = '{prefix}'\n\
+             cookies = {{ enabled = true, access_name = 'a', refresh_name = '{refresh_name}' }}"
+        ));
+        EndpointOptions::from(&settings.unwrap()).refresh_cookie_path
+    }
+
+    #[test]
+    fn the_refresh_cookie_goes_no_further_than_its_readers() {
+        assert_eq!(path_of("__Secure-refresh", "/auth/v1"), "/auth/v1");
+        assert_eq!(path_of("__Secure-refresh", ""), "/");
+        assert_eq!(path_of("__Host-refresh", "/auth"), "/", "the name demands it");
+    }
+}

@@ -1,0 +1,209 @@
+//! Everything that can go wrong at an own endpoint, and the one place where it becomes an answer.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::ALLOW;
+
+use crate::domain::claims::Denial;
+use crate::domain::stats::{Counter, Counters};
+use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
+use crate::sessions::{EndError, IssueError, LogoutError, RefreshError};
+use crate::store::StoreError;
+
+/// How the caller speaks, and therefore wants to be answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// The gateway's own JSON.
+    Json,
+    /// RFC 6749: a form in, its JSON out.
+    OAuth,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("method not allowed")]
+    MethodNotAllowed(&'static str),
+    #[error("unsupported media type")]
+    UnsupportedMediaType,
+    /// The text is for the client.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    #[error("unsupported grant type")]
+    UnsupportedGrantType,
+    #[error("no refresh token in the request")]
+    RefreshTokenMissing,
+    /// The cookie has run out, or was never there: the user must log in.
+    #[error("no refresh cookie")]
+    RefreshCookieMissing,
+    #[error("a cookie from an origin that is not believed")]
+    OriginRefused,
+    #[error("rate limited")]
+    RateLimited(Duration),
+    #[error("{0}")]
+    Denied(#[from] Denial),
+    #[error("{0}")]
+    Issue(#[from] IssueError),
+    #[error("{0}")]
+    Refresh(#[from] RefreshError),
+    #[error("{0}")]
+    Logout(#[from] LogoutError),
+    #[error("{0}")]
+    End(#[from] EndError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the token does not fit into a cookie")]
+    CookieTooLarge,
+    #[error("a use case panicked")]
+    Panicked,
+    #[error("the control plane is shutting down")]
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// Whether what the client holds is worth nothing any more. Only then are its cookies taken away.
+    pub(super) const fn ends_the_session(&self) -> bool {
+        matches!(self, Self::RefreshCookieMissing) || matches!(self, Self::Refresh(error) if error.is_final())
+    }
+
+    /// The answer, after the cause went to the log and the counters.
+    pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
+        self.note(counters);
+        let allow = if let Self::MethodNotAllowed(methods) = self { Some(methods) } else { None };
+        let mut reply = self.problem(dialect).into_reply();
+        if let Some(methods) = allow {
+            reply.headers_mut().insert(ALLOW, http::HeaderValue::from_static(methods));
+        }
+        reply
+    }
+
+    fn note(&self, counters: &Counters) {
+        if let Some(counter) = self.counter() {
+            counters.add(counter, 1);
+        }
+        let code = self.problem(Dialect::Json);
+        if code.status().is_server_error() {
+            tracing::warn!(error = %self, code = code.code(), "an own endpoint could not do what was asked");
+        } else {
+            tracing::debug!(error = %self, code = code.code(), "an own endpoint refused");
+        }
+    }
+
+    const fn counter(&self) -> Option<Counter> {
+        match self {
+            Self::RateLimited(_) => Some(Counter::RateLimited),
+            Self::Denied(denial) => Some(Counter::of_denial(denial)),
+            Self::Panicked => Some(Counter::Panics),
+            Self::Issue(IssueError::Store(_))
+            | Self::Refresh(RefreshError::Store(_))
+            | Self::Logout(LogoutError::Store(_))
+            | Self::End(EndError::Store(_))
+            | Self::Store(_) => Some(Counter::StoreErrors),
+            Self::MethodNotAllowed(_)
+            | Self::UnsupportedMediaType
+            | Self::Malformed(_)
+            | Self::UnsupportedGrantType
+            | Self::RefreshTokenMissing
+            | Self::RefreshCookieMissing
+            | Self::OriginRefused
+            | Self::Issue(IssueError::Barred(_) | IssueError::Mint(_))
+            // Counted where it was decided.
+            | Self::Refresh(_)
+            | Self::Logout(LogoutError::NoTokenId)
+            | Self::End(EndError::NotFound)
+            | Self::CookieTooLarge
+            | Self::ShuttingDown => None,
+        }
+    }
+
+    fn problem(&self, dialect: Dialect) -> Problem {
+        let bad_request =
+            |code, detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, code, detail).oauth("invalid_request");
+        let unavailable = |code, detail: &'static str| {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
+        };
+        match self {
+            Self::MethodNotAllowed(methods) => {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {methods}."))
+            }
+            Self::UnsupportedMediaType => Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media_type_unsupported",
+                "Send application/json or application/x-www-form-urlencoded.",
+            )
+            .oauth("invalid_request"),
+            Self::Malformed(detail) => bad_request("request_malformed", detail),
+            Self::UnsupportedGrantType => {
+                let detail = "The only grant type here is refresh_token.";
+                Problem::new(StatusCode::BAD_REQUEST, "grant_type_unsupported", detail).oauth("unsupported_grant_type")
+            }
+            Self::RefreshTokenMissing => bad_request("refresh_token_missing", "The request has no refresh token."),
+            Self::RefreshCookieMissing => {
+                let detail = "The request has no refresh token.";
+                Problem::new(StatusCode::UNAUTHORIZED, "refresh_token_missing", detail).oauth("invalid_grant").challenge("Bearer")
+            }
+            Self::OriginRefused => Problem::new(
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                "With cookies, this call is taken from known origins or with the agreed header field alone.",
+            ),
+            Self::RateLimited(wait) => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many attempts. Tokens stay valid; try again later.",
+            )
+            .retry_after(*wait),
+            Self::Denied(denial) => Problem::from(denial),
+            Self::Issue(IssueError::Barred(_)) => {
+                Problem::new(StatusCode::FORBIDDEN, "subject_barred", "This account cannot log in for now.")
+            }
+            Self::Refresh(
+                RefreshError::Malformed
+                | RefreshError::Unknown
+                | RefreshError::Expired
+                | RefreshError::Exhausted
+                | RefreshError::Revoked
+                | RefreshError::Reused,
+            ) => refused_refresh_token(dialect),
+            Self::Refresh(RefreshError::Contended) => unavailable("refresh_contended", "The session is busy; try again."),
+            Self::Logout(LogoutError::NoTokenId) => {
+                let detail =
+                    "This token has no id, so it cannot be ended alone; the scope \"all\" ends every token of its subject.";
+                bad_request("token_without_id", detail)
+            }
+            Self::End(EndError::NotFound) => {
+                Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no such session of yours.")
+            }
+            Self::Issue(IssueError::Store(error))
+            | Self::Refresh(RefreshError::Store(error))
+            | Self::Logout(LogoutError::Store(error))
+            | Self::End(EndError::Store(error))
+            | Self::Store(error) => match error {
+                StoreError::Unavailable(_) | StoreError::Unreadable(_) => {
+                    unavailable("store_unavailable", "Sessions cannot be changed right now; nothing was lost.")
+                }
+                StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),
+            },
+            Self::Issue(IssueError::Mint(_)) | Self::Refresh(RefreshError::Mint(_)) => {
+                unavailable("signing_unavailable", "Tokens cannot be signed right now.")
+            }
+            Self::CookieTooLarge => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "cookie_too_large", "The token does not fit into a cookie.")
+            }
+            Self::Panicked => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
+            }
+            Self::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
+        }
+    }
+}
+
+/// One answer for every cause: which one it was is for the log alone.
+fn refused_refresh_token(dialect: Dialect) -> Problem {
+    let detail = "The refresh token is not valid; log in again.";
+    let problem = |status| Problem::new(status, "refresh_token_invalid", detail).oauth("invalid_grant");
+    match dialect {
+        Dialect::Json => problem(StatusCode::UNAUTHORIZED).challenge(r#"Bearer error="invalid_token""#),
+        Dialect::OAuth => problem(StatusCode::BAD_REQUEST),
+    }
+}

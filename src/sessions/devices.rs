@@ -1,0 +1,63 @@
+//! A subject's sessions, as its device list shows them, and the check of routes that ask the store each time.
+
+use super::Sessions;
+use crate::domain::claims::{Denial, Principal, RevokedBy};
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::session::Session;
+use crate::store::StoreError;
+
+/// Why a session of the list was not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// None of this subject's; whose it is, if anyone's, is not told.
+    #[error("no such session of this subject")]
+    NotFound,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sessions {
+    /// The subject's live sessions, oldest first.
+    pub async fn list(&self, subject: &Subject) -> Result<Vec<Session>, StoreError> {
+        let mut sessions = self.store.sessions_of(subject, self.clock.now()).await?;
+        sessions.retain(|session| !self.is_revoked(subject, session.id));
+        Ok(sessions)
+    }
+
+    /// Ends one of the subject's own sessions.
+    pub async fn end(&self, subject: &Subject, id: SessionId) -> Result<(), EndError> {
+        // The id came from outside: it must not lead to keys of others.
+        if id.partition() != self.store.partitions().of(subject) {
+            return Err(EndError::NotFound);
+        }
+        let now = self.clock.now();
+        let stored = self.store.load(id).await?.ok_or(EndError::NotFound)?;
+        if stored.session.subject != *subject || !stored.session.is_live(now) {
+            return Err(EndError::NotFound);
+        }
+        self.revoke_session(id, now).await?;
+        tracing::info!(target: "audit", event = "session_ended_from_list", %subject, session = %id);
+        Ok(())
+    }
+
+    /// Whether the principal's session is still in the store: one read. A foreign token has no session; what the replica says
+    /// of it is all that there is.
+    pub async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
+        let Some(id) = principal.session else { return Ok(()) };
+        let stored = self.store.load(id).await.map_err(|error| {
+            tracing::warn!(%error, "a strict route could not be checked");
+            Denial::StoreUnavailable
+        })?;
+        match stored {
+            Some(stored) if stored.session.subject != principal.subject => Err(Denial::Revoked(RevokedBy::Session)),
+            Some(stored) if stored.session.is_live(self.clock.now()) => Ok(()),
+            Some(_) => Err(Denial::Expired),
+            None => Err(Denial::Revoked(RevokedBy::Session)),
+        }
+    }
+
+    pub(super) fn is_revoked(&self, subject: &Subject, id: SessionId) -> bool {
+        let by_subject = self.replica.subject_revoked_before(subject).is_some_and(|before| id.created_at() < before);
+        by_subject || self.replica.covers_session(id)
+    }
+}

@@ -1,0 +1,121 @@
+//! A login that the upstream granted becomes a session.
+
+use super::{CLOCK_AHEAD_MAX, Sessions, TokenPair};
+use crate::crypto::access_token::MintError;
+use crate::crypto::entropy;
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::revocation::{Revocation, Target};
+use crate::domain::rotation::Rotation;
+use crate::domain::secret::Secret;
+use crate::domain::session::{Client, Grant, Lifetime, Session};
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::store::{SessionLimit, StoreError};
+
+/// Which call was granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoginKind {
+    Login,
+    Register,
+    QuickRegister,
+}
+
+/// What the upstream vouches for.
+#[derive(Debug)]
+pub struct Login {
+    pub kind: LoginKind,
+    pub subject: Subject,
+    pub grant: Grant,
+    pub client: Client,
+    /// A refresh token that came along.
+    pub old_refresh_token: Option<Secret<String>>,
+}
+
+/// Why no session was made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The subject is revoked until a moment that lies ahead: its tokens would be refused as soon as they were made.
+    #[error("subject is barred until {0:?}")]
+    Barred(Timestamp),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+impl Sessions {
+    /// Makes a session and its first token pair. An old session of the same subject whose refresh token came along ends first,
+    /// so that it does not count against the limit.
+    pub async fn issue(&self, login: Login) -> Result<TokenPair, IssueError> {
+        let now = self.clock.now();
+        let created_at = self.creation_of(&login.subject, now)?;
+        let policy = self.policy.load_full();
+        let partition = self.store.partitions().of(&login.subject);
+        let session = Session {
+            id: SessionId::new(partition, created_at, entropy::draw(&*self.entropy)),
+            subject: login.subject,
+            grant: login.grant,
+            rotation: Rotation::first(),
+            lifetime: Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime),
+            client: login.client,
+            last_used_at: now,
+        };
+        // Before anything is stored: without a key that signs, no session is left behind that nobody can use.
+        let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+        if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.end_old_session) {
+            self.end_old(token.expose(), &session.subject, now).await?;
+        }
+        let limit = policy.sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at: self.forget_at(now) });
+        let ended = self.store.create(&session, limit, now).await?;
+        if let Some(limit) = limit {
+            self.note_ended_by_limit(&session, &ended, limit, now);
+        }
+        self.counters.add(counter_of(login.kind), 1);
+        tracing::info!(
+            target: "audit",
+            event = "session_issued",
+            kind = ?login.kind,
+            subject = %session.subject,
+            session = %session.id,
+            address = ?session.client.address,
+        );
+        Ok(pair)
+    }
+
+    /// Not before a revocation of the subject: a node with a faster clock may have made it, and the new session would be covered.
+    fn creation_of(&self, subject: &Subject, now: Timestamp) -> Result<Timestamp, IssueError> {
+        match self.replica.subject_revoked_before(subject) {
+            Some(until) if until > now.saturating_add(CLOCK_AHEAD_MAX) => Err(IssueError::Barred(until)),
+            Some(until) => Ok(now.max(until)),
+            None => Ok(now),
+        }
+    }
+
+    async fn end_old(&self, token: &str, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
+        let Some(old) = self.session_of(token) else { return Ok(()) };
+        let Some(stored) = self.store.load(old).await? else { return Ok(()) };
+        if stored.session.subject != *subject {
+            return Ok(());
+        }
+        self.revoke_session(old, now).await?;
+        tracing::info!(target: "audit", event = "session_replaced_by_login", %subject, session = %old);
+        Ok(())
+    }
+
+    fn note_ended_by_limit(&self, session: &Session, ended: &[SessionId], limit: SessionLimit, now: Timestamp) {
+        for &old in ended {
+            let target = Target::Session { session: old };
+            self.replica.insert(&Revocation { target, revoked_at: now, forget_at: limit.forget_at });
+            self.counters.add(Counter::SessionsEndedByLimit, 1);
+            tracing::info!(target: "audit", event = "session_ended_by_limit", subject = %session.subject, session = %old);
+        }
+    }
+}
+
+const fn counter_of(kind: LoginKind) -> Counter {
+    match kind {
+        LoginKind::Login => Counter::Logins,
+        LoginKind::Register => Counter::Registrations,
+        LoginKind::QuickRegister => Counter::QuickRegistrations,
+    }
+}

@@ -1,0 +1,175 @@
+//! Logging out: this session, the others, all.
+
+use std::time::Duration;
+
+use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
+use crate::domain::claims::Principal;
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::revocation::Target;
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// What is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogoutScope {
+    /// The session that the credentials belong to.
+    Session,
+    /// The subject's other sessions.
+    Others,
+    /// Every session of the subject, and every foreign token that was issued to it before now.
+    All,
+}
+
+/// Who asks. Both may be there, as clients send both; each counts by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    pub refresh_token: Option<&'a str>,
+    /// From an access token that was verified.
+    pub principal: Option<&'a Principal>,
+}
+
+/// Why a logout is not known to be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum LogoutError {
+    /// A foreign token without a `jti` cannot be ended alone.
+    #[error("the token has no id to revoke it by")]
+    NoTokenId,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One thing that the credentials give power over.
+enum Held<'a> {
+    Session { id: SessionId, subject: Option<Subject> },
+    Foreign(&'a Principal),
+}
+
+impl Sessions {
+    /// Ends what `scope` says and returns how many sessions (or foreign tokens) that were. Idempotent: what has ended already, or was
+    /// never there, counts as none.
+    pub async fn log_out(&self, credentials: Credentials<'_>, scope: LogoutScope) -> Result<u64, LogoutError> {
+        let now = self.clock.now();
+        let held = self.resolve(credentials, now).await?;
+        let ended = match scope {
+            LogoutScope::Session => self.end_held(&held, now).await?,
+            LogoutScope::Others => self.end_others(&held, now).await?,
+            LogoutScope::All => self.end_all(&held, now).await?,
+        };
+        if !held.is_empty() {
+            self.counters.add(Counter::Logouts, 1);
+        }
+        for held in &held {
+            let (subject, session) = (held.subject(), held.session());
+            tracing::info!(target: "audit", event = "logout", ?scope, ?subject, ?session, ended);
+        }
+        Ok(ended)
+    }
+
+    async fn resolve<'a>(&self, credentials: Credentials<'a>, now: Timestamp) -> Result<Vec<Held<'a>>, StoreError> {
+        let mut held = Vec::new();
+        if let Some(principal) = credentials.principal {
+            held.push(match principal.session {
+                Some(id) => Held::Session { id, subject: Some(principal.subject.clone()) },
+                None => Held::Foreign(principal),
+            });
+        }
+        let by_refresh_token = credentials.refresh_token.and_then(|token| self.session_of(token));
+        if let Some(id) = by_refresh_token.filter(|id| held.iter().all(|held| held.session() != Some(*id))) {
+            match self.store.load(id).await? {
+                Some(stored) if stored.session.is_live(now) => {
+                    held.push(Held::Session { id, subject: Some(stored.session.subject) });
+                }
+                Some(_) => {}
+                // The store may have lost the record while access tokens of the session live on.
+                None if self.replica.covers_session(id) => {}
+                None => held.push(Held::Session { id, subject: None }),
+            }
+        }
+        Ok(held)
+    }
+
+    async fn end_held(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
+        let mut ended = 0;
+        for held in held {
+            ended += match held {
+                Held::Session { id, .. } => count(&self.revoke_session(*id, now).await?),
+                Held::Foreign(principal) => {
+                    let token = principal.token.clone().ok_or(LogoutError::NoTokenId)?;
+                    let target = Target::Token { issuer: principal.issuer.clone(), token };
+                    let leeway = self.policy.load().clock_leeway;
+                    self.revoke(target, now, principal.expires_at.saturating_add(leeway + FORGET_MARGIN)).await?;
+                    1
+                }
+            };
+        }
+        Ok(ended)
+    }
+
+    async fn end_others(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
+        let mut ended = 0;
+        for subject in subjects(held) {
+            for session in self.store.sessions_of(subject, now).await? {
+                if held.iter().all(|held| held.session() != Some(session.id)) {
+                    ended += count(&self.revoke_session(session.id, now).await?);
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// One revocation of the subject ends everything in one atomic step. It reaches up to the youngest session that is known, for
+    /// that may have been created by a clock ahead of ours; sessions from further ahead than is believable end one by one.
+    async fn end_all(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
+        let mut ended = 0;
+        for subject in subjects(held) {
+            let mut known: Vec<SessionId> = self.store.sessions_of(subject, now).await?.iter().map(|s| s.id).collect();
+            known.extend(held.iter().filter(|held| held.subject() == Some(subject)).filter_map(Held::session));
+            let believable = now.saturating_add(CLOCK_AHEAD_MAX);
+            let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
+            let issued_before = youngest.saturating_add(Duration::from_millis(1));
+            let target = Target::Subject { subject: subject.clone(), issued_before };
+            ended += count(&self.revoke(target, now, self.forget_at(issued_before)).await?);
+            known.sort_unstable();
+            known.dedup();
+            for id in known.into_iter().filter(|id| id.created_at() >= issued_before) {
+                ended += count(&self.revoke_session(id, now).await?);
+            }
+        }
+        // A session of which the subject is not known can only end alone.
+        for held in held.iter().filter(|held| held.subject().is_none()) {
+            if let Some(id) = held.session() {
+                ended += count(&self.revoke_session(id, now).await?);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+impl Held<'_> {
+    fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Session { id, .. } => Some(*id),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Session { subject, .. } => subject.as_ref(),
+            Self::Foreign(principal) => Some(&principal.subject),
+        }
+    }
+}
+
+/// Each subject once.
+fn subjects<'a>(held: &'a [Held<'_>]) -> Vec<&'a Subject> {
+    let mut subjects: Vec<&Subject> = held.iter().filter_map(Held::subject).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    subjects
+}
+
+fn count(ended: &[SessionId]) -> u64 {
+    u64::try_from(ended.len()).unwrap_or(u64::MAX)
+}

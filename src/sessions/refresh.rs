@@ -1,0 +1,243 @@
+//! A refresh token is exchanged for what comes next.
+
+use super::{ReusePolicy, SessionPolicy, Sessions, TokenPair};
+use crate::crypto::access_token::MintError;
+use crate::crypto::refresh_token::RefreshToken;
+use crate::domain::ids::SessionId;
+use crate::domain::rotation::{self, Outcome, Rotation};
+use crate::domain::session::{Client, Session};
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, Stored, Swap};
+
+/// How often a lost race is decided anew. Within the leeway a loser finds the winner's rotation and reissues it, so one more
+/// attempt is the rule; the others are for an acknowledgement or an adoption that comes between.
+const SWAP_ATTEMPTS_MAX: u32 = 5;
+
+/// Why no tokens were given.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    #[error("not a refresh token of ours")]
+    Malformed,
+    #[error("no such session")]
+    Unknown,
+    #[error("session expired")]
+    Expired,
+    #[error("every generation is spent")]
+    Exhausted,
+    #[error("session revoked")]
+    Revoked,
+    #[error("refresh token spent")]
+    Reused,
+    /// Others kept changing the record. Nothing was decided: try again.
+    #[error("too many lost races")]
+    Contended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+impl RefreshError {
+    /// Whether the token is dead for good. Everything else is trouble of ours, and the client keeps what it has.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Malformed | Self::Unknown | Self::Expired | Self::Exhausted | Self::Revoked | Self::Reused => true,
+            Self::Contended | Self::Store(_) | Self::Mint(_) => false,
+        }
+    }
+
+    const fn counter(&self) -> Option<Counter> {
+        match self {
+            Self::Malformed => Some(Counter::RefreshesMalformed),
+            Self::Unknown => Some(Counter::RefreshesUnknown),
+            Self::Expired => Some(Counter::RefreshesExpired),
+            Self::Exhausted => Some(Counter::RefreshesExhausted),
+            Self::Revoked => Some(Counter::RefreshesRevoked),
+            Self::Reused => Some(Counter::RefreshesReused),
+            Self::Contended => Some(Counter::RefreshesContended),
+            Self::Store(_) | Self::Mint(_) => None,
+        }
+    }
+}
+
+/// What one reading of the record led to.
+enum Attempt {
+    Answered(TokenPair),
+    LostRace,
+}
+
+impl Sessions {
+    /// Exchanges `token` by the rules of [`rotation::present`]. The same token in the same state of its session yields the same
+    /// refresh token, so whoever lost a reply repeats the call.
+    pub async fn refresh(&self, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
+        let result = self.decide_until_settled(token, client).await;
+        if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
+            self.counters.add(counter, 1);
+        }
+        result
+    }
+
+    async fn decide_until_settled(&self, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
+        let token = self.minting.load().refresh_tokens.open(token).ok_or(RefreshError::Malformed)?;
+        let policy = self.policy.load_full();
+        for _ in 0..SWAP_ATTEMPTS_MAX {
+            let now = self.clock.now();
+            let stored = self.load_live(token.session, now).await?;
+            let attempt = if policy.rotation {
+                self.rotate(stored, token, client, &policy, now).await?
+            } else {
+                self.refresh_in_place(stored, token, client, &policy, now).await?
+            };
+            match attempt {
+                Attempt::Answered(pair) => return Ok(pair),
+                Attempt::LostRace => {}
+            }
+        }
+        Err(RefreshError::Contended)
+    }
+
+    /// The session's record, if the session lives by the record *and* by what this node remembers.
+    async fn load_live(&self, id: SessionId, now: Timestamp) -> Result<Stored, RefreshError> {
+        let Some(stored) = self.store.load(id).await? else {
+            return Err(if self.replica.covers_session(id) { RefreshError::Revoked } else { RefreshError::Unknown });
+        };
+        let session = &stored.session;
+        if self.is_revoked(&session.subject, id) {
+            // The store forgot a logout, or the session was stored while its subject was logged out everywhere. It must not
+            // come back once the revocation is forgotten.
+            self.revoke_session(id, now).await?;
+            return Err(RefreshError::Revoked);
+        }
+        if !session.is_live(now) {
+            return Err(RefreshError::Expired);
+        }
+        Ok(stored)
+    }
+
+    async fn rotate(
+        &self,
+        stored: Stored,
+        token: RefreshToken,
+        client: &Client,
+        policy: &SessionPolicy,
+        now: Timestamp,
+    ) -> Result<Attempt, RefreshError> {
+        let outcome = rotation::present(&stored.session.rotation, token.presented, policy.rotation_leeway, now);
+        let next = match outcome {
+            Outcome::Adopt(next) | Outcome::Rotate(next) | Outcome::Supersede(next) => {
+                Some(used(&stored.session, next, client, policy, now))
+            }
+            // The client stays the one that rotated: it is what later reissues are held against.
+            Outcome::Extend(next) => Some(Session { rotation: next, ..stored.session.clone() }),
+            Outcome::Reissue => None,
+            Outcome::Reuse => return Err(self.reuse(&stored.session, token, client, policy, now).await),
+            Outcome::Exhausted => return Err(RefreshError::Exhausted),
+        };
+        let is_repetition = matches!(outcome, Outcome::Extend(_) | Outcome::Reissue);
+        let session = match next {
+            Some(next) => match self.store.swap(stored.version, &next).await? {
+                Swap::Done(_) => next,
+                Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),
+            },
+            None => stored.session,
+        };
+        if is_repetition {
+            self.note_reissue(&session, client);
+        }
+        let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+        self.counters.add(Counter::of_refresh(&outcome), 1);
+        tracing::debug!(session = %session.id, ?outcome, "refreshed");
+        Ok(Attempt::Answered(pair))
+    }
+
+    /// Rotation is off: the client keeps its refresh token, whichever place it has in the line.
+    async fn refresh_in_place(
+        &self,
+        stored: Stored,
+        token: RefreshToken,
+        client: &Client,
+        policy: &SessionPolicy,
+        now: Timestamp,
+    ) -> Result<Attempt, RefreshError> {
+        let record = &stored.session;
+        let (next, store_is_behind) = match rotation::present(&record.rotation, token.presented, policy.rotation_leeway, now) {
+            Outcome::Adopt(next) => (next, true),
+            Outcome::Reissue | Outcome::Extend(_) | Outcome::Rotate(_) | Outcome::Supersede(_) | Outcome::Exhausted => {
+                (record.rotation, false)
+            }
+            Outcome::Reuse => return Err(self.reuse(record, token, client, policy, now).await),
+        };
+        // Not on every call: many at once would only stand in each other's way.
+        let used_lately = now.since(record.last_used_at) < policy.rotation_leeway;
+        let session = if store_is_behind || !used_lately {
+            let next = used(record, next, client, policy, now);
+            match self.store.swap(stored.version, &next).await? {
+                Swap::Done(_) => next,
+                Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),
+            }
+        } else {
+            stored.session
+        };
+        // The generation is the one that the client holds: naming a later one would acknowledge what it never received.
+        let pair = self.mint(&session, token.presented.generation, None, now)?;
+        self.counters.add(Counter::RefreshesReissued, 1);
+        Ok(Attempt::Answered(pair))
+    }
+
+    fn note_reissue(&self, session: &Session, client: &Client) {
+        if session.client == *client {
+            return;
+        }
+        self.counters.add(Counter::ReissuesToAnotherClient, 1);
+        tracing::info!(
+            target: "audit",
+            event = "refresh_reissued_to_another_client",
+            subject = %session.subject,
+            session = %session.id,
+            rotated_by = ?session.client,
+            asked_by = ?client,
+        );
+    }
+
+    async fn reuse(
+        &self,
+        session: &Session,
+        token: RefreshToken,
+        client: &Client,
+        policy: &SessionPolicy,
+        now: Timestamp,
+    ) -> RefreshError {
+        let revoked = match policy.reuse {
+            ReusePolicy::Revoke => self.revoke_session(session.id, now).await.map(|_| true),
+            ReusePolicy::Refuse => Ok(false),
+        };
+        tracing::warn!(
+            target: "audit",
+            event = "refresh_token_reused",
+            subject = %session.subject,
+            session = %session.id,
+            presented = token.presented.generation.0,
+            current = session.rotation.current.0,
+            rotated_by = ?session.client,
+            asked_by = ?client,
+            session_revoked = ?revoked.as_ref().ok(),
+        );
+        match revoked {
+            Ok(_) => RefreshError::Reused,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// The record after a use that moved it on.
+fn used(session: &Session, rotation: Rotation, client: &Client, policy: &SessionPolicy, now: Timestamp) -> Session {
+    Session {
+        rotation,
+        lifetime: session.lifetime.extended(now, policy.idle_lifetime),
+        client: client.clone(),
+        last_used_at: now,
+        ..session.clone()
+    }
+}

@@ -1,0 +1,9 @@
+//! Promises about sessions, against the memory store, with a clock moved by hand.
+
+mod logging_in;
+mod logging_out;
+mod property;
+mod refreshing;
+mod world;
+
+pub(crate) use world::ManualClock;

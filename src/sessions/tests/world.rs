@@ -1,0 +1,347 @@
+//! A deployment in memory: one store with faults on demand, one clock, and as many nodes as a test asks for.
+
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::crypto::deployment_secret::DeploymentSecret;
+use crate::crypto::entropy::Entropy;
+use crate::crypto::key::SigningKey;
+use crate::crypto::keyring::KeyRing;
+use crate::crypto::refresh_token::RefreshTokens;
+use crate::domain::algorithm::Algorithm;
+use crate::domain::claims::Principal;
+use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
+use crate::domain::replica::Replica;
+use crate::domain::revocation::Revocation;
+use crate::domain::session::{Client, Grant, Session};
+use crate::domain::stats::{Counter, Counters};
+use crate::domain::time::{Clock, Timestamp};
+use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
+use crate::store::memory::Memory;
+use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A clock that stands still until it is moved.
+pub(crate) struct ManualClock {
+    wall_millis: AtomicI64,
+    monotonic_millis: AtomicU64,
+}
+
+impl ManualClock {
+    pub(crate) fn new() -> Self {
+        Self { wall_millis: AtomicI64::new(1_790_000_000_000), monotonic_millis: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap();
+        self.wall_millis.fetch_add(millis.cast_signed(), Ordering::Relaxed);
+        self.monotonic_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// The wall clock alone jumps.
+    pub(crate) fn jump(&self, millis: i64) {
+        self.wall_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall_millis.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic_millis.load(Ordering::Relaxed))
+    }
+}
+
+/// Distinct bytes, the same in every run.
+#[derive(Default)]
+pub(crate) struct CountingEntropy(AtomicU64);
+
+impl Entropy for CountingEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        for (byte, digit) in bytes.iter_mut().rev().zip(number.into_iter().rev()) {
+            *byte = digit;
+        }
+    }
+}
+
+/// What the store does wrong with changes and reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// Nothing is done.
+    Refuses,
+    /// Changes are done, and the answer is lost.
+    LosesAnswers,
+    Full,
+}
+
+/// The memory store with faults, a count of calls, and a pause before each so that tasks interleave.
+#[derive(Debug)]
+pub(crate) struct TestStore {
+    inner: Memory,
+    fault: Mutex<Option<Fault>>,
+    /// Done right before the next swap, between the reading of the record and its change.
+    before_swap: Mutex<Option<Revocation>>,
+    calls: AtomicUsize,
+}
+
+impl TestStore {
+    pub(crate) fn fail(&self, fault: impl Into<Option<Fault>>) {
+        *self.fault.lock().unwrap() = fault.into();
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn revoke_before_swap(&self, revocation: Revocation) {
+        *self.before_swap.lock().unwrap() = Some(revocation);
+    }
+
+    async fn begin(&self) -> Result<(), StoreError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        match *self.fault.lock().unwrap() {
+            None | Some(Fault::LosesAnswers) => Ok(()),
+            Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
+            Some(Fault::Full) => Err(StoreError::Full("test".into())),
+        }
+    }
+
+    fn finish<T>(&self, value: T) -> Result<T, StoreError> {
+        match *self.fault.lock().unwrap() {
+            Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("answer lost".into())),
+            None | Some(Fault::Refuses | Fault::Full) => Ok(value),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for TestStore {
+    fn partitions(&self) -> Partitions {
+        self.inner.partitions()
+    }
+
+    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.create(session, limit, now).await?)
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
+        self.begin().await?;
+        self.inner.load(id).await
+    }
+
+    async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
+        self.begin().await?;
+        let revocation = self.before_swap.lock().unwrap().take();
+        if let Some(revocation) = revocation {
+            self.inner.revoke(&revocation).await?;
+        }
+        self.finish(self.inner.swap(expected, next).await?)
+    }
+
+    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.inner.acknowledge(seen).await
+    }
+
+    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        self.begin().await?;
+        self.inner.sessions_of(subject, now).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.revoke(revocation).await?)
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.inner.follow(cursor, wait).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
+        self.inner.sweep(now).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.begin().await
+    }
+}
+
+/// One node: its own replica and counters.
+pub(crate) struct Node {
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<TestStore>,
+    entropy: Arc<CountingEntropy>,
+    policy: SessionPolicy,
+    pub(crate) node: Node,
+}
+
+pub(crate) fn policy() -> SessionPolicy {
+    SessionPolicy {
+        access_lifetime: 15 * MINUTE,
+        clock_leeway: 5 * SECOND,
+        retention: 16 * MINUTE,
+        idle_lifetime: 7 * DAY,
+        absolute_lifetime: 90 * DAY,
+        sessions_max: None,
+        rotation_leeway: 30 * SECOND,
+        rotation: true,
+        reuse: ReusePolicy::Revoke,
+        end_old_session: true,
+    }
+}
+
+pub(crate) fn minting() -> Minting {
+    let secret = DeploymentSecret::parse(&"07f8".repeat(16)).unwrap();
+    let (signing, verifying) = SigningKey::hmac(Algorithm::Hs256, &[7; 32]).unwrap();
+    Minting {
+        keys: Arc::new(KeyRing::single("test", signing, verifying)),
+        refresh_tokens: RefreshTokens::new(&[secret]).unwrap(),
+        issuer: "tokengate".into(),
+        audiences: vec!["tokengate".into()],
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(policy())
+    }
+
+    pub(crate) fn with(policy: SessionPolicy) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let store = Arc::new(TestStore {
+            inner: Memory::new(Partitions::new(NonZeroU16::new(16).unwrap())),
+            fault: Mutex::new(None),
+            before_swap: Mutex::new(None),
+            calls: AtomicUsize::new(0),
+        });
+        let entropy = Arc::new(CountingEntropy::default());
+        let node = make_node(&clock, &store, &entropy, &policy);
+        Self { clock, store, entropy, policy, node }
+    }
+
+    pub(crate) fn another_node(&self) -> Node {
+        make_node(&self.clock, &self.store, &self.entropy, &self.policy)
+    }
+
+    /// The node reads the log of revocations to its end.
+    pub(crate) async fn catch_up(&self, node: &Node) {
+        for revocation in self.store.follow(None, Duration::ZERO).await.unwrap().revocations {
+            node.replica.insert(&revocation);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
+        self.node.counters.snapshot().value(counter)
+    }
+
+    pub(crate) async fn log_in(&self, subject_name: &str) -> TokenPair {
+        self.node.sessions.issue(login(subject_name)).await.unwrap()
+    }
+
+    /// The record as the store has it.
+    pub(crate) async fn record(&self, id: SessionId) -> Option<Session> {
+        self.store.inner.load(id).await.unwrap().map(|stored| stored.session)
+    }
+
+    /// The store is set back to when it had this record.
+    pub(crate) async fn bring_back(&self, session: &Session) {
+        self.store.inner.create(session, None, self.now()).await.unwrap();
+    }
+
+    /// The principal of a pair's access token, as admission would make it.
+    pub(crate) fn principal(&self, subject_name: &str, pair: &TokenPair) -> Principal {
+        Principal {
+            subject: subject(subject_name),
+            issuer: "tokengate".into(),
+            session: Some(pair.session),
+            generation: Some(pair.generation),
+            token: Some(TokenId::new("some").unwrap()),
+            audiences: vec!["tokengate".into()],
+            scopes: pair.scopes.clone(),
+            issued_at: Some(self.now()),
+            not_before: None,
+            expires_at: self.now().saturating_add(pair.expires_in),
+            claims: serde_json::Map::new(),
+        }
+    }
+
+    pub(crate) fn foreign_principal(&self, subject_name: &str, token: Option<&str>) -> Principal {
+        Principal {
+            subject: subject(subject_name),
+            issuer: "https://issuer.example".into(),
+            session: None,
+            generation: None,
+            token: token.map(|id| TokenId::new(id).unwrap()),
+            audiences: vec![],
+            scopes: vec![],
+            issued_at: Some(self.now()),
+            not_before: None,
+            expires_at: self.now().saturating_add(3600 * SECOND),
+            claims: serde_json::Map::new(),
+        }
+    }
+
+    /// An access token of this generation was seen.
+    pub(crate) async fn acknowledge(&self, session: SessionId, generation: Generation) {
+        self.store.inner.acknowledge(&[Acknowledgement { session, generation }]).await.unwrap();
+    }
+}
+
+fn make_node(clock: &Arc<ManualClock>, store: &Arc<TestStore>, entropy: &Arc<CountingEntropy>, policy: &SessionPolicy) -> Node {
+    let (replica, counters) = (Arc::new(Replica::new()), Arc::new(Counters::new()));
+    let sessions = Sessions::new(SessionParts {
+        store: store.clone(),
+        replica: replica.clone(),
+        minting: minting(),
+        policy: policy.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        counters: counters.clone(),
+    });
+    Node { sessions: Arc::new(sessions), replica, counters }
+}
+
+pub(crate) fn subject(name: &str) -> Subject {
+    Subject::new(name).unwrap()
+}
+
+pub(crate) fn client() -> Client {
+    Client::new(Some("192.0.2.1".parse().unwrap()), Some("test"))
+}
+
+pub(crate) fn login(subject_name: &str) -> Login {
+    Login {
+        kind: LoginKind::Login,
+        subject: subject(subject_name),
+        grant: Grant { scopes: vec!["read".into()], claims: serde_json::Map::new() },
+        client: client(),
+        old_refresh_token: None,
+    }
+}
+
+/// The refresh token of a pair, as text.
+pub(crate) fn refresh_token(pair: &TokenPair) -> String {
+    pair.refresh_token.as_ref().unwrap().expose().clone()
+}
