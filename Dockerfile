@@ -28,9 +28,11 @@ VOLUME /var/lib/tokengate
 
 # Within a container, loopback would be reachable for nobody. Stands over the mounted file.
 ENV TOKENGATE__LISTEN__ADDRESS=0.0.0.0:8080
+# For every subcommand, so that the health check finds the listener that the gateway opened.
+ENV TOKENGATE_CONFIG=/etc/tokengate/tokengate.toml
 EXPOSE 8080
 
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/local/bin/tokengate", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/tokengate"]
-CMD ["run", "--config", "/etc/tokengate/tokengate.toml"]
+CMD ["run"]

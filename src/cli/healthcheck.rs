@@ -49,7 +49,7 @@ fn url(text: &str) -> Result<Uri, String> {
 pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
     let url = match &args.url {
         Some(url) => url.clone(),
-        None => own_url(&args.settings.load()?.settings, args.ready)?,
+        None => own_url(&args.settings.load_upstream_or_none()?.settings, args.ready)?,
     };
     let answer = ask(&url, Duration::from_secs(args.timeout)).map_err(|e| Failure::Failed(format!("{url}: {e}")))?;
     if (200..300).contains(&answer.status) {

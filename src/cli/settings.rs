@@ -38,6 +38,16 @@ impl SettingsArgs {
         config::load(&self.inputs()?).map_err(|invalid| Failure::refused(&invalid))
     }
 
+    /// For commands that only need to know where a gateway listens: its upstream may have been a flag of that call.
+    pub(super) fn load_upstream_or_none(&self) -> Result<Loaded, Failure> {
+        let mut inputs = self.inputs()?;
+        config::load(&inputs).or_else(|invalid| {
+            let key = format!("upstreams.{}.url", config::UPSTREAM_DEFAULT);
+            inputs.flags.push(Flag { name: "stand-in".to_owned(), key, value: "http://127.0.0.1:1".to_owned() });
+            config::load(&inputs).map_err(|_| Failure::refused(&invalid))
+        })
+    }
+
     fn inputs(&self) -> Result<Inputs, Failure> {
         let file = self.config.as_deref().map(read).transpose()?;
         Ok(Inputs { file, environment: environment(), flags: self.flags() })

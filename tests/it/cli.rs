@@ -219,3 +219,14 @@ fn a_health_check_finds_the_admin_listener_by_itself() {
     let alive = tokengate(folder.path(), &["healthcheck"], &environment);
     assert!(alive.status.success(), "{}", err(&alive));
 }
+
+#[test]
+fn a_health_check_needs_no_upstream() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").to_string();
+    let alive = tokengate(folder.path(), &["healthcheck"], &[("TOKENGATE__ADMIN__ADDRESS", address.as_str())]);
+    assert!(alive.status.success(), "{}", err(&alive));
+    let faulty = tokengate(folder.path(), &["healthcheck"], &[("TOKENGATE__ADMIN__ADDRESS", "here")]);
+    assert_eq!(faulty.status.code(), Some(2));
+    assert!(err(&faulty).contains("admin.address = \"here\""), "{}", err(&faulty));
+}
