@@ -3,6 +3,8 @@
 //! The trait speaks of sessions and revocations, never of keys and commands. It makes no decisions: whether a session is live or
 //! a token spent is decided in the domain, from times inside the record. One conformance suite holds for every store.
 
+pub mod redis;
+
 use std::fmt;
 use std::time::Duration;
 

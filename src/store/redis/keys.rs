@@ -1,0 +1,115 @@
+//! Where things are kept: the names of the keys.
+//!
+//! The partition's number is the hash tag of every key, so all keys of a partition, and with it those of one subject and its
+//! sessions, share one slot of a Cluster.
+
+use std::sync::Arc;
+
+use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+
+/// Makes key names for one deployment.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: Arc<str>,
+    partitions: Partitions,
+}
+
+impl Keys {
+    /// `prefix` must be free of braces: they would move the hash tag.
+    pub(super) fn new(prefix: &str, partitions: Partitions) -> Self {
+        Self { prefix: prefix.into(), partitions }
+    }
+
+    pub(super) const fn partitions(&self) -> Partitions {
+        self.partitions
+    }
+
+    /// The partition of a session as this deployment has it: an id made under another count still has one home, whose log is
+    /// followed.
+    pub(super) fn home(&self, id: SessionId) -> Partition {
+        self.fold(id.partition())
+    }
+
+    pub(super) fn fold(&self, partition: Partition) -> Partition {
+        Partition(partition.0 % self.partitions.count())
+    }
+
+    /// Hash: the session's record.
+    pub(super) fn session(&self, id: SessionId) -> String {
+        self.key(self.home(id), format_args!("session:{id}"))
+    }
+
+    /// Sorted set: the subject's sessions (16 bytes each) by creation.
+    pub(super) fn subject(&self, partition: Partition, subject: &Subject) -> String {
+        self.key(partition, format_args!("subject:{subject}"))
+    }
+
+    /// Sorted set: sessions (16 bytes of id, then the subject) by the moment they end.
+    pub(super) fn expiry(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("expiry"))
+    }
+
+    /// Stream: the revocation log.
+    pub(super) fn revocations(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("revocations"))
+    }
+
+    /// Holds nothing for longer than a script runs.
+    pub(super) fn check(&self) -> String {
+        self.key(Partition(0), format_args!("check"))
+    }
+
+    fn key(&self, partition: Partition, name: std::fmt::Arguments<'_>) -> String {
+        format!("{}{{{}}}:{name}", self.prefix, partition.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use fred::util::redis_keyslot;
+
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn keys() -> Keys {
+        Keys::new("tg:", Partitions::new(NonZeroU16::new(16).unwrap()))
+    }
+
+    #[test]
+    fn the_layout_is_what_the_documentation_says() {
+        let keys = keys();
+        let subject = Subject::new("user-1").unwrap();
+        let home = keys.partitions().of(&subject);
+        let id = SessionId::new(home, Timestamp::from_millis(1_790_000_000_123), [7; 8]);
+        assert_eq!(keys.session(id), format!("tg:{{4}}:session:{id}"));
+        assert_eq!(keys.subject(home, &subject), "tg:{4}:subject:user-1");
+        assert_eq!(keys.expiry(home), "tg:{4}:expiry");
+        assert_eq!(keys.revocations(home), "tg:{4}:revocations");
+    }
+
+    #[test]
+    fn all_keys_of_a_subject_and_its_sessions_share_a_slot() {
+        let keys = keys();
+        for name in ["user-1", "zoë@example.com", "{}", "a{b}c", "}{", "{x}"] {
+            let subject = Subject::new(name).unwrap();
+            let home = keys.partitions().of(&subject);
+            let names = [
+                keys.session(SessionId::new(home, Timestamp::from_secs(1), [1; 8])),
+                keys.session(SessionId::new(home, Timestamp::from_secs(2), [2; 8])),
+                keys.subject(home, &subject),
+                keys.expiry(home),
+                keys.revocations(home),
+            ];
+            let slot = redis_keyslot(home.0.to_string().as_bytes());
+            assert!(names.iter().all(|key| redis_keyslot(key.as_bytes()) == slot), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_another_partition_count_still_has_a_home() {
+        let id = SessionId::new(Partition(20), Timestamp::from_secs(1), [1; 8]);
+        assert_eq!(keys().home(id), Partition(4));
+    }
+}

@@ -1,0 +1,34 @@
+//! The scripts: one for each kind of change, every key declared and of one slot.
+
+use std::sync::LazyLock;
+
+use fred::util::sha1_hash;
+
+/// A Lua script and the digest by which the server knows it once it has seen it.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) text: &'static str,
+    pub(super) digest: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, digest: sha1_hash(text) }
+    }
+}
+
+macro_rules! script {
+    ($name:ident, $($file:literal),+) => {
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("scripts/", $file))),+)));
+    };
+}
+
+script!(CREATE, "log.lua", "create.lua");
+script!(SWAP, "swap.lua");
+script!(ACKNOWLEDGE, "acknowledge.lua");
+script!(REVOKE_SESSION, "log.lua", "revoke_session.lua");
+script!(REVOKE_SUBJECT, "log.lua", "revoke_subject.lua");
+script!(REVOKE_TOKEN, "log.lua", "revoke_token.lua");
+script!(SWEEP, "sweep.lua");
+script!(CHECK, "check.lua");
