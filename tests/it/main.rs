@@ -3,4 +3,6 @@
 
 mod cli;
 mod layers;
+mod redis;
 mod store;
+mod support;

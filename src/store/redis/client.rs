@@ -346,9 +346,12 @@ fn client(options: &RedisOptions) -> Result<Client, RedisOptionsError> {
         },
         version: RespVersion::RESP2,
         database: (options.database != 0).then_some(options.database),
-        tls: options.tls.as_ref().map(tls::client_config).transpose()?.map(|config| {
-            fred::types::config::TlsConfig::from(fred::types::config::TlsConnector::from(config))
-        }),
+        tls: options
+            .tls
+            .as_ref()
+            .map(tls::client_config)
+            .transpose()?
+            .map(|config| fred::types::config::TlsConfig::from(fred::types::config::TlsConnector::from(config))),
     };
     let connection = ConnectionConfig {
         connection_timeout: options.connect_timeout,
@@ -365,8 +368,7 @@ fn client(options: &RedisOptions) -> Result<Client, RedisOptionsError> {
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         ..ConnectionConfig::default()
     };
-    let performance =
-        PerformanceConfig { default_command_timeout: options.call_timeout, ..PerformanceConfig::default() };
+    let performance = PerformanceConfig { default_command_timeout: options.call_timeout, ..PerformanceConfig::default() };
     Ok(Client::new(config, Some(performance), Some(connection), Some(reconnect_policy())))
 }
 

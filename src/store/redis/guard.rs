@@ -174,7 +174,8 @@ mod tests {
     fn only_a_full_server_is_full() {
         let full = "OOM command not allowed when used memory > 'maxmemory'. script: 17, on @user_script:1.";
         assert!(matches!(store_error(&error(ErrorKind::Unknown, full)), StoreError::Full(_)));
-        for unavailable in ["LOADING x", "READONLY x", "MOVED 1 a:1", "ASK 1 a:1", "BUSY x", "MISCONF x", "MASTERDOWN x", "ERR x"] {
+        for unavailable in ["LOADING x", "READONLY x", "MOVED 1 a:1", "ASK 1 a:1", "BUSY x", "MISCONF x", "MASTERDOWN x", "ERR x"]
+        {
             let mapped = store_error(&Error::new(ErrorKind::Unknown, unavailable.to_owned()));
             assert!(matches!(mapped, StoreError::Unavailable(_)), "{unavailable}");
         }

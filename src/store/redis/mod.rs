@@ -148,11 +148,8 @@ impl RedisStore {
     }
 
     async fn revoke_token(&self, partition: Partition, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        let args = [
-            revocation.revoked_at.millis().into(),
-            revocation.forget_at.millis().into(),
-            codec::log_entry(revocation)?.into(),
-        ];
+        let args =
+            [revocation.revoked_at.millis().into(), revocation.forget_at.millis().into(), codec::log_entry(revocation)?.into()];
         self.link.begin()?.script(&scripts::REVOKE_TOKEN, &[self.keys.revocations(partition)], &args).await?;
         Ok(Vec::new())
     }

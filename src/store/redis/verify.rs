@@ -73,7 +73,8 @@ async fn server(link: &Link, keys: &Keys, findings: &mut Vec<Finding>) -> Result
         findings.push(error("role", "this is a replica, which takes no writes: name the primary".into()));
     }
     if field("evicted_keys").is_some_and(|keys| keys != "0") {
-        findings.push(warning("eviction", "keys were evicted since this server started: sessions or revocations may be lost".into()));
+        findings
+            .push(warning("eviction", "keys were evicted since this server started: sessions or revocations may be lost".into()));
     }
     if field("aof_enabled") == Some("0") {
         findings.push(persistence_finding(snapshots(&call, keys).await.ok()));
@@ -117,7 +118,8 @@ fn version_finding(version: &str) -> Option<Finding> {
 }
 
 fn eviction_finding(policy: &str) -> Option<Finding> {
-    let text = || format!("maxmemory-policy is {policy}: under pressure it drops sessions and revocations silently; set noeviction");
+    let text =
+        || format!("maxmemory-policy is {policy}: under pressure it drops sessions and revocations silently; set noeviction");
     (policy != "noeviction").then(|| error("eviction", text()))
 }
 

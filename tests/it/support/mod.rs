@@ -1,0 +1,3 @@
+//! What tests need beside the library.
+
+pub(crate) mod redis;

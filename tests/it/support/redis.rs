@@ -1,0 +1,162 @@
+//! A redis-server of the test's own: a free port, a temporary folder, ended with the test.
+
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use tokio::time::Instant;
+
+/// Ports below the range from which the kernel takes those of outgoing connections: a server that is started again finds its
+/// port free.
+const PORT_FIRST: u16 = 20_000;
+const PORTS: u16 = 12_000;
+const PORT_ATTEMPTS_MAX: u32 = 50;
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs the server until its own standard input ends, which it does when the test process is gone, however it went.
+const WATCHED: &str = r#"redis-server "$@" </dev/null & echo $!; cat >/dev/null; kill -KILL $! 2>/dev/null; wait"#;
+
+pub(crate) struct RedisServer {
+    port: u16,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    process: Option<Process>,
+}
+
+struct Process {
+    watcher: Child,
+    /// Held open for as long as the server is to live.
+    leash: Option<ChildStdin>,
+    server: u32,
+}
+
+impl RedisServer {
+    /// Without persistence; with persistence or a password by [`RedisServer::start_with`].
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With arguments as on the command line of redis-server, such as `["--requirepass", "x"]`.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::prepare(arguments);
+        for _ in 0..PORT_ATTEMPTS_MAX {
+            if server.try_run() {
+                return server;
+            }
+            server.port = next_port();
+        }
+        panic!("no free port for redis-server");
+    }
+
+    /// Has a port, and nothing listening there until [`RedisServer::run`].
+    pub(crate) fn prepare(arguments: &[&str]) -> Self {
+        let port = next_port();
+        let folder = std::env::temp_dir().join(format!("tokengate-redis-{}-{port}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self { port, folder, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(), process: None }
+    }
+
+    /// Starts it, or starts it again, on its port.
+    pub(crate) fn run(&mut self) {
+        assert!(self.try_run(), "redis-server on port {}: {}", self.port, self.log());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A file in the server's folder, which goes with it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The server hangs: the kernel still takes connections and bytes for it.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Ends it without any farewell, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.leash.take());
+            process.watcher.wait().unwrap();
+        }
+    }
+
+    /// What redis-cli answers to a command.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "redis-cli {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let server = self.process.as_ref().unwrap().server;
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {server}")]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn try_run(&mut self) -> bool {
+        self.kill();
+        let log = self.file("log");
+        let _ = fs::remove_file(&log);
+        let mut watcher = Command::new("sh")
+            .args(["-c", WATCHED, "sh"])
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(&self.folder)
+            .arg("--logfile")
+            .arg(&log)
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let leash = watcher.stdin.take();
+        let server = io::BufRead::lines(io::BufReader::new(watcher.stdout.take().unwrap())).next().unwrap().unwrap();
+        self.process = Some(Process { watcher, leash, server: server.trim().parse().unwrap() });
+
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let said = self.log();
+            if said.contains("Ready to accept connections") {
+                return true;
+            }
+            if said.contains("Address already in use") {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not start: {said}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Each test process begins at a place of its own; what is taken nevertheless is passed over.
+fn next_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+    let start = u16::try_from(std::process::id() % u32::from(PORTS) * 37 % u32::from(PORTS)).unwrap();
+    PORT_FIRST + (start + taken) % PORTS
+}
