@@ -14,14 +14,32 @@ use tokengate::domain::time::{Clock, Timestamp};
 use tokengate::store::redis::{RedisOptions, RedisStore, Severity};
 use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Store, StoreError, Swap, Version};
 
+use crate::store::rig::Rig;
 use crate::support::redis::RedisServer;
+
+/// A store on a server of its own, for the suites that hold for every store.
+pub(crate) struct RedisRig {
+    store: Arc<RedisStore>,
+    _server: RedisServer,
+}
+
+impl Rig for RedisRig {
+    async fn start() -> Self {
+        let server = RedisServer::start();
+        Self { store: Arc::new(connect(&server).await), _server: server }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+}
 
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
-/// The deadline of a call is 500 ms; what a busy test machine adds to it.
+/// The deadline of a call where it matters, and what a busy test machine may add to it.
 const DEADLINE: Duration = Duration::from_millis(500);
-const SLACK: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_millis(400);
 /// How soon after the server everything is to work again.
 const RECOVERY: Duration = Duration::from_secs(2);
 
@@ -29,7 +47,14 @@ fn options(server: &RedisServer) -> RedisOptions {
     RedisOptions::from_url(&server.url(), Partitions::new(NonZeroU16::new(4).unwrap())).unwrap()
 }
 
+/// With a deadline that a busy test machine does not run into.
 async fn connect(server: &RedisServer) -> RedisStore {
+    let options = RedisOptions { call_timeout: 20 * DEADLINE, connect_timeout: 20 * DEADLINE, ..options(server) };
+    RedisStore::connect(&options).await.unwrap()
+}
+
+async fn connect_with_default_deadline(server: &RedisServer) -> RedisStore {
+    assert_eq!(options(server).call_timeout, DEADLINE);
     RedisStore::connect(&options(server)).await.unwrap()
 }
 
@@ -160,8 +185,8 @@ async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
 async fn a_redis_that_appears_later_is_found() {
     let mut server = RedisServer::prepare(&[]);
     let began = Instant::now();
-    let store = connect(&server).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "connect() does not wait for Redis");
+    let store = connect_with_default_deadline(&server).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "connect() does not wait for Redis");
     let began = Instant::now();
     assert!(is_unavailable(&store.probe().await));
     assert!(is_unavailable(&store.follow(None, Duration::from_secs(5)).await));
@@ -176,7 +201,7 @@ async fn a_redis_that_appears_later_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_server_costs_a_deadline_then_nothing_and_is_found_again() {
     let server = RedisServer::start();
-    let store = Arc::new(connect(&server).await);
+    let store = Arc::new(connect_with_default_deadline(&server).await);
     let session = session("alice", 1);
     store.create(&session, None, NOW).await.unwrap();
     let cursor = store.follow(None, Duration::ZERO).await.unwrap().cursor;
@@ -236,7 +261,7 @@ async fn a_server_that_hangs_for_a_moment_only_is_not_given_up() {
 #[tokio::test]
 async fn a_server_that_was_killed_and_started_again_is_found_again() {
     let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let store = connect(&server).await;
+    let store = connect_with_default_deadline(&server).await;
     let session = session("alice", 1);
     store.create(&session, None, NOW).await.unwrap();
     let cursor = store.follow(None, Duration::ZERO).await.unwrap().cursor;
@@ -313,9 +338,10 @@ async fn a_server_that_lost_the_log_is_noticed() {
 
     server.cli(&["FLUSHALL"]);
     assert!(is_unavailable(&store.follow(Some(&cursor), Duration::from_millis(20)).await));
-    assert!(is_unavailable(&store.follow(Some(&cursor), Duration::from_millis(20)).await), "and again until it is read whole");
     let whole = store.follow(None, Duration::ZERO).await.unwrap();
-    assert_eq!(whole.cursor, LogCursor(vec![tokengate::store::LogPosition::default(); 4]));
+    let tail = store.follow(Some(&cursor), Duration::from_millis(20)).await;
+    assert!(is_unavailable(&tail), "another reader, which has not read it whole since");
+    assert!(whole.revocations.is_empty());
     store.follow(Some(&whole.cursor), Duration::from_millis(20)).await.unwrap();
 }
 
@@ -361,9 +387,9 @@ async fn a_waiting_reader_holds_up_no_one() {
         }
         began.elapsed()
     };
-    let (tail, calls) = tokio::join!(store.follow(Some(&cursor), Duration::from_millis(500)), calls);
+    let (tail, calls) = tokio::join!(store.follow(Some(&cursor), Duration::from_secs(2)), calls);
     assert!(tail.unwrap().revocations.is_empty());
-    assert!(calls < Duration::from_millis(400), "{calls:?}");
+    assert!(calls < Duration::from_secs(1), "{calls:?}");
 }
 
 #[tokio::test]

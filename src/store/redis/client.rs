@@ -27,8 +27,8 @@ use super::scripts::Script;
 use super::tls;
 use crate::store::StoreError;
 
-/// Calls at one time; more are refused. Together with [`COMMANDS_AT_ONCE_MAX`] it keeps fred's queue from ever being full,
-/// which would lose fred's own requests to reconnect.
+/// Calls at one time; more wait, within their deadline. Together with [`COMMANDS_AT_ONCE_MAX`] it keeps fred's queue from ever
+/// being full, which would lose fred's own requests to reconnect.
 const CALLS_MAX: usize = 2_048;
 /// Commands that one call may have under way.
 pub(super) const COMMANDS_AT_ONCE_MAX: usize = 64;
@@ -110,19 +110,22 @@ impl Link {
     }
 
     /// Begins a call of the usual deadline: refused at once while the server is silent.
-    pub(super) fn begin(&self) -> Result<Call<'_>, StoreError> {
-        self.begin_within(Duration::ZERO)
+    pub(super) async fn begin(&self) -> Result<Call<'_>, StoreError> {
+        self.begin_within(Duration::ZERO).await
     }
 
     /// Begins a call that may take `longer` than others.
-    pub(super) fn begin_within(&self, longer: Duration) -> Result<Call<'_>, StoreError> {
+    pub(super) async fn begin_within(&self, longer: Duration) -> Result<Call<'_>, StoreError> {
         let shared = &*self.shared;
         let now = Instant::now();
         if !shared.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now) {
             return Err(StoreError::Unavailable(shared.explain("no answer lately")));
         }
-        let permit = shared.calls.try_acquire().map_err(|_| StoreError::Unavailable("too many calls under way".into()))?;
-        Ok(Call { shared: &self.shared, deadline: now + shared.call_timeout + longer, _permit: permit })
+        let deadline = now + shared.call_timeout + longer;
+        match tokio::time::timeout_at(deadline, shared.calls.acquire()).await {
+            Ok(Ok(permit)) => Ok(Call { shared: &self.shared, deadline, _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable("too many calls under way".into())),
+        }
     }
 }
 

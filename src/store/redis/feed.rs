@@ -11,7 +11,7 @@ use super::client::{Call, Link, Replacements};
 use super::keys::Keys;
 use super::options::{RedisOptions, RedisOptionsError};
 use super::{StoreError, codec};
-use crate::domain::ids::Partition;
+use crate::domain::ids::{Partition, Partitions};
 use crate::store::{LogBatch, LogCursor, LogPosition};
 
 /// The longest blocking read; a longer wait ends sooner with a heartbeat.
@@ -22,6 +22,8 @@ const PAGE: usize = 500;
 const PAGES_MAX: u32 = 100_000;
 /// Logs asked together.
 const LOGS_AT_ONCE: usize = 16;
+/// How much longer than its own wait a reader stands in line behind another.
+const LOCK_GRACE: Duration = Duration::from_secs(1);
 /// How long a busy log may go without a look at whether it lost entries; a quiet one is looked at with every heartbeat.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -37,8 +39,9 @@ pub(super) struct Feed {
 #[derive(Debug)]
 struct State {
     replacements: Replacements,
-    /// Entries may have been lost; only a whole read shows what there is.
-    whole_read_due: bool,
+    /// Counts the moments after which entries may be missing that a reader has seen. Cursors carry it behind the positions:
+    /// one of an earlier epoch has to be given up for a whole read.
+    epoch: u64,
     /// A reader that was dropped while waiting leaves the connection busy until then.
     busy_until: Option<Instant>,
     looked_at: Option<Instant>,
@@ -48,7 +51,7 @@ impl Feed {
     pub(super) fn open(options: &RedisOptions, keys: Keys) -> Result<Self, RedisOptionsError> {
         let link = Link::open(options)?;
         let replacements = link.replacements();
-        let state = State { replacements, whole_read_due: false, busy_until: None, looked_at: None };
+        let state = State { replacements, epoch: 1, busy_until: None, looked_at: None };
         Ok(Self { link, keys, state: Mutex::new(state) })
     }
 
@@ -66,21 +69,23 @@ impl Feed {
     /// See [`crate::store::Store::follow`]. Fails once the connection was replaced or a log went back: the primary may be
     /// another that never had the last entries. Only a whole read goes on from there.
     pub(super) async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        let wait = wait.min(WAIT_MAX);
-        let mut state = tokio::time::timeout(wait + LOOK_INTERVAL, self.state.lock())
+        let until = Instant::now() + wait.min(WAIT_MAX);
+        let mut state = tokio::time::timeout_at(until + LOCK_GRACE, self.state.lock())
             .await
             .map_err(|_| StoreError::Unavailable("another reader follows the log".into()))?;
-        match cursor {
-            None => self.whole(&mut state).await,
-            Some(cursor) => self.tail(&mut state, cursor, wait).await,
+        let wait = until.saturating_duration_since(Instant::now());
+        if let Some(cursor) = cursor {
+            return self.tail(&mut state, cursor, wait).await;
         }
+        let whole = self.whole(&mut state).await?;
+        let waits = whole.revocations.is_empty() && !wait.is_zero();
+        if waits { self.tail(&mut state, &whole.cursor, wait).await } else { Ok(whole) }
     }
 
     async fn whole(&self, state: &mut State) -> Result<LogBatch, StoreError> {
-        state.whole_read_due = true;
-        state.replacements.any();
+        let epoch = state.present_epoch();
         let partitions: Vec<Partition> = self.keys.partitions().iter().collect();
-        let mut batch = LogBatch { revocations: Vec::new(), cursor: LogCursor(vec![LogPosition::default(); partitions.len()]) };
+        let mut batch = self.batch_at(&LogCursor::default(), epoch);
         for partitions in partitions.chunks(LOGS_AT_ONCE) {
             let mut unread = partitions.to_vec();
             for _ in 0..PAGES_MAX {
@@ -93,16 +98,12 @@ impl Feed {
                 return Err(StoreError::Unavailable("the revocation log is too long to be read".into()));
             }
         }
-        if state.replacements.any() {
-            return Err(replaced());
-        }
-        state.whole_read_due = false;
-        Ok(batch)
+        if state.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) }
     }
 
     /// Reads the next page of each log; returns those that may have more.
     async fn pages(&self, state: &mut State, logs: Vec<Partition>, batch: &mut LogBatch) -> Result<Vec<Partition>, StoreError> {
-        let call = self.begin(state, Duration::ZERO)?;
+        let call = self.begin(state, Duration::ZERO).await?;
         let ranges = logs.iter().map(|&log| {
             let key = self.keys.revocations(log);
             let from = format!("({}", codec::stream_id(position(&batch.cursor, log)));
@@ -120,19 +121,25 @@ impl Feed {
     }
 
     async fn tail(&self, state: &mut State, cursor: &LogCursor, wait: Duration) -> Result<LogBatch, StoreError> {
-        state.whole_read_due |= state.replacements.any();
-        if state.whole_read_due {
+        let epoch = state.present_epoch();
+        if epoch_of(cursor, self.keys.partitions()).is_some_and(|of_cursor| of_cursor != epoch) {
             return Err(replaced());
         }
-        let positions = self.keys.partitions().iter().map(|log| position(cursor, log)).collect();
-        let mut batch = LogBatch { revocations: Vec::new(), cursor: LogCursor(positions) };
+        let mut batch = self.batch_at(cursor, epoch);
         self.wait_for_entries(state, &mut batch, wait).await?;
         let quiet = batch.revocations.is_empty();
         let overdue = state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
         if quiet || overdue {
             self.look_for_losses(state, &batch.cursor).await?;
         }
-        Ok(batch)
+        if state.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) }
+    }
+
+    /// An empty batch that begins where the cursor stands.
+    fn batch_at(&self, cursor: &LogCursor, epoch: u64) -> LogBatch {
+        let mut positions: Vec<LogPosition> = self.keys.partitions().iter().map(|log| position(cursor, log)).collect();
+        positions.push(LogPosition { millis: epoch, sequence: 0 });
+        LogBatch { revocations: Vec::new(), cursor: LogCursor(positions) }
     }
 
     /// One blocking read over all logs. They lie on one server here; where they do not, each slot needs a read of its own.
@@ -148,7 +155,7 @@ impl Feed {
         args.extend(logs.keys().map(|key| Value::from(key.as_str())));
         args.extend(logs.values().map(|&log| Value::from(codec::stream_id(position(&batch.cursor, log)))));
 
-        let call = self.begin(state, wait)?;
+        let call = self.begin(state, wait).await?;
         state.busy_until = Some(Instant::now() + wait);
         let some_key = logs.keys().next().map(String::as_str).unwrap_or_default();
         let reply = call.blocking("XREAD", some_key, args).await;
@@ -169,7 +176,7 @@ impl Feed {
         let begun: Vec<Partition> =
             self.keys.partitions().iter().filter(|&log| position(cursor, log) != LogPosition::default()).collect();
         for logs in begun.chunks(LOGS_AT_ONCE) {
-            let call = self.begin(state, Duration::ZERO)?;
+            let call = self.begin(state, Duration::ZERO).await?;
             let looks = logs.iter().map(|&log| {
                 let key = self.keys.revocations(log);
                 let args = vec!["STREAM".into(), key.as_str().into()];
@@ -179,30 +186,33 @@ impl Feed {
                 Ok(infos) => infos,
                 // An empty log is still a key: only one that was deleted is none.
                 Err(StoreError::Unavailable(cause)) if cause.contains("no such key") => {
-                    state.whole_read_due = true;
+                    state.epoch += 1;
                     return Err(StoreError::Unavailable("a revocation log is gone".into()));
                 }
                 Err(error) => return Err(error),
             };
             for (&log, info) in logs.iter().zip(&infos) {
                 if last_generated(info)? < position(cursor, log) {
-                    state.whole_read_due = true;
+                    state.epoch += 1;
                     return Err(StoreError::Unavailable("a revocation log went back".into()));
                 }
             }
-        }
-        state.whole_read_due |= state.replacements.any();
-        if state.whole_read_due {
-            return Err(replaced());
         }
         state.looked_at = Some(Instant::now());
         Ok(())
     }
 
     /// Begins a call, allowing for what a dropped reader has left on the connection.
-    fn begin(&self, state: &State, wait: Duration) -> Result<Call<'_>, StoreError> {
+    async fn begin(&self, state: &State, wait: Duration) -> Result<Call<'_>, StoreError> {
         let busy = state.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        self.link.begin_within(wait + busy)
+        self.link.begin_within(wait + busy).await
+    }
+}
+
+impl State {
+    fn present_epoch(&mut self) -> u64 {
+        self.epoch += u64::from(self.replacements.any());
+        self.epoch
     }
 }
 
@@ -220,6 +230,11 @@ fn append(batch: &mut LogBatch, log: Partition, entries: &Value) -> Result<usize
 
 fn position(cursor: &LogCursor, log: Partition) -> LogPosition {
     cursor.0.get(usize::from(log.0)).copied().unwrap_or_default()
+}
+
+/// The epoch of a cursor that this reader has given out.
+fn epoch_of(cursor: &LogCursor, partitions: Partitions) -> Option<u64> {
+    cursor.0.get(usize::from(partitions.count())).map(|epoch| epoch.millis)
 }
 
 /// Reads `last-generated-id` out of the name-value list of XINFO STREAM.

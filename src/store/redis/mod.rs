@@ -39,7 +39,7 @@ use crate::domain::session::Session;
 use crate::domain::time::{Clock, Timestamp};
 
 /// How often a change is tried whose index changes under it.
-const NAMING_ATTEMPTS_MAX: u32 = 16;
+const NAMING_ATTEMPTS_MAX: u32 = 64;
 /// Sessions ended in one atomic step; a subject that has more loses the oldest first, after the revocation was logged.
 const ENDED_PER_STEP_MAX: usize = 1_000;
 /// Steps of one revocation: beyond a million sessions of one subject the sweep has to do it.
@@ -91,7 +91,7 @@ impl RedisStore {
     async fn revoke_session(&self, id: SessionId, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         let (home, session) = (self.keys.home(id), self.keys.session(id));
         let entry = codec::log_entry(revocation)?;
-        let call = self.link.begin()?;
+        let call = self.link.begin().await?;
         for _ in 0..NAMING_ATTEMPTS_MAX {
             let found = call.command("HGET", &session, vec![session.as_str().into(), "s".into()]).await?;
             let subject = codec::text(&found).and_then(|text| Subject::new(text).ok());
@@ -122,7 +122,7 @@ impl RedisStore {
         let mut entry = codec::log_entry(revocation)?;
         let mut ended = Vec::new();
         for _ in 0..ENDING_STEPS_MAX {
-            let call = self.link.begin()?;
+            let call = self.link.begin().await?;
             let step = |ids: &[SessionId]| {
                 let mut keys = vec![self.keys.subject(home, subject), self.keys.expiry(home), self.keys.revocations(home)];
                 keys.extend(ids.iter().map(|&id| self.keys.session(id)));
@@ -150,7 +150,7 @@ impl RedisStore {
     async fn revoke_token(&self, partition: Partition, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         let args =
             [revocation.revoked_at.millis().into(), revocation.forget_at.millis().into(), codec::log_entry(revocation)?.into()];
-        self.link.begin()?.script(&scripts::REVOKE_TOKEN, &[self.keys.revocations(partition)], &args).await?;
+        self.link.begin().await?.script(&scripts::REVOKE_TOKEN, &[self.keys.revocations(partition)], &args).await?;
         Ok(Vec::new())
     }
 
@@ -158,7 +158,7 @@ impl RedisStore {
         let expiry = self.keys.expiry(partition);
         let mut swept = 0;
         for _ in 0..SWEEP_STEPS_MAX {
-            let call = self.link.begin()?;
+            let call = self.link.begin().await?;
             let range = ["-inf".into(), now.millis().into(), "LIMIT".into(), 0.into(), count(SWEPT_PER_STEP)];
             let args = std::iter::once(expiry.as_str().into()).chain(range).collect();
             let found = call.command("ZRANGEBYSCORE", &expiry, args).await?;
@@ -185,7 +185,7 @@ impl RedisStore {
         let log = self.keys.revocations(partition);
         let (mut swept, mut from) = (0, "-".to_owned());
         for _ in 0..SWEEP_STEPS_MAX {
-            let call = self.link.begin()?;
+            let call = self.link.begin().await?;
             let args = vec![log.as_str().into(), from.into(), "+".into(), "COUNT".into(), count(LOG_PAGE)];
             let entries = codec::logged(&call.command("XRANGE", &log, args).await?)?;
             let Some(last) = entries.last() else { break };
@@ -208,7 +208,7 @@ impl RedisStore {
         let mut all = Vec::with_capacity(ids.len());
         for ids in ids.chunks(COMMANDS_AT_ONCE_MAX) {
             let commands = ids.iter().map(|&id| self.read_command(id)).collect();
-            let records = self.link.begin()?.together(commands).await?;
+            let records = self.link.begin().await?.together(commands).await?;
             for (&id, fields) in ids.iter().zip(&records) {
                 all.extend(codec::stored(id, fields)?);
             }
@@ -235,7 +235,7 @@ impl Store for RedisStore {
             return Err(StoreError::Unreadable(format!("session {} and its subject lie in different partitions", session.id)));
         }
         let record = codec::record(session)?;
-        let call = self.link.begin()?;
+        let call = self.link.begin().await?;
         let step = |ids: &[SessionId]| {
             let mut keys = vec![
                 self.keys.session(session.id),
@@ -270,7 +270,7 @@ impl Store for RedisStore {
 
     async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
         let (name, key, args) = self.read_command(id);
-        codec::stored(id, &self.link.begin()?.command(name, &key, args).await?)
+        codec::stored(id, &self.link.begin().await?.command(name, &key, args).await?)
     }
 
     async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
@@ -284,7 +284,7 @@ impl Store for RedisStore {
             next.lifetime.ends_at().millis().into(),
             bytes(&codec::expiry_member(next.id, &next.subject)),
         ];
-        let version = codec::integer(&self.link.begin()?.script(&scripts::SWAP, &keys, &args).await?)?;
+        let version = codec::integer(&self.link.begin().await?.script(&scripts::SWAP, &keys, &args).await?)?;
         match version {
             -1 => Ok(Swap::Missing),
             0 => Ok(Swap::Lost),
@@ -302,7 +302,7 @@ impl Store for RedisStore {
         for seen in homes.values().flat_map(|seen| seen.chunks(COMMANDS_AT_ONCE_MAX)) {
             let keys: Vec<String> = seen.iter().map(|one| self.keys.session(one.session)).collect();
             let args: Vec<Value> = seen.iter().map(|one| i64::from(one.generation.0).into()).collect();
-            self.link.begin()?.script(&scripts::ACKNOWLEDGE, &keys, &args).await?;
+            self.link.begin().await?.script(&scripts::ACKNOWLEDGE, &keys, &args).await?;
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ impl Store for RedisStore {
     async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         let index = self.keys.subject(self.keys.partitions().of(subject), subject);
         let args = vec![index.as_str().into(), 0.into(), Value::from(-1)];
-        let found = self.link.begin()?.command("ZRANGE", &index, args).await?;
+        let found = self.link.begin().await?.command("ZRANGE", &index, args).await?;
         let ids = codec::array(&found)?.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
         let sessions = self.load_all(&ids).await?.into_iter().map(|stored| stored.session);
         Ok(sessions.filter(|session| session.is_live(now)).collect())
@@ -341,7 +341,7 @@ impl Store for RedisStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        self.link.begin()?.command("PING", &self.keys.check(), Vec::new()).await.map(|_| ())
+        self.link.begin().await?.command("PING", &self.keys.check(), Vec::new()).await.map(|_| ())
     }
 }
 

@@ -52,16 +52,16 @@ const CONNECTION: &str = "connection";
 
 async fn connection(link: &Link, keys: &Keys) -> Result<(), Finding> {
     let failed = |cause| error(CONNECTION, format!("no answer to PING: {cause}"));
-    begin(link)?.command("PING", &keys.check(), Vec::new()).await.map(|_| ()).map_err(failed)
+    begin(link).await?.command("PING", &keys.check(), Vec::new()).await.map(|_| ()).map_err(failed)
 }
 
 async fn scripts(link: &Link, keys: &Keys) -> Result<(), Finding> {
     let failed = |cause| error("scripts", format!("this user must be allowed to run scripts that write: {cause}"));
-    begin(link)?.script(&scripts::CHECK, &[keys.check()], &[]).await.map(|_| ()).map_err(failed)
+    begin(link).await?.script(&scripts::CHECK, &[keys.check()], &[]).await.map(|_| ()).map_err(failed)
 }
 
 async fn server(link: &Link, keys: &Keys, findings: &mut Vec<Finding>) -> Result<(), Finding> {
-    let call = begin(link)?;
+    let call = begin(link).await?;
     let failed = |cause| warning("INFO", format!("version, eviction and persistence are unknown: {cause}"));
     let reply = call.command("INFO", &keys.check(), Vec::new()).await.map_err(failed)?;
     let info = codec::text(&reply).unwrap_or_default();
@@ -83,7 +83,7 @@ async fn server(link: &Link, keys: &Keys, findings: &mut Vec<Finding>) -> Result
 }
 
 async fn time(link: &Link, keys: &Keys, clock: &dyn Clock, findings: &mut Vec<Finding>) -> Result<(), Finding> {
-    let call = begin(link)?;
+    let call = begin(link).await?;
     let failed = |cause| warning("TIME", format!("the difference between the clocks is unknown: {cause}"));
     let before = clock.now();
     let reply = call.command("TIME", &keys.check(), Vec::new()).await.map_err(failed)?;
@@ -94,8 +94,8 @@ async fn time(link: &Link, keys: &Keys, clock: &dyn Clock, findings: &mut Vec<Fi
     Ok(())
 }
 
-fn begin(link: &Link) -> Result<Call<'_>, Finding> {
-    link.begin().map_err(|cause| error(CONNECTION, cause.to_string()))
+async fn begin(link: &Link) -> Result<Call<'_>, Finding> {
+    link.begin().await.map_err(|cause| error(CONNECTION, cause.to_string()))
 }
 
 /// Whether the server writes snapshots; fails where CONFIG is not permitted.

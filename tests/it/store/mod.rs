@@ -3,14 +3,22 @@
 #[macro_use]
 mod conformance;
 mod compare;
-mod rig;
+pub(crate) mod rig;
 
 use rig::{EmbeddedRig, MemoryRig};
 
+use crate::redis::RedisRig;
+
 conformance_suite!(memory, MemoryRig);
 conformance_suite!(embedded, EmbeddedRig);
+conformance_suite!(redis, RedisRig);
 
 #[test]
 fn memory_and_the_embedded_store_agree_command_by_command() {
     compare::stores_agree::<MemoryRig, EmbeddedRig>(64);
+}
+
+#[test]
+fn memory_and_redis_agree_command_by_command() {
+    compare::stores_agree::<MemoryRig, RedisRig>(64);
 }
