@@ -20,17 +20,22 @@ use crate::support::redis::RedisServer;
 /// A store on a server of its own, for the suites that hold for every store.
 pub(crate) struct RedisRig {
     store: Arc<RedisStore>,
-    _server: RedisServer,
+    server: RedisServer,
 }
 
 impl Rig for RedisRig {
     async fn start() -> Self {
         let server = RedisServer::start();
-        Self { store: Arc::new(connect(&server).await), _server: server }
+        Self { store: Arc::new(connect(&server).await), server }
     }
 
     fn store(&self) -> Arc<dyn Store> {
         self.store.clone()
+    }
+
+    /// Another node takes over.
+    async fn restart(&mut self) {
+        self.store = Arc::new(connect(&self.server).await);
     }
 }
 
