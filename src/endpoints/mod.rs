@@ -32,6 +32,8 @@ mod options;
 mod origin;
 mod refresh;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub use health::{Dependency, Health};

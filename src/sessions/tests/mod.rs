@@ -6,4 +6,4 @@ mod property;
 mod refreshing;
 mod world;
 
-pub(crate) use world::ManualClock;
+pub(crate) use world::{Fault, ManualClock, World, refresh_token, subject};

@@ -82,6 +82,7 @@ pub(crate) enum Fault {
     /// Changes are done, and the answer is lost.
     LosesAnswers,
     Full,
+    Panics,
 }
 
 /// The memory store with faults, a count of calls, and a pause before each so that tasks interleave.
@@ -110,17 +111,19 @@ impl TestStore {
     async fn begin(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        match *self.fault.lock().unwrap() {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
             None | Some(Fault::LosesAnswers) => Ok(()),
             Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
             Some(Fault::Full) => Err(StoreError::Full("test".into())),
+            Some(Fault::Panics) => panic!("the store panics for a test"),
         }
     }
 
     fn finish<T>(&self, value: T) -> Result<T, StoreError> {
         match *self.fault.lock().unwrap() {
             Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("answer lost".into())),
-            None | Some(Fault::Refuses | Fault::Full) => Ok(value),
+            None | Some(Fault::Refuses | Fault::Full | Fault::Panics) => Ok(value),
         }
     }
 }

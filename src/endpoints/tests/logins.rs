@@ -1,0 +1,145 @@
+use http::{Method, Response};
+
+use super::{Fields, GRANTED, Gate, JSON, cookies_of, field, granted, json, text};
+use crate::domain::ids::SessionId;
+use crate::domain::route::Endpoint;
+use crate::domain::stats::Counter;
+use crate::proxy::reply::Reply;
+use crate::sessions::tests::{Fault, subject};
+
+async fn session_of(gate: &Gate, reply: &Reply) -> crate::domain::session::Session {
+    let id: SessionId = gate.world.node.sessions.session_of(text(&json(reply), "refreshToken")).unwrap();
+    gate.world.record(id).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_pair_is_merged_into_the_upstreams_answer_and_all_else_stays() {
+    let gate = Gate::new("");
+    let upstream = Response::builder()
+        .status(201)
+        .header("content-type", "application/json")
+        .header("content-length", GRANTED.len())
+        .header("etag", "\"1\"")
+        .header("cache-control", "public")
+        .header("x-own", "kept")
+        .header("set-cookie", "upstream=1")
+        .body(GRANTED)
+        .unwrap();
+    let reply = gate.log_in(&[], "{}", upstream).await;
+    assert_eq!(reply.status(), 201);
+    let body = std::str::from_utf8(reply.body()).unwrap();
+    assert!(body.starts_with(&format!("{},\"accessToken\":\"", &GRANTED[..GRANTED.len() - 1])), "{body}");
+    let value = json(&reply);
+    assert!(text(&value, "refreshToken").starts_with("tgr_"));
+    assert_eq!((text(&value, "tokenType"), &value["expiresIn"], &value["generation"]), ("Bearer", &900.into(), &1.into()));
+    assert!(value.get("token").is_none());
+    let headers = reply.headers();
+    assert_eq!((field(&reply, "cache-control"), field(&reply, "x-own")), ("no-store", "kept"));
+    assert!(!headers.contains_key("etag") && !headers.contains_key("content-length"));
+    assert_eq!(cookies_of(&reply), [("upstream=1".into(), String::new())]);
+    assert_eq!(session_of(&gate, &reply).await.subject, subject("42"), "an integer counts in digits");
+}
+
+#[tokio::test]
+async fn members_have_the_names_that_the_operator_gave_them() {
+    let gate =
+        Gate::new("login.members = { access_token = 'access_token', token = 'token', refresh_token = 'r', generation = '' }");
+    let upstream = Response::builder().header("content-type", "application/json").body(r#"{"token":"old","id":"a"}"#).unwrap();
+    let value = json(&gate.log_in(&[], "{}", upstream).await);
+    assert_eq!(value["token"], value["access_token"]);
+    assert!(value.get("generation").is_none());
+    let refreshed = gate.post(Endpoint::Refresh, &[JSON], &format!(r#"{{"r":"{}"}}"#, text(&value, "r"))).await;
+    assert_eq!(refreshed.status(), 200);
+    assert!(json(&refreshed).get("token").is_some());
+}
+
+#[tokio::test]
+async fn what_grants_no_session_passes_unchanged_and_mints_nothing() {
+    let json_type: Fields<'_> = &[JSON];
+    let cases: [(u16, Fields<'_>, &str); 13] = [
+        (401, json_type, GRANTED),
+        (302, json_type, GRANTED),
+        (500, json_type, GRANTED),
+        (200, &[("content-type", "text/html")], GRANTED),
+        (200, &[], GRANTED),
+        (200, &[JSON, ("content-encoding", "gzip")], GRANTED),
+        (200, json_type, "[{\"id\":1}]"),
+        (200, json_type, "{\"id\":1"),
+        (200, json_type, r#"{"user":{"name":"Ada"}}"#),
+        (200, json_type, r#"{"id":null}"#),
+        (200, json_type, r#"{"id":true}"#),
+        (200, json_type, r#"{"id":1.5}"#),
+        (200, json_type, r#"{"id":"a\nb"}"#),
+    ];
+    let gate = Gate::new("");
+    for (status, fields, body) in cases {
+        let mut upstream = Response::builder().status(status).header("etag", "\"1\"");
+        for (name, value) in fields {
+            upstream = upstream.header(*name, *value);
+        }
+        let reply = gate.log_in(&[], "{}", upstream.body(body).unwrap()).await;
+        assert_eq!((reply.status().as_u16(), reply.body().as_ref()), (status, body.as_bytes()));
+        assert_eq!(reply.headers().len(), fields.len() + 1, "{:?}", reply.headers());
+    }
+    assert_eq!(gate.world.store.calls(), 0);
+    assert_eq!(gate.world.count(Counter::LoginsRefused), 13);
+}
+
+#[tokio::test]
+async fn scopes_and_claims_come_from_where_the_operator_points() {
+    let gate = Gate::new("login.scopes = ['/scope', '/user/roles']\nlogin.claims = { role = '/user/role', none = '/user/none' }");
+    let body = r#"{"id":"a","scope":"read write","user":{"roles":["admin","read","no good"],"role":{"level":3}}}"#;
+    let upstream = Response::builder().header("content-type", "application/vnd.api+json").body(body).unwrap();
+    let session = session_of(&gate, &gate.log_in(&[], "{}", upstream).await).await;
+    assert_eq!(session.grant.scopes, ["read", "write", "admin"]);
+    assert_eq!(serde_json::Value::from(session.grant.claims).to_string(), r#"{"role":{"level":3}}"#);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_stored_is_a_503_and_gives_no_token() {
+    let gate = Gate::new("");
+    for (fault, code) in
+        [(Fault::Refuses, "store_unavailable"), (Fault::LosesAnswers, "store_unavailable"), (Fault::Full, "store_full")]
+    {
+        gate.world.store.fail(fault);
+        let reply = gate.log_in(&[], "{}", granted()).await;
+        assert_eq!((reply.status().as_u16(), text(&json(&reply), "code")), (503, code));
+        assert!(reply.headers().contains_key("retry-after"));
+        assert!(json(&reply).get("accessToken").is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_old_refresh_token_in_the_body_ends_its_session() {
+    let gate = Gate::new("");
+    let old = gate.log_in_granted().await;
+    let body = format!(r#"{{"email":"a","refreshToken":"{}"}}"#, text(&old, "refreshToken"));
+    assert_eq!(gate.log_in(&[JSON], &body, granted()).await.status(), 200);
+    let refused = gate.post(Endpoint::Refresh, &[JSON], &body).await;
+    assert_eq!(refused.status(), 401);
+}
+
+#[tokio::test]
+async fn logins_are_limited_by_address_and_by_account() {
+    let gate = Gate::new("limits.login = { per_address = '5/1m', per_account = '2/1m' }");
+    let attempt = async |account: &str| {
+        let reply = gate.log_in(&[JSON], &format!(r#"{{"email":"{account}"}}"#), granted()).await;
+        if reply.status() == 429 {
+            assert!(reply.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+            assert_eq!(text(&json(&reply), "code"), "rate_limited");
+        }
+        reply.status().as_u16()
+    };
+    assert_eq!([attempt("ada").await, attempt(" ADA ").await, attempt("ada").await], [200, 200, 429], "however it is written");
+    assert_eq!([attempt("eve").await, attempt("bob").await, attempt("joe").await], [200, 200, 429], "too many from the address");
+    gate.world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(attempt("ada").await, 200);
+    assert_eq!(gate.world.count(Counter::RateLimited), 2);
+}
+
+#[tokio::test]
+async fn a_login_is_a_post() {
+    let gate = Gate::new("");
+    let reply = gate.call(Method::GET, Endpoint::Login, &[], "").await;
+    assert_eq!((reply.status().as_u16(), field(&reply, "allow")), (405, "POST"));
+}

@@ -1,0 +1,130 @@
+//! Requests in, replies out, without sockets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use serde_json::Value;
+
+use super::{EndpointOptions, EndpointParts, Endpoints, Health, session_policy};
+use crate::config::Settings;
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::route::Endpoint;
+use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::reply::Reply;
+use crate::sessions::tests::World;
+
+mod calls;
+mod cookies;
+mod logins;
+
+/// One node with its endpoints.
+struct Gate {
+    world: World,
+    health: Arc<Health>,
+    endpoints: Endpoints,
+}
+
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+const GRANTED: &str = r#"{"user":{"id":42,"name":"Ada"},"big":12345678901234567890123}"#;
+
+impl Gate {
+    /// With these settings beside the defaults.
+    fn new(text: &str) -> Self {
+        let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap();
+        let world = World::with(session_policy(&settings));
+        world.node.replica.confirm(std::time::Duration::ZERO);
+        let health = Arc::new(Health::new(world.node.sessions.clone(), world.node.replica.clone(), world.clock.clone()));
+        let endpoints = Endpoints::new(EndpointParts {
+            sessions: world.node.sessions.clone(),
+            health: health.clone(),
+            options: EndpointOptions::from(&settings),
+            clock: world.clock.clone(),
+            counters: world.node.counters.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        Self { world, health, endpoints }
+    }
+
+    async fn call(&self, method: Method, endpoint: Endpoint, fields: Fields<'_>, body: &str) -> Reply {
+        self.call_as(Err(Denial::NoToken), method, endpoint, fields, body).await
+    }
+
+    async fn call_as(
+        &self,
+        caller: Result<Principal, Denial>,
+        method: Method,
+        endpoint: Endpoint,
+        fields: Fields<'_>,
+        body: &str,
+    ) -> Reply {
+        let request = OwnRequest {
+            endpoint,
+            head: head(method, fields),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            address: "192.0.2.1".parse().unwrap(),
+            caller: caller.map(Arc::new),
+        };
+        self.endpoints.answer(request).await
+    }
+
+    async fn post(&self, endpoint: Endpoint, fields: Fields<'_>, body: &str) -> Reply {
+        self.call(Method::POST, endpoint, fields, body).await
+    }
+
+    /// A login from admission to answer, judged so by the upstream.
+    async fn log_in(&self, fields: Fields<'_>, body: &str, upstream: Response<&str>) -> Reply {
+        let request = LoginRequest {
+            endpoint: Endpoint::Login,
+            head: Arc::new(head(Method::POST, fields)),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            address: "192.0.2.1".parse().unwrap(),
+        };
+        if let Err(reply) = self.endpoints.admit_login(&request).await {
+            return reply;
+        }
+        let (head, body) = upstream.into_parts();
+        self.endpoints.complete_login(request, UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) }).await
+    }
+
+    async fn log_in_granted(&self) -> Value {
+        json(&self.log_in(&[], "{}", granted()).await)
+    }
+}
+
+fn head(method: Method, fields: Fields<'_>) -> Parts {
+    let mut request = Request::builder().method(method).uri("/own").header("host", "api.example.com");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn granted() -> Response<&'static str> {
+    Response::builder().header("content-type", "application/json; charset=utf-8").body(GRANTED).unwrap()
+}
+
+fn json(reply: &Reply) -> Value {
+    serde_json::from_slice(reply.body()).unwrap()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no text {name} in {value}"))
+}
+
+fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
+    reply.headers().get(name).unwrap_or_else(|| panic!("no field {name}")).to_str().unwrap()
+}
+
+/// `name=value` of each cookie that is set, and its attributes.
+fn cookies_of(reply: &Reply) -> Vec<(String, String)> {
+    let fields = reply.headers().get_all("set-cookie").iter().map(|field| field.to_str().unwrap());
+    fields
+        .map(|field| field.split_once("; ").unwrap_or((field, "")))
+        .map(|(pair, rest)| (pair.to_owned(), rest.to_owned()))
+        .collect()
+}
