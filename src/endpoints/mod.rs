@@ -176,7 +176,8 @@ impl Inner {
     }
 
     async fn readiness(&self, options: &EndpointOptions) -> Reply {
-        let dependencies = self.health.dependencies(options.max_staleness).await;
+        self.health.probe().await;
+        let dependencies = self.health.dependencies(options.max_staleness);
         let is_ready = dependencies.iter().all(|dependency| dependency.ready);
         let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         reply::json(status, &json!({"status": if is_ready { "ready" } else { "unready" }, "dependencies": dependencies}))

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::ALLOW;
 
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
@@ -69,12 +68,7 @@ impl Refusal {
     /// The answer, after the cause went to the log and the counters.
     pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
         self.note(counters);
-        let allow = if let Self::MethodNotAllowed(methods) = self { Some(methods) } else { None };
-        let mut reply = self.problem(dialect).into_reply();
-        if let Some(methods) = allow {
-            reply.headers_mut().insert(ALLOW, http::HeaderValue::from_static(methods));
-        }
-        reply
+        self.problem(dialect).into_reply()
     }
 
     fn note(&self, counters: &Counters) {
@@ -125,6 +119,7 @@ impl Refusal {
         match self {
             Self::MethodNotAllowed(methods) => {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {methods}."))
+                    .allow(*methods)
             }
             Self::UnsupportedMediaType => Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,3 +1,6 @@
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use http::Method;
 
 use super::{FORM, Gate, JSON, field, json, text};
@@ -243,5 +246,54 @@ async fn every_endpoint_names_its_methods() {
             let reply = gate.call(method, endpoint, &[], "").await;
             assert_eq!((reply.status().as_u16(), field(&reply, "allow")), (405, allow));
         }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_token_reaches_the_log_and_the_audit_names_what_happened() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let gate = Gate::new("");
+    let login = gate.log_in_granted().await;
+    let first = text(&login, "refreshToken");
+    let reply = json(&gate.post(Endpoint::Refresh, &[JSON], &refresh_json(first)).await);
+    let second = text(&reply, "refreshToken");
+    let id = gate.world.node.sessions.session_of(second).unwrap();
+    gate.world.acknowledge(id, crate::domain::ids::Generation(2)).await;
+    gate.world.clock.advance(std::time::Duration::from_secs(60));
+    gate.post(Endpoint::Refresh, &[JSON], &refresh_json(first)).await;
+    gate.post(Endpoint::Refresh, &[JSON], &refresh_json("tgr_garbage")).await;
+    gate.post(Endpoint::Refresh, &[FORM], "refresh_token=tgr_garbage").await;
+    let other = gate.log_in_granted().await;
+    gate.world.store.fail(Fault::Refuses);
+    gate.post(Endpoint::Logout, &[JSON], &refresh_json(text(&other, "refreshToken"))).await;
+    gate.world.store.fail(None);
+    gate.post(Endpoint::Logout, &[JSON], &refresh_json(text(&other, "refreshToken"))).await;
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for event in ["session_issued", "refresh_token_reused", "logout"] {
+        assert!(log.contains(event), "{log}");
+    }
+    for secret in ["tgr_", "eyJ", text(&login, "accessToken"), second] {
+        assert!(!log.contains(secret), "{log}");
     }
 }
