@@ -2,12 +2,13 @@
 
 use super::section::Notes;
 use super::{Cors, Origins, Settings};
-use crate::domain::route::Route;
+use crate::domain::route::{Route, RouteTable};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     shared_store_needs_shared_keys(settings, notes);
     routes_are_distinct(&settings.routes, notes);
     own_endpoints_are_reachable(settings, notes);
+    routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     if settings.admin.address.is_some_and(|address| address == settings.listen.address && address.port() != 0) {
@@ -59,6 +60,19 @@ fn own_endpoints_are_reachable(settings: &Settings, notes: &Notes) {
         if let Some((name, _)) = settings.endpoints.by_key().into_iter().find(|(_, path)| *path == Some(route.prefix.as_str())) {
             let message = format!("is the path of endpoints.{name}; switch that off with \"\" or choose another");
             notes.problem(&format!("routes[{index}].prefix"), None, message);
+        }
+    }
+}
+
+/// What the table refuses beyond the faults that were found key by key.
+fn routes_make_a_table(settings: &Settings, notes: &Notes) {
+    let Err(errors) = RouteTable::new(settings.endpoints.paths(), settings.routes.clone()) else { return };
+    for error in errors {
+        let Some(name) = error.route() else { continue };
+        let index = settings.routes.iter().rposition(|route| &*route.name == name).unwrap_or_default();
+        let key = format!("routes[{index}].prefix");
+        if !notes.has_problem(&key) {
+            notes.problem(&key, None, error.to_string());
         }
     }
 }

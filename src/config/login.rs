@@ -29,7 +29,7 @@ impl Endpoints {
         let mut taken: Vec<(&'static str, String)> = Vec::new();
         let mut path = |key: &'static str, prefix: &str| {
             let path = s.read(key, parse::or_off(endpoint_path)).map(|path| format!("{prefix}{path}"))?;
-            if let Some((other, _)) = taken.iter().find(|(_, other)| *other == path) {
+            if let Some((other, _)) = taken.iter().find(|(_, other)| other.eq_ignore_ascii_case(&path)) {
                 s.fault(key, format!("is the path of endpoints.{other} already"));
             }
             taken.push((key, path.clone()));

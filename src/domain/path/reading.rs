@@ -20,7 +20,7 @@ impl<'a> Readings<'a> {
         if plain {
             return Self::Plain(path.strip_suffix('/').unwrap_or(path).as_bytes());
         }
-        let without_parameters: Vec<&str> = path.split('/').map(|segment| before_parameter(segment)).collect();
+        let without_parameters: Vec<&str> = path.split('/').map(before_parameter).collect();
         Self::Lenient([lenient(&without_parameters.join("/")), lenient(path)])
     }
 

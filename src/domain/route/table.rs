@@ -39,6 +39,20 @@ pub enum RouteError {
     Shadowed(Arc<str>, String),
 }
 
+impl RouteError {
+    /// The name of the route to mend; `None` for an endpoint.
+    pub fn route(&self) -> Option<&str> {
+        match self {
+            Self::EndpointNotCanonical(_) | Self::EndpointTwice(_) => None,
+            Self::PrefixNotCanonical(route, _)
+            | Self::HostNotCanonical(route, _)
+            | Self::Twice(route, _)
+            | Self::SpeltAlike(route, _)
+            | Self::Shadowed(route, _) => Some(route),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Own {
     path: String,
@@ -240,8 +254,8 @@ fn canonical_prefix(prefix: &str) -> Option<Vec<u8>> {
         Readings::Plain(reading) => Some(reading.to_vec()),
         // With as many segments as before, nothing in it was ambiguous: escapes of other characters alone.
         Readings::Lenient([one, other]) => {
-            let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
-            let is_one = one == other && slashes(&one) == slashes(prefix.as_bytes()) && !prefix.contains("%25");
+            let segments = |path: &[u8]| path.split(|byte| *byte == b'/').count();
+            let is_one = one == other && segments(&one) == segments(prefix.as_bytes()) && !prefix.contains("%25");
             (is_one && !prefix.contains(';') && !prefix.contains("%3B")).then_some(one)
         }
     }

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -172,18 +174,12 @@ fn everything_wrong_with_a_table_is_told_at_once() {
     ];
     let errors = RouteTable::new(paths, routes).unwrap_err();
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let named = |error: &RouteError| match error {
-        RouteError::EndpointNotCanonical(name) | RouteError::EndpointTwice(name) => name.clone(),
-        RouteError::PrefixNotCanonical(name, _)
-        | RouteError::HostNotCanonical(name, _)
-        | RouteError::Twice(name, _)
-        | RouteError::SpeltAlike(name, _)
-        | RouteError::Shadowed(name, _) => name.to_string(),
-    };
-    let names: Vec<String> = errors.iter().map(named).collect();
-    let expected =
-        ["/Login", "/jwks/", "ready", "slash", "encoded", "parameter", "query", "host", "twice", "case", "own", "below"];
-    assert_eq!(names, expected, "{texts:#?}");
+    let routes: Vec<&str> = errors.iter().filter_map(RouteError::route).collect();
+    let expected = ["slash", "encoded", "parameter", "query", "host", "twice", "case", "own", "below"];
+    assert_eq!(routes, expected, "{texts:#?}");
+    for path in ["/Login", "/jwks/", "ready"] {
+        assert!(texts.iter().any(|text| text.contains(path)), "{path}: {texts:#?}");
+    }
 }
 
 #[test]
@@ -263,8 +259,8 @@ fn respelt(path: &str, tricks: &[u8]) -> String {
             ('/', 4) => out.push_str(";x=1/"),
             ('/', 5) => out.push_str("/;p/"),
             ('/', 6) if at > 0 => out.push_str("%252F"),
-            (other, 7) if other != '/' => out.push_str(&format!("%{:02x}", other as u32)),
-            (other, 8) if other != '/' => out.push_str(&format!("%25{:02X}", other as u32)),
+            (other, 7) if other != '/' => write!(out, "%{:02x}", u32::from(other)).unwrap(),
+            (other, 8) if other != '/' => write!(out, "%25{:02X}", u32::from(other)).unwrap(),
             (other, 9) => out.push(other.to_ascii_uppercase()),
             (other, _) => out.push(other),
         }
