@@ -1,10 +1,11 @@
 //! The node's copy of the revocation log: written by the control plane, read by every data-plane thread on every request.
 
 use std::fmt;
-use std::hash::RandomState;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
+
+use foldhash::quality::RandomState;
 
 use super::claims::{Principal, RevokedBy};
 use super::ids::{SessionId, Subject};
@@ -39,7 +40,7 @@ impl Replica {
     /// Empty, and not loaded: [`Self::is_stale`] until the whole log was read.
     #[must_use]
     pub fn new() -> Self {
-        let hasher = RandomState::new();
+        let hasher = RandomState::default();
         let shard = |_| Shard(RwLock::new(RevocationSet::with_hasher(hasher.clone())));
         Self {
             shards: Box::new(std::array::from_fn(shard)),

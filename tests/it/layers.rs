@@ -37,8 +37,21 @@ const CONFINED: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that the domain may use outside its tests: plain data and pure functions.
-const DOMAIN_CRATES: &[&str] =
-    &["std", "core", "http", "bytes", "serde", "serde_json", "base64", "thiserror", "zeroize", "subtle", "ipnet", "hashbrown"];
+const DOMAIN_CRATES: &[&str] = &[
+    "std",
+    "core",
+    "http",
+    "bytes",
+    "serde",
+    "serde_json",
+    "base64",
+    "thiserror",
+    "zeroize",
+    "subtle",
+    "ipnet",
+    "hashbrown",
+    "foldhash",
+];
 
 /// Parts of std that reach outside the process or read the time.
 const DOMAIN_STD_BANNED: &[&str] = &[

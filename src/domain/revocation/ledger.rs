@@ -1,17 +1,18 @@
 //! Revoked keys of one kind, grouped by when they may be forgotten.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 
+use foldhash::quality::RandomState;
 use hashbrown::{Equivalent, HashTable};
 
 use crate::domain::time::Timestamp;
 
 /// How finely moments of forgetting are told apart: an entry may stay this much longer than it has to.
-const BUCKET_MILLIS: i64 = 15_000;
+const SPAN_MILLIS: i64 = 15_000;
 
 /// Takes everything that lies too far ahead to be numbered. Never forgotten.
-const BUCKET_LAST: u32 = u32::MAX;
+const SPAN_LAST: u32 = u32::MAX;
 
 /// A key that is revoked, and what is known of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +32,11 @@ pub(super) struct Entry<K, V> {
 pub(super) struct Ledger<K, V> {
     hasher: RandomState,
     index: HashTable<Place>,
-    buckets: BTreeMap<u32, Vec<Entry<K, V>>>,
+    buckets: Vec<Vec<Entry<K, V>>>,
+    /// Which of `buckets` holds the entries of each span of forgetting; none of those is empty.
+    slots: BTreeMap<u32, u32>,
+    /// Those of `buckets` that are empty.
+    free_slots: Vec<u32>,
 }
 
 /// Where an entry lies. Carries enough of the hash that the index grows without reading a single entry: writers hold a lock
@@ -39,13 +44,13 @@ pub(super) struct Ledger<K, V> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     hash: u32,
-    bucket: u32,
+    slot: u32,
     position: u32,
 }
 
 impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
     pub(super) fn new(hasher: RandomState) -> Self {
-        Self { hasher, index: HashTable::new(), buckets: BTreeMap::new() }
+        Self { hasher, index: HashTable::new(), buckets: Vec::new(), slots: BTreeMap::new(), free_slots: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,11 +75,12 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
         let revoked_at = old.revoked_at.min(new.revoked_at);
         let forget_at = old.forget_at.max(new.forget_at);
         let news = (value, revoked_at, forget_at) != (old.value, old.revoked_at, old.forget_at);
-        (old.value, old.revoked_at, old.forget_at) = (value, revoked_at, forget_at);
-        if bucket_of(forget_at) != place.bucket
-            && let Some(moved) = self.detach(place)
-        {
-            self.attach(hash, moved);
+        let is_elsewhere = span_of(forget_at) != span_of(old.forget_at);
+        (old.value, old.revoked_at) = (value, revoked_at);
+        if !is_elsewhere {
+            old.forget_at = forget_at;
+        } else if let Some(moved) = self.detach(place) {
+            self.attach(hash, Entry { forget_at, ..moved });
         }
         news
     }
@@ -83,27 +89,24 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
     pub(super) fn forget(&mut self, now: Timestamp, at_most: usize) -> usize {
         let mut dropped = 0;
         while dropped < at_most
-            && let Some(mut first) = self.buckets.first_entry()
-            && is_past(*first.key(), now)
+            && let Some((&span, &slot)) = self.slots.first_key_value()
+            && is_past(span, now)
         {
-            let bucket = *first.key();
-            let entries = first.get_mut();
+            let entries = &mut self.buckets[slot as usize];
             let keep = entries.len().saturating_sub(at_most - dropped);
-            for (position, entry) in entries.drain(keep..).enumerate().map(|(offset, entry)| (keep + offset, entry)) {
-                let place = Place { hash: narrow(self.hasher.hash_one(&entry.key)), bucket, position: position_of(position) };
+            for (position, entry) in (keep..).zip(entries.drain(keep..)) {
+                let place = Place { hash: narrow(self.hasher.hash_one(&entry.key)), slot, position: number(position) };
                 unindex(&mut self.index, place);
                 dropped += 1;
             }
-            if entries.is_empty() {
-                first.remove();
-            }
+            self.release_if_empty(span, slot);
         }
         self.shrink();
         dropped
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<K, V>> {
-        self.buckets.values().flatten()
+        self.buckets.iter().flatten()
     }
 
     fn place<Q: Equivalent<K> + ?Sized>(&self, hash: u32, key: &Q) -> Option<Place> {
@@ -112,28 +115,34 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
     }
 
     fn entry(&self, place: Place) -> Option<&Entry<K, V>> {
-        self.buckets.get(&place.bucket)?.get(place.position as usize)
+        self.buckets.get(place.slot as usize)?.get(place.position as usize)
     }
 
     fn entry_mut(&mut self, place: Place) -> Option<&mut Entry<K, V>> {
-        self.buckets.get_mut(&place.bucket)?.get_mut(place.position as usize)
+        self.buckets.get_mut(place.slot as usize)?.get_mut(place.position as usize)
     }
 
     fn attach(&mut self, hash: u32, entry: Entry<K, V>) {
-        let bucket = bucket_of(entry.forget_at);
-        let entries = self.buckets.entry(bucket).or_default();
+        let (buckets, free_slots) = (&mut self.buckets, &mut self.free_slots);
+        let slot = *self.slots.entry(span_of(entry.forget_at)).or_insert_with(|| {
+            free_slots.pop().unwrap_or_else(|| {
+                buckets.push(Vec::new());
+                number(buckets.len() - 1)
+            })
+        });
+        let entries = &mut self.buckets[slot as usize];
         if entries.len() == entries.capacity() {
             // Doubling would leave a quarter of the memory unused on average.
             entries.reserve_exact(entries.len() / 4 + 2);
         }
-        let place = Place { hash, bucket, position: position_of(entries.len()) };
+        let place = Place { hash, slot, position: number(entries.len()) };
         entries.push(entry);
         self.index.insert_unique(widen(hash), place, |place| widen(place.hash));
     }
 
     /// Takes the entry out; the last one of its bucket takes its place.
     fn detach(&mut self, place: Place) -> Option<Entry<K, V>> {
-        let entries = self.buckets.get_mut(&place.bucket)?;
+        let entries = self.buckets.get_mut(place.slot as usize)?;
         let position = place.position as usize;
         if position >= entries.len() {
             return None;
@@ -142,14 +151,22 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
         unindex(&mut self.index, place);
         if let Some(moved) = entries.get(position) {
             let hash = narrow(self.hasher.hash_one(&moved.key));
-            let from = Place { hash, bucket: place.bucket, position: position_of(entries.len()) };
+            let from = Place { hash, slot: place.slot, position: number(entries.len()) };
             if let Some(found) = self.index.find_mut(widen(hash), |other| *other == from) {
                 found.position = place.position;
             }
-        } else if entries.is_empty() {
-            self.buckets.remove(&place.bucket);
         }
+        self.release_if_empty(span_of(entry.forget_at), place.slot);
         Some(entry)
+    }
+
+    fn release_if_empty(&mut self, span: u32, slot: u32) {
+        let entries = &mut self.buckets[slot as usize];
+        if entries.is_empty() {
+            *entries = Vec::new();
+            self.slots.remove(&span);
+            self.free_slots.push(slot);
+        }
     }
 
     /// Gives memory back once most of the index is unused: it grows with a burst of revocations, which then runs out.
@@ -167,18 +184,17 @@ fn unindex(index: &mut HashTable<Place>, place: Place) {
     }
 }
 
-fn bucket_of(forget_at: Timestamp) -> u32 {
-    let number = forget_at.millis().div_euclid(BUCKET_MILLIS).max(0);
-    u32::try_from(number).unwrap_or(BUCKET_LAST)
+fn span_of(forget_at: Timestamp) -> u32 {
+    u32::try_from(forget_at.millis().div_euclid(SPAN_MILLIS).max(0)).unwrap_or(SPAN_LAST)
 }
 
-/// Whether everything in the bucket may be forgotten.
-fn is_past(bucket: u32, now: Timestamp) -> bool {
-    bucket != BUCKET_LAST && (i64::from(bucket) + 1) * BUCKET_MILLIS <= now.millis()
+/// Whether everything in the span may be forgotten.
+fn is_past(span: u32, now: Timestamp) -> bool {
+    span != SPAN_LAST && (i64::from(span) + 1) * SPAN_MILLIS <= now.millis()
 }
 
-fn position_of(position: usize) -> u32 {
-    u32::try_from(position).expect("four billion entries of one bucket exceed any machine's memory")
+fn number(position: usize) -> u32 {
+    u32::try_from(position).expect("four billion entries in one shard exceed any machine's memory")
 }
 
 /// The low half; the upper one chooses a shard of the replica.

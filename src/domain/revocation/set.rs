@@ -1,9 +1,10 @@
 //! The exact set of live revocations.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use hashbrown::Equivalent;
 
 use super::ledger::{Entry, Ledger};
@@ -48,7 +49,7 @@ impl KindCounts {
 impl RevocationSet {
     #[must_use]
     pub fn new() -> Self {
-        Self::with_hasher(RandomState::new())
+        Self::with_hasher(RandomState::default())
     }
 
     /// Subjects and token ids come from outside, hence the keyed hash; nothing that can be observed depends on its key.
