@@ -18,9 +18,12 @@ use crate::store::{LogBatch, LogCursor, Store, StoreError};
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How much longer than asked a read may take before it counts as failed. Stores have deadlines of their own; this one is for
-/// a store that breaks them.
+/// How much longer than asked a read of news may take before it counts as failed. Stores have deadlines of their own; this
+/// one is for a store that breaks them.
 const READ_GRACE: Duration = Duration::from_secs(15);
+
+/// The same for the whole log, which may hold millions and comes in many steps.
+const READ_WHOLE_GRACE: Duration = Duration::from_secs(300);
 
 /// How often revocations that may be forgotten are dropped.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
@@ -109,7 +112,8 @@ impl RevocationFeed {
         mut see: impl FnMut(&Revocation),
     ) -> Result<LogCursor, StoreError> {
         let began_at = self.clock.monotonic();
-        let reading = tokio::time::timeout(wait + READ_GRACE, self.store.follow(cursor, wait)).await;
+        let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
+        let reading = tokio::time::timeout(wait + grace, self.store.follow(cursor, wait)).await;
         let LogBatch { revocations, cursor } =
             reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
         let mut news = 0;
