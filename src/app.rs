@@ -1,26 +1,381 @@
 //! The composition root: the only place where parts are wired, and the order of start and stop.
 
-use crate::cli::demo::Demo;
+mod ambient;
+mod data_plane;
+mod issuers;
+mod keys;
+mod logging;
+mod stores;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use ambient::Ambient;
+use issuers::{Issuers, Own};
+pub use keys::KeysError;
+pub use stores::StoreStartError;
+
+use crate::admin::Admin;
+use crate::cli::demo::{Demo, Stage};
 use crate::config::Settings;
+use crate::crypto::provider;
+use crate::crypto::verifier::Verifier;
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::replica::Replica;
+use crate::domain::route::RouteError;
+use crate::domain::stats::Counters;
+use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy};
+use crate::proxy::gateway::Shared;
+use crate::proxy::listener::{Shutdown, Workers};
+use crate::sessions::health::{Health, Readiness as _};
+use crate::sessions::{Minting, SessionParts, Sessions};
+use crate::store::Store;
+use crate::tasks::acknowledgements::{self, Acknowledgements};
+use crate::tasks::revocation_feed::RevocationFeed;
+use crate::tasks::supervisor::Supervisor;
+use crate::tasks::sweeper::Sweeper;
+
+/// How long background tasks may take to end once requests are done.
+const TASKS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why the gateway did not start, or ended on its own.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the parts are not wired yet")]
-    Unwired,
+    #[error("cannot listen at {address} ({key}): {error}")]
+    Listen { key: &'static str, address: SocketAddr, error: io::Error },
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Store(#[from] StoreStartError),
+    #[error("upstreams.{name}.url: {error}")]
+    Upstream { name: Arc<str>, error: String },
+    #[error("routes: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Routes(Vec<RouteError>),
+    #[error("issuer {issuer}: {error}")]
+    Issuer { issuer: String, error: String },
+    #[error("cannot set the demo up: {0}")]
+    Demo(io::Error),
+    #[error("cannot start a runtime: {0}")]
+    Runtime(io::Error),
+    #[error("settings on reload: {0}")]
+    Settings(String),
 }
 
-/// Serves until a signal ends the process.
-pub fn run(_settings: Settings) -> Result<(), StartError> {
-    Err(StartError::Unwired)
+/// A running gateway.
+pub struct App {
+    parts: Parts,
+    shared: Arc<Shared>,
+    endpoints: Arc<Endpoints>,
+    workers: Workers,
+    shutdown: Shutdown,
+    supervisor: Supervisor,
+    admin: TaskTracker,
+    admin_address: Option<SocketAddr>,
+    admin_stop: CancellationToken,
+    drain_delay: Duration,
+    drain_deadline: Duration,
 }
 
-/// The gateway with the demo's API behind it, until a signal ends both.
-pub fn run_demo(_demo: &Demo) -> Result<(), StartError> {
-    Err(StartError::Unwired)
+/// What outlives a reload.
+struct Parts {
+    ambient: Ambient,
+    store: Arc<dyn Store>,
+    replica: Arc<Replica>,
+    counters: Arc<Counters>,
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    verifier: Arc<ArcSwap<Verifier>>,
+    issuers: Arc<Issuers>,
 }
 
-/// Asks the store once whether it answers, as these settings would reach it. Changes nothing in it.
-pub fn probe_store(_settings: &Settings) -> Result<(), StartError> {
-    Err(StartError::Unwired)
+impl App {
+    /// Starts everything on the present runtime, which becomes the control plane; the data plane has threads of its own.
+    pub async fn start(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
+        provider::install();
+        let runtime = Handle::current();
+        let counters = Arc::new(Counters::new());
+        let replica = Arc::new(Replica::new());
+        let minting = keys::minting(settings, &ambient)?;
+        let store = stores::open(settings).await?;
+        let issuers = Arc::new(Issuers::new(settings, own_keys(settings, &minting), &ambient)?);
+        let verifier = Arc::new(ArcSwap::from_pointee(issuers.verifier()));
+        let sessions = Arc::new(Sessions::new(SessionParts {
+            store: Arc::clone(&store),
+            replica: Arc::clone(&replica),
+            minting,
+            policy: session_policy(settings),
+            clock: Arc::clone(&ambient.clock),
+            entropy: Arc::clone(&ambient.entropy),
+            counters: Arc::clone(&counters),
+        }));
+        let health = Arc::new(Health::new(
+            Arc::clone(&sessions),
+            Arc::clone(&replica),
+            Arc::clone(&ambient.clock),
+            settings.revocation.max_staleness,
+        ));
+        let endpoints = Arc::new(Endpoints::new(EndpointParts {
+            sessions: Arc::clone(&sessions),
+            health: Arc::clone(&health) as _,
+            options: EndpointOptions::from(settings),
+            clock: Arc::clone(&ambient.clock),
+            counters: Arc::clone(&counters),
+            runtime: runtime.clone(),
+        }));
+        let parts = Parts { ambient, store, replica, counters, sessions, health, verifier, issuers };
+        let supervisor = parts.supervisor(runtime);
+        let token_seen = parts.spawn_tasks(&supervisor, settings);
+        let shared = Arc::new(Shared {
+            options: data_plane::options(settings)?,
+            policy: ArcSwap::from_pointee(data_plane::policy(settings)?),
+            verifier: Arc::clone(&parts.verifier),
+            replica: Arc::clone(&parts.replica),
+            control: Arc::clone(&endpoints) as _,
+            token_seen,
+            clock: Arc::clone(&parts.ambient.clock),
+            entropy: Arc::clone(&parts.ambient.entropy),
+            counters: Arc::clone(&parts.counters),
+        });
+        let admin_stop = CancellationToken::new();
+        let admin = TaskTracker::new();
+        let admin_address = parts.serve_admin(settings, &admin, &admin_stop).await?;
+        let shutdown = Shutdown::default();
+        let workers = Workers::start(&data_plane::listener(settings), &shared, &shutdown)
+            .map_err(|error| StartError::Listen { key: "listen.address", address: settings.listen.address, error })?;
+        tracing::info!(gateway = %workers.address(), admin = ?admin_address, "listening");
+        Ok(Self {
+            parts,
+            shared,
+            endpoints,
+            workers,
+            shutdown,
+            supervisor,
+            admin,
+            admin_address,
+            admin_stop,
+            drain_delay: settings.shutdown.drain_delay,
+            drain_deadline: settings.shutdown.drain_deadline,
+        })
+    }
+
+    pub const fn gateway_address(&self) -> SocketAddr {
+        self.workers.address()
+    }
+
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.parts.counters
+    }
+
+    /// Whether the gateway vouches for tokens already.
+    pub async fn is_ready(&self) -> bool {
+        self.parts.health.dependencies().await.iter().all(|dependency| dependency.ready)
+    }
+
+    /// Takes keys, routes, limits and rules from new settings; what is bound or opened once stays as it is. Refused whole when any of
+    /// it cannot be used.
+    pub fn reload(&self, settings: &Settings) -> Result<(), StartError> {
+        let minting = keys::minting(settings, &self.parts.ambient)?;
+        let policy = data_plane::policy(settings)?;
+        self.parts.issuers.set_own(own_keys(settings, &minting));
+        self.parts.verifier.store(Arc::new(self.parts.issuers.verifier()));
+        self.parts.sessions.reload(minting, session_policy(settings));
+        self.endpoints.reload(EndpointOptions::from(settings));
+        self.shared.policy.store(Arc::new(policy));
+        Ok(())
+    }
+
+    /// Stops in order: readiness off, no new connections, requests in flight finish, then what serves them ends. `hurry` cuts the
+    /// waiting short.
+    pub async fn stop(self, hurry: CancellationToken) {
+        self.parts.health.drain();
+        tracing::info!(delay = ?self.drain_delay, deadline = ?self.drain_deadline, "draining");
+        let _ = hurry.run_until_cancelled(tokio::time::sleep(self.drain_delay)).await;
+        self.shutdown.drain.cancel();
+        let workers = self.workers;
+        let mut joined = tokio::task::spawn_blocking(move || workers.join());
+        let in_time = hurry.run_until_cancelled(tokio::time::timeout(self.drain_deadline, &mut joined)).await;
+        if !matches!(in_time, Some(Ok(_))) {
+            tracing::warn!("requests still in flight are dropped");
+            self.shutdown.abort.cancel();
+            let _ = joined.await;
+        }
+        self.supervisor.shut_down(TASKS_DEADLINE).await;
+        self.admin_stop.cancel();
+        self.admin.close();
+        self.admin.wait().await;
+        tracing::info!("stopped");
+    }
+}
+
+fn own_keys(settings: &Settings, minting: &Minting) -> Own {
+    Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings) }
+}
+
+/// Told of tokens that a worker sees for the first time.
+type TokenSeen = Box<dyn Fn(SessionId, Generation) + Send + Sync>;
+
+impl Parts {
+    fn supervisor(&self, runtime: Handle) -> Supervisor {
+        Supervisor::new(runtime, Arc::clone(&self.ambient.clock), Arc::clone(&self.ambient.entropy), Arc::clone(&self.counters))
+    }
+
+    /// Starts what runs beside requests. Returns what workers tell of tokens that they see for the first time.
+    fn spawn_tasks(&self, supervisor: &Supervisor, settings: &Settings) -> TokenSeen {
+        let feed = Arc::new(RevocationFeed {
+            store: Arc::clone(&self.store),
+            replica: Arc::clone(&self.replica),
+            clock: Arc::clone(&self.ambient.clock),
+            entropy: Arc::clone(&self.ambient.entropy),
+            counters: Arc::clone(&self.counters),
+            heartbeat: settings.revocation.heartbeat,
+        });
+        supervisor.spawn("revocation feed", move |stop| {
+            let feed = Arc::clone(&feed);
+            async move { feed.run(stop).await }
+        });
+        let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
+        let acknowledgements = Arc::new(Acknowledgements {
+            queue,
+            store: Arc::clone(&self.store),
+            entropy: Arc::clone(&self.ambient.entropy),
+            counters: Arc::clone(&self.counters),
+            interval: settings.refresh.acknowledge_interval,
+        });
+        supervisor.spawn("acknowledgements", move |stop| {
+            let acknowledgements = Arc::clone(&acknowledgements);
+            async move { acknowledgements.run(stop).await }
+        });
+        let sweeper = Arc::new(Sweeper {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.ambient.clock),
+            counters: Arc::clone(&self.counters),
+            interval: settings.sweeper.interval,
+        });
+        supervisor.spawn("sweeper", move |stop| {
+            let sweeper = Arc::clone(&sweeper);
+            async move { sweeper.run(stop).await }
+        });
+        issuers::spawn(supervisor, &self.issuers, &self.verifier);
+        Box::new(move |session, generation| sender.note(session, generation))
+    }
+
+    async fn serve_admin(
+        &self,
+        settings: &Settings,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Option<SocketAddr>, StartError> {
+        let Some(address) = settings.admin.address else { return Ok(None) };
+        let refused = |error| StartError::Listen { key: "admin.address", address, error };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let bound = listener.local_addr().map_err(refused)?;
+        let admin = Admin::new(Arc::clone(&self.health) as _, settings.admin.token.clone());
+        let stop = stop.clone();
+        tasks.spawn(async move { admin.serve(listener, stop).await });
+        Ok(Some(bound))
+    }
+}
+
+/// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
+pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
+    logging::init(&settings.log);
+    control_runtime()?.block_on(async {
+        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
+        let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+        let app = App::start(settings, Ambient::of_system()).await?;
+        loop {
+            tokio::select! {
+                () = stops.next() => break,
+                _ = reloads.recv() => reload(&app, &load),
+            }
+        }
+        let hurry = CancellationToken::new();
+        tokio::select! {
+            () = app.stop(hurry.clone()) => {}
+            () = async { stops.next().await; hurry.cancel(); std::future::pending().await } => {}
+        }
+        Ok(())
+    })
+}
+
+fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) {
+    let outcome = load().map_err(StartError::Settings).and_then(|settings| app.reload(&settings));
+    match outcome {
+        Ok(()) => tracing::info!("settings reloaded"),
+        Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay in force"),
+    }
+}
+
+/// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
+pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
+    control_runtime()?.block_on(async {
+        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
+        let ambient = Ambient::of_system();
+        let stage = Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)).await.map_err(StartError::Demo)?;
+        logging::init(&stage.settings().log);
+        let app = App::start(stage.settings(), ambient).await?;
+        let banner = stage.banner(app.gateway_address(), app.admin_address());
+        say(&banner);
+        let stop = CancellationToken::new();
+        let serving = stage.serve_api(stop.clone());
+        let ending = async {
+            stops.next().await;
+            let hurry = CancellationToken::new();
+            hurry.cancel();
+            app.stop(hurry).await;
+            stop.cancel();
+        };
+        tokio::join!(serving, ending);
+        Ok(())
+    })
+}
+
+/// Asks the store once, as these settings would reach it, whether it is there and fit for its work. Changes nothing in it.
+/// Returns what an operator should know all the same.
+pub fn probe_store(settings: &Settings) -> Result<Vec<String>, StartError> {
+    control_runtime()?.block_on(stores::probe(settings, &Ambient::of_system())).map_err(StartError::Store)
+}
+
+/// Threads of the control plane: it waits far more than it works.
+const CONTROL_THREADS: usize = 2;
+
+fn control_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)
+}
+
+/// Signals that end the process.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The admin listener: what operators and their probes ask. On loopback unless set otherwise; never on the traffic's port.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::secret::Secret;
+use crate::sessions::health::{Dependency, Readiness};
 
 pub mod answer;
 mod guard;
@@ -21,48 +21,16 @@ use answer::{Answer, json, problem};
 use guard::Guard;
 use server::Limits;
 
-/// Whether one thing that the gateway needs is there.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Dependency {
-    /// Stable, for programs: `store`, `revocations`, `upstream api`.
-    pub name: Cow<'static, str>,
-    pub ready: bool,
-    /// For people: what is wrong, or a figure. Never a secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-impl Dependency {
-    pub fn ready(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), ready: true, detail: None }
-    }
-
-    pub fn unready(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), ready: false, detail: Some(detail.into()) }
-    }
-}
-
-/// Tells the state of every dependency from memory: it is asked often, and asks nobody itself.
-pub trait Readiness: Send + Sync + 'static {
-    fn dependencies(&self) -> Vec<Dependency>;
-}
-
-impl<F: Fn() -> Vec<Dependency> + Send + Sync + 'static> Readiness for F {
-    fn dependencies(&self) -> Vec<Dependency> {
-        self()
-    }
-}
-
 /// What the admin listener answers from.
 pub struct Admin {
-    readiness: Box<dyn Readiness>,
+    readiness: Arc<dyn Readiness>,
     guard: Guard,
 }
 
 impl Admin {
     /// `token` is the bearer token that everything but the probes asks for; without one, only a loopback address may listen.
-    pub fn new(readiness: impl Readiness, token: Option<Secret<String>>) -> Self {
-        Self { readiness: Box::new(readiness), guard: Guard::new(token) }
+    pub fn new(readiness: Arc<dyn Readiness>, token: Option<Secret<String>>) -> Self {
+        Self { readiness, guard: Guard::new(token) }
     }
 
     /// Serves until `stop`.
@@ -70,17 +38,17 @@ impl Admin {
         let admin = Arc::new(self);
         let handler = move |request, peer| {
             let admin = Arc::clone(&admin);
-            async move { admin.answer(&request, peer) }
+            async move { admin.answer(&request, peer).await }
         };
         server::serve(listener, Limits::default(), handler, stop).await;
     }
 
-    fn answer(&self, request: &Request<Bytes>, _peer: SocketAddr) -> Answer {
+    async fn answer(&self, request: &Request<Bytes>, _peer: SocketAddr) -> Answer {
         let reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" | "/readyz" if !reading => method_not_allowed("GET, HEAD"),
             "/healthz" => json(StatusCode::OK, &Health { status: "alive" }),
-            "/readyz" => readiness_answer(self.readiness.dependencies()),
+            "/readyz" => readiness_answer(self.readiness.dependencies().await),
             _ => self
                 .guard
                 .refuse(request)
@@ -125,44 +93,55 @@ mod tests {
 
     use super::*;
 
-    const TOKEN: &str = "a token of many characters";
-
-    fn ask_with(token: Option<&str>, field: (&str, &str)) -> StatusCode {
-        let admin = Admin::new(Vec::new, token.map(|token| Secret::new(token.to_owned())));
-        let request = Request::get("/sessions").header(field.0, field.1).body(Bytes::new()).unwrap();
-        admin.answer(&request, ([127, 0, 0, 1], 1).into()).status()
-    }
-
-    #[test]
-    fn with_a_token_set_only_its_bearer_gets_in() {
-        assert_eq!(ask_with(Some(TOKEN), ("authorization", &format!("bearer {TOKEN}"))), StatusCode::NOT_FOUND);
-        for wrong in [format!("Bearer {TOKEN}x"), "Bearer ".to_owned(), TOKEN.to_owned(), format!("Basic {TOKEN}")] {
-            assert_eq!(ask_with(Some(TOKEN), ("authorization", &wrong)), StatusCode::UNAUTHORIZED, "{wrong}");
+    #[async_trait::async_trait]
+    impl Readiness for Vec<Dependency> {
+        async fn dependencies(&self) -> Vec<Dependency> {
+            self.clone()
         }
     }
 
-    #[test]
-    fn without_a_token_a_web_page_gets_nothing() {
+    const TOKEN: &str = "a token of many characters";
+
+    async fn ask_with(token: Option<&str>, field: (&str, &str)) -> StatusCode {
+        let admin = Admin::new(Arc::new(Vec::new()), token.map(|token| Secret::new(token.to_owned())));
+        let request = Request::get("/sessions").header(field.0, field.1).body(Bytes::new()).unwrap();
+        admin.answer(&request, ([127, 0, 0, 1], 1).into()).await.status()
+    }
+
+    #[tokio::test]
+    async fn with_a_token_set_only_its_bearer_gets_in() {
+        assert_eq!(ask_with(Some(TOKEN), ("authorization", &format!("bearer {TOKEN}"))).await, StatusCode::NOT_FOUND);
+        for wrong in [format!("Bearer {TOKEN}x"), "Bearer ".to_owned(), TOKEN.to_owned(), format!("Basic {TOKEN}")] {
+            assert_eq!(ask_with(Some(TOKEN), ("authorization", &wrong)).await, StatusCode::UNAUTHORIZED, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_token_a_web_page_gets_nothing() {
         for host in ["127.0.0.1:9090", "localhost:9090", "[::1]:9090", "LOCALHOST"] {
-            assert_eq!(ask_with(None, ("host", host)), StatusCode::NOT_FOUND, "{host}");
+            assert_eq!(ask_with(None, ("host", host)).await, StatusCode::NOT_FOUND, "{host}");
         }
         for (name, value) in
             [("host", "rebound.example:9090"), ("host", "localhost.example"), ("origin", "http://localhost:3000")]
         {
-            assert_eq!(ask_with(None, (name, value)), StatusCode::FORBIDDEN, "{name}: {value}");
+            assert_eq!(ask_with(None, (name, value)).await, StatusCode::FORBIDDEN, "{name}: {value}");
         }
+    }
+
+    fn dependency(name: &'static str, fault: Option<&'static str>) -> Dependency {
+        Dependency { name, ready: fault.is_none(), detail: fault }
     }
 
     async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
-        let answer = admin.answer(&request, ([127, 0, 0, 1], 1).into());
+        let answer = admin.answer(&request, ([127, 0, 0, 1], 1).into()).await;
         let (head, body) = answer.into_parts();
         (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn readiness_names_what_is_missing() {
-        let admin = Admin::new(|| vec![Dependency::ready("revocations"), Dependency::unready("store", "timed out")], None);
+        let admin = Admin::new(Arc::new(vec![dependency("revocations", None), dependency("store", Some("timed out"))]), None);
         let (status, body) = ask(&admin, Method::GET, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
@@ -173,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_live_process_is_healthy_whatever_it_waits_for() {
-        let admin = Admin::new(|| vec![Dependency::unready("store", "gone")], None);
+        let admin = Admin::new(Arc::new(vec![dependency("store", Some("gone"))]), None);
         assert_eq!(ask(&admin, Method::GET, "/healthz").await, (StatusCode::OK, r#"{"status":"alive"}"#.to_owned()));
         assert_eq!(ask(&admin, Method::POST, "/healthz").await.0, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(ask(&admin, Method::GET, "/").await.0, StatusCode::NOT_FOUND);

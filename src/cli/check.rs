@@ -42,8 +42,12 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let mut text = summary(&settings);
     if args.online {
-        app::probe_store(&settings).map_err(|e| Failure::Failed(format!("the settings are valid, but the store: {e}")))?;
+        let probed = app::probe_store(&settings);
+        let findings = probed.map_err(|e| Failure::Failed(format!("the settings are valid, but the store: {e}")))?;
         text.push_str("the store answers\n");
+        for finding in findings {
+            let _ = writeln!(text, "warning: {finding}");
+        }
     }
     say(&text)
 }

@@ -30,14 +30,26 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(args) => app::run(args.settings.load()?.settings).map_err(|e| Failure::failed(&e)),
+        Command::Run(args) => run(&args.settings),
         Command::Check(args) => check::run(&args),
         Command::PrintConfig(args) if args.defaults => say(DEFAULT_FILE),
         Command::PrintConfig(args) => args.settings.load().and_then(|loaded| say(&loaded.print())),
         Command::Keys(args) => keys::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
-        Command::Demo(args) => app::run_demo(&args).map_err(|e| Failure::failed(&e)),
+        Command::Demo(args) => run_demo(&args),
     }
+}
+
+fn run(args: &SettingsArgs) -> Result<(), Failure> {
+    let settings = args.load()?.settings;
+    let load_again = || args.load().map(|loaded| loaded.settings).map_err(|failure| failure.to_string());
+    app::run(&settings, load_again).map_err(|error| Failure::failed(&error))
+}
+
+fn run_demo(args: &demo::Demo) -> Result<(), Failure> {
+    // A reader that went away does not end the demo.
+    let show = |banner: &str| say(banner).unwrap_or_else(|failure| complain(&failure.to_string()));
+    app::run_demo(args, show).map_err(|error| Failure::failed(&error))
 }
 
 /// An access-token gateway: validates tokens, forwards to your API, turns its logins into sessions.

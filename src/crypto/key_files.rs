@@ -118,6 +118,26 @@ pub struct Generated {
 /// # Errors
 /// RSA and ES384, which ring or we do not generate: the error names the command that does.
 pub fn generate(dir: &Path, algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Generated, KeyError> {
+    let Drawn { name, text } = draw_key(algorithm, entropy)?;
+    let path = dir.join(&name);
+    write_new(dir, &path, text.as_bytes())?;
+    let kid = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    Ok(Generated { kid, path, algorithm })
+}
+
+/// A key like those of [`generate`] that is written nowhere.
+pub(super) fn ephemeral(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<KeyFile, KeyError> {
+    let Drawn { name, text } = draw_key(algorithm, entropy)?;
+    Ok(parse_file(Path::new(&name), text.as_bytes())?)
+}
+
+/// A new key as the file that it will be.
+struct Drawn {
+    name: String,
+    text: Zeroizing<String>,
+}
+
+fn draw_key(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Drawn, KeyError> {
     let (suffix, ending, text) = match algorithm {
         Algorithm::Es256 => {
             let random = ring::rand::SystemRandom::new();
@@ -144,9 +164,7 @@ pub fn generate(dir: &Path, algorithm: Algorithm, entropy: &dyn Entropy) -> Resu
         }
     };
     let kid = format!("{}-{}", algorithm.name().to_lowercase(), &suffix[..suffix.len().min(16)]);
-    let path = dir.join(format!("{kid}.{ending}"));
-    write_new(dir, &path, text.as_bytes())?;
-    Ok(Generated { kid, path, algorithm })
+    Ok(Drawn { name: format!("{kid}.{ending}"), text })
 }
 
 /// `PrivateKeyInfo` up to the 32 bytes of the seed (RFC 8410, section 7).
@@ -238,6 +256,10 @@ fn key_paths(dir: &Path) -> Result<Vec<PathBuf>, KeyError> {
 }
 
 fn read_file(path: &Path) -> Result<KeyFile, KeyProblem> {
+    parse_file(path, &read_bounded(path)?)
+}
+
+fn parse_file(path: &Path, content: &[u8]) -> Result<KeyFile, KeyProblem> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (stem, is_secret) = match name.strip_suffix(".secret") {
         Some(stem) => (stem, true),
@@ -247,15 +269,14 @@ fn read_file(path: &Path) -> Result<KeyFile, KeyProblem> {
     if !is_kid(kid) {
         return Err(KeyProblem::Kid { path: path.into() });
     }
-    let content = read_bounded(path)?;
     let fault = |fault| KeyProblem::Key { path: path.into(), fault };
     if is_secret {
-        let text = std::str::from_utf8(&content).unwrap_or("?");
+        let text = std::str::from_utf8(content).unwrap_or("?");
         let secret = deployment_secret::decode(text).map_err(|error| KeyProblem::Secret { path: path.into(), error })?;
         let (signing, verifying) = SigningKey::hmac(Algorithm::Hs256, &Zeroizing::new(secret)).map_err(fault)?;
         return Ok(KeyFile { kid: kid.into(), verifying, signing: Some(signing) });
     }
-    let (kind, der) = read_section(path, &content)?;
+    let (kind, der) = read_section(path, content)?;
     match kind {
         SectionKind::PrivateKey => {
             let (signing, verifying) = SigningKey::from_pkcs8(&der).map_err(fault)?;

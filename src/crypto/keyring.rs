@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use super::entropy::Entropy;
 use super::key::{SigningKey, VerifyingKey};
 use super::key_files::{self, KeyError, KeyFile, KeyProblem};
 use crate::domain::algorithm::Algorithm;
@@ -72,6 +73,16 @@ impl KeyRing {
     /// Everything that is wrong in the folder at once, each with its file.
     pub fn load(dir: &Path, signing: Option<&str>) -> Result<Self, KeyError> {
         Self::assemble(dir, key_files::read_folder(dir)?, signing)
+    }
+
+    /// A ring of one new key that is kept nowhere: tokens die with the process.
+    ///
+    /// # Errors
+    /// An algorithm for which no key is generated here.
+    pub fn ephemeral(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let file = key_files::ephemeral(algorithm, entropy)?;
+        let kid = Arc::clone(&file.kid);
+        Ok(Self::from_files(vec![file], Some(&kid)))
     }
 
     /// A ring of one HMAC or PKCS#8 key that signs, for tests and demonstrations.

@@ -19,11 +19,11 @@ use crate::domain::time::Clock;
 use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::Sessions;
+use crate::sessions::health::Readiness;
 
 mod cookies;
 mod credentials;
 mod devices;
-mod health;
 mod json_object;
 mod limits;
 mod login;
@@ -36,7 +36,6 @@ mod refusal;
 mod tests;
 mod tokens;
 
-pub use health::{Dependency, Health};
 pub use options::{EndpointOptions, session_policy};
 
 use limits::RateLimits;
@@ -53,7 +52,7 @@ pub struct Endpoints {
 
 struct Inner {
     sessions: Arc<Sessions>,
-    health: Arc<Health>,
+    health: Arc<dyn Readiness>,
     options: ArcSwap<EndpointOptions>,
     limits: ArcSwap<RateLimits>,
     clock: Arc<dyn Clock>,
@@ -63,7 +62,7 @@ struct Inner {
 /// What [`Endpoints`] is made of.
 pub struct EndpointParts {
     pub sessions: Arc<Sessions>,
-    pub health: Arc<Health>,
+    pub health: Arc<dyn Readiness>,
     pub options: EndpointOptions,
     pub clock: Arc<dyn Clock>,
     pub counters: Arc<Counters>,
@@ -159,7 +158,7 @@ impl Inner {
             Endpoint::Session(id) => self.end(request, id, options).await,
             Endpoint::Jwks => Ok(self.jwks()),
             Endpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
-            Endpoint::Ready => Ok(self.readiness(options).await),
+            Endpoint::Ready => Ok(self.readiness().await),
             // These go to the upstream first; on this way there is nobody to ask.
             Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister => {
                 Err(Refusal::Malformed("This call cannot be answered here."))
@@ -175,9 +174,8 @@ impl Inner {
         reply
     }
 
-    async fn readiness(&self, options: &EndpointOptions) -> Reply {
-        self.health.probe().await;
-        let dependencies = self.health.dependencies(options.max_staleness);
+    async fn readiness(&self) -> Reply {
+        let dependencies = self.health.dependencies().await;
         let is_ready = dependencies.iter().all(|dependency| dependency.ready);
         let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         reply::json(status, &json!({"status": if is_ready { "ready" } else { "unready" }, "dependencies": dependencies}))

@@ -1,7 +1,5 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
-use std::time::Duration;
-
 use crate::config::{self, Cookies, Cors, Limits, Login, OldSession, Reuse, Settings};
 use crate::sessions::{ReusePolicy, SessionPolicy};
 
@@ -15,8 +13,6 @@ pub struct EndpointOptions {
     pub refresh_cookie_path: String,
     pub cors: Option<Cors>,
     pub limits: Limits,
-    /// How old the replica may be before the node says that it is not ready.
-    pub max_staleness: Duration,
 }
 
 impl From<&Settings> for EndpointOptions {
@@ -28,7 +24,6 @@ impl From<&Settings> for EndpointOptions {
             cookies,
             cors: settings.cors.clone(),
             limits: settings.limits.clone(),
-            max_staleness: settings.revocation.max_staleness,
         }
     }
 }

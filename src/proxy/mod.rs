@@ -7,6 +7,7 @@ pub mod connection;
 pub mod control;
 mod entropy;
 pub mod gateway;
+pub mod jwks_client;
 pub mod listener;
 mod login_answer;
 mod refusal;

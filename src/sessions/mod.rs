@@ -23,6 +23,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
 mod devices;
+pub mod health;
 mod issue;
 mod log_out;
 mod refresh;

@@ -7,12 +7,13 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use serde_json::Value;
 
-use super::{EndpointOptions, EndpointParts, Endpoints, Health, session_policy};
+use super::{EndpointOptions, EndpointParts, Endpoints, session_policy};
 use crate::config::Settings;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::Endpoint;
 use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
+use crate::sessions::health::Health;
 use crate::sessions::tests::World;
 
 mod calls;
@@ -38,10 +39,15 @@ impl Gate {
         let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap();
         let world = World::with(session_policy(&settings));
         world.node.replica.confirm(std::time::Duration::ZERO);
-        let health = Arc::new(Health::new(world.node.sessions.clone(), world.node.replica.clone(), world.clock.clone()));
+        let health = Arc::new(Health::new(
+            world.node.sessions.clone(),
+            world.node.replica.clone(),
+            world.clock.clone(),
+            settings.revocation.max_staleness,
+        ));
         let endpoints = Endpoints::new(EndpointParts {
             sessions: world.node.sessions.clone(),
-            health: health.clone(),
+            health: health.clone() as _,
             options: EndpointOptions::from(&settings),
             clock: world.clock.clone(),
             counters: world.node.counters.clone(),

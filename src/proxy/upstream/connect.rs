@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -39,16 +40,35 @@ impl Tls {
     ///
     /// # Errors
     /// `host` is neither a DNS name nor an address.
-    pub fn of_web(host: &str) -> Result<Self, rustls::pki_types::InvalidDnsNameError> {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    pub fn of_web(host: &str) -> Result<Self, String> {
+        Self::trusting(host, rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+    }
+
+    /// Trusts the certificates in `pem`, and no others.
+    ///
+    /// # Errors
+    /// No certificate in it, or one that is none; `host` is neither a DNS name nor an address.
+    pub fn of_authorities(host: &str, pem: &[u8]) -> Result<Self, String> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() {
+            return Err("holds no certificate".to_owned());
+        }
+        Self::trusting(host, roots)
+    }
+
+    fn trusting(host: &str, roots: rustls::RootCertStore) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("ring's provider supports the default protocol versions")
+            .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), name: ServerName::try_from(host.to_owned())? })
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        Ok(Self { config: Arc::new(config), name })
     }
 }
 
@@ -60,7 +80,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub(super) async fn open(target: &Target) -> io::Result<Self> {
+    pub(in crate::proxy) async fn open(target: &Target) -> io::Result<Self> {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
         match &target.tls {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::Sessions;
 use crate::domain::replica::Replica;
 use crate::domain::time::Clock;
-use crate::sessions::Sessions;
 
 /// How long an answer of the store holds: anyone may ask whether the node is ready.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,34 +26,29 @@ pub struct Dependency {
     pub detail: Option<&'static str>,
 }
 
+/// Tells what a node needs before it may be given work.
+#[async_trait]
+pub trait Readiness: Send + Sync + 'static {
+    /// Every dependency, ready or not.
+    async fn dependencies(&self) -> Vec<Dependency>;
+}
+
 /// Tells readiness. One for the process, shared with the admin listener.
 pub struct Health {
     sessions: Arc<Sessions>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
+    /// How old the replica may be before the node vouches for nobody.
+    max_staleness: Duration,
     draining: AtomicBool,
     /// When the store was asked last, on the monotonic clock, and whether it answered.
-    probed: ArcSwapOption<Probed>,
-    /// Held while the store is asked.
-    asking: Mutex<()>,
-}
-
-struct Probed {
-    at: Duration,
-    answered: bool,
+    probed: Mutex<Option<(Duration, bool)>>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(sessions: Arc<Sessions>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            sessions,
-            replica,
-            clock,
-            draining: AtomicBool::new(false),
-            probed: ArcSwapOption::empty(),
-            asking: Mutex::new(()),
-        }
+    pub fn new(sessions: Arc<Sessions>, replica: Arc<Replica>, clock: Arc<dyn Clock>, max_staleness: Duration) -> Self {
+        Self { sessions, replica, clock, max_staleness, draining: AtomicBool::new(false), probed: Mutex::new(None) }
     }
 
     /// From now on the node is not ready: it is about to stop.
@@ -61,35 +56,35 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Every dependency, ready or not, as far as it is known: the store by what [`Health::probe`] saw last.
-    #[must_use]
-    pub fn dependencies(&self, max_staleness: Duration) -> Vec<Dependency> {
-        let store = match self.probed.load().as_deref() {
-            Some(Probed { answered: true, .. }) => None,
-            Some(Probed { answered: false, .. }) => Some("does not answer"),
-            None => Some("was not asked yet"),
-        };
+    /// Asks once for all who want to know at the same time.
+    async fn store_answers(&self) -> bool {
+        let mut probed = self.probed.lock().await;
+        let now = self.clock.monotonic();
+        match *probed {
+            Some((at, answered)) if now.saturating_sub(at) < PROBE_INTERVAL => answered,
+            Some(_) | None => {
+                let answered = self.sessions.probe().await.is_ok();
+                *probed = Some((now, answered));
+                answered
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Readiness for Health {
+    async fn dependencies(&self) -> Vec<Dependency> {
         let revocations = if !self.replica.is_loaded() {
             Some("the log was not read yet")
-        } else if self.replica.is_stale(self.clock.monotonic(), max_staleness) {
+        } else if self.replica.is_stale(self.clock.monotonic(), self.max_staleness) {
             Some("the log was not confirmed lately")
         } else {
             None
         };
+        let store = (!self.store_answers().await).then_some("does not answer");
         let serving = self.draining.load(Ordering::Relaxed).then_some("shutting down");
         [("store", store), ("revocations", revocations), ("serving", serving)]
             .map(|(name, fault)| Dependency { name, ready: fault.is_none(), detail: fault })
             .into()
-    }
-
-    /// Asks the store whether it answers, unless that is known from a moment ago: once for all who want to know at the same time.
-    pub async fn probe(&self) {
-        let _asking = self.asking.lock().await;
-        let at = self.clock.monotonic();
-        let is_known = self.probed.load().as_ref().is_some_and(|last| at.saturating_sub(last.at) < PROBE_INTERVAL);
-        if !is_known {
-            let answered = self.sessions.probe().await.is_ok();
-            self.probed.store(Some(Arc::new(Probed { at, answered })));
-        }
     }
 }

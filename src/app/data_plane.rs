@@ -1,0 +1,101 @@
+//! Settings as the data plane takes them.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::uri::Scheme;
+
+use super::StartError;
+use crate::config::{self, HostField, Settings};
+use crate::domain::headers::RewriteRules;
+use crate::domain::headers::forwarded::Forwarding;
+use crate::domain::route::{RouteTable, UpstreamIndex};
+use crate::proxy::admission::AdmissionOptions;
+use crate::proxy::connection::ClientLimits;
+use crate::proxy::gateway::{GatewayOptions, Policy, RequestIdFrom};
+use crate::proxy::listener::ListenerOptions;
+use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
+
+/// The gateway's name in Via.
+const PSEUDONYM: &str = "tokengate";
+
+pub(super) fn listener(settings: &Settings) -> ListenerOptions {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let listen = &settings.listen;
+    ListenerOptions {
+        address: listen.address,
+        workers: if listen.workers == 0 { cores } else { listen.workers },
+        connections_max: listen.connections_max,
+    }
+}
+
+pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError> {
+    let listen = &settings.listen;
+    let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
+    let login_upstream = settings.login.upstream.unwrap_or(UpstreamIndex(0));
+    Ok(GatewayOptions {
+        client: ClientLimits {
+            header_timeout: listen.header_timeout,
+            idle_timeout: listen.idle_timeout,
+            body_idle_timeout: listen.body_idle_timeout,
+            write_timeout: listen.write_timeout,
+            header_bytes_max: listen.header_bytes_max,
+            header_count_max: listen.header_count_max,
+        },
+        admission: AdmissionOptions {
+            cache_entries_max: settings.tokens.cache_entries,
+            max_staleness: settings.revocation.max_staleness,
+            leeway: settings.tokens.leeway,
+        },
+        login_timeout: settings.upstreams[login_upstream.0].response_timeout,
+        upstreams,
+        login_upstream,
+        login_answer_bytes_max: settings.login.answer_bytes_max,
+        own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
+    })
+}
+
+fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
+    let fault = |error: String| StartError::Upstream { name: Arc::clone(&upstream.name), error };
+    let host = upstream.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let is_https = upstream.url.scheme() == Some(&Scheme::HTTPS);
+    let port = upstream.url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    let tls = match (is_https, &upstream.ca_file) {
+        (false, _) => None,
+        (true, None) => Some(Tls::of_web(&host).map_err(fault)?),
+        (true, Some(file)) => {
+            let pem = std::fs::read(file).map_err(|error| fault(format!("ca_file {}: {error}", file.display())))?;
+            Some(Tls::of_authorities(&host, &pem).map_err(fault)?)
+        }
+    };
+    let replaced = match upstream.host {
+        HostField::Preserve => None,
+        HostField::Replace => upstream.url.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()),
+    };
+    Ok(UpstreamOptions {
+        name: Arc::clone(&upstream.name),
+        target: Target { host, port, tls },
+        host: replaced,
+        connect_timeout: upstream.connect_timeout,
+        idle_timeout: upstream.idle_timeout,
+        idle_max: upstream.connections_idle_max,
+        body_idle_timeout: upstream.body_idle_timeout,
+    })
+}
+
+pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
+    let identity = &settings.identity;
+    let fields = settings.identity.fields();
+    let own_cookies = settings.cookies.iter().flat_map(|c| [c.access_name.clone(), c.refresh_name.clone()]).collect();
+    let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
+    Ok(Policy {
+        routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone()).map_err(StartError::Routes)?,
+        rewrite: RewriteRules::new(fields, identity.pass_authorization, own_cookies, forwarding, PSEUDONYM),
+        access_cookie: settings.cookies.as_ref().map(|cookies| cookies.access_name.clone()),
+        request_id_from: match settings.listen.request_id_from {
+            config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,
+            config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,
+            config::RequestIdFrom::Anyone => RequestIdFrom::Anyone,
+        },
+    })
+}

@@ -1,0 +1,133 @@
+//! Other issuers' keys: read from files, or fetched in the background; and the verifier that is made of them and our own.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::{Ambient, StartError};
+use crate::config::{self, JwksSource, Settings};
+use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
+use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
+use crate::crypto::keyring::KeyRing;
+use crate::crypto::verifier::Verifier;
+use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
+use crate::proxy::jwks_client::JwksClient;
+use crate::tasks::supervisor::Supervisor;
+
+/// How long an issuer's last keys are trusted while it cannot be reached.
+const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Everyone whose tokens are accepted.
+pub(super) struct Issuers {
+    foreign: Vec<Foreign>,
+    own: RwLock<Own>,
+}
+
+/// Our own keys, and what our tokens must say.
+pub(super) struct Own {
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) policy: ClaimPolicy,
+}
+
+struct Foreign {
+    policy: ClaimPolicy,
+    keys: Keys,
+}
+
+enum Keys {
+    File(ForeignKeys),
+    Fetched(Arc<JwksCache>),
+}
+
+impl Issuers {
+    pub(super) fn new(settings: &Settings, own: Own, ambient: &Ambient) -> Result<Self, StartError> {
+        let foreign = settings.issuers.iter().map(|issuer| Foreign::of(issuer, ambient)).collect::<Result<_, _>>()?;
+        Ok(Self { foreign, own: RwLock::new(own) })
+    }
+
+    pub(super) fn set_own(&self, own: Own) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
+    }
+
+    /// A verifier of the keys that are known now.
+    pub(super) fn verifier(&self) -> Verifier {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        let verifier = Verifier::new().with_own(&own.keys, own.policy.clone());
+        self.foreign.iter().fold(verifier, |verifier, foreign| match &foreign.keys {
+            Keys::File(keys) => verifier.with_foreign(keys, foreign.policy.clone(), None),
+            Keys::Fetched(cache) => {
+                let known = cache.keys();
+                let none = ForeignKeys::default();
+                let keys = known.as_deref().unwrap_or(&none);
+                verifier.with_foreign(keys, foreign.policy.clone(), Some(cache.nudge()))
+            }
+        })
+    }
+}
+
+impl Foreign {
+    fn of(issuer: &config::Issuer, ambient: &Ambient) -> Result<Self, StartError> {
+        let audiences = AudienceRule::AnyOf(issuer.audiences.clone().into());
+        let policy = ClaimPolicy {
+            token_type: if issuer.types.is_empty() { TypeRule::Unchecked } else { TypeRule::AnyOf(issuer.types.clone().into()) },
+            leeway: issuer.leeway,
+            subject_claim: ClaimPath::new(&issuer.subject_claim),
+            scope_claims: issuer.scope_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
+            ..ClaimPolicy::foreign(&issuer.issuer, audiences, issuer.lifetime_max)
+        };
+        let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
+        let keys = match &issuer.jwks {
+            JwksSource::File(path) => {
+                let document = std::fs::read(path).map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?;
+                let keys = ForeignKeys::parse(&document, &issuer.algorithms, JwksOrigin::File);
+                Keys::File(keys.map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?)
+            }
+            JwksSource::Url(url) => {
+                let source = Arc::new(JwksClient);
+                Keys::Fetched(Arc::new(JwksCache::new(jwks_settings(issuer, url), source, Arc::clone(&ambient.clock))))
+            }
+        };
+        Ok(Self { policy, keys })
+    }
+}
+
+fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {
+    JwksSettings {
+        url: url.to_string(),
+        algorithms: issuer.algorithms.clone(),
+        refresh_interval: issuer.refresh_interval,
+        minimum_interval: issuer.minimum_interval,
+        fetch_timeout: issuer.fetch_timeout,
+        stale_max: STALE_MAX,
+    }
+}
+
+/// Starts one task for each issuer whose keys are fetched: it keeps them fresh, and puts a new verifier in place when they change.
+pub(super) fn spawn(supervisor: &Supervisor, issuers: &Arc<Issuers>, verifier: &Arc<ArcSwap<Verifier>>) {
+    for foreign in &issuers.foreign {
+        let Keys::Fetched(cache) = &foreign.keys else { continue };
+        let (cache, issuers, verifier) = (Arc::clone(cache), Arc::clone(issuers), Arc::clone(verifier));
+        let issuer = Arc::clone(&foreign.policy.issuer);
+        supervisor.spawn("issuer keys", move |stop| {
+            let (cache, issuers, verifier) = (Arc::clone(&cache), Arc::clone(&issuers), Arc::clone(&verifier));
+            let issuer = Arc::clone(&issuer);
+            async move {
+                while let Some(refreshed) = stop.run_until_cancelled(cache.turn()).await {
+                    match refreshed {
+                        Refreshed::Unchanged => {}
+                        Refreshed::Changed(_) => {
+                            tracing::info!(%issuer, "issuer's keys changed");
+                            verifier.store(Arc::new(issuers.verifier()));
+                        }
+                        Refreshed::Failed(error) => tracing::warn!(%issuer, %error, "issuer's keys cannot be fetched"),
+                        Refreshed::Dropped(error) => {
+                            tracing::error!(%issuer, %error, "issuer's keys are too old to be trusted");
+                            verifier.store(Arc::new(issuers.verifier()));
+                        }
+                    }
+                }
+            }
+        });
+    }
+}

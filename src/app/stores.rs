@@ -1,0 +1,91 @@
+//! The store that the settings name.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Ambient;
+use crate::config::{self, Settings};
+use crate::domain::ids::Partitions;
+use crate::domain::secret::Secret;
+use crate::store::embedded::{Embedded, EmbeddedError};
+use crate::store::memory::Memory;
+use crate::store::redis::{Finding, RedisOptions, RedisOptionsError, RedisStore, Severity, TlsOptions};
+use crate::store::{Store, StoreError};
+
+/// The file of the embedded store, in its folder.
+const EMBEDDED_FILE: &str = "tokengate.redb";
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreStartError {
+    #[error("store.embedded: {0}")]
+    Embedded(#[from] EmbeddedError),
+    #[error("store.redis: {0}")]
+    Redis(#[from] RedisOptionsError),
+    #[error("store.redis: {path}: {error}", path = .path.display())]
+    File { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Unavailable(#[from] StoreError),
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Opens the store. A Redis that is away is no error: calls fail until it is there.
+pub(super) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreStartError> {
+    match &settings.store {
+        config::Store::Memory => Ok(Arc::new(Memory::new(Partitions::new(NonZeroU16::MIN)))),
+        config::Store::Embedded(embedded) => {
+            let path = embedded.directory.join(EMBEDDED_FILE);
+            let opened = tokio::task::spawn_blocking(move || Embedded::open(path)).await;
+            Ok(Arc::new(opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?))
+        }
+        config::Store::Redis(redis) => Ok(Arc::new(connect(redis).await?)),
+    }
+}
+
+/// Whether the store is there and fit, and what there is to be said about it.
+pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<String>, StoreStartError> {
+    match &settings.store {
+        // Opening the file would take it from a gateway that runs.
+        config::Store::Memory | config::Store::Embedded(_) => Ok(Vec::new()),
+        config::Store::Redis(redis) => {
+            let store = connect(redis).await?;
+            store.probe().await?;
+            let findings = store.verify(ambient.clock.as_ref()).await;
+            store.close().await;
+            let text = |finding: &Finding| format!("{}: {}", finding.subject, finding.text);
+            let (errors, warnings): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.severity == Severity::Error);
+            if errors.is_empty() {
+                return Ok(warnings.into_iter().map(text).collect());
+            }
+            Err(StoreStartError::Unfit(errors.into_iter().map(text).collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
+    let mut options = RedisOptions::from_url(redis.url.expose(), redis.partitions)?;
+    if redis.username.is_some() {
+        options.username.clone_from(&redis.username);
+    }
+    if redis.password.is_some() {
+        options.password.clone_from(&redis.password);
+    }
+    options.key_prefix.clone_from(&redis.key_prefix);
+    options.call_timeout = redis.deadline;
+    options.connect_timeout = redis.connect_timeout;
+    if options.tls.is_some() {
+        let authorities_pem = redis.ca_file.as_ref().map(read).transpose()?;
+        let identity_pem = match &redis.certificate_files {
+            Some((certificate, key)) => Some((read(certificate)?, Secret::new(read(key)?))),
+            None => None,
+        };
+        options.tls = Some(TlsOptions { authorities_pem, identity_pem });
+    }
+    Ok(RedisStore::connect(&options).await?)
+}
+
+fn read(path: &PathBuf) -> Result<String, StoreStartError> {
+    std::fs::read_to_string(path).map_err(|error| StoreStartError::File { path: path.clone(), error })
+}
