@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
+use tokengate::domain::secret::Secret;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::{Clock, Timestamp};
-use tokengate::store::redis::{RedisOptions, RedisStore, Severity};
+use tokengate::store::redis::{RedisOptions, RedisOptionsError, RedisStore, Severity, TlsOptions};
 use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Store, StoreError, Swap, Version};
 
 use crate::store::rig::Rig;
@@ -149,6 +150,74 @@ fn session_in_one_partition() -> Session {
     let mut session = session("alice", 1);
     session.id = SessionId::new(Partitions::new(NonZeroU16::MIN).of(&session.subject), NOW, [1; 8]);
     session
+}
+
+/// An authority, and the server and the client that it vouches for.
+struct Certificates {
+    authority: rcgen::Certificate,
+    server: (rcgen::Certificate, rcgen::KeyPair),
+    client: (rcgen::Certificate, rcgen::KeyPair),
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let named = |name: &str, hosts: Vec<String>| {
+            let mut params = rcgen::CertificateParams::new(hosts).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = named("authority", Vec::new());
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        let signed = |name: &str| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = named(name, vec![name.to_owned()]);
+            (params.signed_by(&key, &issuer).unwrap(), key)
+        };
+        Self { authority, server: signed("localhost"), client: signed("gateway") }
+    }
+}
+
+#[tokio::test]
+async fn tls_holds_both_sides_to_their_authority() {
+    let certificates = Certificates::make();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let authority = file("authority.pem", certificates.authority.pem());
+    let certificate = file("server.pem", certificates.server.0.pem());
+    let key = file("server.key", certificates.server.1.serialize_pem());
+    let mut server = RedisServer::prepare(&[]);
+    let port = server.port();
+    server.add_arguments(&["--port", "0", "--tls-port", &port.to_string(), "--tls-ca-cert-file", &authority]);
+    server.add_arguments(&["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    server.run();
+
+    let trusting = |authorities_pem: Option<String>, identity_pem| {
+        let url = format!("rediss://localhost:{port}");
+        let mut options = RedisOptions::from_url(&url, Partitions::new(NonZeroU16::MIN)).unwrap();
+        options.tls = Some(TlsOptions { authorities_pem, identity_pem });
+        options
+    };
+    let authority = Some(certificates.authority.pem());
+    let identity = Some((certificates.client.0.pem(), Secret::new(certificates.client.1.serialize_pem())));
+    let store = RedisStore::connect(&trusting(authority.clone(), identity.clone())).await.unwrap();
+    store.probe().await.unwrap();
+    for (options, why) in [
+        (trusting(None, identity), "an authority that is not trusted"),
+        (trusting(authority, None), "a client without a certificate"),
+    ] {
+        let store = RedisStore::connect(&options).await.unwrap();
+        assert!(is_unavailable(&store.probe().await), "{why}");
+    }
+    let broken = trusting(Some("no PEM".to_owned()), None);
+    assert!(matches!(RedisStore::connect(&broken).await, Err(RedisOptionsError::Tls(_))));
 }
 
 #[tokio::test]
@@ -291,6 +360,98 @@ async fn a_server_that_was_killed_and_started_again_is_found_again() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Passes bytes between a client and the server; connections made so far can be made to swallow everything.
+struct Tunnel {
+    port: u16,
+    swallow: tokio::sync::watch::Sender<usize>,
+    _accepting: tokio::task::JoinSet<()>,
+}
+
+impl Tunnel {
+    async fn to(server: &RedisServer) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = server.port();
+        let (swallow, swallowed) = tokio::sync::watch::channel(0);
+        let mut accepting = tokio::task::JoinSet::new();
+        accepting.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for number in 1.. {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut swallowed = swallowed.clone();
+                connections.spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                    let swallowed = async { drop(swallowed.wait_for(|&last| number <= last).await) };
+                    let passing = tokio::io::copy_bidirectional(&mut client, &mut server);
+                    tokio::select! {
+                        _ = passing => return,
+                        () = swallowed => {}
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { port, swallow, _accepting: accepting }
+    }
+
+    fn swallow_present_connections(&self) {
+        self.swallow.send_replace(2);
+    }
+
+    async fn connect(&self) -> Arc<RedisStore> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let options = RedisOptions::from_url(&url, Partitions::new(NonZeroU16::new(4).unwrap())).unwrap();
+        Arc::new(RedisStore::connect(&options).await.unwrap())
+    }
+}
+
+/// Several callers at a time, until one of them has an answer.
+async fn recovers_under_traffic(store: &Arc<RedisStore>, within: Duration) {
+    let deadline = Instant::now() + within;
+    loop {
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let store = store.clone();
+            callers.spawn(async move { store.probe().await.is_ok() });
+        }
+        if callers.join_all().await.contains(&true) {
+            return;
+        }
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_went_dead_is_replaced_under_traffic() {
+    let server = RedisServer::start();
+    let tunnel = Tunnel::to(&server).await;
+    let store = tunnel.connect().await;
+    let cursor = store.follow(None, Duration::ZERO).await.unwrap().cursor;
+    tunnel.swallow_present_connections();
+    recovers_under_traffic(&store, DEADLINE + RECOVERY).await;
+
+    let deadline = Instant::now() + 4 * DEADLINE + RECOVERY;
+    assert!(is_unavailable(&store.follow(Some(&cursor), Duration::ZERO).await));
+    while let Err(error) = store.follow(None, Duration::ZERO).await {
+        assert!(Instant::now() < deadline, "still {error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_stuck_in_a_write_is_replaced() {
+    const MORE_THAN_THE_KERNEL_BUFFERS: usize = 32 << 20;
+    let server = RedisServer::start();
+    let tunnel = Tunnel::to(&server).await;
+    let store = tunnel.connect().await;
+    let mut session = session("alice", 1);
+    session.grant.scopes = vec!["x".repeat(MORE_THAN_THE_KERNEL_BUFFERS)];
+    tunnel.swallow_present_connections();
+    assert!(is_unavailable(&store.create(&session, None, NOW).await));
+    recovers_under_traffic(&store, 4 * RECOVERY).await;
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
 const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A forced reconnect that has not begun after this means that fred's task is stuck in a write: it is replaced.
-const STUCK_AFTER: Duration = Duration::from_secs(2);
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// A server that is up but not to be written to is asked again no sooner than this.
 const DEMOTED_INTERVAL: Duration = Duration::from_secs(2);

@@ -225,3 +225,75 @@ fn number(value: &Value) -> Option<u64> {
 fn unexpected(value: &Value) -> StoreError {
     StoreError::Unreadable(format!("unexpected {} in a reply", value.kind()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ids::Partition;
+
+    fn read_back(session: &Session, version: u64) -> Stored {
+        let fields = [
+            version.to_string(),
+            session.subject.to_string(),
+            session.rotation.current.0.to_string(),
+            u8::from(session.rotation.acknowledged).to_string(),
+            record(session).unwrap(),
+        ];
+        stored(session.id, &Value::Array(fields.map(Value::from).into())).unwrap().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_was_written(
+            claim in any::<f64>().prop_filter("JSON has no other numbers", |number| number.is_finite()),
+            (current, parent, acknowledged) in any::<(u32, u32, bool)>(),
+            (rotated_at, idle, absolute, last_used_at) in any::<(Option<i64>, i64, i64, i64)>(),
+            (address, user_agent) in any::<(Option<IpAddr>, Option<String>)>(),
+            version in any::<u64>(),
+        ) {
+            let moment = Timestamp::from_millis;
+            let session = Session {
+                id: SessionId::new(Partition(3), moment(1), [9; 8]),
+                subject: Subject::new("zoë \u{10ffff}").unwrap(),
+                grant: Grant { scopes: vec!["a b".into()], claims: Map::from_iter([("n".to_owned(), claim.into())]) },
+                rotation: Rotation {
+                    current: Generation(current),
+                    parent: Generation(parent),
+                    acknowledged,
+                    rotated_at: rotated_at.map(moment),
+                },
+                lifetime: Lifetime { idle_ends_at: moment(idle), absolute_ends_at: moment(absolute) },
+                client: Client { address, user_agent },
+                last_used_at: moment(last_used_at),
+            };
+            prop_assert_eq!(read_back(&session, version), Stored { session, version: Version(version) });
+        }
+
+        #[test]
+        fn no_bytes_of_a_damaged_store_are_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let value = Value::Bytes(bytes.into());
+            let id = SessionId::from_bytes([0; 16]);
+            let _ = stored(id, &Value::Array(vec![value.clone(); 5]));
+            let _ = (expiring(&value), session_id(&value), position(&value), integer(&value).is_err());
+            let _ = logged(&Value::Array(vec![Value::Array(vec![value.clone(), Value::Array(vec![value.clone(); 4])]), value]));
+        }
+    }
+
+    #[test]
+    fn a_lifetime_without_end_is_one_that_redis_accepts() {
+        let id = SessionId::from_bytes([0; 16]);
+        let forever = Lifetime { idle_ends_at: Timestamp::MAX, absolute_ends_at: Timestamp::MAX };
+        let session = Session {
+            id,
+            subject: Subject::new("a").unwrap(),
+            grant: Grant::default(),
+            rotation: Rotation::first(),
+            lifetime: forever,
+            client: Client::default(),
+            last_used_at: Timestamp::MIN,
+        };
+        assert!(ttl_millis(&session, Timestamp::MIN) < 1 << 43);
+    }
+}

@@ -58,6 +58,11 @@ impl RedisServer {
         Self { port, folder, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(), process: None }
     }
 
+    /// For its next start.
+    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    }
+
     /// Starts it, or starts it again, on its port.
     pub(crate) fn run(&mut self) {
         assert!(self.try_run(), "redis-server on port {}: {}", self.port, self.log());
