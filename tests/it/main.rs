@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod gateway;
 mod layers;
 mod redis;
 mod store;

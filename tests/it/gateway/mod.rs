@@ -1,0 +1,3 @@
+//! The whole gateway: real processes, real sockets.
+
+mod two_nodes;

@@ -1,0 +1,305 @@
+//! Real gateway processes on free ports, and what their users hold.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::http::{Client, Message};
+use super::redis::RedisServer;
+use super::upstream::{PASSWORD, Upstream};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tokengate");
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// From SIGTERM to SIGKILL when a test is over.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+const POLL_PAUSE: Duration = Duration::from_millis(5);
+/// Of a failed test's gateway, how much of its log is shown.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// The settings of every gateway here, before a test's own `--set`: nothing is limited by rate, everything is on free ports.
+const SETTINGS: &str = r#"
+[listen]
+address = "127.0.0.1:0"
+workers = 2
+
+[[routes]]
+name = "public"
+prefix = "/public"
+access = "public"
+
+[[routes]]
+name = "api"
+prefix = "/"
+
+[limits.login]
+per_address = ""
+per_account = ""
+
+[limits.refresh]
+per_address = ""
+per_account = ""
+
+[store]
+kind = "memory"
+
+[admin]
+address = "127.0.0.1:0"
+
+[log]
+format = "json"
+"#;
+
+/// One `tokengate run`.
+pub(crate) struct Gateway {
+    process: Child,
+    /// Ends the gateway when the test process is gone, however it went.
+    watcher: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Goes with it, if it is its own.
+    folder: Option<TempDir>,
+}
+
+impl Gateway {
+    /// With a memory store, unless `set` says otherwise: keys and values as for `--set`. Returns once it is ready.
+    pub(crate) fn start(upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gateway = Self::start_in(folder.path(), upstream, set);
+        gateway.folder = Some(folder);
+        gateway
+    }
+
+    /// The same in a folder that outlives it.
+    pub(crate) fn start_in(folder: &Path, upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+        let gateway = Self::launch(folder, upstream, set);
+        gateway.await_ready();
+        gateway
+    }
+
+    /// Returns once it listens, ready or not.
+    pub(crate) fn launch(folder: &Path, upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+        let file = folder.join("tokengate.toml");
+        fs::write(&file, format!("{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n", upstream.url())).unwrap();
+        let mut process = Command::new(BINARY)
+            .arg("run")
+            .arg("--config")
+            .arg(&file)
+            .args(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let watcher = Command::new("sh")
+            .args(["-c", "cat >/dev/null; kill -KILL $0 2>/dev/null", &process.id().to_string()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = gather(process.stderr.take().unwrap());
+        let (address, admin) = await_addresses(&mut process, &log);
+        Self { process, watcher, address, admin, log, folder: None }
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    pub(crate) fn await_ready(&self) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let ready = self.client().get("/readyz", None);
+            if ready.status() == 200 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not ready: {}\n{}", ready.text(), self.log());
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Ends it without any farewell, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.id())]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; `None` if it goes on.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return Some(status);
+            }
+            thread::sleep(POLL_PAUSE);
+        }
+        None
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// What it logged so far, one JSON object a line.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.watcher.kill();
+        let _ = self.watcher.wait();
+        if self.is_running() {
+            self.terminate();
+            if self.wait(FAREWELL_MAX).is_none() {
+                let _ = self.process.kill();
+            }
+        }
+        let _ = self.process.wait();
+        if thread::panicking() {
+            let log = self.log.lock().unwrap();
+            let shown = log.len().saturating_sub(LOG_LINES_SHOWN);
+            #[expect(clippy::print_stderr, reason = "shown with a failed test alone")]
+            {
+                eprintln!("log of the gateway at {}:\n{}", self.address, log[shown..].join("\n"));
+            }
+        }
+    }
+}
+
+fn gather(stderr: ChildStderr) -> Arc<Mutex<Vec<String>>> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writing = Arc::clone(&log);
+    thread::Builder::new()
+        .spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writing.lock().unwrap().push(line);
+            }
+        })
+        .unwrap();
+    log
+}
+
+/// From the line of the log that tells what is bound.
+fn await_addresses(process: &mut Child, log: &Mutex<Vec<String>>) -> (SocketAddr, SocketAddr) {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let exited = process.try_wait().unwrap();
+        let lines = log.lock().unwrap().clone();
+        for line in lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if line["message"] == "listening" {
+                let admin = line["admin"].as_str().unwrap().trim_start_matches("Some(").trim_end_matches(')');
+                return (line["gateway"].as_str().unwrap().parse().unwrap(), admin.parse().unwrap());
+            }
+        }
+        assert!(exited.is_none() && Instant::now() < deadline, "the gateway does not start: {}", lines.join("\n"));
+        thread::sleep(POLL_PAUSE);
+    }
+}
+
+/// Two gateways, one redis-server, one upstream.
+pub(crate) struct Pair {
+    pub(crate) a: Gateway,
+    pub(crate) b: Gateway,
+    pub(crate) redis: RedisServer,
+    pub(crate) upstream: Upstream,
+    folder: TempDir,
+}
+
+impl Pair {
+    /// `set` holds for both.
+    pub(crate) fn start(set: &[(&str, &str)]) -> Self {
+        let (redis, upstream, folder) = (RedisServer::start(), Upstream::start(), tempfile::tempdir().unwrap());
+        let keys = generate_keys(folder.path());
+        let (keys, url) = (keys.display().to_string(), redis.url());
+        let mut all = vec![
+            ("store.kind", "redis"),
+            ("store.redis.url", url.as_str()),
+            ("keys.directory", keys.as_str()),
+            ("refresh.secret", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ];
+        all.extend_from_slice(set);
+        let node = |name: &str| {
+            let home = folder.path().join(name);
+            fs::create_dir(&home).unwrap();
+            Gateway::launch(&home, &upstream, &all)
+        };
+        let (a, b) = (node("a"), node("b"));
+        a.await_ready();
+        b.await_ready();
+        Self { a, b, redis, upstream, folder }
+    }
+
+    pub(crate) fn nodes(&self) -> [&Gateway; 2] {
+        [&self.a, &self.b]
+    }
+
+    /// Where both find their keys.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.folder.path().join("keys")
+    }
+}
+
+fn generate_keys(folder: &Path) -> PathBuf {
+    let directory = folder.join("keys");
+    let made = Command::new(BINARY).args(["keys", "generate", "--directory"]).arg(&directory).env_clear().output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    directory
+}
+
+/// What a client keeps after a login or refresh.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl Tokens {
+    pub(crate) fn of(answer: &Message) -> Self {
+        Self { access: answer.member("accessToken"), refresh: answer.member("refreshToken") }
+    }
+}
+
+impl Client {
+    /// Logs in; whoever is named is known to the upstream.
+    pub(crate) fn log_in(&mut self, email: &str) -> Tokens {
+        Tokens::of(&self.post("/login", &json!({"email": email, "password": PASSWORD})).expect(200))
+    }
+
+    pub(crate) fn refresh(&mut self, refresh_token: &str) -> Message {
+        self.post("/refresh", &json!({"refreshToken": refresh_token}))
+    }
+
+    /// `scope` is `session`, `others` or `all`.
+    pub(crate) fn log_out(&mut self, access_token: &str, scope: &str) -> Message {
+        self.call("POST", "/logout", Some(access_token), Some(&json!({"scope": scope})))
+    }
+}
