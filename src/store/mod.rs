@@ -144,7 +144,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
     /// to `wait` for the first, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
-    /// was asked and had no more. Nothing that a batch of an earlier cursor left out is ever logged before a later one.
+    /// was asked and had no more. Without gaps: what is logged after a batch was read comes after the batch's cursor.
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
 
     /// Removes what has ended by itself: expired sessions with their index entries, revocations past `forget_at`. In bounded

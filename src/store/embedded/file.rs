@@ -238,3 +238,12 @@ fn database_error(path: &Path, error: DatabaseError) -> EmbeddedError {
         other => EmbeddedError::Damaged { path, cause: other.to_string() },
     }
 }
+
+/// Makes the file look as if another version had written it.
+#[cfg(test)]
+pub(super) fn set_format(path: &Path, format: u64) {
+    let database = Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert(FORMAT_KEY, format).unwrap();
+    transaction.commit().unwrap();
+}

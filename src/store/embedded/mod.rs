@@ -5,12 +5,17 @@
 //! a crash could take back, and many writers share one wait for the disk. When a commit fails, nobody knows whether it is in the
 //! file: all who wait get an error, the file is opened again and memory is read from it. Meanwhile reads go on, with what was
 //! durable before, and changes are refused.
+//!
+//! When the disk is full, room that was set aside for it is given up, and revocations go on while everything else is refused.
 
 mod codec;
+mod disk;
 mod draft;
 mod file;
 mod shared;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
@@ -26,11 +31,12 @@ use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use disk::{Disk, DiskFile};
 use draft::Draft;
 pub use file::EmbeddedError;
 pub(super) use shared::Shared;
 pub(super) use state::State;
-use writer::{Answer, Job, Reopen, Writer};
+use writer::{Answer, Job, Room, Writer};
 
 /// The longest wait for the disk. The change may still be made after it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,26 +62,30 @@ impl Embedded {
     /// # Errors
     /// In use by another process, written by a newer version, damaged, or not accessible.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EmbeddedError> {
-        let path = path.as_ref().to_owned();
-        Self::start(&path.clone(), Box::new(move || file::open(&path)))
+        Self::start(DiskFile::new(path.as_ref()))
     }
 
-    fn start(path: &Path, mut open: Reopen) -> Result<Self, EmbeddedError> {
-        let (file, state) = open()?;
+    fn start(disk: impl Disk) -> Result<Self, EmbeddedError> {
+        let (file, state) = disk.open()?;
+        let path = disk.path().to_owned();
         let shared = Arc::new(Shared::new(PARTITIONS, state));
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
-        let writer = Writer { shared: Arc::clone(&shared), queue: jobs, reopen: open };
+        let writer = Writer::new(Arc::clone(&shared), jobs, disk);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(file))
-            .map_err(|cause| EmbeddedError::Io { action: "start the writer of", path: path.to_owned(), cause })?;
+            .map_err(|cause| EmbeddedError::Io { action: "start the writer of", path, cause })?;
         Ok(Self { shared, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Queues a change and waits until it is durable.
-    async fn change<R: Send + 'static>(&self, plan: impl FnOnce(&mut Draft<'_>) -> R + Send + 'static) -> Result<R, StoreError> {
+    async fn change<R: Send + 'static>(
+        &self,
+        room: Room,
+        plan: impl FnOnce(&mut Draft<'_>) -> R + Send + 'static,
+    ) -> Result<R, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |draft| {
+        let plan = Box::new(move |draft: &mut Draft<'_>| {
             let result = plan(draft);
             let answer: Answer = Box::new(move |outcome| {
                 // Whoever asked may have given up.
@@ -85,7 +95,7 @@ impl Embedded {
         });
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         let done = async {
-            queue.send(job).await.map_err(|_| closed())?;
+            queue.send(Job { plan, room }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
         let timed_out = |_elapsed| StoreError::Unavailable(format!("the disk did not confirm within {COMMIT_TIMEOUT:?}"));
@@ -116,7 +126,7 @@ impl Store for Embedded {
 
     async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         let session = session.clone();
-        self.change(move |draft| draft.create(&session, limit, now)).await
+        self.change(Room::Grows, move |draft| draft.create(&session, limit, now)).await
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
@@ -125,12 +135,12 @@ impl Store for Embedded {
 
     async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
         let next = next.clone();
-        self.change(move |draft| draft.swap(expected, &next)).await
+        self.change(Room::Grows, move |draft| draft.swap(expected, &next)).await
     }
 
     async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
         let seen = seen.to_vec();
-        self.change(move |draft| draft.acknowledge(&seen)).await
+        self.change(Room::Grows, move |draft| draft.acknowledge(&seen)).await
     }
 
     async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
@@ -139,7 +149,7 @@ impl Store for Embedded {
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         let revocation = revocation.clone();
-        self.change(move |draft| draft.revoke(&revocation)).await
+        self.change(Room::Shrinks, move |draft| draft.revoke(&revocation)).await
     }
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
@@ -149,7 +159,7 @@ impl Store for Embedded {
     async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         loop {
-            let step = self.change(move |draft| draft.sweep(now)).await?;
+            let step = self.change(Room::Shrinks, move |draft| draft.sweep(now)).await?;
             swept.add(step.swept);
             if !step.has_more {
                 return Ok(swept);
@@ -159,6 +169,6 @@ impl Store for Embedded {
 
     /// Asks the writer, which refuses while the file cannot be written.
     async fn probe(&self) -> Result<(), StoreError> {
-        self.change(|_draft| ()).await
+        self.change(Room::Shrinks, |_draft| ()).await
     }
 }

@@ -86,8 +86,11 @@ impl Shared {
     /// Puts another state in place of this one.
     pub(super) fn replace(&self, new: State) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = new;
+        let old = std::mem::replace(&mut *state, new);
         self.announce(state.head());
+        // Dropping a large state takes its time: not while readers wait.
+        drop(state);
+        drop(old);
     }
 
     fn announce(&self, newest: Sequence) {

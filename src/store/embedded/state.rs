@@ -120,6 +120,16 @@ impl State {
         }
     }
 
+    /// Whether nothing is left, in no index either.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+            && self.by_subject.is_empty()
+            && self.by_end.is_empty()
+            && self.log.is_empty()
+            && self.by_forgetting.is_empty()
+    }
+
     fn add_session(&mut self, record: Arc<Stored>) {
         let session = &record.session;
         self.by_end.insert(end_key(session));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::disk::Disk;
 use super::draft::Draft;
-use super::file::{EmbeddedError, FileError, StoreFile};
+use super::file::{FileError, StoreFile};
 use super::shared::Shared;
-use super::state::State;
 use crate::store::StoreError;
 
 /// How many changes may wait to be taken. More of them wait at the door, in order.
@@ -21,25 +21,45 @@ const BATCH_MAX: usize = 512;
 /// The wait before a file that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
-/// Decides a change and keeps the answer until it is known whether the change is durable.
-pub(super) type Job = Box<dyn FnOnce(&mut Draft<'_>) -> Answer + Send>;
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// Opens the file again and reads it.
-pub(super) type Reopen = Box<dyn FnMut() -> Result<(StoreFile, State), EmbeddedError> + Send>;
-
-pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) queue: mpsc::Receiver<Job>,
-    pub(super) reopen: Reopen,
+/// A change that waits for its batch.
+pub(super) struct Job {
+    pub(super) plan: Plan,
+    pub(super) room: Room,
 }
 
-impl Writer {
+/// Decides a change and keeps the answer until it is known whether the change is durable.
+pub(super) type Plan = Box<dyn FnOnce(&mut Draft<'_>) -> Answer + Send>;
+pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Whether a change is refused while the disk is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Room {
+    /// It may need more room than there was.
+    Grows,
+    /// It deletes: worth the last of the room.
+    Shrinks,
+}
+
+pub(super) struct Writer<D> {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Job>,
+    disk: D,
+    has_reserve: bool,
+}
+
+impl<D: Disk> Writer<D> {
+    pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Job>, disk: D) -> Self {
+        Self { shared, queue, disk, has_reserve: false }
+    }
+
     /// Serves until the queue is closed and empty.
     pub(super) fn run(mut self, mut file: StoreFile) {
+        if !self.fill_reserve() {
+            tracing::warn!(path = %self.disk.path().display(), "the disk is full: the embedded store takes revocations alone");
+        }
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while self.queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-            let jobs = std::mem::take(&mut batch);
+            let jobs = self.admit(std::mem::take(&mut batch));
             let failure = match catch_unwind(AssertUnwindSafe(|| write(&self.shared, &file, jobs))) {
                 Ok(Ok(())) => continue,
                 Ok(Err(failure)) => failure,
@@ -54,9 +74,38 @@ impl Writer {
         }
     }
 
+    /// While there is no reserve, only what shrinks the store is written.
+    fn admit(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        let grows = |job: &Job| job.room == Room::Grows;
+        if self.has_reserve || !jobs.iter().any(grows) || self.fill_reserve() {
+            return jobs;
+        }
+        let (refused, admitted): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(grows);
+        for job in refused {
+            refuse(&self.shared, job, &Failure::Full("the disk has no room for more sessions".to_owned()));
+        }
+        admitted
+    }
+
+    fn fill_reserve(&mut self) -> bool {
+        let filled = self.disk.fill_reserve();
+        if let Err(cause) = &filled {
+            tracing::debug!(%cause, "no room to set aside for revocations");
+        }
+        self.has_reserve = filled.is_ok();
+        self.has_reserve
+    }
+
     /// Refuses every change until the file is open again. Whether the batch that failed is in it is known only then, so memory
     /// is read from it anew. `None` when the store was closed meanwhile.
     fn recover(&mut self, mut failure: Failure) -> Option<StoreFile> {
+        if matches!(failure, Failure::Full(_)) && self.has_reserve {
+            self.has_reserve = false;
+            tracing::warn!(path = %self.disk.path().display(), "the disk is full: the embedded store takes revocations alone");
+            if let Err(cause) = self.disk.free_reserve() {
+                tracing::error!(%cause, "the reserve cannot be freed");
+            }
+        }
         loop {
             std::thread::sleep(REOPEN_PAUSE);
             while let Ok(job) = self.queue.try_recv() {
@@ -65,13 +114,16 @@ impl Writer {
             if self.queue.is_closed() {
                 return None;
             }
-            match (self.reopen)() {
+            match self.disk.open() {
                 Ok((file, state)) => {
                     self.shared.replace(state);
                     tracing::info!("the embedded store is open again");
                     return Some(file);
                 }
-                Err(error) => failure = Failure::Unavailable(error.to_string()),
+                Err(error) => {
+                    tracing::error!(cause = %error, "the embedded store cannot be opened again");
+                    failure = Failure::Unavailable(error.to_string());
+                }
             }
         }
     }
@@ -80,7 +132,7 @@ impl Writer {
 fn write(shared: &Shared, file: &StoreFile, jobs: Vec<Job>) -> Result<(), Failure> {
     let (answers, changes, next_sequence) = shared.read(|state| {
         let mut draft = Draft::new(state);
-        let answers: Vec<Answer> = jobs.into_iter().map(|job| job(&mut draft)).collect();
+        let answers: Vec<Answer> = jobs.into_iter().map(|job| (job.plan)(&mut draft)).collect();
         let next_sequence = draft.next_sequence();
         (answers, draft.into_changes(), next_sequence)
     });
@@ -96,7 +148,7 @@ fn write(shared: &Shared, file: &StoreFile, jobs: Vec<Job>) -> Result<(), Failur
 
 /// Answers a change that is not even tried.
 fn refuse(shared: &Shared, job: Job, failure: &Failure) {
-    let answer = shared.read(|state| job(&mut Draft::new(state)));
+    let answer = shared.read(|state| (job.plan)(&mut Draft::new(state)));
     answer(Err(failure.to_error()));
 }
 

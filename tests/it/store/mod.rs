@@ -3,6 +3,7 @@
 #[macro_use]
 mod conformance;
 mod compare;
+mod crash;
 pub(crate) mod rig;
 
 use rig::{EmbeddedRig, MemoryRig};
@@ -15,7 +16,7 @@ conformance_suite!(redis, RedisRig);
 
 #[test]
 fn memory_and_the_embedded_store_agree_command_by_command() {
-    compare::stores_agree::<MemoryRig, EmbeddedRig>(64);
+    compare::stores_agree::<MemoryRig, EmbeddedRig>(40);
 }
 
 #[test]
