@@ -1,3 +1,44 @@
 //! The whole gateway: real processes, real sockets.
 
+mod crash;
+mod drain;
+mod logins;
+mod logout_propagation;
+mod refresh_storm;
+mod store_calls;
 mod two_nodes;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::http::Client;
+
+/// Within this another node refuses what one node ended. Generous: what it takes is measured, not asserted.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// Asks with the token until it is refused, and returns how long that took: the last answer included.
+///
+/// What was let in and not answered when the session ended is cut off without an answer; from then on it is refused.
+#[track_caller]
+fn until_refused(client: &mut Client, token: &str) -> Duration {
+    let began = Instant::now();
+    let mut cut = false;
+    loop {
+        match client.try_call("GET", "/api/me", Some(token), None) {
+            Ok(answer) if answer.status() == 200 => {
+                let took = began.elapsed();
+                assert!(!cut && took < BOUND, "still accepted after {took:?}");
+            }
+            Ok(answer) => {
+                answer.expect(401);
+                return began.elapsed();
+            }
+            Err(error) => {
+                assert!(!cut && error.kind() == ErrorKind::UnexpectedEof, "{error}");
+                cut = true;
+            }
+        }
+    }
+}

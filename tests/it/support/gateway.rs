@@ -22,7 +22,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 /// Of a failed test's gateway, how much of its log is shown.
-const LOG_LINES_SHOWN: usize = 60;
+const LOG_LINES_SHOWN: usize = 20;
 
 /// The settings of every gateway here, before a test's own `--set`: nothing is limited by rate, everything is on free ports.
 const SETTINGS: &str = r#"

@@ -1,0 +1,99 @@
+//! What the proxied path asks of the store: nothing.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::gateway::{Gateway, Pair};
+use crate::support::redis::RedisServer;
+
+const REQUESTS: usize = 2000;
+const SESSIONS: usize = 100;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const PARTITIONS: u64 = 16;
+const NODES: u64 = 2;
+const SOON: Duration = Duration::from_secs(10);
+
+/// Counts by command, those within scripts included.
+type Calls = BTreeMap<String, u64>;
+
+#[test]
+fn validated_requests_cost_no_store_call() {
+    let pair = Pair::start(&[("revocation.heartbeat", "1s"), ("refresh.acknowledge_interval", "1s")]);
+    let mut nodes = pair.nodes().map(Gateway::client);
+    let tokens: Vec<String> = (0..SESSIONS).map(|user| nodes[0].log_in(&format!("user-{user}")).access).collect();
+
+    // Each token is new to each node once.
+    let (before, began) = (calls(&pair.redis), Instant::now());
+    for request in 0..REQUESTS {
+        nodes[request % 2].get("/api/me", Some(&tokens[request / 2 % SESSIONS])).expect(200);
+    }
+    let acknowledged = |now: &Calls| count(now, "hincrby") - count(&before, "hincrby") == SESSIONS as u64;
+    let (after, elapsed) = loop {
+        let now = calls(&pair.redis);
+        if acknowledged(&now) {
+            break (now, began.elapsed());
+        }
+        assert!(began.elapsed() < SOON, "not acknowledged: {:?}", difference(&before, &now));
+        thread::sleep(Duration::from_millis(20));
+    };
+    let mut made = difference(&before, &after);
+    assert_heartbeats(&mut made, elapsed);
+    let batches = made.remove("evalsha").unwrap_or_default() + made.remove("eval").unwrap_or_default();
+    assert!(batches <= NODES * PARTITIONS * (elapsed.as_secs() + 2), "{batches} acknowledgements in {elapsed:?}");
+    // What the acknowledgement does within the server, once for each session and node at most.
+    for (command, most) in [("hmget", 2), ("hset", 1), ("hincrby", 1)] {
+        assert!(made.remove(command).unwrap_or_default() <= most * SESSIONS as u64, "{command}");
+    }
+    assert_eq!(made, Calls::new());
+
+    // From here on there is nothing to acknowledge.
+    settle(&pair.redis);
+    let (before, began) = (calls(&pair.redis), Instant::now());
+    for request in 0..REQUESTS {
+        nodes[request % 2].get("/api/me", Some(&tokens[request / 2 % SESSIONS])).expect(200);
+    }
+    let mut made = difference(&before, &calls(&pair.redis));
+    assert_heartbeats(&mut made, began.elapsed());
+    assert_eq!(made, Calls::new());
+}
+
+/// Takes the blocking reads out: one for each node and heartbeat, and those under way.
+#[track_caller]
+fn assert_heartbeats(made: &mut Calls, elapsed: Duration) {
+    let reads = made.remove("xread").unwrap_or_default();
+    let beats = u64::try_from(elapsed.as_millis() / HEARTBEAT.as_millis()).unwrap();
+    assert!(reads <= NODES * (beats + 2), "{reads} reads in {elapsed:?}");
+}
+
+/// Waits until scripts have not run for two intervals of the acknowledgement.
+fn settle(redis: &RedisServer) {
+    let (began, mut last, mut since) = (Instant::now(), calls(redis), Instant::now());
+    while since.elapsed() < 2 * HEARTBEAT {
+        assert!(began.elapsed() < SOON, "the store is never left alone");
+        thread::sleep(Duration::from_millis(50));
+        let now = calls(redis);
+        if count(&now, "evalsha") != count(&last, "evalsha") {
+            (last, since) = (now, Instant::now());
+        }
+    }
+}
+
+fn count(calls: &Calls, command: &str) -> u64 {
+    calls.get(command).copied().unwrap_or_default()
+}
+
+fn difference(before: &Calls, after: &Calls) -> Calls {
+    let made = after.iter().map(|(command, calls)| (command.clone(), calls - count(before, command)));
+    made.filter(|(_, calls)| *calls > 0).collect()
+}
+
+/// Without those that this question makes itself.
+fn calls(redis: &RedisServer) -> Calls {
+    let text = redis.cli(&["INFO", "commandstats"]);
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("cmdstat_")?.split_once(":calls="));
+    let counted = lines.map(|(command, rest)| (command.to_owned(), rest.split(',').next().unwrap().parse().unwrap()));
+    counted.filter(|(command, _)| !matches!(command.as_str(), "info" | "command" | "command|docs")).collect()
+}
