@@ -187,6 +187,11 @@ impl App {
     /// Takes keys, routes, limits and rules from new settings; what is bound or opened once stays as it is. Refused whole when any of
     /// it cannot be used.
     pub fn reload(&self, settings: &Settings) -> Result<(), StartError> {
+        let known = self.shared.options.upstreams.iter().map(|upstream| &upstream.name);
+        if !known.eq(settings.upstreams.iter().map(|upstream| &upstream.name)) {
+            // Routes name upstreams by position.
+            return Err(StartError::Settings("adding, removing or renaming upstreams needs a restart".to_owned()));
+        }
         let minting = keys::minting(settings, &self.parts.ambient)?;
         let policy = data_plane::policy(settings)?;
         self.parts.issuers.set_own(own_keys(settings, &minting));
@@ -377,5 +382,28 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        let base = "listen = { address = '127.0.0.1:0', workers = 1 }\nstore.kind = 'memory'\nadmin.address = ''\n";
+        Settings::from_toml(&format!("{base}upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_reload_takes_new_routes_and_refuses_other_upstreams() {
+        let app = App::start(&settings(""), Ambient::of_system()).await.unwrap();
+        let open = "[[routes]]\nname = 'open'\nprefix = '/open'\naccess = 'public'\n";
+        app.reload(&settings(open)).unwrap();
+        let refused =
+            app.reload(&settings("upstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nprefix = '/'\n"));
+        assert!(matches!(refused, Err(StartError::Settings(_))), "{refused:?}");
+        let hurry = CancellationToken::new();
+        hurry.cancel();
+        app.stop(hurry).await;
     }
 }
