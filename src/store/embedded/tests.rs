@@ -18,8 +18,9 @@ use disks::{Fault, FaultyDisk, VolatileDisk};
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long a test waits for the store to be open again.
-const RECOVERY_STEPS_MAX: u32 = 100;
+/// How long a test waits for the store to be open again: so many steps of this length.
+const RECOVERY_STEPS_MAX: u32 = 1000;
+const RECOVERY_STEP: Duration = Duration::from_millis(10);
 
 fn session(number: u64) -> Session {
     let created_at = NOW.saturating_add(Duration::from_millis(number));
@@ -55,6 +56,7 @@ async fn recovered(store: &Embedded) {
         if store.probe().await.is_ok() {
             return;
         }
+        tokio::time::sleep(RECOVERY_STEP).await;
     }
     panic!("the store did not recover");
 }
