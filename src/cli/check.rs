@@ -151,6 +151,7 @@ fn route_line(route: &Route, settings: &Settings) -> String {
     };
     let demand = match &route.access {
         Access::Public => "anyone".to_owned(),
+        Access::Optional => "anyone, or a valid token".to_owned(),
         Access::Token { scopes, .. } if scopes.is_empty() => "a valid token".to_owned(),
         Access::Token { scopes, .. } => format!("a valid token with {}", scopes.join(" ")),
     };

@@ -12,6 +12,7 @@ pub const UPSTREAM_DEFAULT: &str = "default";
 
 #[derive(Clone, Copy)]
 enum AccessKind {
+    Optional,
     Token,
     Public,
 }
@@ -24,7 +25,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let host = s.optional("host", host);
     let methods = s.read("methods", parse::list(parse::method));
     let upstream_name = s.read("upstream", parse::text);
-    let access = s.read("access", parse::choice(&[("token", AccessKind::Token), ("public", AccessKind::Public)]));
+    let access = s.read("access", parse::choice(&[("token", AccessKind::Token), ("optional", AccessKind::Optional), ("public", AccessKind::Public)]));
     let scopes = s.read("scopes", parse::list(scope));
     let audiences = s.read("audiences", parse::list(parse::filled_text));
     let when_stale = s.read("when_stale", parse::choice(&[("reject", WhenStale::Reject), ("serve", WhenStale::Serve)]));
@@ -33,9 +34,9 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let body_bytes_max = s.read("body_bytes_max", parse::size(0, 1 << 40));
     let response_timeout = s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1)));
 
-    if matches!(access, AccessKind::Public) && !(scopes.is_empty() && audiences.is_empty()) {
+    if !matches!(access, AccessKind::Token) && !(scopes.is_empty() && audiences.is_empty()) {
         let key = if scopes.is_empty() { "audiences" } else { "scopes" };
-        s.fault(key, "has no meaning for a public route; allowed with access = \"token\" alone");
+        s.fault(key, "has no meaning where no token is demanded; allowed with access = \"token\" alone");
     }
     let (index, upstream) = match resolve(&upstream_name, upstreams) {
         Ok(found) => found,
@@ -56,6 +57,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
         upstream: index,
         access: match access {
             AccessKind::Public => Access::Public,
+            AccessKind::Optional => Access::Optional,
             AccessKind::Token => Access::Token { audiences: audiences.into(), scopes: scopes.into() },
         },
         when_stale,

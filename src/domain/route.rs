@@ -57,6 +57,8 @@ pub struct Route {
 pub enum Access {
     /// Anyone; a token, if one is sent, is neither read nor passed on as an identity.
     Public,
+    /// Anyone; a token, if one is sent, must be valid, and tells the upstream who calls.
+    Optional,
     /// A valid token, with one of `audiences` (any, when empty) and all of `scopes`.
     Token { audiences: Arc<[String]>, scopes: Arc<[String]> },
 }
@@ -130,8 +132,8 @@ impl Route {
     /// Whether everyone who may use this route may use `other` too.
     fn is_as_strict_as(&self, other: &Self) -> bool {
         let (audiences, scopes) = match (&self.access, &other.access) {
-            (_, Access::Public) => return true,
-            (Access::Public, Access::Token { .. }) => return false,
+            (_, Access::Public | Access::Optional) => return true,
+            (Access::Public | Access::Optional, Access::Token { .. }) => return false,
             (Access::Token { audiences, scopes }, Access::Token { audiences: other_audiences, scopes: other_scopes }) => {
                 ((audiences, other_audiences), (scopes, other_scopes))
             }

@@ -63,7 +63,7 @@ impl Admission {
             return Err(Denial::Revoked(by));
         }
         match access {
-            Access::Public => {}
+            Access::Public | Access::Optional => {}
             Access::Token { audiences, scopes } => principal.satisfies(audiences, scopes)?,
         }
         if self.replica.is_stale(self.clock.monotonic(), self.options.max_staleness) {

@@ -270,7 +270,10 @@ impl Gateway {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let principal = self.authenticate(call.policy, headers, &route.access, route.when_stale)?;
+        let principal = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
+            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
+            (_, judged) => judged?,
+        };
         match route.revocation {
             RevocationCheck::Replica => {}
             RevocationCheck::Strict => self.shared.control.confirm(&principal).await?,
