@@ -25,7 +25,10 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let host = s.optional("host", host);
     let methods = s.read("methods", parse::list(parse::method));
     let upstream_name = s.read("upstream", parse::text);
-    let access = s.read("access", parse::choice(&[("token", AccessKind::Token), ("optional", AccessKind::Optional), ("public", AccessKind::Public)]));
+    let access = s.read(
+        "access",
+        parse::choice(&[("token", AccessKind::Token), ("optional", AccessKind::Optional), ("public", AccessKind::Public)]),
+    );
     let scopes = s.read("scopes", parse::list(scope));
     let audiences = s.read("audiences", parse::list(parse::filled_text));
     let when_stale = s.read("when_stale", parse::choice(&[("reject", WhenStale::Reject), ("serve", WhenStale::Serve)]));
@@ -34,7 +37,8 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let body_bytes_max = s.read("body_bytes_max", parse::size(0, 1 << 40));
     let response_timeout = s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1)));
 
-    if !matches!(access, AccessKind::Token) && !(scopes.is_empty() && audiences.is_empty()) {
+    let demands = !scopes.is_empty() || !audiences.is_empty();
+    if demands && !matches!(access, AccessKind::Token) {
         let key = if scopes.is_empty() { "audiences" } else { "scopes" };
         s.fault(key, "has no meaning where no token is demanded; allowed with access = \"token\" alone");
     }

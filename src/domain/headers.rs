@@ -14,7 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
-use forwarded::Forwarding;
+use forwarded::{Forwarding, Hop};
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -59,15 +59,17 @@ pub struct RewriteRules {
     via: HeaderValue,
 }
 
+/// A field that tells an upstream who calls.
+pub type IdentityField = (HeaderName, HeaderValue);
+
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
-    pub peer: std::net::IpAddr,
+    pub hop: &'a Hop,
     /// The effective host.
     pub host: &'a HeaderValue,
-    /// `http` or `https`, as the client's connection has it.
-    pub scheme: &'static str,
-    pub principal: Option<&'a Principal>,
+    /// Who calls, by [`RewriteRules::identity`]; empty for nobody.
+    pub identity: &'a [IdentityField],
     pub request_id: &'a HeaderValue,
     pub traceparent: &'a HeaderValue,
 }
@@ -103,8 +105,8 @@ impl RewriteRules {
         }
         self.remove_own_cookies(headers);
         self.forwarding.rewrite(headers, context);
-        if let Some(principal) = context.principal {
-            self.add_identity(headers, principal);
+        for (name, value) in context.identity {
+            headers.insert(name, value.clone());
         }
         headers.insert(X_REQUEST_ID, context.request_id.clone());
         headers.insert(TRACEPARENT, context.traceparent.clone());
@@ -160,21 +162,17 @@ impl RewriteRules {
         }
     }
 
-    fn add_identity(&self, headers: &mut HeaderMap, principal: &Principal) {
-        let mut set = |name: &Option<HeaderName>, text: &str| {
-            if let Some(name) = name {
-                headers.insert(name.clone(), field_value(text));
-            }
-        };
-        set(&self.identity.subject, principal.subject.as_str());
-        set(&self.identity.issuer, &principal.issuer);
-        if let Some(session) = principal.session
-            && self.identity.session.is_some()
-        {
-            set(&self.identity.session, &session.to_string());
+    /// The fields that tell an upstream who calls. The same for every request of one token: made once, with its verification.
+    pub fn identity(&self, principal: &Principal) -> Vec<IdentityField> {
+        let mut fields = Vec::new();
+        let mut add = |name: &Option<HeaderName>, text: &str| fields.extend(name.clone().map(|name| (name, field_value(text))));
+        add(&self.identity.subject, principal.subject.as_str());
+        add(&self.identity.issuer, &principal.issuer);
+        if let Some(session) = principal.session {
+            add(&self.identity.session, &session.to_string());
         }
-        if self.identity.scopes.is_some() && !principal.scopes.is_empty() {
-            set(&self.identity.scopes, &principal.scopes.join(" "));
+        if !principal.scopes.is_empty() {
+            add(&self.identity.scopes, &principal.scopes.join(" "));
         }
         for (claim, name) in &self.identity.claims {
             let value = match principal.claims.get(claim) {
@@ -182,8 +180,9 @@ impl RewriteRules {
                 Some(serde_json::Value::String(text)) => field_value(text),
                 Some(other) => field_value(&other.to_string()),
             };
-            headers.insert(name.clone(), value);
+            fields.push((name.clone(), value));
         }
+        fields
     }
 }
 

@@ -1,15 +1,17 @@
 //! Who a request speaks for, and whether it may pass.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
-use super::token_cache::TokenCache;
+use super::token_cache::{Known, TokenCache};
 use crate::crypto::verifier::{TokenDigest, Verifier};
 use crate::domain::claims::{Denial, Principal};
+use crate::domain::headers::{IdentityField, RewriteRules};
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
 use crate::domain::stats::{Counter, Counters};
@@ -39,6 +41,8 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted {
     pub principal: Arc<Principal>,
+    /// What the upstream is told of the principal.
+    pub identity: Rc<[IdentityField]>,
     pub first_sight: bool,
 }
 
@@ -52,12 +56,13 @@ impl Admission {
     pub fn admit(
         &self,
         verifier: &Verifier,
+        rewrite: &RewriteRules,
         token: &str,
         access: &Access,
         when_stale: WhenStale,
         now: Timestamp,
     ) -> Result<Admitted, Denial> {
-        let admitted = self.authenticate(verifier, token, now)?;
+        let admitted = self.authenticate(verifier, rewrite, token, now)?;
         let principal = &admitted.principal;
         if let Some(by) = self.replica.covers(principal) {
             return Err(Denial::Revoked(by));
@@ -75,25 +80,35 @@ impl Admission {
         Ok(admitted)
     }
 
-    fn authenticate(&self, verifier: &Verifier, token: &str, now: Timestamp) -> Result<Admitted, Denial> {
+    fn authenticate(&self, verifier: &Verifier, rewrite: &RewriteRules, token: &str, now: Timestamp) -> Result<Admitted, Denial> {
         let digest = TokenDigest::of(token);
         let epoch = verifier.epoch();
         let mut cache = self.cache.borrow_mut();
         if let Some(known) = cache.find(&digest, epoch) {
-            let still_valid = verifier.still_valid(known, now);
-            let principal = Arc::clone(&known.principal);
+            let still_valid = verifier.still_valid(&known.verified, now);
+            let admitted = Admitted {
+                principal: Arc::clone(&known.verified.principal),
+                identity: Rc::clone(&known.identity),
+                first_sight: false,
+            };
             if let Err(denial) = still_valid {
                 cache.remove(&digest);
                 return Err(denial);
             }
             self.counters.add(Counter::TokenCacheHits, 1);
-            return Ok(Admitted { principal, first_sight: false });
+            return Ok(admitted);
         }
         self.counters.add(Counter::TokenCacheMisses, 1);
         let verified = verifier.verify(token, now)?;
         let principal = Arc::clone(&verified.principal);
-        cache.keep(digest, verified, epoch);
-        Ok(Admitted { principal, first_sight: true })
+        let identity: Rc<[IdentityField]> = rewrite.identity(&principal).into();
+        cache.keep(digest, Known { verified, identity: Rc::clone(&identity) }, epoch);
+        Ok(Admitted { principal, identity, first_sight: true })
+    }
+
+    /// Forgets every token: what is known beside them was made by rules that hold no more.
+    pub fn forget(&self) {
+        *self.cache.borrow_mut() = TokenCache::new(self.options.cache_entries_max);
     }
 
     /// Whether what runs on a principal's behalf must end now.

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
+use crate::domain::headers::forwarded::Hop;
 
 /// What a client may take its time with, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-
 #[derive(Debug)]
 pub struct ClientConnection {
     pub peer: SocketAddr,
+    pub hop: Hop,
     pub watch: Rc<Watch>,
     pub limits: ClientLimits,
     /// Set when an answer switches protocols: what the connection turns into.
@@ -57,6 +59,8 @@ impl ClientConnection {
         watch.arm(Wait::NextRequest, limits.header_timeout);
         Rc::new(Self {
             peer,
+            // TLS ends before us.
+            hop: Hop::new(peer.ip(), "http"),
             watch,
             limits,
             upgrade: RefCell::new(None),

@@ -17,7 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 
-use super::admission::{Admission, AdmissionOptions, bearer_token};
+use super::admission::{Admission, AdmissionOptions, Admitted, bearer_token};
 use super::body::{Exchange, GatewayBody};
 use super::call::{Call, Ids};
 use super::connection::{ClientConnection, ClientLimits};
@@ -32,7 +32,7 @@ use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::headers::{RequestContext, RewriteRules};
+use crate::domain::headers::{IdentityField, RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, Endpoint, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
@@ -130,6 +130,7 @@ impl Gateway {
         let policy = self.shared.policy.load();
         if !Arc::ptr_eq(&policy, &self.policy.borrow().0) {
             *self.policy.borrow_mut() = Rc::new(LocalPolicy(Arc::clone(&policy)));
+            self.admission.forget();
         }
         let now = self.shared.clock.now();
         self.watchers.tick(|principal| self.admission.has_ended(principal, now));
@@ -191,7 +192,8 @@ impl Gateway {
         let uri = head.uri.clone();
         let call = Call::of(policy, client, ids, &uri, head, body)?;
         match policy.routes.find(&head.method, &call.host.name, &call.target) {
-            Match::Own(endpoint) => self.own(call, endpoint, head).await,
+            // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
+            Match::Own(endpoint) => Box::pin(self.own(call, endpoint, head)).await,
             Match::Route(route) => self.proxy(call, route, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
@@ -201,11 +203,11 @@ impl Gateway {
 
     /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
     async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &mut Parts) -> Result<Answer, Refusal> {
-        let principal = self.admit(&call, route, &head.headers).await?;
+        let caller = self.admit(&call, route, &head.headers).await?;
         call.body.limit(route.body_bytes_max)?;
-        call.client.watch.speak_for(principal.clone());
+        call.client.watch.speak_for(caller.as_ref().map(|caller| Arc::clone(&caller.principal)));
         let wants_upgrade = tunnel::wants_websocket(head);
-        rewrite(&call, principal.as_deref(), head);
+        rewrite(&call, caller.as_ref().map_or(&[], |caller| &caller.identity), head);
         if wants_upgrade {
             tunnel::announce_websocket(&mut head.headers);
         }
@@ -214,7 +216,7 @@ impl Gateway {
         self.shared.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return switch(&call, wants_upgrade, principal, answer, body);
+            return switch(&call, wants_upgrade, caller, answer, body);
         }
         Ok(streamed(answer, body))
     }
@@ -249,7 +251,7 @@ impl Gateway {
         let body = call.body.collect().await?;
         let request = LoginRequest { endpoint, head: Arc::new(head.clone()), body: body.clone(), address: call.address };
         self.shared.control.admit_login(&request).await.map_err(|reply| Refusal::Reply(Box::new(reply)))?;
-        rewrite(&call, None, head);
+        rewrite(&call, &[], head);
         // A compressed answer could not be read.
         head.headers.remove(ACCEPT_ENCODING);
         call.body.replace(body);
@@ -266,25 +268,25 @@ impl Gateway {
     }
 
     /// Judges the caller as the route demands; `None` where it demands nothing.
-    async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Arc<Principal>>, Denial> {
+    async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Admitted>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let principal = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
+        let caller = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
         match route.revocation {
             RevocationCheck::Replica => {}
-            RevocationCheck::Strict => self.shared.control.confirm(&principal).await?,
+            RevocationCheck::Strict => self.shared.control.confirm(&caller.principal).await?,
         }
-        Ok(Some(principal))
+        Ok(Some(caller))
     }
 
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     fn caller(&self, policy: &Policy, headers: &HeaderMap) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
-        self.authenticate(policy, headers, &anyone, WhenStale::Reject)
+        self.authenticate(policy, headers, &anyone, WhenStale::Reject).map(|caller| caller.principal)
     }
 
     fn authenticate(
@@ -293,16 +295,16 @@ impl Gateway {
         headers: &HeaderMap,
         access: &Access,
         when_stale: WhenStale,
-    ) -> Result<Arc<Principal>, Denial> {
+    ) -> Result<Admitted, Denial> {
         let token = bearer_token(headers, policy.access_cookie.as_deref())?.ok_or(Denial::NoToken)?;
         let verifier = self.shared.verifier.load();
-        let admitted = self.admission.admit(&verifier, token, access, when_stale, self.shared.clock.now())?;
+        let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
         if admitted.first_sight
             && let (Some(session), Some(generation)) = (admitted.principal.session, admitted.principal.generation)
         {
             (self.shared.token_seen)(session, generation);
         }
-        Ok(admitted.principal)
+        Ok(admitted)
     }
 
     fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
@@ -319,12 +321,11 @@ impl Gateway {
     }
 }
 
-fn rewrite(call: &Call<'_>, principal: Option<&Principal>, head: &mut Parts) {
+fn rewrite(call: &Call<'_>, identity: &[IdentityField], head: &mut Parts) {
     let context = RequestContext {
-        peer: call.client.peer.ip(),
+        hop: &call.client.hop,
         host: &call.host.field,
-        scheme: "http",
-        principal,
+        identity,
         request_id: &call.ids.request,
         traceparent: &call.ids.trace,
     };
@@ -355,12 +356,12 @@ async fn exchange(
 fn switch(
     call: &Call<'_>,
     asked: bool,
-    principal: Option<Arc<Principal>>,
+    caller: Option<Admitted>,
     answer: ResponseHead,
     body: ResponseBody,
 ) -> Result<Answer, Refusal> {
     let (upstream, early) = body.into_stream().filter(|_| asked).ok_or(Refusal::UnaskedUpgrade)?;
-    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal });
+    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal: caller.map(|caller| caller.principal) });
     let mut reply = Reply::new(Bytes::new());
     *reply.status_mut() = answer.status;
     *reply.headers_mut() = answer.headers;

@@ -1,18 +1,27 @@
 //! Tokens that one worker has verified already. Holds no token, only digests, and decides nothing: every hit is checked again.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use quick_cache::UnitWeighter;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use crate::crypto::verifier::{TokenDigest, Verified};
+use crate::domain::headers::IdentityField;
 
 /// Bounded; what was asked for least makes room.
 #[derive(Debug)]
 pub struct TokenCache {
-    verified: Cache<TokenDigest, Verified, UnitWeighter, BuildHasherDefault<DigestHasher>>,
+    verified: Cache<TokenDigest, Known, UnitWeighter, BuildHasherDefault<DigestHasher>>,
     /// The verifier's policy under which the entries were verified.
     epoch: u64,
+}
+
+/// A verified token, and what upstreams are told of its principal.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub verified: Verified,
+    pub identity: Rc<[IdentityField]>,
 }
 
 impl TokenCache {
@@ -31,7 +40,7 @@ impl TokenCache {
     }
 
     /// The entry for a token, if it was verified under this epoch's policy.
-    pub fn find(&mut self, digest: &TokenDigest, epoch: u64) -> Option<&Verified> {
+    pub fn find(&mut self, digest: &TokenDigest, epoch: u64) -> Option<&Known> {
         if self.epoch != epoch {
             self.verified.clear();
             self.epoch = epoch;
@@ -40,9 +49,9 @@ impl TokenCache {
         self.verified.get(digest)
     }
 
-    pub fn keep(&mut self, digest: TokenDigest, verified: Verified, epoch: u64) {
+    pub fn keep(&mut self, digest: TokenDigest, known: Known, epoch: u64) {
         if self.epoch == epoch {
-            self.verified.insert(digest, verified);
+            self.verified.insert(digest, known);
         }
     }
 

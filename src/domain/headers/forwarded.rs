@@ -1,8 +1,8 @@
 //! Where a request came from, as told to the upstream and as believed from peers (RFC 7239).
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -56,24 +56,63 @@ impl Forwarding {
 
     /// Overwrites what the peer says of origins, or adds to it where the peer is trusted.
     pub(super) fn rewrite(&self, headers: &mut HeaderMap, context: &RequestContext<'_>) {
-        let peer = context.peer.to_canonical();
-        if !self.trusts(peer) {
-            for name in [&X_FORWARDED_PORT, &X_FORWARDED_PREFIX, &X_FORWARDED_SERVER, &FORWARDED] {
+        let RequestContext { hop, host, .. } = context;
+        if !self.trusts(hop.address) {
+            for name in [&X_FORWARDED_PORT, &X_FORWARDED_PREFIX, &X_FORWARDED_SERVER, &X_REAL_IP] {
                 headers.remove(name);
             }
-            headers.insert(X_FORWARDED_FOR, address_value(peer));
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(context.scheme));
-            headers.insert(X_FORWARDED_HOST, context.host.clone());
-            headers.insert(X_REAL_IP, address_value(peer));
-            headers.insert(FORWARDED, element(peer, context));
+            headers.insert(X_FORWARDED_FOR, hop.address_field.clone());
+            headers.insert(X_FORWARDED_PROTO, hop.scheme.clone());
+            headers.insert(X_FORWARDED_HOST, (*host).clone());
+            headers.insert(FORWARDED, hop.element(host));
             return;
         }
-        let client = self.client_address(peer, headers);
-        headers.append(X_FORWARDED_FOR, address_value(peer));
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(context.scheme));
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| context.host.clone());
+        let client = self.client_address(hop.address, headers);
+        headers.append(X_FORWARDED_FOR, hop.address_field.clone());
+        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| hop.scheme.clone());
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| (*host).clone());
         headers.insert(X_REAL_IP, address_value(client));
-        headers.append(FORWARDED, element(peer, context));
+        headers.append(FORWARDED, hop.element(host));
+    }
+}
+
+/// The step from a peer to us, as upstreams are told of it. Made once for each connection.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    address: IpAddr,
+    address_field: HeaderValue,
+    scheme: HeaderValue,
+    /// A `forwarded-element` up to the host.
+    element: String,
+}
+
+impl Hop {
+    /// `scheme` is `http` or `https`, as the peer's connection has it.
+    pub fn new(peer: IpAddr, scheme: &'static str) -> Self {
+        let address = peer.to_canonical();
+        let node = match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        Self {
+            address,
+            address_field: address_value(address),
+            scheme: HeaderValue::from_static(scheme),
+            element: format!("for={node};proto={scheme};host=\""),
+        }
+    }
+
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// `for`, `proto` and `host`. A host was checked before: it has no quotes and no backslashes.
+    fn element(&self, host: &HeaderValue) -> HeaderValue {
+        let mut bytes = Vec::with_capacity(self.element.len() + host.len() + 1);
+        bytes.extend_from_slice(self.element.as_bytes());
+        bytes.extend_from_slice(host.as_bytes());
+        bytes.push(b'"');
+        HeaderValue::from_maybe_shared(Bytes::from(bytes)).expect("addresses and a checked host are a field value")
     }
 }
 
@@ -86,20 +125,6 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 
 fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).expect("an address is a field value")
-}
-
-/// One `forwarded-element`: `for`, `proto` and `host` of this hop.
-fn element(peer: IpAddr, context: &RequestContext<'_>) -> HeaderValue {
-    let mut text = String::with_capacity(64);
-    let written = match peer {
-        IpAddr::V4(address) => write!(text, "for={address};proto={}", context.scheme),
-        IpAddr::V6(address) => write!(text, "for=\"[{address}]\";proto={}", context.scheme),
-    };
-    written.expect("writing to a string does not fail");
-    if let Ok(host) = context.host.to_str() {
-        let _ = write!(text, ";host=\"{host}\"");
-    }
-    HeaderValue::try_from(text).expect("addresses and a checked host are a field value")
 }
 
 #[cfg(test)]

@@ -168,7 +168,8 @@ impl Upstream {
                 Err(failed) => return Err(failed.error),
             }
         }
-        let connection = self.connect(watch).await?;
+        // Boxed: rare, and a TLS handshake is large.
+        let connection = Box::pin(self.connect(watch)).await?;
         self.attempt(connection, head, body, answer_timeout, watch).await.map_err(|failed| failed.error)
     }
 
