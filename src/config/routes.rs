@@ -40,7 +40,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let demands = !scopes.is_empty() || !audiences.is_empty();
     if demands && !matches!(access, AccessKind::Token) {
         let key = if scopes.is_empty() { "audiences" } else { "scopes" };
-        s.fault(key, "has no meaning where no token is demanded; allowed with access = \"token\" alone");
+        s.fault(key, "has no meaning for a route that is public or optional; allowed with access = \"token\" alone");
     }
     let (index, upstream) = match resolve(&upstream_name, upstreams) {
         Ok(found) => found,
