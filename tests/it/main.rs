@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod gateway;
+mod hostile;
 mod layers;
 mod redis;
 mod store;

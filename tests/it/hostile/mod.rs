@@ -1,0 +1,17 @@
+//! Raw bytes from clients and upstreams that mean no good, against a running gateway on real sockets.
+
+mod client;
+mod expectations;
+mod fields;
+mod framing;
+mod limits;
+mod logs;
+mod panics;
+mod rig;
+mod stale;
+mod streams;
+mod targets;
+mod tokens;
+mod upgrades;
+mod upstream;
+mod upstream_faults;

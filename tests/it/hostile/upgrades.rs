@@ -1,0 +1,102 @@
+//! Switching protocols: when asked, to WebSocket alone, and not before the upstream agrees.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::upstream::Upstream;
+
+const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const AGREED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+#[test]
+fn bytes_pass_both_ways_after_the_upstream_agreed_and_not_before() {
+    let upstream = Upstream::start(|conversation| {
+        let head = conversation.head().unwrap().to_ascii_lowercase();
+        assert!(head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"), "{head}");
+        assert!(head.contains("sec-websocket-key: dghl"), "{head}");
+        conversation.say(AGREED);
+        conversation.say("early");
+        while let Some(byte) = conversation.byte() {
+            conversation.say([byte.to_ascii_uppercase()]);
+        }
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    // Impatient: its first bytes come with the handshake.
+    client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}abc"));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("upgrade")), (101, Some("websocket")), "{answer:?}");
+    assert_eq!(client.bytes(8), b"earlyABC");
+    client.send("def");
+    assert_eq!(client.bytes(3), b"DEF");
+    client.end_sending();
+    client.assert_closed();
+}
+
+#[test]
+fn a_refused_handshake_is_an_ordinary_answer() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
+    assert_eq!(client.answer().status, 200);
+    client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().status, 200, "the connection is an ordinary one");
+}
+
+/// What follows a handshake that fails is judged as a request of its own, like any other.
+#[test]
+fn bytes_behind_a_refused_handshake_do_not_reach_the_upstream_unjudged() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}GET /api/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 401);
+    assert!(upstream.heard().iter().all(|request| !request.contains("smuggled")));
+}
+
+#[test]
+fn an_upgrade_to_http_2_or_anything_else_is_not_passed_on() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start(upstream.address);
+    for fields in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+        "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n",
+        "Upgrade: websocket\r\n\r\n",
+    ] {
+        let answer = rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{fields}"));
+        let request = answer.body.to_ascii_lowercase();
+        assert!(!request.contains("upgrade") && !request.contains("http2-settings"), "{request}");
+    }
+    let post = rig.ask(format!("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n{SHAKE}"));
+    assert!(!post.body.to_ascii_lowercase().contains("upgrade"), "{}", post.body);
+}
+
+#[test]
+fn a_websocket_needs_a_token_and_ends_with_its_session() {
+    let upstream = Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            if !conversation.took_login(&request) {
+                conversation.say(AGREED);
+                conversation.wait_for_end();
+                return;
+            }
+        }
+    });
+    let rig = Rig::start(upstream.address);
+    assert_eq!(rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\n{SHAKE}")).status, 401);
+    let token = rig.log_in().access;
+    let mut client = rig.client();
+    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
+    assert_eq!(client.answer().status, 101);
+    client.assert_silent(Duration::from_millis(300));
+    let logout =
+        rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(logout.status, 200, "{logout:?}");
+    let ended_at = tokio::time::Instant::now();
+    client.rest();
+    assert!(ended_at.elapsed() < Duration::from_secs(2));
+}

@@ -1,0 +1,271 @@
+//! Upstreams that are gone, slow, or say what nobody should believe.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::client::Answer;
+use super::rig::{Rig, eventually};
+use super::upstream::Upstream;
+
+const SOON: Duration = Duration::from_millis(300);
+const GET: &str = "GET /public HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn answer_through(upstream: &Upstream) -> Answer {
+    Rig::start(upstream.address).ask(GET)
+}
+
+#[test]
+fn a_refused_connection_is_502_with_a_time_to_come_back() {
+    let answer = Rig::start(Upstream::nowhere()).ask(GET);
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"), "{answer:?}");
+    assert!(answer.field("retry-after").is_some());
+}
+
+#[test]
+fn a_silent_upstream_is_504() {
+    let upstream = Upstream::start(|conversation| conversation.wait_for_end());
+    let rig = Rig::start_with(upstream.address, |settings| {
+        for route in &mut settings.routes {
+            route.response_timeout = SOON;
+        }
+    });
+    let answer = rig.ask(GET);
+    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
+}
+
+#[test]
+fn an_upstream_that_takes_no_connection_is_504() {
+    // A listener with a full queue: the kernel drops further attempts.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let listener: TcpListener = socket.into();
+    let address = listener.local_addr().unwrap();
+    let _filling: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, SOON)).collect();
+    let rig = Rig::start_with(address, |settings| settings.upstreams[0].connect_timeout = SOON);
+    let answer = rig.ask(GET);
+    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
+}
+
+#[test]
+fn what_is_not_http_or_can_be_read_in_two_ways_is_502() {
+    for said in [
+        "garbage\r\n\r\n",
+        "HTTP/1.1 99999 X\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A: b\rX-B: c\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX-A: b\0\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "",
+    ] {
+        let answer = answer_through(&Upstream::answering_once(said));
+        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{said:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_head_without_end_is_502() {
+    let large = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(200_000));
+    assert_eq!(answer_through(&Upstream::answering_once(large)).status, 502);
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(1000));
+    assert_eq!(answer_through(&Upstream::answering_once(many)).status, 502);
+}
+
+#[test]
+fn interim_answers_without_end_are_502() {
+    let flood = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
+    assert_eq!(answer_through(&Upstream::answering_once(flood)).status, 502);
+    let few = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(3) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let answer = answer_through(&Upstream::answering_once(few));
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+}
+
+#[test]
+fn a_truncated_body_is_never_taken_for_a_whole_one() {
+    for said in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\nX\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let rig = Rig::start(Upstream::answering_once(said).address);
+        let mut client = rig.client();
+        client.send(GET);
+        // What broke off early may have cost the head too.
+        let Some(answer) = client.answer_if_any() else { continue };
+        assert!(answer.status == 200 && !answer.whole, "{said:?}: {answer:?}");
+        assert!("hello".starts_with(&answer.body), "{said:?}: {answer:?}");
+    }
+}
+
+/// To a client of HTTP/1.0 a chunked answer ends with the connection: only a reset tells it that something is missing.
+#[test]
+fn a_truncated_body_is_a_reset_where_the_end_of_the_connection_ends_the_body() {
+    for said in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+    ] {
+        let upstream = Upstream::start(move |conversation| {
+            conversation.request();
+            conversation.say(said);
+            // Time for the head and the first bytes to reach the client.
+            std::thread::sleep(SOON);
+        });
+        let answer = Rig::start(upstream.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
+        assert!(answer.status == 200 && !answer.whole, "{said:?}: {answer:?}");
+    }
+    let whole = Upstream::answering_once("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let answer = Rig::start(whole.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(answer.whole && answer.body == "hello", "{answer:?}");
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_is_whole() {
+    let answer = answer_through(&Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nhello"));
+    assert!(answer.whole && answer.body == "hello", "{answer:?}");
+    let answer = answer_through(&Upstream::answering_once("HTTP/1.0 200 OK\r\n\r\nhello"));
+    assert!(answer.whole && answer.body == "hello", "{answer:?}");
+}
+
+#[test]
+fn an_answer_that_pauses_too_long_is_broken_off() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        conversation.wait_for_end();
+    });
+    let rig = Rig::start_with(upstream.address, |settings| settings.upstreams[0].body_idle_timeout = SOON);
+    let answer = rig.ask(GET);
+    assert!(answer.status == 200 && !answer.whole, "{answer:?}");
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_request_stands() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.head();
+        conversation.say("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nhello");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.body.as_str()), (403, "no"), "{answer:?}");
+    client.try_send("GET /public/smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.assert_closed();
+    assert!(upstream.heard().is_empty());
+}
+
+#[test]
+fn answers_without_a_body_keep_their_length_and_the_connection() {
+    let upstream = Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            let status = request.split(['/', ' ']).find(|part| part.len() == 3 && part.parse::<u16>().is_ok()).unwrap_or("200");
+            conversation.say(format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\nX-Path: {status}\r\n\r\n"));
+        }
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    for _ in 0..3 {
+        client.send("HEAD /public HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.answer_to_head();
+        assert_eq!((answer.status, answer.field("content-length")), (200, Some("5")), "{answer:?}");
+        client.send("GET /public/304 HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.answer().status, 304);
+        client.send("GET /public/204 HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.field("content-length")), (204, None), "{answer:?}");
+    }
+}
+
+#[test]
+fn bytes_beyond_an_answer_never_become_the_next_one() {
+    let upstream = Upstream::start(|conversation| {
+        while conversation.request().is_some() {
+            conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        }
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    for _ in 0..5 {
+        client.send(GET);
+        assert_eq!(client.answer().body, "ok");
+    }
+}
+
+/// Answers the first request of its first connection, and reads the second one without answering it.
+fn dying_under_the_second_request() -> Upstream {
+    Upstream::start(|conversation| {
+        if conversation.index > 0 {
+            while conversation.echo().is_some() {}
+            return;
+        }
+        conversation.echo();
+        conversation.request();
+    })
+}
+
+#[test]
+fn a_get_on_a_kept_connection_that_dies_is_made_once_more() {
+    let upstream = dying_under_the_second_request();
+    let rig = Rig::start(upstream.address);
+    assert_eq!(rig.ask(GET).status, 200);
+    let answer = rig.ask("GET /public/second HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let seconds = upstream.heard().iter().filter(|request| request.starts_with("GET /public/second ")).count();
+    assert_eq!(seconds, 2);
+}
+
+#[test]
+fn a_get_is_made_twice_at_the_most() {
+    // Each connection answers one request and dies under the next; after the first it dies under each.
+    let upstream = Upstream::start(|conversation| {
+        if conversation.index == 0 {
+            conversation.echo();
+        }
+        conversation.request();
+    });
+    let rig = Rig::start(upstream.address);
+    assert_eq!(rig.ask(GET).status, 200);
+    assert_eq!(rig.ask("GET /public/second HTTP/1.1\r\nHost: a\r\n\r\n").status, 502);
+    assert_eq!(upstream.heard().len(), 3);
+}
+
+#[test]
+fn a_post_on_a_kept_connection_that_dies_is_not_repeated() {
+    let upstream = dying_under_the_second_request();
+    let rig = Rig::start(upstream.address);
+    for body in ["hello", ""] {
+        assert_eq!(rig.ask(GET).status, 200);
+        let answer = rig.post("/public/second", body);
+        if upstream.heard().iter().filter(|request| request.starts_with("POST")).count() == 1 {
+            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{answer:?}");
+        }
+    }
+    let hellos = upstream.heard().iter().filter(|request| request.ends_with("hello")).count();
+    assert_eq!(hellos, 1, "{:?}", upstream.heard());
+}
+
+#[test]
+fn a_kept_connection_that_the_upstream_closed_is_not_used() {
+    let upstream = Upstream::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let rig = Rig::start(upstream.address);
+    for _ in 0..5 {
+        assert_eq!(rig.post("/public", "hello").status, 200);
+        // The end of the connection must have arrived: a POST cannot be repeated.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    eventually("five requests came", || upstream.heard().len() == 5);
+}
