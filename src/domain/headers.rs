@@ -7,6 +7,8 @@ pub mod forwarded;
 pub mod framing;
 pub mod trace;
 
+use std::sync::Arc;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
@@ -50,7 +52,7 @@ impl IdentityFields {
 pub struct RewriteRules {
     identity: IdentityFields,
     /// Identity fields outside the reserved prefix.
-    further_names: Vec<HeaderName>,
+    further_names: Arc<[HeaderName]>,
     /// Whether the upstream gets the Authorization field too.
     pass_authorization: bool,
     /// Cookies that are the gateway's own.
@@ -61,6 +63,25 @@ pub struct RewriteRules {
 
 /// A field that tells an upstream who calls.
 pub type IdentityField = (HeaderName, HeaderValue);
+
+/// How trailers are rewritten, for as long as a body takes.
+#[derive(Clone, Debug)]
+pub struct TrailerRules {
+    further_names: Arc<[HeaderName]>,
+}
+
+impl TrailerRules {
+    /// Removes what a trailer must not carry (RFC 9110, section 6.5.1): framing, routing, origin, credentials, identity. Some
+    /// servers put trailers among the fields of the head.
+    pub fn rewrite(&self, trailers: &mut HeaderMap) {
+        remove_hop_by_hop(trailers, Direction::Request);
+        remove_named(trailers, |name| {
+            is_impostor(name) || is_further(&self.further_names, name) || is_end_to_end(name) || NOT_IN_TRAILERS.contains(name)
+        });
+    }
+}
+
+const NOT_IN_TRAILERS: [HeaderName; 3] = [forwarded::X_REAL_IP, EXPECT, VIA];
 
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
@@ -120,21 +141,13 @@ impl RewriteRules {
         headers.append(VIA, self.via.clone());
     }
 
-    /// Removes what a trailer must not carry (RFC 9110, section 6.5.1): framing, routing, credentials, identity.
-    pub fn strip_trailers(trailers: &mut HeaderMap) {
-        remove_hop_by_hop(trailers, Direction::Request);
-        remove_named(trailers, |name| {
-            is_impostor(name) || [HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, X_REQUEST_ID, TRACEPARENT].contains(name)
-        });
+    /// What to do with the fields behind a request's body.
+    pub fn trailers(&self) -> TrailerRules {
+        TrailerRules { further_names: Arc::clone(&self.further_names) }
     }
 
     fn remove_impostors(&self, headers: &mut HeaderMap) {
-        remove_named(headers, |name| is_impostor(name) || self.further_names.contains(name) || self.is_misspelt(name));
-    }
-
-    /// A configured identity field with `_` for `-`: many upstreams cannot tell them apart.
-    fn is_misspelt(&self, name: &HeaderName) -> bool {
-        name.as_str().contains('_') && self.further_names.iter().any(|known| same_spelling(known.as_str(), name.as_str()))
+        remove_named(headers, |name| is_impostor(name) || is_further(&self.further_names, name));
     }
 
     fn remove_own_cookies(&self, headers: &mut HeaderMap) {
@@ -230,6 +243,12 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, direction: Direction) {
         Direction::Request => headers.remove(PROXY_AUTHORIZATION),
         Direction::Response => headers.remove(PROXY_AUTHENTICATE),
     };
+}
+
+/// A configured identity field; also with `_` for `-`, as many upstreams cannot tell them apart.
+fn is_further(further_names: &[HeaderName], name: &HeaderName) -> bool {
+    further_names.contains(name)
+        || name.as_str().contains('_') && further_names.iter().any(|known| same_spelling(known.as_str(), name.as_str()))
 }
 
 /// Fields that Connection cannot make anyone drop.

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
 use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
 use crate::domain::headers::trace;
-use crate::domain::headers::{RewriteRules, TRACEPARENT, X_REQUEST_ID};
+use crate::domain::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::domain::path::CanonicalTarget;
 
 /// What the request path carries from step to step.
@@ -68,7 +68,7 @@ impl<'a> Call<'a> {
         let path_and_query = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = CanonicalTarget::parse(path_and_query)?;
         let address = policy.rewrite.forwarding().client_address(client.peer.ip(), &head.headers);
-        Ok(Self { policy, client, target, host, address, ids, body: CallBody::of(body, client) })
+        Ok(Self { policy, client, target, host, address, ids, body: CallBody::of(body, client, policy) })
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) struct CallBody {
 }
 
 impl CallBody {
-    fn of(incoming: Incoming, client: &Rc<ClientConnection>) -> Self {
+    fn of(incoming: Incoming, client: &Rc<ClientConnection>, policy: &Policy) -> Self {
         let framing = match incoming.size_hint().exact() {
             Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
@@ -93,7 +93,7 @@ impl CallBody {
                 bytes_left: u64::MAX,
                 idle_timeout: client.limits.body_idle_timeout,
                 watch: Rc::clone(&client.watch),
-                strip_trailers: RewriteRules::strip_trailers,
+                trailers: (framing == Framing::Chunked).then(|| policy.rewrite.trailers()),
             })
         };
         Self { body, framing }

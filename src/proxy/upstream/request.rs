@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::codec::{self, Framing};
 use super::connect::Stream;
+use crate::domain::headers::TrailerRules;
 use crate::proxy::watch::{Wait, Watch};
 
 /// The body of a request to an upstream.
@@ -33,8 +34,8 @@ pub struct ClientBody {
     /// The longest wait for more of it.
     pub idle_timeout: std::time::Duration,
     pub watch: Rc<Watch>,
-    /// Drops what a trailer must not carry.
-    pub strip_trailers: fn(&mut HeaderMap),
+    /// For a body that may have trailers.
+    pub trailers: Option<TrailerRules>,
 }
 
 /// Why a request's body could not be read whole. The client's fault, each.
@@ -83,7 +84,10 @@ impl ClientBody {
             }
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                (self.strip_trailers)(&mut trailers);
+                match &self.trailers {
+                    Some(rules) => rules.rewrite(&mut trailers),
+                    None => trailers.clear(),
+                }
                 Ok(Part::Trailers(trailers))
             }
         }
