@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::ClientConnection;
@@ -29,8 +30,8 @@ enum Source {
 pub struct Exchange(Rc<ClientConnection>);
 
 impl Exchange {
-    pub fn begin(connection: &Rc<ClientConnection>) -> Self {
-        connection.exchange_begins();
+    pub fn begin(connection: &Rc<ClientConnection>, version: Version) -> Self {
+        connection.exchange_begins(version);
         Self(Rc::clone(connection))
     }
 }

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::connection::ClientConnection;
 use super::gateway::Policy;
+use super::raw_head::{self, Told};
 use super::refusal::Refusal;
 use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
 use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
@@ -60,15 +62,31 @@ impl<'a> Call<'a> {
         head: &Parts,
         body: Incoming,
     ) -> Result<Self, Refusal> {
+        let body = CallBody::of(body, client, policy);
+        let raw = client.take_raw_head(head.headers.len(), body.framing());
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
-        if head.headers.contains_key(http::header::TRANSFER_ENCODING) && client.raw_head_has("content-length") {
-            return Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."));
-        }
+        check_raw_head(raw, &head.headers)?;
         let host = effective_host(&head.method, uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
         let path_and_query = uri.path_and_query().map_or("/", |target| target.as_str());
+        if path_and_query.len() > client.limits.target_bytes_max() {
+            return Err(Refusal::TargetTooLong);
+        }
         let target = CanonicalTarget::parse(path_and_query)?;
         let address = policy.rewrite.forwarding().client_address(client.peer.ip(), &head.headers);
-        Ok(Self { policy, client, target, host, address, ids, body: CallBody::of(body, client, policy) })
+        Ok(Self { policy, client, target, host, address, ids, body })
+    }
+}
+
+/// Refuses what the parser amends in silence.
+fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_chunked = headers.contains_key(TRANSFER_ENCODING);
+    match raw {
+        Some(Told { content_length: true, .. }) if is_chunked => {
+            Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."))
+        }
+        Some(Told { fragment: true, .. }) => Err(Refusal::Malformed("The target has a fragment.")),
+        None if is_chunked => Err(Refusal::Malformed("A chunked request does not follow another before that is answered.")),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -97,6 +115,14 @@ impl CallBody {
             })
         };
         Self { body, framing }
+    }
+
+    fn framing(&self) -> raw_head::Body {
+        match self.framing {
+            Framing::Empty | Framing::Close => raw_head::Body::Length(0),
+            Framing::Length(length) => raw_head::Body::Length(length),
+            Framing::Chunked => raw_head::Body::Chunked,
+        }
     }
 
     /// Bounds what may come; refuses at once what is announced to be larger.

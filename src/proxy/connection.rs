@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Version;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::raw_head::{self, RawHeads};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
 use crate::domain::headers::forwarded::Hop;
@@ -34,6 +36,17 @@ pub struct ClientLimits {
     pub header_count_max: usize,
 }
 
+impl ClientLimits {
+    /// The longest target of a request.
+    pub(super) fn target_bytes_max(&self) -> usize {
+        self.header_bytes_max / 2
+    }
+
+    fn read_buffer_bytes_max(&self) -> usize {
+        self.header_bytes_max.max(READ_BUFFER_MIN)
+    }
+}
+
 /// How long, and for how much, a client is listened to after the last answer, so that it can read that answer before a reset.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 512 * 1024;
@@ -49,9 +62,10 @@ pub struct ClientConnection {
     pub limits: ClientLimits,
     /// Set when an answer switches protocols: what the connection turns into.
     pub upgrade: RefCell<Option<Upgrade>>,
-    /// The bytes read since the last exchange ended: the head of the request, in the words of the client.
-    raw_head: RefCell<Vec<u8>>,
+    raw_heads: RefCell<RawHeads>,
     in_exchange: Cell<bool>,
+    /// The end of the connection may be the end of an answer.
+    closes_to_end: Cell<bool>,
 }
 
 impl ClientConnection {
@@ -64,14 +78,16 @@ impl ClientConnection {
             watch,
             limits,
             upgrade: RefCell::new(None),
-            raw_head: RefCell::new(Vec::new()),
+            raw_heads: RefCell::new(RawHeads::new(2 * limits.read_buffer_bytes_max())),
             in_exchange: Cell::new(false),
+            closes_to_end: Cell::new(false),
         })
     }
 
     /// A request's head is complete.
-    pub fn exchange_begins(&self) {
+    pub fn exchange_begins(&self, version: Version) {
         self.in_exchange.set(true);
+        self.closes_to_end.set(version < Version::HTTP_11);
         self.watch.disarm(Wait::NextRequest);
         self.watch.disarm(Wait::RequestHead);
     }
@@ -79,27 +95,21 @@ impl ClientConnection {
     /// The answer is complete or given up.
     pub fn exchange_ends(&self) {
         self.in_exchange.set(false);
-        self.raw_head.borrow_mut().clear();
+        self.raw_heads.borrow_mut().exchange_ends();
         self.watch.speak_for(None);
         self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
     }
 
-    /// Whether the head, as the client sent it, has a field of this name. The parser drops a Content-Length that stands beside a
-    /// Transfer-Encoding before anyone can refuse it; the raw bytes still tell.
-    pub fn raw_head_has(&self, field: &str) -> bool {
-        let raw = self.raw_head.borrow();
-        raw.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty()).any(|line| {
-            line.len() > field.len() && line[..field.len()].eq_ignore_ascii_case(field.as_bytes()) && line[field.len()] == b':'
-        })
+    /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
+    pub(super) fn take_raw_head(&self, fields: usize, body: raw_head::Body) -> Option<raw_head::Told> {
+        self.raw_heads.borrow_mut().take(fields, body)
     }
 
     fn bytes_came(&self, bytes: &[u8]) {
+        self.raw_heads.borrow_mut().came(bytes);
         if self.in_exchange.get() {
             return;
         }
-        let mut raw = self.raw_head.borrow_mut();
-        let room = self.limits.header_bytes_max.saturating_sub(raw.len());
-        raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if self.watch.is_armed(Wait::NextRequest) {
             self.watch.disarm(Wait::NextRequest);
             self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
@@ -191,7 +201,7 @@ where
         .header_read_timeout(None)
         .max_headers(limits.header_count_max)
         .max_header_size(limits.header_bytes_max)
-        .max_buf_size(limits.header_bytes_max.max(READ_BUFFER_MIN))
+        .max_buf_size(limits.read_buffer_bytes_max())
         .serve_connection(io, service);
     let watch = &connection.watch;
     let mut told_to_drain = false;
@@ -219,6 +229,11 @@ where
         End::Served(result) => {
             if let Err(error) = result {
                 tracing::debug!(peer = %connection.peer, %error, "client connection ended");
+                if error.is_user() && connection.closes_to_end.get() {
+                    // The answer broke off: an orderly end would make it look whole.
+                    reset_on_drop(&stream);
+                    return;
+                }
             }
             let switched = connection.upgrade.borrow_mut().take();
             match switched {
@@ -240,6 +255,13 @@ where
 
 /// The smallest read buffer that hyper accepts.
 const READ_BUFFER_MIN: usize = 8 * 1024;
+
+/// Makes the connection end with a reset.
+fn reset_on_drop(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot reset a client connection");
+    }
+}
 
 /// Closes our side and reads on for a moment: closing with unread bytes would reset the connection, and the client might lose
 /// the answer that it has not read yet (RFC 9112, section 9.6).

@@ -153,7 +153,7 @@ impl Gateway {
 
     /// Answers one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, client: &Rc<ClientConnection>) -> Response<GatewayBody> {
-        let exchange = Exchange::begin(client);
+        let exchange = Exchange::begin(client, request.version());
         let (mut head, body) = request.into_parts();
         let local = Rc::clone(&self.policy.borrow());
         let policy = &local.0;

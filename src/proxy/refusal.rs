@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     /// Broken or ambiguous HTTP.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
+    #[error("target too long")]
+    TargetTooLong,
     #[error("no route")]
     NoRoute,
     #[error("method not allowed, only {0}")]
@@ -54,7 +56,7 @@ impl Refusal {
             Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
             Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
             Self::Denied(denial) => Counter::of_denial(denial),
-            Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
+            Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
             Self::Upstream { error: ExchangeError::ConnectTimedOut | ExchangeError::AnswerTimedOut, .. } => {
                 Counter::UpstreamTimeouts
@@ -72,6 +74,7 @@ impl Refusal {
         match self {
             Self::Upstream { error: ExchangeError::Body(_) | ExchangeError::SessionEnded, .. }
             | Self::Malformed(_)
+            | Self::TargetTooLong
             | Self::Path(_)
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
@@ -95,6 +98,9 @@ impl Refusal {
         Ok(match self {
             Self::Malformed(detail) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", detail),
             Self::Path(error) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", error.to_string()),
+            Self::TargetTooLong => {
+                Problem::new(StatusCode::URI_TOO_LONG, "target_too_long", "The request's target is longer than is taken here.")
+            }
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this address."),
             Self::MethodNotAllowed(allow) => {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {allow}.")).allow(allow)

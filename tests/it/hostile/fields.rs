@@ -89,11 +89,13 @@ fn identity_from_outside_is_removed_in_every_spelling() {
 #[test]
 fn trailers_never_become_fields_and_carry_no_identity() {
     let upstream = Upstream::echo();
-    let rig = Rig::start(upstream.address);
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.identity.claims = vec![("role".to_owned(), "x-role".parse().unwrap())];
+    });
     let token = rig.log_in().access;
     let answer = rig.ask(format!(
         "POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\
-         X-Auth-Subject: root\r\nx_auth_subject: root\r\nAuthorization: root\r\nX-Forwarded-For: root\r\nContent-Length: 7\r\n\
+         X-Role: root\r\nX_Role: root\r\nX-Auth-Subject: root\r\nx_auth_subject: root\r\nAuthorization: root\r\nX-Forwarded-For: root\r\nContent-Length: 7\r\n\
          Host: root\r\nTransfer-Encoding: root\r\nCookie: root\r\n\r\n"
     ));
     assert_eq!(answer.status, 200, "{answer:?}");

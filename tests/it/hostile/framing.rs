@@ -116,7 +116,6 @@ fn fields_that_two_parsers_could_read_differently_are_refused() {
         b"GET  /public HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /public HTTP/2.0\r\nHost: a\r\n\r\n",
         b"GET /public x HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 garbage\r\n\r\n",
     ]);
 }
@@ -161,5 +160,16 @@ fn a_body_that_breaks_off_never_reaches_the_upstream_whole() {
         let rest = client.rest();
         assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 400 "), "{rest}");
     }
+    assert_eq!(upstream.heard(), [""; 0]);
+}
+
+#[test]
+fn the_preface_of_http_2_is_no_request() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let rest = client.rest();
+    assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 400 "), "{rest}");
     assert_eq!(upstream.heard(), [""; 0]);
 }

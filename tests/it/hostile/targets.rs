@@ -122,13 +122,15 @@ fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::echo();
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
-    let mut all = String::new();
-    for number in 0..20 {
-        all += &format!("GET /public/{number} HTTP/1.1\r\nHost: a\r\n\r\n");
-        all += "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n";
-        all += &format!("POST /public/{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-    }
-    client.send(all);
+    let all: Vec<String> = (0..20)
+        .map(|number| {
+            format!(
+                "GET /public/{number} HTTP/1.1\r\nHost: a\r\n\r\nGET /nothing HTTP/1.1\r\nHost: a\r\n\r\n\
+                 POST /public/{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+            )
+        })
+        .collect();
+    client.send(all.concat());
     for number in 0..20 {
         let answer = client.answer();
         assert!(answer.body.starts_with(&format!("GET /public/{number} ")), "{answer:?}");

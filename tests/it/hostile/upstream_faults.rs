@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::client::Answer;
 use super::rig::{Rig, eventually};
-use super::upstream::Upstream;
+use super::upstream::{Conversation, Upstream};
 
 const SOON: Duration = Duration::from_millis(300);
 const GET: &str = "GET /public HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -23,7 +23,7 @@ fn a_refused_connection_is_502_with_a_time_to_come_back() {
 
 #[test]
 fn a_silent_upstream_is_504() {
-    let upstream = Upstream::start(|conversation| conversation.wait_for_end());
+    let upstream = Upstream::start(Conversation::wait_for_end);
     let rig = Rig::start_with(upstream.address, |settings| {
         for route in &mut settings.routes {
             route.response_timeout = SOON;
