@@ -1,5 +1,7 @@
 //! What the Redis store promises beyond every store: faults of the server, the layout of the keys, their size.
 
+mod topologies;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

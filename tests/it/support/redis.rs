@@ -1,8 +1,11 @@
-//! A redis-server of the test's own: a free port, a temporary folder, ended with the test.
+//! Redis servers of the test's own: free ports, temporary folders, ended with the test.
+
+pub(crate) mod cluster;
+pub(crate) mod sentinel;
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 use std::{fs, io, thread};
 
@@ -22,7 +25,14 @@ pub(crate) struct RedisServer {
     port: u16,
     folder: PathBuf,
     arguments: Vec<String>,
+    kind: Kind,
     process: Option<Process>,
+}
+
+enum Kind {
+    Server,
+    /// With the file that it keeps its state in.
+    Sentinel(PathBuf),
 }
 
 struct Process {
@@ -30,6 +40,7 @@ struct Process {
     /// Held open for as long as the server is to live.
     leash: Option<ChildStdin>,
     server: u32,
+    frozen: AtomicBool,
 }
 
 impl RedisServer {
@@ -40,14 +51,7 @@ impl RedisServer {
 
     /// With arguments as on the command line of redis-server, such as `["--requirepass", "x"]`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let mut server = Self::prepare(arguments);
-        for _ in 0..PORT_ATTEMPTS_MAX {
-            if server.try_run() {
-                return server;
-            }
-            server.port = next_port();
-        }
-        panic!("no free port for redis-server");
+        Self::prepare(arguments).run_somewhere()
     }
 
     /// Has a port, and nothing listening there until [`RedisServer::run`].
@@ -55,7 +59,28 @@ impl RedisServer {
         let port = next_port();
         let folder = std::env::temp_dir().join(format!("tokengate-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        Self { port, folder, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(), process: None }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { port, folder, arguments, kind: Kind::Server, process: None }
+    }
+
+    /// A sentinel with these lines in its file, not running yet.
+    fn prepare_sentinel(lines: &str) -> Self {
+        let mut server = Self::prepare(&["--sentinel"]);
+        let file = server.file("sentinel.conf");
+        fs::write(&file, lines).unwrap();
+        server.kind = Kind::Sentinel(file);
+        server
+    }
+
+    /// Starts it on another port if its own is taken.
+    fn run_somewhere(mut self) -> Self {
+        for _ in 0..PORT_ATTEMPTS_MAX {
+            if self.try_run() {
+                return self;
+            }
+            self.port = next_port();
+        }
+        panic!("no free port for redis-server");
     }
 
     /// For its next start.
@@ -84,10 +109,19 @@ impl RedisServer {
     /// The server hangs: the kernel still takes connections and bytes for it.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
+        self.process.as_ref().unwrap().frozen.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn thaw(&self) {
         self.signal("CONT");
+        self.process.as_ref().unwrap().frozen.store(false, Ordering::Relaxed);
+    }
+
+    /// Drops its replica, which hangs from now on: what is written is written here alone. [`RedisServer::thaw`] the replica to
+    /// mend it.
+    pub(crate) fn cut_off(&self, replica: &Self) {
+        replica.freeze();
+        self.cli(&["CLIENT", "KILL", "TYPE", "replica"]);
     }
 
     /// Ends it without any farewell, and waits until it is gone.
@@ -105,6 +139,23 @@ impl RedisServer {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// The value of a field of `INFO`.
+    pub(crate) fn info(&self, field: &str) -> String {
+        let info = self.cli(&["INFO"]);
+        let value = info.lines().find_map(|line| line.trim_end().strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_default().to_owned()
+    }
+
+    /// Whether it is a replica that has all that its primary had when it was asked.
+    pub(crate) fn is_synced_replica(&self) -> bool {
+        self.info("role") == "slave" && self.info("master_link_status") == "up"
+    }
+
+    /// Whether it runs and is not frozen.
+    fn answers(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.frozen.load(Ordering::Relaxed))
+    }
+
     fn signal(&self, name: &str) {
         let server = self.process.as_ref().unwrap().server;
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {server}")]).status().unwrap();
@@ -117,6 +168,10 @@ impl RedisServer {
         let _ = fs::remove_file(&log);
         let mut watcher = Command::new("sh")
             .args(["-c", WATCHED, "sh"])
+            .args(match &self.kind {
+                Kind::Server => None,
+                Kind::Sentinel(file) => Some(file),
+            })
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .arg("--dir")
@@ -130,12 +185,16 @@ impl RedisServer {
             .unwrap();
         let leash = watcher.stdin.take();
         let server = io::BufRead::lines(io::BufReader::new(watcher.stdout.take().unwrap())).next().unwrap().unwrap();
-        self.process = Some(Process { watcher, leash, server: server.trim().parse().unwrap() });
+        self.process = Some(Process { watcher, leash, server: server.trim().parse().unwrap(), frozen: AtomicBool::new(false) });
 
+        let ready = match self.kind {
+            Kind::Server => "Ready to accept connections",
+            Kind::Sentinel(_) => "Sentinel ID is",
+        };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let said = self.log();
-            if said.contains("Ready to accept connections") {
+            if said.contains(ready) {
                 return true;
             }
             if said.contains("Address already in use") {
@@ -164,4 +223,15 @@ fn next_port() -> u16 {
     let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
     let start = u16::try_from(std::process::id() % u32::from(PORTS) * 37 % u32::from(PORTS)).unwrap();
     PORT_FIRST + (start + taken) % PORTS
+}
+
+/// Waits until a condition holds that servers bring about among themselves.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_millis(25);
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still waiting: {what}");
+        thread::sleep(PAUSE);
+    }
 }

@@ -1,0 +1,74 @@
+//! A primary, its replica, and three sentinels that watch over them.
+
+use super::{RedisServer, wait_until};
+
+/// How the sentinels call the primary, whoever it is.
+pub(crate) const SERVICE: &str = "gate";
+
+/// How long a server may be silent before a sentinel holds it for dead. Failing over takes one to two seconds more.
+const DOWN_AFTER_MILLIS: u32 = 1_000;
+const FAILOVER_TIMEOUT_MILLIS: u32 = 3_000;
+
+pub(crate) struct Sentinels {
+    /// The first is the primary at the start.
+    pub(crate) servers: [RedisServer; 2],
+    pub(crate) sentinels: [RedisServer; 3],
+}
+
+impl Sentinels {
+    /// Ready for a failover.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[], "")
+    }
+
+    /// `arguments` are for both servers; `lines` for the file of each sentinel. What asks for passwords must name them there, too.
+    pub(crate) fn start_with(arguments: &[&str], lines: &str) -> Self {
+        let primary = RedisServer::start_with(arguments);
+        let port = primary.port().to_string();
+        let of_replica = ["--replicaof", &format!("127.0.0.1 {port}"), "--repl-diskless-sync-delay", "0"];
+        let replica = RedisServer::start_with(&[arguments, &of_replica].concat());
+        // Whoever becomes primary later must not wait for further replicas either.
+        primary.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+        wait_until("the replica has what the primary has", || replica.is_synced_replica());
+        let file = format!(
+            "sentinel monitor {SERVICE} 127.0.0.1 {port} 2\n\
+             sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MILLIS}\n\
+             sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MILLIS}\n{lines}\n"
+        );
+        let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file).run_somewhere());
+        let topology = Self { servers: [primary, replica], sentinels };
+        wait_until("the sentinels know each other and the replica", || {
+            topology.sentinels.iter().all(|sentinel| {
+                let master = sentinel.cli(&["SENTINEL", "MASTER", SERVICE]);
+                let lines: Vec<&str> = master.lines().collect();
+                let is = |name: &str, value: &str| lines.windows(2).any(|pair| pair == [name, value]);
+                is("num-other-sentinels", "2") && is("num-slaves", "1") && is("flags", "master")
+            })
+        });
+        topology
+    }
+
+    /// `redis+sentinel://…`, with every sentinel.
+    pub(crate) fn url(&self) -> String {
+        let hosts = self.sentinels.each_ref().map(|sentinel| format!("127.0.0.1:{}", sentinel.port()));
+        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+    }
+
+    /// Of `servers`, which one the sentinels name as the primary.
+    pub(crate) fn primary_index(&self) -> usize {
+        let sentinel = self.sentinels.iter().find(|sentinel| sentinel.answers()).expect("a sentinel that answers");
+        let named = sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]);
+        let port = named.lines().last().unwrap_or_default().to_owned();
+        self.servers.iter().position(|server| server.port().to_string() == port).expect("one of the two")
+    }
+
+    pub(crate) fn primary(&self) -> &RedisServer {
+        &self.servers[self.primary_index()]
+    }
+
+    /// Waits until the sentinels name this one and it takes writes.
+    pub(crate) fn await_promotion(&self, index: usize) {
+        let server = &self.servers[index];
+        wait_until("the promotion of the replica", || self.primary_index() == index && server.info("role") == "master");
+    }
+}
