@@ -16,7 +16,10 @@ use crate::domain::time::Clock;
 use crate::store::{LogBatch, LogCursor, Store, StoreError};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Short: it is added to the time in which a store that is back is followed again, and an attempt in vain costs next to nothing,
+/// for the store's own client fails fast and paces its connections.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// How much longer than asked a read of news may take before it counts as failed. Stores have deadlines of their own; this
 /// one is for a store that breaks them.

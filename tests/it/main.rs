@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod faults;
 mod gateway;
 mod hostile;
 mod layers;

@@ -268,7 +268,7 @@ impl Pair {
     }
 }
 
-fn generate_keys(folder: &Path) -> PathBuf {
+pub(crate) fn generate_keys(folder: &Path) -> PathBuf {
     let directory = folder.join("keys");
     let made = Command::new(BINARY).args(["keys", "generate", "--directory"]).arg(&directory).env_clear().output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

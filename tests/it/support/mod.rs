@@ -1,6 +1,8 @@
 //! What tests need beside the library.
 
+pub(crate) mod fault_proxy;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod redis;
+pub(crate) mod resp;
 pub(crate) mod upstream;
