@@ -17,7 +17,7 @@ use crate::proxy::listener::ListenerOptions;
 use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
-const PSEUDONYM: &str = "tokengate";
+const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
 
 pub(super) fn listener(settings: &Settings) -> ListenerOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -90,7 +90,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
     Ok(Policy {
         routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone()).map_err(StartError::Routes)?,
-        rewrite: RewriteRules::new(fields, identity.pass_authorization, own_cookies, forwarding, PSEUDONYM),
+        rewrite: RewriteRules::new(fields, identity.pass_authorization, own_cookies, forwarding, VIA),
         access_cookie: settings.cookies.as_ref().map(|cookies| cookies.access_name.clone()),
         request_id_from: match settings.listen.request_id_from {
             config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,

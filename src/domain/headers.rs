@@ -1,22 +1,25 @@
 //! What happens to the fields of a request and of its answer on their way through.
 //!
-//! The order is the point: first everything goes that must not pass, then ours is added, so that nothing from outside can name,
-//! spell or repeat its way into a field that an upstream trusts.
+//! A request's fields are not changed but written anew, as lines of the upstream's head: first those that may pass, then ours, so
+//! that nothing from outside can name, spell or repeat its way into a field that an upstream trusts.
 
 pub mod forwarded;
 pub mod framing;
+mod lines;
 pub mod trace;
 
 use std::sync::Arc;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
 use forwarded::{Forwarding, Hop};
+pub use lines::write_field;
+use trace::TraceParent;
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -58,11 +61,9 @@ pub struct RewriteRules {
     /// Cookies that are the gateway's own.
     own_cookies: Vec<String>,
     forwarding: Forwarding,
+    /// Names the gateway (RFC 9110, section 7.6.3).
     via: HeaderValue,
 }
-
-/// A field that tells an upstream who calls.
-pub type IdentityField = (HeaderName, HeaderValue);
 
 /// How trailers are rewritten, for as long as a body takes.
 #[derive(Clone, Debug)]
@@ -74,14 +75,14 @@ impl TrailerRules {
     /// Removes what a trailer must not carry (RFC 9110, section 6.5.1): framing, routing, origin, credentials, identity. Some
     /// servers put trailers among the fields of the head.
     pub fn rewrite(&self, trailers: &mut HeaderMap) {
-        remove_hop_by_hop(trailers, Direction::Request);
+        remove_hop_by_hop(trailers);
         remove_named(trailers, |name| {
             is_impostor(name) || is_further(&self.further_names, name) || is_end_to_end(name) || NOT_IN_TRAILERS.contains(name)
         });
     }
 }
 
-const NOT_IN_TRAILERS: [HeaderName; 3] = [forwarded::X_REAL_IP, EXPECT, VIA];
+const NOT_IN_TRAILERS: [HeaderName; 4] = [forwarded::X_REAL_IP, EXPECT, VIA, PROXY_AUTHORIZATION];
 
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
@@ -90,25 +91,21 @@ pub struct RequestContext<'a> {
     /// The effective host.
     pub host: &'a HeaderValue,
     /// Who calls, by [`RewriteRules::identity`]; empty for nobody.
-    pub identity: &'a [IdentityField],
+    pub identity: &'a [u8],
     pub request_id: &'a HeaderValue,
-    pub traceparent: &'a HeaderValue,
+    pub traceparent: &'a TraceParent,
 }
 
 impl RewriteRules {
-    /// `pseudonym` names the gateway in Via (RFC 9110, section 7.6.3).
-    ///
-    /// # Panics
-    /// `pseudonym` is not a token.
+    /// `via` is what the gateway adds to Via, in both directions: a value made by `from_static`, so that no two cores share a count.
     pub fn new(
         identity: IdentityFields,
         pass_authorization: bool,
         own_cookies: Vec<String>,
         forwarding: Forwarding,
-        pseudonym: &'static str,
+        via: HeaderValue,
     ) -> Self {
         let further_names = identity.names().filter(|name| !name.as_str().starts_with(RESERVED_PREFIX)).cloned().collect();
-        let via = HeaderValue::try_from(format!("1.1 {pseudonym}")).expect("a pseudonym is a token");
         Self { identity, further_names, pass_authorization, own_cookies, forwarding, via }
     }
 
@@ -116,27 +113,27 @@ impl RewriteRules {
         &self.forwarding
     }
 
-    /// Rewrites a request's fields for the upstream. Host and framing fields are not touched: whoever sends says those.
-    pub fn request(&self, headers: &mut HeaderMap, context: &RequestContext<'_>) {
-        remove_hop_by_hop(headers, Direction::Request);
-        headers.remove(EXPECT);
-        self.remove_impostors(headers);
-        if !self.pass_authorization {
-            headers.remove(AUTHORIZATION);
+    /// Writes a request's fields for the upstream, as the lines of a head. Host and framing fields are not among them: whoever sends
+    /// says those.
+    pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+        let named = named_by_connection(headers);
+        for (name, value) in headers {
+            if self.may_pass(name) && !named.contains(name) && !self.forwarding.replaces(name, context.hop) {
+                write_field(out, name.as_str(), value.as_bytes());
+            }
         }
-        self.remove_own_cookies(headers);
-        self.forwarding.rewrite(headers, context);
-        for (name, value) in context.identity {
-            headers.insert(name, value.clone());
-        }
-        headers.insert(X_REQUEST_ID, context.request_id.clone());
-        headers.insert(TRACEPARENT, context.traceparent.clone());
-        headers.append(VIA, self.via.clone());
+        self.write_cookies(headers, out);
+        self.forwarding.write(headers, context, out);
+        out.extend_from_slice(context.identity);
+        write_field(out, X_REQUEST_ID.as_str(), context.request_id.as_bytes());
+        write_field(out, TRACEPARENT.as_str(), context.traceparent.as_bytes());
+        write_field(out, VIA.as_str(), self.via.as_bytes());
     }
 
     /// Rewrites an answer's fields for the client.
     pub fn response(&self, headers: &mut HeaderMap, request_id: &HeaderValue) {
-        remove_hop_by_hop(headers, Direction::Response);
+        remove_hop_by_hop(headers);
+        headers.remove(PROXY_AUTHENTICATE);
         headers.insert(X_REQUEST_ID, request_id.clone());
         headers.append(VIA, self.via.clone());
     }
@@ -146,39 +143,45 @@ impl RewriteRules {
         TrailerRules { further_names: Arc::clone(&self.further_names) }
     }
 
-    fn remove_impostors(&self, headers: &mut HeaderMap) {
-        remove_named(headers, |name| is_impostor(name) || is_further(&self.further_names, name));
+    /// Whether a field of a request may pass unless Connection or [`Forwarding`] has a say in it.
+    fn may_pass(&self, name: &HeaderName) -> bool {
+        let is_of_this_hop = is_hop_by_hop(name) || *name == PROXY_AUTHORIZATION || *name == EXPECT;
+        let is_framing = *name == HOST || *name == CONTENT_LENGTH;
+        let is_kept_back = *name == AUTHORIZATION && !self.pass_authorization;
+        let is_written_anew = *name == TRACEPARENT || *name == X_REQUEST_ID || *name == COOKIE && !self.own_cookies.is_empty();
+        let is_identity = is_impostor(name) || is_further(&self.further_names, name);
+        !(is_of_this_hop || is_framing || is_kept_back || is_written_anew || is_identity)
     }
 
-    fn remove_own_cookies(&self, headers: &mut HeaderMap) {
+    /// Writes the cookies in one field, without the gateway's own.
+    fn write_cookies(&self, headers: &HeaderMap, out: &mut Vec<u8>) {
         if self.own_cookies.is_empty() {
             return;
         }
-        let Entry::Occupied(mut field) = headers.entry(COOKIE) else { return };
         let is_own =
             |pair: &str| self.own_cookies.iter().any(|own| pair.split('=').next().is_some_and(|name| name.trim() == own));
-        let kept: Vec<String> = field
+        let kept: Vec<&str> = headers
+            .get_all(COOKIE)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(';'))
             .map(str::trim)
             .filter(|pair| !pair.is_empty() && !is_own(pair))
-            .map(str::to_owned)
             .collect();
-        match HeaderValue::try_from(kept.join("; ")) {
-            Ok(value) if !kept.is_empty() => {
-                field.insert(value);
-            }
-            Ok(_) | Err(_) => {
-                field.remove_entry_mult();
-            }
+        if !kept.is_empty() {
+            write_field(out, COOKIE.as_str(), kept.join("; ").as_bytes());
         }
     }
 
-    /// The fields that tell an upstream who calls. The same for every request of one token: made once, with its verification.
-    pub fn identity(&self, principal: &Principal) -> Vec<IdentityField> {
-        let mut fields = Vec::new();
-        let mut add = |name: &Option<HeaderName>, text: &str| fields.extend(name.clone().map(|name| (name, field_value(text))));
+    /// The fields that tell an upstream who calls, as lines. The same for every request of one token: made once, with its
+    /// verification.
+    pub fn identity(&self, principal: &Principal) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let mut add = |name: &Option<HeaderName>, text: &str| {
+            if let Some(name) = name {
+                write_field(&mut lines, name.as_str(), field_value(text).as_bytes());
+            }
+        };
         add(&self.identity.subject, principal.subject.as_str());
         add(&self.identity.issuer, &principal.issuer);
         if let Some(session) = principal.session {
@@ -193,9 +196,9 @@ impl RewriteRules {
                 Some(serde_json::Value::String(text)) => field_value(text),
                 Some(other) => field_value(&other.to_string()),
             };
-            fields.push((name.clone(), value));
+            write_field(&mut lines, name.as_str(), value.as_bytes());
         }
-        fields
+        lines
     }
 }
 
@@ -214,35 +217,23 @@ fn field_value(text: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).expect("percent-encoded text is a field value")
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Request,
-    Response,
+/// The fields that Connection names, as far as it has power over them: those that concern one connection (RFC 9110, section
+/// 7.6.1), never those without which the message would mean something else.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let fields = headers.get_all(CONNECTION).iter();
+    let tokens = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).filter(|name| !is_end_to_end(name)).collect()
 }
 
-/// Removes what concerns one connection only (RFC 9110, section 7.6.1), and what Connection names, except fields without which
-/// the message would mean something else.
-fn remove_hop_by_hop(headers: &mut HeaderMap, direction: Direction) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-            .filter(|name| !is_end_to_end(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER] {
-        headers.remove(name);
-    }
-    match direction {
-        Direction::Request => headers.remove(PROXY_AUTHORIZATION),
-        Direction::Response => headers.remove(PROXY_AUTHENTICATE),
-    };
+/// Removes what concerns one connection only, in either direction.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    remove_named(headers, |name| is_hop_by_hop(name) || named.contains(name));
+}
+
+/// Whether a field concerns one connection only, in either direction.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER].contains(name)
 }
 
 /// A configured identity field; also with `_` for `-`, as many upstreams cannot tell them apart.

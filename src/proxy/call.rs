@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -17,7 +17,7 @@ use super::raw_head::{self, Told};
 use super::refusal::Refusal;
 use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
 use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
-use crate::domain::headers::trace;
+use crate::domain::headers::trace::{self, TraceParent};
 use crate::domain::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::domain::path::CanonicalTarget;
 
@@ -37,7 +37,7 @@ pub(super) struct Call<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
     pub(super) request: HeaderValue,
-    pub(super) trace: HeaderValue,
+    pub(super) trace: TraceParent,
 }
 
 impl Ids {
@@ -58,16 +58,15 @@ impl<'a> Call<'a> {
         policy: &'a Policy,
         client: &'a Rc<ClientConnection>,
         ids: &'a Ids,
-        uri: &'a Uri,
-        head: &Parts,
+        head: &'a Parts,
         body: Incoming,
     ) -> Result<Self, Refusal> {
         let body = CallBody::of(body, client, policy);
         let raw = client.take_raw_head(head.headers.len(), body.framing());
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
         check_raw_head(raw, &head.headers)?;
-        let host = effective_host(&head.method, uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
-        let path_and_query = uri.path_and_query().map_or("/", |target| target.as_str());
+        let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
+        let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
         if path_and_query.len() > client.limits.target_bytes_max() {
             return Err(Refusal::TargetTooLong);
         }
@@ -81,7 +80,7 @@ impl<'a> Call<'a> {
 fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal> {
     let is_chunked = headers.contains_key(TRANSFER_ENCODING);
     match raw {
-        Some(Told { content_length: true, .. }) if is_chunked => {
+        Some(Told { length_beside_chunks: true, .. }) => {
             Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."))
         }
         Some(Told { fragment: true, .. }) => Err(Refusal::Malformed("The target has a fragment.")),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, Method, StatusCode, response};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
@@ -32,7 +32,7 @@ use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::headers::{IdentityField, RequestContext, RewriteRules};
+use crate::domain::headers::{RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, Endpoint, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
@@ -133,6 +133,7 @@ impl Gateway {
             self.admission.forget();
         }
         let now = self.shared.clock.now();
+        self.admission.tick();
         self.watchers.tick(|principal| self.admission.has_ended(principal, now));
         for upstream in &self.upstreams {
             upstream.prune();
@@ -154,7 +155,7 @@ impl Gateway {
     /// Answers one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, client: &Rc<ClientConnection>) -> Response<GatewayBody> {
         let exchange = Exchange::begin(client, request.version());
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let local = Rc::clone(&self.policy.borrow());
         let policy = &local.0;
         let believed = match policy.request_id_from {
@@ -164,7 +165,7 @@ impl Gateway {
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let has_body = !body.is_end_stream();
-        let answering = self.respond(policy, &ids, &mut head, body, client);
+        let answering = self.respond(policy, &ids, &head, body, client);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
         match answer {
             Ok(Answer::Streamed(head, body)) => Response::from_parts(head, GatewayBody::upstream(body, exchange)),
@@ -185,12 +186,11 @@ impl Gateway {
         &self,
         policy: &Policy,
         ids: &Ids,
-        head: &mut Parts,
+        head: &Parts,
         body: Incoming,
         client: &Rc<ClientConnection>,
     ) -> Result<Answer, Refusal> {
-        let uri = head.uri.clone();
-        let call = Call::of(policy, client, ids, &uri, head, body)?;
+        let call = Call::of(policy, client, ids, head, body)?;
         match policy.routes.find(&head.method, &call.host.name, &call.target) {
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
             Match::Own(endpoint) => Box::pin(self.own(call, endpoint, head)).await,
@@ -202,17 +202,15 @@ impl Gateway {
     }
 
     /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
-    async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &mut Parts) -> Result<Answer, Refusal> {
+    async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
         let caller = self.admit(&call, route, &head.headers).await?;
         call.body.limit(route.body_bytes_max)?;
         call.client.watch.speak_for(caller.as_ref().map(|caller| Arc::clone(&caller.principal)));
         let wants_upgrade = tunnel::wants_websocket(head);
-        rewrite(&call, caller.as_ref().map_or(&[], |caller| &caller.identity), head);
-        if wants_upgrade {
-            tunnel::announce_websocket(&mut head.headers);
-        }
+        let identity = caller.as_ref().map_or(&[][..], |caller| &caller.identity);
+        let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, wants_upgrade };
         let upstream = &self.upstreams[route.upstream.0];
-        let (mut answer, body) = exchange(upstream, &mut call, head, route.response_timeout).await?;
+        let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
         self.shared.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -222,9 +220,9 @@ impl Gateway {
     }
 
     /// A call of the gateway's own. Logins are judged by the upstream first.
-    async fn own(&self, mut call: Call<'_>, endpoint: Endpoint, head: &mut Parts) -> Result<Answer, Refusal> {
+    async fn own(&self, mut call: Call<'_>, endpoint: Endpoint, head: &Parts) -> Result<Answer, Refusal> {
         call.body.limit(self.shared.options.own_body_bytes_max)?;
-        let is_preflight = head.method == http::Method::OPTIONS;
+        let is_preflight = head.method == Method::OPTIONS;
         match endpoint {
             Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister if !is_preflight => {
                 self.login(call, endpoint, head).await
@@ -247,17 +245,18 @@ impl Gateway {
         }
     }
 
-    async fn login(&self, mut call: Call<'_>, endpoint: Endpoint, head: &mut Parts) -> Result<Answer, Refusal> {
+    async fn login(&self, mut call: Call<'_>, endpoint: Endpoint, head: &Parts) -> Result<Answer, Refusal> {
         let body = call.body.collect().await?;
         let request = LoginRequest { endpoint, head: Arc::new(head.clone()), body: body.clone(), address: call.address };
         self.shared.control.admit_login(&request).await.map_err(|reply| Refusal::Reply(Box::new(reply)))?;
-        rewrite(&call, &[], head);
+        let mut headers = head.headers.clone();
         // A compressed answer could not be read.
-        head.headers.remove(ACCEPT_ENCODING);
+        headers.remove(ACCEPT_ENCODING);
+        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: &[], wants_upgrade: false };
         call.body.replace(body);
         let options = &self.shared.options;
         let upstream = &self.upstreams[options.login_upstream.0];
-        let (mut answer, body) = exchange(upstream, &mut call, head, options.login_timeout).await?;
+        let (mut answer, body) = exchange(upstream, &mut call, outgoing, options.login_timeout).await?;
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if !login_answer::may_grant(&answer) {
             return Ok(streamed(answer, body));
@@ -321,29 +320,41 @@ impl Gateway {
     }
 }
 
-fn rewrite(call: &Call<'_>, identity: &[IdentityField], head: &mut Parts) {
-    let context = RequestContext {
-        hop: &call.client.hop,
-        host: &call.host.field,
-        identity,
-        request_id: &call.ids.request,
-        traceparent: &call.ids.trace,
-    };
-    call.policy.rewrite.request(&mut head.headers, &context);
+/// What an upstream is asked, beside what the call says.
+struct Outgoing<'a> {
+    method: &'a Method,
+    /// As they came.
+    headers: &'a HeaderMap,
+    /// Who calls, as lines.
+    identity: &'a [u8],
+    wants_upgrade: bool,
 }
 
 async fn exchange(
     upstream: &Rc<Upstream>,
     call: &mut Call<'_>,
-    head: &Parts,
+    outgoing: Outgoing<'_>,
     answer_timeout: Duration,
 ) -> Result<(ResponseHead, ResponseBody), Refusal> {
     let (body, framing) = call.body.take();
+    let context = RequestContext {
+        hop: &call.client.hop,
+        host: &call.host.field,
+        identity: outgoing.identity,
+        request_id: &call.ids.request,
+        traceparent: &call.ids.trace,
+    };
+    let write_fields = |out: &mut Vec<u8>| {
+        call.policy.rewrite.write_request(outgoing.headers, &context, out);
+        if outgoing.wants_upgrade {
+            tunnel::write_websocket(out);
+        }
+    };
     let request = RequestHead {
-        method: &head.method,
+        method: outgoing.method,
         target: call.target.path_and_query(),
         host: upstream.options().host.as_ref().unwrap_or(&call.host.field),
-        headers: &head.headers,
+        write_fields: &write_fields,
         framing,
     };
     upstream

@@ -6,7 +6,8 @@ use memchr::{memchr, memmem};
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Told {
-    pub(super) content_length: bool,
+    /// A Content-Length in a head that announces chunks.
+    pub(super) length_beside_chunks: bool,
     /// `#` in the request line.
     pub(super) fragment: bool,
 }
@@ -66,11 +67,12 @@ impl RawHeads {
     /// client that does not wait for the end of an answer.
     pub(super) fn take(&mut self, fields: usize, body: Body) -> Option<Told> {
         let start = self.bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-        let told = start.zip(self.head_end(start)).and_then(|(start, end)| {
-            let head = &self.bytes[start..end];
-            (self.aligned || is_whole(head, fields)).then(|| tell(head))
+        let found = start.and_then(|start| Some(start..self.head_end(start)?));
+        let told = found.clone().and_then(|found| {
+            let head = &self.bytes[found];
+            (self.aligned || is_whole(head, fields)).then(|| tell(head, body))
         });
-        let end = self.head_end(start).unwrap_or(self.bytes.len());
+        let end = found.map_or(self.bytes.len(), |found| found.end);
         self.aligned = told.is_some();
         self.body = body;
         let rest = self.bytes.split_off(end);
@@ -81,8 +83,7 @@ impl RawHeads {
         told
     }
 
-    fn head_end(&self, start: Option<usize>) -> Option<usize> {
-        let start = start?;
+    fn head_end(&self, start: usize) -> Option<usize> {
         let bytes = &self.bytes[start..];
         let crlf = memmem::find(bytes, b"\n\r\n").map(|at| at + 3);
         let lf = memmem::find(bytes, b"\n\n").map(|at| at + 2);
@@ -95,12 +96,13 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty())
 }
 
-fn tell(head: &[u8]) -> Told {
+fn tell(head: &[u8], body: Body) -> Told {
     const NAME: &[u8] = b"content-length";
     let request_line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
     let is_length =
         |line: &[u8]| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) && line[NAME.len()] == b':';
-    Told { content_length: lines(head).any(is_length), fragment: memchr(b'#', request_line).is_some() }
+    let length_beside_chunks = body == Body::Chunked && lines(head).any(is_length);
+    Told { length_beside_chunks, fragment: memchr(b'#', request_line).is_some() }
 }
 
 /// Whether bytes that may begin within a head begin with it.
@@ -119,8 +121,8 @@ fn is_whole(head: &[u8], fields: usize) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Option<Told> = Some(Told { content_length: false, fragment: false });
-    const LENGTH: Option<Told> = Some(Told { content_length: true, fragment: false });
+    const PLAIN: Option<Told> = Some(Told { length_beside_chunks: false, fragment: false });
+    const LENGTH: Option<Told> = Some(Told { length_beside_chunks: true, fragment: false });
     const NONE: Body = Body::Length(0);
 
     fn heads() -> RawHeads {
@@ -132,12 +134,19 @@ mod tests {
         let mut heads = heads();
         heads.came(b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b#x HTTP/1.1\nHost: a\n\nPOST /c HTTP/1.1\r\nContent-Len");
         assert_eq!(heads.take(1, NONE), PLAIN);
-        assert_eq!(heads.take(1, NONE), Some(Told { content_length: false, fragment: true }));
+        assert_eq!(heads.take(1, NONE), Some(Told { length_beside_chunks: false, fragment: true }));
         heads.came(b"gth: 5\r\n\r\nhel");
-        assert_eq!(heads.take(1, Body::Length(5)), LENGTH);
+        assert_eq!(heads.take(1, Body::Length(5)), PLAIN);
         heads.came(b"loGET /d HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(heads.take(1, NONE), PLAIN);
         assert!(heads.bytes.is_empty());
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_told() {
+        let mut heads = heads();
+        heads.came(b"POST / HTTP/1.1\r\ncontent-LENGTH: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(heads.take(1, Body::Chunked), LENGTH);
     }
 
     #[test]

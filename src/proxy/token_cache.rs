@@ -7,7 +7,6 @@ use quick_cache::UnitWeighter;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use crate::crypto::verifier::{TokenDigest, Verified};
-use crate::domain::headers::IdentityField;
 
 /// Bounded; what was asked for least makes room.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct TokenCache {
 #[derive(Clone, Debug)]
 pub struct Known {
     pub verified: Verified,
-    pub identity: Rc<[IdentityField]>,
+    pub identity: Rc<[u8]>,
 }
 
 impl TokenCache {

@@ -16,6 +16,7 @@ use super::connection::ClientConnection;
 use super::upstream::Stream;
 use super::watch::Wait;
 use crate::domain::claims::Principal;
+use crate::domain::headers::write_field;
 
 /// What a connection turns into after a 101.
 #[derive(Debug)]
@@ -69,6 +70,16 @@ pub(super) fn wants_websocket(head: &Parts) -> bool {
 
 /// Says on one hop what the rewriting took away: that the protocol is to change.
 pub(super) fn announce_websocket(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    for (name, value) in WEBSOCKET {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
+
+/// The same, to the upstream.
+pub(super) fn write_websocket(out: &mut Vec<u8>) {
+    for (name, value) in WEBSOCKET {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+}
+
+const WEBSOCKET: [(HeaderName, &str); 2] = [(CONNECTION, "upgrade"), (UPGRADE, "websocket")];

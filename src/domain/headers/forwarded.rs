@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::RequestContext;
+use super::{RequestContext, write_field};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -54,26 +53,49 @@ impl Forwarding {
         client
     }
 
-    /// Overwrites what the peer says of origins, or adds to it where the peer is trusted.
-    pub(super) fn rewrite(&self, headers: &mut HeaderMap, context: &RequestContext<'_>) {
-        let RequestContext { hop, host, .. } = context;
-        if !self.trusts(hop.address) {
-            for name in [&X_FORWARDED_PORT, &X_FORWARDED_PREFIX, &X_FORWARDED_SERVER, &X_REAL_IP] {
-                headers.remove(name);
-            }
-            headers.insert(X_FORWARDED_FOR, hop.address_field.clone());
-            headers.insert(X_FORWARDED_PROTO, hop.scheme.clone());
-            headers.insert(X_FORWARDED_HOST, (*host).clone());
-            headers.insert(FORWARDED, hop.element(host));
-            return;
+    /// Whether [`Forwarding::write`] puts a field of its own into the place of one that came along `hop`.
+    pub(super) fn replaces(&self, name: &HeaderName, hop: &Hop) -> bool {
+        if !is_of_origin(name) {
+            return false;
         }
-        let client = self.client_address(hop.address, headers);
-        headers.append(X_FORWARDED_FOR, hop.address_field.clone());
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| hop.scheme.clone());
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| (*host).clone());
-        headers.insert(X_REAL_IP, address_value(client));
-        headers.append(FORWARDED, hop.element(host));
+        *name == X_REAL_IP || !self.trusts(hop.address)
     }
+
+    /// Writes where the request came from: in the place of what the peer says of it, or beside that where the peer is trusted.
+    pub(super) fn write(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+        let RequestContext { hop, host, .. } = context;
+        let trusted = self.trusts(hop.address);
+        let is_told = |name: &HeaderName| trusted && headers.contains_key(name);
+        write_field(out, X_FORWARDED_FOR.as_str(), hop.address_field.as_bytes());
+        if !is_told(&X_FORWARDED_PROTO) {
+            write_field(out, X_FORWARDED_PROTO.as_str(), hop.scheme.as_bytes());
+        }
+        if !is_told(&X_FORWARDED_HOST) {
+            write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
+        }
+        if trusted {
+            let client = self.client_address(hop.address, headers);
+            write_field(out, X_REAL_IP.as_str(), client.to_string().as_bytes());
+        }
+        // A host was checked before: it has no quotes and no backslashes.
+        for part in [FORWARDED.as_str().as_bytes(), b": ", hop.element.as_bytes(), host.as_bytes(), b"\"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// Whether a field says where a request came from.
+fn is_of_origin(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 7] = [
+        X_FORWARDED_FOR,
+        X_FORWARDED_PROTO,
+        X_FORWARDED_HOST,
+        X_FORWARDED_PORT,
+        X_FORWARDED_PREFIX,
+        X_FORWARDED_SERVER,
+        X_REAL_IP,
+    ];
+    *name == FORWARDED || name.as_str().starts_with("x-") && NAMES.contains(name)
 }
 
 /// The step from a peer to us, as upstreams are told of it. Made once for each connection.
@@ -104,15 +126,6 @@ impl Hop {
 
     pub const fn address(&self) -> IpAddr {
         self.address
-    }
-
-    /// `for`, `proto` and `host`. A host was checked before: it has no quotes and no backslashes.
-    fn element(&self, host: &HeaderValue) -> HeaderValue {
-        let mut bytes = Vec::with_capacity(self.element.len() + host.len() + 1);
-        bytes.extend_from_slice(self.element.as_bytes());
-        bytes.extend_from_slice(host.as_bytes());
-        bytes.push(b'"');
-        HeaderValue::from_maybe_shared(Bytes::from(bytes)).expect("addresses and a checked host are a field value")
     }
 }
 

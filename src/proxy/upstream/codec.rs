@@ -6,11 +6,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use super::RequestHead;
+use crate::domain::headers::write_field;
+
 /// The largest head of an answer, and the largest trailer section.
 pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The most fields in the head of an answer.
 const RESPONSE_FIELDS_MAX: usize = 128;
+
+/// Room for what the gateway says beside the upstream.
+const FIELDS_ADDED: usize = 4;
 
 /// The longest chunk-size line, extensions included.
 const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -30,29 +36,17 @@ pub enum Framing {
 #[error("{0}")]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// Appends the head of a request. Framing fields come from `framing` alone, whatever `headers` says.
-pub(super) fn write_request_head(
-    out: &mut Vec<u8>,
-    method: &Method,
-    target: &str,
-    host: &HeaderValue,
-    headers: &HeaderMap,
-    framing: Framing,
-) {
-    out.extend_from_slice(method.as_str().as_bytes());
+/// Appends the head of a request.
+pub(super) fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field(out, b"host", host);
-    for (name, value) in headers {
-        let ours_to_say = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-        if !ours_to_say {
-            write_field(out, name.as_str().as_bytes(), value);
-        }
-    }
-    match framing {
+    write_field(out, HOST.as_str(), head.host.as_bytes());
+    (head.write_fields)(out);
+    match head.framing {
         // Some servers answer 411 to these without a length (RFC 9110, section 8.6).
-        Framing::Empty if [Method::POST, Method::PUT, Method::PATCH].contains(method) => {
+        Framing::Empty if [Method::POST, Method::PUT, Method::PATCH].contains(head.method) => {
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         Framing::Empty | Framing::Close => {}
@@ -66,17 +60,10 @@ pub(super) fn write_request_head(
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &HeaderValue) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Appends a trailer section, its closing line included.
 pub(super) fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers {
-        write_field(out, name.as_str().as_bytes(), value);
+        write_field(out, name.as_str(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -110,24 +97,18 @@ pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Resu
     };
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("response status out of range"))?;
-    // Names and values are slices of one frozen copy of the head: no allocation per field.
+    // Values are slices of the frozen head: no allocation per field.
     let base = buffer.as_ptr() as usize;
-    let places: [(usize, usize, usize, usize); RESPONSE_FIELDS_MAX] = {
-        let mut places = [(0, 0, 0, 0); RESPONSE_FIELDS_MAX];
-        for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
-            *place =
-                (field.name.as_ptr() as usize - base, field.name.len(), field.value.as_ptr() as usize - base, field.value.len());
-        }
-        places
-    };
-    let count = parsed.headers.len();
+    let mut found = Vec::with_capacity(parsed.headers.len());
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("bad response field name"))?;
+        found.push((name, field.value.as_ptr() as usize - base, field.value.len()));
+    }
     let head = buffer.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(count + 4);
-    for &(name_at, name_len, value_at, value_len) in &places[..count] {
-        let name =
-            HeaderName::from_bytes(&head[name_at..name_at + name_len]).map_err(|_| Malformed("bad response field name"))?;
-        let value = HeaderValue::from_maybe_shared(slice(&head, value_at, value_len))
-            .map_err(|_| Malformed("bad response field value"))?;
+    let mut headers = HeaderMap::with_capacity(found.len() + FIELDS_ADDED);
+    for (name, at, length) in found {
+        let value =
+            HeaderValue::from_maybe_shared(slice(&head, at, length)).map_err(|_| Malformed("bad response field value"))?;
         headers.append(name, value);
     }
     let framing = response_framing(status, &headers, version, method)?;

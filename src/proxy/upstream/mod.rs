@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 pub use codec::{Framing, ResponseHead};
 pub use connect::{Stream, Target, Tls};
@@ -55,13 +55,14 @@ pub struct UpstreamOptions {
 }
 
 /// What is sent ahead of the body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// Path and query, canonical.
     pub target: &'a str,
     pub host: &'a HeaderValue,
-    pub headers: &'a HeaderMap,
+    /// Appends all other fields, each as a line. Host and those that say where the body ends are none of its business.
+    pub write_fields: &'a dyn Fn(&mut Vec<u8>),
     pub framing: Framing,
 }
 
@@ -196,7 +197,7 @@ impl Upstream {
     ) -> Result<(ResponseHead, ResponseBody), Failed> {
         let mut buffer = std::mem::take(&mut connection.head);
         buffer.clear();
-        codec::write_request_head(&mut buffer, head.method, head.target, head.host, head.headers, head.framing);
+        codec::write_request_head(&mut buffer, &head);
         let mut outgoing = Outgoing::new(buffer, body, head.framing);
         watch.arm(Wait::ResponseHead, answer_timeout);
         let answered = await_answer(&mut connection, &mut outgoing, head.method, watch).await;

@@ -39,7 +39,7 @@ impl Bench {
 
     async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
         let host = HeaderValue::from_static("example.com");
-        let head = RequestHead { method, target: "/a?b", host: &host, headers: &HeaderMap::new(), framing };
+        let head = RequestHead { method, target: "/a?b", host: &host, write_fields: &|_| {}, framing };
         let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch);
         let mut answering = pin!(answering);
         let (head, body) = poll_fn(|cx| {
