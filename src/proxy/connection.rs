@@ -160,7 +160,13 @@ impl AsyncWrite for ClientIo {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let stream = Pin::new(&mut this.stream);
+        let mut joined = [0; JOINED_BYTES_MAX];
+        // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
+        let polled = match join(bufs, &mut joined) {
+            Some(whole) => stream.poll_write(cx, whole),
+            None => stream.poll_write_vectored(cx, bufs),
+        };
         this.note_write(&polled);
         polled
     }
@@ -176,6 +182,20 @@ impl AsyncWrite for ClientIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
+}
+
+/// Up to this much is copied together before it is written.
+const JOINED_BYTES_MAX: usize = 2 * 1024;
+
+/// All of `bufs` in `room`, if they fit.
+fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for buf in bufs {
+        let end = length + buf.len();
+        room.get_mut(length..end)?.copy_from_slice(buf);
+        length = end;
+    }
+    Some(&room[..length])
 }
 
 enum End {
