@@ -1,6 +1,6 @@
 //! Who a request speaks for, and whether it may pass.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +35,6 @@ pub struct Admission {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
-    /// Whether the replica could vouch at the last tick: a clock less to read for each request.
-    was_fresh: Cell<bool>,
 }
 
 /// An admitted principal, and whether its token was verified just now rather than remembered.
@@ -51,18 +49,7 @@ pub struct Admitted {
 impl Admission {
     pub fn new(options: AdmissionOptions, replica: Arc<Replica>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
-        let admission = Self { options, cache, replica, clock, counters, was_fresh: Cell::new(false) };
-        admission.tick();
-        admission
-    }
-
-    /// Looks whether the replica may still vouch for anyone. Staleness is noticed up to a tick late.
-    pub fn tick(&self) {
-        self.was_fresh.set(!self.is_stale());
-    }
-
-    fn is_stale(&self) -> bool {
-        self.replica.is_stale(self.clock.monotonic(), self.options.max_staleness)
+        Self { options, cache, replica, clock, counters }
     }
 
     /// Judges a token for a route. Whether it was seen before changes the cost and nothing else.
@@ -84,7 +71,7 @@ impl Admission {
             Access::Public | Access::Optional => {}
             Access::Token { audiences, scopes } => principal.satisfies(audiences, scopes)?,
         }
-        if !self.was_fresh.get() && self.is_stale() {
+        if self.replica.is_stale(self.clock.monotonic(), self.options.max_staleness) {
             match when_stale {
                 WhenStale::Reject => return Err(Denial::RevocationsStale),
                 WhenStale::Serve => self.counters.add(Counter::RequestsServedStale, 1),

@@ -133,7 +133,6 @@ impl Gateway {
             self.admission.forget();
         }
         let now = self.shared.clock.now();
-        self.admission.tick();
         self.watchers.tick(|principal| self.admission.has_ended(principal, now));
         for upstream in &self.upstreams {
             upstream.prune();
