@@ -65,6 +65,8 @@ pub enum RevokedBy {
     Session,
     Subject,
     Token,
+    /// By a revocation of all tokens issued before a moment.
+    Everyone,
 }
 
 impl std::fmt::Display for RevokedBy {
@@ -73,6 +75,7 @@ impl std::fmt::Display for RevokedBy {
             Self::Session => "session",
             Self::Subject => "subject",
             Self::Token => "token id",
+            Self::Everyone => "a revocation of everyone",
         })
     }
 }

@@ -9,6 +9,8 @@ pub mod claims;
 pub mod headers;
 pub mod ids;
 pub mod json;
+pub mod lag;
+pub mod node;
 pub mod path;
 pub mod replica;
 pub mod revocation;

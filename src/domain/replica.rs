@@ -1,7 +1,7 @@
 //! The node's copy of the revocation log: written by the control plane, read by every data-plane thread on every request.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use foldhash::quality::RandomState;
 
 use super::claims::{Principal, RevokedBy};
 use super::ids::{SessionId, Subject};
-use super::revocation::{KindCounts, Revocation, RevocationSet, session_hash, subject_hash, target_hash, token_hash};
+use super::revocation::{
+    KindCounts, Revocation, RevocationSet, is_issued_before, session_hash, subject_hash, target_hash, token_hash,
+};
 use super::time::Timestamp;
 
 /// The live revocations, shared by all threads of the process.
@@ -22,12 +24,17 @@ pub struct Replica {
     sessions: AtomicUsize,
     subjects: AtomicUsize,
     tokens: AtomicUsize,
+    /// Tokens issued before it are dead, whosever they are; [`NO_CUT_OFF`] when there is no such revocation.
+    everyone_issued_before: AtomicI64,
     /// Nanoseconds of the monotonic clock plus one; 0 before the whole log was read.
     confirmed_at: AtomicU64,
 }
 
 /// As many as a byte can tell apart: with ten million revocations, growing the index of one takes well below a millisecond.
 const SHARDS: usize = 256;
+
+/// Nothing was issued before the beginning of time.
+const NO_CUT_OFF: i64 = Timestamp::MIN.millis();
 
 /// How many entries are dropped before readers of the shard get their turn.
 const FORGET_STEP_MAX: usize = 1024;
@@ -48,6 +55,7 @@ impl Replica {
             sessions: AtomicUsize::new(0),
             subjects: AtomicUsize::new(0),
             tokens: AtomicUsize::new(0),
+            everyone_issued_before: AtomicI64::new(NO_CUT_OFF),
             confirmed_at: AtomicU64::new(0),
         }
     }
@@ -57,6 +65,9 @@ impl Replica {
     pub fn covers(&self, principal: &Principal) -> Option<RevokedBy> {
         if principal.session.is_some_and(|session| self.covers_session(session)) {
             return Some(RevokedBy::Session);
+        }
+        if self.everyone_issued_before().is_some_and(|before| is_issued_before(principal, before)) {
+            return Some(RevokedBy::Everyone);
         }
         if self.subjects.load(Ordering::Relaxed) > 0 {
             let hash = subject_hash(&self.hasher, &principal.subject);
@@ -85,15 +96,21 @@ impl Replica {
         self.read(hash).covers_session(hash, session)
     }
 
-    /// The moment before which every session of the subject is dead. It may lie ahead, when the node that revoked has a faster
+    /// The moment before which every session of the subject is dead, by a revocation of it or of everyone. It may lie ahead, when the node that revoked has a faster
     /// clock: a session that is created now must not be created before it, or it is born revoked.
     #[must_use]
     pub fn subject_revoked_before(&self, subject: &Subject) -> Option<Timestamp> {
+        let everyone = self.everyone_issued_before();
         if self.subjects.load(Ordering::Relaxed) == 0 {
-            return None;
+            return everyone;
         }
         let hash = subject_hash(&self.hasher, subject);
-        self.read(hash).subject_issued_before(hash, subject)
+        self.read(hash).subject_issued_before(hash, subject).max(everyone)
+    }
+
+    fn everyone_issued_before(&self) -> Option<Timestamp> {
+        let millis = self.everyone_issued_before.load(Ordering::Relaxed);
+        (millis != NO_CUT_OFF).then_some(Timestamp::from_millis(millis))
     }
 
     /// Adds the revocation. When this returns, every thread refuses what it covers. Returns whether it changed anything.
@@ -154,6 +171,7 @@ impl Replica {
             sessions: self.sessions.load(Ordering::Relaxed),
             subjects: self.subjects.load(Ordering::Relaxed),
             tokens: self.tokens.load(Ordering::Relaxed),
+            everyone: usize::from(self.everyone_issued_before().is_some()),
         }
     }
 
@@ -184,9 +202,14 @@ impl Replica {
     /// was inserted before.
     fn change<T>(&self, shard: &Shard, action: impl FnOnce(&mut RevocationSet) -> T) -> T {
         let mut set = shard.write();
-        let before = set.counts();
+        let (before, everyone_before) = (set.counts(), set.everyone_issued_before());
         let result = action(&mut set);
-        let after = set.counts();
+        let (after, everyone_after) = (set.counts(), set.everyone_issued_before());
+        // It has one shard; in the others there was none before and is none now.
+        if everyone_after != everyone_before {
+            let millis = everyone_after.map_or(NO_CUT_OFF, Timestamp::millis);
+            self.everyone_issued_before.store(millis, Ordering::Release);
+        }
         adjust(&self.sessions, before.sessions, after.sessions);
         adjust(&self.subjects, before.subjects, after.subjects);
         adjust(&self.tokens, before.tokens, after.tokens);

@@ -13,7 +13,7 @@ mod set;
 mod tests;
 
 pub use set::{KindCounts, RevocationSet};
-pub(super) use set::{session_hash, subject_hash, target_hash, token_hash};
+pub(super) use set::{is_issued_before, session_hash, subject_hash, target_hash, token_hash};
 
 /// Which tokens a revocation ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Target {
     Subject { subject: Subject, issued_before: Timestamp },
     /// One token of one issuer, by `jti`.
     Token { issuer: Arc<str>, token: TokenId },
+    /// Every token of every subject that was issued before a moment, by the same measure as those of one subject.
+    Everyone { issued_before: Timestamp },
 }
 
 /// A revocation with the moment from which it may be forgotten because no token that it covers can still be valid.
@@ -45,6 +47,8 @@ impl Target {
             Self::Session { session } => session.partition(),
             Self::Subject { subject, .. } => partitions.of(subject),
             Self::Token { token, .. } => partitions.of_bytes(token.as_str().as_bytes()),
+            // The records lie everywhere; they go one partition after the other.
+            Self::Everyone { .. } => Partition(0),
         }
     }
 }

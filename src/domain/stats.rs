@@ -40,6 +40,10 @@ counter! {
     RefreshesUnknown = "refreshes_unknown",
     RefreshesExpired = "refreshes_expired",
     RefreshesExhausted = "refreshes_exhausted",
+    /// The claims hook no longer knows the subject: the session ended.
+    RefreshesDisowned = "refreshes_disowned",
+    /// The claims hook gave no answer that could be used.
+    ClaimsHookFailures = "claims_hook_failures",
     /// The session was revoked, by the store or by what the replica remembers.
     RefreshesRevoked = "refreshes_revoked",
     /// Not a token of ours: wrong form, key or MAC.
@@ -55,6 +59,7 @@ counter! {
     RevocationsBySession = "revocations_by_session",
     RevocationsBySubject = "revocations_by_subject",
     RevocationsByToken = "revocations_by_token",
+    RevocationsOfEveryone = "revocations_of_everyone",
     /// Taken from the log of the store.
     RevocationsApplied = "revocations_applied",
     /// Lost by the store and written to it again.
@@ -71,6 +76,7 @@ counter! {
     RejectedRevokedSession = "rejected_revoked_session",
     RejectedRevokedSubject = "rejected_revoked_subject",
     RejectedRevokedToken = "rejected_revoked_token",
+    RejectedRevokedEveryone = "rejected_revoked_everyone",
     RejectedScope = "rejected_scope",
     RejectedRevocationsStale = "rejected_revocations_stale",
     RejectedStoreUnavailable = "rejected_store_unavailable",
@@ -118,6 +124,7 @@ impl Counter {
             Denial::Revoked(RevokedBy::Session) => Self::RejectedRevokedSession,
             Denial::Revoked(RevokedBy::Subject) => Self::RejectedRevokedSubject,
             Denial::Revoked(RevokedBy::Token) => Self::RejectedRevokedToken,
+            Denial::Revoked(RevokedBy::Everyone) => Self::RejectedRevokedEveryone,
             Denial::InsufficientScope(_) => Self::RejectedScope,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
@@ -131,6 +138,7 @@ impl Counter {
             Target::Session { .. } => Self::RevocationsBySession,
             Target::Subject { .. } => Self::RevocationsBySubject,
             Target::Token { .. } => Self::RevocationsByToken,
+            Target::Everyone { .. } => Self::RevocationsOfEveryone,
         }
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::embedded::{Shared, State};
+use super::embedded::{SWEEP_STEP_MAX, Shared, State};
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
-use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -55,6 +56,15 @@ impl Store for Memory {
         Ok(self.shared.change(|draft| draft.revoke(revocation)))
     }
 
+    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
+        let mut ended = 0;
+        for ids in self.shared.created_before(moment).chunks(SWEEP_STEP_MAX) {
+            ended += self.shared.change(|draft| draft.end(ids));
+            tokio::task::yield_now().await;
+        }
+        Ok(ended)
+    }
+
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.shared.follow(cursor, wait).await
     }
@@ -73,5 +83,32 @@ impl Store for Memory {
 
     async fn probe(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
+        Ok(self.shared.register(node, silence_max))
+    }
+
+    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
+        self.shared.unregister(node);
+        Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        Ok(self.shared.nodes())
+    }
+
+    async fn mark(&self, _: Partition, canary: Canary) -> Result<(), StoreError> {
+        self.shared.mark(canary);
+        Ok(())
+    }
+
+    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
+        self.shared.give_receipt(canary, node);
+        Ok(())
+    }
+
+    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
+        Ok(self.shared.receipts(canary))
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{Generation, Partitions, SessionId, Subject};
+use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -77,8 +78,13 @@ pub struct LogPosition {
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogBatch {
     pub revocations: Vec<Revocation>,
+    /// Marks that lay among them; those of a partition after everything that was logged there before.
+    pub canaries: Vec<Canary>,
     pub cursor: LogCursor,
 }
+
+/// How long receipts are kept: nobody waits longer for them.
+pub const RECEIPTS_KEPT: Duration = Duration::from_secs(120);
 
 /// What a sweep removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -138,12 +144,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError>;
 
     /// Logs the revocation and deletes the records that it ends, in one atomic step. By subject, those are the sessions created
-    /// before `issued_before`. A session that is not there is logged all the same: its access tokens may live. Idempotent: an
-    /// equal revocation again is harmless, and may be logged again. Returns the sessions deleted, oldest first.
+    /// before `issued_before`. Of everyone it is logged alone: the records go by [`Store::end_created_before`]. A session that
+    /// is not there is logged all the same: its access tokens may live. Idempotent: an equal revocation again is harmless, and
+    /// may be logged again. Returns the sessions deleted, oldest first.
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError>;
 
+    /// Deletes the record of every session that was created before `moment`, whosever it is, in bounded steps; returns how many
+    /// those were. Not atomic: sessions that are created meanwhile with an earlier moment may stay.
+    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError>;
+
     /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
-    /// to `wait` for the first, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
+    /// to `wait` for the first, or for a canary, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
     /// was asked and had no more. Without gaps: what is logged after a batch was read comes after the batch's cursor.
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
 
@@ -153,4 +164,24 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// One cheap round trip: does the store answer?
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Makes the node known to the others until it has not been called for `silence_max`, by the clock of the store alone.
+    /// Returns how many are known now.
+    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError>;
+
+    /// The node leaves: nobody is to wait for it any more.
+    async fn unregister(&self, node: NodeId) -> Result<(), StoreError>;
+
+    /// The nodes that are known, in the order of their ids.
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError>;
+
+    /// Puts a canary into the log of the partition, behind everything that is there: followers that wait wake up. It need not be
+    /// durable and may be gone soon. One that asks its writer alone takes the place of the one before it there.
+    async fn mark(&self, partition: Partition, canary: Canary) -> Result<(), StoreError>;
+
+    /// Notes that the node has seen the canary. Kept for [`RECEIPTS_KEPT`] at least.
+    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError>;
+
+    /// Who has seen the canary.
+    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError>;
 }

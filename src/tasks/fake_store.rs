@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
 use crate::domain::time::{Clock, Timestamp};
@@ -130,7 +131,11 @@ impl FakeStore {
     fn after(&self, position: u64) -> LogBatch {
         let state = self.state.lock().unwrap();
         let revocations = state.log.iter().filter(|(at, _)| *at > position).map(|(_, revocation)| revocation.clone()).collect();
-        LogBatch { revocations, cursor: LogCursor(vec![LogPosition { millis: state.written, sequence: 0 }]) }
+        LogBatch {
+            revocations,
+            canaries: Vec::new(),
+            cursor: LogCursor(vec![LogPosition { millis: state.written, sequence: 0 }]),
+        }
     }
 }
 
@@ -174,6 +179,10 @@ impl Store for FakeStore {
         Ok(Vec::new())
     }
 
+    async fn end_created_before(&self, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!("tasks end no sessions")
+    }
+
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.answer().await?;
         let position = cursor.map_or(0, |cursor| cursor.0[0].millis);
@@ -193,5 +202,30 @@ impl Store for FakeStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.answer().await
+    }
+
+    async fn register(&self, _: &Node, _: Duration) -> Result<u64, StoreError> {
+        self.answer().await?;
+        Ok(1)
+    }
+
+    async fn unregister(&self, _: NodeId) -> Result<(), StoreError> {
+        self.answer().await
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        unreachable!("tasks ask for no nodes")
+    }
+
+    async fn mark(&self, _: Partition, _: Canary) -> Result<(), StoreError> {
+        self.answer().await
+    }
+
+    async fn give_receipt(&self, _: Canary, _: NodeId) -> Result<(), StoreError> {
+        self.answer().await
+    }
+
+    async fn receipts(&self, _: Canary) -> Result<Vec<NodeId>, StoreError> {
+        unreachable!("tasks ask for no receipts")
     }
 }

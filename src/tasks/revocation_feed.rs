@@ -117,7 +117,7 @@ impl RevocationFeed {
         let began_at = self.clock.monotonic();
         let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
         let reading = tokio::time::timeout(wait + grace, self.store.follow(cursor, wait)).await;
-        let LogBatch { revocations, cursor } =
+        let LogBatch { revocations, canaries: _, cursor } =
             reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
         let mut news = 0;
         for revocation in &revocations {

@@ -23,6 +23,8 @@ pub struct RevocationSet {
     /// The value is `issued_before`.
     subjects: Ledger<Subject, Timestamp>,
     tokens: Ledger<TokenKey, ()>,
+    /// One entry at most; the value is `issued_before`.
+    everyone: Ledger<(), Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -37,12 +39,14 @@ pub struct KindCounts {
     pub sessions: usize,
     pub subjects: usize,
     pub tokens: usize,
+    /// At most one.
+    pub everyone: usize,
 }
 
 impl KindCounts {
     #[must_use]
     pub const fn total(self) -> usize {
-        self.sessions + self.subjects + self.tokens
+        self.sessions + self.subjects + self.tokens + self.everyone
     }
 }
 
@@ -58,6 +62,7 @@ impl RevocationSet {
             sessions: Ledger::new(hasher.clone()),
             subjects: Ledger::new(hasher.clone()),
             tokens: Ledger::new(hasher.clone()),
+            everyone: Ledger::new(hasher.clone()),
             hasher,
         }
     }
@@ -78,6 +83,9 @@ impl RevocationSet {
             Target::Token { issuer, token } => {
                 let key = TokenKey { issuer: issuer.clone(), token: token.clone() };
                 self.tokens.insert(hash, Entry { key, value: (), revoked_at, forget_at })
+            }
+            Target::Everyone { issued_before } => {
+                self.everyone.insert(hash, Entry { key: (), value: *issued_before, revoked_at, forget_at })
             }
         }
     }
@@ -105,7 +113,11 @@ impl RevocationSet {
             let hash = token_hash(&self.hasher, &principal.issuer, token);
             self.covers_token(hash, &principal.issuer, token).then_some(RevokedBy::Token)
         };
-        by_session().or_else(by_subject).or_else(by_token)
+        let by_everyone = || {
+            let before = self.everyone_issued_before()?;
+            is_issued_before(principal, before).then_some(RevokedBy::Everyone)
+        };
+        by_session().or_else(by_everyone).or_else(by_subject).or_else(by_token)
     }
 
     pub(in crate::domain) fn covers_session(&self, hash: u64, session: SessionId) -> bool {
@@ -113,14 +125,15 @@ impl RevocationSet {
     }
 
     pub(in crate::domain) fn covers_subject(&self, hash: u64, principal: &Principal) -> bool {
-        self.subject_issued_before(hash, &principal.subject).is_some_and(|before| match principal.session {
-            Some(session) => session.created_at() < before,
-            None => principal.issued_at.is_none_or(|issued_at| issued_at < before),
-        })
+        self.subject_issued_before(hash, &principal.subject).is_some_and(|before| is_issued_before(principal, before))
     }
 
     pub(in crate::domain) fn subject_issued_before(&self, hash: u64, subject: &Subject) -> Option<Timestamp> {
         self.subjects.find(hash, subject).map(|entry| entry.value)
+    }
+
+    pub(in crate::domain) fn everyone_issued_before(&self) -> Option<Timestamp> {
+        self.everyone.iter().next().map(|entry| entry.value)
     }
 
     pub(in crate::domain) fn covers_token(&self, hash: u64, issuer: &str, token: &TokenId) -> bool {
@@ -139,6 +152,9 @@ impl RevocationSet {
             Target::Token { issuer, token } => {
                 self.tokens.find(hash, &TokenKeyRef { issuer, token }).map(|entry| entry.forget_at)
             }
+            Target::Everyone { issued_before } => {
+                self.everyone.find(hash, &()).filter(|entry| entry.value >= *issued_before).map(|entry| entry.forget_at)
+            }
         };
         forget_at.is_some_and(|at| at >= revocation.forget_at)
     }
@@ -153,12 +169,18 @@ impl RevocationSet {
         let sessions = self.sessions.forget(now, at_most);
         let subjects = self.subjects.forget(now, at_most - sessions);
         let tokens = self.tokens.forget(now, at_most - sessions - subjects);
-        sessions + subjects + tokens
+        let everyone = self.everyone.forget(now, at_most - sessions - subjects - tokens);
+        sessions + subjects + tokens + everyone
     }
 
     #[must_use]
     pub fn counts(&self) -> KindCounts {
-        KindCounts { sessions: self.sessions.len(), subjects: self.subjects.len(), tokens: self.tokens.len() }
+        KindCounts {
+            sessions: self.sessions.len(),
+            subjects: self.subjects.len(),
+            tokens: self.tokens.len(),
+            everyone: self.everyone.len(),
+        }
     }
 
     #[must_use]
@@ -185,7 +207,8 @@ impl RevocationSet {
             .tokens
             .iter()
             .map(|entry| whole(entry, Target::Token { issuer: entry.key.issuer.clone(), token: entry.key.token.clone() }));
-        sessions.chain(subjects).chain(tokens)
+        let everyone = self.everyone.iter().map(|entry| whole(entry, Target::Everyone { issued_before: entry.value }));
+        sessions.chain(subjects).chain(tokens).chain(everyone)
     }
 }
 
@@ -236,6 +259,15 @@ pub(in crate::domain) fn target_hash(hasher: &RandomState, target: &Target) -> u
         Target::Session { session } => session_hash(hasher, *session),
         Target::Subject { subject, .. } => subject_hash(hasher, subject),
         Target::Token { issuer, token } => token_hash(hasher, issuer, token),
+        Target::Everyone { .. } => hasher.hash_one(()),
+    }
+}
+
+/// For a token of ours the session's creation counts, for a foreign one `iat`; one without it counts as old.
+pub(in crate::domain) fn is_issued_before(principal: &Principal, moment: Timestamp) -> bool {
+    match principal.session {
+        Some(session) => session.created_at() < moment,
+        None => principal.issued_at.is_none_or(|issued_at| issued_at < moment),
     }
 }
 

@@ -46,9 +46,10 @@ fn principal(subject: Subject, session: Option<SessionId>, issued_at: Option<Tim
 
 /// A revocation of one of few targets, so that they meet often.
 fn revocation() -> impl Strategy<Value = Revocation> {
-    let target = (0..3_u8, 0..12_u8, 0..20_000_i64).prop_map(|(kind, n, before)| match kind {
-        0 => Target::Session { session: session(n) },
-        1 => Target::Subject { subject: subject(n), issued_before: millis(before) },
+    let target = (0..10_u8, 0..12_u8, 0..20_000_i64).prop_map(|(kind, n, before)| match kind {
+        0..3 => Target::Session { session: session(n) },
+        3..6 => Target::Subject { subject: subject(n), issued_before: millis(before) },
+        6 => Target::Everyone { issued_before: millis(before) },
         _ => Target::Token { issuer: issuer(n), token: token(n / 2) },
     });
     // Some lie before the epoch, some beyond what buckets can number.
@@ -68,6 +69,7 @@ fn revocations() -> impl Strategy<Value = Vec<Revocation>> {
 fn key(target: &Target) -> Target {
     match target {
         Target::Subject { subject, .. } => Target::Subject { subject: subject.clone(), issued_before: Timestamp::MIN },
+        Target::Everyone { .. } => Target::Everyone { issued_before: Timestamp::MIN },
         Target::Session { .. } | Target::Token { .. } => target.clone(),
     }
 }
@@ -83,8 +85,8 @@ impl Naive {
             return true;
         };
         let before = old.clone();
-        if let (Target::Subject { issued_before: old, .. }, Target::Subject { issued_before: new, .. }) =
-            (&mut old.target, &new.target)
+        if let (Target::Subject { issued_before: old, .. }, Target::Subject { issued_before: new, .. })
+        | (Target::Everyone { issued_before: old }, Target::Everyone { issued_before: new }) = (&mut old.target, &new.target)
         {
             *old = (*old).max(*new);
         }
@@ -178,19 +180,23 @@ proptest! {
             issuer: issuer(n),
             ..principal(subject(n), own.then(|| session(m)), issued_at.map(millis))
         };
+        let began = principal.session.map(SessionId::created_at).or(principal.issued_at);
         let said = |revocation: &Revocation| match &revocation.target {
             Target::Session { session } => (principal.session == Some(*session)).then_some(RevokedBy::Session),
             Target::Subject { subject, issued_before } => {
-                let began = principal.session.map(SessionId::created_at).or(principal.issued_at);
                 let is_older = began.is_none_or(|began| began < *issued_before);
                 (principal.subject == *subject && is_older).then_some(RevokedBy::Subject)
             }
             Target::Token { issuer, token } => {
                 (principal.issuer == *issuer && principal.token.as_ref() == Some(token)).then_some(RevokedBy::Token)
             }
+            Target::Everyone { issued_before } => {
+                began.is_none_or(|began| began < *issued_before).then_some(RevokedBy::Everyone)
+            }
         };
         let causes: Vec<RevokedBy> = revocations.iter().filter_map(said).collect();
-        let expected = [RevokedBy::Session, RevokedBy::Subject, RevokedBy::Token].into_iter().find(|by| causes.contains(by));
+        let order = [RevokedBy::Session, RevokedBy::Everyone, RevokedBy::Subject, RevokedBy::Token];
+        let expected = order.into_iter().find(|by| causes.contains(by));
         prop_assert_eq!(replica.covers(&principal), expected);
         prop_assert_eq!(revocations.into_iter().collect::<RevocationSet>().covers(&principal), expected);
     }
@@ -244,4 +250,23 @@ fn many_that_run_out_together_leave_the_others_in_place() {
         replica.covers(&principal(subject(0), Some(session), None)).is_some()
     });
     assert!(covered.eq(10_000..11_000));
+}
+
+#[test]
+fn a_revocation_of_everyone_reaches_all_that_is_older_until_it_may_be_forgotten() {
+    let replica = Replica::new();
+    assert_eq!(replica.subject_revoked_before(&subject(1)), None);
+    let everyone = Target::Everyone { issued_before: millis(7001) };
+    replica.insert(&Revocation { target: everyone, revoked_at: millis(8000), forget_at: millis(1_000_000) });
+    for n in 0..9 {
+        let own = principal(subject(n), Some(session(n)), Some(millis(9000)));
+        assert_eq!(replica.covers(&own), (n <= 7).then_some(RevokedBy::Everyone), "session {n}");
+    }
+    assert_eq!(replica.covers(&principal(subject(1), None, None)), Some(RevokedBy::Everyone), "foreign, of unknown age");
+    assert_eq!(replica.covers(&principal(subject(1), None, Some(millis(7001)))), None);
+    assert_eq!(replica.subject_revoked_before(&subject(1)), Some(millis(7001)));
+    assert_eq!((replica.counts().everyone, replica.len()), (1, 1));
+    assert_eq!(replica.forget(millis(2_000_000)), 1);
+    assert_eq!(replica.covers(&principal(subject(1), Some(session(1)), None)), None);
+    assert_eq!((replica.subject_revoked_before(&subject(1)), replica.len()), (None, 0));
 }

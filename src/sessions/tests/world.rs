@@ -14,7 +14,8 @@ use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claims::Principal;
-use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
+use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
+use crate::domain::node::{self, Canary, NodeId};
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
@@ -168,6 +169,11 @@ impl Store for TestStore {
         self.finish(self.inner.revoke(revocation).await?)
     }
 
+    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.end_created_before(moment).await?)
+    }
+
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.inner.follow(cursor, wait).await
     }
@@ -178,6 +184,36 @@ impl Store for TestStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.begin().await
+    }
+
+    async fn register(&self, node: &node::Node, silence_max: Duration) -> Result<u64, StoreError> {
+        self.begin().await?;
+        self.inner.register(node, silence_max).await
+    }
+
+    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.inner.unregister(node).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<node::Node>, StoreError> {
+        self.begin().await?;
+        self.inner.nodes().await
+    }
+
+    async fn mark(&self, partition: Partition, canary: Canary) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.inner.mark(partition, canary).await
+    }
+
+    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.inner.give_receipt(canary, node).await
+    }
+
+    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
+        self.begin().await?;
+        self.inner.receipts(canary).await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::store::{Acknowledgement, SessionLimit, Stored, Swap, Swept, Version};
 
 /// How much one step of a sweep removes of each kind.
-pub(super) const SWEEP_STEP_MAX: usize = 1000;
+pub(in crate::store) const SWEEP_STEP_MAX: usize = 1000;
 
 /// How many forgotten log entries go with each new one. More than one, so that the log shrinks without a sweep.
 const FORGET_STEP_MAX: usize = 16;
@@ -85,7 +85,7 @@ impl<'a> Draft<'a> {
                 ids.retain(|id| id.created_at() < *issued_before);
                 ids
             }
-            Target::Token { .. } => Vec::new(),
+            Target::Token { .. } | Target::Everyone { .. } => Vec::new(),
         };
         for &id in &ended {
             self.changes.sessions.insert(id, None);
@@ -93,6 +93,13 @@ impl<'a> Draft<'a> {
         self.forget(revocation.revoked_at, FORGET_STEP_MAX);
         self.log(revocation.clone());
         ended
+    }
+
+    /// Deletes the records; returns how many were there.
+    pub(in crate::store) fn end(&mut self, ids: &[SessionId]) -> u64 {
+        let there: Vec<SessionId> = ids.iter().copied().filter(|&id| self.record(id).is_some()).collect();
+        self.changes.sessions.extend(there.iter().map(|&id| (id, None)));
+        there.len() as u64
     }
 
     /// Removes at most [`SWEEP_STEP_MAX`] sessions and as many revocations.

@@ -8,6 +8,7 @@
 //!
 //! When the disk is full, room that was set aside for it is given up, and revocations go on while everything else is refused.
 
+mod board;
 mod codec;
 mod disk;
 mod draft;
@@ -27,12 +28,14 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
-use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use disk::{Disk, DiskFile};
 use draft::Draft;
+pub(super) use draft::SWEEP_STEP_MAX;
 pub use file::EmbeddedError;
 pub(super) use shared::Shared;
 pub(super) use state::State;
@@ -152,6 +155,15 @@ impl Store for Embedded {
         self.change(Room::Shrinks, move |draft| draft.revoke(&revocation)).await
     }
 
+    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
+        let mut ended = 0;
+        for ids in self.shared.created_before(moment).chunks(SWEEP_STEP_MAX) {
+            let ids = ids.to_vec();
+            ended += self.change(Room::Shrinks, move |draft| draft.end(&ids)).await?;
+        }
+        Ok(ended)
+    }
+
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.shared.follow(cursor, wait).await
     }
@@ -170,5 +182,32 @@ impl Store for Embedded {
     /// Asks the writer, which refuses while the file cannot be written.
     async fn probe(&self) -> Result<(), StoreError> {
         self.change(Room::Shrinks, |_draft| ()).await
+    }
+
+    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
+        Ok(self.shared.register(node, silence_max))
+    }
+
+    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
+        self.shared.unregister(node);
+        Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        Ok(self.shared.nodes())
+    }
+
+    async fn mark(&self, _: Partition, canary: Canary) -> Result<(), StoreError> {
+        self.shared.mark(canary);
+        Ok(())
+    }
+
+    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
+        self.shared.give_receipt(canary, node);
+        Ok(())
+    }
+
+    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
+        Ok(self.shared.receipts(canary))
     }
 }

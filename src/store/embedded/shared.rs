@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::board::Board;
 use super::draft::Draft;
 use super::state::{Changes, Sequence, State};
 use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -19,19 +21,29 @@ const LOG_STEP_MAX: u64 = 4096;
 
 /// The state for any number of readers and one writer at a time.
 ///
-/// One log serves all partitions: a cursor says the same place for each of them.
+/// One log serves all partitions: a cursor says the same place for each of them. Canaries are counted beside it, in the place of
+/// a position's milliseconds.
 #[derive(Debug)]
 pub(in crate::store) struct Shared {
     partitions: Partitions,
     state: RwLock<State>,
-    /// The place of the newest log entry that readers may see.
-    head: watch::Sender<Sequence>,
+    head: watch::Sender<Head>,
+    board: Board,
+}
+
+/// What readers may see of the log.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// The place of the newest entry.
+    newest: Sequence,
+    /// How many canaries there have been.
+    canaries: u64,
 }
 
 impl Shared {
     pub(in crate::store) fn new(partitions: Partitions, state: State) -> Self {
-        let head = watch::Sender::new(state.head());
-        Self { partitions, state: RwLock::new(state), head }
+        let head = watch::Sender::new(Head { newest: state.head(), canaries: 0 });
+        Self { partitions, state: RwLock::new(state), head, board: Board::default() }
     }
 
     pub(in crate::store) const fn partitions(&self) -> Partitions {
@@ -62,14 +74,56 @@ impl Shared {
         let mut head = self.head.subscribe();
         let after = self.place(cursor);
         // A cursor beyond the end is of another log: this one was begun anew, and is read whole.
-        let after = if after > *head.borrow() { 0 } else { after };
-        let waited = tokio::time::timeout(wait, head.wait_for(|&head| head > after)).await;
+        let known = *head.borrow();
+        let after = Head {
+            newest: if after.newest > known.newest { 0 } else { after.newest },
+            canaries: if after.canaries > known.canaries { 0 } else { after.canaries },
+        };
+        let has_news = |head: &Head| head.newest > after.newest || head.canaries > after.canaries;
+        let waited = tokio::time::timeout(wait, head.wait_for(has_news)).await;
         let head = match waited {
             Ok(Ok(head)) => *head,
             Ok(Err(_)) => return Err(StoreError::Unavailable("the store is closed".to_owned())),
             Err(_elapsed) => after,
         };
-        Ok(LogBatch { revocations: self.log(after.saturating_add(1)..=head), cursor: self.cursor(head) })
+        Ok(LogBatch {
+            revocations: self.log(after.newest.saturating_add(1)..=head.newest),
+            canaries: self.board.canaries(after.canaries, head.canaries),
+            cursor: self.cursor(head),
+        })
+    }
+
+    /// Sessions created before the moment, in no particular order.
+    pub(in crate::store) fn created_before(&self, moment: Timestamp) -> Vec<SessionId> {
+        self.read(|state| state.ids().filter(|id| id.created_at() < moment).collect())
+    }
+
+    /// Behind every entry that readers may see by now.
+    pub(in crate::store) fn mark(&self, canary: Canary) {
+        self.head.send_modify(|head| {
+            head.canaries += 1;
+            self.board.mark(head.canaries, canary);
+        });
+    }
+
+    pub(in crate::store) fn register(&self, node: &Node, silence_max: Duration) -> u64 {
+        self.board.register(node, silence_max)
+    }
+
+    pub(in crate::store) fn unregister(&self, node: NodeId) {
+        self.board.unregister(node);
+    }
+
+    pub(in crate::store) fn nodes(&self) -> Vec<Node> {
+        self.board.nodes()
+    }
+
+    pub(in crate::store) fn give_receipt(&self, canary: Canary, node: NodeId) {
+        self.board.give_receipt(canary, node);
+    }
+
+    pub(in crate::store) fn receipts(&self, canary: Canary) -> Vec<NodeId> {
+        self.board.receipts(canary)
     }
 
     pub(super) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
@@ -94,7 +148,7 @@ impl Shared {
     }
 
     fn announce(&self, newest: Sequence) {
-        self.head.send_if_modified(|head| std::mem::replace(head, newest) != newest);
+        self.head.send_if_modified(|head| std::mem::replace(&mut head.newest, newest) != newest);
     }
 
     fn log(&self, span: RangeInclusive<Sequence>) -> Vec<Revocation> {
@@ -108,15 +162,16 @@ impl Shared {
         revocations
     }
 
-    fn cursor(&self, head: Sequence) -> LogCursor {
-        LogCursor(vec![LogPosition { millis: 0, sequence: head }; usize::from(self.partitions.count())])
+    fn cursor(&self, head: Head) -> LogCursor {
+        let position = LogPosition { millis: head.canaries, sequence: head.newest };
+        LogCursor(vec![position; usize::from(self.partitions.count())])
     }
 
     /// How far a reader is; 0 when it has read nothing or its cursor is not one of ours.
-    fn place(&self, cursor: Option<&LogCursor>) -> Sequence {
-        cursor
-            .filter(|cursor| cursor.0.len() == usize::from(self.partitions.count()))
-            .and_then(|cursor| cursor.0.iter().map(|position| position.sequence).min())
-            .unwrap_or(0)
+    fn place(&self, cursor: Option<&LogCursor>) -> Head {
+        let positions = cursor.map(|cursor| cursor.0.as_slice()).unwrap_or_default();
+        let is_ours = positions.len() == usize::from(self.partitions.count());
+        let first = |part: fn(&LogPosition) -> u64| positions.iter().map(part).min().filter(|_| is_ours).unwrap_or(0);
+        Head { newest: first(|position| position.sequence), canaries: first(|position| position.millis) }
     }
 }

@@ -63,6 +63,11 @@ impl State {
         self.by_subject.get(subject).into_iter().flatten().filter_map(|id| self.sessions.get(id))
     }
 
+    /// Of every session, in no particular order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
     /// Sessions that ended at `now` or before, in the order of their ends.
     pub(super) fn ended(&self, now: Timestamp) -> impl Iterator<Item = SessionId> {
         self.by_end.range(..=(now, SessionId::from_bytes([u8::MAX; 16]))).map(|&(_, id)| id)

@@ -13,11 +13,12 @@ use serde_json::Map;
 
 use super::StoreError;
 use crate::domain::ids::{Generation, SessionId, Subject};
+use crate::domain::node::Canary;
 use crate::domain::revocation::Revocation;
 use crate::domain::rotation::Rotation;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
 use crate::domain::time::Timestamp;
-use crate::store::{LogPosition, Stored, Version};
+use crate::store::{LogBatch, LogPosition, Stored, Version};
 
 /// Stands before the JSON of a record.
 const FORMAT: char = '1';
@@ -149,19 +150,33 @@ pub(super) fn log_entry(revocation: &Revocation) -> Result<String, StoreError> {
 pub(super) struct Logged {
     pub(super) position: LogPosition,
     pub(super) forget_at: Timestamp,
-    /// As it was written: the sweep has no need to read it.
-    revocation: String,
+    pub(super) entry: Entry,
+}
+
+/// As it was written: the sweep has no need to read it.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Revocation(String),
+    Canary(String),
 }
 
 impl Logged {
-    pub(super) fn revocation(&self) -> Result<Revocation, StoreError> {
+    /// Reads the entry into the batch.
+    pub(super) fn read_into(&self, batch: &mut LogBatch) -> Result<(), StoreError> {
         let unreadable = |what: &str| StoreError::Unreadable(format!("log entry {}: {what}", stream_id(self.position)));
-        let json = self.revocation.strip_prefix(FORMAT).ok_or_else(|| unreadable("unknown format"))?;
-        serde_json::from_str(json).map_err(|error| unreadable(&error.to_string()))
+        match &self.entry {
+            Entry::Revocation(text) => {
+                let json = text.strip_prefix(FORMAT).ok_or_else(|| unreadable("unknown format"))?;
+                let revocation: Revocation = serde_json::from_str(json).map_err(|error| unreadable(&error.to_string()))?;
+                batch.revocations.push(revocation);
+            }
+            Entry::Canary(text) => batch.canaries.push(Canary::parse(text).ok_or_else(|| unreadable("not a canary"))?),
+        }
+        Ok(())
     }
 }
 
-/// Reads the entries of one stream: `[[id, [f, …, r, …]], …]`.
+/// Reads the entries of one stream: `[[id, [f, …, r, …]], …]`, with `c` for `r` in canaries.
 pub(super) fn logged(entries: &Value) -> Result<Vec<Logged>, StoreError> {
     array(entries)?.iter().map(|entry| logged_one(entry).ok_or_else(|| StoreError::Unreadable("log entry".into()))).collect()
 }
@@ -169,11 +184,16 @@ pub(super) fn logged(entries: &Value) -> Result<Vec<Logged>, StoreError> {
 fn logged_one(entry: &Value) -> Option<Logged> {
     let Value::Array(entry) = entry else { return None };
     let [id, Value::Array(fields)] = entry.as_slice() else { return None };
-    let [_, forget_at, _, revocation] = fields.as_slice() else { return None };
+    let [_, forget_at, kind, value] = fields.as_slice() else { return None };
+    let value = text(value)?.to_owned();
     Some(Logged {
         position: position(id)?,
         forget_at: Timestamp::from_millis(text(forget_at)?.parse().ok()?),
-        revocation: text(revocation)?.to_owned(),
+        entry: match text(kind)? {
+            "r" => Entry::Revocation(value),
+            "c" => Entry::Canary(value),
+            _ => return None,
+        },
     })
 }
 

@@ -78,7 +78,7 @@ impl Feed {
             return self.tail(&mut state, cursor, wait).await;
         }
         let whole = self.whole(&mut state).await?;
-        let waits = whole.revocations.is_empty() && !wait.is_zero();
+        let waits = whole.revocations.is_empty() && whole.canaries.is_empty() && !wait.is_zero();
         if waits { self.tail(&mut state, &whole.cursor, wait).await } else { Ok(whole) }
     }
 
@@ -127,7 +127,7 @@ impl Feed {
         }
         let mut batch = self.batch_at(cursor, epoch);
         self.wait_for_entries(state, &mut batch, wait).await?;
-        let quiet = batch.revocations.is_empty();
+        let quiet = batch.revocations.is_empty() && batch.canaries.is_empty();
         let overdue = state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
         if quiet || overdue {
             self.look_for_losses(state, &batch.cursor).await?;
@@ -139,7 +139,7 @@ impl Feed {
     fn batch_at(&self, cursor: &LogCursor, epoch: u64) -> LogBatch {
         let mut positions: Vec<LogPosition> = self.keys.partitions().iter().map(|log| position(cursor, log)).collect();
         positions.push(LogPosition { millis: epoch, sequence: 0 });
-        LogBatch { revocations: Vec::new(), cursor: LogCursor(positions) }
+        LogBatch { revocations: Vec::new(), canaries: Vec::new(), cursor: LogCursor(positions) }
     }
 
     /// One blocking read over all logs. They lie on one server here; where they do not, each slot needs a read of its own.
@@ -220,7 +220,7 @@ impl State {
 fn append(batch: &mut LogBatch, log: Partition, entries: &Value) -> Result<usize, StoreError> {
     let entries = codec::logged(entries)?;
     for entry in &entries {
-        batch.revocations.push(entry.revocation()?);
+        entry.read_into(batch)?;
     }
     if let (Some(last), Some(position)) = (entries.last(), batch.cursor.0.get_mut(usize::from(log.0))) {
         *position = last.position;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::node::Canary;
 
 /// Makes key names for one deployment.
 #[derive(Clone, Debug)]
@@ -52,6 +53,16 @@ impl Keys {
     /// Stream: the revocation log.
     pub(super) fn revocations(&self, partition: Partition) -> String {
         self.key(partition, format_args!("revocations"))
+    }
+
+    /// Hash: the nodes, each with the moment from which it counts as gone.
+    pub(super) fn nodes(&self) -> String {
+        self.key(Partition(0), format_args!("nodes"))
+    }
+
+    /// Set: the nodes that have seen a canary.
+    pub(super) fn receipts(&self, canary: Canary) -> String {
+        self.key(Partition(0), format_args!("receipts:{canary}"))
     }
 
     /// Holds nothing for longer than a script runs.

@@ -5,13 +5,16 @@
 //! instead, and is run again with that. fred is known in this folder alone.
 //!
 //! Layout, with the default prefix, `p` being the partition: `tg:{p}:session:<id>` (hash, see `codec`), `tg:{p}:subject:<sub>`
-//! (sorted set of session ids by creation), `tg:{p}:expiry` (sorted set of id + subject by end), `tg:{p}:revocations` (stream).
+//! (sorted set of session ids by creation), `tg:{p}:expiry` (sorted set of id + subject by end), `tg:{p}:revocations` (stream);
+//! what nodes tell each other lies beside it, see `nodes`.
 
 mod client;
 mod codec;
+mod ending;
 mod feed;
 mod guard;
 mod keys;
+mod nodes;
 mod options;
 mod scripts;
 mod tls;
@@ -32,8 +35,10 @@ pub use self::verify::{Finding, Severity};
 use self::client::{COMMANDS_AT_ONCE_MAX, Call, Link};
 use self::feed::Feed;
 use self::keys::Keys;
+use self::nodes::Canaries;
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
 use crate::domain::time::{Clock, Timestamp};
@@ -58,6 +63,7 @@ pub struct RedisStore {
     keys: Keys,
     link: Link,
     feed: Feed,
+    canaries: Canaries,
 }
 
 impl RedisStore {
@@ -74,7 +80,7 @@ impl RedisStore {
         if link.connected_within(Duration::ZERO).await {
             feed.connected_within(options.connect_timeout).await;
         }
-        Ok(Self { keys, link, feed })
+        Ok(Self { keys, link, feed, canaries: Canaries::default() })
     }
 
     /// Looks for what would make this Redis lose sessions or revocations. Empty: nothing was found.
@@ -190,12 +196,13 @@ impl RedisStore {
             let entries = codec::logged(&call.command("XRANGE", &log, args).await?)?;
             let Some(last) = entries.last() else { break };
             from = format!("({}", codec::stream_id(last.position));
-            let forgotten = entries.iter().filter(|entry| entry.forget_at <= now);
-            let mut args: Vec<Value> = forgotten.map(|entry| codec::stream_id(entry.position).into()).collect();
+            let forgotten = || entries.iter().filter(|entry| entry.forget_at <= now);
+            let canaries = forgotten().filter(|entry| matches!(entry.entry, codec::Entry::Canary(_))).count() as u64;
+            let mut args: Vec<Value> = forgotten().map(|entry| codec::stream_id(entry.position).into()).collect();
             if !args.is_empty() {
                 args.insert(0, log.as_str().into());
                 let removed = codec::integer(&call.command("XDEL", &log, args).await?)?;
-                swept += u64::try_from(removed).unwrap_or_default();
+                swept += u64::try_from(removed).unwrap_or_default().saturating_sub(canaries);
             }
             if entries.len() < LOG_PAGE {
                 break;
@@ -320,11 +327,19 @@ impl Store for RedisStore {
         match &revocation.target {
             Target::Session { session } => self.revoke_session(*session, revocation).await,
             Target::Subject { subject, issued_before } => self.revoke_subject(subject, *issued_before, revocation).await,
-            Target::Token { .. } => {
+            Target::Token { .. } | Target::Everyone { .. } => {
                 let partition = revocation.target.partition(self.keys.partitions());
                 self.revoke_token(partition, revocation).await
             }
         }
+    }
+
+    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
+        let mut ended = 0;
+        for partition in self.keys.partitions().iter() {
+            ended += self.end_in_partition(partition, moment).await?;
+        }
+        Ok(ended)
     }
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
@@ -342,6 +357,30 @@ impl Store for RedisStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.link.begin().await?.command("PING", &self.keys.check(), Vec::new()).await.map(|_| ())
+    }
+
+    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
+        nodes::register(&self.link, &self.keys, node, silence_max).await
+    }
+
+    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
+        nodes::unregister(&self.link, &self.keys, node).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        nodes::nodes(&self.link, &self.keys).await
+    }
+
+    async fn mark(&self, partition: Partition, canary: Canary) -> Result<(), StoreError> {
+        nodes::mark(&self.link, &self.keys, &self.canaries, self.keys.fold(partition), canary).await
+    }
+
+    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
+        nodes::give_receipt(&self.link, &self.keys, canary, node).await
+    }
+
+    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
+        nodes::receipts(&self.link, &self.keys, canary).await
     }
 }
 

@@ -16,7 +16,9 @@ use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Swap, Version};
 
-use super::rig::{HOUR, MINUTE, Rig, by_session, by_subject, by_token, id_of, now, read_log, rotated, session, subject};
+use super::rig::{
+    HOUR, MINUTE, Rig, by_session, by_subject, by_token, id_of, now, of_everyone, read_log, rotated, session, subject,
+};
 
 const SUBJECTS: u8 = 3;
 const COMMANDS_MAX: usize = 50;
@@ -59,6 +61,9 @@ enum Command {
     RevokeToken {
         token: u8,
     },
+    RevokeEveryone {
+        minutes_ago: u8,
+    },
     Follow {
         from_start: bool,
     },
@@ -85,6 +90,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (session(), 1..90_u16).prop_map(|(session, lives_minutes)| Command::RevokeSession { session, lives_minutes }),
         2 => (owner(), minutes_ago()).prop_map(|(owner, minutes_ago)| Command::RevokeSubject { owner, minutes_ago }),
         1 => (0..4_u8).prop_map(|token| Command::RevokeToken { token }),
+        1 => minutes_ago().prop_map(|minutes_ago| Command::RevokeEveryone { minutes_ago }),
         3 => any::<bool>().prop_map(|from_start| Command::Follow { from_start }),
         1 => Just(Command::Sweep),
         3 => prop_oneof![0..5000_u32, 60_000..3_600_000_u32].prop_map(|millis| Command::Advance { millis }),
@@ -198,6 +204,12 @@ impl<Left: Rig, Right: Rig> Both<Left, Right> {
             }
             Command::RevokeToken { token } => {
                 self.revoke(command, &by_token("an issuer", &token.to_string(), now)).await?;
+            }
+            Command::RevokeEveryone { minutes_ago } => {
+                let moment = now.saturating_sub(MINUTE * u32::from(*minutes_ago));
+                self.revoke(command, &of_everyone(moment, now)).await?;
+                // How many that were depends on which expired ones are gone already.
+                ask!(self, command, side => { side.rig.store().end_created_before(moment).await.unwrap(); });
             }
             Command::Follow { from_start } => {
                 let script = &self.script;
@@ -358,6 +370,7 @@ impl Script {
             }
             Target::Subject { subject, .. } => format!("subject {subject}"),
             Target::Token { issuer, token } => format!("token {issuer} {token}"),
+            Target::Everyone { .. } => "everyone".to_owned(),
         }
     }
 }

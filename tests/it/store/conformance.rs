@@ -1,6 +1,7 @@
 //! The contract of `Store`, case by case. Mounted for a store by one line: `conformance_suite!(name, Rig)`.
 
 pub(super) mod log;
+pub(super) mod nodes;
 pub(super) mod races;
 pub(super) mod sessions;
 
@@ -44,6 +45,16 @@ macro_rules! conformance_suite {
                 a_sweep_spares_what_was_extended,
                 a_sweep_of_many_sessions_removes_them_all,
                 a_sweep_forgets_what_may_be_forgotten,
+            );
+            conformance_suite!(@cases $rig, nodes:
+                a_revocation_of_everyone_is_logged_alone,
+                what_was_created_before_a_moment_is_ended_everywhere,
+                a_node_is_known_until_it_was_silent_for_too_long_or_leaves,
+                a_canary_wakes_a_follower_and_is_no_revocation,
+                a_canary_comes_after_what_was_logged_before_it,
+                canaries_do_not_pile_up,
+                a_canary_for_everyone_stays_until_all_have_seen_it,
+                receipts_are_of_one_canary,
             );
             conformance_suite!(@cases $rig, races:
                 one_of_many_swaps_wins_each_version,

@@ -148,7 +148,7 @@ impl Acknowledged {
             .iter()
             .map(|revocation| match revocation.target {
                 Target::Session { session } => session,
-                Target::Subject { .. } | Target::Token { .. } => panic!("not of this test"),
+                Target::Subject { .. } | Target::Token { .. } | Target::Everyone { .. } => panic!("not of this test"),
             })
             .collect();
         assert!(self.revoked.is_subset(&logged), "an acknowledged revocation is gone");

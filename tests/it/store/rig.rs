@@ -127,6 +127,10 @@ pub(crate) fn by_token(issuer: &str, token: &str, now: Timestamp) -> Revocation 
     Revocation { target, revoked_at: now, forget_at: now.saturating_add(HOUR) }
 }
 
+pub(crate) fn of_everyone(issued_before: Timestamp, now: Timestamp) -> Revocation {
+    Revocation { target: Target::Everyone { issued_before }, revoked_at: now, forget_at: now.saturating_add(HOUR) }
+}
+
 /// What is in the log now, without waiting.
 pub(crate) async fn read_log(store: &dyn Store, cursor: Option<&LogCursor>) -> LogBatch {
     tokio::time::timeout(PATIENCE, store.follow(cursor, Duration::ZERO)).await.unwrap().unwrap()
