@@ -2,6 +2,7 @@
 
 pub mod acknowledgements;
 mod backoff;
+mod clock_watch;
 #[cfg(test)]
 mod fake_store;
 pub mod revocation_feed;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::clock_watch::ClockWatch;
 use crate::crypto::entropy::Entropy;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, RevocationSet};
@@ -60,7 +61,8 @@ impl RevocationFeed {
     /// Returns when `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RETRY_PAUSE, RETRY_PAUSE_MAX);
-        while let Some(ended) = stop.run_until_cancelled(self.follow(&mut backoff)).await {
+        let mut watch = ClockWatch::started(self.clock.now(), self.clock.monotonic());
+        while let Some(ended) = stop.run_until_cancelled(self.follow(&mut backoff, &mut watch)).await {
             let Err(error) = ended else { continue };
             let pause = backoff.next(&*self.entropy);
             self.counters.add(Counter::StoreErrors, 1);
@@ -71,7 +73,7 @@ impl RevocationFeed {
         }
     }
 
-    async fn follow(&self, backoff: &mut Backoff) -> Result<RereadDue, StoreError> {
+    async fn follow(&self, backoff: &mut Backoff, watch: &mut ClockWatch) -> Result<RereadDue, StoreError> {
         let (mut cursor, mut lost) = self.read_whole().await?;
         let read_whole_at = self.clock.monotonic();
         let mut forgot_at = read_whole_at;
@@ -80,12 +82,14 @@ impl RevocationFeed {
             let wait = if lost.is_empty() { self.heartbeat } else { Duration::ZERO };
             cursor = self.read(Some(&cursor), wait, |_| {}).await?;
             backoff.reset();
-            let now = self.clock.monotonic();
+            let (wall, now) = (self.clock.now(), self.clock.monotonic());
             if now.saturating_sub(forgot_at) >= FORGET_INTERVAL {
-                self.replica.forget(self.clock.now());
+                self.replica.forget(watch.cautious(wall, now));
                 forgot_at = now;
             }
-            if lost.is_empty() && now.saturating_sub(read_whole_at) >= REREAD_INTERVAL {
+            // What was forgotten by a clock that was ahead counts again: the store may have it still.
+            let forgot_too_early = watch.was_set_back(wall, now);
+            if forgot_too_early || (lost.is_empty() && now.saturating_sub(read_whole_at) >= REREAD_INTERVAL) {
                 return Ok(RereadDue);
             }
         }
@@ -283,9 +287,35 @@ mod tests {
         pass(2).await;
         assert_eq!(node.replica.len(), 10);
         node.store.lose_log(10);
-        node.clock.set(Timestamp::MAX);
+        // Until the revocations may be forgotten. In steps, for the feed is to notice.
+        for _ in 0..100 {
+            pass(1_000).await;
+        }
+        node.store.lose_log(node.store.logged());
         pass(REREAD_INTERVAL.as_secs() + 5).await;
         assert_eq!((node.store.logged(), node.replica.len()), (0, 0));
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_ahead_and_back_makes_nothing_forgotten() {
+        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        pass(2).await;
+        node.clock.set(Timestamp::MAX);
+        pass(60).await;
+        assert_eq!(node.replica.len(), 10);
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_forgotten_by_a_clock_ahead_is_read_again_when_that_is_put_right() {
+        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        node.clock.set(Timestamp::from_secs(200_000));
+        pass(60).await;
+        assert_eq!((node.store.logged(), node.replica.len()), (10, 0));
+        node.clock.set(Timestamp::from_secs(1_000));
+        pass(2).await;
+        assert_eq!(node.replica.len(), 10);
         node.end().await;
     }
 }

@@ -1,5 +1,7 @@
 //! The failure contract, line by line: real gateways, real servers, and what the network does to them. See docs/reliability.md.
 
+mod clocks;
+mod history;
 mod load;
 mod lost_replies;
 mod outages;
