@@ -4,6 +4,7 @@ mod ambient;
 mod data_plane;
 mod issuers;
 mod keys;
+mod legacy;
 mod logging;
 mod stores;
 
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 pub use ambient::Ambient;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
+pub use legacy::key as legacy_key;
 pub use stores::StoreStartError;
 
 use crate::admin::Admin;
@@ -29,13 +31,14 @@ use crate::cli::demo::{Demo, Stage};
 use crate::config::Settings;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
-use crate::domain::ids::{Generation, SessionId};
+use crate::domain::ids::{Generation, Partitions, SessionId};
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
 use crate::domain::stats::Counters;
 use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy};
 use crate::proxy::gateway::Shared;
 use crate::proxy::listener::{Shutdown, Workers};
+use crate::proxy::observation::Observations;
 use crate::sessions::health::{Health, Readiness as _};
 use crate::sessions::{Minting, SessionParts, Sessions};
 use crate::store::Store;
@@ -62,6 +65,8 @@ pub enum StartError {
     Routes(Vec<RouteError>),
     #[error("issuer {issuer}: {error}")]
     Issuer { issuer: String, error: String },
+    #[error("legacy {name}: {error}")]
+    Legacy { name: String, error: String },
     #[error("cannot set the demo up: {0}")]
     Demo(io::Error),
     #[error("cannot start a runtime: {0}")]
@@ -106,12 +111,14 @@ impl App {
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient)?;
         let store = stores::open(settings).await?;
-        let issuers = Arc::new(Issuers::new(settings, own_keys(settings, &minting), &ambient)?);
+        let own = own_keys(settings, &minting, store.partitions())?;
+        let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
         let verifier = Arc::new(ArcSwap::from_pointee(issuers.verifier()));
         let sessions = Arc::new(Sessions::new(SessionParts {
             store: Arc::clone(&store),
             replica: Arc::clone(&replica),
             minting,
+            verifier: Arc::clone(&verifier),
             policy: session_policy(settings),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
@@ -144,7 +151,9 @@ impl App {
             clock: Arc::clone(&parts.ambient.clock),
             entropy: Arc::clone(&parts.ambient.entropy),
             counters: Arc::clone(&parts.counters),
+            observations: Observations::default(),
         });
+        legacy::warn(settings, parts.ambient.clock.now());
         let admin_stop = CancellationToken::new();
         let admin = TaskTracker::new();
         let admin_address = parts.serve_admin(settings, &admin, &admin_stop).await?;
@@ -194,7 +203,9 @@ impl App {
         }
         let minting = keys::minting(settings, &self.parts.ambient)?;
         let policy = data_plane::policy(settings)?;
-        self.parts.issuers.set_own(own_keys(settings, &minting));
+        let own = own_keys(settings, &minting, self.parts.store.partitions())?;
+        legacy::warn(settings, self.parts.ambient.clock.now());
+        self.parts.issuers.set_own(own);
         self.parts.verifier.store(Arc::new(self.parts.issuers.verifier()));
         self.parts.sessions.reload(minting, session_policy(settings));
         self.endpoints.reload(EndpointOptions::from(settings));
@@ -225,8 +236,9 @@ impl App {
     }
 }
 
-fn own_keys(settings: &Settings, minting: &Minting) -> Own {
-    Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings) }
+fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> Result<Own, StartError> {
+    let legacy = legacy::verifiers(settings, partitions)?;
+    Ok(Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings), legacy })
 }
 
 /// Told of tokens that a worker sees for the first time.

@@ -10,8 +10,10 @@ use crate::config::{self, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
 use crate::crypto::keyring::KeyRing;
+use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
+use crate::domain::legacy::LegacyPolicy;
 use crate::proxy::jwks_client::JwksClient;
 use crate::tasks::supervisor::Supervisor;
 
@@ -24,10 +26,11 @@ pub(super) struct Issuers {
     own: RwLock<Own>,
 }
 
-/// Our own keys, and what our tokens must say.
+/// Our own keys and what our tokens must say, and the same for old tokens.
 pub(super) struct Own {
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: ClaimPolicy,
+    pub(super) legacy: Vec<(LegacyKey, LegacyPolicy)>,
 }
 
 struct Foreign {
@@ -54,6 +57,7 @@ impl Issuers {
     pub(super) fn verifier(&self) -> Verifier {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let verifier = Verifier::new().with_own(&own.keys, own.policy.clone());
+        let verifier = own.legacy.iter().fold(verifier, |verifier, (key, policy)| verifier.with_legacy(key, policy.clone()));
         self.foreign.iter().fold(verifier, |verifier, foreign| match &foreign.keys {
             Keys::File(keys) => verifier.with_foreign(keys, foreign.policy.clone(), None),
             Keys::Fetched(cache) => {

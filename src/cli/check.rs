@@ -17,6 +17,7 @@ use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::route::{Access, Route};
+use crate::domain::share::Share;
 
 /// Check the settings, and the files that they name.
 #[derive(Debug, Args)]
@@ -72,6 +73,11 @@ fn faults_of_files(settings: &Settings) -> Vec<String> {
             && let Err(error) = key_set(path, &issuer.algorithms)
         {
             faults.push(format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display()));
+        }
+    }
+    for (index, legacy) in settings.legacy.iter().enumerate() {
+        if let Err(error) = app::legacy_key(legacy) {
+            faults.push(format!("legacy[{index}]: {error}"));
         }
     }
     for (key, path) in files(settings) {
@@ -154,6 +160,11 @@ fn route_line(route: &Route, settings: &Settings) -> String {
         Access::Optional => "anyone, or a valid token".to_owned(),
         Access::Token { scopes, .. } if scopes.is_empty() => "a valid token".to_owned(),
         Access::Token { scopes, .. } => format!("a valid token with {}", scopes.join(" ")),
+    };
+    let demand = match route.enforced {
+        Share::ALL => demand,
+        Share::NONE => format!("{demand}, observed"),
+        share => format!("{demand}, enforced for {} %", share.percent()),
     };
     let upstream = &settings.upstreams[route.upstream.0];
     let host = route.host.as_deref().unwrap_or_default();

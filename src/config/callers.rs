@@ -246,7 +246,7 @@ impl Issuer {
     }
 }
 
-fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
+pub(super) fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
     parse::text(value)?.parse().map_err(|_| {
         let names: Vec<String> = Algorithm::ALL.iter().map(|algorithm| format!("\"{algorithm}\"")).collect();
         format!("allowed: {}", names.join(", "))

@@ -1,7 +1,7 @@
 //! Checks that span sections.
 
 use super::section::Notes;
-use super::{Cors, Origins, Settings};
+use super::{Cors, LEGACY_MAX, Origins, Settings};
 use crate::domain::route::{Route, RouteTable};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
@@ -10,6 +10,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     own_endpoints_are_reachable(settings, notes);
     routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
+    legacy_verifiers_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     if settings.admin.address.is_some_and(|address| address == settings.listen.address && address.port() != 0) {
         notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
@@ -87,6 +88,24 @@ fn issuers_are_distinct(settings: &Settings, notes: &Notes) {
         if settings.issuers[..index].iter().any(|earlier| earlier.issuer == foreign.issuer) {
             notes.problem(&key, None, format!("\"{}\" is the issuer of an earlier entry", foreign.issuer));
         }
+    }
+}
+
+/// Where upstreams are told of an issuer, the name of old tokens stands for it.
+fn legacy_verifiers_are_distinct(settings: &Settings, notes: &Notes) {
+    for (index, legacy) in settings.legacy.iter().enumerate() {
+        let key = format!("legacy[{index}].name");
+        if legacy.name == settings.tokens.issuer || settings.issuers.iter().any(|other| other.issuer == legacy.name) {
+            let message =
+                format!("\"{}\" is tokens.issuer or that of another entry of issuers; choose a name of its own", legacy.name);
+            notes.problem(&key, None, message);
+        }
+        if settings.legacy[..index].iter().any(|earlier| earlier.name == legacy.name) {
+            notes.problem(&key, None, format!("\"{}\" is the name of an earlier entry", legacy.name));
+        }
+    }
+    if settings.legacy.len() > LEGACY_MAX {
+        notes.problem("legacy", None, format!("has {} entries; allowed are at most {LEGACY_MAX}", settings.legacy.len()));
     }
 }
 

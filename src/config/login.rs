@@ -1,10 +1,12 @@
 //! `[endpoints]`, `[login]`: the gateway's own paths, and how an upstream's answer becomes a session.
 
+use super::members::Members;
 use super::parse::{self, Pointer};
 use super::routes::resolve;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
 use crate::domain::route::{EndpointPaths, UpstreamIndex};
+use crate::domain::share::Share;
 
 /// The full path of each own endpoint, prefix included; `None`: off.
 #[derive(Clone, Debug)]
@@ -105,6 +107,8 @@ pub struct Login {
     pub claims: Vec<(String, Pointer)>,
     pub answer_bytes_max: usize,
     pub old_session: OldSession,
+    /// Of whom logins are made into sessions; the answers to all others pass unchanged.
+    pub issue_share: Share,
     pub members: Members,
 }
 
@@ -115,20 +119,16 @@ pub enum OldSession {
     Keep,
 }
 
-/// Names of the members that are merged into the upstream's JSON, and into answers of `/refresh` in JSON; `None`: left out.
-#[derive(Clone, Debug)]
-pub struct Members {
-    pub access_token: String,
-    pub refresh_token: Option<String>,
-    pub token_type: Option<String>,
-    pub expires_in: Option<String>,
-    pub generation: Option<String>,
-    /// A second name for the access token, for clients that read it there.
-    pub token: Option<String>,
-}
-
 /// Claims that the gateway sets itself.
 const CLAIMS_OWN: [&str; 11] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "sid", "gen", "scope", "client_id"];
+
+/// Whether a claim of that name may be mapped into our tokens.
+pub(super) fn claim_of_ours(name: &str) -> Parsed<()> {
+    if CLAIMS_OWN.contains(&name) {
+        return Err(format!("the gateway sets this claim itself; not allowed: {}", CLAIMS_OWN.join(", ")));
+    }
+    Ok(())
+}
 
 impl Login {
     pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], endpoints: &Endpoints) -> Self {
@@ -147,36 +147,14 @@ impl Login {
             subject: s.read("subject", filled(parse::pointer)),
             scopes: s.read("scopes", parse::list(parse::pointer)),
             claims: s.map("claims", |name, value| {
-                if CLAIMS_OWN.contains(&name) {
-                    return Err(format!("the gateway sets this claim itself; not allowed: {}", CLAIMS_OWN.join(", ")));
-                }
+                claim_of_ours(name)?;
                 parse::pointer(value)
             }),
             answer_bytes_max: s.read("answer_bytes_max", parse::memory(1 << 10, 64 << 20)),
             old_session: s.read("old_session", parse::choice(&[("end", OldSession::End), ("keep", OldSession::Keep)])),
+            issue_share: s.read("issue_share", parse::share),
             members: s.section("members", Members::read),
         }
-    }
-}
-
-impl Members {
-    fn read(s: &mut Section<'_>) -> Self {
-        let mut taken: Vec<String> = Vec::new();
-        let mut name = |key: &'static str| {
-            let name = s.read(key, parse::text);
-            if !name.is_empty() && taken.contains(&name) {
-                s.fault(key, "two members of the same name");
-            }
-            taken.push(name.clone());
-            Some(name).filter(|name| !name.is_empty())
-        };
-        let (access_token, refresh_token) = (name("access_token"), name("refresh_token"));
-        let (token_type, expires_in) = (name("token_type"), name("expires_in"));
-        let (generation, token) = (name("generation"), name("token"));
-        if access_token.is_none() {
-            s.fault("access_token", "must not be empty: clients would get no token");
-        }
-        Self { access_token: access_token.unwrap_or_default(), refresh_token, token_type, expires_in, generation, token }
     }
 }
 

@@ -8,8 +8,10 @@ mod browser;
 mod callers;
 mod checks;
 mod layers;
+mod legacy;
 mod listen;
 mod login;
+mod members;
 mod parse;
 mod problem;
 mod routes;
@@ -28,8 +30,10 @@ use crate::domain::route::Route;
 pub use browser::{Cookies, Cors, Origins, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
+pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, RequestIdFrom, Shutdown, Sweeper};
-pub use login::{Endpoints, Login, Members, OldSession};
+pub use login::{Endpoints, Login, OldSession};
+pub use members::{MemberPath, Members};
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
 pub use problem::{Invalid, Problem};
 pub use routes::UPSTREAM_DEFAULT;
@@ -59,6 +63,8 @@ pub struct Settings {
     pub limits: Limits,
     pub identity: Identity,
     pub issuers: Vec<Issuer>,
+    /// At most [`LEGACY_MAX`].
+    pub legacy: Vec<Legacy>,
     pub store: Store,
     pub admin: Admin,
     pub log: Log,
@@ -122,6 +128,7 @@ impl Settings {
         let limits = root.section("limits", Limits::read);
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
+        let legacy = root.list("legacy", Legacy::read);
         let needed = token_life_max(&tokens, issuers.iter().flatten());
         let revocation = root.section("revocation", |s| Revocation::read(s, needed));
         let store = root.section("store", Store::read);
@@ -132,6 +139,7 @@ impl Settings {
         let keys = Keys::kept_for(&store, directory, signing);
         let routes = routes.into_iter().collect::<Option<Vec<Route>>>();
         let issuers = issuers.into_iter().collect::<Option<Vec<Issuer>>>();
+        let legacy = legacy.into_iter().collect::<Option<Vec<Legacy>>>();
         if upstreams.is_empty() {
             let mend = "is missing: add [upstreams.default] with url = \"http://host:port\", or --upstream http://host:port";
             notes.problem("upstreams", None, mend);
@@ -153,6 +161,7 @@ impl Settings {
             limits,
             identity,
             issuers: issuers?,
+            legacy: legacy?,
             store,
             admin,
             log,

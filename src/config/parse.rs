@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 use super::section::Parsed;
 use crate::domain::secret::Secret;
+use crate::domain::share::Share;
+use crate::domain::time::Timestamp;
 
 /// The fewest bytes of a secret that keys are derived from: as many as the output of HMAC-SHA-256 (RFC 7518, section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -83,6 +85,12 @@ pub(super) fn number(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
     }
 }
 
+/// A percentage in whole numbers.
+pub(super) fn share(value: &Value) -> Parsed<Share> {
+    let percent = number(0, 100)(value)?;
+    u8::try_from(percent).ok().and_then(Share::new).ok_or_else(|| "allowed is a whole number from 0 to 100".to_owned())
+}
+
 /// [`number`] as a `usize`, which it fits into on every machine that this runs on.
 pub(super) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<usize> {
     move |value| number(min.into(), max.into())(value).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()))
@@ -132,6 +140,18 @@ pub(super) fn duration_text(span: Duration) -> String {
     let (unit, size) =
         UNITS_OF_TIME.into_iter().rev().find(|(_, size)| millis != 0 && millis.is_multiple_of(*size)).unwrap_or(("s", 1_000));
     format!("{}{unit}", millis / size)
+}
+
+/// A moment (RFC 3339), or a day: its beginning in UTC.
+pub(super) fn moment(value: &Value) -> Parsed<Timestamp> {
+    let read = || {
+        let ValueKind::String(text) = &value.kind else { return None };
+        let is_day = text.len() == "2027-03-31".len();
+        if is_day { format!("{text}T00:00:00Z").parse().ok() } else { text.parse().ok() }
+    };
+    read()
+        .map(|at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond()))
+        .ok_or_else(|| "allowed is a day such as \"2027-03-31\", or a moment such as \"2027-03-31T12:00:00Z\"".to_owned())
 }
 
 /// A number of bytes within bounds, both included: `512B`, `64KiB`, `1MiB`.
@@ -326,10 +346,19 @@ pub(super) fn key_material(value: &Value) -> Parsed<Secret<String>> {
 }
 
 fn key_bytes(text: &str) -> Option<Vec<u8>> {
-    if text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let pairs = text.as_bytes().chunks_exact(2);
-        return pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    hex_bytes(text).or_else(|| base64_bytes(text))
+}
+
+pub(super) fn hex_bytes(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
     }
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// Of either alphabet, padded or not.
+pub(super) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
     let unpadded = text.trim_end_matches('=');
     let engines = [&base64::engine::general_purpose::STANDARD_NO_PAD, &base64::engine::general_purpose::URL_SAFE_NO_PAD];
     engines.into_iter().find_map(|engine| engine.decode(unpadded).ok())

@@ -6,6 +6,7 @@ use super::parse;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
 use crate::domain::route::{Access, RevocationCheck, Route, UpstreamIndex, WhenStale};
+use crate::domain::share::Share;
 
 /// The upstream that is meant where none is named.
 pub const UPSTREAM_DEFAULT: &str = "default";
@@ -15,6 +16,12 @@ enum AccessKind {
     Optional,
     Token,
     Public,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Enforce,
+    Observe,
 }
 
 /// `None` when the route names no upstream that exists, after that was noted.
@@ -34,6 +41,8 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let when_stale = s.read("when_stale", parse::choice(&[("reject", WhenStale::Reject), ("serve", WhenStale::Serve)]));
     let revocation =
         s.read("revocation", parse::choice(&[("replica", RevocationCheck::Replica), ("strict", RevocationCheck::Strict)]));
+    let mode = s.read("mode", parse::choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
+    let enforce_share = s.read("enforce_share", parse::share);
     let body_bytes_max = s.read("body_bytes_max", parse::size(0, 1 << 40));
     let response_timeout = s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1)));
 
@@ -41,6 +50,10 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     if demands && !matches!(access, AccessKind::Token) {
         let key = if scopes.is_empty() { "audiences" } else { "scopes" };
         s.fault(key, "has no meaning for a route that is public or optional; allowed with access = \"token\" alone");
+    }
+    if matches!(access, AccessKind::Public) && (matches!(mode, Mode::Observe) || !enforce_share.is_all()) {
+        let key = if matches!(mode, Mode::Observe) { "mode" } else { "enforce_share" };
+        s.fault(key, "has no meaning for a public route: it refuses nobody");
     }
     let (index, upstream) = match resolve(&upstream_name, upstreams) {
         Ok(found) => found,
@@ -66,6 +79,10 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
         },
         when_stale,
         revocation,
+        enforced: match mode {
+            Mode::Enforce => enforce_share,
+            Mode::Observe => Share::NONE,
+        },
         body_bytes_max,
         response_timeout: response_timeout.unwrap_or(upstream.response_timeout),
     })

@@ -112,12 +112,32 @@ impl VerifyingKey {
         Ok(Self::new(algorithm, &[secret], Material::Shared(key)))
     }
 
+    /// For old tokens alone, whose secrets others chose: of any length up to [`HMAC_BYTES_MAX`], but not empty.
+    pub(super) fn legacy_hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyFault> {
+        if secret.is_empty() || secret.len() > HMAC_BYTES_MAX {
+            return Err(KeyFault::HmacSize { bytes: secret.len() });
+        }
+        let key = hmac::Key::new(hmac_hash(algorithm)?, secret);
+        Ok(Self::new(algorithm, &[secret], Material::Shared(key)))
+    }
+
     /// From a `SubjectPublicKeyInfo`; the algorithm is the usual one of the kind (RS256 for RSA).
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyFault> {
+        let usual = match der::public_key_info(der).ok_or(KeyFault::Kind)? {
+            PublicParts::Ec(kind, _) => usual_algorithm(kind),
+            PublicParts::Ed25519(_) => Algorithm::EdDsa,
+            PublicParts::Rsa { .. } => Algorithm::Rs256,
+        };
+        Self::from_spki_as(usual, der)
+    }
+
+    /// From a `SubjectPublicKeyInfo`, for this algorithm.
+    pub fn from_spki_as(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyFault> {
         match der::public_key_info(der).ok_or(KeyFault::Kind)? {
-            PublicParts::Ec(kind, point) => Self::ec(usual_algorithm(kind), point),
-            PublicParts::Ed25519(key) => Self::ed25519(key),
-            PublicParts::Rsa { n, e } => Self::rsa(Algorithm::Rs256, n, e),
+            PublicParts::Ec(kind, point) if usual_algorithm(kind) == algorithm => Self::ec(algorithm, point),
+            PublicParts::Ed25519(key) if algorithm == Algorithm::EdDsa => Self::ed25519(key),
+            PublicParts::Rsa { n, e } => Self::rsa(algorithm, n, e),
+            PublicParts::Ec(..) | PublicParts::Ed25519(_) => Err(KeyFault::Algorithm(algorithm)),
         }
     }
 
@@ -329,16 +349,20 @@ fn rsa_encoding(algorithm: Algorithm) -> Result<&'static dyn signature::RsaEncod
 }
 
 fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key, KeyFault> {
-    let hash = match algorithm {
-        Algorithm::Hs256 => hmac::HMAC_SHA256,
-        Algorithm::Hs384 => hmac::HMAC_SHA384,
-        Algorithm::Hs512 => hmac::HMAC_SHA512,
-        other => return Err(KeyFault::Algorithm(other)),
-    };
+    let hash = hmac_hash(algorithm)?;
     if !(HMAC_BYTES_MIN..=HMAC_BYTES_MAX).contains(&secret.len()) {
         return Err(KeyFault::HmacSize { bytes: secret.len() });
     }
     Ok(hmac::Key::new(hash, secret))
+}
+
+fn hmac_hash(algorithm: Algorithm) -> Result<hmac::Algorithm, KeyFault> {
+    Ok(match algorithm {
+        Algorithm::Hs256 => hmac::HMAC_SHA256,
+        Algorithm::Hs384 => hmac::HMAC_SHA384,
+        Algorithm::Hs512 => hmac::HMAC_SHA512,
+        other => return Err(KeyFault::Algorithm(other)),
+    })
 }
 
 /// ring judges a point only when it is used, so it is used once here, in a key agreement whose result nobody sees.

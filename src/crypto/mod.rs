@@ -12,6 +12,7 @@ pub mod jwks;
 pub mod key;
 pub mod key_files;
 pub mod keyring;
+pub mod legacy_key;
 pub mod password;
 pub mod provider;
 pub mod refresh_token;

@@ -11,10 +11,13 @@ use ring::digest;
 use super::jwks::{ForeignKeys, Nudge};
 use super::key::{RSA_BITS_MAX, VerifyingKey};
 use super::keyring::KeyRing;
+use super::legacy_key::LegacyKey;
 use super::token_header::{Segments, TokenHeader};
 use crate::domain::access_claims::AccessClaims;
 use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::claims::{self, Denial, Principal};
+use crate::domain::ids::Subject;
+use crate::domain::legacy::{self, LegacyPolicy, LegacyToken};
 use crate::domain::time::Timestamp;
 
 /// The longest token that is looked at, in bytes.
@@ -29,14 +32,30 @@ pub struct Verifier {
     present: HashSet<KeyRef>,
     epoch: u64,
     nudges: Vec<Arc<Nudge>>,
+    accepts_legacy: bool,
 }
 
-/// A key, the policy for its tokens, and the name of both.
+/// A key, the rules for its tokens, and the name of both.
 #[derive(Debug)]
 struct Trusted {
     key: Arc<VerifyingKey>,
-    policy: Arc<ClaimPolicy>,
+    rules: Arc<Rules>,
     id: KeyRef,
+}
+
+/// What the tokens of a key must say.
+#[derive(Debug)]
+enum Rules {
+    Issued(ClaimPolicy),
+    Legacy(LegacyPolicy),
+}
+
+/// A token whose signature is good, and the rules that its claims are still to be held against.
+struct Opened<'a> {
+    trusted: &'a Trusted,
+    segments: Segments<'a>,
+    typ: Option<String>,
+    claims: AccessClaims,
 }
 
 /// Names a key together with its `kid` and the policy of its issuer: when any of them changes, so does this.
@@ -58,7 +77,7 @@ pub struct Verified {
     leeway: Duration,
 }
 
-/// SHA-256 over the whole token, signature included: what a cache of verified tokens is keyed by.
+/// SHA-256: over the whole token, signature included, where a cache of verified tokens is keyed by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
@@ -102,16 +121,27 @@ impl Verifier {
         self.with_keys(keys.keys().iter().map(|entry| (entry.kid.as_deref(), &entry.key)), policy)
     }
 
+    /// Accepts the old tokens that this key made, under `policy`.
+    #[must_use]
+    pub fn with_legacy(mut self, key: &LegacyKey, policy: LegacyPolicy) -> Self {
+        self.accepts_legacy = true;
+        self.with_rules([(key.kid.as_deref(), &key.key)].into_iter(), Rules::Legacy(policy))
+    }
+
     pub(super) fn with_keys<'a>(
-        mut self,
+        self,
         keys: impl Iterator<Item = (Option<&'a str>, &'a Arc<VerifyingKey>)>,
         policy: ClaimPolicy,
     ) -> Self {
-        let policy = Arc::new(policy);
+        self.with_rules(keys, Rules::Issued(policy))
+    }
+
+    fn with_rules<'a>(mut self, keys: impl Iterator<Item = (Option<&'a str>, &'a Arc<VerifyingKey>)>, rules: Rules) -> Self {
+        let rules = Arc::new(rules);
         for (kid, key) in keys {
-            let id = KeyRef::of(kid, key, &policy);
+            let id = KeyRef::of(kid, key, &rules);
             if self.present.insert(id) {
-                let trusted = Trusted { key: key.clone(), policy: policy.clone(), id };
+                let trusted = Trusted { key: key.clone(), rules: rules.clone(), id };
                 match kid {
                     Some(kid) => self.by_kid.entry(kid.into()).or_default().push(trusted),
                     None => self.without_kid.push(trusted),
@@ -145,18 +175,50 @@ impl Verifier {
     /// # Errors
     /// [`Denial::Expired`] or [`Denial::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, Denial> {
+        let opened = self.open(token)?;
+        let trusted = opened.trusted;
+        let (principal, leeway) = match &*trusted.rules {
+            Rules::Issued(policy) => (opened.issued(policy, now)?, policy.leeway()),
+            Rules::Legacy(policy) => (opened.legacy(policy, now)?.principal, Duration::ZERO),
+        };
+        Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch, leeway })
+    }
+
+    /// Whether any old tokens are accepted.
+    #[must_use]
+    pub const fn accepts_legacy(&self) -> bool {
+        self.accepts_legacy
+    }
+
+    /// The old token that the text is; `None` if it is none that is good.
+    #[must_use]
+    pub fn legacy(&self, token: &str, now: Timestamp) -> Option<LegacyToken> {
+        let opened = self.accepts_legacy.then(|| self.open(token).ok()).flatten()?;
+        match &*opened.trusted.rules {
+            Rules::Issued(_) => None,
+            Rules::Legacy(policy) => opened.legacy(policy, now).ok(),
+        }
+    }
+
+    /// Who a token speaks for whose signature is good, though it may be refused for everything else.
+    #[must_use]
+    pub fn subject(&self, token: &str) -> Option<Subject> {
+        let opened = self.open(token).ok()?;
+        match &*opened.trusted.rules {
+            Rules::Issued(policy) => claims::named_subject(&opened.claims, policy).ok(),
+            Rules::Legacy(policy) => legacy::subject(&opened.claims, policy).ok(),
+        }
+    }
+
+    fn open<'a>(&'a self, token: &'a str) -> Result<Opened<'a>, Denial> {
         let segments = Segments::split(token)?;
         let header = TokenHeader::parse(segments.header)?;
         let candidates = self.candidates(header.kid.as_deref())?;
         let key = signer(candidates, &header.alg, segments)?;
         let payload = URL_SAFE_NO_PAD.decode(segments.payload).map_err(|_| Denial::Invalid("the payload is malformed"))?;
-        let claims = AccessClaims::parse(&payload)?;
+        let claims = AccessClaims::read(&payload)?;
         let trusted = issuer_of(candidates, key, claims.issuer.as_deref())?;
-        if !trusted.policy.token_type.admits(header.typ.as_deref()) {
-            return Err(Denial::Invalid("typ is not that of an access token"));
-        }
-        let principal = claims::check(claims, &trusted.policy, now)?;
-        Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch, leeway: trusted.policy.leeway() })
+        Ok(Opened { trusted, segments, typ: header.typ, claims })
     }
 
     /// What every cache hit asks again: is the token alive, and is its key still trusted under the same policy?
@@ -196,16 +258,41 @@ fn signer<'a>(candidates: &'a [Trusted], alg: &str, segments: Segments<'_>) -> R
 /// The issuer that is meant, among those that sign with this very key: some providers share theirs between tenants.
 fn issuer_of<'a>(candidates: &'a [Trusted], key: &VerifyingKey, issuer: Option<&str>) -> Result<&'a Trusted, Denial> {
     let owners = candidates.iter().filter(|trusted| trusted.key.identity() == key.identity());
-    let mut named = owners.filter(|trusted| Some(&*trusted.policy.issuer) == issuer);
+    let mut named = owners.filter(|trusted| trusted.rules.admit_issuer(issuer));
     named.next().ok_or(Denial::Invalid("iss is not the issuer of the key"))
 }
 
+impl Rules {
+    fn admit_issuer(&self, issuer: Option<&str>) -> bool {
+        match self {
+            Self::Issued(policy) => Some(&*policy.issuer) == issuer,
+            Self::Legacy(policy) => policy.issuer.is_none() || policy.issuer.as_deref() == issuer,
+        }
+    }
+}
+
+impl Opened<'_> {
+    fn issued(self, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
+        self.claims.check_names()?;
+        if !policy.token_type.admits(self.typ.as_deref()) {
+            return Err(Denial::Invalid("typ is not that of an access token"));
+        }
+        claims::check(self.claims, policy, now)
+    }
+
+    /// The digest is over what is signed and not over the signature, of which there may be several: revocations go by it.
+    fn legacy(self, policy: &LegacyPolicy, now: Timestamp) -> Result<LegacyToken, Denial> {
+        let TokenDigest(digest) = TokenDigest::of(self.segments.signed);
+        legacy::check(self.claims, policy, &digest, now)
+    }
+}
+
 impl KeyRef {
-    fn of(kid: Option<&str>, key: &VerifyingKey, policy: &ClaimPolicy) -> Self {
+    fn of(kid: Option<&str>, key: &VerifyingKey, rules: &Rules) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(key.identity());
         // Derived `Debug` quotes its strings and names its fields, so equal texts mean equal policies; nothing keeps or shows it.
-        hash.update(format!("{kid:?} {policy:?}").as_bytes());
+        hash.update(format!("{kid:?} {rules:?}").as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finish().as_ref()[..16]);
         Self(id)

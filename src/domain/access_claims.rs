@@ -53,8 +53,18 @@ impl From<JsonError> for ClaimError {
 
 impl AccessClaims {
     /// # Errors
-    /// More than [`PAYLOAD_BYTES_MAX`] bytes, not a JSON object, a member twice, deep nesting, a registered claim of a wrong type.
+    /// What [`AccessClaims::read`] refuses, and a `sub` or `sid` that is no name.
     pub fn parse(json: &[u8]) -> Result<Self, ClaimError> {
+        let claims = Self::read(json)?;
+        claims.check_names()?;
+        Ok(claims)
+    }
+
+    /// Leaves `sub` and `sid` unjudged: what they mean in an old token is for its own rules to say.
+    ///
+    /// # Errors
+    /// More than [`PAYLOAD_BYTES_MAX`] bytes, not a JSON object, a member twice, deep nesting, a registered claim of a wrong type.
+    pub fn read(json: &[u8]) -> Result<Self, ClaimError> {
         if json.len() > PAYLOAD_BYTES_MAX {
             return Err(ClaimError("the payload is too large"));
         }
@@ -67,8 +77,6 @@ impl AccessClaims {
         let not_before = take("nbf").map(|v| numeric_date(&v, Rounding::Up)).transpose();
         let issued_at = take("iat").map(|v| numeric_date(&v, Rounding::Down)).transpose();
         let token = take("jti").map(token_id).transpose()?;
-        check_name(rest.get("sub"), "sub is not a string", "sub is empty, too long or has control characters")?;
-        check_name(rest.get("sid"), "sid is not a string", "sid is empty, too long or has control characters")?;
         Ok(Self {
             issuer,
             audiences,
@@ -78,6 +86,13 @@ impl AccessClaims {
             token,
             rest,
         })
+    }
+
+    /// # Errors
+    /// A `sub` or `sid` that is there, and is not a string, or is empty, too long or has control characters.
+    pub fn check_names(&self) -> Result<(), ClaimError> {
+        check_name(self.rest.get("sub"), "sub is not a string", "sub is empty, too long or has control characters")?;
+        check_name(self.rest.get("sid"), "sid is not a string", "sid is empty, too long or has control characters")
     }
 
     /// The scopes at these places, in order, each a string of words or a list of strings. Absent is none.

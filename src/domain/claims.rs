@@ -17,9 +17,9 @@ pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {
     pub subject: Subject,
-    /// The `iss` of the token.
+    /// The `iss` of the token; for an old token, the name of the rules that it was accepted by.
     pub issuer: Arc<str>,
-    /// Present in our own tokens alone.
+    /// Present in our own tokens, and for old ones: derived from the token, see [`SessionId::of_legacy`].
     pub session: Option<SessionId>,
     /// Present in our own tokens alone.
     pub generation: Option<Generation>,
@@ -134,6 +134,12 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
 }
 
 impl Principal {
+    /// Whether it was made from an old token.
+    #[must_use]
+    pub const fn is_legacy(&self) -> bool {
+        self.session.is_some() && self.generation.is_none()
+    }
+
     /// Whether the token is alive at `now`; asked on every request, however the token was verified.
     pub fn check_times(&self, leeway: Duration, now: Timestamp) -> Result<(), Denial> {
         check_window(self.not_before, self.expires_at, leeway, now)
@@ -151,7 +157,12 @@ impl Principal {
     }
 }
 
-fn check_window(not_before: Option<Timestamp>, expires_at: Timestamp, leeway: Duration, now: Timestamp) -> Result<(), Denial> {
+pub(super) fn check_window(
+    not_before: Option<Timestamp>,
+    expires_at: Timestamp,
+    leeway: Duration,
+    now: Timestamp,
+) -> Result<(), Denial> {
     if now >= expires_at.saturating_add(leeway) {
         return Err(Denial::Expired);
     }
@@ -168,17 +179,19 @@ fn check_lifetime(claims: &AccessClaims, expires_at: Timestamp, policy: &ClaimPo
         (None, IssuerKind::Own) => return Err(Denial::Invalid("iat is missing")),
         (None, IssuerKind::Foreign) => (now, policy.lifetime_max.saturating_add(policy.leeway())),
     };
-    // Another node may have minted the token a moment ago by a clock that runs ahead of ours.
-    if now.saturating_add(LEEWAY_MAX) < from {
-        return Err(Denial::Invalid("iat lies ahead"));
-    }
+    check_issued(from, now)?;
     if expires_at.since(from) > lifetime_max {
         return Err(Denial::Invalid("the lifetime is too long"));
     }
     Ok(())
 }
 
-fn names_any(named: &[String], wanted: &[String]) -> bool {
+/// Another node may have minted the token a moment ago by a clock that runs ahead of ours.
+pub(super) fn check_issued(issued_at: Timestamp, now: Timestamp) -> Result<(), Denial> {
+    if now.saturating_add(LEEWAY_MAX) < issued_at { Err(Denial::Invalid("iat lies ahead")) } else { Ok(()) }
+}
+
+pub(super) fn names_any(named: &[String], wanted: &[String]) -> bool {
     named.iter().any(|name| wanted.contains(name))
 }
 
@@ -190,6 +203,14 @@ fn own_session(claims: &Map<String, Value>) -> Result<SessionId, Denial> {
 fn own_generation(claims: &Map<String, Value>) -> Result<Generation, Denial> {
     let number = claims.get("gen").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
     number.filter(|number| *number > 0).map(Generation).ok_or(Denial::Invalid("gen is not a generation"))
+}
+
+/// Who a token of this policy speaks for, if the rest of it is good.
+///
+/// # Errors
+/// There is no name where the policy looks for one.
+pub fn named_subject(claims: &AccessClaims, policy: &ClaimPolicy) -> Result<Subject, Denial> {
+    subject(&claims.rest, &policy.subject_claim)
 }
 
 /// `sub` is a string; a claim that the operator chose in its place may be an integer too, as user ids often are.

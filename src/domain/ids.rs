@@ -32,6 +32,23 @@ impl SessionId {
         Self(bytes)
     }
 
+    /// The session that an old token belongs to, whether or not it was exchanged yet: the same for the same token on every node.
+    /// `digest` is over the part of the token that is signed. Its creation is the token's (the epoch, if that does not tell), so
+    /// that a revocation of the subject covers the one exactly when it covers the other.
+    #[must_use]
+    pub fn of_legacy(partition: Partition, issued_at: Option<Timestamp>, digest: &[u8; 32]) -> Self {
+        let mut entropy = [0; 8];
+        entropy[..2].copy_from_slice(&LEGACY_MARK);
+        entropy[2..].copy_from_slice(&digest[..6]);
+        Self::new(partition, issued_at.unwrap_or(Timestamp::from_millis(0)), entropy)
+    }
+
+    /// Whether [`SessionId::of_legacy`] made it; by chance one in 65,536 others says so too.
+    #[must_use]
+    pub fn is_of_legacy(self) -> bool {
+        self.0[8..10] == LEGACY_MARK
+    }
+
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -63,6 +80,9 @@ impl SessionId {
         (text.len() == Self::TEXT_LEN && written == bytes.len()).then_some(Self(bytes))
     }
 }
+
+/// What the last part of an old token's session id begins with. Its revocations must be remembered for longer than others.
+const LEGACY_MARK: [u8; 2] = *b"ol";
 
 /// The largest creation time that fits into the six bytes of a [`SessionId`].
 const MILLIS_MAX: i64 = (1 << 48) - 1;
@@ -233,6 +253,17 @@ mod tests {
         assert_eq!(id.partition(), Partition(513));
         assert_eq!(id.created_at(), Timestamp::from_millis(1_790_000_000_123));
         assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+    }
+
+    #[test]
+    fn an_old_token_has_one_session_id() {
+        let issued_at = Timestamp::from_secs(1_700_000_000);
+        let id = SessionId::of_legacy(Partition(3), Some(issued_at), &[5; 32]);
+        assert_eq!((id.partition(), id.created_at(), id.is_of_legacy()), (Partition(3), issued_at, true));
+        assert_eq!(id, SessionId::of_legacy(Partition(3), Some(issued_at), &[5; 32]));
+        assert_ne!(id, SessionId::of_legacy(Partition(3), Some(issued_at), &[6; 32]));
+        assert_eq!(SessionId::of_legacy(Partition(3), None, &[5; 32]).created_at(), Timestamp::from_millis(0));
+        assert!(!SessionId::new(Partition(3), issued_at, [7; 8]).is_of_legacy());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::ids::SessionId;
+use super::share::Share;
 
 mod table;
 
@@ -48,6 +49,8 @@ pub struct Route {
     /// What protected requests meet when the revocations are stale.
     pub when_stale: WhenStale,
     pub revocation: RevocationCheck,
+    /// Of whom the route's demands are made. All others are judged, and let through whatever comes of it.
+    pub enforced: Share,
     pub body_bytes_max: u64,
     /// From the request's head to the end of the answer's head.
     pub response_timeout: Duration,
@@ -149,7 +152,7 @@ impl Route {
             (RevocationCheck::Strict, _) | (RevocationCheck::Replica, RevocationCheck::Replica) => true,
             (RevocationCheck::Replica, RevocationCheck::Strict) => false,
         };
-        within_audiences && covers_scopes && is_as_fresh && is_as_sure
+        within_audiences && covers_scopes && is_as_fresh && is_as_sure && self.enforced >= other.enforced
     }
 }
 

@@ -31,6 +31,12 @@ counter! {
     QuickRegistrations = "quick_registrations",
     /// The upstream said no, or its answer named no subject.
     LoginsRefused = "logins_refused",
+    /// Granted by the upstream and passed on as it was: the subject is not within `login.issue_share`.
+    LoginsNotIssued = "logins_not_issued",
+    /// Old tokens verified from scratch: about one for each token, worker and start.
+    LegacyTokensSeen = "legacy_tokens_seen",
+    /// Sessions made of old tokens.
+    LegacyExchanges = "legacy_exchanges",
     RefreshesRotated = "refreshes_rotated",
     RefreshesReissued = "refreshes_reissued",
     RefreshesSuperseded = "refreshes_superseded",
@@ -80,6 +86,18 @@ counter! {
     RejectedScope = "rejected_scope",
     RejectedRevocationsStale = "rejected_revocations_stale",
     RejectedStoreUnavailable = "rejected_store_unavailable",
+    /// Let through though they would have been refused: the route observes them.
+    ObservedNoToken = "observed_no_token",
+    ObservedAmbiguous = "observed_ambiguous",
+    ObservedInvalid = "observed_invalid",
+    ObservedExpired = "observed_expired",
+    ObservedRevokedSession = "observed_revoked_session",
+    ObservedRevokedSubject = "observed_revoked_subject",
+    ObservedRevokedToken = "observed_revoked_token",
+    ObservedRevokedEveryone = "observed_revoked_everyone",
+    ObservedScope = "observed_scope",
+    ObservedRevocationsStale = "observed_revocations_stale",
+    ObservedStoreUnavailable = "observed_store_unavailable",
     /// Broken or ambiguous HTTP.
     RejectedMalformed = "rejected_malformed",
     /// Header or body beyond its limit.
@@ -128,6 +146,24 @@ impl Counter {
             Denial::InsufficientScope(_) => Self::RejectedScope,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
+        }
+    }
+
+    /// The counter of requests that would have been refused for this cause, and were not.
+    #[must_use]
+    pub const fn of_observed(denial: &Denial) -> Self {
+        match denial {
+            Denial::NoToken => Self::ObservedNoToken,
+            Denial::Ambiguous(_) => Self::ObservedAmbiguous,
+            Denial::Invalid(_) => Self::ObservedInvalid,
+            Denial::Expired => Self::ObservedExpired,
+            Denial::Revoked(RevokedBy::Session) => Self::ObservedRevokedSession,
+            Denial::Revoked(RevokedBy::Subject) => Self::ObservedRevokedSubject,
+            Denial::Revoked(RevokedBy::Token) => Self::ObservedRevokedToken,
+            Denial::Revoked(RevokedBy::Everyone) => Self::ObservedRevokedEveryone,
+            Denial::InsufficientScope(_) => Self::ObservedScope,
+            Denial::RevocationsStale => Self::ObservedRevocationsStale,
+            Denial::StoreUnavailable => Self::ObservedStoreUnavailable,
         }
     }
 

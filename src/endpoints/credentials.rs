@@ -12,6 +12,7 @@ use super::json_object::{JsonObject, MemberError};
 use super::options::EndpointOptions;
 use super::origin;
 use super::refusal::{Dialect, Refusal};
+use crate::config::MemberPath;
 use crate::domain::secret::Secret;
 
 /// Where the token came from, and therefore where its successor goes.
@@ -32,8 +33,11 @@ pub(super) struct Call {
     pub(super) has_body: bool,
 }
 
-/// The names of the refresh token in JSON, beside the one that the operator gave it in answers.
+/// The names of the refresh token in JSON, beside those that the operator gave it in answers.
 const JSON_NAMES: [&str; 2] = ["refreshToken", "refresh_token"];
+
+/// Where an old client may have its one token, if there is none under the other names.
+const JSON_NAME_OLD: &str = "token";
 
 /// How many parameters a form may have.
 const FORM_PARAMETERS_MAX: usize = 32;
@@ -90,8 +94,14 @@ fn read_json(body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
         })
     };
     let mut names = JSON_NAMES.to_vec();
-    names.extend(options.login.members.refresh_token.as_deref());
-    let token = text(&names)?.filter(|token| !token.is_empty()).map(|token| (Secret::new(token), Source::Body));
+    names.extend(options.login.members.refresh_token.iter().filter_map(MemberPath::as_name));
+    let filled = |names: &[&str]| text(names).map(|token| token.filter(|token| !token.is_empty()));
+    let token = match filled(&names)? {
+        Some(token) => Some(token),
+        None if options.accepts_legacy => filled(&[JSON_NAME_OLD])?,
+        None => None,
+    };
+    let token = token.map(|token| (Secret::new(token), Source::Body));
     Ok(Call { dialect: Dialect::Json, token, grant_type: None, scope: text(&["scope"])?, has_body: true })
 }
 

@@ -1,5 +1,5 @@
-//! A JSON object that is changed at its top level only: every other byte of its values stays as it was, numbers beyond
-//! what a float holds included, and so does the order.
+//! A JSON object that is changed at single places only: every other byte of its values stays as it was, numbers beyond what a
+//! float holds included, and so does the order.
 
 use std::fmt;
 
@@ -41,6 +41,28 @@ impl JsonObject {
         let place = self.0.iter().position(|(other, _)| other == name).unwrap_or(self.0.len());
         self.0.retain(|(other, _)| other != name);
         self.0.insert(place.min(self.0.len()), (name.to_owned(), value));
+    }
+
+    /// [`JsonObject::set`] below the objects that `names` lead through; those that are missing, or `null`, are made. `false`: on the
+    /// way there is something else, and nothing was changed.
+    pub(super) fn set_at(&mut self, names: &[String], value: &impl Serialize) -> bool {
+        let [name, below @ ..] = names else { return false };
+        if below.is_empty() {
+            self.set(name, value);
+            return true;
+        }
+        let mut inner = match self.0.iter().find(|(other, _)| other == name) {
+            Some((_, there)) if there.get() != "null" => match Self::parse(there.get().as_bytes()) {
+                Some(object) => object,
+                None => return false,
+            },
+            Some(_) | None => Self::new(),
+        };
+        let is_placed = inner.set_at(below, value);
+        if is_placed {
+            self.set(name, &inner);
+        }
+        is_placed
     }
 
     pub(super) fn new() -> Self {
@@ -101,6 +123,23 @@ mod tests {
         assert_eq!(set(r#"{"token":"old","id":1,"token":"older"}"#, "token", "x"), r#"{"token":"x","id":1}"#);
         assert_eq!(set(r#"{"id":1,"token":"old"}"#, "token", "x"), r#"{"id":1,"token":"x"}"#);
         assert_eq!(set("{}", "token", "x"), r#"{"token":"x"}"#);
+    }
+
+    #[test]
+    fn a_nested_member_is_set_and_its_neighbours_keep_their_bytes() {
+        let set = |text: &str, names: &[&str]| {
+            let mut object = JsonObject::parse(text.as_bytes()).unwrap();
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            object.set_at(&names, &"x").then(|| serde_json::to_string(&object).unwrap())
+        };
+        let text = r#"{"data":{"n":1e400,"t":{"a":"old","b":[1.0]}},"user":{"id": 1}}"#;
+        let after = r#"{"data":{"n":1e400,"t":{"a":"x","b":[1.0]}},"user":{"id": 1}}"#;
+        assert_eq!(set(text, &["data", "t", "a"]).as_deref(), Some(after));
+        assert_eq!(set("{}", &["data", "t", "a"]).as_deref(), Some(r#"{"data":{"t":{"a":"x"}}}"#));
+        assert_eq!(set(r#"{"data":null}"#, &["data", "a"]).as_deref(), Some(r#"{"data":{"a":"x"}}"#));
+        for text in [r#"{"data":"text"}"#, r#"{"data":[]}"#, r#"{"data":{"t":1}}"#] {
+            assert_eq!(set(text, &["data", "t", "a"]), None, "{text}: what the upstream said is not replaced");
+        }
     }
 
     #[test]

@@ -54,24 +54,23 @@ impl Inner {
         if request.head.method != Method::POST {
             return Err(Refusal::MethodNotAllowed("POST"));
         }
-        if let Some(cookies) = &options.cookies {
-            // Another site must not log a browser in as someone else. Without an origin it is no browser.
-            if request.head.headers.contains_key(header::ORIGIN) {
-                origin::believe_cookie(&request.head, cookies, options.cors.as_ref())?;
-            }
-        }
+        believe_origin(&request.head, options)?;
         let account = account(&request.body, &options.limits.login.account);
         self.limits.load().admit_login(request.address, account.as_deref()).map_err(Refusal::RateLimited)
     }
 
     pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
         let options = self.options.load_full();
-        let reply = if let Some((subject, grant, object)) = grant_of(&answer, &options.login) {
-            let result = self.start_session(&request, subject, grant, answer.head, object, &options).await;
-            result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
-        } else {
-            self.counters.add(Counter::LoginsRefused, 1);
-            Response::from_parts(answer.head, answer.body)
+        let reply = match grant_of(&answer, &options.login) {
+            Some((subject, grant, object)) if options.login.issue_share.includes(subject.as_str().as_bytes()) => {
+                let result = self.start_session(&request, subject, grant, answer.head, object, &options).await;
+                result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
+            }
+            not_ours => {
+                let counter = if not_ours.is_some() { Counter::LoginsNotIssued } else { Counter::LoginsRefused };
+                self.counters.add(counter, 1);
+                Response::from_parts(answer.head, answer.body)
+            }
         };
         shared(reply, &request.head, &options)
     }
@@ -102,6 +101,16 @@ impl Inner {
         head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let body = serde_json::to_vec(&object).expect("what was read as JSON is written as JSON");
         Ok(Response::from_parts(head, body.into()))
+    }
+}
+
+/// Another site must not log a browser in as someone else. Without an origin it is no browser.
+pub(super) fn believe_origin(head: &Parts, options: &EndpointOptions) -> Result<(), Refusal> {
+    match &options.cookies {
+        Some(cookies) if head.headers.contains_key(header::ORIGIN) => {
+            origin::believe_cookie(head, cookies, options.cors.as_ref())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

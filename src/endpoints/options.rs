@@ -1,6 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
 use crate::config::{self, Cookies, Cors, Limits, Login, OldSession, Reuse, Settings};
+use crate::domain::legacy::LegacyLives;
 use crate::sessions::{ReusePolicy, SessionPolicy};
 
 /// A reload swaps it as a whole.
@@ -13,6 +14,8 @@ pub struct EndpointOptions {
     pub refresh_cookie_path: String,
     pub cors: Option<Cors>,
     pub limits: Limits,
+    /// Whether there are old tokens, which clients may send under an old name.
+    pub accepts_legacy: bool,
 }
 
 impl From<&Settings> for EndpointOptions {
@@ -24,6 +27,7 @@ impl From<&Settings> for EndpointOptions {
             cookies,
             cors: settings.cors.clone(),
             limits: settings.limits.clone(),
+            accepts_legacy: !settings.legacy.is_empty(),
         }
     }
 }
@@ -44,6 +48,11 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
             Reuse::Revoke => ReusePolicy::Revoke,
             Reuse::Refuse => ReusePolicy::Refuse,
         },
+        max_staleness: settings.revocation.max_staleness,
+        legacy: settings
+            .legacy
+            .iter()
+            .fold(LegacyLives::default(), |lives, legacy| lives.with(legacy.accepted_until, legacy.lifetime_max)),
         end_old_session: match settings.login.old_session {
             OldSession::End => true,
             OldSession::Keep => false,

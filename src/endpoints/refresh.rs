@@ -1,4 +1,4 @@
-//! `/refresh`: a token in JSON, a form or a cookie; its successor in the same way.
+//! `/refresh`: a refresh token, or an old token, in JSON, a form or a cookie; its successor in the same way.
 
 use http::StatusCode;
 
@@ -23,27 +23,48 @@ impl Inner {
         let Some((token, source)) = call.token else {
             return Err(if options.cookies.is_some() { Refusal::RefreshCookieMissing } else { Refusal::RefreshTokenMissing });
         };
-        if let Some(session) = self.sessions.session_of(token.expose()) {
+        let old_token = self.sessions.legacy_token(token.expose());
+        let session = old_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
+        if let Some(session) = session {
             limits.admit_refresh_of(session).map_err(Refusal::RateLimited)?;
         }
         drop(limits);
         let client = login::client_of(&request.head, request.address);
-        let pair = self.sessions.refresh(token.expose(), &client).await?;
-        let tokens_in_body = match (source, &options.cookies) {
-            (Source::Cookie, Some(cookies)) => cookies.tokens_in_body,
-            (Source::Cookie, None) | (Source::Body, _) => true,
+        let pair = match &old_token {
+            Some(old_token) => {
+                login::believe_origin(&request.head, options)?;
+                self.sessions.exchange(old_token, &client).await?
+            }
+            None => self.sessions.refresh(token.expose(), &client).await?,
+        };
+        if call.dialect == Dialect::OAuth {
+            check_scope(call.scope.as_deref(), &pair.scopes)?;
+        }
+        // An exchange is a login: its tokens go where those of a login go.
+        let into_cookies = source == Source::Cookie || old_token.is_some();
+        let tokens_in_body = match &options.cookies {
+            Some(cookies) if into_cookies => cookies.tokens_in_body,
+            Some(_) | None => true,
         };
         let mut reply = match call.dialect {
-            Dialect::OAuth if tokens_in_body => reply::json(StatusCode::OK, &tokens::OAuthAnswer::from(&pair)),
+            Dialect::OAuth if tokens_in_body => tokens::oauth_answer(&pair),
             Dialect::OAuth | Dialect::Json => {
                 let mut object = JsonObject::new();
                 tokens::merge(&mut object, &pair, &options.login.members, tokens_in_body);
                 reply::json(StatusCode::OK, &object)
             }
         };
-        if source == Source::Cookie {
+        if into_cookies {
             cookies::set(reply.headers_mut(), options, &pair)?;
         }
         Ok(reply)
     }
+}
+
+/// A refresh never widens what was granted (RFC 6749, section 6). What was granted may be asked for in part; the answer says that it
+/// is the whole.
+fn check_scope(asked: Option<&str>, granted: &[String]) -> Result<(), Refusal> {
+    let is_granted = |scope: &str| granted.iter().any(|one| one == scope);
+    let is_within = asked.is_none_or(|asked| asked.split(' ').filter(|scope| !scope.is_empty()).all(is_granted));
+    if is_within { Ok(()) } else { Err(Refusal::ScopeNotGranted) }
 }

@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     Malformed(&'static str),
     #[error("unsupported grant type")]
     UnsupportedGrantType,
+    #[error("a scope that was not granted")]
+    ScopeNotGranted,
     #[error("no refresh token in the request")]
     RefreshTokenMissing,
     /// The cookie has run out, or was never there: the user must log in.
@@ -68,7 +70,11 @@ impl Refusal {
     /// The answer, after the cause went to the log and the counters.
     pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
         self.note(counters);
-        self.problem(dialect).into_reply()
+        let problem = self.problem(dialect);
+        match dialect {
+            Dialect::Json => problem.into_reply(),
+            Dialect::OAuth => problem.into_oauth_reply(),
+        }
     }
 
     fn note(&self, counters: &Counters) {
@@ -97,6 +103,7 @@ impl Refusal {
             | Self::UnsupportedMediaType
             | Self::Malformed(_)
             | Self::UnsupportedGrantType
+            | Self::ScopeNotGranted
             | Self::RefreshTokenMissing
             | Self::RefreshCookieMissing
             | Self::OriginRefused
@@ -132,6 +139,10 @@ impl Refusal {
                 let detail = "The only grant type here is refresh_token.";
                 Problem::new(StatusCode::BAD_REQUEST, "grant_type_unsupported", detail).oauth("unsupported_grant_type")
             }
+            Self::ScopeNotGranted => {
+                let detail = "A refresh gives no scope that the login did not give.";
+                Problem::new(StatusCode::BAD_REQUEST, "scope_not_granted", detail).oauth("invalid_scope")
+            }
             Self::RefreshTokenMissing => bad_request("refresh_token_missing", "The request has no refresh token."),
             Self::RefreshCookieMissing => {
                 let detail = "The request has no refresh token.";
@@ -163,7 +174,7 @@ impl Refusal {
             Self::Refresh(RefreshError::Contended) => unavailable("refresh_contended", "The session is busy; try again."),
             Self::Logout(LogoutError::NoTokenId) => {
                 let detail =
-                    "This token has no id, so it cannot be ended alone; the scope \"all\" ends every token of its subject.";
+                    "This token has no id, so it cannot be ended alone; the scope 'all' ends every token of its subject.";
                 bad_request("token_without_id", detail)
             }
             Self::End(EndError::NotFound) => {

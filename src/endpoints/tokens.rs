@@ -1,40 +1,47 @@
 //! A token pair as the client sees it.
 
+use http::header::PRAGMA;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::json_object::JsonObject;
-use crate::config::Members;
+use crate::config::{MemberPath, Members};
+use crate::proxy::reply::{self, Reply};
 use crate::sessions::TokenPair;
 
 /// The `token_type` of RFC 6749, section 5.1.
 const TOKEN_TYPE: &str = "Bearer";
 
-/// Merges the pair into an object under the operator's names. Without `with_tokens` only what is no secret: the tokens are in cookies.
+/// Merges the pair into an object at the operator's places. Without `with_tokens` only what is no secret: the tokens are in cookies.
 pub(super) fn merge(object: &mut JsonObject, pair: &TokenPair, members: &Members, with_tokens: bool) {
     if with_tokens {
-        let access_token = pair.access_token.expose();
-        object.set(&members.access_token, access_token);
-        if let (Some(name), Some(token)) = (&members.refresh_token, &pair.refresh_token) {
-            object.set(name, token.expose());
+        place(object, &members.access_token, pair.access_token.expose());
+        if let Some(token) = &pair.refresh_token {
+            place(object, &members.refresh_token, token.expose());
         }
-        if let Some(name) = &members.token_type {
-            object.set(name, &TOKEN_TYPE);
-        }
-        if let Some(name) = &members.token {
-            object.set(name, access_token);
-        }
+        place(object, &members.token_type, &TOKEN_TYPE);
     }
-    if let Some(name) = &members.expires_in {
-        object.set(name, &pair.expires_in.as_secs());
-    }
-    if let Some(name) = &members.generation {
-        object.set(name, &pair.generation.0);
+    place(object, &members.expires_in, &pair.expires_in.as_secs());
+    place(object, &members.generation, &pair.generation.0);
+}
+
+fn place(object: &mut JsonObject, places: &[MemberPath], value: &impl Serialize) {
+    for place in places {
+        if !object.set_at(place.names(), value) {
+            tracing::warn!(member = ?place.names(), "the answer has something else on the way to a member of login.members");
+        }
     }
 }
 
 /// The answer of RFC 6749, section 5.1, and our generation.
+pub(super) fn oauth_answer(pair: &TokenPair) -> Reply {
+    let mut reply = reply::json(StatusCode::OK, &OAuthAnswer::from(pair));
+    reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    reply
+}
+
 #[derive(Serialize)]
-pub(super) struct OAuthAnswer<'a> {
+struct OAuthAnswer<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,

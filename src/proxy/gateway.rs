@@ -1,5 +1,7 @@
 //! The path of a request, top to bottom.
 
+mod admit;
+
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +26,7 @@ use super::connection::{ClientConnection, ClientLimits};
 use super::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
 use super::entropy::EntropyPool;
 use super::login_answer;
+use super::observation::Observations;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::tunnel::{self, Upgrade};
@@ -35,7 +38,7 @@ use crate::domain::claims::{Denial, Principal};
 use crate::domain::headers::{RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::replica::Replica;
-use crate::domain::route::{Access, Endpoint, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use crate::domain::route::{Access, Endpoint, Match, Route, RouteTable, UpstreamIndex, WhenStale};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::Clock;
 
@@ -84,6 +87,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
+    pub observations: Observations,
 }
 
 /// One worker's gateway.
@@ -129,6 +133,7 @@ impl Gateway {
     pub fn tick(&self) {
         let policy = self.shared.policy.load();
         if !Arc::ptr_eq(&policy, &self.policy.borrow().0) {
+            self.shared.observations.tell();
             *self.policy.borrow_mut() = Rc::new(LocalPolicy(Arc::clone(&policy)));
             self.admission.forget();
         }
@@ -137,6 +142,7 @@ impl Gateway {
         for upstream in &self.upstreams {
             upstream.prune();
         }
+        self.shared.observations.tell_if_due(self.shared.clock.monotonic());
     }
 
     /// What one connection's requests are answered by.
@@ -204,16 +210,16 @@ impl Gateway {
     async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
         let caller = self.admit(&call, route, &head.headers).await?;
         call.body.limit(route.body_bytes_max)?;
-        call.client.watch.speak_for(caller.as_ref().map(|caller| Arc::clone(&caller.principal)));
+        call.client.watch.speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
-        let identity = caller.as_ref().map_or(&[][..], |caller| &caller.identity);
+        let identity = caller.admitted.as_ref().map_or(&[][..], |admitted| &admitted.identity);
         let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, wants_upgrade };
         let upstream = &self.upstreams[route.upstream.0];
         let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
         self.shared.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return switch(&call, wants_upgrade, caller, answer, body);
+            return switch(&call, wants_upgrade, caller.bound_to(), answer, body);
         }
         Ok(streamed(answer, body))
     }
@@ -265,22 +271,6 @@ impl Gateway {
         Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
     }
 
-    /// Judges the caller as the route demands; `None` where it demands nothing.
-    async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Admitted>, Denial> {
-        if route.access == Access::Public {
-            return Ok(None);
-        }
-        let caller = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
-            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
-            (_, judged) => judged?,
-        };
-        match route.revocation {
-            RevocationCheck::Replica => {}
-            RevocationCheck::Strict => self.shared.control.confirm(&caller.principal).await?,
-        }
-        Ok(Some(caller))
-    }
-
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     fn caller(&self, policy: &Policy, headers: &HeaderMap) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
@@ -297,12 +287,19 @@ impl Gateway {
         let token = bearer_token(headers, policy.access_cookie.as_deref())?.ok_or(Denial::NoToken)?;
         let verifier = self.shared.verifier.load();
         let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
-        if admitted.first_sight
-            && let (Some(session), Some(generation)) = (admitted.principal.session, admitted.principal.generation)
-        {
-            (self.shared.token_seen)(session, generation);
+        if admitted.first_sight {
+            self.saw(&admitted.principal);
         }
         Ok(admitted)
+    }
+
+    /// Takes notice of a token that this worker had not seen before.
+    fn saw(&self, principal: &Principal) {
+        match (principal.session, principal.generation) {
+            (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
+            (Some(_), None) => self.shared.counters.add(Counter::LegacyTokensSeen, 1),
+            (None, _) => {}
+        }
     }
 
     fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
@@ -366,12 +363,12 @@ async fn exchange(
 fn switch(
     call: &Call<'_>,
     asked: bool,
-    caller: Option<Admitted>,
+    principal: Option<Arc<Principal>>,
     answer: ResponseHead,
     body: ResponseBody,
 ) -> Result<Answer, Refusal> {
     let (upstream, early) = body.into_stream().filter(|_| asked).ok_or(Refusal::UnaskedUpgrade)?;
-    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal: caller.map(|caller| caller.principal) });
+    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal });
     let mut reply = Reply::new(Bytes::new());
     *reply.status_mut() = answer.status;
     *reply.headers_mut() = answer.headers;

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod jwks_client;
 pub mod listener;
 mod login_answer;
+pub mod observation;
 mod raw_head;
 mod refusal;
 pub mod reply;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -109,6 +109,20 @@ impl Problem {
         }
         reply
     }
+
+    /// The same for a client that speaks OAuth (RFC 6749, section 5.2): its media type, and an `error` in any case. Without one of
+    /// that section, trouble of ours has the name that section 4.1.2.1 gives it.
+    #[must_use]
+    pub fn into_oauth_reply(mut self) -> Reply {
+        let is_passing = self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS;
+        let usual = if is_passing { "temporarily_unavailable" } else { "invalid_request" };
+        self.oauth_error = self.oauth_error.or(Some(usual));
+        let mut reply = self.into_reply();
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        reply
+    }
 }
 
 /// An answer of JSON that no cache may keep.
@@ -182,6 +196,23 @@ mod tests {
         assert!(text.contains(r#""code":"token_invalid""#) && text.contains(r#""error":"invalid_token""#));
         assert!(!text.contains("kid 7"));
         assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn an_oauth_client_gets_json_and_an_error_whatever_it_is() {
+        let cases = [
+            (Problem::new(StatusCode::BAD_REQUEST, "x", "y").oauth("invalid_grant"), "invalid_grant"),
+            (Problem::new(StatusCode::METHOD_NOT_ALLOWED, "x", "y"), "invalid_request"),
+            (Problem::new(StatusCode::TOO_MANY_REQUESTS, "x", "y"), "temporarily_unavailable"),
+            (Problem::new(StatusCode::SERVICE_UNAVAILABLE, "x", "y"), "temporarily_unavailable"),
+        ];
+        for (problem, error) in cases {
+            let reply = problem.into_oauth_reply();
+            let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+            assert_eq!((&body["error"], &body["error_description"]), (&error.into(), &"y".into()));
+            let headers = [CONTENT_TYPE, CACHE_CONTROL, PRAGMA].map(|name| reply.headers()[name].to_str().unwrap().to_owned());
+            assert_eq!(headers, ["application/json", "no-store", "no-cache"]);
+        }
     }
 
     #[test]

@@ -40,10 +40,10 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether the principal's session is still in the store: one read. A foreign token has no session; what the replica says
-    /// of it is all that there is.
+    /// Whether the principal's session is still in the store: one read. A foreign token has no session, and an old one may not have
+    /// its session yet; what the replica says of them is all that there is.
     pub async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
-        let Some(id) = principal.session else { return Ok(()) };
+        let Some(id) = principal.session.filter(|_| !principal.is_legacy()) else { return Ok(()) };
         let stored = self.store.load(id).await.map_err(|error| {
             tracing::warn!(%error, "a strict route could not be checked");
             Denial::StoreUnavailable

@@ -65,11 +65,7 @@ impl Sessions {
         if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.end_old_session) {
             self.end_old(token.expose(), &session.subject, now).await?;
         }
-        let limit = policy.sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at: self.forget_at(now) });
-        let ended = self.store.create(&session, limit, now).await?;
-        if let Some(limit) = limit {
-            self.note_ended_by_limit(&session, &ended, limit, now);
-        }
+        self.create(&session, now).await?;
         self.counters.add(counter_of(login.kind), 1);
         tracing::info!(
             target: "audit",
@@ -80,6 +76,18 @@ impl Sessions {
             address = ?session.client.address,
         );
         Ok(pair)
+    }
+
+    /// Stores a new session, which ends the subject's oldest ones beyond the limit.
+    pub(super) async fn create(&self, session: &Session, now: Timestamp) -> Result<(), StoreError> {
+        // Among those that it ends may be sessions of old tokens.
+        let forget_at = self.forget_at(now).max(self.legacy_forget_at(now));
+        let limit = self.policy.load().sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at });
+        let ended = self.store.create(session, limit, now).await?;
+        if let Some(limit) = limit {
+            self.note_ended_by_limit(session, &ended, limit, now);
+        }
+        Ok(())
     }
 
     /// Not before a revocation of the subject: a node with a faster clock may have made it, and the new session would be covered.

@@ -24,6 +24,7 @@ pub enum LogoutScope {
 /// Who asks. Both may be there, as clients send both; each counts by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
+    /// Or an old token in its place.
     pub refresh_token: Option<&'a str>,
     /// From an access token that was verified.
     pub principal: Option<&'a Principal>,
@@ -41,12 +42,20 @@ pub enum LogoutError {
 
 /// One thing that the credentials give power over.
 enum Held<'a> {
-    Session { id: SessionId, subject: Option<Subject> },
+    Session {
+        id: SessionId,
+        subject: Option<Subject>,
+    },
+    /// An old token, and the session that was made of it, if one was.
+    Legacy {
+        id: SessionId,
+        subject: Subject,
+    },
     Foreign(&'a Principal),
 }
 
 impl Sessions {
-    /// Ends what `scope` says and returns how many sessions (or foreign tokens) that were. Idempotent: what has ended already, or was
+    /// Ends what `scope` says and returns how many sessions (or foreign or old tokens) that were. Idempotent: what has ended already, or was
     /// never there, counts as none.
     pub async fn log_out(&self, credentials: Credentials<'_>, scope: LogoutScope) -> Result<u64, LogoutError> {
         let now = self.clock.now();
@@ -70,6 +79,7 @@ impl Sessions {
         let mut held = Vec::new();
         if let Some(principal) = credentials.principal {
             held.push(match principal.session {
+                Some(id) if principal.is_legacy() => Held::Legacy { id, subject: principal.subject.clone() },
                 Some(id) => Held::Session { id, subject: Some(principal.subject.clone()) },
                 None => Held::Foreign(principal),
             });
@@ -86,6 +96,12 @@ impl Sessions {
                 None => held.push(Held::Session { id, subject: None }),
             }
         }
+        let by_old_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
+        if let Some(token) = by_old_token.filter(|token| held.iter().all(|held| held.session() != Some(token.session)))
+            && self.replica.covers(&token.principal).is_none()
+        {
+            held.push(Held::Legacy { id: token.session, subject: token.principal.subject });
+        }
         Ok(held)
     }
 
@@ -94,6 +110,7 @@ impl Sessions {
         for held in held {
             ended += match held {
                 Held::Session { id, .. } => count(&self.revoke_session(*id, now).await?),
+                Held::Legacy { id, .. } => count(&self.revoke_session(*id, now).await?).max(1),
                 Held::Foreign(principal) => {
                     let token = principal.token.clone().ok_or(LogoutError::NoTokenId)?;
                     let target = Target::Token { issuer: principal.issuer.clone(), token };
@@ -149,7 +166,7 @@ impl Sessions {
 impl Held<'_> {
     fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Session { id, .. } => Some(*id),
+            Self::Session { id, .. } | Self::Legacy { id, .. } => Some(*id),
             Self::Foreign(_) => None,
         }
     }
@@ -157,6 +174,7 @@ impl Held<'_> {
     fn subject(&self) -> Option<&Subject> {
         match self {
             Self::Session { subject, .. } => subject.as_ref(),
+            Self::Legacy { subject, .. } => Some(subject),
             Self::Foreign(principal) => Some(&principal.subject),
         }
     }

@@ -12,7 +12,9 @@ use crate::crypto::access_token::{self, MintError, NewAccessToken};
 use crate::crypto::entropy::{self, Entropy};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
+use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::legacy::LegacyLives;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Presented;
@@ -23,6 +25,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
 mod devices;
+mod exchange;
 pub mod health;
 mod issue;
 mod log_out;
@@ -58,6 +61,10 @@ pub struct SessionPolicy {
     /// `false`: a refresh answers with an access token alone, and the refresh token stays as it is.
     pub rotation: bool,
     pub reuse: ReusePolicy,
+    /// Age of the last confirmation of the revocations from which on no old token is exchanged: it may be revoked.
+    pub max_staleness: Duration,
+    /// How long old tokens live on, and so the revocations that cover them.
+    pub legacy: LegacyLives,
     /// Whether a login that brings an old refresh token of the same subject ends that token's session.
     pub end_old_session: bool,
 }
@@ -100,6 +107,7 @@ pub struct Sessions {
     store: Arc<dyn Store>,
     replica: Arc<Replica>,
     minting: ArcSwap<Minting>,
+    verifier: Arc<ArcSwap<Verifier>>,
     policy: ArcSwap<SessionPolicy>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -111,6 +119,8 @@ pub struct SessionParts {
     pub store: Arc<dyn Store>,
     pub replica: Arc<Replica>,
     pub minting: Minting,
+    /// Who knows old tokens.
+    pub verifier: Arc<ArcSwap<Verifier>>,
     pub policy: SessionPolicy,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -120,9 +130,9 @@ pub struct SessionParts {
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts) -> Self {
-        let SessionParts { store, replica, minting, policy, clock, entropy, counters } = parts;
+        let SessionParts { store, replica, minting, verifier, policy, clock, entropy, counters } = parts;
         let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
-        Self { store, replica, minting, policy, clock, entropy, counters }
+        Self { store, replica, minting, verifier, policy, clock, entropy, counters }
     }
 
     /// Takes new keys and rules; calls under way finish with the old ones.
@@ -185,8 +195,17 @@ impl Sessions {
         })
     }
 
-    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted.
+    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted. Where old tokens may be
+    /// covered, it is remembered for as long as those live.
     async fn revoke(&self, target: Target, now: Timestamp, forget_at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let forget_at = match &target {
+            Target::Session { session } if !session.is_of_legacy() => forget_at,
+            Target::Token { .. } => forget_at,
+            Target::Session { .. } => forget_at.max(self.legacy_forget_at(now)),
+            Target::Subject { issued_before, .. } | Target::Everyone { issued_before } => {
+                forget_at.max(self.legacy_forget_at(now.max(*issued_before)))
+            }
+        };
         let revocation = Revocation { target, revoked_at: now, forget_at };
         let ended = self.store.revoke(&revocation).await?;
         self.replica.insert(&revocation);
@@ -196,6 +215,11 @@ impl Sessions {
 
     async fn revoke_session(&self, session: SessionId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         self.revoke(Target::Session { session }, now, self.forget_at(now)).await
+    }
+
+    /// When a revocation of old tokens that were made until `now` may be forgotten.
+    fn legacy_forget_at(&self, now: Timestamp) -> Timestamp {
+        self.policy.load().legacy.end_by(now).map_or(now, |end| end.saturating_add(FORGET_MARGIN))
     }
 
     /// When a revocation of something that lives now may be forgotten.

@@ -12,7 +12,7 @@ use crate::store::{StoreError, Stored, Swap};
 
 /// How often a lost race is decided anew. Within the leeway a loser finds the winner's rotation and reissues it, so one more
 /// attempt is the rule; the others are for an acknowledgement or an adoption that comes between.
-const SWAP_ATTEMPTS_MAX: u32 = 5;
+pub(super) const SWAP_ATTEMPTS_MAX: u32 = 5;
 
 /// Why no tokens were given.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ impl RefreshError {
         }
     }
 
-    const fn counter(&self) -> Option<Counter> {
+    pub(super) const fn counter(&self) -> Option<Counter> {
         match self {
             Self::Malformed => Some(Counter::RefreshesMalformed),
             Self::Unknown => Some(Counter::RefreshesUnknown),
@@ -63,7 +63,7 @@ impl RefreshError {
 }
 
 /// What one reading of the record led to.
-enum Attempt {
+pub(super) enum Attempt {
     Answered(TokenPair),
     LostRace,
 }
@@ -99,7 +99,7 @@ impl Sessions {
     }
 
     /// The session's record, if the session lives by the record *and* by what this node remembers.
-    async fn load_live(&self, id: SessionId, now: Timestamp) -> Result<Stored, RefreshError> {
+    pub(super) async fn load_live(&self, id: SessionId, now: Timestamp) -> Result<Stored, RefreshError> {
         let Some(stored) = self.store.load(id).await? else {
             return Err(if self.replica.covers_session(id) { RefreshError::Revoked } else { RefreshError::Unknown });
         };
@@ -116,7 +116,7 @@ impl Sessions {
         Ok(stored)
     }
 
-    async fn rotate(
+    pub(super) async fn rotate(
         &self,
         stored: Stored,
         token: RefreshToken,

@@ -443,11 +443,11 @@ async fn an_unknown_kid_leaves_one_wish_however_many_ask() {
 #[test]
 fn the_kind_of_an_issuer_is_part_of_what_a_cached_token_depends_on() {
     let (_, key) = key(Algorithm::EdDsa);
-    let own = KeyRef::of(Some("k"), &key, &policy());
-    let foreign = KeyRef::of(Some("k"), &key, &ClaimPolicy { kind: IssuerKind::Foreign, ..policy() });
+    let own = KeyRef::of(Some("k"), &key, &Rules::Issued(policy()));
+    let foreign = KeyRef::of(Some("k"), &key, &Rules::Issued(ClaimPolicy { kind: IssuerKind::Foreign, ..policy() }));
     assert_ne!(own, foreign);
-    assert_ne!(own, KeyRef::of(None, &key, &policy()));
-    assert_eq!(own, KeyRef::of(Some("k"), &key, &policy()));
+    assert_ne!(own, KeyRef::of(None, &key, &Rules::Issued(policy())));
+    assert_eq!(own, KeyRef::of(Some("k"), &key, &Rules::Issued(policy())));
 }
 
 proptest! {

@@ -15,6 +15,7 @@ fn route(prefix: &str, access: Access) -> Route {
         upstream: UpstreamIndex(0),
         access,
         when_stale: WhenStale::Reject,
+        enforced: Share::ALL,
         revocation: RevocationCheck::Replica,
         body_bytes_max: 0,
         response_timeout: Duration::ZERO,

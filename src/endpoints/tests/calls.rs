@@ -40,6 +40,39 @@ async fn a_refresh_answers_in_the_dialect_of_the_request() {
 }
 
 #[tokio::test]
+async fn a_form_gets_the_answers_of_rfc_6749() {
+    let gate = Gate::new("login.scopes = ['/user/name']");
+    let first = gate.log_in_granted().await;
+    let form = refresh_form(text(&first, "refreshToken"));
+    let headers = |reply: &crate::proxy::reply::Reply| {
+        ["content-type", "cache-control", "pragma"].map(|name| field(reply, name).to_owned())
+    };
+    let good = gate.post(Endpoint::Refresh, &[FORM], &form).await;
+    assert_eq!((good.status().as_u16(), headers(&good)), (200, ["application/json", "no-store", "no-cache"].map(str::to_owned)));
+    assert_eq!(text(&json(&good), "token_type"), "Bearer");
+    for (body, error) in [
+        ("grant_type=refresh_token&refresh_token=garbage", "invalid_grant"),
+        ("grant_type=refresh_token", "invalid_request"),
+        ("refresh_token=x", "invalid_request"),
+        ("grant_type=refresh_token&refresh_token=&refresh_token=x", "invalid_request"),
+        ("grant_type=password&username=a", "unsupported_grant_type"),
+        (&format!("{form}&scope=Ada+root"), "invalid_scope"),
+    ] {
+        let reply = gate.post(Endpoint::Refresh, &[FORM], body).await;
+        assert_eq!((reply.status().as_u16(), text(&json(&reply), "error")), (400, error), "{body}");
+        assert_eq!(headers(&reply), ["application/json", "no-store", "no-cache"].map(str::to_owned), "{body}");
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+        assert!(text(&json(&reply), "error_description").bytes().all(is_plain), "{body}");
+    }
+    let in_part = gate.post(Endpoint::Refresh, &[FORM], &format!("{form}&scope=Ada&client_id=web&unknown=1")).await;
+    assert_eq!((in_part.status().as_u16(), text(&json(&in_part), "scope")), (200, "Ada"));
+    gate.world.store.fail(Fault::Refuses);
+    let fault = gate.post(Endpoint::Refresh, &[FORM], &form).await;
+    assert_eq!((fault.status().as_u16(), text(&json(&fault), "error")), (503, "temporarily_unavailable"));
+    assert_eq!(field(&fault, "retry-after"), "1");
+}
+
+#[tokio::test]
 async fn a_refused_token_is_401_in_json_and_400_in_a_form_whatever_the_cause() {
     let gate = Gate::new("");
     let pair = gate.world.log_in("ada").await;

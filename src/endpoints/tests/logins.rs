@@ -54,6 +54,69 @@ async fn members_have_the_names_that_the_operator_gave_them() {
 }
 
 #[tokio::test]
+async fn the_pair_stands_under_other_names_beside_ours_and_the_user_stays_as_it_was() {
+    let members = "login.members = { access_token = ['accessToken', '/data/tokens/access'], token = 'token', \
+                   refresh_token = ['refreshToken', '/data/tokens/refresh'], expires_in = ['expiresIn', 'expires_in'] }";
+    let gate = Gate::new(members);
+    let answer = r#"{"token":"old","user":{"id": 7,"quota":0.10000000000000000000001,"tags":[1.0]},"data":{"plan":12345678901234567890123}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let reply = gate.log_in(&[], "{}", upstream).await;
+    let body = std::str::from_utf8(reply.body()).unwrap();
+    assert!(body.contains(r#""user":{"id": 7,"quota":0.10000000000000000000001,"tags":[1.0]}"#), "byte for byte: {body}");
+    assert!(body.contains(r#""plan":12345678901234567890123"#));
+    let object = |body: &[u8]| -> std::collections::HashMap<String, Box<serde_json::value::RawValue>> {
+        serde_json::from_slice(body).unwrap()
+    };
+    let members = object(reply.body());
+    let tokens: serde_json::Value = serde_json::from_str(object(members["data"].get().as_bytes())["tokens"].get()).unwrap();
+    for name in ["accessToken", "token"] {
+        assert_eq!(members[name].get(), tokens["access"].to_string(), "{name}");
+    }
+    assert_eq!(members["refreshToken"].get(), tokens["refresh"].to_string());
+    assert_eq!((members["expiresIn"].get(), members["expires_in"].get()), ("900", "900"));
+
+    let token = tokens["refresh"].as_str().unwrap();
+    let refreshed = json(&gate.post(Endpoint::Refresh, &[JSON], &format!(r#"{{"refreshToken":"{token}"}}"#)).await);
+    assert_eq!(refreshed["token"], refreshed["data"]["tokens"]["access"], "and so in answers of refresh");
+}
+
+#[tokio::test]
+async fn what_the_upstream_said_is_not_replaced_on_the_way_to_a_nested_member() {
+    let gate = Gate::new("login.members = { access_token = ['accessToken', '/user/tokens/access'] }");
+    let answer = r#"{"user":{"id":7,"tokens":"none"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let value = json(&gate.log_in(&[], "{}", upstream).await);
+    assert!(value["accessToken"].is_string());
+    assert_eq!(value["user"]["tokens"], "none");
+}
+
+#[tokio::test]
+async fn logins_outside_the_share_pass_unchanged_and_the_same_subjects_come_back_in() {
+    let gate = |share: u8| Gate::new(&format!("login.issue_share = {share}"));
+    let answers: Vec<String> = (0..50).map(|id| format!(r#"{{"token":"old","user":{{"id":"user-{id}"}}}}"#)).collect();
+    let issued = async |share| {
+        let gate = gate(share);
+        let mut issued = Vec::new();
+        for answer in &answers {
+            let upstream =
+                Response::builder().header("content-type", "application/json").header("etag", "1").body(answer.as_str()).unwrap();
+            let reply = gate.log_in(&[], "{}", upstream).await;
+            let is_issued = json(&reply).get("accessToken").is_some();
+            assert!(is_issued || reply.body() == answer.as_bytes() && reply.headers()["etag"] == "1");
+            issued.push(is_issued);
+        }
+        let count = u64::try_from(issued.iter().filter(|issued| **issued).count()).unwrap();
+        assert_eq!((gate.world.count(Counter::Logins), gate.world.count(Counter::LoginsNotIssued)), (count, 50 - count));
+        issued
+    };
+    let (none, some, more, all) = (issued(0).await, issued(30).await, issued(60).await, issued(100).await);
+    assert!(none.iter().all(|issued| !issued) && all.iter().all(|issued| *issued));
+    assert!(some.iter().zip(&more).all(|(small, large)| !small || *large), "nobody falls out while the share grows");
+    assert_eq!(some, issued(30).await, "and after it shrank, the same are in");
+    assert!(some.contains(&true) && some.contains(&false) && some != more);
+}
+
+#[tokio::test]
 async fn what_grants_no_session_passes_unchanged_and_mints_nothing() {
     let json_type: Fields<'_> = &[JSON];
     let cases: [(u16, Fields<'_>, &str); 13] = [

@@ -1,9 +1,10 @@
 //! Promises about sessions, against the memory store, with a clock moved by hand.
 
+mod exchanging;
 mod logging_in;
 mod logging_out;
 mod property;
 mod refreshing;
 mod world;
 
-pub(crate) use world::{Fault, ManualClock, World, refresh_token, subject};
+pub(crate) use world::{DAY, Fault, ManualClock, World, refresh_token, subject};

@@ -5,16 +5,23 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::crypto::deployment_secret::DeploymentSecret;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::key::SigningKey;
 use crate::crypto::keyring::KeyRing;
+use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::refresh_token::RefreshTokens;
+use crate::crypto::verifier::Verifier;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
+use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
 use crate::domain::node::{self, Canary, NodeId};
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Revocation;
@@ -228,6 +235,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<TestStore>,
     entropy: Arc<CountingEntropy>,
+    pub(crate) verifier: Arc<ArcSwap<Verifier>>,
     policy: SessionPolicy,
     pub(crate) node: Node,
 }
@@ -243,6 +251,8 @@ pub(crate) fn policy() -> SessionPolicy {
         rotation_leeway: 30 * SECOND,
         rotation: true,
         reuse: ReusePolicy::Revoke,
+        max_staleness: 30 * SECOND,
+        legacy: LegacyLives::default(),
         end_old_session: true,
     }
 }
@@ -272,12 +282,13 @@ impl World {
             calls: AtomicUsize::new(0),
         });
         let entropy = Arc::new(CountingEntropy::default());
-        let node = make_node(&clock, &store, &entropy, &policy);
-        Self { clock, store, entropy, policy, node }
+        let verifier = Arc::new(ArcSwap::from_pointee(Verifier::new()));
+        let node = make_node(&clock, &store, &entropy, &verifier, &policy);
+        Self { clock, store, entropy, verifier, policy, node }
     }
 
     pub(crate) fn another_node(&self) -> Node {
-        make_node(&self.clock, &self.store, &self.entropy, &self.policy)
+        make_node(&self.clock, &self.store, &self.entropy, &self.verifier, &self.policy)
     }
 
     /// The node reads the log of revocations to its end.
@@ -348,12 +359,19 @@ impl World {
     }
 }
 
-fn make_node(clock: &Arc<ManualClock>, store: &Arc<TestStore>, entropy: &Arc<CountingEntropy>, policy: &SessionPolicy) -> Node {
+fn make_node(
+    clock: &Arc<ManualClock>,
+    store: &Arc<TestStore>,
+    entropy: &Arc<CountingEntropy>,
+    verifier: &Arc<ArcSwap<Verifier>>,
+    policy: &SessionPolicy,
+) -> Node {
     let (replica, counters) = (Arc::new(Replica::new()), Arc::new(Counters::new()));
     let sessions = Sessions::new(SessionParts {
         store: store.clone(),
         replica: replica.clone(),
         minting: minting(),
+        verifier: verifier.clone(),
         policy: policy.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -383,4 +401,44 @@ pub(crate) fn login(subject_name: &str) -> Login {
 /// The refresh token of a pair, as text.
 pub(crate) fn refresh_token(pair: &TokenPair) -> String {
     pair.refresh_token.as_ref().unwrap().expose().clone()
+}
+
+/// What an API signed its tokens with before the gateway was there.
+pub(crate) const OLD_SECRET: &[u8] = b"the secret of the API, long enough to be one";
+
+impl World {
+    /// All nodes accept old tokens until a moment, exchanged so. To be called before the world's other nodes are made.
+    pub(crate) fn accept_old_tokens(&self, exchange: Exchange, accepted_until: Timestamp) {
+        let policy = LegacyPolicy {
+            name: "old-api".into(),
+            issuer: None,
+            audiences: AudienceRule::Unchecked,
+            required_claims: Vec::new(),
+            subject_claims: vec![ClaimPath::new("id")],
+            scope_claims: vec![ClaimPath::new("scope")],
+            claims: vec![("role".to_owned(), ClaimPath::new("/role"))],
+            needs_expiry: true,
+            lifetime_max: None,
+            accepted_until,
+            exchange,
+            partitions: self.store.partitions(),
+        };
+        let key = LegacyKey::shared(None, Algorithm::Hs256, OLD_SECRET, false).unwrap();
+        self.verifier.store(Arc::new(Verifier::new().with_legacy(&key, policy)));
+        self.node.replica.confirm(self.clock.monotonic());
+    }
+
+    /// As the API made it, ten seconds ago.
+    pub(crate) fn old_token(&self, subject_name: &str, lifetime: Duration) -> String {
+        let (iat, exp) = (self.now().secs() - 10, self.now().saturating_add(lifetime).secs());
+        old_token(&serde_json::json!({"id": subject_name, "iat": iat, "exp": exp, "role": "admin", "scope": "a b"}))
+    }
+}
+
+/// With these claims, whatever they are.
+pub(crate) fn old_token(claims: &serde_json::Value) -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()));
+    let (key, _) = SigningKey::hmac(Algorithm::Hs256, OLD_SECRET).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).unwrap()))
 }

@@ -1,0 +1,72 @@
+//! Old tokens as the settings describe them: their keys and rules.
+
+use super::StartError;
+use crate::config::{self, LegacySource, Settings};
+use crate::crypto::legacy_key::LegacyKey;
+use crate::domain::claim_policy::{AudienceRule, ClaimPath};
+use crate::domain::ids::Partitions;
+use crate::domain::legacy::LegacyPolicy;
+use crate::domain::time::Timestamp;
+
+/// Fewer bytes of an HMAC secret are worth a warning.
+const SECRET_BYTES_SOUND: usize = config::SECRET_BYTES_MIN;
+
+/// Every verifier of old tokens. Reads the key files anew on each call.
+pub(super) fn verifiers(settings: &Settings, partitions: Partitions) -> Result<Vec<(LegacyKey, LegacyPolicy)>, StartError> {
+    settings.legacy.iter().map(|legacy| Ok((key(legacy)?, policy(legacy, partitions)))).collect()
+}
+
+/// Whether the key can be used: what `tokengate check` asks.
+pub fn key(legacy: &config::Legacy) -> Result<LegacyKey, StartError> {
+    let fault = |error: String| StartError::Legacy { name: legacy.name.clone(), error };
+    let kid = legacy.kid.as_deref();
+    match &legacy.key {
+        LegacySource::Secret { bytes, allow_short } => LegacyKey::shared(kid, legacy.algorithm, bytes.expose(), *allow_short)
+            .map_err(|error| fault(format!("the secret {error}"))),
+        LegacySource::PublicKey(path) => {
+            let place = |error: String| fault(format!("public_key_file {}: {error}", path.display()));
+            let pem = std::fs::read(path).map_err(|error| place(format!("cannot be read: {error}")))?;
+            LegacyKey::public(kid, legacy.algorithm, &pem).map_err(|error| place(error.to_string()))
+        }
+    }
+}
+
+/// Tells what an operator should not forget about old tokens.
+pub(super) fn warn(settings: &Settings, now: Timestamp) {
+    for legacy in &settings.legacy {
+        if legacy.accepted_until <= now {
+            tracing::warn!(legacy = legacy.name, "accepted_until has passed: these old tokens are refused; the entry can go");
+        }
+        if let LegacySource::Secret { bytes, .. } = &legacy.key
+            && bytes.expose().len() < SECRET_BYTES_SOUND
+        {
+            tracing::warn!(
+                legacy = legacy.name,
+                bytes = bytes.expose().len(),
+                "the secret of old tokens is short: who has a token can search for it"
+            );
+        }
+    }
+}
+
+fn policy(legacy: &config::Legacy, partitions: Partitions) -> LegacyPolicy {
+    let paths = |texts: &[String]| texts.iter().map(|text| ClaimPath::new(text)).collect::<Vec<_>>();
+    LegacyPolicy {
+        name: legacy.name.as_str().into(),
+        issuer: legacy.issuer.clone(),
+        audiences: if legacy.audiences.is_empty() {
+            AudienceRule::Unchecked
+        } else {
+            AudienceRule::AnyOf(legacy.audiences.clone().into())
+        },
+        required_claims: legacy.required_claims.iter().map(|(path, text)| (ClaimPath::new(path), text.clone())).collect(),
+        subject_claims: paths(&legacy.subject_claims),
+        scope_claims: paths(&legacy.scope_claims),
+        claims: legacy.claims.iter().map(|(name, path)| (name.clone(), ClaimPath::new(path))).collect(),
+        needs_expiry: legacy.needs_expiry,
+        lifetime_max: legacy.lifetime_max,
+        accepted_until: legacy.accepted_until,
+        exchange: legacy.exchange,
+        partitions,
+    }
+}

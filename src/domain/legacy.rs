@@ -1,0 +1,177 @@
+//! Old tokens: JWTs that an API made before the gateway was there, accepted until a day that must be named.
+//!
+//! They need no `iss`, `aud`, `jti` or `typ`; everything else is as strict as for other tokens. An old token belongs to a session
+//! whose id is derived from it ([`SessionId::of_legacy`]), long before that session exists: so it is revoked, exchanged and
+//! logged out by the means that are there for sessions. In the line of the session's refresh tokens it is generation 0.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::access_claims::AccessClaims;
+use super::claim_policy::{AudienceRule, ClaimPath, LEEWAY_MAX};
+use super::claims::{Denial, Principal, check_issued, check_window, names_any};
+use super::ids::{Partitions, SessionId, Subject};
+use super::session::Grant;
+use super::time::Timestamp;
+
+/// What is demanded of the old tokens of one kind. The key and its algorithm are fixed beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegacyPolicy {
+    /// Stands for the issuer, where upstreams are told of one.
+    pub name: Arc<str>,
+    /// The exact `iss`; `None`: anything, and nothing.
+    pub issuer: Option<String>,
+    pub audiences: AudienceRule,
+    /// Claims that must have exactly this text: they tell tokens for access from others that the same secret signs.
+    pub required_claims: Vec<(ClaimPath, String)>,
+    /// The first that is there names the subject.
+    pub subject_claims: Vec<ClaimPath>,
+    pub scope_claims: Vec<ClaimPath>,
+    /// Claims by the names that ours have, and where an old token holds each.
+    pub claims: Vec<(String, ClaimPath)>,
+    /// Whether a token without `exp` is refused. Otherwise it lives as long as any may.
+    pub needs_expiry: bool,
+    /// From `iat`, which must then be there; `None`: no other end than the following.
+    pub lifetime_max: Option<Duration>,
+    /// From then on none is accepted. No leeway is granted.
+    pub accepted_until: Timestamp,
+    pub exchange: Exchange,
+    /// Those of the store: they place the session.
+    pub partitions: Partitions,
+}
+
+/// Whether an old token may be exchanged for a pair of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exchange {
+    Never,
+    /// For one session. Whoever lost the reply asks again and gets the same.
+    Once,
+    /// Each time for a further session.
+    Many,
+}
+
+/// An old token that was verified, as those see it who exchange it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LegacyToken {
+    pub principal: Principal,
+    pub session: SessionId,
+    pub exchange: Exchange,
+    /// What a session that is made of it may do.
+    pub grant: Grant,
+}
+
+/// Holds the claims of an old token, whose signature is good, against its policy. `digest` is over its signed part.
+pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now: Timestamp) -> Result<LegacyToken, Denial> {
+    if policy.issuer.is_some() && claims.issuer != policy.issuer {
+        return Err(Denial::Invalid("iss is not that of old tokens"));
+    }
+    let expires_at = expiry(&claims, policy)?;
+    check_window(claims.not_before, expires_at, Duration::ZERO, now)?;
+    claims.issued_at.map_or(Ok(()), |issued_at| check_issued(issued_at, now))?;
+    match &policy.audiences {
+        AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
+        AudienceRule::AnyOf(_) => return Err(Denial::Invalid("aud does not name us")),
+        AudienceRule::Unchecked => {}
+    }
+    let has_text = |(path, text): &(ClaimPath, String)| path.find(&claims.rest).and_then(Value::as_str) == Some(text);
+    if !policy.required_claims.iter().all(has_text) {
+        return Err(Denial::Invalid("a claim that old tokens must have is missing or different"));
+    }
+    let subject = subject(&claims, policy)?;
+    let scopes = claims.scopes(&policy.scope_claims)?;
+    let mapped = mapped(&claims.rest, &policy.claims);
+    let session = SessionId::of_legacy(policy.partitions.of(&subject), claims.issued_at, digest);
+    Ok(LegacyToken {
+        session,
+        exchange: policy.exchange,
+        grant: Grant { scopes: scopes.clone(), claims: mapped.clone() },
+        principal: Principal {
+            subject,
+            issuer: Arc::clone(&policy.name),
+            session: Some(session),
+            generation: None,
+            token: None,
+            audiences: claims.audiences,
+            scopes,
+            issued_at: claims.issued_at,
+            not_before: claims.not_before,
+            expires_at,
+            claims: renamed(claims.rest, mapped, policy),
+        },
+    })
+}
+
+/// Who an old token speaks for, if the rest of it is good: a string, or an integer as user ids often are.
+///
+/// # Errors
+/// None of the claims is there, or the first that is holds no name.
+pub fn subject(claims: &AccessClaims, policy: &LegacyPolicy) -> Result<Subject, Denial> {
+    let found = policy.subject_claims.iter().find_map(|path| path.find(&claims.rest));
+    let value = found.ok_or(Denial::Invalid("the subject is missing"))?;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(Denial::Invalid("the subject is neither a string nor an integer"));
+        }
+    };
+    Subject::new(&text).map_err(|_| Denial::Invalid("the subject is empty, too long or has control characters"))
+}
+
+fn expiry(claims: &AccessClaims, policy: &LegacyPolicy) -> Result<Timestamp, Denial> {
+    let latest = match (policy.lifetime_max, claims.issued_at) {
+        (None, _) => Timestamp::MAX,
+        (Some(lifetime_max), Some(issued_at)) => issued_at.saturating_add(lifetime_max),
+        (Some(_), None) => return Err(Denial::Invalid("iat is missing")),
+    };
+    match claims.expires_at {
+        Some(expires_at) if expires_at > latest => Err(Denial::Invalid("the lifetime is too long")),
+        Some(expires_at) => Ok(expires_at.min(policy.accepted_until)),
+        None if policy.needs_expiry => Err(Denial::Invalid("exp is missing")),
+        None => Ok(latest.min(policy.accepted_until)),
+    }
+}
+
+fn mapped(claims: &Map<String, Value>, places: &[(String, ClaimPath)]) -> Map<String, Value> {
+    places.iter().filter_map(|(name, path)| Some((name.clone(), path.find(claims)?.clone()))).collect()
+}
+
+/// Every further claim; one that was mapped stands under its new name, and nothing else does.
+fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &LegacyPolicy) -> Map<String, Value> {
+    for (name, _) in &policy.claims {
+        claims.shift_remove(name);
+    }
+    for path in policy.scope_claims.iter().chain(&policy.subject_claims) {
+        claims.shift_remove(path.as_str());
+    }
+    claims.extend(mapped);
+    claims
+}
+
+/// How long old tokens may live on: for as long their revocations must be remembered. Empty: there are none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LegacyLives(Vec<(Timestamp, Option<Duration>)>);
+
+impl LegacyLives {
+    /// Adds the old tokens of one kind.
+    #[must_use]
+    pub fn with(mut self, accepted_until: Timestamp, lifetime_max: Option<Duration>) -> Self {
+        self.0.push((accepted_until, lifetime_max));
+        self
+    }
+
+    /// When the last of those that were made before `now` ends; `None` without any.
+    #[must_use]
+    pub fn end_by(&self, now: Timestamp) -> Option<Timestamp> {
+        let end = |(accepted_until, lifetime_max): &(Timestamp, Option<Duration>)| {
+            let longest = |max: &Duration| now.saturating_add(*max).saturating_add(LEEWAY_MAX);
+            lifetime_max.as_ref().map_or(*accepted_until, |max| longest(max).min(*accepted_until))
+        };
+        self.0.iter().map(end).max()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What a route demands of its callers, and of whom.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::super::admission::{Admitted, bearer_token};
+use super::super::call::Call;
+use super::Gateway;
+use crate::domain::claims::{Denial, Principal};
+use crate::domain::ids::Subject;
+use crate::domain::route::{Access, RevocationCheck, Route};
+use crate::domain::stats::Counter;
+
+/// Who calls, as far as that is known.
+pub(super) struct Caller {
+    /// Somebody whose token is good; nobody, where none is needed or none was good.
+    pub(super) admitted: Option<Admitted>,
+    /// Whether the route's demands are made of this caller. Otherwise nothing that befalls the token is held against the exchange.
+    is_bound: bool,
+}
+
+impl Caller {
+    /// Whose session the exchange ends with.
+    pub(super) fn bound_to(&self) -> Option<Arc<Principal>> {
+        self.admitted.as_ref().filter(|_| self.is_bound).map(|admitted| Arc::clone(&admitted.principal))
+    }
+}
+
+impl Gateway {
+    /// Judges the caller as the route demands, and refuses those of whom the demands are made.
+    pub(super) async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Caller, Denial> {
+        let judged = self.judge(call, route, headers).await;
+        if route.enforced.is_all() {
+            return judged.map(|admitted| Caller { admitted, is_bound: true });
+        }
+        match judged {
+            Ok(admitted) => {
+                let subject = admitted.as_ref().map(|admitted| &admitted.principal.subject);
+                let is_bound = is_within(call, route, subject);
+                Ok(Caller { admitted, is_bound })
+            }
+            Err(denial) if is_within(call, route, self.named_subject(call, headers).as_ref()) => Err(denial),
+            Err(denial) => {
+                self.shared.counters.add(Counter::of_observed(&denial), 1);
+                self.shared.observations.note(&route.name, &denial, call.ids.request.to_str().unwrap_or_default());
+                Ok(Caller { admitted: None, is_bound: false })
+            }
+        }
+    }
+
+    /// What becomes of the caller where the demands are made; nobody, where the route has none.
+    async fn judge(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Admitted>, Denial> {
+        if route.access == Access::Public {
+            return Ok(None);
+        }
+        let caller = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
+            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
+            (_, judged) => judged?,
+        };
+        match route.revocation {
+            RevocationCheck::Replica => {}
+            RevocationCheck::Strict => self.shared.control.confirm(&caller.principal).await?,
+        }
+        Ok(Some(caller))
+    }
+
+    /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
+    fn named_subject(&self, call: &Call<'_>, headers: &HeaderMap) -> Option<Subject> {
+        let token = bearer_token(headers, call.policy.access_cookie.as_deref()).ok()??;
+        self.shared.verifier.load().subject(token)
+    }
+}
+
+/// Whether the caller is among those of whom the demands are made: by subject, or by address where none is known.
+fn is_within(call: &Call<'_>, route: &Route, subject: Option<&Subject>) -> bool {
+    match subject {
+        Some(subject) => route.enforced.includes(subject.as_str().as_bytes()),
+        None => route.enforced.includes_address(call.address),
+    }
+}

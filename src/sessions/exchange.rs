@@ -1,0 +1,145 @@
+//! An old token becomes a session of ours.
+
+use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
+use super::{RefreshError, ReusePolicy, SessionPolicy, Sessions, TokenPair};
+use crate::crypto::entropy;
+use crate::crypto::refresh_token::RefreshToken;
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::legacy::{Exchange, LegacyToken};
+use crate::domain::rotation::{Presented, Rotation};
+use crate::domain::session::{Client, Lifetime, Session};
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// The place of an old token in the line of its session's refresh tokens: before the first.
+const BEFORE_THE_FIRST: Presented = Presented { generation: Generation::NONE, parent: Generation::NONE };
+
+impl Sessions {
+    /// The old token that the text is; `None` if it is none that is good. The store is not asked.
+    #[must_use]
+    pub fn legacy_token(&self, text: &str) -> Option<LegacyToken> {
+        self.verifier.load().legacy(text, self.clock.now())
+    }
+
+    /// Makes a session of an old token, as often as its rules allow. The token itself goes on until it ends or is revoked: other
+    /// tabs and devices may have no other.
+    ///
+    /// # Errors
+    /// As for a refresh token; [`RefreshError::Malformed`] where old tokens are not exchanged.
+    pub async fn exchange(&self, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
+        let policy = self.policy.load_full();
+        let result = self.exchange_by(&policy, token, client).await;
+        if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
+            self.counters.add(counter, 1);
+        }
+        result
+    }
+
+    async fn exchange_by(&self, policy: &SessionPolicy, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
+        // Of a session that is yet to be made the store holds nothing that a logout could have deleted: the replica must know.
+        if self.replica.is_stale(self.clock.monotonic(), policy.max_staleness) {
+            return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()).into());
+        }
+        if self.replica.covers(&token.principal).is_some() {
+            return Err(RefreshError::Revoked);
+        }
+        match token.exchange {
+            Exchange::Never => Err(RefreshError::Malformed),
+            Exchange::Once => self.exchange_once(policy, token, client).await,
+            Exchange::Many => {
+                let now = self.clock.now();
+                // Created when the token was: what revokes the subject must not pass over what was made of its token.
+                let (partition, created_at) = (token.session.partition(), token.session.created_at());
+                let id = SessionId::new(partition, created_at, entropy::draw(&*self.entropy));
+                let lifetime = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
+                let session = made_of(token, id, Rotation::first(), lifetime, client, now);
+                let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+                self.create(&session, now).await?;
+                self.note_exchange(&session);
+                Ok(pair)
+            }
+        }
+    }
+
+    /// The id of the session is derived from the token, so that all nodes make the same and the store keeps the first. From then
+    /// on the token is what a refresh token of generation 0 would be: within the leeway, and as long as no reply is known to have
+    /// arrived, it yields the current pair; after that it is spent.
+    async fn exchange_once(
+        &self,
+        policy: &SessionPolicy,
+        token: &LegacyToken,
+        client: &Client,
+    ) -> Result<TokenPair, RefreshError> {
+        // A spent old token is a copy that someone kept, far more often than a theft: whoever moved on is not made to pay for it.
+        let policy = SessionPolicy { reuse: ReusePolicy::Refuse, ..policy.clone() };
+        let presented = RefreshToken { session: token.session, presented: BEFORE_THE_FIRST };
+        for _ in 0..SWAP_ATTEMPTS_MAX {
+            let now = self.clock.now();
+            let stored = match self.load_live(token.session, now).await {
+                Err(RefreshError::Unknown) => {
+                    let session = first_of(token, &policy, client, now);
+                    let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+                    self.create(&session, now).await?;
+                    let stored = self.load_live(token.session, now).await?;
+                    if stored.session == session {
+                        self.note_exchange(&session);
+                        return Ok(pair);
+                    }
+                    // Another call came first, and its record counts.
+                    stored
+                }
+                found => found?,
+            };
+            if stored.session.subject != token.principal.subject {
+                return Err(RefreshError::Malformed);
+            }
+            match self.rotate(stored, presented, client, &policy, now).await? {
+                Attempt::Answered(pair) => return Ok(pair),
+                Attempt::LostRace => {}
+            }
+        }
+        Err(RefreshError::Contended)
+    }
+
+    fn note_exchange(&self, session: &Session) {
+        self.counters.add(Counter::LegacyExchanges, 1);
+        tracing::info!(
+            target: "audit",
+            event = "old_token_exchanged",
+            subject = %session.subject,
+            session = %session.id,
+            address = ?session.client.address,
+        );
+    }
+}
+
+/// The one session of an old token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
+/// and while its record is there the token cannot be exchanged again.
+fn first_of(token: &LegacyToken, policy: &SessionPolicy, client: &Client, now: Timestamp) -> Session {
+    let end = token.principal.expires_at;
+    let own = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
+    let lifetime = Lifetime { idle_ends_at: own.idle_ends_at.max(end), absolute_ends_at: own.absolute_ends_at.max(end) };
+    // As if it had just been rotated: whoever asks again within the leeway gets the same answer.
+    let rotation = Rotation { rotated_at: Some(now), ..Rotation::first() };
+    made_of(token, token.session, rotation, lifetime, client, now)
+}
+
+fn made_of(
+    token: &LegacyToken,
+    id: SessionId,
+    rotation: Rotation,
+    lifetime: Lifetime,
+    client: &Client,
+    now: Timestamp,
+) -> Session {
+    Session {
+        id,
+        subject: token.principal.subject.clone(),
+        grant: token.grant.clone(),
+        rotation,
+        lifetime,
+        client: client.clone(),
+        last_used_at: now,
+    }
+}
