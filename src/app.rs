@@ -366,6 +366,17 @@ pub fn probe_store(settings: &Settings) -> Result<Vec<String>, StartError> {
     control_runtime()?.block_on(stores::probe(settings, &Ambient::of_system())).map_err(StartError::Store)
 }
 
+/// Opens the store that the settings name, for one piece of work beside a gateway or instead of one.
+pub fn with_store<T, F>(settings: &Settings, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, StartError>
+where
+    F: Future<Output = T>,
+{
+    control_runtime()?.block_on(async {
+        let store = stores::open(settings).await?;
+        Ok(work(store).await)
+    })
+}
+
 /// Threads of the control plane: it waits far more than it works.
 const CONTROL_THREADS: usize = 2;
 

@@ -3,6 +3,7 @@
 mod check;
 pub mod demo;
 mod healthcheck;
+mod import;
 mod keys;
 mod output;
 mod settings;
@@ -35,6 +36,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PrintConfig(args) if args.defaults => say(DEFAULT_FILE),
         Command::PrintConfig(args) => args.settings.load().and_then(|loaded| say(&loaded.print())),
         Command::Keys(args) => keys::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Demo(args) => run_demo(&args),
     }
@@ -77,6 +79,7 @@ enum Command {
     Check(check::CheckArgs),
     PrintConfig(PrintConfigArgs),
     Keys(keys::KeysArgs),
+    Import(import::ImportArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Demo(demo::Demo),
 }

@@ -35,6 +35,8 @@ pub struct RefreshLimits {
     pub per_address: Option<Rate>,
     /// For each session.
     pub per_account: Option<Rate>,
+    /// Tokens that are none of ours and have to be looked up, since they may have been imported.
+    pub imported_per_address: Option<Rate>,
 }
 
 impl Limits {
@@ -52,6 +54,7 @@ impl Limits {
             refresh: s.section("refresh", |s| RefreshLimits {
                 per_address: s.read("per_address", parse::or_off(parse::rate)),
                 per_account: s.read("per_account", parse::or_off(parse::rate)),
+                imported_per_address: s.read("imported_per_address", parse::or_off(parse::rate)),
             }),
         }
     }

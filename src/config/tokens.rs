@@ -8,6 +8,7 @@ use super::section::Section;
 use super::store::Store;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -74,6 +75,8 @@ pub struct Refresh {
     pub reuse: Reuse,
     /// How long seen generations are gathered before the store is told.
     pub acknowledge_interval: Duration,
+    /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
+    pub imported_until: Option<Timestamp>,
 }
 
 /// What a spent refresh token brings upon its session.
@@ -95,6 +98,7 @@ impl Refresh {
             rotation: s.read("rotation", parse::flag),
             reuse: s.read("reuse", parse::choice(&[("revoke", Reuse::Revoke), ("refuse", Reuse::Refuse)])),
             acknowledge_interval: s.read("acknowledge_interval", parse::duration(MINUTE / 6000, MINUTE)),
+            imported_until: s.read("imported_until", parse::or_off(parse::moment)),
         };
         if refresh.idle_lifetime > refresh.absolute_lifetime {
             s.fault("idle_lifetime", "must not be longer than refresh.absolute_lifetime");

@@ -7,6 +7,7 @@ pub mod access_token;
 pub mod deployment_secret;
 mod der;
 pub mod entropy;
+pub mod imported_token;
 pub mod issuers;
 pub mod jwks;
 pub mod key;

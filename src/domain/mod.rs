@@ -8,6 +8,7 @@ pub mod claim_policy;
 pub mod claims;
 pub mod headers;
 pub mod ids;
+pub mod imported;
 pub mod json;
 pub mod lag;
 pub mod legacy;

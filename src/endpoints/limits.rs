@@ -21,6 +21,7 @@ pub(super) struct RateLimits {
     login_by_account: Option<Limiter>,
     refresh_by_address: Option<Limiter>,
     refresh_by_session: Option<Limiter>,
+    lookup_by_address: Option<Limiter>,
     ipv6_prefix: u8,
 }
 
@@ -32,6 +33,7 @@ impl RateLimits {
             login_by_account: limiter(limits.login.per_account),
             refresh_by_address: limiter(limits.refresh.per_address),
             refresh_by_session: limiter(limits.refresh.per_account),
+            lookup_by_address: limiter(limits.refresh.imported_per_address),
             ipv6_prefix: limits.ipv6_prefix,
         }
     }
@@ -45,6 +47,11 @@ impl RateLimits {
 
     pub(super) fn admit_refresh_from(&self, address: IpAddr) -> Result<(), Duration> {
         check(self.refresh_by_address.as_ref(), &network(address, self.ipv6_prefix))
+    }
+
+    /// A token that has to be looked up: whoever tries some costs the store a call each time.
+    pub(super) fn admit_lookup_from(&self, address: IpAddr) -> Result<(), Duration> {
+        check(self.lookup_by_address.as_ref(), &network(address, self.ipv6_prefix))
     }
 
     pub(super) fn admit_refresh_of(&self, session: SessionId) -> Result<(), Duration> {

@@ -36,6 +36,12 @@ impl Inner {
         if principal.is_some() {
             believe_access_cookie(&request.head, options)?;
         }
+        if let Some((token, _)) = &call.token
+            && self.sessions.session_of(token.expose()).is_none()
+            && self.sessions.must_look_up(token.expose())
+        {
+            self.limits.load().admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
+        }
         let refresh_token = call.token.as_ref().map(|(token, _)| token.expose().as_str());
         let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref) };
         let ended = self.sessions.log_out(credentials, scope).await?;

@@ -57,6 +57,7 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
             OldSession::End => true,
             OldSession::Keep => false,
         },
+        imported_until: settings.refresh.imported_until,
     }
 }
 

@@ -27,6 +27,8 @@ impl Inner {
         let session = old_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
         if let Some(session) = session {
             limits.admit_refresh_of(session).map_err(Refusal::RateLimited)?;
+        } else if self.sessions.must_look_up(token.expose()) {
+            limits.admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
         }
         drop(limits);
         let client = login::client_of(&request.head, request.address);

@@ -84,7 +84,11 @@ impl Sessions {
                 None => Held::Foreign(principal),
             });
         }
-        let by_refresh_token = credentials.refresh_token.and_then(|token| self.session_of(token));
+        let refresh_token = match credentials.refresh_token {
+            Some(token) => self.open(token).await?,
+            None => None,
+        };
+        let by_refresh_token = refresh_token.map(|opened| opened.token.session);
         if let Some(id) = by_refresh_token.filter(|id| held.iter().all(|held| held.session() != Some(*id))) {
             match self.store.load(id).await? {
                 Some(stored) if stored.session.is_live(now) => {

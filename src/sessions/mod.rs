@@ -10,10 +10,12 @@ use arc_swap::ArcSwap;
 
 use crate::crypto::access_token::{self, MintError, NewAccessToken};
 use crate::crypto::entropy::{self, Entropy};
+use crate::crypto::imported_token;
 use crate::crypto::keyring::KeyRing;
-use crate::crypto::refresh_token::RefreshTokens;
+use crate::crypto::refresh_token::{RefreshToken, RefreshTokens};
 use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::imported;
 use crate::domain::legacy::LegacyLives;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, Target};
@@ -27,6 +29,7 @@ use crate::store::{Store, StoreError};
 mod devices;
 mod exchange;
 pub mod health;
+pub mod import;
 mod issue;
 mod log_out;
 mod refresh;
@@ -67,6 +70,17 @@ pub struct SessionPolicy {
     pub legacy: LegacyLives,
     /// Whether a login that brings an old refresh token of the same subject ends that token's session.
     pub end_old_session: bool,
+    /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
+    pub imported_until: Option<Timestamp>,
+}
+
+impl SessionPolicy {
+    /// When a revocation of something that lives now may be forgotten.
+    #[must_use]
+    pub fn forget_at(&self, now: Timestamp) -> Timestamp {
+        let token_life = self.access_lifetime.saturating_add(self.clock_leeway).saturating_add(FORGET_MARGIN);
+        now.saturating_add(self.retention.max(token_life))
+    }
 }
 
 /// What a spent refresh token brings upon its session.
@@ -127,6 +141,13 @@ pub struct SessionParts {
     pub counters: Arc<Counters>,
 }
 
+/// A refresh token that was read, whoever made it.
+#[derive(Clone, Copy)]
+struct Opened {
+    token: RefreshToken,
+    is_imported: bool,
+}
+
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts) -> Self {
@@ -151,6 +172,27 @@ impl Sessions {
     #[must_use]
     pub fn session_of(&self, refresh_token: &str) -> Option<SessionId> {
         self.minting.load().refresh_tokens.open(refresh_token).map(|token| token.session)
+    }
+
+    /// Whether the store has to be asked what this refresh token is: it is none of ours, and may have been imported.
+    #[must_use]
+    pub fn must_look_up(&self, refresh_token: &str) -> bool {
+        let takes_imported = self.policy.load().imported_until.is_some_and(|until| self.clock.now() < until);
+        takes_imported && imported_token::digest_of(refresh_token).is_some()
+    }
+
+    /// Reads a refresh token of ours; looks up what may have been imported.
+    async fn open(&self, refresh_token: &str) -> Result<Option<Opened>, StoreError> {
+        if let Some(token) = self.minting.load().refresh_tokens.open(refresh_token) {
+            return Ok(Some(Opened { token, is_imported: false }));
+        }
+        if !self.must_look_up(refresh_token) {
+            return Ok(None);
+        }
+        let Some(digest) = imported_token::digest_of(refresh_token) else { return Ok(None) };
+        let session = self.store.imported(&[digest]).await?.into_iter().next().flatten();
+        let token = |session| RefreshToken { session, presented: imported::presented() };
+        Ok(session.map(|session| Opened { token: token(session), is_imported: true }))
     }
 
     /// One cheap round trip to the store.
@@ -224,8 +266,6 @@ impl Sessions {
 
     /// When a revocation of something that lives now may be forgotten.
     fn forget_at(&self, now: Timestamp) -> Timestamp {
-        let policy = self.policy.load();
-        let token_life = policy.access_lifetime.saturating_add(policy.clock_leeway).saturating_add(FORGET_MARGIN);
-        now.saturating_add(policy.retention.max(token_life))
+        self.policy.load().forget_at(now)
     }
 }

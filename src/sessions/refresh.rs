@@ -1,6 +1,6 @@
 //! A refresh token is exchanged for what comes next.
 
-use super::{ReusePolicy, SessionPolicy, Sessions, TokenPair};
+use super::{Opened, ReusePolicy, SessionPolicy, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::ids::SessionId;
@@ -80,7 +80,7 @@ impl Sessions {
     }
 
     async fn decide_until_settled(&self, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
-        let token = self.minting.load().refresh_tokens.open(token).ok_or(RefreshError::Malformed)?;
+        let Opened { token, is_imported } = self.open(token).await?.ok_or(RefreshError::Malformed)?;
         let policy = self.policy.load_full();
         for _ in 0..SWAP_ATTEMPTS_MAX {
             let now = self.clock.now();
@@ -91,7 +91,13 @@ impl Sessions {
                 self.refresh_in_place(stored, token, client, &policy, now).await?
             };
             match attempt {
-                Attempt::Answered(pair) => return Ok(pair),
+                Attempt::Answered(mut pair) => {
+                    if is_imported && pair.refresh_token.is_none() {
+                        // Rotation is off. Its maker's word on how long it lives would end the session, and a look-up goes with it.
+                        pair.refresh_token = Some(self.minting.load().refresh_tokens.seal(token.session, token.presented));
+                    }
+                    return Ok(pair);
+                }
                 Attempt::LostRace => {}
             }
         }

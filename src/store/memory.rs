@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::embedded::{SWEEP_STEP_MAX, Shared, State};
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -79,6 +80,14 @@ impl Store for Memory {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.shared.change(|draft| draft.import(batch, now)))
+    }
+
+    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
+        Ok(self.shared.imported(digests))
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -161,6 +162,14 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Removes what has ended by itself: expired sessions with their index entries, revocations past `forget_at`. In bounded
     /// steps; live state is never touched.
     async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError>;
+
+    /// Adds the sessions of tokens that someone else made, whatever limits there are, and returns how many are new. A token that was
+    /// imported before is passed over until its `forget_at`, even when its session has ended since: a repetition revives nothing.
+    /// Each token by itself is atomic; after an error the call is repeated.
+    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError>;
+
+    /// The session of each imported token, in the order of the digests; it may have ended.
+    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError>;
 
     /// One cheap round trip: does the store answer?
     async fn probe(&self) -> Result<(), StoreError>;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
@@ -198,6 +199,14 @@ impl Store for FakeStore {
     async fn sweep(&self, _: Timestamp) -> Result<Swept, StoreError> {
         self.answer().await?;
         Ok(Swept { sessions: 1, revocations: 0 })
+    }
+
+    async fn import(&self, _: &[Import], _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!("tasks import no tokens")
+    }
+
+    async fn imported(&self, _: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
+        unreachable!("tasks look no tokens up")
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

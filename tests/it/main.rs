@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod gateway;
 mod hostile;
+mod import;
 mod layers;
 mod redis;
 mod store;

@@ -1,6 +1,7 @@
 //! Promises about sessions, against the memory store, with a clock moved by hand.
 
 mod exchanging;
+mod importing;
 mod logging_in;
 mod logging_out;
 mod property;

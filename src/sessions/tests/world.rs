@@ -21,6 +21,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
 use crate::domain::node::{self, Canary, NodeId};
 use crate::domain::replica::Replica;
@@ -189,6 +190,16 @@ impl Store for TestStore {
         self.inner.sweep(now).await
     }
 
+    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.import(batch, now).await?)
+    }
+
+    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
+        self.begin().await?;
+        self.inner.imported(digests).await
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         self.begin().await
     }
@@ -254,6 +265,7 @@ pub(crate) fn policy() -> SessionPolicy {
         max_staleness: 30 * SECOND,
         legacy: LegacyLives::default(),
         end_old_session: true,
+        imported_until: None,
     }
 }
 

@@ -1,9 +1,13 @@
 //! How records are written into the file, and read back without trust.
 //!
-//! A session is its version (8 bytes, big-endian) and its JSON; a revocation is its JSON.
+//! A session is its version (8 bytes, big-endian) and its JSON; a revocation is its JSON; an imported token is
+//! its session (16 bytes) and the moment to forget it (8 bytes, big-endian milliseconds).
 
+use super::state::ImportedToken;
+use crate::domain::ids::SessionId;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
 use crate::store::{Stored, Version};
 
 /// Why bytes from the file are not a record.
@@ -25,6 +29,21 @@ pub(super) fn decode_session(bytes: &[u8]) -> Result<Stored, CodecError> {
     let (version, json) = bytes.split_first_chunk().ok_or(CodecError::TooShort)?;
     let session: Session = serde_json::from_slice(json)?;
     Ok(Stored { session, version: Version(u64::from_be_bytes(*version)) })
+}
+
+pub(super) fn encode_imported(token: &ImportedToken) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..16].copy_from_slice(token.session.as_bytes());
+    bytes[16..].copy_from_slice(&token.forget_at.millis().to_be_bytes());
+    bytes
+}
+
+pub(super) fn decode_imported(bytes: &[u8; 24]) -> ImportedToken {
+    let (mut session, mut millis) = ([0; 16], [0; 8]);
+    session.copy_from_slice(&bytes[..16]);
+    millis.copy_from_slice(&bytes[16..]);
+    let forget_at = Timestamp::from_millis(i64::from_be_bytes(millis));
+    ImportedToken { session: SessionId::from_bytes(session), forget_at }
 }
 
 pub(super) fn encode_revocation(revocation: &Revocation) -> Result<Vec<u8>, CodecError> {

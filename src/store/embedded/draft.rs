@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::state::{Changes, Sequence, State};
+use super::state::{Changes, ImportedToken, Sequence, State};
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -50,9 +51,25 @@ impl<'a> Draft<'a> {
             return Vec::new();
         }
         let ended = limit.map_or_else(Vec::new, |limit| self.end_beyond(limit, &session.subject, now));
-        self.put(session.clone(), Version(1));
-        self.created.entry(session.subject.clone()).or_default().push(session.id);
+        self.add(session);
         ended
+    }
+
+    /// Returns how many were not known.
+    pub(in crate::store) fn import(&mut self, batch: &[Import], now: Timestamp) -> u64 {
+        let mut new = 0;
+        for import in batch {
+            if self.knows_imported(&import.digest, now) {
+                continue;
+            }
+            let token = ImportedToken { session: import.session.id, forget_at: import.forget_at };
+            self.changes.imported.insert(import.digest, Some(token));
+            if self.record(import.session.id).is_none() {
+                self.add(&import.session);
+            }
+            new += 1;
+        }
+        new
     }
 
     pub(in crate::store) fn swap(&mut self, expected: Version, next: &Session) -> Swap {
@@ -102,7 +119,7 @@ impl<'a> Draft<'a> {
         there.len() as u64
     }
 
-    /// Removes at most [`SWEEP_STEP_MAX`] sessions and as many revocations.
+    /// Removes at most [`SWEEP_STEP_MAX`] sessions, as many revocations, and as many imported tokens.
     pub(in crate::store) fn sweep(&mut self, now: Timestamp) -> SweepStep {
         let candidates: Vec<SessionId> = self.base.ended(now).take(SWEEP_STEP_MAX).collect();
         let mut sessions = 0;
@@ -114,7 +131,8 @@ impl<'a> Draft<'a> {
             }
         }
         let revocations = self.forget(now, SWEEP_STEP_MAX);
-        let has_more = candidates.len() == SWEEP_STEP_MAX || revocations == SWEEP_STEP_MAX;
+        let imports = self.forget_imports(now);
+        let has_more = [candidates.len(), revocations, imports].contains(&SWEEP_STEP_MAX);
         SweepStep { swept: Swept { sessions, revocations: revocations as u64 }, has_more }
     }
 
@@ -143,12 +161,30 @@ impl<'a> Draft<'a> {
         ids.into_iter().filter(|&id| self.record(id).is_some()).collect()
     }
 
+    fn add(&mut self, session: &Session) {
+        self.put(session.clone(), Version(1));
+        self.created.entry(session.subject.clone()).or_default().push(session.id);
+    }
+
     fn put(&mut self, session: Session, version: Version) {
         self.changes.sessions.insert(session.id, Some(Arc::new(Stored { session, version })));
     }
 
     fn log(&mut self, revocation: Revocation) {
         self.changes.logged.push((self.next_sequence(), revocation));
+    }
+
+    fn knows_imported(&self, digest: &ImportedDigest, now: Timestamp) -> bool {
+        let token = self.changes.imported.get(digest).map_or_else(|| self.base.imported(digest), Option::as_ref);
+        token.is_some_and(|token| now < token.forget_at)
+    }
+
+    fn forget_imports(&mut self, now: Timestamp) -> usize {
+        let changed = &mut self.changes.imported;
+        let old: Vec<ImportedDigest> =
+            self.base.forgettable_imports(now).filter(|digest| !changed.contains_key(digest)).take(SWEEP_STEP_MAX).collect();
+        changed.extend(old.iter().map(|&digest| (digest, None)));
+        old.len()
     }
 
     /// Drops at most `most` log entries that may be forgotten; returns how many.

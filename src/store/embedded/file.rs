@@ -12,6 +12,7 @@ use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, Reada
 use super::codec;
 use super::state::{Changes, Sequence, State};
 use crate::domain::ids::SessionId;
+use crate::domain::imported::ImportedDigest;
 
 /// Raised when an older version could no longer read what is written.
 const FORMAT: u64 = 1;
@@ -22,6 +23,8 @@ const NEXT_SEQUENCE_KEY: &str = "next_sequence";
 
 const SESSIONS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("sessions");
 const LOG: TableDefinition<'_, Sequence, &[u8]> = TableDefinition::new("revocations");
+/// Not in files of before it was known: it is made when it is first written to.
+const IMPORTED: TableDefinition<'_, &[u8; 32], &[u8; 24]> = TableDefinition::new("imported");
 
 /// Everything is in memory already: pages are cached for the sake of writes alone.
 const CACHE_BYTES: usize = 32 << 20;
@@ -96,6 +99,15 @@ impl StoreFile {
             }
             for sequence in &changes.forgotten {
                 log.remove(sequence)?;
+            }
+            if !changes.imported.is_empty() {
+                let mut imported = transaction.open_table(IMPORTED)?;
+                for (digest, token) in &changes.imported {
+                    match token {
+                        Some(token) => imported.insert(digest.as_bytes(), &codec::encode_imported(token))?,
+                        None => imported.remove(digest.as_bytes())?,
+                    };
+                }
             }
             transaction.open_table(META)?.insert(NEXT_SEQUENCE_KEY, next_sequence)?;
         }
@@ -220,6 +232,16 @@ fn read(database: &Database) -> Result<State, FileError> {
         let revocation =
             codec::decode_revocation(bytes.value()).map_err(|error| FileError::Record(sequence.to_string(), error))?;
         state.restore_revocation(sequence, revocation);
+    }
+    match transaction.open_table(IMPORTED) {
+        Ok(imported) => {
+            for entry in imported.iter()? {
+                let (digest, token) = entry?;
+                state.restore_imported(ImportedDigest::from_bytes(*digest.value()), codec::decode_imported(token.value()));
+            }
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     if let Some(next) = transaction.open_table(META)?.get(NEXT_SEQUENCE_KEY)? {
         state.skip_to(next.value());

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -177,6 +178,15 @@ impl Store for Embedded {
                 return Ok(swept);
             }
         }
+    }
+
+    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
+        let batch = batch.to_vec();
+        self.change(Room::Grows, move |draft| draft.import(&batch, now)).await
+    }
+
+    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
+        Ok(self.shared.imported(digests))
     }
 
     /// Asks the writer, which refuses while the file cannot be written.

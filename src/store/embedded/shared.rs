@@ -10,6 +10,7 @@ use super::board::Board;
 use super::draft::Draft;
 use super::state::{Changes, Sequence, State};
 use crate::domain::ids::{Partitions, SessionId, Subject};
+use crate::domain::imported::ImportedDigest;
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -68,6 +69,10 @@ impl Shared {
     pub(in crate::store) fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Vec<Session> {
         let is_live = |session: &&Session| session.is_live(now);
         self.read(|state| state.sessions_of(subject).map(|record| &record.session).filter(is_live).cloned().collect())
+    }
+
+    pub(in crate::store) fn imported(&self, digests: &[ImportedDigest]) -> Vec<Option<SessionId>> {
+        self.read(|state| digests.iter().map(|digest| state.imported(digest).map(|token| token.session)).collect())
     }
 
     pub(in crate::store) async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {

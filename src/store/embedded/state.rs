@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::imported::ImportedDigest;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -12,6 +13,13 @@ use crate::store::Stored;
 
 /// A place in the log. The first entry has 1; numbers are never used again.
 pub(in crate::store) type Sequence = u64;
+
+/// An imported token: the session that it opened, and when the store may forget that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::store) struct ImportedToken {
+    pub(in crate::store) session: SessionId,
+    pub(in crate::store) forget_at: Timestamp,
+}
 
 /// Everything that the store holds. Changed by [`State::apply`] alone, one batch of [`Changes`] at a time.
 ///
@@ -24,6 +32,8 @@ pub(in crate::store) struct State {
     log: BTreeMap<Sequence, Revocation>,
     by_forgetting: BTreeSet<(Timestamp, Sequence)>,
     next_sequence: Sequence,
+    imported: HashMap<ImportedDigest, ImportedToken>,
+    imported_by_forgetting: BTreeSet<(Timestamp, ImportedDigest)>,
 }
 
 /// What a batch does to the state, and to the file behind it. Later writes to the same key have replaced earlier ones.
@@ -34,11 +44,13 @@ pub(in crate::store) struct Changes {
     /// In the order of their sequence, without gaps, beginning with the state's next.
     pub(super) logged: Vec<(Sequence, Revocation)>,
     pub(super) forgotten: BTreeSet<Sequence>,
+    /// `None`: it is forgotten.
+    pub(super) imported: HashMap<ImportedDigest, Option<ImportedToken>>,
 }
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.logged.is_empty() && self.forgotten.is_empty()
+        self.sessions.is_empty() && self.logged.is_empty() && self.forgotten.is_empty() && self.imported.is_empty()
     }
 }
 
@@ -51,6 +63,8 @@ impl State {
             log: BTreeMap::new(),
             by_forgetting: BTreeSet::new(),
             next_sequence: 1,
+            imported: HashMap::new(),
+            imported_by_forgetting: BTreeSet::new(),
         }
     }
 
@@ -82,6 +96,15 @@ impl State {
         self.log.range(span).map(|(&sequence, revocation)| (sequence, revocation))
     }
 
+    pub(super) fn imported(&self, digest: &ImportedDigest) -> Option<&ImportedToken> {
+        self.imported.get(digest)
+    }
+
+    /// Imported tokens that may be forgotten.
+    pub(super) fn forgettable_imports(&self, now: Timestamp) -> impl Iterator<Item = ImportedDigest> {
+        self.imported_by_forgetting.range(..=(now, ImportedDigest::from_bytes([u8::MAX; 32]))).map(|&(_, digest)| digest)
+    }
+
     pub(super) const fn next_sequence(&self) -> Sequence {
         self.next_sequence
     }
@@ -108,6 +131,12 @@ impl State {
         self.skip_to(sequence.saturating_add(1));
     }
 
+    /// Takes an imported token as the file has it.
+    pub(super) fn restore_imported(&mut self, digest: ImportedDigest, token: ImportedToken) {
+        self.imported_by_forgetting.insert((token.forget_at, digest));
+        self.imported.insert(digest, token);
+    }
+
     pub(super) fn apply(&mut self, changes: Changes) {
         for (id, record) in changes.sessions {
             self.remove_session(id);
@@ -123,6 +152,14 @@ impl State {
                 self.by_forgetting.remove(&(revocation.forget_at, sequence));
             }
         }
+        for (digest, token) in changes.imported {
+            if let Some(old) = self.imported.remove(&digest) {
+                self.imported_by_forgetting.remove(&(old.forget_at, digest));
+            }
+            if let Some(token) = token {
+                self.restore_imported(digest, token);
+            }
+        }
     }
 
     /// Whether nothing is left, in no index either.
@@ -133,6 +170,8 @@ impl State {
             && self.by_end.is_empty()
             && self.log.is_empty()
             && self.by_forgetting.is_empty()
+            && self.imported.is_empty()
+            && self.imported_by_forgetting.is_empty()
     }
 
     fn add_session(&mut self, record: Arc<Stored>) {

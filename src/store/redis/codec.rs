@@ -116,6 +116,11 @@ pub(super) fn ttl_millis(session: &Session, now: Timestamp) -> i64 {
     i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// How long Redis is to keep what may be forgotten at a moment; at least a little.
+pub(super) fn span_millis(until: Timestamp, now: Timestamp) -> i64 {
+    i64::try_from(until.since(now).min(TTL_MAX).as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
 /// A member of the expiry index: the id, then the subject, whose index entry the sweep has to remove too.
 pub(super) fn expiry_member(id: SessionId, subject: &Subject) -> Vec<u8> {
     [id.as_bytes().as_slice(), subject.as_str().as_bytes()].concat()

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::ImportedDigest;
 use crate::domain::node::Canary;
 
 /// Makes key names for one deployment.
@@ -65,6 +69,17 @@ impl Keys {
         self.key(Partition(0), format_args!("receipts:{canary}"))
     }
 
+    /// String: the session (16 bytes) that an imported token opens. Where it lies the digest decides, for nobody knows the subject.
+    pub(super) fn imported(&self, digest: &ImportedDigest) -> String {
+        let text = URL_SAFE_NO_PAD.encode(digest.as_bytes());
+        self.key(digest.partition(self.partitions), format_args!("imported:{text}"))
+    }
+
+    /// String, empty: the session was imported, and is not to be imported again.
+    pub(super) fn import_mark(&self, id: SessionId) -> String {
+        self.key(self.home(id), format_args!("import:{id}"))
+    }
+
     /// Holds nothing for longer than a script runs.
     pub(super) fn check(&self) -> String {
         self.key(Partition(0), format_args!("check"))
@@ -112,6 +127,7 @@ mod tests {
                 keys.subject(home, &subject),
                 keys.expiry(home),
                 keys.revocations(home),
+                keys.import_mark(SessionId::new(home, Timestamp::from_secs(1), [1; 8])),
             ];
             let slot = redis_keyslot(home.0.to_string().as_bytes());
             assert!(names.iter().all(|key| redis_keyslot(key.as_bytes()) == slot), "{names:?}");

@@ -6,6 +6,7 @@
 //!
 //! Layout, with the default prefix, `p` being the partition: `tg:{p}:session:<id>` (hash, see `codec`), `tg:{p}:subject:<sub>`
 //! (sorted set of session ids by creation), `tg:{p}:expiry` (sorted set of id + subject by end), `tg:{p}:revocations` (stream);
+//! for imported tokens `tg:{p}:imported:<digest>` in the partition of the digest, and `tg:{p}:import:<id>` beside the session;
 //! what nodes tell each other lies beside it, see `nodes`.
 
 mod client;
@@ -13,6 +14,7 @@ mod codec;
 mod ending;
 mod feed;
 mod guard;
+mod imports;
 mod keys;
 mod nodes;
 mod options;
@@ -38,6 +40,7 @@ use self::keys::Keys;
 use self::nodes::Canaries;
 use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
@@ -353,6 +356,14 @@ impl Store for RedisStore {
             swept.revocations += self.sweep_log(partition, now).await?;
         }
         Ok(swept)
+    }
+
+    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
+        self.import_all(batch, now).await
+    }
+
+    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
+        self.sessions_imported(digests).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -36,4 +36,6 @@ script!(HEARTBEAT, "heartbeat.lua");
 script!(NODES, "nodes.lua");
 script!(CANARY, "canary.lua");
 script!(RECEIPT, "receipt.lua");
+script!(IMPORT, "import.lua");
+script!(POINT, "point.lua");
 script!(CHECK, "check.lua");

@@ -11,13 +11,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
+use tokengate::domain::imported::Import;
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Swap, Version};
 
 use super::rig::{
-    HOUR, MINUTE, Rig, by_session, by_subject, by_token, id_of, now, of_everyone, read_log, rotated, session, subject,
+    HOUR, MINUTE, Rig, by_session, by_subject, by_token, id_of, import, now, of_everyone, read_log, rotated, session, subject,
 };
 
 const SUBJECTS: u8 = 3;
@@ -34,6 +35,10 @@ enum Command {
     },
     CreateAgain {
         session: usize,
+    },
+    /// Of tokens, some of which were imported before.
+    Import {
+        tokens: Vec<(u8, u8)>,
     },
     Load {
         session: usize,
@@ -82,6 +87,7 @@ fn command() -> impl Strategy<Value = Command> {
         6 => (owner(), minutes_ago(), 5..120_u16, proptest::option::of(0..4_u8))
             .prop_map(|(owner, minutes_ago, lives_minutes, limit)| Command::Create { owner, minutes_ago, lives_minutes, limit }),
         1 => session().prop_map(|session| Command::CreateAgain { session }),
+        2 => vec((owner(), 0..6_u8), 1..4).prop_map(|tokens| Command::Import { tokens }),
         3 => session().prop_map(|session| Command::Load { session }),
         5 => (session(), 0..90_u8, prop::bool::weighted(0.2))
             .prop_map(|(session, extend_minutes, stale)| Command::Swap { session, extend_minutes, stale }),
@@ -121,6 +127,7 @@ pub(crate) fn stores_agree<Left: Rig, Right: Rig>(cases: u32) {
 
 /// What was done so far, as far as it decides what is asked next and what may differ.
 struct Script {
+    began_at: Timestamp,
     now: Timestamp,
     /// Of the store that has more of them: a store without placement takes every id.
     partitions: Partitions,
@@ -176,6 +183,7 @@ impl<Left: Rig, Right: Rig> Both<Left, Right> {
                     self.create(command, &session, Some(1)).await?;
                 }
             }
+            Command::Import { tokens } => self.import(command, tokens).await?,
             Command::Load { session } => self.compare_record(command, self.script.id(*session)).await?,
             Command::Swap { session, extend_minutes, stale } => {
                 self.swap(command, *session, *extend_minutes, *stale).await?;
@@ -236,6 +244,23 @@ impl<Left: Rig, Right: Rig> Both<Left, Right> {
         let limit = sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at: now.saturating_add(HOUR) });
         ask!(self, command, side => side.rig.store().create(session, limit, now).await.unwrap());
         self.compare_record(command, session.id).await
+    }
+
+    async fn import(&mut self, command: &Command, tokens: &[(u8, u8)]) -> Result<(), TestCaseError> {
+        let now = self.script.now;
+        let batch: Vec<Import> = tokens.iter().map(|&(owner, number)| self.script.import(owner, number)).collect();
+        let new = ask!(self, command, side => side.rig.store().import(&batch, now).await.unwrap());
+        let digests: Vec<_> = batch.iter().map(|import| import.digest).collect();
+        ask!(self, command, side => side.rig.store().imported(&digests).await.unwrap());
+        for Import { session, .. } in batch {
+            self.compare_record(command, session.id).await?;
+            let is_new = !self.script.ends.contains_key(&session.id);
+            if new > 0 && is_new && self.left.load(session.id).await.is_some() {
+                self.script.ends.insert(session.id, session.lifetime.ends_at());
+                self.script.created.push(session);
+            }
+        }
+        Ok(())
     }
 
     async fn swap(&mut self, command: &Command, number: usize, minutes: u8, stale: bool) -> Result<(), TestCaseError> {
@@ -342,7 +367,8 @@ impl<R: Rig> Side<R> {
 
 impl Script {
     fn new(partitions: Partitions) -> Self {
-        Self { now: now(), partitions, created: Vec::new(), ends: BTreeMap::new() }
+        let now = now();
+        Self { began_at: now, now, partitions, created: Vec::new(), ends: BTreeMap::new() }
     }
 
     fn is_live(&self, id: SessionId) -> bool {
@@ -354,6 +380,15 @@ impl Script {
         let lifetime = Lifetime::starting(self.now, MINUTE * u32::from(lives_minutes), 3 * HOUR);
         let number = self.created.len() as u64;
         Session { lifetime, ..session(self.partitions, user(owner).as_str(), created_at, number) }
+    }
+
+    /// A token that was made when the script began, and outlives it in the memory of the store.
+    fn import(&self, owner: u8, number: u8) -> Import {
+        let made_at = self.began_at.saturating_sub(MINUTE);
+        let number = u64::from(number) + 100 * u64::from(owner);
+        let made = import(self.partitions, user(owner).as_str(), made_at, number);
+        let lifetime = Lifetime::starting(self.began_at, 2 * HOUR, 3 * HOUR);
+        Import { session: Session { lifetime, ..made.session }, forget_at: made.forget_at.saturating_add(1000 * HOUR), ..made }
     }
 
     fn id(&self, number: usize) -> SessionId {

@@ -1,5 +1,6 @@
 //! The contract of `Store`, case by case. Mounted for a store by one line: `conformance_suite!(name, Rig)`.
 
+pub(super) mod imports;
 pub(super) mod log;
 pub(super) mod nodes;
 pub(super) mod races;
@@ -56,11 +57,21 @@ macro_rules! conformance_suite {
                 a_canary_for_everyone_stays_until_all_have_seen_it,
                 receipts_are_of_one_canary,
             );
+            conformance_suite!(@cases $rig, imports:
+                an_imported_token_names_its_session,
+                importing_again_changes_nothing,
+                a_session_that_ended_is_not_imported_again,
+                an_import_knows_no_limit_and_counts_for_the_next_login,
+                imports_come_in_batches_over_all_partitions,
+                a_token_that_stands_twice_in_a_batch_is_imported_once,
+                a_sweep_forgets_imported_tokens,
+            );
             conformance_suite!(@cases $rig, races:
                 one_of_many_swaps_wins_each_version,
                 concurrent_creation_of_one_session_makes_one,
                 concurrent_logins_stay_within_the_limit,
                 a_swap_that_races_a_revocation_revives_nothing,
+                two_imports_at_once_import_each_token_once,
                 a_follower_misses_nothing_of_concurrent_writers,
             );
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use tokengate::domain::ids::{Partitions, SessionId, Subject, TokenId};
+use tokengate::domain::imported::{Import, ImportedDigest};
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
@@ -101,6 +102,16 @@ pub(crate) fn session(partitions: Partitions, owner: &str, created_at: Timestamp
         client: Client::new(None, Some("a browser")),
         last_used_at: created_at,
     }
+}
+
+/// An imported token and its session. The same number makes the same token.
+pub(crate) fn import(partitions: Partitions, owner: &str, created_at: Timestamp, number: u64) -> Import {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    let digest = ImportedDigest::from_bytes(bytes);
+    let session = session(partitions, owner, created_at, 0);
+    let session = Session { id: digest.session_id(partitions.of(&session.subject), created_at), ..session };
+    Import { digest, forget_at: session.lifetime.ends_at().saturating_add(HOUR), session }
 }
 
 /// The record after its next rotation.

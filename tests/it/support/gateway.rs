@@ -46,6 +46,7 @@ per_account = ""
 [limits.refresh]
 per_address = ""
 per_account = ""
+imported_per_address = ""
 
 [store]
 kind = "memory"

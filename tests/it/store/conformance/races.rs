@@ -10,7 +10,7 @@ use tokengate::store::{SessionLimit, Store, Swap};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::store::rig::{HOUR, PATIENCE, by_session, follow_for, id_of, now, read_log, rotated, session, spawn, subject};
+use crate::store::rig::{HOUR, PATIENCE, by_session, follow_for, id_of, import, now, read_log, rotated, session, spawn, subject};
 
 pub(crate) async fn one_of_many_swaps_wins_each_version(store: Arc<dyn Store>) {
     const WRITERS: usize = 16;
@@ -95,6 +95,30 @@ pub(crate) async fn a_swap_that_races_a_revocation_revives_nothing(store: Arc<dy
         assert_eq!(revoke.await.unwrap(), [session.id]);
         assert_ne!(swap.await.unwrap(), Swap::Lost);
         assert_eq!(store.load(session.id).await.unwrap(), None);
+    }
+}
+
+pub(crate) async fn two_imports_at_once_import_each_token_once(store: Arc<dyn Store>) {
+    const TOKENS: u64 = 500;
+    let now = now();
+    let batch: Vec<_> = (0..TOKENS).map(|n| import(store.partitions(), &format!("user-{n}"), now, n)).collect();
+    let mut imports = JoinSet::new();
+    for turned in [false, true] {
+        let (store, mut batch) = (Arc::clone(&store), batch.clone());
+        if turned {
+            batch.reverse();
+        }
+        imports.spawn(async move {
+            let mut new = 0;
+            for part in batch.chunks(100) {
+                new += store.import(part, now).await.unwrap();
+            }
+            new
+        });
+    }
+    assert_eq!(imports.join_all().await.into_iter().sum::<u64>(), TOKENS);
+    for import in &batch {
+        assert_eq!(store.sessions_of(&import.session.subject, now).await.unwrap(), std::slice::from_ref(&import.session));
     }
 }
 

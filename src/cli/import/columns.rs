@@ -1,0 +1,311 @@
+//! Which column is which, and how a row becomes a token.
+
+use serde_json::{Map, Value};
+
+use super::values::Cell;
+use crate::crypto::imported_token;
+use crate::domain::claims::RESERVED_CLAIMS;
+use crate::domain::ids::Subject;
+use crate::domain::imported::ImportedDigest;
+use crate::domain::session::Grant;
+use crate::domain::time::Timestamp;
+use crate::sessions::import::ForeignToken;
+
+/// A column that the import knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Field {
+    Id,
+    UserId,
+    Token,
+    ExpiresAt,
+    Revoked,
+    RevokedAt,
+    CreatedAt,
+    LastUsedAt,
+}
+
+impl Field {
+    pub(super) const ALL: [Self; 8] =
+        [Self::Id, Self::UserId, Self::Token, Self::ExpiresAt, Self::Revoked, Self::RevokedAt, Self::CreatedAt, Self::LastUsedAt];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::UserId => "user_id",
+            Self::Token => "token",
+            Self::ExpiresAt => "expires_at",
+            Self::Revoked => "revoked",
+            Self::RevokedAt => "revoked_at",
+            Self::CreatedAt => "created_at",
+            Self::LastUsedAt => "last_used_at",
+        }
+    }
+
+    /// Without it no row means anything.
+    const fn is_needed(self) -> bool {
+        match self {
+            Self::UserId | Self::Token | Self::ExpiresAt | Self::CreatedAt => true,
+            Self::Id | Self::Revoked | Self::RevokedAt | Self::LastUsedAt => false,
+        }
+    }
+}
+
+/// How the table holds its tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum TokenForm {
+    /// The tokens themselves.
+    Clear,
+    /// Their SHA-256, in hex or base64.
+    Sha256,
+}
+
+/// Where each value of a row stands.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    /// In the order of [`Field::ALL`].
+    fields: [Name; Field::ALL.len()],
+    claims: Vec<(String, Name)>,
+    scopes: Option<Name>,
+    form: TokenForm,
+}
+
+/// A column's name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Name {
+    /// The operator said so.
+    Exact(String),
+    /// `userId`, `UserID` and `user_id` are one.
+    Alike(&'static str),
+}
+
+impl Name {
+    fn is(&self, column: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == column,
+            Self::Alike(name) => spelling(name).eq(spelling(column)),
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Exact(name) => name,
+            Self::Alike(name) => name,
+        }
+    }
+}
+
+fn spelling(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase())
+}
+
+/// What the operator says of the columns.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping<'a> {
+    pub(super) columns: &'a [(String, String)],
+    pub(super) claims: &'a [(String, String)],
+    pub(super) scopes: Option<&'a str>,
+    pub(super) form: TokenForm,
+}
+
+impl Columns {
+    pub(super) fn new(mapping: &Mapping<'_>) -> Result<Self, String> {
+        let known: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
+        if let Some((unknown, _)) = mapping.columns.iter().find(|(field, _)| !known.contains(&field.as_str())) {
+            return Err(format!("--column {unknown}=…: there is no such column here; allowed: {}", known.join(", ")));
+        }
+        if let Some((claim, _)) = mapping.claims.iter().find(|(claim, _)| RESERVED_CLAIMS.contains(&claim.as_str())) {
+            return Err(format!("--claim {claim}=…: the gateway sets this claim itself"));
+        }
+        let fields = Field::ALL.map(|field| {
+            let named = mapping.columns.iter().rev().find(|(name, _)| name == field.name());
+            named.map_or(Name::Alike(field.name()), |(_, column)| Name::Exact(column.clone()))
+        });
+        let claims = mapping.claims.iter().map(|(claim, column)| (claim.clone(), Name::Exact(column.clone()))).collect();
+        let scopes = mapping.scopes.map(|column| Name::Exact(column.to_owned()));
+        Ok(Self { fields, claims, scopes, form: mapping.form })
+    }
+
+    /// Whether a header has the columns that are needed, and each once.
+    pub(super) fn check(&self, header: &[String]) -> Result<(), String> {
+        let named = Field::ALL.iter().zip(&self.fields);
+        let demanded = named.map(|(field, name)| (field.name(), name, field.is_needed() || matches!(name, Name::Exact(_))));
+        let asked = self.claims.iter().map(|(claim, name)| (claim.as_str(), name, true));
+        let asked = asked.chain(self.scopes.iter().map(|name| ("scopes", name, true)));
+        for (what, name, is_needed) in demanded.chain(asked) {
+            match header.iter().filter(|column| name.is(column)).count() {
+                0 if is_needed => {
+                    let found = header.join(", ");
+                    return Err(format!("there is no column `{}` ({what}); the columns are: {found}", name.text()));
+                }
+                0 | 1 => {}
+                _ => return Err(format!("several columns could be `{}` ({what}); name one with --column", name.text())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a row: its columns by name. The error says which column is wrong, and shows nothing of the token.
+    pub(super) fn read(&self, row: &[(String, Value)], now: Timestamp) -> Result<ForeignToken, String> {
+        let cell = |name: &Name| Cell(row.iter().find(|(column, _)| name.is(column)).map(|(_, value)| value));
+        let field = |field: Field| cell(&self.fields[field as usize]);
+        let wrong = |of: Field| move |error: String| format!("{}: {error}", of.name());
+        let needed = |of: Field| move || format!("{}: is missing", of.name());
+        let moment = |of: Field| field(of).moment().map_err(wrong(of));
+
+        let subject = field(Field::UserId).text().map_err(wrong(Field::UserId))?.ok_or_else(needed(Field::UserId))?;
+        let subject = Subject::new(&subject).map_err(|error| format!("user_id: {error}"))?;
+        let token = field(Field::Token).text().map_err(wrong(Field::Token))?.ok_or_else(needed(Field::Token))?;
+        let expires_at = moment(Field::ExpiresAt)?.ok_or_else(needed(Field::ExpiresAt))?;
+        let created_at = moment(Field::CreatedAt)?.ok_or_else(needed(Field::CreatedAt))?;
+        if created_at > now.saturating_add(CLOCK_AHEAD_MAX) {
+            return Err("created_at: lies ahead".to_owned());
+        }
+        let revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))? || moment(Field::RevokedAt)?.is_some();
+        Ok(ForeignToken {
+            digest: self.digest(&token)?,
+            subject,
+            grant: self.grant(cell)?,
+            created_at,
+            expires_at,
+            last_used_at: moment(Field::LastUsedAt)?,
+            revoked,
+        })
+    }
+
+    /// The row's `id`, to name it by.
+    pub(super) fn id(&self, row: &[(String, Value)]) -> Option<String> {
+        let name = &self.fields[Field::Id as usize];
+        let (_, value) = row.iter().find(|(column, _)| name.is(column))?;
+        let text = Cell(Some(value)).text().ok()??;
+        Some(text.chars().filter(|c| !c.is_control()).take(ID_CHARS_MAX).collect())
+    }
+
+    fn digest(&self, token: &str) -> Result<ImportedDigest, String> {
+        match self.form {
+            TokenForm::Clear => imported_token::digest_of(token).ok_or_else(|| {
+                format!("token: is longer than {} bytes, or one of the gateway's own", imported_token::TOKEN_BYTES_MAX)
+            }),
+            TokenForm::Sha256 => {
+                imported_token::read_digest(token).ok_or_else(|| "token: is no SHA-256 in hex or base64".to_owned())
+            }
+        }
+    }
+
+    fn grant<'a>(&self, cell: impl Fn(&Name) -> Cell<'a>) -> Result<Grant, String> {
+        let mut claims = Map::new();
+        for (claim, name) in &self.claims {
+            if let Some(value) = cell(name).value() {
+                claims.insert(claim.clone(), value.clone());
+            }
+        }
+        let scopes = match &self.scopes {
+            Some(name) => scopes(cell(name)).map_err(|error| format!("{}: {error}", name.text()))?,
+            None => Vec::new(),
+        };
+        Ok(Grant { scopes, claims })
+    }
+}
+
+/// How far ahead of ours the clock of the table's server may be.
+const CLOCK_AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How much of a row's id is shown.
+const ID_CHARS_MAX: usize = 64;
+
+/// A text with spaces or commas, or a list of texts.
+fn scopes(cell: Cell<'_>) -> Result<Vec<String>, String> {
+    let scopes: Vec<String> = match cell.value() {
+        None => Vec::new(),
+        Some(Value::String(text)) => text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+        Some(Value::Array(items)) => {
+            let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            texts.ok_or_else(|| "allowed is a list of texts".to_owned())?
+        }
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => {
+            return Err("allowed is a text with spaces, or a list of texts".to_owned());
+        }
+    };
+    let is_plain = |scope: &String| !scope.is_empty() && !scope.chars().any(|c| c.is_control() || c == ' ');
+    if scopes.iter().all(is_plain) { Ok(scopes) } else { Err("a scope is empty, or has spaces or control characters".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_536_000);
+
+    fn columns(named: &[(&str, &str)], claims: &[(&str, &str)], form: TokenForm) -> Columns {
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        };
+        let (named, claims) = (owned(named), owned(claims));
+        Columns::new(&Mapping { columns: &named, claims: &claims, scopes: Some("scopes"), form }).unwrap()
+    }
+
+    fn row(value: Value) -> Vec<(String, Value)> {
+        let Value::Object(members) = value else { panic!("no object") };
+        members.into_iter().collect()
+    }
+
+    #[test]
+    fn a_row_is_read_under_the_names_that_orms_give() {
+        let snake = row(json!({"id": 7, "user_id": 42, "token": "abc", "expires_at": "2026-12-01 00:00:00", "revoked": "f",
+            "revoked_at": null, "created_at": "2026-11-24 00:00:00", "last_used_at": "", "scopes": "read write"}));
+        let camel =
+            row(json!({"id": 7, "userId": "42", "token": "abc", "expiresAt": "2026-12-01T00:00:00.000Z", "revoked": false,
+            "createdAt": "2026-11-24T00:00:00.000Z", "scopes": ["read", "write"]}));
+        let columns = columns(&[], &[], TokenForm::Clear);
+        let token = columns.read(&snake, NOW).unwrap();
+        assert_eq!(token, columns.read(&camel, NOW).unwrap());
+        assert_eq!((token.subject.as_str(), token.revoked), ("42", false));
+        assert_eq!(token.grant.scopes, ["read", "write"]);
+        assert_eq!(columns.id(&snake).as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn columns_can_be_named_and_bring_claims() {
+        let columns = columns(&[("token", "hash"), ("user_id", "owner")], &[("role", "user_role")], TokenForm::Sha256);
+        let row = row(json!({"owner": "ann", "user_id": "wrong", "hash": "ab".repeat(32), "expires_at": 1_795_600_000,
+            "created_at": 1_795_500_000, "revoked_at": 1_795_500_001, "user_role": "admin"}));
+        let token = columns.read(&row, NOW).unwrap();
+        assert_eq!((token.subject.as_str(), token.revoked), ("ann", true));
+        assert_eq!(token.digest.as_bytes(), &[0xab; 32]);
+        assert_eq!(token.grant.claims["role"], "admin");
+    }
+
+    #[test]
+    fn a_bad_row_is_told_by_its_column_and_never_by_its_token() {
+        let good = json!({"user_id": "ann", "token": "s3cret", "expires_at": 1_795_600_000, "created_at": 1_795_500_000});
+        let columns = columns(&[], &[], TokenForm::Clear);
+        let error = |name: &str, value: Value| {
+            let mut bad = good.clone();
+            bad[name] = value;
+            columns.read(&row(bad), NOW).unwrap_err()
+        };
+        assert_eq!(error("user_id", json!(null)), "user_id: is missing");
+        assert_eq!(error("user_id", json!("a\nb")), "user_id: contains a control character");
+        assert!(error("token", json!(format!("s3cret{}", "x".repeat(4096)))).starts_with("token: is longer"));
+        assert!(error("expires_at", json!("soon")).starts_with("expires_at: is no moment"));
+        assert_eq!(error("created_at", json!(1_795_600_000)), "created_at: lies ahead");
+        assert!(error("revoked", json!("perhaps")).starts_with("revoked: allowed"));
+        assert!(!error("token", json!("tgr_s3cret")).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_header_without_what_is_needed_is_refused_at_once() {
+        let header = |names: &str| names.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let none = Columns::new(&Mapping { columns: &[], claims: &[], scopes: None, form: TokenForm::Clear }).unwrap();
+        assert_eq!(none.check(&header("id userId token expiresAt createdAt")), Ok(()));
+        assert!(none.check(&header("id userId token expiresAt")).unwrap_err().contains("created_at"));
+        assert!(none.check(&header("userId user_id token expiresAt createdAt")).unwrap_err().contains("several"));
+        let named = [("token".to_owned(), "hash".to_owned())];
+        let named = Columns::new(&Mapping { columns: &named, claims: &[], scopes: None, form: TokenForm::Clear }).unwrap();
+        assert!(named.check(&header("user_id token expires_at created_at")).unwrap_err().contains("`hash`"));
+        let unknown = [("tokne".to_owned(), "x".to_owned())];
+        let mapping = Mapping { columns: &unknown, claims: &[], scopes: None, form: TokenForm::Clear };
+        assert!(Columns::new(&mapping).unwrap_err().contains("tokne"));
+    }
+}

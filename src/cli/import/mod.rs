@@ -1,0 +1,33 @@
+//! `tokengate import`: what another service kept becomes the gateway's.
+
+mod columns;
+mod csv;
+mod ndjson;
+mod progress;
+mod refresh_tokens;
+mod rejects;
+mod source;
+mod values;
+
+use clap::{Args, Subcommand};
+
+use super::output::Failure;
+
+/// Take over what another service kept.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub(super) struct ImportArgs {
+    #[command(subcommand)]
+    command: ImportCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    RefreshTokens(Box<refresh_tokens::RefreshTokensArgs>),
+}
+
+pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
+    match &args.command {
+        ImportCommand::RefreshTokens(args) => refresh_tokens::run(args),
+    }
+}

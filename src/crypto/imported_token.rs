@@ -1,0 +1,68 @@
+//! Refresh tokens that someone else made: their digest, from the token or from a text that holds it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use ring::digest;
+
+use super::refresh_token;
+use crate::domain::imported::ImportedDigest;
+
+/// The longest token that is imported or looked up, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// The digest of a token; `None` for what cannot have been imported: it is empty, too long, or looks like one of ours.
+#[must_use]
+pub fn digest_of(token: &str) -> Option<ImportedDigest> {
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX || token.starts_with(refresh_token::PREFIX) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    Some(ImportedDigest::from_bytes(bytes))
+}
+
+/// Reads a digest in hex (also as databases print bytes, `\x…`) or base64 of either alphabet.
+#[must_use]
+pub fn read_digest(text: &str) -> Option<ImportedDigest> {
+    let text = text.strip_prefix("\\x").unwrap_or(text);
+    let bytes = match text.len() {
+        64 => hex(text),
+        43 | 44 => [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].iter().find_map(|engine| engine.decode(text).ok()),
+        _ => None,
+    };
+    bytes.and_then(|bytes| bytes.try_into().ok()).map(ImportedDigest::from_bytes)
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-2, appendix B.1.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_digest_is_read_as_databases_print_it() {
+        let digest = digest_of("abc").unwrap();
+        let base64 = STANDARD.encode(digest.as_bytes());
+        for text in [ABC, &ABC.to_uppercase(), &format!("\\x{ABC}"), &base64, base64.trim_end_matches('=')] {
+            assert_eq!(read_digest(text), Some(digest), "{text}");
+        }
+        for text in ["", "abc", &ABC[1..], &ABC.replace('b', "g"), &"é".repeat(32)] {
+            assert_eq!(read_digest(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_have_been_imported_has_no_digest() {
+        for token in ["", "tgr_abc", &"a".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert_eq!(digest_of(token), None);
+        }
+        assert!(digest_of(&"a".repeat(TOKEN_BYTES_MAX)).is_some());
+    }
+}
