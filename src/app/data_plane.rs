@@ -12,7 +12,7 @@ use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::route::{RouteTable, UpstreamIndex};
 use crate::proxy::admission::AdmissionOptions;
 use crate::proxy::connection::ClientLimits;
-use crate::proxy::gateway::{GatewayOptions, Policy, RequestIdFrom};
+use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy, RequestIdFrom};
 use crate::proxy::listener::ListenerOptions;
 use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
 
@@ -91,7 +91,10 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     Ok(Policy {
         routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone()).map_err(StartError::Routes)?,
         rewrite: RewriteRules::new(fields, identity.pass_authorization, own_cookies, forwarding, VIA),
-        access_cookie: settings.cookies.as_ref().map(|cookies| cookies.access_name.clone()),
+        access_cookie: settings
+            .cookies
+            .as_ref()
+            .map(|cookies| AccessCookie { name: cookies.access_name.clone(), origins: cookies.origins.clone() }),
         request_id_from: match settings.listen.request_id_from {
             config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,
             config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,

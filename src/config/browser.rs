@@ -6,6 +6,7 @@ use http::{HeaderName, Method};
 
 use super::parse;
 use super::section::{Parsed, Section};
+use crate::domain::origin::CookieOrigins;
 
 /// Tokens in cookies.
 #[derive(Clone, Debug)]
@@ -19,10 +20,8 @@ pub struct Cookies {
     pub path: String,
     /// Whether answers carry the tokens in their body as well.
     pub tokens_in_body: bool,
-    /// Origins whose state-changing calls are believed, beside the request's own host.
-    pub csrf_origins: Vec<String>,
-    /// A state-changing call that carries this field is believed: no form can set it.
-    pub csrf_header: HeaderName,
+    /// Whose calls count that change something.
+    pub origins: CookieOrigins,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +45,7 @@ impl Cookies {
     /// `None`: off.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let enabled = s.read("enabled", parse::flag);
+        let secure = s.read("secure", parse::flag);
         let cookies = Self {
             access_name: s.read("access_name", cookie_name),
             refresh_name: s.read("refresh_name", cookie_name),
@@ -53,12 +53,15 @@ impl Cookies {
                 "same_site",
                 parse::choice(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]),
             ),
-            secure: s.read("secure", parse::flag),
+            secure,
             domain: s.optional("domain", domain),
             path: s.read("path", parse::url_path),
             tokens_in_body: s.read("tokens_in_body", parse::flag),
-            csrf_origins: s.read("csrf_origins", parse::list(parse::origin)),
-            csrf_header: s.read("csrf_header", parse::header_name),
+            origins: CookieOrigins {
+                listed: s.read("csrf_origins", parse::list(parse::origin)),
+                field: s.read("csrf_header", parse::header_name),
+                secure,
+            },
         };
         if !enabled {
             return None;
@@ -123,6 +126,14 @@ pub enum Origins {
 }
 
 impl Cors {
+    /// Those who get answers to calls that carry cookies, and may therefore make such calls.
+    pub(super) fn credentialed(&self) -> &[String] {
+        match &self.allowed_origins {
+            Origins::Listed(origins) if self.allow_credentials => origins,
+            Origins::Listed(_) | Origins::Any => &[],
+        }
+    }
+
     /// `None`: off, because no origin is allowed.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {

@@ -123,8 +123,11 @@ impl Settings {
         let (directory, signing) = root.section("keys", tokens::read_keys);
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);
-        let cookies = root.section("cookies", Cookies::read);
+        let mut cookies = root.section("cookies", Cookies::read);
         let cors = root.section("cors", Cors::read);
+        if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {
+            cookies.origins.listed.extend_from_slice(cors.credentialed());
+        }
         let limits = root.section("limits", Limits::read);
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);

@@ -51,6 +51,9 @@ pub enum Denial {
     /// 403 `insufficient_scope`, naming what the route demands.
     #[error("insufficient scope, needs {}", .0.join(" "))]
     InsufficientScope(Arc<[String]>),
+    /// 403: the token came in a cookie, with a call that another site may have made the browser send.
+    #[error("cookie from an origin that is not believed")]
+    OriginRefused,
     /// 503: the replica of the revocations is too old to vouch for anyone.
     #[error("revocations not confirmed lately")]
     RevocationsStale,

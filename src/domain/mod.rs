@@ -13,6 +13,7 @@ pub mod json;
 pub mod lag;
 pub mod legacy;
 pub mod node;
+pub mod origin;
 pub mod path;
 pub mod replica;
 pub mod revocation;

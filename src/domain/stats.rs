@@ -84,6 +84,8 @@ counter! {
     RejectedRevokedToken = "rejected_revoked_token",
     RejectedRevokedEveryone = "rejected_revoked_everyone",
     RejectedScope = "rejected_scope",
+    /// A token in a cookie, with a call that another site may have made the browser send.
+    RejectedOrigin = "rejected_origin",
     RejectedRevocationsStale = "rejected_revocations_stale",
     RejectedStoreUnavailable = "rejected_store_unavailable",
     /// Let through though they would have been refused: the route observes them.
@@ -96,6 +98,7 @@ counter! {
     ObservedRevokedToken = "observed_revoked_token",
     ObservedRevokedEveryone = "observed_revoked_everyone",
     ObservedScope = "observed_scope",
+    ObservedOrigin = "observed_origin",
     ObservedRevocationsStale = "observed_revocations_stale",
     ObservedStoreUnavailable = "observed_store_unavailable",
     /// Broken or ambiguous HTTP.
@@ -144,6 +147,7 @@ impl Counter {
             Denial::Revoked(RevokedBy::Token) => Self::RejectedRevokedToken,
             Denial::Revoked(RevokedBy::Everyone) => Self::RejectedRevokedEveryone,
             Denial::InsufficientScope(_) => Self::RejectedScope,
+            Denial::OriginRefused => Self::RejectedOrigin,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
         }
@@ -162,6 +166,7 @@ impl Counter {
             Denial::Revoked(RevokedBy::Token) => Self::ObservedRevokedToken,
             Denial::Revoked(RevokedBy::Everyone) => Self::ObservedRevokedEveryone,
             Denial::InsufficientScope(_) => Self::ObservedScope,
+            Denial::OriginRefused => Self::ObservedOrigin,
             Denial::RevocationsStale => Self::ObservedRevocationsStale,
             Denial::StoreUnavailable => Self::ObservedStoreUnavailable,
         }

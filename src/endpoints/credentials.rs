@@ -55,7 +55,7 @@ pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Res
         if call.token.is_some() {
             return Err(Refusal::Malformed("A refresh token was sent in the body and in a cookie."));
         }
-        origin::believe_cookie(head, cookies, options.cors.as_ref())?;
+        origin::believe_cookie(head, &cookies.origins)?;
         call.token = Some((token, Source::Cookie));
     }
     Ok(call)

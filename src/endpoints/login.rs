@@ -107,9 +107,7 @@ impl Inner {
 /// Another site must not log a browser in as someone else. Without an origin it is no browser.
 pub(super) fn believe_origin(head: &Parts, options: &EndpointOptions) -> Result<(), Refusal> {
     match &options.cookies {
-        Some(cookies) if head.headers.contains_key(header::ORIGIN) => {
-            origin::believe_cookie(head, cookies, options.cors.as_ref())
-        }
+        Some(cookies) if head.headers.contains_key(header::ORIGIN) => origin::believe_cookie(head, &cookies.origins),
         Some(_) | None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
-use super::{Inner, believe_access_cookie, credentials, take_cookies};
+use super::{Inner, credentials, take_cookies};
 use crate::domain::claims::Denial;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
@@ -29,13 +29,12 @@ impl Inner {
             }
             // The refresh token speaks for the same client.
             Err(Denial::RevocationsStale | Denial::StoreUnavailable) if call.token.is_some() => None,
-            Err(denial @ (Denial::Ambiguous(_) | Denial::RevocationsStale | Denial::StoreUnavailable)) => {
+            Err(
+                denial @ (Denial::Ambiguous(_) | Denial::OriginRefused | Denial::RevocationsStale | Denial::StoreUnavailable),
+            ) => {
                 return Err(denial.clone().into());
             }
         };
-        if principal.is_some() {
-            believe_access_cookie(&request.head, options)?;
-        }
         if let Some((token, _)) = &call.token
             && self.sessions.session_of(token.expose()).is_none()
             && self.sessions.must_look_up(token.expose())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -185,19 +185,9 @@ impl Inner {
 /// Clears the cookies, unless another site may have made the browser call: it could log people out.
 fn take_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
     if let Some(cookies) = &options.cookies
-        && origin::believe_cookie(head, cookies, options.cors.as_ref()).is_ok()
+        && origin::believe_cookie(head, &cookies.origins).is_ok()
     {
         cookies::clear(reply.headers_mut(), options);
-    }
-}
-
-/// An access token that came in a cookie was sent by the browser of its own accord.
-fn believe_access_cookie(head: &Parts, options: &EndpointOptions) -> Result<(), Refusal> {
-    match &options.cookies {
-        Some(cookies) if !head.headers.contains_key(AUTHORIZATION) => {
-            origin::believe_cookie(head, cookies, options.cors.as_ref())
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

@@ -148,11 +148,7 @@ impl Refusal {
                 let detail = "The request has no refresh token.";
                 Problem::new(StatusCode::UNAUTHORIZED, "refresh_token_missing", detail).oauth("invalid_grant").challenge("Bearer")
             }
-            Self::OriginRefused => Problem::new(
-                StatusCode::FORBIDDEN,
-                "origin_refused",
-                "With cookies, this call is taken from known origins or with the agreed header field alone.",
-            ),
+            Self::OriginRefused => Problem::from(&Denial::OriginRefused),
             Self::RateLimited(wait) => Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",

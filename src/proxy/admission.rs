@@ -117,16 +117,26 @@ impl Admission {
     }
 }
 
+/// A token as it came along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Presented<'a> {
+    pub token: &'a str,
+    /// A browser sends it of its own accord, whoever made it call.
+    pub in_cookie: bool,
+}
+
 /// The one token that came along, from the one place where it may be; `None` when there is none.
 ///
 /// # Errors
 /// Two Authorization fields, a token in two places, or one that is not text.
-pub fn bearer_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<&'a str>, Denial> {
-    let from_field = authorization_token(headers)?;
-    let Some(name) = cookie else { return Ok(from_field) };
-    match (from_field, cookie_value(headers, name)?) {
+pub fn presented_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<Presented<'a>>, Denial> {
+    let in_field = authorization_token(headers)?;
+    let in_cookie = cookie.map(|name| cookie_value(headers, name)).transpose()?.flatten();
+    match (in_field, in_cookie) {
         (Some(_), Some(_)) => Err(Denial::Ambiguous("a token in Authorization and in a cookie")),
-        (field, cookie) => Ok(field.or(cookie)),
+        (Some(token), None) => Ok(Some(Presented { token, in_cookie: false })),
+        (None, Some(token)) => Ok(Some(Presented { token, in_cookie: true })),
+        (None, None) => Ok(None),
     }
 }
 
@@ -179,20 +189,24 @@ mod tests {
         fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
     }
 
+    fn token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<&'a str>, Denial> {
+        presented_token(headers, cookie).map(|presented| presented.map(|presented| presented.token))
+    }
+
     #[test]
     fn the_scheme_is_read_in_any_case() {
         for scheme in ["Bearer", "bearer", "BEARER"] {
             let headers = headers(&[(AUTHORIZATION, &format!("{scheme}  abc"))]);
-            assert_eq!(bearer_token(&headers, None), Ok(Some("abc")));
+            assert_eq!(token(&headers, None), Ok(Some("abc")));
         }
     }
 
     #[test]
     fn another_scheme_is_no_token_and_an_empty_one_is_a_bad_one() {
-        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Basic YTpi")]), None), Ok(None));
-        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Bearer")]), None), Ok(None));
-        assert_eq!(bearer_token(&headers(&[(AUTHORIZATION, "Bearer ")]), None), Err(Denial::Invalid("empty token")));
-        assert_eq!(bearer_token(&HeaderMap::new(), Some("s")), Ok(None));
+        assert_eq!(token(&headers(&[(AUTHORIZATION, "Basic YTpi")]), None), Ok(None));
+        assert_eq!(token(&headers(&[(AUTHORIZATION, "Bearer")]), None), Ok(None));
+        assert_eq!(token(&headers(&[(AUTHORIZATION, "Bearer ")]), None), Err(Denial::Invalid("empty token")));
+        assert_eq!(token(&HeaderMap::new(), Some("s")), Ok(None));
     }
 
     #[test]
@@ -201,9 +215,10 @@ mod tests {
         let both = headers(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "x=1; s=b")]);
         let cookies = headers(&[(COOKIE, "s=a; s=b")]);
         for bad in [&twice, &both, &cookies] {
-            assert!(matches!(bearer_token(bad, Some("s")), Err(Denial::Ambiguous(_))), "{bad:?}");
+            assert!(matches!(token(bad, Some("s")), Err(Denial::Ambiguous(_))), "{bad:?}");
         }
-        assert_eq!(bearer_token(&both, None), Ok(Some("a")), "cookies count in cookie mode alone");
-        assert_eq!(bearer_token(&headers(&[(COOKIE, "a=1; s=tok; z=2")]), Some("s")), Ok(Some("tok")));
+        assert_eq!(token(&both, None), Ok(Some("a")), "cookies count in cookie mode alone");
+        let in_cookie = headers(&[(COOKIE, "a=1; s=tok; z=2")]);
+        assert_eq!(presented_token(&in_cookie, Some("s")), Ok(Some(Presented { token: "tok", in_cookie: true })));
     }
 }

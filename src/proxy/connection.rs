@@ -285,7 +285,7 @@ fn reset_on_drop(stream: &TcpStream) {
 
 /// Closes our side and reads on for a moment: closing with unread bytes would reset the connection, and the client might lose
 /// the answer that it has not read yet (RFC 9112, section 9.6).
-async fn linger(stream: &mut TcpStream) {
+pub(super) async fn linger(stream: &mut TcpStream) {
     let mut drain = pin!(async {
         let _ = stream.shutdown().await;
         let mut left = LINGER_BYTES_MAX;

@@ -19,7 +19,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 
-use super::admission::{Admission, AdmissionOptions, Admitted, bearer_token};
+use super::admission::{Admission, AdmissionOptions, Admitted, Presented, presented_token};
 use super::body::{Exchange, GatewayBody};
 use super::call::{Call, Ids};
 use super::connection::{ClientConnection, ClientLimits};
@@ -37,6 +37,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::headers::{RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, Endpoint, Match, Route, RouteTable, UpstreamIndex, WhenStale};
 use crate::domain::stats::{Counter, Counters};
@@ -47,9 +48,22 @@ use crate::domain::time::Clock;
 pub struct Policy {
     pub routes: RouteTable,
     pub rewrite: RewriteRules,
-    /// The access cookie's name where cookie mode is on.
-    pub access_cookie: Option<String>,
+    /// Where cookie mode is on.
+    pub access_cookie: Option<AccessCookie>,
     pub request_id_from: RequestIdFrom,
+}
+
+impl Policy {
+    fn cookie_name(&self) -> Option<&str> {
+        self.access_cookie.as_ref().map(|cookie| cookie.name.as_str())
+    }
+}
+
+/// Where a browser keeps an access token, and whose calls with it count that change something.
+#[derive(Clone, Debug)]
+pub struct AccessCookie {
+    pub name: String,
+    pub origins: CookieOrigins,
 }
 
 /// Whose X-Request-Id is taken over.
@@ -208,7 +222,7 @@ impl Gateway {
 
     /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
     async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
-        let caller = self.admit(&call, route, &head.headers).await?;
+        let caller = self.admit(&call, route, head).await?;
         call.body.limit(route.body_bytes_max)?;
         call.client.watch.speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
@@ -242,7 +256,7 @@ impl Gateway {
             | Endpoint::Jwks
             | Endpoint::Health
             | Endpoint::Ready => {
-                let caller = self.caller(call.policy, &head.headers);
+                let caller = self.caller(call.policy, head);
                 let body = call.body.collect().await?;
                 let request = OwnRequest { endpoint, head: head.clone(), body, address: call.address, caller };
                 Ok(Answer::Whole(self.shared.control.answer(request).await))
@@ -272,21 +286,18 @@ impl Gateway {
     }
 
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
-    fn caller(&self, policy: &Policy, headers: &HeaderMap) -> Result<Arc<Principal>, Denial> {
+    fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
-        self.authenticate(policy, headers, &anyone, WhenStale::Reject).map(|caller| caller.principal)
+        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.principal)
     }
 
-    fn authenticate(
-        &self,
-        policy: &Policy,
-        headers: &HeaderMap,
-        access: &Access,
-        when_stale: WhenStale,
-    ) -> Result<Admitted, Denial> {
-        let token = bearer_token(headers, policy.access_cookie.as_deref())?.ok_or(Denial::NoToken)?;
+    fn authenticate(&self, policy: &Policy, head: &Parts, access: &Access, when_stale: WhenStale) -> Result<Admitted, Denial> {
+        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
         let verifier = self.shared.verifier.load();
         let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
+        if in_cookie && !may_speak_by_cookie(policy, head) {
+            return Err(Denial::OriginRefused);
+        }
         if admitted.first_sight {
             self.saw(&admitted.principal);
         }
@@ -314,6 +325,13 @@ impl Gateway {
             tracing::debug!(request, %method, path, %peer, cause = %refusal, "request refused");
         }
     }
+}
+
+/// Whether a call may be made by a cookie: one that changes nothing, and no WebSocket, for which browsers ask no permission; or one
+/// from an origin that is believed.
+fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
+    let changes_nothing = head.method.is_safe() && !tunnel::wants_websocket(head);
+    changes_nothing || policy.access_cookie.as_ref().is_some_and(|cookie| cookie.origins.believe(&head.uri, &head.headers))
 }
 
 /// What an upstream is asked, beside what the call says.

@@ -165,6 +165,11 @@ impl From<&Denial> for Problem {
                     .oauth("insufficient_scope")
                     .challenge(format!(r#"Bearer error="insufficient_scope", scope="{}""#, scopes.join(" ")))
             }
+            Denial::OriginRefused => Self::new(
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                "With cookies, this call is taken from known origins or with the agreed header field alone.",
+            ),
             Denial::RevocationsStale => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "revocations_stale", "Tokens cannot be vouched for right now.")
                     .retry_after(STORE_RETRY_AFTER)

@@ -1,18 +1,22 @@
 //! A connection after it switched protocols: bytes both ways, until either side ends or the session does.
 
+mod frames;
+
 use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
-use super::connection::ClientConnection;
+use self::frames::{Frames, SESSION_ENDED};
+use super::connection::{ClientConnection, linger};
 use super::upstream::Stream;
 use super::watch::Wait;
 use crate::domain::claims::Principal;
@@ -28,26 +32,67 @@ pub struct Upgrade {
     pub principal: Option<Arc<Principal>>,
 }
 
-/// Copies until either side closes. `from_client` was read already, behind the head.
+/// Copies until either side closes, or the session ends: the client is then told why, unless it is in the midst of a message.
+/// `from_client` was read already, behind the head.
 pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, connection: &ClientConnection) {
     let Upgrade { mut upstream, early, principal } = upgrade;
     let watch = &connection.watch;
     watch.disarm(Wait::NextRequest);
     watch.speak_for(principal);
-    let mut copy = pin!(async {
-        client.write_all(&early).await?;
-        upstream.write_all(&from_client).await?;
-        copy_bidirectional(&mut client, &mut upstream).await
-    });
-    poll_fn(|cx| {
-        watch.woken_by(cx.waker());
-        if watch.session_ended() {
-            tracing::debug!(peer = %connection.peer, "tunnel closed: its session ended");
-            return Poll::Ready(());
+    let mut frames = Frames::default();
+    let session_ended = {
+        let mut client = ClientSide { stream: &mut client, to_client: &mut frames };
+        let mut copy = pin!(async {
+            client.write_all(&early).await?;
+            upstream.write_all(&from_client).await?;
+            copy_bidirectional(&mut client, &mut upstream).await
+        });
+        poll_fn(|cx| {
+            watch.woken_by(cx.waker());
+            if watch.session_ended() {
+                return Poll::Ready(true);
+            }
+            copy.as_mut().poll(cx).map(|_| false)
+        })
+        .await
+    };
+    if session_ended {
+        tracing::debug!(peer = %connection.peer, "tunnel closed: its session ended");
+        if frames.is_between() && client.try_write(SESSION_ENDED).is_ok() {
+            linger(&mut client).await;
         }
-        copy.as_mut().poll(cx).map(|_| ())
-    })
-    .await;
+    }
+}
+
+/// The client's socket, and how far the upstream's messages have gone into it.
+struct ClientSide<'a> {
+    stream: &'a mut TcpStream,
+    to_client: &'a mut Frames,
+}
+
+impl AsyncRead for ClientSide<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientSide<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut *this.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = polled {
+            this.to_client.pass(&buf[..written]);
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().stream).poll_shutdown(cx)
+    }
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). Other protocols are not switched to: an HTTP/2 upgrade, for one,

@@ -1,6 +1,7 @@
 use http::Method;
 
 use super::{Fields, Gate, JSON, cookies_of, field, granted, json, text};
+use crate::domain::claims::Denial;
 use crate::domain::route::Endpoint;
 use crate::proxy::reply::Reply;
 use crate::sessions::tests::Fault;
@@ -95,7 +96,7 @@ async fn another_site_can_neither_refresh_nor_log_out_nor_log_in() {
     let principal = gate.world.principal("42", &gate.world.log_in("42").await);
     for (endpoint, method) in [(Endpoint::Logout, Method::POST), (Endpoint::Session(principal.session.unwrap()), Method::DELETE)]
     {
-        let reply = gate.call_as(Ok(principal.clone()), method, endpoint, &[EVIL_ORIGIN], "").await;
+        let reply = gate.call_as(Err(Denial::OriginRefused), method, endpoint, &[EVIL_ORIGIN], "").await;
         assert_eq!(reply.status(), 403, "an access cookie is sent by the browser too");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::request::Parts;
 
-use super::super::admission::{Admitted, bearer_token};
+use super::super::admission::{Admitted, presented_token};
 use super::super::call::Call;
 use super::Gateway;
 use crate::domain::claims::{Denial, Principal};
@@ -29,8 +29,8 @@ impl Caller {
 
 impl Gateway {
     /// Judges the caller as the route demands, and refuses those of whom the demands are made.
-    pub(super) async fn admit(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Caller, Denial> {
-        let judged = self.judge(call, route, headers).await;
+    pub(super) async fn admit(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Caller, Denial> {
+        let judged = self.judge(call, route, head).await;
         if route.enforced.is_all() {
             return judged.map(|admitted| Caller { admitted, is_bound: true });
         }
@@ -40,7 +40,7 @@ impl Gateway {
                 let is_bound = is_within(call, route, subject);
                 Ok(Caller { admitted, is_bound })
             }
-            Err(denial) if is_within(call, route, self.named_subject(call, headers).as_ref()) => Err(denial),
+            Err(denial) if is_within(call, route, self.named_subject(call, head).as_ref()) => Err(denial),
             Err(denial) => {
                 self.shared.counters.add(Counter::of_observed(&denial), 1);
                 self.shared.observations.note(&route.name, &denial, call.ids.request.to_str().unwrap_or_default());
@@ -50,11 +50,11 @@ impl Gateway {
     }
 
     /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(&self, call: &Call<'_>, route: &Route, headers: &HeaderMap) -> Result<Option<Admitted>, Denial> {
+    async fn judge(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Option<Admitted>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let caller = match (&route.access, self.authenticate(call.policy, headers, &route.access, route.when_stale)) {
+        let caller = match (&route.access, self.authenticate(call.policy, head, &route.access, route.when_stale)) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
@@ -66,9 +66,9 @@ impl Gateway {
     }
 
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
-    fn named_subject(&self, call: &Call<'_>, headers: &HeaderMap) -> Option<Subject> {
-        let token = bearer_token(headers, call.policy.access_cookie.as_deref()).ok()??;
-        self.shared.verifier.load().subject(token)
+    fn named_subject(&self, call: &Call<'_>, head: &Parts) -> Option<Subject> {
+        let presented = presented_token(&head.headers, call.policy.cookie_name()).ok()??;
+        self.shared.verifier.load().subject(presented.token)
     }
 }
 
