@@ -1,0 +1,51 @@
+/** What the gateway's answers say about a session. */
+
+import type { Session } from './entry.js';
+import { TokengateError } from './errors.js';
+import { jsonOf, retryAfterOf } from './http.js';
+import type { Members } from './options.js';
+import type { Platform } from './platform.js';
+
+export interface Reading {
+    readonly members: Members;
+    readonly platform: Platform;
+    /** Tokens are in cookies, and must not be kept anywhere else. */
+    readonly cookies: boolean;
+}
+
+type Answer = Record<string, unknown>;
+
+/** The session that an answer grants; `undefined` when it grants none. */
+export function sessionOf(answer: Answer, previous: Session | undefined, user: unknown, reading: Reading): Session | undefined {
+    const { members, platform, cookies } = reading;
+    const [accessToken, refreshToken, expiresIn, generation] = [
+        answer[members.accessToken],
+        // Without rotation, the refresh token stays and is not sent again.
+        answer[members.refreshToken] ?? previous?.refreshToken,
+        answer[members.expiresIn],
+        answer[members.generation] ?? (previous?.generation ?? 0) + 1,
+    ] as [string | undefined, string | undefined, number | undefined, number];
+    if (!(accessToken || (cookies && expiresIn))) return undefined;
+    const tokens = cookies ? {} : { accessToken, refreshToken };
+    return { generation, renewal: (previous?.renewal ?? -1) + 1, ...tokens, expiresIn, receivedAt: platform.wall(), user };
+}
+
+/**
+ * What an answer of `/refresh` means: the session goes on, or (`undefined`) there is no such session any more.
+ *
+ * @throws Anything but a definite yes or no says nothing about the session: proxies and captive portals answer too.
+ */
+export async function renewedBy(response: Response, previous: Session, reading: Reading): Promise<Session | undefined> {
+    const answer = await jsonOf(response);
+    if (response.status === 401 || (response.status === 400 && answer.error === 'invalid_grant')) return undefined;
+    const session = sessionOf(answer, previous, previous.user, reading);
+    if (response.ok && session) return session;
+    throw refusalOf(response, answer, reading);
+}
+
+/** An answer that says no, as an error. */
+export function refusalOf(response: Response, problem: Answer, { platform }: Reading): TokengateError {
+    const { status } = response;
+    const message = String(problem.detail ?? problem.message ?? problem.error ?? status);
+    return new TokengateError('refused', message, { status, problem, retryAfter: retryAfterOf(response, platform.wall()) });
+}

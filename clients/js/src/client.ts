@@ -1,0 +1,368 @@
+/** The client: what an application calls. */
+
+import { type Reading, refusalOf, renewedBy, sessionOf } from './answers.js';
+import { type Entry, NOTHING, type Session, compare, isKnown, isSameLogin, ofOldToken } from './entry.js';
+import { TokengateError } from './errors.js';
+import { isSafe, jsonOf, refusesToken } from './http.js';
+import { oldToken } from './old_token.js';
+import { type ClientOptions, ENDPOINTS, MEMBERS, timingOf } from './options.js';
+import { type Platform, browser, pause } from './platform.js';
+import { type RefreshEvent, refresher } from './refresher.js';
+import { storageOf } from './storage.js';
+import { type Source, tabs as tabsOf } from './tabs.js';
+
+export type { ClientOptions } from './options.js';
+
+export type Status = 'unknown' | 'signed-out' | 'signed-in';
+
+/** The same object until something changes. */
+export interface State {
+    readonly status: Status;
+    /** As the login answered; `null` when nobody is signed in, or nothing is known of them. */
+    readonly user: unknown;
+}
+
+export type LogoutScope = 'session' | 'others' | 'all';
+
+export type ClientEvent =
+    | RefreshEvent
+    | { readonly type: 'signed-in' | 'signed-out'; readonly source: Source }
+    /** Another tab has refreshed. */
+    | { readonly type: 'adopted'; readonly generation: number }
+    /** A request was refused for its token, and is sent again with a new one. */
+    | { readonly type: 'retrying'; readonly url: string };
+
+export interface LoginOptions {
+    /** Where to, instead of the endpoint's own path. */
+    path?: string;
+    headers?: HeadersInit;
+    signal?: AbortSignal;
+}
+
+export interface AccessTokenOptions {
+    /** A token that was refused: wait for another one. */
+    refused?: string;
+    signal?: AbortSignal;
+}
+
+/** One session of the user, as `/sessions` tells. */
+export interface Device {
+    id: string;
+    createdAt: string;
+    lastUsedAt: string;
+    /** Should it not be refreshed again. */
+    expiresAt: string;
+    address?: string;
+    userAgent?: string;
+    /** Whether it is the one that asks. */
+    current: boolean;
+}
+
+export interface Client {
+    /**
+     * Sends credentials to `/login`; objects as JSON, all else as `fetch` takes it. Gives the API's answer.
+     *
+     * @throws {TokengateError} `refused`, when the answer is no.
+     */
+    login<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    /** The same at `/register`. */
+    register<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    /** The same at `/quick-register`. */
+    quickRegister<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    /**
+     * Ends this session (default), the user's other ones, or all. This browser is signed out at once, whatever the network does.
+     *
+     * @throws {TokengateError} `logout_unconfirmed`: the gateway could not be told; calling again tries again.
+     */
+    logout(scope?: LogoutScope): Promise<{ ended: number }>;
+    /** The user's sessions on all devices. */
+    sessions(): Promise<Device[]>;
+    /** Ends one of them. */
+    endSession(id: string): Promise<void>;
+    /**
+     * The platform's `fetch`, with the access token for the gateway's origin and the listed ones. A request whose token is refused is
+     * sent once more with a new one.
+     *
+     * @throws {TokengateError} `refresh_unavailable`: the token has to be refreshed, and that cannot be done right now.
+     */
+    fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
+    /** A live access token, for other HTTP clients; `undefined` when nobody is signed in, and in cookie mode. */
+    accessToken(options?: AccessTokenOptions): Promise<string | undefined>;
+    state(): State;
+    /** Calls after every change of `state()`; gives what ends that. Wakes a client that was disposed of. */
+    subscribe(listener: () => void): () => void;
+    /** Milliseconds until the next planned refresh; infinite when none is planned. */
+    refreshIn(): number;
+    /** Ends timers, listeners and what is under way. The session lives on. */
+    dispose(): void;
+}
+
+const UNKNOWN: State = { status: 'unknown', user: null };
+const SIGNED_OUT: State = { status: 'signed-out', user: null };
+const LOGOUT_ATTEMPTS_MAX = 3;
+const LOGOUT_PAUSE = 500;
+
+export function createClient(options: ClientOptions = {}): Client {
+    return connect(options, browser());
+}
+
+/** @internal */
+export function connect(options: ClientOptions, platform: Platform): Client {
+    const { key = 'tokengate', csrfHeader = 'x-csrf', onEvent, user: userOf = (answer) => answer.user ?? null } = options;
+    const base = new URL(options.baseUrl ?? '/', platform.origin ?? 'http://localhost');
+    const origins = new Set([base, ...(options.origins ?? [])].map((url) => new URL(url).origin));
+    const endpoints = { ...ENDPOINTS, ...options.endpoints };
+    const kind = options.storage ?? 'localStorage';
+    const storage = typeof kind === 'string' ? storageOf(kind, key) : kind;
+    const cookies = storage.cookies ?? false;
+    const reading: Reading = { members: { ...MEMBERS, ...options.members }, platform, cookies };
+    const old = oldToken(options.oldTokenKey ?? 'authToken');
+    const timing = timingOf(options);
+    const listeners = new Set<() => void>();
+    let state = UNKNOWN;
+    let present = NOTHING;
+    /** Ended here, and not yet confirmed by the gateway. */
+    let unconfirmed: Entry | undefined;
+    let stopListening: (() => void) | undefined;
+
+    const tabs = tabsOf(platform, storage, changed);
+    const refreshes = refresher({
+        platform,
+        storage,
+        tabs,
+        timing,
+        attempt: async (session, signal) =>
+            renewedBy(await post(endpoints.refresh, tokenOf(session), { signal, redirect: 'error' }), session, reading),
+        decided(start, session) {
+            if (isKnown(start) ? !session : session) begin(session);
+            else if (session) tabs.commit({ ...start, session });
+            else {
+                // What older code left is worth nothing. Another tab may have exchanged it: no word to others.
+                old.remove();
+                tabs.assume({ epoch: start.epoch, id: start.id });
+            }
+        },
+        report,
+    });
+
+    function report(event: ClientEvent) {
+        if (onEvent) undisturbed(() => onEvent(event));
+    }
+
+    function changed(source: Source) {
+        const [former, entry] = [present, tabs.current()];
+        present = entry;
+        const generation = entry.session?.generation ?? 0;
+        // What is asked for a login that is over must not set a cookie over that of the next one.
+        if (!isSameLogin(former, entry)) refreshes.abort();
+        else if (source === 'other' && generation > (former.session?.generation ?? generation))
+            report({ type: 'adopted', generation });
+        refreshes.changed(source);
+        const before = state;
+        state = stateOf(entry, state);
+        if (state === before) return;
+        if (state.status !== before.status && state.status !== 'unknown') report({ type: state.status, source });
+        for (const listener of [...listeners]) undisturbed(listener);
+    }
+
+    function start() {
+        if (stopListening || storage.isBlind) return;
+        stopListening = platform.onWake((isOnline) => (isOnline ? refreshes.online() : refreshes.check()));
+        refreshes.start();
+        tabs.open();
+        const token = tabs.current().session ? undefined : old.read();
+        if (token !== undefined) tabs.assume(ofOldToken(tabs.current(), token));
+        // Nothing was found: that is known now.
+        changed('other');
+        refreshes.check();
+    }
+
+    /** A new login, or without a session a logout. */
+    function begin(session?: Session) {
+        old.remove();
+        tabs.sync();
+        tabs.commit({ epoch: tabs.current().epoch + 1, id: platform.random().toString(36), ...(session && { session }) });
+    }
+
+    function url(path: string): URL {
+        return new URL(path, base);
+    }
+
+    function post(path: string, body: unknown, init: RequestInit): Promise<Response> {
+        // Forms, texts and bytes call themselves something else.
+        const isPlain = String(body) === '[object Object]';
+        const headers = new Headers(init.headers);
+        if (isPlain && !headers.has('content-type')) headers.set('content-type', 'application/json');
+        if (cookies) headers.set(csrfHeader, '1');
+        return platform.fetch(url(path), {
+            ...init,
+            method: 'POST',
+            headers,
+            body: isPlain ? JSON.stringify(body) : (body as BodyInit),
+            cache: 'no-store',
+            ...(cookies && { credentials: 'include' }),
+        });
+    }
+
+    /** The refresh token, unless a cookie carries it. */
+    function tokenOf(session: Session | undefined): { refreshToken?: string | undefined } {
+        return { refreshToken: session?.refreshToken };
+    }
+
+    async function logIn<Answer>(
+        endpoint: string,
+        body: unknown,
+        { path = endpoint, ...init }: LoginOptions = {},
+    ): Promise<Answer> {
+        start();
+        // Its cookies could arrive after those of the login.
+        refreshes.abort();
+        const response = await post(path, body, init);
+        const answer = await jsonOf(response);
+        if (!response.ok) throw refusalOf(response, answer, reading);
+        const former = tabs.current();
+        const session = sessionOf(answer, undefined, userOf(answer), reading);
+        if (session) {
+            begin(session);
+            // The gateway ends by itself what came along as a cookie.
+            if (isKnown(former) && former.session?.refreshToken)
+                void post(endpoints.logout, tokenOf(former.session), {}).catch(() => undefined);
+        }
+        return answer as Answer;
+    }
+
+    async function logout(scope: LogoutScope = 'session'): Promise<{ ended: number }> {
+        start();
+        tabs.sync();
+        const entry = tabs.current();
+        const target = entry.session ? entry : unconfirmed;
+        if (scope !== 'others') {
+            if (entry.session) begin();
+            unconfirmed = target;
+        }
+        // Without a token there is nothing to end; a cookie may be there all the same.
+        if (!target && !cookies) return { ended: 0 };
+        for (let attempt = 1; ; attempt++) {
+            try {
+                const response = await post(endpoints.logout, { scope, ...tokenOf(target?.session) }, { keepalive: true });
+                const answer = await jsonOf(response);
+                if (!response.ok) throw refusalOf(response, answer, reading);
+                if (unconfirmed === target) unconfirmed = undefined;
+                return { ended: Number(answer.ended ?? 0) };
+            } catch (cause) {
+                if (attempt >= LOGOUT_ATTEMPTS_MAX)
+                    throw new TokengateError('logout_unconfirmed', 'The logout was not confirmed.', { cause });
+                await pause(platform, LOGOUT_PAUSE * attempt);
+            }
+        }
+    }
+
+    async function fetch(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
+        start();
+        const request = input instanceof Request ? input : undefined;
+        const target = request ? new URL(request.url) : url(String(input));
+        const headers = new Headers(init.headers ?? request?.headers);
+        const signal = init.signal ?? request?.signal;
+        if (!origins.has(target.origin) || headers.has('authorization')) return platform.fetch(request ?? target, init);
+
+        const isChange = !isSafe(init.method ?? request?.method);
+        const send = (input: RequestInfo | URL, { session }: Entry) => {
+            if (cookies && isChange) headers.set(csrfHeader, '1');
+            if (session?.accessToken !== undefined) headers.set('authorization', `Bearer ${session.accessToken}`);
+            return platform.fetch(input, { ...init, headers, ...(cookies && { credentials: 'include' }) });
+        };
+        await refreshes.fresh(undefined, signal).catch((error: unknown) => {
+            // What cannot be refreshed now may do all the same: the answer tells.
+            if (!cookies && !tabs.current().session?.accessToken) throw error;
+        });
+        const used = tabs.current();
+        if (!used.session) return send(request ?? target, used);
+
+        // Kept for the second time: sending a request uses up its body.
+        const spare = isChange && init.body === undefined ? request?.clone() : request;
+        const response = await send(request ?? target, used);
+        if (!(await refusesToken(response, cookies))) return response;
+        // Gone once it was sent.
+        if (init.body instanceof ReadableStream) {
+            void refreshes.fresh(used).catch(() => undefined);
+            return response;
+        }
+        await refreshes.fresh(used, signal);
+        const now = tabs.current();
+        // What one user asked must not be done in the name of another.
+        if (!now.session || !isSameLogin(now, used) || compare(now, used) <= 0) return response;
+        void response.body?.cancel();
+        report({ type: 'retrying', url: target.href });
+        return send(spare ?? target, now);
+    }
+
+    async function accessToken({ refused, signal }: AccessTokenOptions = {}): Promise<string | undefined> {
+        start();
+        tabs.sync();
+        const entry = tabs.current();
+        await refreshes.fresh(refused && refused === entry.session?.accessToken ? entry : undefined, signal);
+        return tabs.current().session?.accessToken;
+    }
+
+    async function own(path: string, method: string): Promise<Response> {
+        const response = await fetch(url(path), { method, cache: 'no-store' });
+        if (!response.ok) throw refusalOf(response, await jsonOf(response), reading);
+        return response;
+    }
+
+    start();
+
+    return {
+        login: (body, options) => logIn(endpoints.login, body, options),
+        register: (body, options) => logIn(endpoints.register, body, options),
+        quickRegister: (body, options) => logIn(endpoints.quickRegister, body, options),
+        logout,
+        async sessions() {
+            const { sessions } = await jsonOf(await own(endpoints.sessions, 'GET'));
+            return (sessions ?? []) as Device[];
+        },
+        async endSession(id) {
+            await own(`${endpoints.sessions}/${encodeURIComponent(id)}`, 'DELETE');
+        },
+        fetch,
+        accessToken,
+        state: () => state,
+        subscribe(listener) {
+            // Another function each time: whoever subscribes twice unsubscribes twice.
+            const own = () => listener();
+            listeners.add(own);
+            start();
+            return () => listeners.delete(own);
+        },
+        refreshIn: refreshes.due,
+        dispose() {
+            stopListening?.();
+            stopListening = undefined;
+            tabs.close();
+            refreshes.stop();
+        },
+    };
+}
+
+function stateOf(entry: Entry, previous: State): State {
+    if (!entry.session) return SIGNED_OUT;
+    if (!isKnown(entry)) return UNKNOWN;
+    const { user } = entry.session;
+    return previous.status === 'signed-in' && isAlike(previous.user, user) ? previous : { status: 'signed-in', user };
+}
+
+/** Users are JSON; another tab's copy of the same one must not look like a change. */
+function isAlike(a: unknown, b: unknown): boolean {
+    return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** A listener's own fault is shown like any other, and stops nothing here. */
+function undisturbed(call: () => void) {
+    try {
+        call();
+    } catch (error) {
+        queueMicrotask(() => {
+            throw error;
+        });
+    }
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+    test: {
+        projects: [
+            { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], environment: 'node' } },
+            {
+                test: {
+                    name: 'browser',
+                    include: ['test/browser/**/*.test.ts'],
+                    environment: 'node',
+                    // Real browsers, processes and clocks; the machine may be slow.
+                    testTimeout: 180_000,
+                    hookTimeout: 120_000,
+                    maxWorkers: 2,
+                },
+            },
+        ],
+    },
+});
