@@ -7,6 +7,7 @@ mod keys;
 mod legacy;
 mod logging;
 mod stores;
+mod upkeep;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use legacy::key as legacy_key;
 pub use stores::StoreStartError;
+use upkeep::Upkeep;
 
 use crate::admin::Admin;
 use crate::cli::demo::{Demo, Stage};
@@ -34,7 +36,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, Partitions, SessionId};
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
-use crate::domain::stats::Counters;
+use crate::domain::stats::{Counters, Snapshot, Tally};
 use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy};
 use crate::proxy::gateway::Shared;
 use crate::proxy::listener::{Shutdown, Workers};
@@ -45,7 +47,6 @@ use crate::store::Store;
 use crate::tasks::acknowledgements::{self, Acknowledgements};
 use crate::tasks::revocation_feed::RevocationFeed;
 use crate::tasks::supervisor::Supervisor;
-use crate::tasks::sweeper::Sweeper;
 
 /// How long background tasks may take to end once requests are done.
 const TASKS_DEADLINE: Duration = Duration::from_secs(5);
@@ -95,11 +96,13 @@ struct Parts {
     ambient: Ambient,
     store: Arc<dyn Store>,
     replica: Arc<Replica>,
+    /// The control plane's set.
     counters: Arc<Counters>,
     sessions: Arc<Sessions>,
     health: Arc<Health>,
     verifier: Arc<ArcSwap<Verifier>>,
     issuers: Arc<Issuers>,
+    upkeep: Upkeep,
 }
 
 impl App {
@@ -107,7 +110,8 @@ impl App {
     pub async fn start(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
         provider::install();
         let runtime = Handle::current();
-        let counters = Arc::new(Counters::new());
+        let tally = Arc::new(Tally::new());
+        let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient)?;
         let store = stores::open(settings).await?;
@@ -138,7 +142,8 @@ impl App {
             counters: Arc::clone(&counters),
             runtime: runtime.clone(),
         }));
-        let parts = Parts { ambient, store, replica, counters, sessions, health, verifier, issuers };
+        let upkeep = Upkeep::new(tally, &counters, &store, &replica, &ambient);
+        let parts = Parts { ambient, store, replica, counters, sessions, health, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
@@ -150,7 +155,7 @@ impl App {
             token_seen,
             clock: Arc::clone(&parts.ambient.clock),
             entropy: Arc::clone(&parts.ambient.entropy),
-            counters: Arc::clone(&parts.counters),
+            tally: Arc::clone(&parts.upkeep.tally),
             observations: Observations::default(),
         });
         legacy::warn(settings, parts.ambient.clock.now());
@@ -184,8 +189,9 @@ impl App {
         self.admin_address
     }
 
-    pub const fn counters(&self) -> &Arc<Counters> {
-        &self.parts.counters
+    /// Everything that was counted since the start.
+    pub fn counted(&self) -> Snapshot {
+        self.parts.upkeep.tally.total()
     }
 
     /// Whether the gateway vouches for tokens already.
@@ -275,16 +281,7 @@ impl Parts {
             let acknowledgements = Arc::clone(&acknowledgements);
             async move { acknowledgements.run(stop).await }
         });
-        let sweeper = Arc::new(Sweeper {
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.ambient.clock),
-            counters: Arc::clone(&self.counters),
-            interval: settings.sweeper.interval,
-        });
-        supervisor.spawn("sweeper", move |stop| {
-            let sweeper = Arc::clone(&sweeper);
-            async move { sweeper.run(stop).await }
-        });
+        self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
         issuers::spawn(supervisor, &self.issuers, &self.verifier);
         Box::new(move |session, generation| sender.note(session, generation))
     }

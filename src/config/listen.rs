@@ -1,4 +1,4 @@
-//! `[listen]`, `[shutdown]`, `[admin]`, `[log]`, `[sweeper]`: the process and its edges.
+//! `[listen]`, `[shutdown]`, `[admin]`, `[log]`: the process and its edges.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -150,16 +150,4 @@ fn log_level(value: &config::Value) -> Parsed<String> {
         return Ok(text);
     }
     Err(format!("allowed is one of {}, or for parts such as \"info,tokengate::proxy=debug\"", LEVELS.join(", ")))
-}
-
-#[derive(Clone, Debug)]
-pub struct Sweeper {
-    /// How often what has ended by itself is removed from the store. Correctness does not depend on it.
-    pub interval: Duration,
-}
-
-impl Sweeper {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
-        Self { interval: s.read("interval", parse::duration(SECOND, 24 * HOUR)) }
-    }
 }

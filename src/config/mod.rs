@@ -19,6 +19,7 @@ mod section;
 mod show;
 mod store;
 mod tokens;
+mod upkeep;
 mod upstreams;
 
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub use browser::{Cookies, Cors, Origins, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
-pub use listen::{Admin, Listen, Log, LogFormat, RequestIdFrom, Shutdown, Sweeper};
+pub use listen::{Admin, Listen, Log, LogFormat, RequestIdFrom, Shutdown};
 pub use login::{Endpoints, Login, OldSession};
 pub use members::{MemberPath, Members};
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
@@ -39,6 +40,7 @@ pub use problem::{Invalid, Problem};
 pub use routes::UPSTREAM_DEFAULT;
 pub use store::{Embedded, Redis, Store};
 pub use tokens::{Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
+pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstreams::{HostField, Upstream};
 
 /// Everything that an operator decides. Valid: whoever holds one need not check again.
@@ -69,6 +71,7 @@ pub struct Settings {
     pub admin: Admin,
     pub log: Log,
     pub sweeper: Sweeper,
+    pub statistics: Statistics,
 }
 
 /// Valid settings, and where each of them came from.
@@ -138,6 +141,7 @@ impl Settings {
         let admin = root.section("admin", Admin::read);
         let log = root.section("log", Log::read);
         let sweeper = root.section("sweeper", Sweeper::read);
+        let statistics = root.section("statistics", Statistics::read);
         root.finish();
         let keys = Keys::kept_for(&store, directory, signing);
         let routes = routes.into_iter().collect::<Option<Vec<Route>>>();
@@ -169,6 +173,7 @@ impl Settings {
             admin,
             log,
             sweeper,
+            statistics,
         };
         checks::across_sections(&settings, notes);
         Some(settings)

@@ -1,7 +1,18 @@
-//! What is counted, and the counters.
+//! What is counted and measured, and the counters.
 
-use std::ops::AddAssign;
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Sub};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+mod day;
+mod gauge;
+
+pub use day::{DAYS_KEPT, Day};
+pub use gauge::{Gauge, Gauges, Readings};
 
 use super::claims::{Denial, RevokedBy};
 use super::revocation::Target;
@@ -186,8 +197,8 @@ impl Counter {
 
 const COUNTERS: usize = Counter::ALL.len();
 
-/// One set of counters. Any thread may add; a data-plane thread has a set of its own, so that no two cores fight for a cache
-/// line on every request, and readers add the snapshots up.
+/// One set of counters. Any thread may add; each thread of the data plane has a set of its own from the [`Tally`], so that no
+/// two cores fight for a cache line on every request.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Counters([AtomicU64; COUNTERS]);
@@ -214,7 +225,37 @@ impl Default for Counters {
     }
 }
 
-/// The counters at one moment; each is exact, though not all were read in the same instant.
+/// All counters of the process: as many sets as there are threads that should not disturb each other.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Vec<Arc<Counters>>>);
+
+impl Tally {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more set. It counts for as long as the process lives, whatever becomes of the thread that had it.
+    #[must_use]
+    pub fn new_set(&self) -> Arc<Counters> {
+        let set = Arc::new(Counters::new());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&set));
+        set
+    }
+
+    /// The sum of all sets.
+    #[must_use]
+    pub fn total(&self) -> Snapshot {
+        let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().fold(Snapshot::ZERO, |mut total, set| {
+            total += set.snapshot();
+            total
+        })
+    }
+}
+
+/// The counters at one moment; each is exact, though not all were read in the same instant. Written as a
+/// map from names to the values that are not zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Snapshot([u64; COUNTERS]);
 
@@ -228,6 +269,52 @@ impl Snapshot {
 
     pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> {
         Counter::ALL.into_iter().zip(self.0)
+    }
+
+    /// Those that are not zero.
+    pub fn counted(&self) -> impl Iterator<Item = (Counter, u64)> {
+        self.iter().filter(|(_, value)| *value > 0)
+    }
+
+    /// Each counter the larger of the two.
+    #[must_use]
+    pub fn max(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].max(other.0[i])))
+    }
+}
+
+impl FromIterator<(Counter, u64)> for Snapshot {
+    fn from_iter<I: IntoIterator<Item = (Counter, u64)>>(counts: I) -> Self {
+        let mut all = Self::ZERO;
+        counts.into_iter().for_each(|(counter, value)| all.0[counter as usize] = value);
+        all
+    }
+}
+
+/// What was counted since; never less than nothing.
+impl Sub for Snapshot {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].saturating_sub(earlier.0[i])))
+    }
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (counter, value) in self.counted() {
+            map.serialize_entry(counter.name(), &value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let named = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let known = |counter: Counter| Some((counter, *named.get(counter.name())?));
+        Ok(Counter::ALL.into_iter().filter_map(known).collect())
     }
 }
 
@@ -263,5 +350,28 @@ mod tests {
         for (n, (counter, value)) in (1..).zip(sum.iter()) {
             assert_eq!((value, sum.value(counter)), (2 * n, 2 * n));
         }
+    }
+
+    #[test]
+    fn what_the_sets_counted_is_added_up_also_when_their_threads_are_gone() {
+        let tally = Tally::new();
+        let (first, second) = (tally.new_set(), tally.new_set());
+        first.add(Counter::Logins, 2);
+        second.add(Counter::Logins, 3);
+        let before = tally.total();
+        drop((first, second));
+        tally.new_set().add(Counter::Logouts, 1);
+        assert_eq!(before.value(Counter::Logins), 5);
+        let since = tally.total() - before;
+        assert_eq!(since.counted().collect::<Vec<_>>(), [(Counter::Logouts, 1)]);
+    }
+
+    #[test]
+    fn counts_are_written_by_name_and_those_of_another_version_are_passed_over() {
+        let counts: Snapshot = [(Counter::Logins, 3), (Counter::Panics, 1)].into_iter().collect();
+        let text = serde_json::to_string(&counts).unwrap();
+        assert_eq!(text, r#"{"logins":3,"panics":1}"#);
+        let newer = text.replace('{', r#"{"of_a_newer_version":1,"#);
+        assert_eq!(serde_json::from_str::<Snapshot>(&newer).unwrap(), counts);
     }
 }

@@ -20,6 +20,7 @@ use super::raw_head::{self, RawHeads};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
 use crate::domain::headers::forwarded::Hop;
+use crate::domain::stats::Counter;
 
 /// What a client may take its time with, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -206,8 +207,9 @@ enum End {
     SlowClient,
 }
 
-/// Serves one connection until either side is done with it, or it was too slow.
-pub async fn serve<S, B>(stream: TcpStream, connection: Rc<ClientConnection>, service: S)
+/// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
+/// handler got to see, if one ended it.
+pub async fn serve<S, B>(stream: TcpStream, connection: Rc<ClientConnection>, service: S) -> Option<Counter>
 where
     S: Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>,
     S::Error: std::error::Error + Send + Sync + 'static,
@@ -247,12 +249,13 @@ where
     let mut stream = parts.io.into_inner().stream;
     match end {
         End::Served(result) => {
+            let rejected = result.as_ref().err().and_then(rejection);
             if let Err(error) = result {
                 tracing::debug!(peer = %connection.peer, %error, "client connection ended");
                 if error.is_user() && connection.closes_to_end.get() {
                     // The answer broke off: an orderly end would make it look whole.
                     reset_on_drop(&stream);
-                    return;
+                    return None;
                 }
             }
             let switched = connection.upgrade.borrow_mut().take();
@@ -260,6 +263,7 @@ where
                 Some(upgrade) => tunnel::run(stream, parts.read_buf, upgrade, &connection).await,
                 None => linger(&mut stream).await,
             }
+            rejected
         }
         End::SlowHead => {
             tracing::debug!(peer = %connection.peer, "request head timed out");
@@ -267,9 +271,24 @@ where
             if stream.try_write(REQUEST_TIMEOUT_ANSWER).is_ok() {
                 linger(&mut stream).await;
             }
+            Some(Counter::RejectedTimeout)
         }
-        End::Idle => {}
-        End::SlowClient => tracing::debug!(peer = %connection.peer, "client did not take the answer"),
+        End::Idle => None,
+        End::SlowClient => {
+            tracing::debug!(peer = %connection.peer, "client did not take the answer");
+            None
+        }
+    }
+}
+
+/// What the HTTP parser refused, and answered by itself.
+fn rejection(error: &hyper::Error) -> Option<Counter> {
+    if error.is_parse_too_large() {
+        Some(Counter::RejectedTooLarge)
+    } else if error.is_parse() {
+        Some(Counter::RejectedMalformed)
+    } else {
+        None
     }
 }
 

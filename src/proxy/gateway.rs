@@ -40,7 +40,7 @@ use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, Endpoint, Match, Route, RouteTable, UpstreamIndex, WhenStale};
-use crate::domain::stats::{Counter, Counters};
+use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::Clock;
 
 /// What a reload may change, swapped as one.
@@ -100,7 +100,7 @@ pub struct Shared {
     pub token_seen: Box<dyn Fn(SessionId, Generation) + Send + Sync>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub counters: Arc<Counters>,
+    pub tally: Arc<Tally>,
     pub observations: Observations,
 }
 
@@ -113,6 +113,8 @@ pub struct Gateway {
     upstreams: Vec<Rc<Upstream>>,
     watchers: Rc<Watchers>,
     entropy: RefCell<EntropyPool>,
+    /// No other thread adds to these.
+    counters: Arc<Counters>,
 }
 
 /// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
@@ -126,17 +128,23 @@ enum Answer {
 
 impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>) -> Self {
+        let counters = shared.tally.new_set();
         let admission = Admission::new(
             shared.options.admission,
             Arc::clone(&shared.replica),
             Arc::clone(&shared.clock),
-            Arc::clone(&shared.counters),
+            Arc::clone(&counters),
         );
-        let upstreams =
-            shared.options.upstreams.iter().map(|options| Upstream::new(options.clone(), Rc::clone(&watchers))).collect();
+        let upstream = |options: &UpstreamOptions| Upstream::new(options.clone(), Rc::clone(&watchers), Arc::clone(&counters));
+        let upstreams = shared.options.upstreams.iter().map(upstream).collect();
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         let policy = RefCell::new(Rc::new(LocalPolicy(shared.policy.load_full())));
-        Self { shared, policy, admission, upstreams, watchers, entropy }
+        Self { shared, policy, admission, upstreams, watchers, entropy, counters }
+    }
+
+    /// Counts what happens outside of requests.
+    pub fn count(&self, counter: Counter) {
+        self.counters.add(counter, 1);
     }
 
     pub fn client_limits(&self) -> ClientLimits {
@@ -230,7 +238,7 @@ impl Gateway {
         let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, wants_upgrade };
         let upstream = &self.upstreams[route.upstream.0];
         let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
-        self.shared.counters.add(Counter::RequestsForwarded, 1);
+        self.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             return switch(&call, wants_upgrade, caller.bound_to(), answer, body);
@@ -308,14 +316,14 @@ impl Gateway {
     fn saw(&self, principal: &Principal) {
         match (principal.session, principal.generation) {
             (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
-            (Some(_), None) => self.shared.counters.add(Counter::LegacyTokensSeen, 1),
+            (Some(_), None) => self.counters.add(Counter::LegacyTokensSeen, 1),
             (None, _) => {}
         }
     }
 
     fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
         if let Some(counter) = refusal.counter() {
-            self.shared.counters.add(counter, 1);
+            self.counters.add(counter, 1);
         }
         let request = ids.request.to_str().unwrap_or_default();
         let (method, path, peer) = (&head.method, head.uri.path(), client.peer);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, ClientConnection};
 use super::gateway::{Gateway, Shared};
 use super::watch::{TICK, Watchers};
+use crate::domain::stats::Counter;
 
 /// Connections that the kernel holds for a worker before it takes them.
 const BACKLOG: i32 = 4096;
@@ -180,11 +181,15 @@ impl Worker {
             return;
         }
         let open = Open::count(&self.connections);
+        self.gateway.count(Counter::Connections);
         let client = ClientConnection::new(peer, self.watchers.watch(), self.gateway.client_limits());
-        let service = Gateway::service(&self.gateway, &client);
+        let gateway = Rc::clone(&self.gateway);
+        let service = Gateway::service(&gateway, &client);
         tokio::task::spawn_local(async move {
             let _open = open;
-            connection::serve(stream, client, service).await;
+            if let Some(rejected) = connection::serve(stream, client, service).await {
+                gateway.count(rejected);
+            }
         });
     }
 }

@@ -26,6 +26,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
+pub mod caretaker;
 mod devices;
 mod exchange;
 pub mod health;
@@ -33,6 +34,7 @@ pub mod import;
 mod issue;
 mod log_out;
 mod refresh;
+pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
 

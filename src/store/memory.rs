@@ -1,16 +1,21 @@
 //! The embedded store without its file: for trials and tests. A restart forgets everything.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::embedded::{SWEEP_STEP_MAX, Shared, State};
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use super::{
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, SessionLimit, Statistics, Store,
+    StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
+};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
+use crate::domain::stats::{Day, Readings};
 use crate::domain::time::Timestamp;
 
 /// Sessions and revocations in this process alone.
@@ -70,18 +75,6 @@ impl Store for Memory {
         self.shared.follow(cursor, wait).await
     }
 
-    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        loop {
-            let step = self.shared.change(|draft| draft.sweep(now));
-            swept.add(step.swept);
-            if !step.has_more {
-                return Ok(swept);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
         Ok(self.shared.change(|draft| draft.import(batch, now)))
     }
@@ -119,5 +112,42 @@ impl Store for Memory {
 
     async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
         Ok(self.shared.receipts(canary))
+    }
+}
+
+#[async_trait]
+impl Upkeep for Memory {
+    async fn lease(&self, duty: Duty, holder: NodeId, span: Duration, now: Timestamp) -> Result<Lease, StoreError> {
+        Ok(self.shared.change(|draft| draft.lease(duty, holder, span, now)))
+    }
+
+    async fn release(&self, duty: Duty, holder: NodeId) -> Result<(), StoreError> {
+        self.shared.change(|draft| draft.release(duty, holder));
+        Ok(())
+    }
+
+    async fn sweep(&self, _place: Option<SweepPlace>, fence: Fence, now: Timestamp) -> Result<Fenced<SweepStep>, StoreError> {
+        Ok(self.shared.change(|draft| draft.sweep(fence, now)))
+    }
+
+    async fn record_sweep(&self, sweep: &SweepRecord, fence: Fence) -> Result<Fenced<()>, StoreError> {
+        Ok(self.shared.change(|draft| draft.record_sweep(sweep, fence)))
+    }
+
+    async fn measure(&self, now: Timestamp) -> Result<Readings, StoreError> {
+        Ok(self.shared.measure(now).await)
+    }
+
+    async fn record_measurement(&self, measurement: &Measurement, fence: Fence) -> Result<Fenced<()>, StoreError> {
+        Ok(self.shared.change(|draft| draft.record_measurement(measurement, fence)))
+    }
+
+    async fn count(&self, totals: &DayTotals) -> Result<(), StoreError> {
+        self.shared.change(|draft| draft.count(totals));
+        Ok(())
+    }
+
+    async fn statistics(&self, days: RangeInclusive<Day>) -> Result<Statistics, StoreError> {
+        Ok(self.shared.statistics(days))
     }
 }

@@ -19,6 +19,11 @@ use crate::domain::time::Timestamp;
 
 pub mod embedded;
 pub mod memory;
+mod upkeep;
+
+pub use upkeep::{
+    DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measurement, Statistics, SweepPlace, SweepRecord, SweepStep, Swept, Upkeep,
+};
 
 /// Counts the changes of one session record, for compare-and-swap. Never goes back while the record lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -87,23 +92,6 @@ pub struct LogBatch {
 /// How long receipts are kept: nobody waits longer for them.
 pub const RECEIPTS_KEPT: Duration = Duration::from_secs(120);
 
-/// What a sweep removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Swept {
-    /// Index entries and records of sessions that had ended.
-    pub sessions: u64,
-    /// Log entries that may be forgotten.
-    pub revocations: u64,
-}
-
-impl Swept {
-    /// Counts what another step removed.
-    pub fn add(&mut self, step: Self) {
-        self.sessions += step.sessions;
-        self.revocations += step.revocations;
-    }
-}
-
 /// The store did not do what was asked, and may or may not have done it. Always a 503 to the client, never a 401.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -118,13 +106,13 @@ pub enum StoreError {
     Unreadable(String),
 }
 
-/// Sessions and the revocation log. Every method is atomic, and durable when it returns.
+/// Sessions and the revocation log; [`Upkeep`] is the rest of what a store does. Every method is atomic, and durable when it returns.
 ///
 /// An error leaves open whether the change was made; no reader sees it before it is durable. Expired records may be returned
 /// or be gone already: callers decide by the times inside the record. Revocations past their `forget_at` may be gone from the
 /// log. The id and the subject of a session never change.
 #[async_trait]
-pub trait Store: Send + Sync + fmt::Debug + 'static {
+pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
     fn partitions(&self) -> Partitions;
 
     /// Adds a session. Repeating the call while the record is there changes nothing (a reply may have been lost). When the
@@ -158,10 +146,6 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// to `wait` for the first, or for a canary, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
     /// was asked and had no more. Without gaps: what is logged after a batch was read comes after the batch's cursor.
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
-
-    /// Removes what has ended by itself: expired sessions with their index entries, revocations past `forget_at`. In bounded
-    /// steps; live state is never touched.
-    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError>;
 
     /// Adds the sessions of tokens that someone else made, whatever limits there are, and returns how many are new. A token that was
     /// imported before is passed over until its `forget_at`, even when its session has ended since: a repetition revives nothing.

@@ -1,6 +1,7 @@
 //! A store whose log can be lost and which fails or hangs when told to, for the tests of the tasks.
 
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,26 +12,37 @@ use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::{Revocation, Target};
-use crate::domain::session::Session;
+use crate::domain::rotation::Rotation;
+use crate::domain::session::{Client, Grant, Lifetime, Session};
+use crate::domain::stats::{Day, Readings};
 use crate::domain::time::{Clock, Timestamp};
+use crate::store::memory::Memory;
 use crate::store::{
-    Acknowledgement, LogBatch, LogCursor, LogPosition, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version,
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, LogPosition, Measurement, SessionLimit,
+    Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
 };
 
 /// Tells tokio's time, which tests pause; the wall clock can be set.
 #[derive(Debug)]
 pub(super) struct TestClock {
     start: tokio::time::Instant,
+    began_at: Mutex<Timestamp>,
     wall: Mutex<Option<Timestamp>>,
 }
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self { start: tokio::time::Instant::now(), wall: Mutex::default() }
+        let began_at = Mutex::new(Timestamp::from_secs(1000));
+        Self { start: tokio::time::Instant::now(), began_at, wall: Mutex::default() }
     }
 }
 
 impl TestClock {
+    /// The wall clock showed this when tokio's time began.
+    pub(super) fn begin_at(&self, wall: Timestamp) {
+        *self.began_at.lock().unwrap() = wall;
+    }
+
     pub(super) fn set(&self, wall: Timestamp) {
         *self.wall.lock().unwrap() = Some(wall);
     }
@@ -39,7 +51,7 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         let wall = *self.wall.lock().unwrap();
-        wall.unwrap_or_else(|| Timestamp::from_secs(1000).saturating_add(self.monotonic()))
+        wall.unwrap_or_else(|| self.began_at.lock().unwrap().saturating_add(self.monotonic()))
     }
 
     fn monotonic(&self) -> Duration {
@@ -49,6 +61,18 @@ impl Clock for TestClock {
 
 pub(super) fn session(n: u64) -> SessionId {
     SessionId::new(Partition(0), Timestamp::from_secs(500), n.to_be_bytes())
+}
+
+pub(super) fn session_of(n: u64, ends_at: Timestamp) -> Session {
+    Session {
+        id: session(n),
+        subject: Subject::new("ann").unwrap(),
+        grant: Grant::default(),
+        rotation: Rotation::first(),
+        lifetime: Lifetime { idle_ends_at: ends_at, absolute_ends_at: ends_at },
+        client: Client::default(),
+        last_used_at: Timestamp::from_secs(500),
+    }
 }
 
 /// Of session `n`, to be remembered for hours.
@@ -63,7 +87,18 @@ pub(super) fn revocation(n: u64) -> Revocation {
 #[derive(Debug, Default)]
 pub(super) struct FakeStore {
     state: Mutex<State>,
+    /// Whose upkeep is the real one.
+    sessions: Sessions,
     changed: Notify,
+}
+
+#[derive(Debug)]
+struct Sessions(Memory);
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self(Memory::new(Partitions::ONE))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -146,8 +181,8 @@ impl Store for FakeStore {
         Partitions::new(NonZeroU16::MIN)
     }
 
-    async fn create(&self, _: &Session, _: Option<SessionLimit>, _: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        unreachable!("tasks create no sessions")
+    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.sessions.0.create(session, limit, now).await
     }
 
     async fn load(&self, _: SessionId) -> Result<Option<Stored>, StoreError> {
@@ -196,11 +231,6 @@ impl Store for FakeStore {
         Ok(self.after(position))
     }
 
-    async fn sweep(&self, _: Timestamp) -> Result<Swept, StoreError> {
-        self.answer().await?;
-        Ok(Swept { sessions: 1, revocations: 0 })
-    }
-
     async fn import(&self, _: &[Import], _: Timestamp) -> Result<u64, StoreError> {
         unreachable!("tasks import no tokens")
     }
@@ -236,5 +266,48 @@ impl Store for FakeStore {
 
     async fn receipts(&self, _: Canary) -> Result<Vec<NodeId>, StoreError> {
         unreachable!("tasks ask for no receipts")
+    }
+}
+
+#[async_trait]
+impl Upkeep for FakeStore {
+    async fn lease(&self, duty: Duty, holder: NodeId, span: Duration, now: Timestamp) -> Result<Lease, StoreError> {
+        self.answer().await?;
+        self.sessions.0.lease(duty, holder, span, now).await
+    }
+
+    async fn release(&self, duty: Duty, holder: NodeId) -> Result<(), StoreError> {
+        self.answer().await?;
+        self.sessions.0.release(duty, holder).await
+    }
+
+    async fn sweep(&self, place: Option<SweepPlace>, fence: Fence, now: Timestamp) -> Result<Fenced<SweepStep>, StoreError> {
+        self.answer().await?;
+        self.sessions.0.sweep(place, fence, now).await
+    }
+
+    async fn record_sweep(&self, sweep: &SweepRecord, fence: Fence) -> Result<Fenced<()>, StoreError> {
+        self.answer().await?;
+        self.sessions.0.record_sweep(sweep, fence).await
+    }
+
+    async fn measure(&self, now: Timestamp) -> Result<Readings, StoreError> {
+        self.answer().await?;
+        self.sessions.0.measure(now).await
+    }
+
+    async fn record_measurement(&self, measurement: &Measurement, fence: Fence) -> Result<Fenced<()>, StoreError> {
+        self.answer().await?;
+        self.sessions.0.record_measurement(measurement, fence).await
+    }
+
+    async fn count(&self, totals: &DayTotals) -> Result<(), StoreError> {
+        self.answer().await?;
+        self.sessions.0.count(totals).await
+    }
+
+    async fn statistics(&self, days: RangeInclusive<Day>) -> Result<Statistics, StoreError> {
+        self.answer().await?;
+        self.sessions.0.statistics(days).await
     }
 }

@@ -6,5 +6,6 @@ mod clock_watch;
 #[cfg(test)]
 mod fake_store;
 pub mod revocation_feed;
+pub mod statistics;
 pub mod supervisor;
 pub mod sweeper;

@@ -1,84 +1,89 @@
-//! Removes from the store what has ended by itself. Correctness never depends on it.
+//! Sweeps the store when its time has come. Correctness never depends on it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+use crate::config::Schedule;
+use crate::crypto::entropy::{Entropy, draw};
 use crate::domain::stats::{Counter, Counters};
-use crate::domain::time::Clock;
-use crate::store::{Store, StoreError, Swept};
+use crate::domain::time::{Clock, Timestamp};
+use crate::sessions::caretaker::{Caretaker, SweepOutcome};
+use crate::store::StoreError;
+
+/// The clock on the wall is looked at this often: it may be set.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Before a sweep that failed, or that another node is at, is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 /// After this a sweep counts as failed. The next one goes on where it ended.
-const SWEEP_MAX: Duration = Duration::from_secs(600);
+const SWEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Sweeps at an interval, and logs one line of figures each time.
+/// Sees to it that the store is swept once for each moment of a schedule: by this node, if no other has done it.
 pub struct Sweeper {
-    pub store: Arc<dyn Store>,
+    pub caretaker: Arc<Caretaker>,
     pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
-    /// From the end of one sweep to the start of the next.
-    pub interval: Duration,
+    pub schedule: Schedule,
 }
 
 impl Sweeper {
-    /// Returns when `stop` is cancelled.
+    /// Returns when `stop` is cancelled. A moment that passed while no node was there is made up for.
     pub async fn run(&self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some() {
-            if stop.run_until_cancelled(self.sweep()).await.is_none() {
-                break;
-            }
+        let began_at = self.clock.now();
+        let mut swept_at = None;
+        while !stop.is_cancelled() {
+            let pause = match self.turn(&mut swept_at, began_at).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    self.counters.add(Counter::StoreErrors, 1);
+                    warn!(%error, "sweep failed");
+                    RETRY_PAUSE
+                }
+            };
+            let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
 
-    async fn sweep(&self) {
-        let began_at = self.clock.monotonic();
-        let sweeping = tokio::time::timeout(SWEEP_MAX, self.store.sweep(self.clock.now())).await;
-        let swept = sweeping.unwrap_or_else(|_| Err(StoreError::Unavailable("sweeping takes too long".to_owned())));
-        let took = self.clock.monotonic().saturating_sub(began_at);
-        match swept {
-            Ok(Swept { sessions, revocations }) => {
-                self.counters.add(Counter::SessionsSwept, sessions);
-                info!(sessions, revocations, ?took, "swept");
-            }
-            Err(error) => {
-                self.counters.add(Counter::StoreErrors, 1);
-                warn!(%error, ?took, "sweep failed");
-            }
+    /// Sweeps if it is due. Returns how long there is nothing to do.
+    async fn turn(&self, swept_at: &mut Option<Timestamp>, began_at: Timestamp) -> Result<Duration, StoreError> {
+        let last = match *swept_at {
+            Some(at) => at,
+            None => *swept_at.insert(self.caretaker.last_sweep().await?.map_or(began_at, |last| last.began_at)),
+        };
+        let now = self.clock.now();
+        let Some(due) = self.schedule.next_after(last) else { return Ok(LOOK_INTERVAL) };
+        if due > now {
+            return Ok(due.since(now).min(LOOK_INTERVAL));
         }
+        let sweeping = tokio::time::timeout(SWEEP_MAX, self.caretaker.sweep(Some(due))).await;
+        let outcome = sweeping.unwrap_or_else(|_| Err(StoreError::Unavailable("sweeping takes too long".to_owned())))?;
+        match outcome {
+            SweepOutcome::Swept(sweep) | SweepOutcome::Done(sweep) => {
+                *swept_at = Some(sweep.began_at);
+                Ok(Duration::ZERO)
+            }
+            SweepOutcome::Busy { left } => Ok(left.min(RETRY_PAUSE) + self.jitter()),
+            SweepOutcome::Overtaken => Ok(self.jitter()),
+        }
+    }
+
+    /// Up to a second: nodes do not come back in step.
+    fn jitter(&self) -> Duration {
+        let [random] = draw::<1>(&*self.entropy);
+        Duration::from_millis(4 * u64::from(random))
     }
 }
 
 impl std::fmt::Debug for Sweeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sweeper").field("store", &self.store).field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Sweeper").field("schedule", &self.schedule).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fake_store::{FakeStore, TestClock};
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn sweeps_go_on_after_one_failed_and_end_when_told() {
-        let (store, counters, stop) = (Arc::new(FakeStore::default()), Arc::new(Counters::new()), CancellationToken::new());
-        let sweeper = Sweeper {
-            store: Arc::<FakeStore>::clone(&store),
-            clock: Arc::new(TestClock::default()),
-            counters: Arc::clone(&counters),
-            interval: Duration::from_secs(60),
-        };
-        store.fail(true);
-        let stopped = stop.clone();
-        let running = tokio::runtime::Handle::current().spawn(async move { sweeper.run(stopped).await });
-        tokio::time::sleep(Duration::from_secs(90)).await;
-        store.fail(false);
-        tokio::time::sleep(Duration::from_secs(120)).await;
-        let counted = counters.snapshot();
-        assert_eq!((counted.value(Counter::StoreErrors), counted.value(Counter::SessionsSwept)), (1, 2));
-        stop.cancel();
-        running.await.unwrap();
-    }
-}
+mod tests;

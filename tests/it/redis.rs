@@ -9,15 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
+use tokengate::domain::node::NodeId;
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::secret::Secret;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
+use tokengate::domain::stats::{Day, Snapshot};
 use tokengate::domain::time::{Clock, Timestamp};
 use tokengate::store::redis::{RedisOptions, RedisOptionsError, RedisStore, Severity, TlsOptions};
-use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Store, StoreError, Swap, Version};
+use tokengate::store::{Acknowledgement, DayTotals, LogCursor, SessionLimit, Store, StoreError, Swap, Upkeep as _, Version};
 
-use crate::store::rig::Rig;
+use crate::store::rig::{Rig, sweep};
 use crate::support::redis::RedisServer;
 
 /// A store on a server of its own, for the suites that hold for every store.
@@ -123,7 +125,7 @@ async fn a_forgotten_script_is_invisible() {
     let all = Target::Subject { subject: c.subject.clone(), issued_before: Timestamp::MAX };
     assert_eq!(store.revoke(&revocation(all)).await.unwrap(), [c.id]);
     flush();
-    store.sweep(NOW).await.unwrap();
+    sweep(&store, NOW).await;
     assert_eq!(store.follow(None, Duration::ZERO).await.unwrap().revocations.len(), 3);
 }
 
@@ -236,8 +238,8 @@ async fn a_password_that_is_put_right_on_the_server_is_enough() {
 #[tokio::test]
 async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
     let server = RedisServer::start();
-    let rights = "+evalsha +eval +ping +hget +hmget +hset +hincrby +exists +del +pexpire +zadd +zrem +zrange +zrangebyscore \
-                  +zscore +xadd +xrange +xread +xdel +xtrim +xinfo +time +info +client|id +select";
+    let rights = "+evalsha +eval +ping +get +set +hget +hmget +hgetall +hset +hincrby +hkeys +hdel +exists +del +pexpire +pttl \
+                  +zadd +zrem +zrange +zrangebyscore +zscore +zscan +zcount +xlen +xadd +xrange +xread +xdel +xtrim +xinfo +time +info +client|id +select";
     let mut command = vec!["ACL", "SETUSER", "gate", "on", ">p w", "~tg:*"];
     command.extend(rights.split_whitespace());
     assert_eq!(server.cli(&command), "OK");
@@ -252,9 +254,12 @@ async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
     assert_eq!(store.revoke(&end_of(session.id)).await.unwrap(), [session.id]);
     let whole = store.follow(None, Duration::ZERO).await.unwrap();
     store.follow(Some(&whole.cursor), Duration::ZERO).await.unwrap();
-    store.sweep(NOW.saturating_add(2 * DAY)).await.unwrap();
+    sweep(&store, NOW.saturating_add(2 * DAY)).await;
+    store.count(&DayTotals { node: NodeId::new([1; 8]), day: Day::of(NOW), counts: Snapshot::ZERO }).await.unwrap();
+    store.statistics(Day::of(NOW).last(400)).await.unwrap();
+    store.measure(NOW).await.unwrap();
     let findings = store.verify(&SystemClock).await;
-    assert_eq!(findings.iter().map(|finding| finding.subject).collect::<Vec<_>>(), ["scripts", "persistence"], "{findings:?}");
+    assert_eq!(findings.iter().map(|finding| finding.subject).collect::<Vec<_>>(), ["persistence"], "{findings:?}");
 }
 
 #[tokio::test]
@@ -640,9 +645,19 @@ async fn every_key_carries_the_hash_tag_of_its_partition_and_nothing_is_left_ove
     };
     assert_eq!(keys(&server), expected);
 
-    assert_eq!(store.sweep(NOW.saturating_add(60 * DAY)).await.unwrap().sessions, 2);
-    assert_eq!(keys(&server), [format!("acme:{{{}}}:revocations", sessions[0].id.partition().0)], "an empty log");
-    assert_eq!(server.cli(&["XLEN", &keys(&server)[0]]), "0");
+    assert_eq!(sweep(&store, NOW.saturating_add(60 * DAY)).await.sessions, 2);
+    let log = format!("acme:{{{}}}:revocations", sessions[0].id.partition().0);
+    // An empty log, and what the sweep knows of itself.
+    let mut expected = vec![log.clone(), "acme:{0}:fences".to_owned(), "acme:{0}:lease:sweep".to_owned()];
+    for p in 0..4 {
+        expected.push(format!("acme:{{{p}}}:fence"));
+        if sessions[1..].iter().any(|session| session.id.partition().0 == p) {
+            expected.push(format!("acme:{{{p}}}:expired"));
+        }
+    }
+    expected.sort();
+    assert_eq!(keys(&server), expected);
+    assert_eq!(server.cli(&["XLEN", &log]), "0");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ impl Gateway {
             }
             Err(denial) if is_within(call, route, self.named_subject(call, head).as_ref()) => Err(denial),
             Err(denial) => {
-                self.shared.counters.add(Counter::of_observed(&denial), 1);
+                self.counters.add(Counter::of_observed(&denial), 1);
                 self.shared.observations.note(&route.name, &denial, call.ids.request.to_str().unwrap_or_default());
                 Ok(Caller { admitted: None, is_bound: false })
             }

@@ -28,6 +28,7 @@ use request::{Outgoing, SendFault};
 pub use response::{ResponseBody, StreamFault};
 
 use super::watch::{Wait, Watch, Watchers};
+use crate::domain::stats::{Counter, Counters};
 
 /// Interim answers (1xx) that one exchange sits through before it gives up on the upstream.
 const INTERIM_ANSWERS_MAX: u32 = 16;
@@ -132,6 +133,7 @@ struct Idle {
 pub struct Upstream {
     options: UpstreamOptions,
     watchers: Rc<Watchers>,
+    counters: Arc<Counters>,
     /// Used last, taken first: the oldest may then idle away.
     idle: RefCell<Vec<Idle>>,
 }
@@ -143,8 +145,8 @@ struct Failed {
 }
 
 impl Upstream {
-    pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>) -> Rc<Self> {
-        Rc::new(Self { options, watchers, idle: RefCell::new(Vec::new()) })
+    pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Rc<Self> {
+        Rc::new(Self { options, watchers, counters, idle: RefCell::new(Vec::new()) })
     }
 
     pub const fn options(&self) -> &UpstreamOptions {
@@ -165,7 +167,10 @@ impl Upstream {
         if let Some(connection) = self.take_idle() {
             match self.attempt(connection, head, body, answer_timeout, watch).await {
                 Ok(answer) => return Ok(answer),
-                Err(Failed { repeatable: Some(again), .. }) => body = again,
+                Err(Failed { repeatable: Some(again), .. }) => {
+                    self.counters.add(Counter::UpstreamRetries, 1);
+                    body = again;
+                }
                 Err(failed) => return Err(failed.error),
             }
         }

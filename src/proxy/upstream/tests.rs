@@ -29,7 +29,7 @@ impl Bench {
         let address = listener.local_addr().unwrap();
         let watchers = Rc::new(Watchers::default());
         let watch = watchers.watch();
-        Self { upstream: Upstream::new(options(address), Rc::clone(&watchers)), watchers, watch, listener }
+        Self { upstream: Upstream::new(options(address), Rc::clone(&watchers), Arc::default()), watchers, watch, listener }
     }
 
     /// One GET, and what comes of it: status and body.

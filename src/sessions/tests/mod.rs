@@ -6,6 +6,7 @@ mod logging_in;
 mod logging_out;
 mod property;
 mod refreshing;
+mod statistics;
 mod world;
 
 pub(crate) use world::{DAY, Fault, ManualClock, World, refresh_token, subject};

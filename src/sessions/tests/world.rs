@@ -31,7 +31,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
 use crate::store::memory::Memory;
-use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -97,7 +97,7 @@ pub(crate) enum Fault {
 /// The memory store with faults, a count of calls, and a pause before each so that tasks interleave.
 #[derive(Debug)]
 pub(crate) struct TestStore {
-    inner: Memory,
+    pub(super) inner: Memory,
     fault: Mutex<Option<Fault>>,
     /// Done right before the next swap, between the reading of the record and its change.
     before_swap: Mutex<Option<Revocation>>,
@@ -117,7 +117,7 @@ impl TestStore {
         *self.before_swap.lock().unwrap() = Some(revocation);
     }
 
-    async fn begin(&self) -> Result<(), StoreError> {
+    pub(super) async fn begin(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
         let fault = *self.fault.lock().unwrap();
@@ -129,7 +129,7 @@ impl TestStore {
         }
     }
 
-    fn finish<T>(&self, value: T) -> Result<T, StoreError> {
+    pub(super) fn finish<T>(&self, value: T) -> Result<T, StoreError> {
         match *self.fault.lock().unwrap() {
             Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("answer lost".into())),
             None | Some(Fault::Refuses | Fault::Full | Fault::Panics) => Ok(value),
@@ -184,10 +184,6 @@ impl Store for TestStore {
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.inner.follow(cursor, wait).await
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
-        self.inner.sweep(now).await
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {

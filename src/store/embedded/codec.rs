@@ -1,14 +1,17 @@
 //! How records are written into the file, and read back without trust.
 //!
-//! A session is its version (8 bytes, big-endian) and its JSON; a revocation is its JSON; an imported token is
-//! its session (16 bytes) and the moment to forget it (8 bytes, big-endian milliseconds).
+//! A session is its version (8 bytes, big-endian) and its JSON; an imported token is its session (16 bytes) and the moment to forget
+//! it (8 bytes, big-endian milliseconds); everything else is its JSON.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::state::ImportedToken;
 use crate::domain::ids::SessionId;
-use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
+use crate::domain::stats::{Day, Snapshot};
 use crate::domain::time::Timestamp;
-use crate::store::{Stored, Version};
+use crate::store::{DayRow, Measurement, Stored, Version};
 
 /// Why bytes from the file are not a record.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +49,26 @@ pub(super) fn decode_imported(bytes: &[u8; 24]) -> ImportedToken {
     ImportedToken { session: SessionId::from_bytes(session), forget_at }
 }
 
-pub(super) fn encode_revocation(revocation: &Revocation) -> Result<Vec<u8>, CodecError> {
-    Ok(serde_json::to_vec(revocation)?)
+pub(super) fn encode(record: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+    Ok(serde_json::to_vec(record)?)
 }
 
-pub(super) fn decode_revocation(bytes: &[u8]) -> Result<Revocation, CodecError> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     Ok(serde_json::from_slice(bytes)?)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    counts: Snapshot,
+    expired: u64,
+    measured: Option<Measurement>,
+}
+
+pub(super) fn encode_row(row: &DayRow) -> Result<Vec<u8>, CodecError> {
+    encode(&Row { counts: row.counts, expired: row.expired, measured: row.measured })
+}
+
+pub(super) fn decode_row(day: Day, bytes: &[u8]) -> Result<DayRow, CodecError> {
+    let Row { counts, expired, measured } = decode(bytes)?;
+    Ok(DayRow { day, counts, expired, measured })
 }

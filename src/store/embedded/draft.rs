@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::state::{Changes, ImportedToken, Sequence, State};
-use crate::domain::ids::{SessionId, Subject};
+use crate::domain::ids::{Partition, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::store::{Acknowledgement, SessionLimit, Stored, Swap, Swept, Version};
+use crate::store::upkeep::{SweepPlace, SweepStage};
+use crate::store::{Acknowledgement, Duty, Fence, Fenced, SessionLimit, Stored, Swap, SweepStep, Swept, Version};
 
 /// How much one step of a sweep removes of each kind.
 pub(in crate::store) const SWEEP_STEP_MAX: usize = 1000;
@@ -19,17 +20,10 @@ const FORGET_STEP_MAX: usize = 16;
 
 /// A batch of changes against a state that stays as it is until they are applied.
 pub(in crate::store) struct Draft<'a> {
-    base: &'a State,
-    changes: Changes,
+    pub(super) base: &'a State,
+    pub(super) changes: Changes,
     /// Ids that the batch created. Some of them may be gone again.
     created: HashMap<Subject, Vec<SessionId>>,
-}
-
-/// What one step of a sweep did.
-pub(in crate::store) struct SweepStep {
-    pub(in crate::store) swept: Swept,
-    /// There may be more to sweep.
-    pub(in crate::store) has_more: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -119,8 +113,12 @@ impl<'a> Draft<'a> {
         there.len() as u64
     }
 
-    /// Removes at most [`SWEEP_STEP_MAX`] sessions, as many revocations, and as many imported tokens.
-    pub(in crate::store) fn sweep(&mut self, now: Timestamp) -> SweepStep {
+    /// Removes at most [`SWEEP_STEP_MAX`] sessions, as many revocations, and as many imported tokens. Records and their indexes are
+    /// one here, so nothing is ever orphaned.
+    pub(in crate::store) fn sweep(&mut self, fence: Fence, now: Timestamp) -> Fenced<SweepStep> {
+        if self.is_overtaken(Duty::Sweep, fence) {
+            return Fenced::Overtaken;
+        }
         let candidates: Vec<SessionId> = self.base.ended(now).take(SWEEP_STEP_MAX).collect();
         let mut sessions = 0;
         for &id in &candidates {
@@ -130,10 +128,14 @@ impl<'a> Draft<'a> {
                 sessions += 1;
             }
         }
+        self.count_expired(sessions, now);
         let revocations = self.forget(now, SWEEP_STEP_MAX);
         let imports = self.forget_imports(now);
         let has_more = [candidates.len(), revocations, imports].contains(&SWEEP_STEP_MAX);
-        SweepStep { swept: Swept { sessions, revocations: revocations as u64 }, has_more }
+        // What is left is what the next step finds first.
+        let again = SweepPlace { partition: Partition(0), stage: SweepStage::Ended };
+        let swept = Swept { sessions, orphans: 0, revocations: revocations as u64 };
+        Fenced::Done(SweepStep { swept, next: has_more.then_some(again) })
     }
 
     /// Ends the oldest live sessions, so that one more is within the limit.

@@ -7,12 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageBackend, TableDefinition, WriteTransaction,
+};
+use serde::de::DeserializeOwned;
 
+use super::books::{BookChanges, Books};
 use super::codec;
 use super::state::{Changes, Sequence, State};
 use crate::domain::ids::SessionId;
 use crate::domain::imported::ImportedDigest;
+use crate::domain::node::NodeId;
+use crate::domain::stats::Day;
 
 /// Raised when an older version could no longer read what is written.
 const FORMAT: u64 = 1;
@@ -25,6 +32,13 @@ const SESSIONS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("se
 const LOG: TableDefinition<'_, Sequence, &[u8]> = TableDefinition::new("revocations");
 /// Not in files of before it was known: it is made when it is first written to.
 const IMPORTED: TableDefinition<'_, &[u8; 32], &[u8; 24]> = TableDefinition::new("imported");
+/// By day.
+const ROWS: TableDefinition<'_, i32, &[u8]> = TableDefinition::new("statistics");
+/// By day and node.
+const TOTALS: TableDefinition<'_, (i32, &str), &[u8]> = TableDefinition::new("totals");
+const UPKEEP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("upkeep");
+const LAST_SWEEP_KEY: &str = "last_sweep";
+const LAST_MEASUREMENT_KEY: &str = "last_measurement";
 
 /// Everything is in memory already: pages are cached for the sake of writes alone.
 const CACHE_BYTES: usize = 32 << 20;
@@ -95,7 +109,7 @@ impl StoreFile {
             }
             let mut log = transaction.open_table(LOG)?;
             for (sequence, revocation) in &changes.logged {
-                log.insert(sequence, codec::encode_revocation(revocation)?.as_slice())?;
+                log.insert(sequence, codec::encode(revocation)?.as_slice())?;
             }
             for sequence in &changes.forgotten {
                 log.remove(sequence)?;
@@ -110,10 +124,38 @@ impl StoreFile {
                 }
             }
             transaction.open_table(META)?.insert(NEXT_SEQUENCE_KEY, next_sequence)?;
+            if !changes.books.is_empty() {
+                write_books(&transaction, &changes.books)?;
+            }
         }
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn write_books(transaction: &WriteTransaction, changes: &BookChanges) -> Result<(), FileError> {
+    let mut rows = transaction.open_table(ROWS)?;
+    for (day, row) in &changes.rows {
+        match row {
+            Some(row) => rows.insert(day.0, codec::encode_row(row)?.as_slice())?,
+            None => rows.remove(day.0)?,
+        };
+    }
+    let mut totals = transaction.open_table(TOTALS)?;
+    for ((day, node), counts) in &changes.totals {
+        match counts {
+            Some(counts) => totals.insert((day.0, node.to_string().as_str()), codec::encode(counts)?.as_slice())?,
+            None => totals.remove((day.0, node.to_string().as_str()))?,
+        };
+    }
+    let mut upkeep = transaction.open_table(UPKEEP)?;
+    if let Some(sweep) = &changes.last_sweep {
+        upkeep.insert(LAST_SWEEP_KEY, codec::encode(sweep)?.as_slice())?;
+    }
+    if let Some(measurement) = &changes.last_measurement {
+        upkeep.insert(LAST_MEASUREMENT_KEY, codec::encode(measurement)?.as_slice())?;
+    }
+    Ok(())
 }
 
 /// What went wrong with an open file.
@@ -229,8 +271,7 @@ fn read(database: &Database) -> Result<State, FileError> {
     for entry in transaction.open_table(LOG)?.iter()? {
         let (sequence, bytes) = entry?;
         let sequence = sequence.value();
-        let revocation =
-            codec::decode_revocation(bytes.value()).map_err(|error| FileError::Record(sequence.to_string(), error))?;
+        let revocation = codec::decode(bytes.value()).map_err(|error| FileError::Record(sequence.to_string(), error))?;
         state.restore_revocation(sequence, revocation);
     }
     match transaction.open_table(IMPORTED) {
@@ -246,7 +287,47 @@ fn read(database: &Database) -> Result<State, FileError> {
     if let Some(next) = transaction.open_table(META)?.get(NEXT_SEQUENCE_KEY)? {
         state.skip_to(next.value());
     }
+    read_books(&transaction, &mut state.books)?;
     Ok(state)
+}
+
+/// A file that was never counted in has none of these tables.
+fn read_books(transaction: &ReadTransaction, books: &mut Books) -> Result<(), FileError> {
+    if let Some(rows) = if_there(transaction.open_table(ROWS))? {
+        for entry in rows.iter()? {
+            let (day, bytes) = entry?;
+            let day = Day(day.value());
+            let row = codec::decode_row(day, bytes.value()).map_err(|error| FileError::Record(format!("{day:?}"), error))?;
+            books.rows.insert(day, row);
+        }
+    }
+    if let Some(totals) = if_there(transaction.open_table(TOTALS))? {
+        for entry in totals.iter()? {
+            let (key, bytes) = entry?;
+            let (day, node) = key.value();
+            let counts = codec::decode(bytes.value()).map_err(|error| FileError::Record(format!("{day} {node}"), error))?;
+            // Written by nobody else: one that is none of ours counts for nobody.
+            books.totals.extend(NodeId::parse(node).map(|node| ((Day(day), node), counts)));
+        }
+    }
+    if let Some(upkeep) = if_there(transaction.open_table(UPKEEP))? {
+        books.last_sweep = recalled(&upkeep, LAST_SWEEP_KEY)?;
+        books.last_measurement = recalled(&upkeep, LAST_MEASUREMENT_KEY)?;
+    }
+    Ok(())
+}
+
+fn recalled<T: DeserializeOwned>(upkeep: &ReadOnlyTable<&str, &[u8]>, key: &str) -> Result<Option<T>, FileError> {
+    let Some(bytes) = upkeep.get(key)? else { return Ok(None) };
+    codec::decode(bytes.value()).map(Some).map_err(|error| FileError::Record(key.to_owned(), error))
+}
+
+fn if_there<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, FileError> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn database_error(path: &Path, error: DatabaseError) -> EmbeddedError {

@@ -9,6 +9,7 @@
 //! When the disk is full, room that was set aside for it is given up, and revocations go on while everything else is refused.
 
 mod board;
+mod books;
 mod codec;
 mod disk;
 mod draft;
@@ -17,9 +18,10 @@ mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
@@ -53,6 +55,7 @@ const PARTITIONS: Partitions = Partitions::ONE;
 /// Dropping it waits until everything queued is durable and the file is closed.
 #[derive(Debug)]
 pub struct Embedded {
+    path: PathBuf,
     shared: Arc<Shared>,
     /// `None` only while it is dropped.
     queue: Option<mpsc::Sender<Job>>,
@@ -78,8 +81,8 @@ impl Embedded {
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(file))
-            .map_err(|cause| EmbeddedError::Io { action: "start the writer of", path, cause })?;
-        Ok(Self { shared, queue: Some(queue), writer: Some(writer) })
+            .map_err(|cause| EmbeddedError::Io { action: "start the writer of", path: path.clone(), cause })?;
+        Ok(Self { path, shared, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Queues a change and waits until it is durable.
@@ -167,17 +170,6 @@ impl Store for Embedded {
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.shared.follow(cursor, wait).await
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        loop {
-            let step = self.change(Room::Shrinks, move |draft| draft.sweep(now)).await?;
-            swept.add(step.swept);
-            if !step.has_more {
-                return Ok(swept);
-            }
-        }
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {

@@ -1,24 +1,31 @@
 //! The state behind its lock, and the wait for news of the log.
 
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
 use std::ops::RangeInclusive;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use tokio::sync::watch;
 
 use super::board::Board;
 use super::draft::Draft;
-use super::state::{Changes, Sequence, State};
+use super::state::{Changes, Sequence, State, last_end};
 use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
+use crate::domain::stats::{Day, Gauge, Readings};
 use crate::domain::time::Timestamp;
-use crate::store::{LogBatch, LogCursor, LogPosition, StoreError, Stored};
+use crate::store::{LogBatch, LogCursor, LogPosition, Statistics, StoreError, Stored};
 
 /// How many log entries are copied under one hold of the lock.
 const LOG_STEP_MAX: u64 = 4096;
+
+/// How many sessions are looked at under one hold of the lock.
+const MEASURE_STEP_MAX: usize = 4096;
 
 /// The state for any number of readers and one writer at a time.
 ///
@@ -129,6 +136,35 @@ impl Shared {
 
     pub(in crate::store) fn receipts(&self, canary: Canary) -> Vec<NodeId> {
         self.board.receipts(canary)
+    }
+
+    pub(in crate::store) fn statistics(&self, days: RangeInclusive<Day>) -> Statistics {
+        self.read(|state| state.books.statistics(days))
+    }
+
+    /// Sessions and their subjects that live at `now`, and the log. In steps: writers get their turn in between.
+    pub(in crate::store) async fn measure(&self, now: Timestamp) -> Readings {
+        let hasher = RandomState::default();
+        let (mut sessions, mut subjects) = (0, HashSet::<u64>::new());
+        let mut place = last_end(now);
+        loop {
+            let looked_at = self.read(|state| {
+                let step = state.ending_after(place).take(MEASURE_STEP_MAX);
+                step.map(|(key, subject)| {
+                    place = key;
+                    subjects.insert(hasher.hash_one(subject));
+                })
+                .count()
+            });
+            sessions += looked_at;
+            if looked_at < MEASURE_STEP_MAX {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let log_entries = self.read(State::log_len);
+        let readings = [(Gauge::Sessions, sessions), (Gauge::Subjects, subjects.len()), (Gauge::LogEntries, log_entries)];
+        readings.into_iter().map(|(gauge, value)| (gauge, value as u64)).collect()
     }
 
     pub(super) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {

@@ -1,9 +1,10 @@
 //! Sessions and the revocation log in memory, with their indexes: what every node of a store without a server reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
+use super::books::{BookChanges, Books};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::revocation::Revocation;
@@ -13,6 +14,9 @@ use crate::store::Stored;
 
 /// A place in the log. The first entry has 1; numbers are never used again.
 pub(in crate::store) type Sequence = u64;
+
+/// A session's place in the order of their ends.
+pub(super) type EndKey = (Timestamp, SessionId);
 
 /// An imported token: the session that it opened, and when the store may forget that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +38,7 @@ pub(in crate::store) struct State {
     next_sequence: Sequence,
     imported: HashMap<ImportedDigest, ImportedToken>,
     imported_by_forgetting: BTreeSet<(Timestamp, ImportedDigest)>,
+    pub(super) books: Books,
 }
 
 /// What a batch does to the state, and to the file behind it. Later writes to the same key have replaced earlier ones.
@@ -46,11 +51,17 @@ pub(in crate::store) struct Changes {
     pub(super) forgotten: BTreeSet<Sequence>,
     /// `None`: it is forgotten.
     pub(super) imported: HashMap<ImportedDigest, Option<ImportedToken>>,
+    pub(super) books: BookChanges,
 }
 
 impl Changes {
+    /// Whether the file stays as it is.
     pub(super) fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.logged.is_empty() && self.forgotten.is_empty() && self.imported.is_empty()
+        self.sessions.is_empty()
+            && self.logged.is_empty()
+            && self.forgotten.is_empty()
+            && self.imported.is_empty()
+            && self.books.is_empty()
     }
 }
 
@@ -65,6 +76,7 @@ impl State {
             next_sequence: 1,
             imported: HashMap::new(),
             imported_by_forgetting: BTreeSet::new(),
+            books: Books::default(),
         }
     }
 
@@ -84,7 +96,17 @@ impl State {
 
     /// Sessions that ended at `now` or before, in the order of their ends.
     pub(super) fn ended(&self, now: Timestamp) -> impl Iterator<Item = SessionId> {
-        self.by_end.range(..=(now, SessionId::from_bytes([u8::MAX; 16]))).map(|&(_, id)| id)
+        self.by_end.range(..=last_end(now)).map(|&(_, id)| id)
+    }
+
+    /// The next sessions that end after `after`, in the order of their ends: with the place of each, and its subject.
+    pub(super) fn ending_after(&self, after: EndKey) -> impl Iterator<Item = (EndKey, &Subject)> {
+        let later = self.by_end.range((Bound::Excluded(after), Bound::Unbounded));
+        later.filter_map(|key| Some((*key, &self.sessions.get(&key.1)?.session.subject)))
+    }
+
+    pub(super) fn log_len(&self) -> usize {
+        self.log.len()
     }
 
     /// Places in the log that may be forgotten.
@@ -160,6 +182,7 @@ impl State {
                 self.restore_imported(digest, token);
             }
         }
+        self.books.apply(changes.books);
     }
 
     /// Whether nothing is left, in no index either.
@@ -198,6 +221,11 @@ impl State {
     }
 }
 
-fn end_key(session: &Session) -> (Timestamp, SessionId) {
+/// After every session that ends at this moment, before all that end later.
+pub(super) const fn last_end(at: Timestamp) -> EndKey {
+    (at, SessionId::from_bytes([u8::MAX; 16]))
+}
+
+fn end_key(session: &Session) -> EndKey {
     (session.lifetime.ends_at(), session.id)
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fred::types::Value;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -154,11 +155,10 @@ pub(super) fn log_entry(revocation: &Revocation) -> Result<String, StoreError> {
 #[derive(Debug)]
 pub(super) struct Logged {
     pub(super) position: LogPosition,
-    pub(super) forget_at: Timestamp,
     pub(super) entry: Entry,
 }
 
-/// As it was written: the sweep has no need to read it.
+/// As it was written.
 #[derive(Debug)]
 pub(super) enum Entry {
     Revocation(String),
@@ -189,11 +189,10 @@ pub(super) fn logged(entries: &Value) -> Result<Vec<Logged>, StoreError> {
 fn logged_one(entry: &Value) -> Option<Logged> {
     let Value::Array(entry) = entry else { return None };
     let [id, Value::Array(fields)] = entry.as_slice() else { return None };
-    let [_, forget_at, kind, value] = fields.as_slice() else { return None };
+    let [_, _, kind, value] = fields.as_slice() else { return None };
     let value = text(value)?.to_owned();
     Some(Logged {
         position: position(id)?,
-        forget_at: Timestamp::from_millis(text(forget_at)?.parse().ok()?),
         entry: match text(kind)? {
             "r" => Entry::Revocation(value),
             "c" => Entry::Canary(value),
@@ -243,7 +242,18 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
+/// Writes what scripts never look into.
+pub(super) fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+/// Reads what [`json`] wrote; `None` when there is nothing.
+pub(super) fn from_json<T: DeserializeOwned>(value: &Value) -> Result<Option<T>, StoreError> {
+    let read = |text| serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()));
+    text(value).map(read).transpose()
+}
+
+pub(super) fn number(value: &Value) -> Option<u64> {
     text(value)?.parse().ok()
 }
 

@@ -10,7 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
-use crate::domain::node::Canary;
+use crate::domain::node::{Canary, NodeId};
+use crate::domain::stats::Day;
+use crate::store::Duty;
 
 /// Makes key names for one deployment.
 #[derive(Clone, Debug)]
@@ -78,6 +80,41 @@ impl Keys {
     /// String, empty: the session was imported, and is not to be imported again.
     pub(super) fn import_mark(&self, id: SessionId) -> String {
         self.key(self.home(id), format_args!("import:{id}"))
+    }
+
+    /// String: the highest number that a sweeper of the partition had.
+    pub(super) fn fence(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("fence"))
+    }
+
+    /// Hash: sessions that sweeps found ended, by day.
+    pub(super) fn expired(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("expired"))
+    }
+
+    /// String: who has the lease.
+    pub(super) fn lease(&self, duty: Duty) -> String {
+        self.key(Partition(0), format_args!("lease:{}", duty.name()))
+    }
+
+    /// Hash: the number of each duty's latest holder.
+    pub(super) fn fences(&self) -> String {
+        self.key(Partition(0), format_args!("fences"))
+    }
+
+    /// Hash: the last sweep and the last measurement.
+    pub(super) fn upkeep(&self) -> String {
+        self.key(Partition(0), format_args!("upkeep"))
+    }
+
+    /// Hash: the statistics of a day.
+    pub(super) fn day(&self, day: Day) -> String {
+        self.key(Partition(0), format_args!("day:{}", day.0))
+    }
+
+    /// Hash: how much of what a node counted on a day is in its row.
+    pub(super) fn totals(&self, day: Day, node: NodeId) -> String {
+        self.key(Partition(0), format_args!("totals:{}:{node}", day.0))
     }
 
     /// Holds nothing for longer than a script runs.

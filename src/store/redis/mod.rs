@@ -20,6 +20,7 @@ mod nodes;
 mod options;
 mod scripts;
 mod tls;
+mod upkeep;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ use self::client::{COMMANDS_AT_ONCE_MAX, Call, Link};
 use self::feed::Feed;
 use self::keys::Keys;
 use self::nodes::Canaries;
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Swept, Version};
+use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
@@ -52,11 +53,9 @@ const NAMING_ATTEMPTS_MAX: u32 = 64;
 const ENDED_PER_STEP_MAX: usize = 1_000;
 /// Steps of one revocation: beyond a million sessions of one subject the sweep has to do it.
 const ENDING_STEPS_MAX: u32 = 1_000;
-/// Sessions looked at in one step of a sweep: Redis is held for well under a millisecond.
+/// Sessions looked at in one step of a walk over an index: Redis is held for well under a millisecond.
 const SWEPT_PER_STEP: usize = 64;
-/// Log entries looked at in one step of a sweep.
-const LOG_PAGE: usize = 256;
-/// Steps of one sweep in one partition; the next sweep goes on.
+/// Steps of one walk in one partition.
 const SWEEP_STEPS_MAX: u32 = 100_000;
 
 /// Sessions in Redis. Connects and recovers by itself; while Redis is away every call fails with
@@ -161,57 +160,6 @@ impl RedisStore {
             [revocation.revoked_at.millis().into(), revocation.forget_at.millis().into(), codec::log_entry(revocation)?.into()];
         self.link.begin().await?.script(&scripts::REVOKE_TOKEN, &[self.keys.revocations(partition)], &args).await?;
         Ok(Vec::new())
-    }
-
-    async fn sweep_sessions(&self, partition: Partition, now: Timestamp) -> Result<u64, StoreError> {
-        let expiry = self.keys.expiry(partition);
-        let mut swept = 0;
-        for _ in 0..SWEEP_STEPS_MAX {
-            let call = self.link.begin().await?;
-            let range = ["-inf".into(), now.millis().into(), "LIMIT".into(), 0.into(), count(SWEPT_PER_STEP)];
-            let args = std::iter::once(expiry.as_str().into()).chain(range).collect();
-            let found = call.command("ZRANGEBYSCORE", &expiry, args).await?;
-            let found = codec::array(&found)?;
-            if found.is_empty() {
-                break;
-            }
-            let (mut keys, mut args) = (vec![expiry.clone()], vec![now.millis().into()]);
-            for member in found {
-                let (id, subject) = codec::expiring(member)?;
-                keys.extend([self.keys.session(id), self.keys.subject(partition, &subject)]);
-                args.push(member.clone());
-            }
-            let removed = codec::integer(&call.script(&scripts::SWEEP, &keys, &args).await?)?;
-            swept += u64::try_from(removed).unwrap_or_default();
-            if found.len() < SWEPT_PER_STEP {
-                break;
-            }
-        }
-        Ok(swept)
-    }
-
-    async fn sweep_log(&self, partition: Partition, now: Timestamp) -> Result<u64, StoreError> {
-        let log = self.keys.revocations(partition);
-        let (mut swept, mut from) = (0, "-".to_owned());
-        for _ in 0..SWEEP_STEPS_MAX {
-            let call = self.link.begin().await?;
-            let args = vec![log.as_str().into(), from.into(), "+".into(), "COUNT".into(), count(LOG_PAGE)];
-            let entries = codec::logged(&call.command("XRANGE", &log, args).await?)?;
-            let Some(last) = entries.last() else { break };
-            from = format!("({}", codec::stream_id(last.position));
-            let forgotten = || entries.iter().filter(|entry| entry.forget_at <= now);
-            let canaries = forgotten().filter(|entry| matches!(entry.entry, codec::Entry::Canary(_))).count() as u64;
-            let mut args: Vec<Value> = forgotten().map(|entry| codec::stream_id(entry.position).into()).collect();
-            if !args.is_empty() {
-                args.insert(0, log.as_str().into());
-                let removed = codec::integer(&call.command("XDEL", &log, args).await?)?;
-                swept += u64::try_from(removed).unwrap_or_default().saturating_sub(canaries);
-            }
-            if entries.len() < LOG_PAGE {
-                break;
-            }
-        }
-        Ok(swept)
     }
 
     async fn load_all(&self, ids: &[SessionId]) -> Result<Vec<Stored>, StoreError> {
@@ -347,15 +295,6 @@ impl Store for RedisStore {
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         self.feed.follow(cursor, wait).await
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        for partition in self.keys.partitions().iter() {
-            swept.sessions += self.sweep_sessions(partition, now).await?;
-            swept.revocations += self.sweep_log(partition, now).await?;
-        }
-        Ok(swept)
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {

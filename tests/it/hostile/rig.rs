@@ -157,7 +157,7 @@ impl Rig {
     }
 
     pub(super) fn counted(&self, counter: Counter) -> u64 {
-        self.app.counters().snapshot().value(counter)
+        self.app.counted().value(counter)
     }
 }
 

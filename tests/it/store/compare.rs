@@ -12,13 +12,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
 use tokengate::domain::imported::Import;
+use tokengate::domain::node::NodeId;
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::session::{Lifetime, Session};
+use tokengate::domain::stats::{Counter, Day, Gauge};
 use tokengate::domain::time::Timestamp;
-use tokengate::store::{Acknowledgement, LogCursor, SessionLimit, Swap, Version};
+use tokengate::store::{Acknowledgement, DayTotals, LogCursor, SessionLimit, Swap, Version};
 
 use super::rig::{
     HOUR, MINUTE, Rig, by_session, by_subject, by_token, id_of, import, now, of_everyone, read_log, rotated, session, subject,
+    sweep,
 };
 
 const SUBJECTS: u8 = 3;
@@ -73,6 +76,18 @@ enum Command {
         from_start: bool,
     },
     Sweep,
+    /// What a node has counted on a day so far; it may be told late or again.
+    Count {
+        node: u8,
+        day: u8,
+        logins: u8,
+        logouts: u8,
+    },
+    Measure,
+    Statistics {
+        first: u8,
+        last: u8,
+    },
     Advance {
         millis: u32,
     },
@@ -99,6 +114,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => minutes_ago().prop_map(|minutes_ago| Command::RevokeEveryone { minutes_ago }),
         3 => any::<bool>().prop_map(|from_start| Command::Follow { from_start }),
         1 => Just(Command::Sweep),
+        2 => (0..3_u8, 0..4_u8, any::<u8>(), any::<u8>())
+            .prop_map(|(node, day, logins, logouts)| Command::Count { node, day, logins, logouts }),
+        2 => Just(Command::Measure),
+        2 => (0..4_u8, 0..4_u8).prop_map(|(first, last)| Command::Statistics { first, last }),
         3 => prop_oneof![0..5000_u32, 60_000..3_600_000_u32].prop_map(|millis| Command::Advance { millis }),
         1 => Just(Command::Restart),
     ]
@@ -225,7 +244,24 @@ impl<Left: Rig, Right: Rig> Both<Left, Right> {
             }
             Command::Sweep => {
                 // How much a sweep finds depends on what is gone already.
-                ask!(self, command, side => { side.rig.store().sweep(now).await.unwrap(); });
+                ask!(self, command, side => { sweep(&*side.rig.store(), now).await; });
+            }
+            Command::Count { node, day, logins, logouts } => {
+                let (node, day) = (NodeId::new([*node; 8]), Day(20_000 + i32::from(*day)));
+                let counts = [(Counter::Logins, u64::from(*logins)), (Counter::Logouts, u64::from(*logouts))];
+                let totals = DayTotals { node, day, counts: counts.into_iter().collect() };
+                ask!(self, command, side => side.rig.store().count(&totals).await.unwrap());
+            }
+            Command::Measure => {
+                ask!(self, command, side => {
+                    let measured = side.rig.store().measure(now).await.unwrap();
+                    // What the log still has of the forgotten is open, and memory is a matter of each store.
+                    [Gauge::Sessions, Gauge::Subjects].map(|gauge| measured.value(gauge))
+                });
+            }
+            Command::Statistics { first, last } => {
+                let days = Day(20_000 + i32::from(*first))..=Day(20_000 + i32::from(*last));
+                ask!(self, command, side => side.rig.store().statistics(days.clone()).await.unwrap().rows);
             }
             Command::Advance { millis } => {
                 self.script.now = now.saturating_add(Duration::from_millis(u64::from(*millis)));

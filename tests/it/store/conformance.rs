@@ -5,6 +5,7 @@ pub(super) mod log;
 pub(super) mod nodes;
 pub(super) mod races;
 pub(super) mod sessions;
+pub(super) mod upkeep;
 
 /// Mounts every case for a store. Each test has a store of its own.
 macro_rules! conformance_suite {
@@ -42,10 +43,22 @@ macro_rules! conformance_suite {
                 following_without_a_wait_returns_at_once,
                 two_followers_see_the_same,
                 a_long_log_is_read_whole,
+            );
+            conformance_suite!(@cases $rig, upkeep:
+                a_lease_has_one_holder_at_a_time,
+                many_ask_for_a_lease_and_one_gets_it,
+                a_lease_that_ran_out_is_taken_over_under_a_higher_number,
+                who_was_overtaken_writes_nothing_any_more,
                 a_sweep_removes_what_has_ended,
                 a_sweep_spares_what_was_extended,
-                a_sweep_of_many_sessions_removes_them_all,
+                a_sweep_of_many_sessions_removes_and_counts_them_all,
+                sweepers_that_compete_count_each_end_once,
                 a_sweep_forgets_what_may_be_forgotten,
+                totals_are_counted_once_however_often_they_are_told,
+                totals_told_at_the_same_time_are_counted_once,
+                days_are_told_in_their_order_and_only_those_asked_for,
+                a_measurement_counts_what_lives,
+                the_last_sweep_and_measurement_are_remembered,
             );
             conformance_suite!(@cases $rig, nodes:
                 a_revocation_of_everyone_is_logged_alone,

@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokengate::domain::ids::{Partitions, SessionId, Subject, TokenId};
 use tokengate::domain::imported::{Import, ImportedDigest};
+use tokengate::domain::node::NodeId;
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::embedded::Embedded;
 use tokengate::store::memory::Memory;
-use tokengate::store::{LogBatch, LogCursor, Store};
+use tokengate::store::{Duty, Fenced, Lease, LogBatch, LogCursor, Store, Swept};
 use tokio::task::JoinHandle;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -145,6 +146,21 @@ pub(crate) fn of_everyone(issued_before: Timestamp, now: Timestamp) -> Revocatio
 /// What is in the log now, without waiting.
 pub(crate) async fn read_log(store: &dyn Store, cursor: Option<&LogCursor>) -> LogBatch {
     tokio::time::timeout(PATIENCE, store.follow(cursor, Duration::ZERO)).await.unwrap().unwrap()
+}
+
+/// A whole sweep, as a node that has the lease makes it.
+pub(crate) async fn sweep(store: &dyn Store, now: Timestamp) -> Swept {
+    let node = NodeId::new([0xee; 8]);
+    let Lease::Ours(fence) = store.lease(Duty::Sweep, node, HOUR, now).await.unwrap() else { panic!("another sweeps") };
+    let (mut swept, mut place) = (Swept::default(), None);
+    loop {
+        let Fenced::Done(step) = store.sweep(place, fence, now).await.unwrap() else { panic!("another took over") };
+        swept.add(step.swept);
+        place = step.next;
+        if place.is_none() {
+            return swept;
+        }
+    }
 }
 
 /// Follows until `count` revocations have come.

@@ -4,6 +4,7 @@ use super::super::draft::SWEEP_STEP_MAX;
 use super::super::state::State;
 use super::*;
 use crate::domain::ids::Generation;
+use crate::store::{Fence, Fenced};
 
 /// Runs each plan in a batch of its own.
 fn applied<R>(state: &mut State, plan: impl FnOnce(&mut Draft<'_>) -> R) -> R {
@@ -79,10 +80,12 @@ fn indexes_are_empty_when_everything_has_ended() {
         }
     });
     let end = NOW.saturating_add(2 * HOUR);
-    let step = applied(&mut state, |draft| draft.sweep(end));
-    assert_eq!((step.swept.sessions, step.swept.revocations, step.has_more), (1000, 1000, true));
-    let step = applied(&mut state, |draft| draft.sweep(end));
-    assert_eq!((step.swept.sessions, step.swept.revocations, step.has_more), (5, 5, false));
+    let mut step = || match applied(&mut state, |draft| draft.sweep(Fence(1), end)) {
+        Fenced::Done(step) => (step.swept.sessions, step.swept.revocations, step.next.is_some()),
+        Fenced::Overtaken => panic!("there is no other"),
+    };
+    assert_eq!(step(), (1000, 1000, true));
+    assert_eq!(step(), (5, 5, false));
     assert!(state.is_empty(), "{state:?}");
     assert_eq!(state.head(), count);
 }

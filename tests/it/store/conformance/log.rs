@@ -1,16 +1,15 @@
-//! Revocations: log, follow, forget; and the sweep.
+//! Revocations: log and follow.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokengate::domain::revocation::Revocation;
-use tokengate::domain::session::{Lifetime, Session};
-use tokengate::store::{Store, Swap};
+use tokengate::store::Store;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::store::rig::{
-    HOUR, MINUTE, PATIENCE, by_session, by_subject, by_token, follow_for, id_of, now, read_log, session, spawn, subject,
+    MINUTE, PATIENCE, by_session, by_subject, by_token, follow_for, id_of, now, read_log, session, spawn, subject,
 };
 
 const A_WHILE: Duration = Duration::from_millis(50);
@@ -188,79 +187,8 @@ pub(crate) async fn a_long_log_is_read_whole(store: Arc<dyn Store>) {
     assert_eq!(distinct.len(), whole.len());
 }
 
-pub(crate) async fn a_sweep_removes_what_has_ended(store: Arc<dyn Store>) {
-    let now = now();
-    let ending = session(store.partitions(), "ann", now, 1);
-    let living = Session {
-        lifetime: Lifetime { absolute_ends_at: now.saturating_add(2 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) },
-        ..session(store.partitions(), "ann", now, 2)
-    };
-    let alone = session(store.partitions(), "bob", now, 3);
-    for session in [&ending, &living, &alone] {
-        store.create(session, None, now).await.unwrap();
-    }
-    let end = ending.lifetime.ends_at();
-    assert_eq!(store.sweep(end.saturating_sub(Duration::from_millis(1))).await.unwrap().sessions, 0);
-    assert!(store.load(ending.id).await.unwrap().is_some());
-
-    assert_eq!(store.sweep(end).await.unwrap().sessions, 2);
-    assert_eq!(store.load(ending.id).await.unwrap(), None);
-    assert_eq!(store.load(alone.id).await.unwrap(), None);
-    assert_eq!(store.load(living.id).await.unwrap().unwrap().session, living);
-    assert_eq!(store.sessions_of(&subject("ann"), now).await.unwrap(), [living]);
-    assert_eq!(store.sessions_of(&subject("bob"), now).await.unwrap(), []);
-    assert_eq!(store.sweep(end).await.unwrap().sessions, 0);
-    assert_eq!(read_log(&*store, None).await.revocations, [], "an end by itself is no revocation");
-}
-
-pub(crate) async fn a_sweep_spares_what_was_extended(store: Arc<dyn Store>) {
-    let now = now();
-    let session = session(store.partitions(), "ann", now, 1);
-    store.create(&session, None, now).await.unwrap();
-    let version = store.load(session.id).await.unwrap().unwrap().version;
-    let lifetime = Lifetime { absolute_ends_at: now.saturating_add(3 * HOUR), idle_ends_at: now.saturating_add(2 * HOUR) };
-    let extended = Session { lifetime, ..session.clone() };
-    assert!(matches!(store.swap(version, &extended).await.unwrap(), Swap::Done(_)));
-    assert_eq!(store.sweep(session.lifetime.ends_at()).await.unwrap().sessions, 0);
-    assert_eq!(store.load(session.id).await.unwrap().unwrap().session, extended);
-    assert_eq!(store.sweep(lifetime.ends_at()).await.unwrap().sessions, 1);
-}
-
-pub(crate) async fn a_sweep_of_many_sessions_removes_them_all(store: Arc<dyn Store>) {
-    const SESSIONS: u64 = 2500;
-    let now = now();
-    let mut logins = JoinSet::new();
-    for n in 0..SESSIONS {
-        let store = Arc::clone(&store);
-        let session = session(store.partitions(), &format!("user-{}", n % 700), now, n);
-        logins.spawn(async move { store.create(&session, None, now).await.unwrap() });
-    }
-    logins.join_all().await;
-    assert_eq!(store.sweep(now.saturating_add(HOUR)).await.unwrap().sessions, SESSIONS);
-    for n in 0..700 {
-        assert_eq!(store.sessions_of(&subject(&format!("user-{n}")), now).await.unwrap(), []);
-    }
-}
-
-pub(crate) async fn a_sweep_forgets_what_may_be_forgotten(store: Arc<dyn Store>) {
-    let now = now();
-    let then = now.saturating_sub(2 * HOUR);
-    for n in 0..3 {
-        // Forgotten an hour ago. Put back by a node that still knew it, say.
-        store.revoke(&by_token("i", &format!("old {n}"), then)).await.unwrap();
-    }
-    let kept: Vec<Revocation> = (0..3).map(|n| by_token("i", &format!("new {n}"), now)).collect();
-    for revocation in &kept {
-        store.revoke(revocation).await.unwrap();
-    }
-    store.sweep(now).await.unwrap();
-    assert_eq!(by_text(read_log(&*store, None).await.revocations), by_text(kept.clone()));
-    store.sweep(now.saturating_add(HOUR).saturating_sub(Duration::from_millis(1))).await.unwrap();
-    assert_eq!(by_text(read_log(&*store, None).await.revocations), by_text(kept));
-}
-
 /// In an order of their own: logs of several partitions come interleaved in any way.
-fn by_text(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
+pub(super) fn by_text(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
     revocations.sort_by_cached_key(|revocation| format!("{revocation:?}"));
     revocations
 }

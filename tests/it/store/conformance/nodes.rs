@@ -8,12 +8,13 @@ use tokengate::domain::ids::Partition;
 use tokengate::domain::lag::LagFigures;
 use tokengate::domain::node::{Asks, Canary, Node, NodeId};
 use tokengate::domain::revocation::Revocation;
+use tokengate::domain::stats::Gauge;
 use tokengate::domain::time::Timestamp;
 use tokengate::store::{LogCursor, Store};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::store::rig::{HOUR, MINUTE, PATIENCE, by_token, now, of_everyone, read_log, session, spawn, subject};
+use crate::store::rig::{HOUR, MINUTE, PATIENCE, by_token, now, of_everyone, read_log, session, spawn, subject, sweep};
 
 const A_WHILE: Duration = Duration::from_millis(50);
 
@@ -47,7 +48,8 @@ pub(crate) async fn what_was_created_before_a_moment_is_ended_everywhere(store: 
         assert_eq!(left, [session(store.partitions(), &user(n), moment, OLD + n)]);
     }
     assert_eq!(store.end_created_before(moment).await.unwrap(), 0);
-    assert_eq!(store.sweep(now.saturating_add(2 * HOUR)).await.unwrap().sessions, USERS, "nothing is left in an index");
+    let measured = store.measure(now).await.unwrap();
+    assert_eq!(measured.value(Gauge::Sessions), Some(USERS), "nothing is left in an index");
     assert_eq!(read_log(&*store, None).await.revocations, []);
 }
 
@@ -86,7 +88,7 @@ pub(crate) async fn a_canary_wakes_a_follower_and_is_no_revocation(store: Arc<dy
     let after = read_log(&*store, Some(&batch.cursor)).await;
     assert_eq!((after.revocations, after.canaries), (vec![], vec![]), "each follower sees it once");
 
-    assert_eq!(store.sweep(now().saturating_add(24 * HOUR)).await.unwrap().revocations, 0);
+    assert_eq!(sweep(&*store, now().saturating_add(24 * HOUR)).await.revocations, 0);
     let news = by_token("i", "news", now());
     store.revoke(&news).await.unwrap();
     assert_eq!(read_log(&*store, Some(&batch.cursor)).await.revocations, [news]);

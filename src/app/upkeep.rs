@@ -1,0 +1,87 @@
+//! Statistics, measurements and sweeps: what they are made of, and the tasks that see to them.
+
+use std::sync::Arc;
+
+use super::Ambient;
+use crate::config::Settings;
+use crate::crypto::entropy::draw;
+use crate::domain::node::NodeId;
+use crate::domain::replica::Replica;
+use crate::domain::stats::{Counters, Gauges, Tally};
+use crate::sessions::caretaker::{Caretaker, CaretakerParts};
+use crate::sessions::statistics::{Statistics, StatisticsParts};
+use crate::store::Store;
+use crate::tasks::statistics::{Flushing, Measuring};
+use crate::tasks::supervisor::Supervisor;
+use crate::tasks::sweeper::Sweeper;
+
+/// What keeps the store tidy and tells what happens.
+pub(super) struct Upkeep {
+    pub(super) tally: Arc<Tally>,
+    pub(super) statistics: Arc<Statistics>,
+    pub(super) caretaker: Arc<Caretaker>,
+}
+
+impl Upkeep {
+    /// `counters` is the set of the control plane.
+    pub(super) fn new(
+        tally: Arc<Tally>,
+        counters: &Arc<Counters>,
+        store: &Arc<dyn Store>,
+        replica: &Arc<Replica>,
+        ambient: &Ambient,
+    ) -> Self {
+        let node = NodeId::new(draw(&*ambient.entropy));
+        let gauges = Arc::new(Gauges::new());
+        let statistics = Arc::new(Statistics::new(StatisticsParts {
+            node,
+            store: Arc::clone(store),
+            tally: Arc::clone(&tally),
+            gauges: Arc::clone(&gauges),
+            replica: Arc::clone(replica),
+            clock: Arc::clone(&ambient.clock),
+        }));
+        let caretaker = Arc::new(Caretaker::new(CaretakerParts {
+            node,
+            store: Arc::clone(store),
+            replica: Arc::clone(replica),
+            gauges,
+            counters: Arc::clone(counters),
+            clock: Arc::clone(&ambient.clock),
+        }));
+        Self { tally, statistics, caretaker }
+    }
+
+    pub(super) fn spawn(&self, supervisor: &Supervisor, settings: &Settings, counters: &Arc<Counters>, ambient: &Ambient) {
+        let flushing = Arc::new(Flushing {
+            statistics: Arc::clone(&self.statistics),
+            counters: Arc::clone(counters),
+            interval: settings.statistics.flush_interval,
+        });
+        supervisor.spawn("statistics", move |stop| {
+            let flushing = Arc::clone(&flushing);
+            async move { flushing.run(stop).await }
+        });
+        let measuring = Arc::new(Measuring {
+            caretaker: Arc::clone(&self.caretaker),
+            counters: Arc::clone(counters),
+            interval: settings.statistics.measure_interval,
+        });
+        supervisor.spawn("measurements", move |stop| {
+            let measuring = Arc::clone(&measuring);
+            async move { measuring.run(stop).await }
+        });
+        let Some(schedule) = settings.sweeper.schedule.clone() else { return };
+        let sweeper = Arc::new(Sweeper {
+            caretaker: Arc::clone(&self.caretaker),
+            clock: Arc::clone(&ambient.clock),
+            entropy: Arc::clone(&ambient.entropy),
+            counters: Arc::clone(counters),
+            schedule,
+        });
+        supervisor.spawn("sweeper", move |stop| {
+            let sweeper = Arc::clone(&sweeper);
+            async move { sweeper.run(stop).await }
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! Brings what this node counts into the store, and tells what all nodes have counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::domain::node::NodeId;
+use crate::domain::replica::Replica;
+use crate::domain::stats::{DAYS_KEPT, Day, Gauge, Gauges, Readings, Snapshot, Tally};
+use crate::domain::time::{Clock, Timestamp};
+use crate::store::{self, DayTotals, Store, StoreError};
+
+/// Days whose totals are remembered while the store does not take them. Shorter than stores know what they were told.
+const DAYS_PENDING_MAX: usize = 7;
+
+/// What there is to be told, for the admin listener.
+#[async_trait]
+pub trait Figures: Send + Sync + 'static {
+    /// Counters of this process since its start, and the last measurements; asks no store.
+    fn live(&self) -> Live;
+
+    /// The last `days` days, this node's counts of this moment included.
+    async fn report(&self, days: u32) -> Result<Report, StoreError>;
+}
+
+/// What one process knows by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    pub counts: Snapshot,
+    pub readings: Readings,
+}
+
+/// Rows of days, ended with the present one.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub today: Day,
+    pub statistics: store::Statistics,
+}
+
+/// Counts of this node on their way into the store.
+///
+/// The store is told totals, not increments: of this process, by day. So a lost reply costs nothing, the next flush tells the
+/// same and more; and what a failover took back comes again.
+pub struct Statistics {
+    node: NodeId,
+    store: Arc<dyn Store>,
+    tally: Arc<Tally>,
+    gauges: Arc<Gauges>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+    /// One flush at a time.
+    pending: Mutex<Pending>,
+}
+
+/// What [`Statistics`] is made of.
+pub struct StatisticsParts {
+    pub node: NodeId,
+    pub store: Arc<dyn Store>,
+    pub tally: Arc<Tally>,
+    pub gauges: Arc<Gauges>,
+    pub replica: Arc<Replica>,
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// The tally when it was last divided among days.
+    divided: Snapshot,
+    days: BTreeMap<Day, Pages>,
+}
+
+/// One day's totals, and how much of them the store is known to have.
+#[derive(Debug)]
+struct Pages {
+    totals: Snapshot,
+    confirmed: Snapshot,
+}
+
+impl Statistics {
+    #[must_use]
+    pub fn new(parts: StatisticsParts) -> Self {
+        let StatisticsParts { node, store, tally, gauges, replica, clock } = parts;
+        let pending = Mutex::new(Pending { divided: Snapshot::ZERO, days: BTreeMap::new() });
+        Self { node, store, tally, gauges, replica, clock, pending }
+    }
+
+    /// Tells the store what it does not have yet. What it does not take is told again by the next call.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let mut pending = self.pending.lock().await;
+        pending.divide(&self.tally.total(), Day::of(self.clock.now()));
+        for (&day, pages) in &mut pending.days {
+            if pages.totals != pages.confirmed {
+                let counts = pages.totals;
+                self.store.count(&DayTotals { node: self.node, day, counts }).await?;
+                pages.confirmed = counts;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Figures for Statistics {
+    fn live(&self) -> Live {
+        let mut readings = self.gauges.readings();
+        readings.set(Gauge::ReplicaEntries, self.replica.len() as u64);
+        Live { counts: self.tally.total(), readings }
+    }
+
+    async fn report(&self, days: u32) -> Result<Report, StoreError> {
+        self.flush().await?;
+        let today = Day::of(self.clock.now());
+        let statistics = self.store.statistics(today.last(days.clamp(1, DAYS_KEPT))).await?;
+        Ok(Report { today, statistics })
+    }
+}
+
+impl Pending {
+    /// What was counted since the last time belongs to `today`.
+    fn divide(&mut self, tally: &Snapshot, today: Day) {
+        let since = *tally - self.divided;
+        self.divided = *tally;
+        if since == Snapshot::ZERO {
+            return;
+        }
+        let none = || Pages { totals: Snapshot::ZERO, confirmed: Snapshot::ZERO };
+        self.days.entry(today).or_insert_with(none).totals += since;
+        while self.days.len() > DAYS_PENDING_MAX {
+            let farthest = self.days.keys().copied().max_by_key(|day| day.0.abs_diff(today.0));
+            let Some((day, pages)) = farthest.and_then(|day| self.days.remove_entry(&day)) else { break };
+            if pages.totals != pages.confirmed {
+                tracing::warn!(day = ?day.starts_at(), "statistics of a day are lost: the store did not take them in time");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Statistics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Statistics").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Report {
+    /// When the present day began.
+    #[must_use]
+    pub const fn today_began_at(&self) -> Timestamp {
+        self.today.starts_at()
+    }
+}
