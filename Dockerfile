@@ -14,6 +14,7 @@ COPY . .
 RUN cargo build --release --locked --bin tokengate \
  && mkdir -p /out/etc/tokengate /out/var/lib/tokengate /out/usr/local/bin \
  && cp target/release/tokengate /out/usr/local/bin/ \
+ && strip --strip-debug /out/usr/local/bin/tokengate \
  && touch /out/etc/tokengate/tokengate.toml
 
 FROM ${RUN_BASE}
