@@ -113,7 +113,7 @@ impl App {
         let tally = Arc::new(Tally::new());
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
-        let minting = keys::minting(settings, &ambient)?;
+        let minting = keys::minting(settings, &ambient, None)?;
         let store = stores::open(settings).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
@@ -207,7 +207,7 @@ impl App {
             // Routes name upstreams by position.
             return Err(StartError::Settings("adding, removing or renaming upstreams needs a restart".to_owned()));
         }
-        let minting = keys::minting(settings, &self.parts.ambient)?;
+        let minting = keys::minting(settings, &self.parts.ambient, Some(&self.parts.sessions.minting()))?;
         let policy = data_plane::policy(settings)?;
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
         legacy::warn(settings, self.parts.ambient.clock.now());

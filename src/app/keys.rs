@@ -31,12 +31,20 @@ pub enum KeysError {
     File { path: PathBuf, error: io::Error },
 }
 
-/// What tokens are made of. Reads the folder anew on each call.
-pub(super) fn minting(settings: &Settings, ambient: &Ambient) -> Result<Minting, KeysError> {
+/// What tokens are made of. Reads the folder anew on each call; what is in memory alone is taken from `before`, or else a reload would
+/// log everybody out.
+pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Minting>) -> Result<Minting, KeysError> {
     let entropy = ambient.entropy.as_ref();
+    let in_memory = before.filter(|_| settings.keys.directory.is_none());
     Ok(Minting {
-        keys: Arc::new(ring(settings, entropy)?),
-        refresh_tokens: refresh_tokens(settings, entropy)?,
+        keys: match in_memory {
+            Some(before) => Arc::clone(&before.keys),
+            None => Arc::new(ring(settings, entropy)?),
+        },
+        refresh_tokens: match in_memory.filter(|_| settings.refresh.secrets.is_empty()) {
+            Some(before) => before.refresh_tokens.clone(),
+            None => refresh_tokens(settings, entropy)?,
+        },
         issuer: settings.tokens.issuer.clone(),
         audiences: settings.tokens.audience.clone(),
     })

@@ -40,13 +40,13 @@ pub struct RefreshToken {
 }
 
 /// Makes and reads refresh tokens. Immutable; a reload makes a new one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RefreshTokens {
     /// The first signs; all verify. Never empty.
     keys: Vec<MacKey>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct MacKey {
     id: [u8; KEY_ID_LEN],
     key: hmac::Key,

@@ -2,7 +2,7 @@
 
 mod admit;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ use super::connection::{ClientConnection, ClientLimits};
 use super::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
 use super::entropy::EntropyPool;
 use super::login_answer;
-use super::observation::Observations;
+use super::observation::{Observations, TELL_INTERVAL};
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::tunnel::{self, Upgrade};
@@ -115,6 +115,8 @@ pub struct Gateway {
     entropy: RefCell<EntropyPool>,
     /// No other thread adds to these.
     counters: Arc<Counters>,
+    /// When this worker told the log last of what it observed, in ticks.
+    told_at: Cell<u32>,
 }
 
 /// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
@@ -139,7 +141,7 @@ impl Gateway {
         let upstreams = shared.options.upstreams.iter().map(upstream).collect();
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         let policy = RefCell::new(Rc::new(LocalPolicy(shared.policy.load_full())));
-        Self { shared, policy, admission, upstreams, watchers, entropy, counters }
+        Self { shared, policy, admission, upstreams, watchers, entropy, counters, told_at: Cell::new(0) }
     }
 
     /// Counts what happens outside of requests.
@@ -164,7 +166,10 @@ impl Gateway {
         for upstream in &self.upstreams {
             upstream.prune();
         }
-        self.shared.observations.tell_if_due(self.shared.clock.monotonic());
+        if self.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
+            self.told_at.set(self.watchers.now());
+            self.shared.observations.tell();
+        }
     }
 
     /// What one connection's requests are answered by.

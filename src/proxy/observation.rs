@@ -7,19 +7,12 @@ use std::time::Duration;
 use crate::domain::claims::Denial;
 use crate::domain::stats::Counter;
 
-/// How often the log is told.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// How often each worker tells the log.
+pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The counts that were not told yet. Bounded by the routes there are, times the causes there are.
 #[derive(Debug, Default)]
-pub struct Observations(Mutex<Untold>);
-
-#[derive(Debug, Default)]
-struct Untold {
-    tallies: HashMap<(Arc<str>, Counter), Tally>,
-    /// Of the monotonic clock.
-    told_at: Duration,
-}
+pub struct Observations(Mutex<HashMap<(Arc<str>, Counter), Tally>>);
 
 #[derive(Debug)]
 struct Tally {
@@ -34,26 +27,20 @@ impl Observations {
     pub(super) fn note(&self, route: &Arc<str>, denial: &Denial, request: &str) {
         let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (Arc::clone(route), Counter::of_observed(denial));
-        let tally = untold.tallies.entry(key).or_insert_with(|| Tally { count: 0, request: String::new(), cause: String::new() });
+        let tally = untold.entry(key).or_insert_with(|| Tally { count: 0, request: String::new(), cause: String::new() });
         tally.count += 1;
         tally.request.clear();
         tally.request.push_str(request);
         tally.cause = denial.to_string();
     }
 
-    /// Tells what there is to tell, if it is time.
-    pub(super) fn tell_if_due(&self, now: Duration) {
-        // Whoever holds it is noting or telling.
-        let Ok(mut untold) = self.0.try_lock() else { return };
-        if now.saturating_sub(untold.told_at) >= TELL_INTERVAL {
-            untold.told_at = now;
-            untold.tell();
-        }
-    }
-
-    /// Tells it now: the rules are about to change, or the process is about to end.
+    /// Tells what there is to tell: from time to time, when the rules are about to change, and at the end.
     pub(super) fn tell(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tell();
+        let untold = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ((route, counter), Tally { count, request, cause }) in untold {
+            let observed = counter.name();
+            tracing::info!(%route, observed, count, last_request = request, last_cause = cause, "would have been refused");
+        }
     }
 }
 
@@ -63,21 +50,13 @@ impl Drop for Observations {
     }
 }
 
-impl Untold {
-    fn tell(&mut self) {
-        for ((route, counter), Tally { count, request, cause }) in self.tallies.drain() {
-            tracing::info!(%route, observed = counter.name(), count, last_request = request, last_cause = cause, "would have been refused");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn counts(observations: &Observations) -> Vec<u64> {
         let untold = observations.0.lock().unwrap();
-        let mut counts: Vec<u64> = untold.tallies.values().map(|tally| tally.count).collect();
+        let mut counts: Vec<u64> = untold.values().map(|tally| tally.count).collect();
         counts.sort_unstable();
         counts
     }
@@ -93,13 +72,6 @@ mod tests {
         observations.note(&api, &Denial::Invalid("another"), "r3");
         observations.note(&admin, &Denial::NoToken, "r4");
         assert_eq!(counts(&observations), [1, 2, 3], "the text of a cause makes no entry of its own");
-        observations.tell_if_due(TELL_INTERVAL / 2);
-        assert_eq!(counts(&observations), [1, 2, 3]);
-        observations.tell_if_due(TELL_INTERVAL);
-        assert!(counts(&observations).is_empty());
-        observations.note(&api, &Denial::NoToken, "r5");
-        observations.tell_if_due(TELL_INTERVAL + TELL_INTERVAL / 2);
-        assert_eq!(counts(&observations), [1], "not before the next interval");
         observations.tell();
         assert!(counts(&observations).is_empty());
     }

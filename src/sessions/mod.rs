@@ -164,6 +164,12 @@ impl Sessions {
         self.policy.store(Arc::new(policy));
     }
 
+    /// What tokens are made of now.
+    #[must_use]
+    pub fn minting(&self) -> Arc<Minting> {
+        self.minting.load_full()
+    }
+
     /// The public keys as a JWK Set.
     #[must_use]
     pub fn jwks(&self) -> String {

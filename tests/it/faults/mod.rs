@@ -3,6 +3,7 @@
 mod clocks;
 mod history;
 mod load;
+mod lost_exchanges;
 mod lost_replies;
 mod outages;
 mod refusals;

@@ -4,6 +4,7 @@ mod crash;
 mod drain;
 mod logins;
 mod logout_propagation;
+mod migration;
 mod refresh_storm;
 mod store_calls;
 mod two_nodes;

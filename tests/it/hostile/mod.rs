@@ -6,6 +6,7 @@ mod fields;
 mod framing;
 mod limits;
 mod logs;
+mod old_tokens;
 mod panics;
 mod rig;
 mod stale;

@@ -66,6 +66,7 @@ pub(crate) struct Gateway {
     address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    file: PathBuf,
     /// Goes with it, if it is its own.
     folder: Option<TempDir>,
 }
@@ -109,7 +110,7 @@ impl Gateway {
             .unwrap();
         let log = gather(process.stderr.take().unwrap());
         let (address, admin) = await_addresses(&mut process, &log);
-        Self { process, watcher, address, admin, log, folder: None }
+        Self { process, watcher, address, admin, log, file, folder: None }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -166,6 +167,19 @@ impl Gateway {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Rewrites its settings file, and has it read again. Returns once the new settings are taken; workers follow with their next tick.
+    pub(crate) fn reload(&self, change: impl FnOnce(String) -> String) {
+        let reloads = || self.log().matches("settings reloaded").count();
+        let before = reloads();
+        fs::write(&self.file, change(fs::read_to_string(&self.file).unwrap())).unwrap();
+        self.signal("HUP");
+        let deadline = Instant::now() + START_TIMEOUT;
+        while reloads() == before {
+            assert!(Instant::now() < deadline && !self.log().contains("settings not reloaded"), "{}", self.log());
+            thread::sleep(POLL_PAUSE);
+        }
     }
 
     /// What it logged so far, one JSON object a line.
