@@ -298,34 +298,6 @@ impl Gateway {
         Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
     }
 
-    /// Who calls an own endpoint, if anyone: judged as on any protected route.
-    fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
-        let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
-        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.principal)
-    }
-
-    fn authenticate(&self, policy: &Policy, head: &Parts, access: &Access, when_stale: WhenStale) -> Result<Admitted, Denial> {
-        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
-        let verifier = self.shared.verifier.load();
-        let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
-        if in_cookie && !may_speak_by_cookie(policy, head) {
-            return Err(Denial::OriginRefused);
-        }
-        if admitted.first_sight {
-            self.saw(&admitted.principal);
-        }
-        Ok(admitted)
-    }
-
-    /// Takes notice of a token that this worker had not seen before.
-    fn saw(&self, principal: &Principal) {
-        match (principal.session, principal.generation) {
-            (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
-            (Some(_), None) => self.counters.add(Counter::LegacyTokensSeen, 1),
-            (None, _) => {}
-        }
-    }
-
     fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
         if let Some(counter) = refusal.counter() {
             self.counters.add(counter, 1);
