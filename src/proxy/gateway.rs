@@ -19,7 +19,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 
-use super::admission::{Admission, AdmissionOptions, Admitted, Presented, presented_token};
+use super::admission::{Admission, AdmissionOptions};
 use super::body::{Exchange, GatewayBody};
 use super::call::{Call, Ids};
 use super::connection::{ClientConnection, ClientLimits};
@@ -34,12 +34,12 @@ use super::upstream::{RequestHead, ResponseBody, ResponseHead, Upstream, Upstrea
 use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
-use crate::domain::claims::{Denial, Principal};
+use crate::domain::claims::Principal;
 use crate::domain::headers::{RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
-use crate::domain::route::{Access, Endpoint, Match, Route, RouteTable, UpstreamIndex, WhenStale};
+use crate::domain::route::{Endpoint, Match, Route, RouteTable, UpstreamIndex};
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::Clock;
 
@@ -310,13 +310,6 @@ impl Gateway {
             tracing::debug!(request, %method, path, %peer, cause = %refusal, "request refused");
         }
     }
-}
-
-/// Whether a call may be made by a cookie: one that changes nothing, and no WebSocket, for which browsers ask no permission; or one
-/// from an origin that is believed.
-fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
-    let changes_nothing = head.method.is_safe() && !tunnel::wants_websocket(head);
-    changes_nothing || policy.access_cookie.as_ref().is_some_and(|cookie| cookie.origins.believe(&head.uri, &head.headers))
 }
 
 /// What an upstream is asked, beside what the call says.

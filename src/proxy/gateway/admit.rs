@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::super::admission::{Admitted, presented_token};
+use super::super::admission::{Admitted, Presented, presented_token};
 use super::super::call::Call;
-use super::Gateway;
+use super::super::tunnel;
+use super::{Gateway, Policy};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::ids::Subject;
-use crate::domain::route::{Access, RevocationCheck, Route};
+use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
 
 /// Who calls, as far as that is known.
@@ -65,6 +66,34 @@ impl Gateway {
         Ok(Some(caller))
     }
 
+    /// Who calls an own endpoint, if anyone: judged as on any protected route.
+    pub(super) fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
+        let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
+        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.principal)
+    }
+
+    fn authenticate(&self, policy: &Policy, head: &Parts, access: &Access, when_stale: WhenStale) -> Result<Admitted, Denial> {
+        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
+        let verifier = self.shared.verifier.load();
+        let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
+        if in_cookie && !may_speak_by_cookie(policy, head) {
+            return Err(Denial::OriginRefused);
+        }
+        if admitted.first_sight {
+            self.saw(&admitted.principal);
+        }
+        Ok(admitted)
+    }
+
+    /// Takes notice of a token that this worker had not seen before.
+    fn saw(&self, principal: &Principal) {
+        match (principal.session, principal.generation) {
+            (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
+            (Some(_), None) => self.counters.add(Counter::LegacyTokensSeen, 1),
+            (None, _) => {}
+        }
+    }
+
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
     fn named_subject(&self, call: &Call<'_>, head: &Parts) -> Option<Subject> {
         let presented = presented_token(&head.headers, call.policy.cookie_name()).ok()??;
@@ -78,4 +107,11 @@ fn is_within(call: &Call<'_>, route: &Route, subject: Option<&Subject>) -> bool 
         Some(subject) => route.enforced.includes(subject.as_str().as_bytes()),
         None => route.enforced.includes_address(call.address),
     }
+}
+
+/// Whether a call may be made by a cookie: one that changes nothing, and no WebSocket, for which browsers ask no permission; or one
+/// from an origin that is believed.
+fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
+    let changes_nothing = head.method.is_safe() && !tunnel::wants_websocket(head);
+    changes_nothing || policy.access_cookie.as_ref().is_some_and(|cookie| cookie.origins.believe(&head.uri, &head.headers))
 }
