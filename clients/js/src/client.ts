@@ -146,7 +146,8 @@ export function connect(options: ClientOptions, platform: Platform): Client {
     });
 
     function report(event: ClientEvent) {
-        if (onEvent) undisturbed(() => onEvent(event));
+        // Later, when whoever made the client has it: some things happen while it is made.
+        if (onEvent) queueMicrotask(() => onEvent(event));
     }
 
     function changed(source: Source) {

@@ -1,0 +1,1 @@
+export function buildDemo(folder: string): Promise<void>;
