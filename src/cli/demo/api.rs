@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
+use super::page;
 use super::users::{Refused, User, Users};
 use crate::admin::answer::{Answer, json, problem, stream};
 use crate::crypto::entropy::Entropy;
@@ -79,6 +80,7 @@ impl DemoApi {
             ["api", "orders"] if posting => self.caller(&request).and_then(|user| self.place_order(&user, request.body())),
             ["api", "orders", id] if reading => self.caller(&request).and_then(|user| self.show_order(&user, id)),
             ["api", "events"] if reading => self.caller(&request).map(|user| self.stream_events(user)),
+            _ if reading => page::file(request.uri().path()).ok_or(Refusal::NotFound),
             _ => Err(Refusal::NotFound),
         };
         answer.unwrap_or_else(Refusal::into_answer)

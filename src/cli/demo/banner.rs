@@ -23,7 +23,8 @@ pub fn banner(places: &Places<'_>) -> String {
     let fate = if places.keeps_data { "kept" } else { "removed at the end" };
     // Writing to a string cannot fail.
     let _ = writeln!(text, "Tokengate demo\n");
-    let _ = writeln!(text, "  gateway    http://{}", places.gateway);
+    let _ =
+        writeln!(text, "  gateway    http://{}  (open it in a browser, in two tabs: see what a session does)", places.gateway);
     let _ = writeln!(text, "  demo API   http://{}  (behind it, for the gateway alone)", places.api);
     if let Some(admin) = places.admin {
         let _ = writeln!(text, "  admin      http://{admin}/readyz");

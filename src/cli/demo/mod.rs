@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub mod api;
 pub mod banner;
 mod folder;
+mod page;
 pub mod users;
 
 use api::DemoApi;
@@ -93,6 +94,17 @@ address = "{listen}"
 
 [upstreams.api]
 url = "http://{api}"
+
+[[routes]]
+name = "page"
+prefix = "/"
+exact = true
+access = "public"
+
+[[routes]]
+name = "assets"
+prefix = "/assets"
+access = "public"
 
 [[routes]]
 name = "public"
@@ -176,7 +188,7 @@ mod tests {
         assert_eq!(settings.listen.address, listen);
         let public: Vec<&str> =
             settings.routes.iter().filter(|route| route.access == Access::Public).map(|route| route.prefix.as_str()).collect();
-        assert_eq!(public, ["/public"]);
+        assert_eq!(public, ["/", "/assets", "/public"]);
         let crate::config::Store::Embedded(store) = settings.store else { panic!("{:?}", settings.store) };
         assert_eq!(store.directory, odd);
     }
