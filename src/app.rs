@@ -41,11 +41,12 @@ use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy
 use crate::proxy::gateway::Shared;
 use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::observation::Observations;
-use crate::sessions::health::{Health, Readiness as _};
+use crate::sessions::health::{Alarms, Health, Readiness as _};
 use crate::sessions::{Minting, SessionParts, Sessions};
 use crate::store::Store;
 use crate::tasks::acknowledgements::{self, Acknowledgements};
 use crate::tasks::revocation_feed::RevocationFeed;
+use crate::tasks::store_watch::StoreWatch;
 use crate::tasks::supervisor::Supervisor;
 
 /// How long background tasks may take to end once requests are done.
@@ -100,6 +101,7 @@ struct Parts {
     counters: Arc<Counters>,
     sessions: Arc<Sessions>,
     health: Arc<Health>,
+    alarms: Arc<Alarms>,
     verifier: Arc<ArcSwap<Verifier>>,
     issuers: Arc<Issuers>,
     upkeep: Upkeep,
@@ -114,7 +116,7 @@ impl App {
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient, None)?;
-        let store = stores::open(settings).await?;
+        let store = stores::open(settings, &ambient).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
         let verifier = Arc::new(ArcSwap::from_pointee(issuers.verifier()));
@@ -128,9 +130,11 @@ impl App {
             entropy: Arc::clone(&ambient.entropy),
             counters: Arc::clone(&counters),
         }));
+        let alarms = Arc::new(Alarms::default());
         let health = Arc::new(Health::new(
             Arc::clone(&sessions),
             Arc::clone(&replica),
+            Arc::clone(&alarms),
             Arc::clone(&ambient.clock),
             settings.revocation.max_staleness,
         ));
@@ -143,7 +147,7 @@ impl App {
             runtime: runtime.clone(),
         }));
         let upkeep = Upkeep::new(tally, &counters, &store, &replica, &ambient);
-        let parts = Parts { ambient, store, replica, counters, sessions, health, verifier, issuers, upkeep };
+        let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
@@ -282,6 +286,15 @@ impl Parts {
             async move { acknowledgements.run(stop).await }
         });
         self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
+        let watch = Arc::new(StoreWatch {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.ambient.clock),
+            alarms: Arc::clone(&self.alarms),
+        });
+        supervisor.spawn("store watch", move |stop| {
+            let watch = Arc::clone(&watch);
+            async move { watch.run(stop).await }
+        });
         issuers::spawn(supervisor, &self.issuers, &self.verifier);
         Box::new(move |session, generation| sender.note(session, generation))
     }
@@ -369,7 +382,7 @@ where
     F: Future<Output = T>,
 {
     control_runtime()?.block_on(async {
-        let store = stores::open(settings).await?;
+        let store = stores::open(settings, &Ambient::of_system()).await?;
         Ok(work(store).await)
     })
 }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn dependency(name: &'static str, fault: Option<&'static str>) -> Dependency {
-        Dependency { name, ready: fault.is_none(), detail: fault }
+        Dependency { name, ready: fault.is_none(), detail: fault, alarms: Vec::new() }
     }
 
     async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
@@ -148,6 +148,14 @@ mod tests {
             body,
             r#"{"status":"unready","dependencies":[{"name":"store","ready":false,"detail":"timed out"},{"name":"revocations","ready":true}]}"#
         );
+    }
+
+    #[tokio::test]
+    async fn an_alarm_is_told_and_takes_no_node_out_of_service() {
+        let store = Dependency { alarms: vec!["eviction"], ..dependency("store", None) };
+        let (status, body) = ask(&Admin::new(Arc::new(vec![store]), None), Method::GET, "/readyz").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(body, r#"{"status":"ready","dependencies":[{"name":"store","ready":true,"alarms":["eviction"]}]}"#);
     }
 
     #[tokio::test]

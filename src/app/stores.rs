@@ -10,8 +10,10 @@ use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
 use crate::store::embedded::{Embedded, EmbeddedError};
 use crate::store::memory::Memory;
-use crate::store::redis::{Finding, RedisOptions, RedisOptionsError, RedisStore, Severity, TlsOptions};
-use crate::store::{Store, StoreError};
+use crate::store::redis::{
+    Address, Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, SentinelOptions, TlsOptions,
+};
+use crate::store::{Finding, Severity, Store, StoreError};
 
 /// The file of the embedded store, in its folder.
 const EMBEDDED_FILE: &str = "tokengate.redb";
@@ -31,8 +33,11 @@ pub enum StoreStartError {
     Unfit(String),
 }
 
-/// Opens the store. A Redis that is away is no error: calls fail until it is there.
-pub(super) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreStartError> {
+/// What no start is allowed with: it would not pass by itself, and goes unnoticed until sessions are lost.
+const UNFIT: [&str; 4] = ["eviction", "version", "scripts", "cluster"];
+
+/// Opens the store. A Redis that is away is no error: calls fail until it is there. One that is there and unfit is.
+pub(super) async fn open(settings: &Settings, ambient: &Ambient) -> Result<Arc<dyn Store>, StoreStartError> {
     match &settings.store {
         config::Store::Memory => Ok(Arc::new(Memory::new(Partitions::new(NonZeroU16::MIN)))),
         config::Store::Embedded(embedded) => {
@@ -40,8 +45,20 @@ pub(super) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreSta
             let opened = tokio::task::spawn_blocking(move || Embedded::open(path)).await;
             Ok(Arc::new(opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?))
         }
-        config::Store::Redis(redis) => Ok(Arc::new(connect(redis).await?)),
+        config::Store::Redis(redis) => {
+            let store = connect(redis).await?;
+            let findings = store.verify(ambient.clock.as_ref()).await;
+            let unfit = |finding: &&Finding| finding.severity == Severity::Error && UNFIT.contains(&finding.subject);
+            match texts(findings.iter().filter(unfit)) {
+                unfit if unfit.is_empty() => Ok(Arc::new(store)),
+                unfit => Err(StoreStartError::Unfit(unfit.join("; "))),
+            }
+        }
     }
+}
+
+fn texts<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<String> {
+    findings.map(|finding| format!("{}: {}", finding.subject, finding.text)).collect()
 }
 
 /// Whether the store is there and fit, and what there is to be said about it.
@@ -54,18 +71,26 @@ pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<
             store.probe().await?;
             let findings = store.verify(ambient.clock.as_ref()).await;
             store.close().await;
-            let text = |finding: &Finding| format!("{}: {}", finding.subject, finding.text);
             let (errors, warnings): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.severity == Severity::Error);
             if errors.is_empty() {
-                return Ok(warnings.into_iter().map(text).collect());
+                return Ok(texts(warnings.into_iter()));
             }
-            Err(StoreStartError::Unfit(errors.into_iter().map(text).collect::<Vec<_>>().join("; ")))
+            Err(StoreStartError::Unfit(texts(errors.into_iter()).join("; ")))
         }
     }
 }
 
 async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
-    let mut options = RedisOptions::from_url(redis.url.expose(), redis.partitions)?;
+    let mut options = match &redis.place {
+        config::RedisPlace::Url(url) => RedisOptions::from_url(url.expose(), redis.partitions)?,
+        config::RedisPlace::Listed(servers) => listed(servers, redis.partitions)?,
+    };
+    if let Deployment::Sentinel(sentinel) = &mut options.deployment {
+        sentinel.username.clone_from(&redis.sentinel_username);
+        sentinel.password.clone_from(&redis.sentinel_password);
+    }
+    options.replication =
+        (redis.wait_replicas > 0).then_some(Replication { replicas: redis.wait_replicas, timeout: redis.wait_timeout });
     if redis.username.is_some() {
         options.username.clone_from(&redis.username);
     }
@@ -84,6 +109,28 @@ async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
         options.tls = Some(TlsOptions { authorities_pem, identity_pem });
     }
     Ok(RedisStore::connect(&options).await?)
+}
+
+fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<RedisOptions, RedisOptionsError> {
+    let addresses: Vec<Address> = servers
+        .addresses
+        .iter()
+        .map(|address| Address::parse(address).ok_or(RedisOptionsError::Host))
+        .collect::<Result<_, _>>()?;
+    let deployment = match &servers.deployment {
+        config::RedisDeployment::Standalone => {
+            Deployment::Standalone(addresses.into_iter().next().ok_or(RedisOptionsError::Host)?)
+        }
+        config::RedisDeployment::Sentinel { service } => {
+            let service = service.clone();
+            Deployment::Sentinel(SentinelOptions { addresses, service, username: None, password: None })
+        }
+        config::RedisDeployment::Cluster => Deployment::Cluster(addresses),
+    };
+    let mut options = RedisOptions::new(deployment, partitions);
+    options.database = servers.database;
+    options.tls = servers.tls.then(TlsOptions::default);
+    Ok(options)
 }
 
 fn read(path: &PathBuf) -> Result<String, StoreStartError> {

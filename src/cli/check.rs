@@ -118,7 +118,7 @@ fn summary(settings: &Settings) -> String {
     let store = match &settings.store {
         Store::Memory => "memory: sessions end with the process".to_owned(),
         Store::Embedded(embedded) => format!("embedded, in {}", embedded.directory.display()),
-        Store::Redis(_) => "redis".to_owned(),
+        Store::Redis(redis) => format!("redis, {}", redis.place.kind()),
     };
     let admin = settings.admin.address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     for (name, value) in [("listen", settings.listen.address.to_string()), ("admin", admin), ("store", store)] {

@@ -38,7 +38,7 @@ pub use members::{MemberPath, Members};
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
 pub use problem::{Invalid, Problem};
 pub use routes::UPSTREAM_DEFAULT;
-pub use store::{Embedded, Redis, Store};
+pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store};
 pub use tokens::{Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstreams::{HostField, Upstream};

@@ -274,9 +274,18 @@ impl<'a> Section<'a> {
         keys.iter().any(|key| self.here.and_then(|table| table.get(*key)).is_some_and(|value| !is_empty(value)))
     }
 
+    /// Whether a key has its documented default, given or not.
+    pub(super) fn has_default(&self, key: &str) -> bool {
+        let kind = |table: Option<&'a HashMap<String, Value>>| table.and_then(|table| table.get(key)).map(|value| &value.kind);
+        kind(self.here).is_none_or(|given| Some(given) == kind(self.documented))
+    }
+
     /// Notes a fault of a key of this section: one that lies in how it fits to another.
     pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
-        let value = self.here.and_then(|table| table.get(key)).filter(|_| !matches!(key, "secret" | "password" | "token"));
+        let value = self
+            .here
+            .and_then(|table| table.get(key))
+            .filter(|_| !matches!(key, "secret" | "password" | "sentinel_password" | "token"));
         self.notes.problem(&self.path_of(key), value, message);
     }
 

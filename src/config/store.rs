@@ -26,8 +26,7 @@ pub struct Embedded {
 /// Shared by any number of nodes.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// `redis://` or `rediss://` (TLS) `[user[:password]@]host[:port][/database]`.
-    pub url: Secret<String>,
+    pub place: RedisPlace,
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
     pub key_prefix: String,
@@ -40,6 +39,48 @@ pub struct Redis {
     pub ca_file: Option<PathBuf>,
     /// Our own certificate chain and its key, PEM, for servers that ask for one: both or none.
     pub certificate_files: Option<(PathBuf, PathBuf)>,
+    /// Of the sentinels, which know nothing of the servers' users.
+    pub sentinel_username: Option<String>,
+    pub sentinel_password: Option<Secret<String>>,
+    /// A logout is answered once so many replicas have it. 0: at once.
+    pub wait_replicas: u8,
+    pub wait_timeout: Duration,
+}
+
+/// Where Redis is.
+#[derive(Clone, Debug)]
+pub enum RedisPlace {
+    /// In one line; for its forms see `config/tokengate.toml`.
+    Url(Secret<String>),
+    /// Piece by piece.
+    Listed(ListedServers),
+}
+
+#[derive(Clone, Debug)]
+pub struct ListedServers {
+    pub deployment: RedisDeployment,
+    /// Each `host:port`.
+    pub addresses: Vec<String>,
+    pub database: u8,
+    pub tls: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RedisDeployment {
+    /// One server; exactly one address.
+    Standalone,
+    /// The addresses are those of sentinels that watch this service.
+    Sentinel {
+        service: String,
+    },
+    Cluster,
+}
+
+#[derive(Clone, Copy)]
+enum DeploymentKind {
+    Standalone,
+    Sentinel,
+    Cluster,
 }
 
 #[derive(Clone, Copy)]
@@ -75,7 +116,7 @@ impl Redis {
     fn read(s: &mut Section<'_>) -> Self {
         let second = Duration::from_secs(1);
         let redis = Self {
-            url: s.read_secret("url", redis_url),
+            place: RedisPlace::read(s),
             username: s.optional("username", parse::filled_text),
             password: s.secret("password", "password_file", parse::password),
             key_prefix: s.read("key_prefix", key_prefix),
@@ -84,18 +125,130 @@ impl Redis {
             connect_timeout: s.read("connect_timeout", parse::duration(second / 10, 60 * second)),
             ca_file: s.optional("ca_file", parse::path),
             certificate_files: certificate_files(s),
+            sentinel_username: s.optional("sentinel_username", parse::filled_text),
+            sentinel_password: s.secret("sentinel_password", "sentinel_password_file", parse::password),
+            wait_replicas: s.read("wait_replicas", small_number),
+            wait_timeout: s.read("wait_timeout", parse::duration(second / 1000, 30 * second)),
         };
-        let url = redis.url.expose();
-        if redis.password.is_some() && url.contains('@') {
+        if redis.password.is_some() && redis.place.has_credentials() {
             s.fault("password", "the URL holds a password too; allowed is one of the two");
         }
         for (key, is_given) in [("ca_file", redis.ca_file.is_some()), ("certificate_file", redis.certificate_files.is_some())] {
-            if is_given && !url.starts_with("rediss:") {
-                s.fault(key, "has no meaning without TLS; allowed with \"rediss://…\" alone");
+            if is_given && !redis.place.has_tls() {
+                s.fault(key, "has no meaning without TLS; allowed with \"rediss…://\", or with tls = true beside addresses");
             }
+        }
+        if !redis.place.has_sentinels() {
+            for key in ["sentinel_username", "sentinel_password", "sentinel_password_file"] {
+                if s.has_any(&[key]) {
+                    s.fault(
+                        key,
+                        "has no meaning without sentinels; allowed with \"redis+sentinel://…\" or deployment = \"sentinel\"",
+                    );
+                }
+            }
+        }
+        if redis.wait_replicas > 0 && redis.wait_timeout >= redis.deadline {
+            s.fault("wait_timeout", "allowed is less than store.redis.deadline, within which the logout is answered");
         }
         redis
     }
+}
+
+impl RedisPlace {
+    fn read(s: &mut Section<'_>) -> Self {
+        let url = s.read_secret("url", redis_url);
+        let kinds = parse::choice(&[
+            ("standalone", DeploymentKind::Standalone),
+            ("sentinel", DeploymentKind::Sentinel),
+            ("cluster", DeploymentKind::Cluster),
+        ]);
+        let kind = s.optional("deployment", kinds);
+        let addresses = s.optional("addresses", parse::list(host_and_port));
+        let service = s.optional("service", parse::filled_text);
+        let database = s.optional("database", small_number);
+        let tls = s.optional("tls", parse::flag);
+        let Some(addresses) = addresses else {
+            for key in ["deployment", "service", "database", "tls"] {
+                if s.has_any(&[key]) && !s.has_any(&["addresses"]) {
+                    s.fault(key, "has no meaning without addresses; the URL says it otherwise");
+                }
+            }
+            return Self::Url(url);
+        };
+        if !s.has_default("url") {
+            s.fault("addresses", "the URL is given too; allowed is one of the two");
+        }
+        let deployment = match kind.unwrap_or(DeploymentKind::Standalone) {
+            DeploymentKind::Standalone => RedisDeployment::Standalone,
+            DeploymentKind::Sentinel => RedisDeployment::Sentinel { service: service.clone().unwrap_or_default() },
+            DeploymentKind::Cluster => RedisDeployment::Cluster,
+        };
+        let with_service = matches!(deployment, RedisDeployment::Sentinel { .. });
+        if with_service && !s.has_any(&["service"]) {
+            s.fault("service", "is missing: what the sentinels call the primary, such as \"mymaster\"");
+        } else if !with_service && service.is_some() {
+            s.fault("service", "has no meaning without sentinels; allowed with deployment = \"sentinel\"");
+        }
+        let most = if deployment == RedisDeployment::Standalone { 1 } else { ADDRESSES_MAX };
+        if addresses.is_empty() || addresses.len() > most {
+            s.fault("addresses", format!("allowed are 1 to {most} for this deployment"));
+        }
+        if deployment == RedisDeployment::Cluster && database.is_some_and(|database| database > 0) {
+            s.fault("database", "a Cluster has database 0 alone");
+        }
+        let (database, tls) = (database.unwrap_or_default(), tls.unwrap_or_default());
+        Self::Listed(ListedServers { deployment, addresses, database, tls })
+    }
+
+    /// How the servers are arranged, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Url(url) if url.expose().contains("+sentinel://") => "sentinel",
+            Self::Url(url) if url.expose().contains("-cluster://") => "cluster",
+            Self::Url(_) => "standalone",
+            Self::Listed(servers) => match servers.deployment {
+                RedisDeployment::Standalone => "standalone",
+                RedisDeployment::Sentinel { .. } => "sentinel",
+                RedisDeployment::Cluster => "cluster",
+            },
+        }
+    }
+
+    fn has_sentinels(&self) -> bool {
+        self.kind() == "sentinel"
+    }
+
+    fn has_tls(&self) -> bool {
+        match self {
+            Self::Url(url) => url.expose().starts_with("rediss"),
+            Self::Listed(servers) => servers.tls,
+        }
+    }
+
+    fn has_credentials(&self) -> bool {
+        match self {
+            Self::Url(url) => url.expose().contains('@'),
+            Self::Listed(_) => false,
+        }
+    }
+}
+
+/// Servers or sentinels that may be named.
+const ADDRESSES_MAX: usize = 64;
+
+fn host_and_port(value: &config::Value) -> Parsed<String> {
+    let text = parse::filled_text(value)?;
+    let is_sound = |authority: http::uri::Authority| {
+        let has_port = authority.port_u16().is_some_and(|port| port > 0);
+        has_port && !authority.host().is_empty() && !text.contains('@')
+    };
+    if text.parse().is_ok_and(is_sound) { Ok(text) } else { Err("allowed is \"host:port\"".to_owned()) }
+}
+
+fn small_number(value: &config::Value) -> Parsed<u8> {
+    const ALLOWED: &str = "allowed is a whole number from 0 to 255";
+    parse::number(0, 255)(value).and_then(|number| u8::try_from(number).map_err(|_| ALLOWED.to_owned()))
 }
 
 fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
@@ -109,15 +262,31 @@ fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
 }
 
 fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
-    const ALLOWED: &str = "allowed is \"redis://host:port/database\", or rediss:// for TLS; user and password before the host \
-                           are percent-encoded";
+    const ALLOWED: &str = "allowed is \"redis://host:port/database\", \"redis+sentinel://host:port,host:port/service/database\" or \
+                           \"redis-cluster://host:port,host:port\", or rediss for TLS; user and password before the hosts are \
+                           percent-encoded";
     let text = parse::filled_text(value)?;
     let is_url = || {
-        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let authority: http::uri::Authority = authority.parse().ok()?;
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = scheme.strip_prefix("rediss").or_else(|| scheme.strip_prefix("redis"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
+        let is_host = |host: &str| {
+            let with_credentials = if credentials.is_empty() { host.to_owned() } else { format!("{credentials}@{host}") };
+            with_credentials.parse().is_ok_and(|authority| parse::has_sound_port(&authority) && !authority.host().is_empty())
+        };
+        let (database, hosts_max) = match scheme {
+            "" => (path, 1),
+            "+sentinel" => {
+                let (service, database) = path.split_once('/').unwrap_or((path, ""));
+                (!service.is_empty()).then_some((database, ADDRESSES_MAX))?
+            }
+            "-cluster" => (path.is_empty() || path == "0").then_some(("", ADDRESSES_MAX))?,
+            _ => return None,
+        };
         let is_database = database.is_empty() || database.parse::<u8>().is_ok();
-        (parse::has_sound_port(&authority) && is_database).then_some(())
+        let are_hosts = hosts.split(',').count() <= hosts_max && hosts.split(',').all(is_host);
+        (are_hosts && is_database && !path.contains(['?', '#'])).then_some(())
     };
     is_url().map(|()| Secret::new(text.clone())).ok_or_else(|| ALLOWED.to_owned())
 }

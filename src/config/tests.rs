@@ -233,7 +233,15 @@ fn a_shared_store_needs_shared_keys_and_secrets() {
 #[test]
 fn the_place_of_redis_is_a_url_that_can_be_connected_to() {
     let url = |url: &str| minimal_and(&format!("store = {{ redis = {{ url = \"{url}\" }} }}"));
-    for good in ["redis://h", "rediss://u:p%40@h:6380/7", "redis://[::1]:1/"] {
+    for good in [
+        "redis://h",
+        "rediss://u:p%40@h:6380/7",
+        "redis://[::1]:1/",
+        "redis+sentinel://h,i:26380/gate",
+        "rediss+sentinel://u:p@h/gate/3",
+        "redis-cluster://h:7000,i:7001,[::1]:7002",
+        "rediss-cluster://:p@h/",
+    ] {
         assert!(Settings::from_toml(&url(good)).is_ok(), "{good}");
     }
     for bad in [
@@ -246,7 +254,11 @@ fn the_place_of_redis_is_a_url_that_can_be_connected_to() {
         "redis://h/256",
         "redis://h/x",
         "redis://h?x",
-        "redis-cluster://h",
+        "redis://h,i",
+        "redis-cluster://h,",
+        "redis-cluster://h/1",
+        "redis+sentinel://h",
+        "redis+cluster://h",
     ] {
         assert_eq!(faults(&url(bad)).len(), 1, "{bad}");
     }
@@ -254,6 +266,33 @@ fn the_place_of_redis_is_a_url_that_can_be_connected_to() {
     let half = "[store.redis]\nurl = \"rediss://h\"\nkey_file = \"k\"\n";
     assert_one_fault(half, &["store.redis.key_file", "together"]);
     assert_one_fault("store = { redis = { key_prefix = \"{a}\" } }", &["store.redis.key_prefix", "letters"]);
+}
+
+#[test]
+fn the_place_of_redis_may_be_given_piece_by_piece() {
+    let redis = |text: &str| minimal_and(&format!("[store.redis]\n{text}\n"));
+    for good in [
+        "addresses = ['h:6379']\ndatabase = 3\ntls = true\nca_file = 'ca.pem'",
+        "deployment = 'sentinel'\naddresses = ['a:26379', '[::1]:26379']\nservice = 'gate'\nsentinel_password = 'p'",
+        "deployment = 'cluster'\naddresses = ['a:1', 'b:2', 'c:3']",
+        "wait_replicas = 1\nwait_timeout = '200ms'",
+    ] {
+        Settings::from_toml(&redis(good)).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for (bad, parts) in [
+        ("addresses = ['h:1']\nurl = 'redis://h'", ["store.redis.addresses", "one of the two"]),
+        ("addresses = ['h:1', 'i:1']", ["store.redis.addresses", "1 to 1"]),
+        ("addresses = ['h']", ["store.redis.addresses", "host:port"]),
+        ("database = 3", ["store.redis.database", "without addresses"]),
+        ("deployment = 'sentinel'\naddresses = ['h:1']", ["store.redis.service", "missing"]),
+        ("addresses = ['h:1']\nservice = 'gate'", ["store.redis.service", "without sentinels"]),
+        ("deployment = 'cluster'\naddresses = ['h:1']\ndatabase = 1", ["store.redis.database", "0 alone"]),
+        ("sentinel_username = 'u'", ["store.redis.sentinel_username", "without sentinels"]),
+        ("wait_replicas = 1\nwait_timeout = '500ms'", ["store.redis.wait_timeout", "store.redis.deadline"]),
+        ("wait_replicas = 300", ["store.redis.wait_replicas", "0 to 255"]),
+    ] {
+        assert_one_fault(&format!("[store.redis]\n{bad}\n"), &parts);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -24,6 +25,24 @@ pub struct Dependency {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
+    /// What endangers it though it works. Somebody has to see to it, and traffic sent elsewhere would mend nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<&'static str>,
+}
+
+/// What is wrong with the store, as of the last look: [`crate::store::Finding::subject`] of each error.
+#[derive(Debug, Default)]
+pub struct Alarms(ArcSwap<Vec<&'static str>>);
+
+impl Alarms {
+    pub fn set(&self, alarms: Vec<&'static str>) {
+        self.0.store(Arc::new(alarms));
+    }
+
+    #[must_use]
+    pub fn present(&self) -> Vec<&'static str> {
+        self.0.load().to_vec()
+    }
 }
 
 /// Tells what a node needs before it may be given work.
@@ -41,14 +60,21 @@ pub struct Health {
     /// How old the replica may be before the node vouches for nobody.
     max_staleness: Duration,
     draining: AtomicBool,
+    alarms: Arc<Alarms>,
     /// When the store was asked last, on the monotonic clock, and whether it answered.
     probed: Mutex<Option<(Duration, bool)>>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(sessions: Arc<Sessions>, replica: Arc<Replica>, clock: Arc<dyn Clock>, max_staleness: Duration) -> Self {
-        Self { sessions, replica, clock, max_staleness, draining: AtomicBool::new(false), probed: Mutex::new(None) }
+    pub fn new(
+        sessions: Arc<Sessions>,
+        replica: Arc<Replica>,
+        alarms: Arc<Alarms>,
+        clock: Arc<dyn Clock>,
+        max_staleness: Duration,
+    ) -> Self {
+        Self { sessions, replica, clock, max_staleness, draining: AtomicBool::new(false), alarms, probed: Mutex::new(None) }
     }
 
     /// From now on the node is not ready: it is about to stop.
@@ -83,8 +109,12 @@ impl Readiness for Health {
         };
         let store = (!self.store_answers().await).then_some("does not answer");
         let serving = self.draining.load(Ordering::Relaxed).then_some("shutting down");
-        [("store", store), ("revocations", revocations), ("serving", serving)]
-            .map(|(name, fault)| Dependency { name, ready: fault.is_none(), detail: fault })
-            .into()
+        let dependency =
+            |name, fault: Option<&'static str>, alarms| Dependency { name, ready: fault.is_none(), detail: fault, alarms };
+        vec![
+            dependency("store", store, self.alarms.present()),
+            dependency("revocations", revocations, Vec::new()),
+            dependency("serving", serving, Vec::new()),
+        ]
     }
 }

@@ -96,7 +96,8 @@ impl Sessions {
                 }
                 Some(_) => {}
                 // The store may have lost the record while access tokens of the session live on.
-                None if self.replica.covers_session(id) => {}
+                // A repetition, perhaps because the first was refused for want of replicas.
+                None if self.replica.covers_session(id) => self.store.settle(id).await?,
                 None => held.push(Held::Session { id, subject: None }),
             }
         }

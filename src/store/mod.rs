@@ -15,7 +15,7 @@ use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 
 pub mod embedded;
 pub mod memory;
@@ -87,6 +87,26 @@ pub struct LogBatch {
     /// Marks that lay among them; those of a partition after everything that was logged there before.
     pub canaries: Vec<Canary>,
     pub cursor: LogCursor,
+    /// Why some of the log was not read, where that is so: what was read counts, but confirms nothing. The cursor stays before
+    /// what is missing.
+    pub unread: Option<String>,
+}
+
+/// Something about a store that an operator should know of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    pub severity: Severity,
+    /// What was looked at, one word or two. Stable, for programs.
+    pub subject: &'static str,
+    /// What was found and what to do about it.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    Warning,
+    /// The gateway cannot keep its promises on this store.
+    Error,
 }
 
 /// How long receipts are kept: nobody waits longer for them.
@@ -155,8 +175,20 @@ pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
     /// The session of each imported token, in the order of the digests; it may have ended.
     async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError>;
 
+    /// Returns once what was written about this session before, by whomever, is as safe as a revocation is when
+    /// [`Store::revoke`] returns.
+    async fn settle(&self, _session: SessionId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// One cheap round trip: does the store answer?
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Looks for what endangers the data, and for what has happened to it since the last look. A store that nobody else can
+    /// touch has nothing to tell.
+    async fn inspect(&self, _clock: &dyn Clock) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// Makes the node known to the others until it has not been called for `silence_max`, by the clock of the store alone.
     /// Returns how many are known now.

@@ -18,8 +18,8 @@ use crate::domain::stats::{Day, Readings};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::memory::Memory;
 use crate::store::{
-    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, LogPosition, Measurement, SessionLimit,
-    Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Finding, Lease, LogBatch, LogCursor, LogPosition, Measurement, SessionLimit,
+    Severity, Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
 };
 
 /// Tells tokio's time, which tests pause; the wall clock can be set.
@@ -106,8 +106,10 @@ struct State {
     log: Vec<(u64, Revocation)>,
     written: u64,
     acknowledged: Vec<Acknowledgement>,
+    findings: Vec<Finding>,
     fails: bool,
     hangs: bool,
+    reads_in_part: bool,
     revocations_before_failure: Option<usize>,
 }
 
@@ -124,6 +126,16 @@ impl FakeStore {
 
     pub(super) fn hang(&self, hangs: bool) {
         self.change(|state| state.hangs = hangs);
+    }
+
+    /// What the next looks bring to light.
+    pub(super) fn find(&self, findings: &[(Severity, &'static str)]) {
+        let finding = |&(severity, subject)| Finding { severity, subject, text: "told to".to_owned() };
+        self.change(|state| state.findings = findings.iter().map(finding).collect());
+    }
+
+    pub(super) fn read_in_part(&self, in_part: bool) {
+        self.change(|state| state.reads_in_part = in_part);
     }
 
     /// Works again, until so many revocations were written.
@@ -167,11 +179,9 @@ impl FakeStore {
     fn after(&self, position: u64) -> LogBatch {
         let state = self.state.lock().unwrap();
         let revocations = state.log.iter().filter(|(at, _)| *at > position).map(|(_, revocation)| revocation.clone()).collect();
-        LogBatch {
-            revocations,
-            canaries: Vec::new(),
-            cursor: LogCursor(vec![LogPosition { millis: state.written, sequence: 0 }]),
-        }
+        let cursor = LogCursor(vec![LogPosition { millis: state.written, sequence: 0 }]);
+        let unread = state.reads_in_part.then(|| "told to".to_owned());
+        LogBatch { revocations, canaries: Vec::new(), cursor, unread }
     }
 }
 
@@ -266,6 +276,13 @@ impl Store for FakeStore {
 
     async fn receipts(&self, _: Canary) -> Result<Vec<NodeId>, StoreError> {
         unreachable!("tasks ask for no receipts")
+    }
+
+    async fn inspect(&self, _: &dyn Clock) -> Vec<Finding> {
+        if self.state.lock().unwrap().hangs {
+            std::future::pending::<()>().await;
+        }
+        self.state.lock().unwrap().findings.clone()
     }
 }
 

@@ -7,5 +7,6 @@ mod clock_watch;
 mod fake_store;
 pub mod revocation_feed;
 pub mod statistics;
+pub mod store_watch;
 pub mod supervisor;
 pub mod sweeper;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::clock_watch::ClockWatch;
@@ -42,7 +42,7 @@ const PUT_BACK_MAX: usize = 64;
 const PUT_BACK_MARGIN: Duration = Duration::from_secs(5);
 
 /// Follows the revocation log: reads it whole, which makes the replica loaded, then waits for news; each read that succeeds
-/// confirms the replica up to the moment when it began. After a failure the log is read whole again, and what the replica knows
+/// confirms the replica up to the moment when it began, unless it left some of the log out. After a failure the log is read whole again, and what the replica knows
 /// and the log lacks is written again, record deletion included.
 pub struct RevocationFeed {
     pub store: Arc<dyn Store>,
@@ -121,7 +121,7 @@ impl RevocationFeed {
         let began_at = self.clock.monotonic();
         let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
         let reading = tokio::time::timeout(wait + grace, self.store.follow(cursor, wait)).await;
-        let LogBatch { revocations, canaries: _, cursor } =
+        let LogBatch { revocations, canaries: _, cursor: read_to, unread } =
             reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
         let mut news = 0;
         for revocation in &revocations {
@@ -129,8 +129,13 @@ impl RevocationFeed {
             news += u64::from(self.replica.insert(revocation));
         }
         self.counters.add(Counter::RevocationsApplied, news);
-        self.replica.confirm(began_at);
-        Ok(cursor)
+        match unread {
+            None => self.replica.confirm(began_at),
+            // What the log lacks can be told from a whole read alone.
+            Some(cause) if cursor.is_none() => return Err(StoreError::Unavailable(cause)),
+            Some(cause) => debug!(cause, "revocation log read in part"),
+        }
+        Ok(read_to)
     }
 
     async fn put_back(&self, lost: &mut VecDeque<Revocation>) -> Result<(), StoreError> {
@@ -237,6 +242,34 @@ mod tests {
         node.store.hang(false);
         pass(20).await;
         assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_in_part_counts_and_confirms_nothing() {
+        let node = Node::start(FakeStore::default());
+        pass(2).await;
+        node.store.read_in_part(true);
+        pass(2).await;
+        node.store.revoke(&revocation(1)).await.unwrap();
+        pass(5).await;
+        assert!(node.is_stale() && node.replica.len() == 1);
+        node.store.read_in_part(false);
+        pass(2).await;
+        assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_cannot_read_the_whole_log_is_not_loaded() {
+        let store = FakeStore::with_log((0..10).map(revocation));
+        store.read_in_part(true);
+        let node = Node::start(store);
+        pass(5).await;
+        assert!(!node.replica.is_loaded());
+        node.store.read_in_part(false);
+        pass(5).await;
+        assert!(node.replica.is_loaded());
         node.end().await;
     }
 

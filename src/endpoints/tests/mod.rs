@@ -43,6 +43,7 @@ impl Gate {
         let health = Arc::new(Health::new(
             world.node.sessions.clone(),
             world.node.replica.clone(),
+            Arc::default(),
             world.clock.clone(),
             settings.revocation.max_staleness,
         ));

@@ -102,6 +102,7 @@ impl Shared {
             revocations: self.log(after.newest.saturating_add(1)..=head.newest),
             canaries: self.board.canaries(after.canaries, head.canaries),
             cursor: self.cursor(head),
+            unread: None,
         })
     }
 

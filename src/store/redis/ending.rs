@@ -10,9 +10,9 @@ impl RedisStore {
         let expiry = self.keys.expiry(partition);
         let (mut ended, mut cursor) = (0, "0".to_owned());
         for _ in 0..SWEEP_STEPS_MAX {
-            let call = self.link.begin().await?;
+            let call = self.fleet.begin(partition).await?;
             let args = vec![expiry.as_str().into(), cursor.into(), "COUNT".into(), super::count(SWEPT_PER_STEP)];
-            let page = call.command("ZSCAN", &expiry, args).await?;
+            let page = call.command("ZSCAN", args).await?;
             let [next, members] = codec::array(&page)? else { return Err(unreadable_scan()) };
             cursor = codec::text(next).ok_or_else(unreadable_scan)?.to_owned();
             let (mut keys, mut args) = (vec![expiry.clone()], Vec::new());

@@ -1,231 +1,271 @@
 //! Reads the revocation logs: whole, or from a cursor on, without a gap.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::types::Value;
-use tokio::sync::Mutex;
+use futures_util::future::join_all;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::client::{Call, Link, Replacements};
+use super::bell::Bells;
+use super::fleet::{Fleet, Lineage};
 use super::keys::Keys;
-use super::options::{RedisOptions, RedisOptionsError};
 use super::{StoreError, codec};
 use crate::domain::ids::{Partition, Partitions};
 use crate::store::{LogBatch, LogCursor, LogPosition};
 
-/// The longest blocking read; a longer wait ends sooner with a heartbeat.
+/// The longest wait; a longer one ends sooner with a heartbeat.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often the logs are asked while no bell would tell.
+const UNHEARD_INTERVAL: Duration = Duration::from_millis(50);
 /// Entries of one log in one reply.
 const PAGE: usize = 500;
 /// Pages of one log in a whole read: fifty million revocations.
 const PAGES_MAX: u32 = 100_000;
+/// Further pages of one log in a read of news.
+const NEWS_PAGES_MAX: u32 = 200;
 /// Logs asked together.
 const LOGS_AT_ONCE: usize = 16;
-/// How much longer than its own wait a reader stands in line behind another.
-const LOCK_GRACE: Duration = Duration::from_secs(1);
-/// How long a busy log may go without a look at whether it lost entries; a quiet one is looked at with every heartbeat.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The reader of the logs, on a connection of its own: its blocking reads hold up no one else.
+/// The reader of the logs.
 #[derive(Debug)]
 pub(super) struct Feed {
-    link: Link,
+    fleet: Arc<Fleet>,
     keys: Keys,
-    /// One reader at a time: a connection can wait for one thing only.
-    state: Mutex<State>,
+    bells: Arc<Bells>,
+    is_started: AtomicBool,
+    epoch: Mutex<Epoch>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
+/// Counts the moments after which entries may be missing that a reader has seen. Cursors carry the count behind the positions:
+/// one of an earlier epoch has to be given up for a whole read.
 #[derive(Debug)]
-struct State {
-    replacements: Replacements,
-    /// Counts the moments after which entries may be missing that a reader has seen. Cursors carry it behind the positions:
-    /// one of an earlier epoch has to be given up for a whole read.
-    epoch: u64,
-    /// A reader that was dropped while waiting leaves the connection busy until then.
-    busy_until: Option<Instant>,
-    looked_at: Option<Instant>,
+struct Epoch {
+    count: u64,
+    lineages: Vec<Option<Lineage>>,
+}
+
+/// What one log has after a position.
+struct Page {
+    log: Partition,
+    entries: Vec<codec::Logged>,
+    to: LogPosition,
+    is_full: bool,
+}
+
+/// Why a log could not be read on.
+enum Unread {
+    /// It was not reached. It may have more.
+    Silent(StoreError),
+    /// It has less than was read before.
+    Lost(StoreError),
 }
 
 impl Feed {
-    pub(super) fn open(options: &RedisOptions, keys: Keys) -> Result<Self, RedisOptionsError> {
-        let link = Link::open(options)?;
-        let replacements = link.replacements();
-        let state = State { replacements, epoch: 1, busy_until: None, looked_at: None };
-        Ok(Self { link, keys, state: Mutex::new(state) })
-    }
-
-    pub(super) async fn connected_within(&self, patience: Duration) {
-        if self.link.connected_within(patience).await {
-            // The first connection replaced nothing.
-            self.state.lock().await.replacements.any();
-        }
+    pub(super) fn new(fleet: Arc<Fleet>, keys: Keys) -> Self {
+        let bells = Bells::new(&keys);
+        let epoch = Mutex::new(Epoch { count: 1, lineages: Vec::new() });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self { fleet, keys, bells, is_started: AtomicBool::new(false), epoch, stop, tasks }
     }
 
     pub(super) async fn close(&self) {
-        self.link.close().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
-    /// See [`crate::store::Store::follow`]. Fails once the connection was replaced or a log went back: the primary may be
-    /// another that never had the last entries. Only a whole read goes on from there.
+    /// See [`crate::store::Store::follow`]. Fails once a connection or a primary was replaced, or a log went back: the primary
+    /// may be another that never had the last entries. Only a whole read goes on from there.
     pub(super) async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         let until = Instant::now() + wait.min(WAIT_MAX);
-        let mut state = tokio::time::timeout_at(until + LOCK_GRACE, self.state.lock())
-            .await
-            .map_err(|_| StoreError::Unavailable("another reader follows the log".into()))?;
-        let wait = until.saturating_duration_since(Instant::now());
         if let Some(cursor) = cursor {
-            return self.tail(&mut state, cursor, wait).await;
+            return self.tail(cursor, until).await;
         }
-        let whole = self.whole(&mut state).await?;
-        let waits = whole.revocations.is_empty() && whole.canaries.is_empty() && !wait.is_zero();
-        if waits { self.tail(&mut state, &whole.cursor, wait).await } else { Ok(whole) }
+        let whole = self.whole().await?;
+        let waits = whole.revocations.is_empty() && whole.canaries.is_empty() && whole.unread.is_none() && !wait.is_zero();
+        if waits { self.tail(&whole.cursor, until).await } else { Ok(whole) }
     }
 
-    async fn whole(&self, state: &mut State) -> Result<LogBatch, StoreError> {
-        let epoch = state.present_epoch();
-        let partitions: Vec<Partition> = self.keys.partitions().iter().collect();
+    /// What was known of a primary's data holds no more: cursors of before are void.
+    pub(super) fn begin_epoch(&self) {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).count += 1;
+        self.bells.reset();
+    }
+
+    async fn whole(&self) -> Result<LogBatch, StoreError> {
+        let epoch = self.present_epoch();
         let mut batch = self.batch_at(&LogCursor::default(), epoch);
-        for partitions in partitions.chunks(LOGS_AT_ONCE) {
-            let mut unread = partitions.to_vec();
-            for _ in 0..PAGES_MAX {
-                unread = self.pages(state, unread, &mut batch).await?;
-                if unread.is_empty() {
-                    break;
-                }
-            }
-            if !unread.is_empty() {
-                return Err(StoreError::Unavailable("the revocation log is too long to be read".into()));
+        let mut unread = Unheard::default();
+        let mut logs: Vec<Partition> = self.keys.partitions().iter().collect();
+        for _ in 0..PAGES_MAX {
+            logs = self.read(&logs, &mut batch, &mut unread).await?;
+            if logs.is_empty() {
+                batch.unread = unread.into_cause(usize::from(self.keys.partitions().count()))?;
+                return if self.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) };
             }
         }
-        if state.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) }
+        Err(StoreError::Unavailable("the revocation log is too long to be read".into()))
     }
 
-    /// Reads the next page of each log; returns those that may have more.
-    async fn pages(&self, state: &mut State, logs: Vec<Partition>, batch: &mut LogBatch) -> Result<Vec<Partition>, StoreError> {
-        let call = self.begin(state, Duration::ZERO).await?;
-        let ranges = logs.iter().map(|&log| {
-            let key = self.keys.revocations(log);
-            let from = format!("({}", codec::stream_id(position(&batch.cursor, log)));
-            let args = vec![key.as_str().into(), from.into(), "+".into(), "COUNT".into(), super::count(PAGE)];
-            ("XRANGE", key, args)
-        });
-        let pages = call.together(ranges.collect()).await?;
-        let mut unread = Vec::new();
-        for (log, page) in logs.into_iter().zip(&pages) {
-            if append(batch, log, page)? == PAGE {
-                unread.push(log);
-            }
-        }
-        Ok(unread)
-    }
-
-    async fn tail(&self, state: &mut State, cursor: &LogCursor, wait: Duration) -> Result<LogBatch, StoreError> {
-        let epoch = state.present_epoch();
+    async fn tail(&self, cursor: &LogCursor, until: Instant) -> Result<LogBatch, StoreError> {
+        let epoch = self.present_epoch();
         if epoch_of(cursor, self.keys.partitions()).is_some_and(|of_cursor| of_cursor != epoch) {
             return Err(replaced());
         }
         let mut batch = self.batch_at(cursor, epoch);
-        self.wait_for_entries(state, &mut batch, wait).await?;
-        let quiet = batch.revocations.is_empty() && batch.canaries.is_empty();
-        let overdue = state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
-        if quiet || overdue {
-            self.look_for_losses(state, &batch.cursor).await?;
+        loop {
+            let mut rings = self.bells.listen();
+            let logs: Vec<Partition> = self.keys.partitions().iter().collect();
+            let mut unread = Unheard::default();
+            let mut more = self.read(&logs, &mut batch, &mut unread).await?;
+            for _ in 0..NEWS_PAGES_MAX {
+                if more.is_empty() {
+                    break;
+                }
+                more = self.read(&more, &mut batch, &mut unread).await?;
+            }
+            let all_reached = unread.is_empty();
+            batch.unread = unread.into_cause(logs.len())?;
+            if !more.is_empty() {
+                batch.unread = Some("there is more than is read at one time".to_owned());
+            }
+            if self.present_epoch() != epoch {
+                return Err(replaced());
+            }
+            let has_news = !batch.revocations.is_empty() || !batch.canaries.is_empty();
+            if has_news || Instant::now() >= until {
+                return Ok(batch);
+            }
+            self.start_bells();
+            let is_heard = all_reached && self.bells.are_heard();
+            let ask_again_at = if is_heard { until } else { until.min(Instant::now() + UNHEARD_INTERVAL) };
+            let rung = tokio::time::timeout_at(ask_again_at, rings.changed()).await;
+            if rung.is_err() && Instant::now() >= until {
+                // All was asked when the wait began, which is what a heartbeat says.
+                return Ok(batch);
+            }
         }
-        if state.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) }
+    }
+
+    /// Reads a page of each log into the batch. Returns those that may have more.
+    async fn read(&self, logs: &[Partition], batch: &mut LogBatch, unread: &mut Unheard) -> Result<Vec<Partition>, StoreError> {
+        let mut more = Vec::new();
+        for logs in logs.chunks(LOGS_AT_ONCE) {
+            let positions: Vec<LogPosition> = logs.iter().map(|&log| position(&batch.cursor, log)).collect();
+            let pages = logs.iter().zip(positions).map(|(&log, from)| self.page(log, from));
+            for page in join_all(pages).await {
+                match page {
+                    Ok(page) => more.extend(append(batch, &page)?),
+                    Err(Unread::Silent(error)) => unread.note(error),
+                    Err(Unread::Lost(error)) => {
+                        self.begin_epoch();
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// Asks one log what comes after a position, and whether it ever came so far: it may have been emptied, or a primary has
+    /// taken over that never had the last entries.
+    async fn page(&self, log: Partition, from: LogPosition) -> Result<Page, Unread> {
+        let key = self.keys.revocations(log);
+        let call = self.fleet.begin(log).await.map_err(Unread::Silent)?;
+        let after = format!("({}", codec::stream_id(from));
+        let range = vec![key.as_str().into(), after.into(), "+".into(), "COUNT".into(), super::count(PAGE)];
+        let info = vec!["STREAM".into(), key.as_str().into()];
+        let (range, info) = tokio::join!(call.command("XRANGE", range), call.command("XINFO", info));
+        let entries = range.and_then(|range| codec::logged(&range)).map_err(Unread::Silent)?;
+        let last = match info {
+            Ok(info) => last_generated(&info).map_err(Unread::Silent)?,
+            // An empty log is still a key: only one that was deleted, or never begun, is none.
+            Err(StoreError::Unavailable(cause)) if cause.contains("no such key") => LogPosition::default(),
+            Err(error) => return Err(Unread::Silent(error)),
+        };
+        if last < from {
+            return Err(Unread::Lost(StoreError::Unavailable("a revocation log is gone, or went back".into())));
+        }
+        let is_full = entries.len() == PAGE;
+        let to = entries.last().map_or(from, |entry| entry.position);
+        self.bells.was_read(log, to);
+        Ok(Page { log, entries, to, is_full })
+    }
+
+    fn start_bells(&self) {
+        if !self.is_started.swap(true, Ordering::AcqRel) {
+            self.bells.start(&self.fleet, &self.keys, &self.stop, &self.tasks);
+        }
     }
 
     /// An empty batch that begins where the cursor stands.
     fn batch_at(&self, cursor: &LogCursor, epoch: u64) -> LogBatch {
         let mut positions: Vec<LogPosition> = self.keys.partitions().iter().map(|log| position(cursor, log)).collect();
         positions.push(LogPosition { millis: epoch, sequence: 0 });
-        LogBatch { revocations: Vec::new(), canaries: Vec::new(), cursor: LogCursor(positions) }
+        LogBatch { revocations: Vec::new(), canaries: Vec::new(), cursor: LogCursor(positions), unread: None }
     }
 
-    /// One blocking read over all logs. They lie on one server here; where they do not, each slot needs a read of its own.
-    async fn wait_for_entries(&self, state: &mut State, batch: &mut LogBatch, wait: Duration) -> Result<(), StoreError> {
-        let logs: HashMap<String, Partition> =
-            self.keys.partitions().iter().map(|log| (self.keys.revocations(log), log)).collect();
-        let mut args: Vec<Value> = vec!["COUNT".into(), super::count(PAGE)];
-        let block = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        if block > 0 {
-            args.extend(["BLOCK".into(), block.into()]);
+    /// Begins another epoch if a partition lies elsewhere than when this was last asked, or is reached over another connection.
+    fn present_epoch(&self) -> u64 {
+        let lineages = self.fleet.lineages();
+        let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if epoch.lineages != lineages {
+            epoch.lineages = lineages;
+            epoch.count += 1;
+            self.bells.reset();
         }
-        args.push("STREAMS".into());
-        args.extend(logs.keys().map(|key| Value::from(key.as_str())));
-        args.extend(logs.values().map(|&log| Value::from(codec::stream_id(position(&batch.cursor, log)))));
-
-        let call = self.begin(state, wait).await?;
-        state.busy_until = Some(Instant::now() + wait);
-        let some_key = logs.keys().next().map(String::as_str).unwrap_or_default();
-        let reply = call.blocking("XREAD", some_key, args).await;
-        state.busy_until = None;
-        for stream in codec::array(&reply?)? {
-            let [key, entries] = codec::array(stream)? else {
-                return Err(StoreError::Unreadable("reply of a log read".into()));
-            };
-            let log = codec::text(key).and_then(|key| logs.get(key)).copied();
-            append(batch, log.ok_or_else(|| StoreError::Unreadable("reply of a log read".into()))?, entries)?;
-        }
-        Ok(())
-    }
-
-    /// A log whose last entry lies before the cursor has lost what the cursor's reader has seen: it was emptied, or a
-    /// primary took over that never had it.
-    async fn look_for_losses(&self, state: &mut State, cursor: &LogCursor) -> Result<(), StoreError> {
-        let begun: Vec<Partition> =
-            self.keys.partitions().iter().filter(|&log| position(cursor, log) != LogPosition::default()).collect();
-        for logs in begun.chunks(LOGS_AT_ONCE) {
-            let call = self.begin(state, Duration::ZERO).await?;
-            let looks = logs.iter().map(|&log| {
-                let key = self.keys.revocations(log);
-                let args = vec!["STREAM".into(), key.as_str().into()];
-                ("XINFO", key, args)
-            });
-            let infos = match call.together(looks.collect()).await {
-                Ok(infos) => infos,
-                // An empty log is still a key: only one that was deleted is none.
-                Err(StoreError::Unavailable(cause)) if cause.contains("no such key") => {
-                    state.epoch += 1;
-                    return Err(StoreError::Unavailable("a revocation log is gone".into()));
-                }
-                Err(error) => return Err(error),
-            };
-            for (&log, info) in logs.iter().zip(&infos) {
-                if last_generated(info)? < position(cursor, log) {
-                    state.epoch += 1;
-                    return Err(StoreError::Unavailable("a revocation log went back".into()));
-                }
-            }
-        }
-        state.looked_at = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Begins a call, allowing for what a dropped reader has left on the connection.
-    async fn begin(&self, state: &State, wait: Duration) -> Result<Call<'_>, StoreError> {
-        let busy = state.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        self.link.begin_within(wait + busy).await
+        epoch.count
     }
 }
 
-impl State {
-    fn present_epoch(&mut self) -> u64 {
-        self.epoch += u64::from(self.replacements.any());
-        self.epoch
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
-/// Adds what was read of one log to the batch. Returns how much it was.
-fn append(batch: &mut LogBatch, log: Partition, entries: &Value) -> Result<usize, StoreError> {
-    let entries = codec::logged(entries)?;
-    for entry in &entries {
+/// The logs that were not reached, and why the last of them was not.
+#[derive(Default)]
+struct Unheard {
+    count: usize,
+    last: Option<StoreError>,
+}
+
+impl Unheard {
+    fn note(&mut self, error: StoreError) {
+        self.count += 1;
+        self.last = Some(error);
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What the batch says of them; nothing was read at all if it is an error.
+    fn into_cause(self, logs: usize) -> Result<Option<String>, StoreError> {
+        match self.last {
+            Some(error) if self.count == logs => Err(error),
+            Some(error) => Ok(Some(format!("{} of {logs} logs not read: {error}", self.count))),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Adds what was read of one log to the batch. Returns the log if it may have more.
+fn append(batch: &mut LogBatch, page: &Page) -> Result<Option<Partition>, StoreError> {
+    for entry in &page.entries {
         entry.read_into(batch)?;
     }
-    if let (Some(last), Some(position)) = (entries.last(), batch.cursor.0.get_mut(usize::from(log.0))) {
-        *position = last.position;
+    if let Some(position) = batch.cursor.0.get_mut(usize::from(page.log.0)) {
+        *position = page.to;
     }
-    Ok(entries.len())
+    Ok(page.is_full.then_some(page.log))
 }
 
 fn position(cursor: &LogCursor, log: Partition) -> LogPosition {
@@ -247,5 +287,5 @@ fn last_generated(info: &Value) -> Result<LogPosition, StoreError> {
 }
 
 fn replaced() -> StoreError {
-    StoreError::Unavailable("the connection was replaced: the revocation log has to be read whole".into())
+    StoreError::Unavailable("a connection or a primary was replaced: the revocation log has to be read whole".into())
 }

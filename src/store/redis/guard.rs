@@ -9,6 +9,7 @@ use std::time::Duration;
 use fred::error::{Error, ErrorKind};
 use tokio::time::Instant;
 
+use super::options::Address;
 use crate::store::StoreError;
 
 /// Calls without an answer, one after the other, that open the breaker.
@@ -47,6 +48,37 @@ impl Verdict {
 pub(super) fn server_code(details: &str) -> Option<&str> {
     let code = details.split(' ').next().unwrap_or_default();
     (code.len() >= 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(code)
+}
+
+/// Where a node of a Cluster sends a command that it does not run itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Redirection {
+    /// The slot belongs to this node now.
+    Moved(Address),
+    /// The slot is being moved there: this one command belongs there, after `ASKING`.
+    Ask(Address),
+    /// The slot is being moved, and some of the keys are here, some there.
+    Wait,
+}
+
+impl Redirection {
+    /// `from` is who answered: a node that knows no name for another leaves the host out, and means its own.
+    pub(super) fn of(error: &Error, from: &Address) -> Option<Self> {
+        let details = error.details();
+        let target = || {
+            let address = details.split(' ').nth(2)?;
+            match address.strip_prefix(':').and_then(|port| port.parse().ok()) {
+                Some(port) => Some(Address { host: from.host.clone(), port }),
+                None => Address::parse(address),
+            }
+        };
+        match server_code(details)? {
+            "MOVED" => target().map(Self::Moved),
+            "ASK" => target().map(Self::Ask),
+            "TRYAGAIN" => Some(Self::Wait),
+            _ => None,
+        }
+    }
 }
 
 /// What the caller of the store is told.
@@ -102,6 +134,11 @@ impl Breaker {
                 open && verdict == Verdict::Silent
             }
         }
+    }
+
+    /// Whether the last call had an answer.
+    pub(super) const fn is_calm(&self) -> bool {
+        self.silences == 0
     }
 
     /// The server has shown that it lives.
@@ -180,5 +217,18 @@ mod tests {
             assert!(matches!(mapped, StoreError::Unavailable(_)), "{unavailable}");
         }
         assert!(matches!(store_error(&error(ErrorKind::InvalidArgument, "WRONGTYPE x")), StoreError::Unreadable(_)));
+    }
+
+    #[test]
+    fn a_redirection_names_its_target() {
+        let from = Address { host: "a".into(), port: 1 };
+        let of = |details: &'static str| Redirection::of(&error(ErrorKind::Cluster, details), &from);
+        assert_eq!(of("MOVED 3999 127.0.0.1:6381"), Address::parse("127.0.0.1:6381").map(Redirection::Moved));
+        assert_eq!(of("MOVED 3999 :6381"), Address::parse("a:6381").map(Redirection::Moved));
+        assert_eq!(of("ASK 3999 ::1:6381"), Address::parse("[::1]:6381").map(Redirection::Ask));
+        assert_eq!(of("TRYAGAIN Multiple keys request during rehashing of slot"), Some(Redirection::Wait));
+        for other in ["MOVED", "MOVED 1", "MOVED 1 a:b", "CLUSTERDOWN Hash slot not served", "Connection closed."] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -89,24 +89,27 @@ impl RedisStore {
                 codec::span_millis(*forget_at, now).into(),
             ]);
         }
-        let new = codec::integer(&self.link.begin().await?.script(&scripts::IMPORT, &keys, &args).await?)?;
+        let new = codec::integer(&self.fleet.begin(home).await?.script(&scripts::IMPORT, &keys, &args).await?)?;
         Ok(u64::try_from(new).unwrap_or_default())
     }
 
     /// All of one partition.
     async fn point_to_sessions(&self, step: &[&Import], now: Timestamp) -> Result<(), StoreError> {
+        let Some(first) = step.first() else { return Ok(()) };
+        let home = first.digest.partition(self.keys.partitions());
         let keys: Vec<String> = step.iter().map(|import| self.keys.imported(&import.digest)).collect();
         let pointer = |import: &&Import| [bytes(import.session.id.as_bytes()), codec::span_millis(import.forget_at, now).into()];
         let args: Vec<Value> = step.iter().flat_map(pointer).collect();
-        self.link.begin().await?.script(&scripts::POINT, &keys, &args).await.map(|_| ())
+        self.fleet.begin(home).await?.script(&scripts::POINT, &keys, &args).await.map(|_| ())
     }
 
     /// All of one partition.
     async fn pointers(&self, step: &[usize], digests: &[ImportedDigest]) -> Result<Vec<Value>, StoreError> {
         let keys: Vec<String> = step.iter().map(|&at| self.keys.imported(&digests[at])).collect();
-        let slot_key = keys.first().cloned().unwrap_or_default();
+        let Some(&first) = step.first() else { return Ok(Vec::new()) };
+        let home = digests[first].partition(self.keys.partitions());
         let args = keys.into_iter().map(Value::from).collect();
-        let found = self.link.begin().await?.command("MGET", &slot_key, args).await?;
+        let found = self.fleet.begin(home).await?.command("MGET", args).await?;
         match codec::array(&found)? {
             values if values.len() == step.len() => Ok(values.to_vec()),
             _ => Err(StoreError::Unreadable("the pointers of imported tokens".into())),

@@ -117,9 +117,14 @@ impl Keys {
         self.key(Partition(0), format_args!("totals:{}:{node}", day.0))
     }
 
+    /// String: tells the data of this partition from what is there after it was emptied.
+    pub(super) fn epoch(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("epoch"))
+    }
+
     /// Holds nothing for longer than a script runs.
-    pub(super) fn check(&self) -> String {
-        self.key(Partition(0), format_args!("check"))
+    pub(super) fn check(&self, partition: Partition) -> String {
+        self.key(partition, format_args!("check"))
     }
 
     fn key(&self, partition: Partition, name: std::fmt::Arguments<'_>) -> String {
@@ -150,6 +155,7 @@ mod tests {
         assert_eq!(keys.subject(home, &subject), "tg:{4}:subject:user-1");
         assert_eq!(keys.expiry(home), "tg:{4}:expiry");
         assert_eq!(keys.revocations(home), "tg:{4}:revocations");
+        assert_eq!(keys.epoch(home), "tg:{4}:epoch");
     }
 
     #[test]
@@ -165,6 +171,8 @@ mod tests {
                 keys.expiry(home),
                 keys.revocations(home),
                 keys.import_mark(SessionId::new(home, Timestamp::from_secs(1), [1; 8])),
+                keys.epoch(home),
+                keys.check(home),
             ];
             let slot = redis_keyslot(home.0.to_string().as_bytes());
             assert!(names.iter().all(|key| redis_keyslot(key.as_bytes()) == slot), "{names:?}");

@@ -5,41 +5,54 @@
 //! instead, and is run again with that. fred is known in this folder alone.
 //!
 //! Layout, with the default prefix, `p` being the partition: `tg:{p}:session:<id>` (hash, see `codec`), `tg:{p}:subject:<sub>`
-//! (sorted set of session ids by creation), `tg:{p}:expiry` (sorted set of id + subject by end), `tg:{p}:revocations` (stream);
-//! for imported tokens `tg:{p}:imported:<digest>` in the partition of the digest, and `tg:{p}:import:<id>` beside the session;
-//! what nodes tell each other lies beside it, see `nodes`.
+//! (sorted set of session ids by creation), `tg:{p}:expiry` (sorted set of id + subject by end), `tg:{p}:revocations` (stream),
+//! `tg:{p}:epoch` (string, see `watch`); for imported tokens `tg:{p}:imported:<digest>` in the partition of the digest, and
+//! `tg:{p}:import:<id>` beside the session; what nodes tell each other lies beside it, see `nodes`.
+//!
+//! From above: a `call` asks the `fleet` which server has a partition, and sends its commands over the `link` to it. The fleet
+//! finds the primaries by `discovery`; a link is one connection through fred, with a `guard`.
 
-mod client;
+mod bell;
+mod call;
 mod codec;
+mod discovery;
 mod ending;
 mod feed;
+mod fleet;
 mod guard;
 mod imports;
 mod keys;
+mod link;
 mod nodes;
 mod options;
 mod scripts;
 mod tls;
 mod upkeep;
+mod url;
 mod verify;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::types::Value;
+use futures_util::future::join_all;
 
 pub use self::options::{
-    CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Deployment, KEY_PREFIX_BYTES_MAX, KEY_PREFIX_DEFAULT, RedisOptions,
-    RedisOptionsError, TlsOptions,
+    ADDRESSES_MAX, Address, CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Deployment, KEY_PREFIX_BYTES_MAX, KEY_PREFIX_DEFAULT,
+    RedisOptions, RedisOptionsError, Replication, SentinelOptions, TlsOptions,
 };
-pub use self::verify::{Finding, Severity};
 
-use self::client::{COMMANDS_AT_ONCE_MAX, Call, Link};
+use self::call::Call;
 use self::feed::Feed;
+use self::fleet::Fleet;
 use self::keys::Keys;
+use self::link::COMMANDS_AT_ONCE_MAX;
 use self::nodes::Canaries;
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
+use self::watch::Watch;
+use super::{Acknowledgement, Finding, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
@@ -63,8 +76,9 @@ const SWEEP_STEPS_MAX: u32 = 100_000;
 #[derive(Debug)]
 pub struct RedisStore {
     keys: Keys,
-    link: Link,
+    fleet: Arc<Fleet>,
     feed: Feed,
+    watch: Watch,
     canaries: Canaries,
 }
 
@@ -76,32 +90,30 @@ impl RedisStore {
     /// Options that can never work.
     pub async fn connect(options: &RedisOptions) -> Result<Self, RedisOptionsError> {
         let keys = Keys::new(&options.key_prefix, options.partitions);
-        let link = Link::open(options)?;
-        let feed = Feed::open(options, keys.clone())?;
-        link.connected_within(options.connect_timeout).await;
-        if link.connected_within(Duration::ZERO).await {
-            feed.connected_within(options.connect_timeout).await;
-        }
-        Ok(Self { keys, link, feed, canaries: Canaries::default() })
+        let fleet = Arc::new(Fleet::open(options, &keys)?);
+        let feed = Feed::new(Arc::clone(&fleet), keys.clone());
+        fleet.connected_within(options.connect_timeout).await;
+        let watch = Watch::new(&keys);
+        Ok(Self { keys, fleet, feed, watch, canaries: Canaries::default() })
     }
 
     /// Looks for what would make this Redis lose sessions or revocations. Empty: nothing was found.
     pub async fn verify(&self, clock: &dyn Clock) -> Vec<Finding> {
-        verify::verify(&self.link, &self.keys, clock).await
+        verify::verify(&self.fleet, &self.keys, clock).await
     }
 
     /// Closes the connections. A store that is dropped does so too, without waiting.
     pub async fn close(&self) {
-        self.link.close().await;
         self.feed.close().await;
+        self.fleet.close().await;
     }
 
     async fn revoke_session(&self, id: SessionId, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         let (home, session) = (self.keys.home(id), self.keys.session(id));
         let entry = codec::log_entry(revocation)?;
-        let call = self.link.begin().await?;
+        let call = self.fleet.begin(home).await?;
         for _ in 0..NAMING_ATTEMPTS_MAX {
-            let found = call.command("HGET", &session, vec![session.as_str().into(), "s".into()]).await?;
+            let found = call.command("HGET", vec![session.as_str().into(), "s".into()]).await?;
             let subject = codec::text(&found).and_then(|text| Subject::new(text).ok());
             let mut keys = vec![session.clone(), self.keys.expiry(home), self.keys.revocations(home)];
             keys.extend(subject.as_ref().map(|subject| self.keys.subject(home, subject)));
@@ -112,7 +124,7 @@ impl RedisStore {
                 revocation.forget_at.millis().into(),
                 entry.as_str().into(),
             ];
-            match codec::integer(&call.script(&scripts::REVOKE_SESSION, &keys, &args).await?)? {
+            match codec::integer(&call.script_confirmed(&scripts::REVOKE_SESSION, &keys, &args).await?)? {
                 -1 => {}
                 deleted => return Ok(if deleted == 1 { vec![id] } else { Vec::new() }),
             }
@@ -130,7 +142,7 @@ impl RedisStore {
         let mut entry = codec::log_entry(revocation)?;
         let mut ended = Vec::new();
         for _ in 0..ENDING_STEPS_MAX {
-            let call = self.link.begin().await?;
+            let call = self.fleet.begin(home).await?;
             let step = |ids: &[SessionId]| {
                 let mut keys = vec![self.keys.subject(home, subject), self.keys.expiry(home), self.keys.revocations(home)];
                 keys.extend(ids.iter().map(|&id| self.keys.session(id)));
@@ -145,7 +157,7 @@ impl RedisStore {
                 args.extend(ids.iter().map(|id| bytes(id.as_bytes())));
                 Ok((keys, args))
             };
-            let (outcome, deleted) = named(&call, &scripts::REVOKE_SUBJECT, step).await?;
+            let (outcome, deleted) = named(&call, &scripts::REVOKE_SUBJECT, true, step).await?;
             ended.extend(deleted);
             if outcome == 1 {
                 return Ok(ended);
@@ -158,15 +170,23 @@ impl RedisStore {
     async fn revoke_token(&self, partition: Partition, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         let args =
             [revocation.revoked_at.millis().into(), revocation.forget_at.millis().into(), codec::log_entry(revocation)?.into()];
-        self.link.begin().await?.script(&scripts::REVOKE_TOKEN, &[self.keys.revocations(partition)], &args).await?;
+        let keys = [self.keys.revocations(partition)];
+        self.fleet.begin(partition).await?.script_confirmed(&scripts::REVOKE_TOKEN, &keys, &args).await?;
         Ok(Vec::new())
     }
 
-    async fn load_all(&self, ids: &[SessionId]) -> Result<Vec<Stored>, StoreError> {
+    async fn acknowledge_in(&self, home: Partition, seen: &[&Acknowledgement]) -> Result<(), StoreError> {
+        let keys: Vec<String> = seen.iter().map(|one| self.keys.session(one.session)).collect();
+        let args: Vec<Value> = seen.iter().map(|one| i64::from(one.generation.0).into()).collect();
+        self.fleet.begin(home).await?.script(&scripts::ACKNOWLEDGE, &keys, &args).await.map(|_| ())
+    }
+
+    /// Records of one partition.
+    async fn load_all(&self, home: Partition, ids: &[SessionId]) -> Result<Vec<Stored>, StoreError> {
         let mut all = Vec::with_capacity(ids.len());
         for ids in ids.chunks(COMMANDS_AT_ONCE_MAX) {
-            let commands = ids.iter().map(|&id| self.read_command(id)).collect();
-            let records = self.link.begin().await?.together(commands).await?;
+            let commands = ids.iter().map(|&id| ("HMGET", self.fields_of(id))).collect();
+            let records = self.fleet.begin(home).await?.together(commands).await?;
             for (&id, fields) in ids.iter().zip(&records) {
                 all.extend(codec::stored(id, fields)?);
             }
@@ -174,10 +194,10 @@ impl RedisStore {
         Ok(all)
     }
 
-    fn read_command(&self, id: SessionId) -> (&'static str, String, Vec<Value>) {
+    /// What reads a record by HMGET.
+    fn fields_of(&self, id: SessionId) -> Vec<Value> {
         let key = self.keys.session(id);
-        let args = std::iter::once(key.as_str()).chain(codec::FIELDS).map(Value::from).collect();
-        ("HMGET", key, args)
+        std::iter::once(key.as_str()).chain(codec::FIELDS).map(Value::from).collect()
     }
 }
 
@@ -193,7 +213,7 @@ impl Store for RedisStore {
             return Err(StoreError::Unreadable(format!("session {} and its subject lie in different partitions", session.id)));
         }
         let record = codec::record(session)?;
-        let call = self.link.begin().await?;
+        let call = self.fleet.begin(home).await?;
         let step = |ids: &[SessionId]| {
             let mut keys = vec![
                 self.keys.session(session.id),
@@ -223,16 +243,17 @@ impl Store for RedisStore {
             }
             Ok((keys, args))
         };
-        named(&call, &scripts::CREATE, step).await.map(|(_, ended)| ended)
+        named(&call, &scripts::CREATE, false, step).await.map(|(_, ended)| ended)
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
-        let (name, key, args) = self.read_command(id);
-        codec::stored(id, &self.link.begin().await?.command(name, &key, args).await?)
+        let call = self.fleet.begin(self.keys.home(id)).await?;
+        codec::stored(id, &call.command("HMGET", self.fields_of(id)).await?)
     }
 
     async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
-        let keys = [self.keys.session(next.id), self.keys.expiry(self.keys.home(next.id))];
+        let home = self.keys.home(next.id);
+        let keys = [self.keys.session(next.id), self.keys.expiry(home)];
         let args = [
             expected.0.to_string().into(),
             i64::from(next.rotation.current.0).into(),
@@ -242,7 +263,7 @@ impl Store for RedisStore {
             next.lifetime.ends_at().millis().into(),
             bytes(&codec::expiry_member(next.id, &next.subject)),
         ];
-        let version = codec::integer(&self.link.begin().await?.script(&scripts::SWAP, &keys, &args).await?)?;
+        let version = codec::integer(&self.fleet.begin(home).await?.script(&scripts::SWAP, &keys, &args).await?)?;
         match version {
             -1 => Ok(Swap::Missing),
             0 => Ok(Swap::Lost),
@@ -257,20 +278,25 @@ impl Store for RedisStore {
         for one in seen {
             homes.entry(self.keys.home(one.session).0).or_default().push(one);
         }
-        for seen in homes.values().flat_map(|seen| seen.chunks(COMMANDS_AT_ONCE_MAX)) {
-            let keys: Vec<String> = seen.iter().map(|one| self.keys.session(one.session)).collect();
-            let args: Vec<Value> = seen.iter().map(|one| i64::from(one.generation.0).into()).collect();
-            self.link.begin().await?.script(&scripts::ACKNOWLEDGE, &keys, &args).await?;
+        let mut outcome = Ok(());
+        for (&home, seen) in &homes {
+            for seen in seen.chunks(COMMANDS_AT_ONCE_MAX) {
+                // One primary that is away does not keep the others from hearing of theirs.
+                if let Err(error) = self.acknowledge_in(Partition(home), seen).await {
+                    outcome = Err(error);
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-        let index = self.keys.subject(self.keys.partitions().of(subject), subject);
+        let home = self.keys.partitions().of(subject);
+        let index = self.keys.subject(home, subject);
         let args = vec![index.as_str().into(), 0.into(), Value::from(-1)];
-        let found = self.link.begin().await?.command("ZRANGE", &index, args).await?;
+        let found = self.fleet.begin(home).await?.command("ZRANGE", args).await?;
         let ids = codec::array(&found)?.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
-        let sessions = self.load_all(&ids).await?.into_iter().map(|stored| stored.session);
+        let sessions = self.load_all(home, &ids).await?.into_iter().map(|stored| stored.session);
         Ok(sessions.filter(|session| session.is_live(now)).collect())
     }
 
@@ -305,38 +331,69 @@ impl Store for RedisStore {
         self.sessions_imported(digests).await
     }
 
+    /// Writes something of no meaning behind what was written before, and waits until replicas have that.
+    async fn settle(&self, session: SessionId) -> Result<(), StoreError> {
+        if self.fleet.replication().is_none() {
+            return Ok(());
+        }
+        let home = self.keys.home(session);
+        self.fleet.begin(home).await?.script_confirmed(&scripts::CHECK, &[self.keys.check(home)], &[]).await.map(|_| ())
+    }
+
+    /// One primary that answers is enough: what the others have is refused call by call.
     async fn probe(&self) -> Result<(), StoreError> {
-        self.link.begin().await?.command("PING", &self.keys.check(), Vec::new()).await.map(|_| ())
+        let ping = async |partition| self.fleet.begin(partition).await?.command("PING", Vec::new()).await;
+        let primaries = self.fleet.primaries();
+        if primaries.is_empty() {
+            return ping(Partition(0)).await.map(|_| ());
+        }
+        let mut outcome = Ok(());
+        for answer in join_all(primaries.iter().map(|&(_, partition)| ping(partition))).await {
+            match answer {
+                Ok(_) => return Ok(()),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+
+    async fn inspect(&self, clock: &dyn Clock) -> Vec<Finding> {
+        self.watch.look(&self.fleet, &self.keys, &self.feed, clock).await
     }
 
     async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
-        nodes::register(&self.link, &self.keys, node, silence_max).await
+        nodes::register(&self.fleet, &self.keys, node, silence_max).await
     }
 
     async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
-        nodes::unregister(&self.link, &self.keys, node).await
+        nodes::unregister(&self.fleet, &self.keys, node).await
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
-        nodes::nodes(&self.link, &self.keys).await
+        nodes::nodes(&self.fleet, &self.keys).await
     }
 
     async fn mark(&self, partition: Partition, canary: Canary) -> Result<(), StoreError> {
-        nodes::mark(&self.link, &self.keys, &self.canaries, self.keys.fold(partition), canary).await
+        nodes::mark(&self.fleet, &self.keys, &self.canaries, self.keys.fold(partition), canary).await
     }
 
     async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
-        nodes::give_receipt(&self.link, &self.keys, canary, node).await
+        nodes::give_receipt(&self.fleet, &self.keys, canary, node).await
     }
 
     async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
-        nodes::receipts(&self.link, &self.keys, canary).await
+        nodes::receipts(&self.fleet, &self.keys, canary).await
     }
 }
 
 /// Runs a script that has to be told which sessions it ends: first without any, then with those that it asked for, until
 /// they are the ones that it finds. Returns its outcome and the sessions beside it.
-async fn named<F>(call: &Call<'_>, script: &scripts::Script, step: F) -> Result<(i64, Vec<SessionId>), StoreError>
+async fn named<F>(
+    call: &Call<'_>,
+    script: &scripts::Script,
+    confirmed: bool,
+    step: F,
+) -> Result<(i64, Vec<SessionId>), StoreError>
 where
     F: Fn(&[SessionId]) -> Result<(Vec<String>, Vec<Value>), StoreError>,
 {
@@ -344,7 +401,11 @@ where
     let mut ids = Vec::new();
     for _ in 0..NAMING_ATTEMPTS_MAX {
         let (keys, args) = step(&ids)?;
-        let reply = call.script(script, &keys, &args).await?;
+        let reply = if confirmed {
+            call.script_confirmed(script, &keys, &args).await?
+        } else {
+            call.script(script, &keys, &args).await?
+        };
         let Some((outcome, rest)) = codec::array(&reply)?.split_first() else {
             return Err(StoreError::Unreadable("empty reply of a script".into()));
         };

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use fred::types::Value;
 
-use super::client::Link;
+use super::fleet::Fleet;
 use super::keys::Keys;
 use super::{StoreError, codec, scripts};
 use crate::domain::ids::Partition;
 use crate::domain::node::{Asks, Canary, Node, NodeId};
 use crate::store::RECEIPTS_KEPT;
+
+/// Where it lies.
+const HOME: Partition = Partition(0);
 
 /// How long a canary may lie in the log before a sweep takes it, should nothing take its place.
 const CANARY_KEPT: Duration = RECEIPTS_KEPT;
@@ -33,20 +36,20 @@ impl Canaries {
     }
 }
 
-pub(super) async fn register(link: &Link, keys: &Keys, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
+pub(super) async fn register(fleet: &Fleet, keys: &Keys, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
     let record = serde_json::to_string(node).map_err(|error| StoreError::Unreadable(error.to_string()))?;
     let args = [node.id.to_string().into(), record.into(), millis(silence_max)];
-    let known = link.begin().await?.script(&scripts::HEARTBEAT, &[keys.nodes()], &args).await?;
+    let known = fleet.begin(HOME).await?.script(&scripts::HEARTBEAT, &[keys.nodes()], &args).await?;
     Ok(u64::try_from(codec::integer(&known)?).unwrap_or_default())
 }
 
-pub(super) async fn unregister(link: &Link, keys: &Keys, node: NodeId) -> Result<(), StoreError> {
+pub(super) async fn unregister(fleet: &Fleet, keys: &Keys, node: NodeId) -> Result<(), StoreError> {
     let key = keys.nodes();
-    link.begin().await?.command("HDEL", &key, vec![key.as_str().into(), node.to_string().into()]).await.map(|_| ())
+    fleet.begin(HOME).await?.command("HDEL", vec![key.as_str().into(), node.to_string().into()]).await.map(|_| ())
 }
 
-pub(super) async fn nodes(link: &Link, keys: &Keys) -> Result<Vec<Node>, StoreError> {
-    let records = link.begin().await?.script(&scripts::NODES, &[keys.nodes()], &[]).await?;
+pub(super) async fn nodes(fleet: &Fleet, keys: &Keys) -> Result<Vec<Node>, StoreError> {
+    let records = fleet.begin(HOME).await?.script(&scripts::NODES, &[keys.nodes()], &[]).await?;
     let read = |record: &Value| codec::text(record).and_then(|json| serde_json::from_str::<Node>(json).ok());
     let nodes = codec::array(&records)?.iter().map(read).collect::<Option<Vec<_>>>();
     let mut nodes = nodes.ok_or_else(|| StoreError::Unreadable("record of a node".into()))?;
@@ -55,7 +58,7 @@ pub(super) async fn nodes(link: &Link, keys: &Keys) -> Result<Vec<Node>, StoreEr
 }
 
 pub(super) async fn mark(
-    link: &Link,
+    fleet: &Fleet,
     keys: &Keys,
     canaries: &Canaries,
     partition: Partition,
@@ -67,21 +70,21 @@ pub(super) async fn mark(
         Asks::Everyone => String::new(),
     };
     let args = [canary.to_string().into(), millis(CANARY_KEPT), replaced.into()];
-    let id = link.begin().await?.script(&scripts::CANARY, &[keys.revocations(partition)], &args).await?;
+    let id = fleet.begin(partition).await?.script(&scripts::CANARY, &[keys.revocations(partition)], &args).await?;
     if let (Asks::Writer, Some(id)) = (canary.asks, codec::text(&id)) {
         canaries.replace(partition, id);
     }
     Ok(())
 }
 
-pub(super) async fn give_receipt(link: &Link, keys: &Keys, canary: Canary, node: NodeId) -> Result<(), StoreError> {
+pub(super) async fn give_receipt(fleet: &Fleet, keys: &Keys, canary: Canary, node: NodeId) -> Result<(), StoreError> {
     let args = [node.to_string().into(), millis(RECEIPTS_KEPT)];
-    link.begin().await?.script(&scripts::RECEIPT, &[keys.receipts(canary)], &args).await.map(|_| ())
+    fleet.begin(HOME).await?.script(&scripts::RECEIPT, &[keys.receipts(canary)], &args).await.map(|_| ())
 }
 
-pub(super) async fn receipts(link: &Link, keys: &Keys, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
+pub(super) async fn receipts(fleet: &Fleet, keys: &Keys, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
     let key = keys.receipts(canary);
-    let given = link.begin().await?.command("SMEMBERS", &key, vec![key.as_str().into()]).await?;
+    let given = fleet.begin(HOME).await?.command("SMEMBERS", vec![key.as_str().into()]).await?;
     let ids = codec::array(&given)?.iter().map(|id| codec::text(id).and_then(NodeId::parse));
     ids.collect::<Option<Vec<_>>>().ok_or_else(|| StoreError::Unreadable("receipt".into()))
 }

@@ -1,8 +1,7 @@
 //! What it takes to reach a Redis.
 
+use std::fmt;
 use std::time::Duration;
-
-use url::Url;
 
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
@@ -11,11 +10,12 @@ use crate::domain::secret::Secret;
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     pub deployment: Deployment,
-    /// `None`: plain TCP.
+    /// `None`: plain TCP. Holds for sentinels too.
     pub tls: Option<TlsOptions>,
     /// An ACL user; `None` is Redis' `default`.
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
+    /// A Cluster has 0 alone.
     pub database: u8,
     /// Stands before every key. At most [`KEY_PREFIX_BYTES_MAX`] bytes, without braces, spaces and control characters.
     pub key_prefix: String,
@@ -25,12 +25,63 @@ pub struct RedisOptions {
     pub call_timeout: Duration,
     /// For TCP and TLS together.
     pub connect_timeout: Duration,
+    /// Whether a revocation waits for replicas.
+    pub replication: Option<Replication>,
 }
 
 /// How the servers are arranged.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Deployment {
-    Standalone { host: String, port: u16 },
+    Standalone(Address),
+    Sentinel(SentinelOptions),
+    /// Any of its nodes will do; the more are named, the more of them may be away when the gateway starts.
+    Cluster(Vec<Address>),
+}
+
+/// Sentinels tell which server is the primary.
+#[derive(Clone, Debug)]
+pub struct SentinelOptions {
+    pub addresses: Vec<Address>,
+    /// What the sentinels call the primary and its replicas.
+    pub service: String,
+    /// Of the sentinels themselves, which know nothing of the servers' users.
+    pub username: Option<String>,
+    pub password: Option<Secret<String>>,
+}
+
+/// A revocation counts as made once so many replicas have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replication {
+    pub replicas: u8,
+    /// How long to wait for them. Shorter than the call timeout.
+    pub timeout: Duration,
+}
+
+/// A host (name or IP address) and a port.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    /// Reads `host:port`, an IPv6 host with or without brackets.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (!host.is_empty()).then_some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// Whom to trust, and as whom to appear.
@@ -46,18 +97,24 @@ pub const KEY_PREFIX_DEFAULT: &str = "tg:";
 pub const KEY_PREFIX_BYTES_MAX: usize = 64;
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
-const PORT_DEFAULT: u16 = 6379;
+/// Servers or sentinels that may be named.
+pub const ADDRESSES_MAX: usize = 64;
 
 /// Why options are refused. Holds nothing of the URL: it may contain a password.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RedisOptionsError {
-    #[error("not a URL of the form redis://[user[:password]@]host[:port][/database] (rediss:// for TLS)")]
+    #[error(
+        "not a URL of the form redis://[user[:password]@]host[:port][/database], redis+sentinel://…host,host/service[/database] \
+         or redis-cluster://…host,host (rediss… for TLS)"
+    )]
     Url,
-    #[error("the scheme is neither redis:// nor rediss://")]
+    #[error("the scheme is none of redis://, redis+sentinel://, redis-cluster://, and the same with rediss for TLS")]
     Scheme,
-    #[error("no host")]
+    #[error("no host, one that is none, or more than {ADDRESSES_MAX}")]
     Host,
-    #[error("the database is not a number from 0 to 255")]
+    #[error("no name of the service that the sentinels watch: …/service")]
+    Service,
+    #[error("the database is not a number from 0 to 255 (a Cluster has 0 alone)")]
     Database,
     #[error("user or password are not percent-encoded UTF-8")]
     Credentials,
@@ -67,45 +124,31 @@ pub enum RedisOptionsError {
     KeyPrefix,
     #[error("a timeout is zero")]
     Timeout,
+    #[error("replicas are to be waited for as long as the call itself may take, or longer")]
+    Replication,
     #[error("TLS: {0}")]
     Tls(String),
 }
 
 impl RedisOptions {
-    /// Reads `redis://[user[:password]@]host[:port][/database]`, or `rediss://` for TLS. User and password may be
-    /// percent-encoded; a password alone is written `:password@`.
-    pub fn from_url(url: &str, partitions: Partitions) -> Result<Self, RedisOptionsError> {
-        let url = Url::parse(url).map_err(|_| RedisOptionsError::Url)?;
-        let tls = match url.scheme() {
-            "redis" => None,
-            "rediss" => Some(TlsOptions::default()),
-            _ => return Err(RedisOptionsError::Scheme),
-        };
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(RedisOptionsError::Query);
-        }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(RedisOptionsError::Host)?;
-        let database = match url.path() {
-            "" | "/" => 0,
-            path => path[1..].parse().map_err(|_| RedisOptionsError::Database)?,
-        };
-        Ok(Self {
-            deployment: Deployment::Standalone {
-                host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-                port: url.port().unwrap_or(PORT_DEFAULT),
-            },
-            tls,
-            username: decoded(url.username())?,
-            password: url.password().map(decoded).transpose()?.flatten().map(Secret::new),
-            database,
+    /// With the defaults for everything but the place.
+    #[must_use]
+    pub fn new(deployment: Deployment, partitions: Partitions) -> Self {
+        Self {
+            deployment,
+            tls: None,
+            username: None,
+            password: None,
+            database: 0,
             key_prefix: KEY_PREFIX_DEFAULT.to_owned(),
             partitions,
             call_timeout: CALL_TIMEOUT_DEFAULT,
             connect_timeout: CONNECT_TIMEOUT_DEFAULT,
-        })
+            replication: None,
+        }
     }
 
-    /// What [`RedisOptions::from_url`] cannot have checked.
+    /// Faults that no single field has, or that [`RedisOptions::from_url`] cannot have seen.
     pub(super) fn check(&self) -> Result<(), RedisOptionsError> {
         let prefix = &self.key_prefix;
         let odd = |c: char| matches!(c, '{' | '}') || c.is_whitespace() || c.is_control();
@@ -115,13 +158,18 @@ impl RedisOptions {
         if self.call_timeout.is_zero() || self.connect_timeout.is_zero() {
             return Err(RedisOptionsError::Timeout);
         }
-        Ok(())
+        if self.replication.is_some_and(|replication| replication.timeout.is_zero() || replication.timeout >= self.call_timeout) {
+            return Err(RedisOptionsError::Replication);
+        }
+        let named = |addresses: &[Address]| (1..=ADDRESSES_MAX).contains(&addresses.len());
+        match &self.deployment {
+            Deployment::Sentinel(sentinel) if !named(&sentinel.addresses) => Err(RedisOptionsError::Host),
+            Deployment::Sentinel(sentinel) if sentinel.service.is_empty() => Err(RedisOptionsError::Service),
+            Deployment::Cluster(seeds) if !named(seeds) => Err(RedisOptionsError::Host),
+            Deployment::Cluster(_) if self.database != 0 => Err(RedisOptionsError::Database),
+            Deployment::Standalone(_) | Deployment::Sentinel(_) | Deployment::Cluster(_) => Ok(()),
+        }
     }
-}
-
-fn decoded(text: &str) -> Result<Option<String>, RedisOptionsError> {
-    let text = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| RedisOptionsError::Credentials)?;
-    Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 
 #[cfg(test)]
@@ -130,63 +178,43 @@ mod tests {
 
     use super::*;
 
-    fn read(url: &str) -> Result<RedisOptions, RedisOptionsError> {
-        RedisOptions::from_url(url, Partitions::new(NonZeroU16::MIN))
-    }
-
-    fn server(options: &RedisOptions) -> (&str, u16) {
-        match &options.deployment {
-            Deployment::Standalone { host, port } => (host, *port),
-        }
-    }
-
-    #[test]
-    fn a_url_may_name_everything() {
-        let options = read("rediss://gate%40way:p%2Fw%3A%25@redis.example:6380/7").unwrap();
-        assert_eq!(server(&options), ("redis.example", 6380));
-        assert_eq!((options.username.as_deref(), options.database), (Some("gate@way"), 7));
-        assert_eq!(options.password.unwrap().expose(), "p/w:%");
-        assert!(options.tls.is_some());
-    }
-
-    #[test]
-    fn a_url_may_name_almost_nothing() {
-        let options = read("redis://127.0.0.1").unwrap();
-        assert_eq!(server(&options), ("127.0.0.1", 6379));
-        assert!(options.username.is_none() && options.password.is_none() && options.tls.is_none() && options.database == 0);
-        assert_eq!(server(&read("redis://:pw@[::1]:1/").unwrap()), ("::1", 1));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_and_not_repeated() {
-        for (url, error) in [
-            ("", RedisOptionsError::Url),
-            ("hunter2", RedisOptionsError::Url),
-            ("http://:hunter2@a", RedisOptionsError::Scheme),
-            ("redis-cluster://:hunter2@a", RedisOptionsError::Scheme),
-            ("redis:///0", RedisOptionsError::Host),
-            ("redis://:hunter2@a/b", RedisOptionsError::Database),
-            ("redis://:hunter2@a/256", RedisOptionsError::Database),
-            ("redis://:hunter2@a/1/2", RedisOptionsError::Database),
-            ("redis://:%ffhunter2@a", RedisOptionsError::Credentials),
-            ("redis://:hunter2@a?db=1", RedisOptionsError::Query),
-        ] {
-            let refused = read(url).unwrap_err();
-            assert_eq!(refused, error, "{url}");
-            assert!(!refused.to_string().contains("hunter2"));
-        }
+    fn options(url: &str) -> RedisOptions {
+        RedisOptions::from_url(url, Partitions::new(NonZeroU16::MIN)).unwrap()
     }
 
     #[test]
     fn the_password_is_not_printed() {
-        assert!(!format!("{:?}", read("redis://:hunter2@a").unwrap()).contains("hunter2"));
+        assert!(!format!("{:?}", options("redis://:hunter2@a")).contains("hunter2"));
     }
 
     #[test]
     fn a_prefix_cannot_move_the_hash_tag() {
-        let mut options = read("redis://a").unwrap();
+        let mut options = options("redis://a");
         assert_eq!(options.check(), Ok(()));
         options.key_prefix = "{a}:".into();
         assert_eq!(options.check(), Err(RedisOptionsError::KeyPrefix));
+    }
+
+    #[test]
+    fn waiting_for_replicas_ends_before_the_call_does() {
+        let mut options = options("redis://a");
+        let waiting = |timeout| Some(Replication { replicas: 1, timeout });
+        options.replication = waiting(options.call_timeout / 2);
+        assert_eq!(options.check(), Ok(()));
+        for timeout in [options.call_timeout, Duration::ZERO] {
+            options.replication = waiting(timeout);
+            assert_eq!(options.check(), Err(RedisOptionsError::Replication));
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for text in ["a.example:6379", "127.0.0.1:1", "[::1]:6379"] {
+            assert_eq!(Address::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Address::parse("::1:6379").unwrap().to_string(), "[::1]:6379");
+        for text in ["", ":1", "a", "a:", "a:65536", "a:-1"] {
+            assert_eq!(Address::parse(text), None, "{text}");
+        }
     }
 }

@@ -45,3 +45,4 @@ script!(RELEASE, "release.lua");
 script!(RECORD, "record.lua");
 script!(COUNT, "count.lua");
 script!(CHECK, "check.lua");
+script!(EPOCH, "epoch.lua");

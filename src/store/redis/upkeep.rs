@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use foldhash::quality::RandomState;
 use fred::types::Value;
 
-use super::client::COMMANDS_AT_ONCE_MAX;
+use super::link::COMMANDS_AT_ONCE_MAX;
 use super::{RedisStore, SWEPT_PER_STEP, StoreError, codec, count, scripts};
 use crate::domain::ids::Partition;
 use crate::domain::node::NodeId;
@@ -24,6 +24,9 @@ use crate::store::upkeep::{SweepPlace, SweepStage};
 use crate::store::{
     DayRow, DayTotals, Duty, Fence, Fenced, Lease, LogPosition, Measurement, Statistics, SweepRecord, SweepStep, Swept, Upkeep,
 };
+
+/// Where that lies which is of no partition.
+const SHARED: Partition = Partition(0);
 
 /// Log entries looked at in one step of a sweep.
 const LOG_PAGE: usize = 128;
@@ -49,7 +52,7 @@ impl Upkeep for RedisStore {
     async fn lease(&self, duty: Duty, holder: NodeId, span: Duration, _now: Timestamp) -> Result<Lease, StoreError> {
         let keys = [self.keys.lease(duty), self.keys.fences()];
         let args = [duty.name().into(), holder.to_string().into(), millis(span).into()];
-        let reply = self.link.begin().await?.script(&scripts::LEASE, &keys, &args).await?;
+        let reply = self.fleet.begin(SHARED).await?.script(&scripts::LEASE, &keys, &args).await?;
         match codec::array(&reply)? {
             [is_ours, fence] if codec::integer(is_ours)? == 1 => fence_of(codec::integer(fence)?).map(Lease::Ours),
             [_, left] => {
@@ -62,7 +65,7 @@ impl Upkeep for RedisStore {
 
     async fn release(&self, duty: Duty, holder: NodeId) -> Result<(), StoreError> {
         let args = [holder.to_string().into()];
-        self.link.begin().await?.script(&scripts::RELEASE, &[self.keys.lease(duty)], &args).await.map(|_| ())
+        self.fleet.begin(SHARED).await?.script(&scripts::RELEASE, &[self.keys.lease(duty)], &args).await.map(|_| ())
     }
 
     async fn sweep(&self, place: Option<SweepPlace>, fence: Fence, now: Timestamp) -> Result<Fenced<SweepStep>, StoreError> {
@@ -91,9 +94,9 @@ impl Upkeep for RedisStore {
         for partition in self.keys.partitions().iter() {
             let (expiry, log) = (self.keys.expiry(partition), self.keys.revocations(partition));
             let beyond = format!("({}", now.millis());
-            let live = ("ZCOUNT", expiry.clone(), vec![expiry.as_str().into(), beyond.into(), "+inf".into()]);
-            let length = ("XLEN", log.clone(), vec![log.as_str().into()]);
-            let replies = self.link.begin().await?.together(vec![live, length]).await?;
+            let live = ("ZCOUNT", vec![expiry.into(), beyond.into(), "+inf".into()]);
+            let length = ("XLEN", vec![log.into()]);
+            let replies = self.fleet.begin(partition).await?.together(vec![live, length]).await?;
             let [live, length] = replies.as_slice() else { return Err(unreadable()) };
             sessions += unsigned(live)?;
             log_entries += unsigned(length)?;
@@ -119,7 +122,7 @@ impl Upkeep for RedisStore {
         for (counter, total) in totals.counts.counted() {
             args.extend([Value::from(counter.name()), total.to_string().into()]);
         }
-        self.link.begin().await?.script(&scripts::COUNT, &keys, &args).await.map(|_| ())
+        self.fleet.begin(SHARED).await?.script(&scripts::COUNT, &keys, &args).await.map(|_| ())
     }
 
     async fn statistics(&self, days: RangeInclusive<Day>) -> Result<Statistics, StoreError> {
@@ -127,11 +130,8 @@ impl Upkeep for RedisStore {
         let days: Vec<Day> = (oldest..=days.end().0).map(Day).collect();
         let mut rows = BTreeMap::new();
         for chunk in days.chunks(COMMANDS_AT_ONCE_MAX) {
-            let reads = chunk.iter().map(|&day| {
-                let key = self.keys.day(day);
-                ("HGETALL", key.clone(), vec![key.into()])
-            });
-            let replies = self.link.begin().await?.together(reads.collect()).await?;
+            let reads = chunk.iter().map(|&day| ("HGETALL", vec![self.keys.day(day).into()]));
+            let replies = self.fleet.begin(SHARED).await?.together(reads.collect()).await?;
             for (&day, fields) in chunk.iter().zip(&replies) {
                 rows.extend(row(day, fields)?.map(|row| (day, row)));
             }
@@ -141,7 +141,7 @@ impl Upkeep for RedisStore {
         }
         let key = self.keys.upkeep();
         let args = vec![key.as_str().into(), SWEEP_FIELD.into(), MEASUREMENT_FIELD.into()];
-        let reply = self.link.begin().await?.command("HMGET", &key, args).await?;
+        let reply = self.fleet.begin(SHARED).await?.command("HMGET", args).await?;
         let [last_sweep, last_measurement] = codec::array(&reply)? else { return Err(unreadable()) };
         Ok(Statistics {
             rows: rows.into_values().collect(),
@@ -157,10 +157,10 @@ type Stepped = Option<(Swept, Option<SweepStage>)>;
 impl RedisStore {
     async fn sweep_ended(&self, partition: Partition, fence: Fence, now: Timestamp) -> Result<Stepped, StoreError> {
         let expiry = self.keys.expiry(partition);
-        let call = self.link.begin().await?;
+        let call = self.fleet.begin(partition).await?;
         let range = ["-inf".into(), now.millis().into(), "LIMIT".into(), 0.into(), count(SWEPT_PER_STEP)];
         let args = std::iter::once(expiry.as_str().into()).chain(range).collect();
-        let found = call.command("ZRANGEBYSCORE", &expiry, args).await?;
+        let found = call.command("ZRANGEBYSCORE", args).await?;
         let found = codec::array(&found)?;
         let then = SweepStage::Orphans(0);
         if found.is_empty() {
@@ -194,7 +194,7 @@ impl RedisStore {
             let mut keys = vec![self.keys.expiry(partition), self.keys.fence(partition)];
             let mut args = vec![fence.0.to_string().into(), now.millis().into()];
             self.name(partition, members.iter().map(|(member, _)| member), &mut keys, &mut args)?;
-            let removed = codec::integer(&self.link.begin().await?.script(&scripts::ORPHANS, &keys, &args).await?)?;
+            let removed = codec::integer(&self.fleet.begin(partition).await?.script(&scripts::ORPHANS, &keys, &args).await?)?;
             if removed == OVERTAKEN {
                 return Ok(None);
             }
@@ -214,7 +214,7 @@ impl RedisStore {
         let keys = [self.keys.revocations(partition), self.keys.fence(partition)];
         let from = format!("({}", codec::stream_id(after));
         let args = [fence.0.to_string().into(), now.millis().into(), from.into(), count(LOG_PAGE)];
-        let reply = self.link.begin().await?.script(&scripts::FORGET, &keys, &args).await?;
+        let reply = self.fleet.begin(partition).await?.script(&scripts::FORGET, &keys, &args).await?;
         let (removed, last) = match codec::array(&reply)? {
             [removed] => (codec::integer(removed)?, None),
             [removed, last] => (codec::integer(removed)?, Some(codec::position(last).ok_or_else(unreadable)?)),
@@ -248,7 +248,7 @@ impl RedisStore {
     async fn scan_expiry(&self, partition: Partition, cursor: u64, page: usize) -> Result<(u64, Vec<(Value, i64)>), StoreError> {
         let expiry = self.keys.expiry(partition);
         let args = vec![expiry.as_str().into(), cursor.to_string().into(), "COUNT".into(), count(page)];
-        let reply = self.link.begin().await?.command("ZSCAN", &expiry, args).await?;
+        let reply = self.fleet.begin(partition).await?.command("ZSCAN", args).await?;
         let [cursor, entries] = codec::array(&reply)? else { return Err(unreadable()) };
         let cursor = codec::number(cursor).ok_or_else(unreadable)?;
         let entry = |pair: &[Value]| {
@@ -282,8 +282,8 @@ impl RedisStore {
         let mut servers = BTreeMap::new();
         let partitions: Vec<Partition> = self.keys.partitions().iter().collect();
         for chunk in partitions.chunks(COMMANDS_AT_ONCE_MAX) {
-            let asked = chunk.iter().map(|&partition| ("INFO", self.keys.fence(partition), Vec::new()));
-            for reply in self.link.begin().await?.together(asked.collect()).await? {
+            let asked = chunk.iter().map(|&partition| (partition, "INFO", Vec::new()));
+            for reply in self.fleet.each(asked.collect()).await? {
                 let info = codec::text(&reply).unwrap_or_default();
                 let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
                 if let (Some(server), Some(Ok(bytes))) = (field("run_id"), field("used_memory").map(str::parse::<u64>)) {
@@ -305,7 +305,7 @@ impl RedisStore {
         let mut keys = vec![self.keys.fences(), self.keys.upkeep()];
         keys.extend(row);
         let args = [duty.name().into(), fence.0.to_string().into(), field.into(), value.into(), Value::from(millis(ROW_KEPT))];
-        let written = codec::integer(&self.link.begin().await?.script(&scripts::RECORD, &keys, &args).await?)?;
+        let written = codec::integer(&self.fleet.begin(SHARED).await?.script(&scripts::RECORD, &keys, &args).await?)?;
         Ok(if written == 1 { Fenced::Done(()) } else { Fenced::Overtaken })
     }
 
@@ -321,9 +321,9 @@ impl RedisStore {
                 let key = self.keys.expired(partition);
                 let fields = days.iter().map(|day| Value::from(day.0));
                 let args = std::iter::once(Value::from(key.as_str())).chain(fields).collect();
-                ("HMGET", key, args)
+                (partition, "HMGET", args)
             });
-            for reply in self.link.begin().await?.together(reads.collect()).await? {
+            for reply in self.fleet.each(reads.collect()).await? {
                 for (&day, expired) in days.iter().zip(codec::array(&reply)?) {
                     if !matches!(expired, Value::Null) {
                         *sums.entry(day).or_default() += codec::number(expired).ok_or_else(unreadable)?;

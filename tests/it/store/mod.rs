@@ -9,10 +9,13 @@ pub(crate) mod rig;
 use rig::{EmbeddedRig, MemoryRig};
 
 use crate::redis::RedisRig;
+use crate::redis::deployments::{ClusterRig, SentinelRig};
 
 conformance_suite!(memory, MemoryRig);
 conformance_suite!(embedded, EmbeddedRig);
 conformance_suite!(redis, RedisRig);
+conformance_suite!(sentinel, SentinelRig);
+conformance_suite!(cluster, ClusterRig);
 
 #[test]
 fn memory_and_the_embedded_store_agree_command_by_command() {

@@ -1,0 +1,422 @@
+//! The servers in use: which of them has which partition, a link to each, and the search for primaries that have moved.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use fred::error::Error;
+use fred::types::Value;
+use fred::types::config::TlsConnector;
+use fred::util::redis_keyslot;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::codec;
+use super::discovery::{self, Claim, cluster, sentinel};
+use super::keys::Keys;
+use super::link::{Access, Command, Link};
+use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
+use super::tls;
+use crate::domain::ids::Partition;
+use crate::store::StoreError;
+
+/// How often it is asked where the primaries are, when all is well and when it is not.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+const SEARCH_INTERVAL_IN_TROUBLE: Duration = Duration::from_millis(100);
+/// Nodes of a Cluster that are asked at one time. Others have their turn the next time.
+const INFORMANTS_MAX: usize = 5;
+
+/// The servers of one deployment.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// By partition; of meaning in a Cluster alone.
+    slots: Vec<u16>,
+    informants: Informants,
+    access: Access,
+    replication: Option<Replication>,
+    routes: RwLock<Routes>,
+    /// Why nothing is known of a primary.
+    failure: Mutex<Option<String>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Whom to ask for primaries.
+enum Informants {
+    /// There is one server, and it is the primary.
+    None,
+    Sentinels {
+        options: SentinelOptions,
+        links: Vec<Link>,
+    },
+    /// These, and the primaries that are known.
+    Nodes {
+        seeds: Vec<Address>,
+    },
+}
+
+#[derive(Default)]
+struct Routes {
+    nodes: HashMap<Address, Arc<Node>>,
+    /// By partition.
+    owners: Vec<Option<Owner>>,
+    /// Whose turn it is to be asked.
+    turn: usize,
+}
+
+#[derive(Clone)]
+struct Owner {
+    node: Arc<Node>,
+    epoch: u64,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Tells it from a later link to the same address.
+    number: u64,
+    pub(super) address: Address,
+    pub(super) link: Link,
+    /// Where replicas are waited for, which holds up whatever comes behind.
+    pub(super) confirming: Option<Link>,
+}
+
+/// The server that a partition is read from, and the connection to it. Another one may lack what was read before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Lineage {
+    node: u64,
+    connections: u64,
+}
+
+impl Fleet {
+    /// Starts to connect; does not wait for it.
+    pub(super) fn open(options: &RedisOptions, keys: &Keys) -> Result<Self, RedisOptionsError> {
+        options.check()?;
+        let tls = options.tls.as_ref().map(tls::client_config).transpose()?.map(TlsConnector::from);
+        let trouble = Arc::new(Notify::new());
+        let access = Access {
+            tls: tls.clone(),
+            username: options.username.clone(),
+            password: options.password.clone(),
+            database: options.database,
+            call_timeout: options.call_timeout,
+            connect_timeout: options.connect_timeout,
+            trouble: Arc::clone(&trouble),
+        };
+        let partitions = usize::from(keys.partitions().count());
+        let mut routes = Routes { owners: vec![None; partitions], ..Routes::default() };
+        let informants = match &options.deployment {
+            Deployment::Standalone(address) => {
+                let node = routes.node(address, &access, options.replication);
+                routes.owners.fill(Some(Owner { node, epoch: 0 }));
+                Informants::None
+            }
+            Deployment::Sentinel(sentinel) => {
+                let access = Access {
+                    tls,
+                    username: sentinel.username.clone(),
+                    password: sentinel.password.clone(),
+                    database: 0,
+                    call_timeout: options.call_timeout,
+                    connect_timeout: options.connect_timeout,
+                    trouble,
+                };
+                let links = sentinel.addresses.iter().map(|address| Link::open(&access, address)).collect();
+                Informants::Sentinels { options: sentinel.clone(), links }
+            }
+            Deployment::Cluster(seeds) => {
+                for seed in seeds {
+                    routes.node(seed, &access, options.replication);
+                }
+                Informants::Nodes { seeds: seeds.clone() }
+            }
+        };
+        let shared = Arc::new(Shared {
+            slots: keys.partitions().iter().map(|p| redis_keyslot(keys.check(p).as_bytes())).collect(),
+            informants,
+            access,
+            replication: options.replication,
+            routes: RwLock::new(routes),
+            failure: Mutex::new(None),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        if !matches!(shared.informants, Informants::None) {
+            shared.tasks.spawn(search(shared.clone()));
+        }
+        Ok(Self { shared })
+    }
+
+    /// Waits until every partition's primary is connected, or for `patience`.
+    pub(super) async fn connected_within(&self, patience: Duration) -> bool {
+        const POLL: Duration = Duration::from_millis(2);
+        let deadline = Instant::now() + patience;
+        loop {
+            let owners = self.shared.routes().owners.clone();
+            let known: Vec<_> = owners.iter().flatten().collect();
+            if known.len() == owners.len() {
+                let mut connected = true;
+                for owner in known {
+                    connected &= owner.node.link.connected_by(deadline).await;
+                }
+                return connected;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Closes every connection and waits for the tasks.
+    pub(super) async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        if let Informants::Sentinels { links, .. } = &self.shared.informants {
+            for link in links {
+                link.close().await;
+            }
+        }
+        let nodes: Vec<_> = self.shared.routes().nodes.values().cloned().collect();
+        for node in nodes {
+            node.link.close().await;
+            if let Some(link) = &node.confirming {
+                link.close().await;
+            }
+        }
+    }
+
+    pub(super) fn call_timeout(&self) -> Duration {
+        self.shared.access.call_timeout
+    }
+
+    pub(super) fn replication(&self) -> Option<Replication> {
+        self.shared.replication
+    }
+
+    /// Whether partitions may lie on several servers, each in a slot of its own.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.shared.informants, Informants::Nodes { .. })
+    }
+
+    /// The primary of a partition.
+    pub(super) fn owner(&self, partition: Partition) -> Result<Arc<Node>, StoreError> {
+        let routes = self.shared.routes();
+        let owner = routes.owners.get(usize::from(partition.0)).and_then(Option::as_ref);
+        owner.map(|owner| Arc::clone(&owner.node)).ok_or_else(|| {
+            let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            StoreError::Unavailable(failure.as_deref().unwrap_or("the primary is not known yet").to_owned())
+        })
+    }
+
+    /// Every primary once, with a partition that it has.
+    pub(super) fn primaries(&self) -> Vec<(Arc<Node>, Partition)> {
+        let routes = self.shared.routes();
+        let mut seen = HashSet::new();
+        let owners = (0..).zip(&routes.owners).filter_map(|(partition, owner)| Some((Partition(partition), owner.as_ref()?)));
+        owners
+            .filter(|(_, owner)| seen.insert(owner.node.number))
+            .map(|(partition, owner)| (Arc::clone(&owner.node), partition))
+            .collect()
+    }
+
+    /// The link to a node of a Cluster that another has named.
+    pub(super) fn node(&self, address: &Address) -> Arc<Node> {
+        self.shared.routes_mut().node(address, &self.shared.access, self.shared.replication)
+    }
+
+    /// Takes a node's word for it that a partition has moved, until the search knows better.
+    pub(super) fn moved(&self, partition: Partition, to: &Address) -> Arc<Node> {
+        let mut routes = self.shared.routes_mut();
+        let node = routes.node(to, &self.shared.access, self.shared.replication);
+        if let Some(owner) = routes.owners.get_mut(usize::from(partition.0)) {
+            let epoch = owner.as_ref().map_or(0, |owner| owner.epoch);
+            *owner = Some(Owner { node: Arc::clone(&node), epoch });
+        }
+        self.shared.access.trouble.notify_one();
+        node
+    }
+
+    /// Of every partition. Differs from before when a partition, or the connection to it, has been replaced.
+    pub(super) fn lineages(&self) -> Vec<Option<Lineage>> {
+        let routes = self.shared.routes();
+        let lineage = |owner: &Owner| Lineage { node: owner.node.number, connections: owner.node.link.connections() };
+        routes.owners.iter().map(|owner| owner.as_ref().map(lineage)).collect()
+    }
+
+    /// A further connection to the server of a node.
+    pub(super) fn another_link(&self, node: &Node) -> Link {
+        Link::open(&self.shared.access, &node.address)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("nodes", &self.routes().nodes.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn routes(&self) -> std::sync::RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes_mut(&self) -> std::sync::RwLockWriteGuard<'_, Routes> {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_well(&self) -> bool {
+        self.routes().owners.iter().all(|owner| owner.as_ref().is_some_and(|owner| owner.node.link.is_well()))
+    }
+
+    fn note_failure(&self, failure: Option<String>) {
+        let mut noted = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = failure.as_ref().filter(|failure| noted.as_ref() != Some(failure)) {
+            tracing::warn!(%failure, "redis: not every primary is found");
+        }
+        *noted = failure;
+    }
+
+    async fn search_once(&self) -> Result<(), String> {
+        match &self.informants {
+            Informants::None => Ok(()),
+            Informants::Sentinels { options, links } => {
+                let claim = self.ask_sentinels(options, links).await?;
+                self.adopt(vec![Some(claim); self.slots.len()], &HashSet::new());
+                Ok(())
+            }
+            Informants::Nodes { seeds } => {
+                let said = self.ask_nodes().await?;
+                let claims: Vec<Option<Claim>> = self.slots.iter().map(|&slot| cluster::owner(&said, slot)).collect();
+                let unserved = claims.iter().filter(|claim| claim.is_none()).count();
+                let primaries = said.iter().flatten().map(cluster::Primary::address);
+                let kept: HashSet<Address> = primaries.chain(seeds).cloned().collect();
+                self.adopt(claims, &kept);
+                if unserved == 0 { Ok(()) } else { Err(format!("no node of the cluster serves {unserved} of the partitions")) }
+            }
+        }
+    }
+
+    async fn ask_sentinels(&self, options: &SentinelOptions, links: &[Link]) -> Result<Claim, String> {
+        let deadline = Instant::now() + self.access.call_timeout;
+        let ask = |link| async move {
+            let command = |what: &'static str| Command::new("SENTINEL", vec![what.into(), options.service.as_str().into()]);
+            let commands = vec![command("GET-MASTER-ADDR-BY-NAME"), command("MASTER")];
+            let mut replies = ask(link, commands, deadline).await?.into_iter();
+            let address = replies.next().unwrap_or(Ok(Value::Null)).map_err(|error| link_failure(link, &error))?;
+            let description = replies.next().and_then(Result::ok);
+            let unknown = || format!("the sentinels watch no service \"{}\"", options.service);
+            sentinel::claim(&address, description.as_ref()).ok_or_else(unknown)
+        };
+        let (claims, refusal) = discovery::gather(links.iter().map(ask)).await;
+        claims.into_iter().max().ok_or_else(|| refusal.unwrap_or_else(|| "no sentinel answers".to_owned()))
+    }
+
+    async fn ask_nodes(&self) -> Result<Vec<Vec<cluster::Primary>>, String> {
+        let nodes = self.routes_mut().informants();
+        let deadline = Instant::now() + self.access.call_timeout;
+        let ask = |node: Arc<Node>| async move {
+            let replies = ask(&node.link, vec![Command::new("CLUSTER", vec!["NODES".into()])], deadline).await?;
+            let reply = replies.into_iter().next().unwrap_or(Ok(Value::Null));
+            let reply = reply.map_err(|error| link_failure(&node.link, &error))?;
+            Ok(cluster::primaries(codec::text(&reply).unwrap_or_default(), &node.address))
+        };
+        let (said, refusal) = discovery::gather(nodes.into_iter().map(ask)).await;
+        if said.is_empty() { Err(refusal.unwrap_or_else(|| "no node of the cluster answers".to_owned())) } else { Ok(said) }
+    }
+
+    /// Makes the claims come true, unless they are older than what is known. Closes what nobody needs any more.
+    fn adopt(&self, claims: Vec<Option<Claim>>, kept: &HashSet<Address>) {
+        let mut routes = self.routes_mut();
+        for (partition, claim) in claims.into_iter().enumerate() {
+            let Some(claim) = claim else { continue };
+            let known = routes.owners.get(partition).and_then(Option::as_ref);
+            if known.is_some_and(|owner| claim.epoch < owner.epoch) {
+                continue;
+            }
+            if known.is_some_and(|owner| owner.node.address != claim.primary) {
+                tracing::warn!(partition, primary = %claim.primary, "redis: another primary");
+            }
+            let node = routes.node(&claim.primary, &self.access, self.replication);
+            routes.owners[partition] = Some(Owner { node, epoch: claim.epoch });
+        }
+        let owning: HashSet<u64> = routes.owners.iter().flatten().map(|owner| owner.node.number).collect();
+        routes.nodes.retain(|address, node| owning.contains(&node.number) || kept.contains(address));
+    }
+}
+
+impl Routes {
+    fn node(&mut self, address: &Address, access: &Access, replication: Option<Replication>) -> Arc<Node> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let node = self.nodes.entry(address.clone()).or_insert_with(|| {
+            Arc::new(Node {
+                number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+                address: address.clone(),
+                link: Link::open(access, address),
+                confirming: replication.map(|_| Link::open(access, address)),
+            })
+        });
+        Arc::clone(node)
+    }
+
+    /// Those whose turn it is, the healthy before the others.
+    fn informants(&mut self) -> Vec<Arc<Node>> {
+        self.turn = self.turn.wrapping_add(1);
+        let mut nodes: Vec<_> = self.nodes.values().cloned().collect();
+        nodes.sort_unstable_by_key(|node| node.number);
+        let turn = self.turn.checked_rem(nodes.len()).unwrap_or_default();
+        nodes.rotate_left(turn);
+        nodes.sort_by_key(|node| !node.link.is_well());
+        nodes.truncate(INFORMANTS_MAX);
+        nodes
+    }
+}
+
+/// Looks for the primaries again and again; soon after something went wrong.
+async fn search(shared: Arc<Shared>) {
+    loop {
+        let Some(found) = shared.stop.run_until_cancelled(shared.search_once()).await else { return };
+        shared.note_failure(found.err());
+        let rest = async {
+            tokio::time::sleep(SEARCH_INTERVAL_IN_TROUBLE).await;
+            if shared.is_well() {
+                let _ = tokio::time::timeout(SEARCH_INTERVAL, shared.access.trouble.notified()).await;
+            }
+        };
+        if shared.stop.run_until_cancelled(rest).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Asks one informant, unless it is known to be silent.
+async fn ask(link: &Link, commands: Vec<Command>, deadline: Instant) -> Result<Vec<Result<Value, Error>>, String> {
+    link.settled().await;
+    link.admit().map_err(cause)?;
+    link.send_in_a_row(commands, deadline).await.map_err(|error| link_failure(link, &error))
+}
+
+fn link_failure(link: &Link, error: &Error) -> String {
+    cause(link.store_error(error))
+}
+
+fn cause(error: StoreError) -> String {
+    match error {
+        StoreError::Unavailable(cause) | StoreError::Full(cause) | StoreError::Unreadable(cause) => cause,
+    }
+}
