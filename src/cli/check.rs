@@ -75,11 +75,7 @@ fn faults_of_files(settings: &Settings) -> Vec<String> {
             faults.push(format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display()));
         }
     }
-    for (index, legacy) in settings.legacy.iter().enumerate() {
-        if let Err(error) = app::legacy_key(legacy) {
-            faults.push(format!("legacy[{index}]: {error}"));
-        }
-    }
+    faults.extend(settings.legacy.iter().filter_map(|legacy| app::legacy_key(legacy).err()).map(|error| error.to_string()));
     for (key, path) in files(settings) {
         if let Err(error) = File::open(path).and_then(|file| file.metadata()) {
             faults.push(format!("{key} = \"{}\": cannot be read: {error}", path.display()));

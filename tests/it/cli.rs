@@ -42,6 +42,26 @@ fn valid_settings_are_summed_up() {
 }
 
 #[test]
+fn a_check_says_what_is_observed_and_which_old_tokens_cannot_be_verified() {
+    let observed = format!(
+        "{UPSTREAM}[[routes]]\nname = \"a\"\nmode = \"observe\"\n[[routes]]\nname = \"b\"\nprefix = \"/b\"\nenforce_share = 25\n"
+    );
+    let folder = folder_with(&observed);
+    let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    for line in ["for a valid token, observed\n", "for a valid token, enforced for 25 %\n"] {
+        assert!(out(&checked).contains(line), "{line}\n{}", out(&checked));
+    }
+    let old =
+        "[[legacy]]\nname = \"old-api\"\nalgorithm = \"RS256\"\naccepted_until = 2027-03-31\npublic_key_file = \"old.pem\"\n";
+    let folder = folder_with(&format!("{UPSTREAM}{old}"));
+    let refused = || err(&tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]));
+    assert!(refused().contains("legacy old-api: public_key_file old.pem: cannot be read"), "{}", refused());
+    std::fs::write(folder.path().join("old.pem"), "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
+    assert!(refused().contains("legacy old-api: public_key_file old.pem: is not a key of a supported kind"), "{}", refused());
+}
+
+#[test]
 fn faults_are_all_told_on_standard_error_with_exit_code_2() {
     let folder = folder_with(&format!("[listen]\nadress = \"x\"\nidle_timeout = \"soon\"\n{UPSTREAM}"));
     for command in ["check", "run", "print-config"] {

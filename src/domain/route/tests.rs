@@ -112,6 +112,21 @@ fn what_an_upstream_may_take_for_a_stricter_route_is_refused() {
 }
 
 #[test]
+fn what_a_more_enforced_route_may_be_meant_to_guard_is_refused() {
+    let share = |prefix: &str, enforced| Route { enforced, ..route(prefix, token()) };
+    let half = Share::new(50).unwrap();
+    for (outer, inner, met) in [
+        (Share::NONE, Share::ALL, "ambiguous"),
+        (half, Share::ALL, "ambiguous"),
+        (half, half, "/"),
+        (Share::ALL, Share::NONE, "/"),
+    ] {
+        let table = table(vec![share("/", outer), share("/admin", inner)]);
+        assert_eq!(found(&table, &Method::GET, "a", "/Admin"), met, "{outer:?} around {inner:?}");
+    }
+}
+
+#[test]
 fn unusual_paths_pass_where_nothing_stricter_could_be_meant() {
     let uniform = table(vec![route("/", token()), route("/api", token()), route("/public", Access::Public)]);
     for (target, name) in [("/api/a%2Fb", "/api"), ("/x;y", "/"), ("/a//b", "/"), ("/Public", "/"), ("/public//x", "/public")] {

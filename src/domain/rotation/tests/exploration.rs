@@ -33,6 +33,15 @@ struct Bounds {
     /// How many writes a loss may take back.
     depth: usize,
     under_way: UnderWay,
+    begins_with: Beginning,
+}
+
+/// What the client has first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    Login,
+    /// A token that is exchanged for the session: generation 0.
+    OldToken,
 }
 
 /// What attempts that are under way can meet.
@@ -48,10 +57,22 @@ const ATTEMPTS_MAX: usize = 3;
 const TICK: Duration = GIVE_UP;
 
 impl State {
-    fn first(losses_left: usize) -> Self {
-        let record = Rotation::first();
+    fn first(bounds: Bounds) -> Self {
         let (history, requests, replies) = Default::default();
-        Self { record, history, stored: record.token(), requests, replies, seen: None, losses_left }
+        let losses_left = bounds.losses;
+        match bounds.begins_with {
+            Beginning::Login => {
+                let record = Rotation::first();
+                Self { record, history, stored: record.token(), requests, replies, seen: None, losses_left }
+            }
+            // The record was made by the first exchange, whose reply is under way; the client has the old token.
+            Beginning::OldToken => {
+                let record = Rotation { rotated_at: Some(NOW), ..Rotation::first() };
+                let old_token = Presented { generation: Generation::NONE, parent: Generation::NONE };
+                let replies = vec![(record.token(), 0)];
+                Self { record, history, stored: old_token, requests, replies, seen: None, losses_left }
+            }
+        }
     }
 
     fn write(&mut self, next: Rotation, bounds: Bounds) {
@@ -140,7 +161,7 @@ impl State {
 
 /// How many states there are; `Err` holds the shortest way to a refusal.
 fn explore(bounds: Bounds) -> Result<usize, Vec<State>> {
-    let first = State::first(bounds.losses);
+    let first = State::first(bounds);
     let mut came_from = HashMap::from([(first.clone(), None)]);
     let mut queue = VecDeque::from([first]);
     while let Some(state) = queue.pop_front() {
@@ -166,7 +187,14 @@ fn assert_never_refused(bounds: Bounds) {
     }
 }
 
-const SOUND_STORE: Bounds = Bounds { generations: 4, keeps_newest: true, losses: 0, depth: 0, under_way: UnderWay::LeewayEnds };
+const SOUND_STORE: Bounds = Bounds {
+    generations: 4,
+    keeps_newest: true,
+    losses: 0,
+    depth: 0,
+    under_way: UnderWay::LeewayEnds,
+    begins_with: Beginning::Login,
+};
 
 #[test]
 fn no_interleaving_refuses_an_honest_client() {
@@ -181,6 +209,14 @@ fn no_interleaving_refuses_an_honest_client_when_losses_of_three_writes_end_its_
 #[test]
 fn no_interleaving_refuses_an_honest_client_when_losses_of_three_writes_meet_attempts_within_the_leeway() {
     assert_never_refused(Bounds { losses: 3, depth: 3, under_way: UnderWay::StoreLoses, ..SOUND_STORE });
+}
+
+#[test]
+fn no_interleaving_refuses_an_honest_client_that_exchanges_an_old_token() {
+    let exchange = Bounds { begins_with: Beginning::OldToken, ..SOUND_STORE };
+    assert_never_refused(exchange);
+    assert_never_refused(Bounds { generations: 3, losses: 3, depth: 3, ..exchange });
+    assert_never_refused(Bounds { generations: 3, losses: 3, depth: 3, under_way: UnderWay::StoreLoses, ..exchange });
 }
 
 /// Shows that the exploration finds refusals, and why clients are told to keep the newest.

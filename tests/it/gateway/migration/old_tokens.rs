@@ -84,6 +84,18 @@ fn an_old_token_is_refused_from_the_cut_off_on_also_where_it_is_remembered() {
 }
 
 #[test]
+fn a_short_secret_works_by_choice_and_is_warned_of() {
+    let upstream = Upstream::start();
+    let short = [("legacy.0.secret", "secret"), ("legacy.0.allow_short_secret", "true")];
+    let gateway = Gateway::start(&upstream, &with_legacy(&short));
+    assert!(gateway.log().contains("the secret of old tokens is short"));
+    assert!(!gateway.log().contains("\"secret\"") && !gateway.log().contains(old_api::SECRET));
+    // `jwt.sign({ id: "ann", exp: 4102444800 }, "secret", { noTimestamp: true })` of jsonwebtoken for Node.
+    let old = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6ImFubiIsImV4cCI6NDEwMjQ0NDgwMH0.R0_vitSxqdOB8NIRmIZf5u1ssm5noZmryQShR6K1uZw";
+    assert_eq!(gateway.client().get("/api/me", Some(old)).expect(200).upstream_saw("x-auth-subject"), ["ann"]);
+}
+
+#[test]
 fn whoever_is_not_the_api_makes_no_old_token() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream, &with_legacy(&[]));
