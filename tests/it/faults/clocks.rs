@@ -11,7 +11,7 @@ use tokengate::config::Settings;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
 
-use super::eventually;
+use super::{eventually, is_ended};
 use crate::support::gateway::{Tokens, generate_keys};
 use crate::support::http::Client;
 use crate::support::redis::RedisServer;
@@ -114,7 +114,7 @@ fn settings(store: &str, upstream: &str, folder: &Path) -> String {
 }
 
 fn assert_ended(node: &mut Client, tokens: &Tokens) {
-    eventually("it hears of the end", || node.get("/api/me", Some(&tokens.access)).status() == 401);
+    eventually("it hears of the end", || is_ended(node, tokens));
     node.get("/api/me", Some(&tokens.access)).expect(401);
     node.refresh(&tokens.refresh).expect(401);
 }

@@ -12,9 +12,9 @@ use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokengate::store::{Store, StoreError};
 
-use super::eventually;
 use super::load::{Kind, under_load};
 use super::rig::Rig;
+use super::{eventually, is_ended};
 use crate::support::fault_proxy::{Fault, FaultProxy, Loss};
 use crate::support::gateway::Tokens;
 use crate::support::http::{Client, Message};
@@ -106,7 +106,7 @@ fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
         stage.losing(&user, (1, loss), || a.log_out(&tokens.access, "session"));
 
         for node in [&mut a, &mut b] {
-            eventually("both nodes hear of it from the log", || node.get("/api/me", Some(&tokens.access)).status() == 401);
+            eventually("both nodes hear of it from the log", || is_ended(node, &tokens));
             node.refresh(&tokens.refresh).expect(401);
         }
         for node in [&mut a, &mut b] {
@@ -118,7 +118,7 @@ fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
         // The same for all sessions at once: a script is asked first which they are.
         stage.losing(&user, (2, loss), || a.log_out(&other.access, "all"));
         for node in [&mut a, &mut b] {
-            eventually("both nodes hear of it from the log", || node.get("/api/me", Some(&other.access)).status() == 401);
+            eventually("both nodes hear of it from the log", || is_ended(node, &other));
             assert_eq!(node.log_out(&other.access, "all").expect(200).json()["ended"], 0, "{loss:?}");
         }
         assert_eq!(stage.sessions_of(&user), 0);

@@ -9,10 +9,14 @@ mod outages;
 mod refusals;
 mod rig;
 
+use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::support::gateway::Tokens;
+use crate::support::http::Client;
 
 /// The longest that anything may take which is expected to happen by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,6 +28,18 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether the node refuses the access token because its session is over. What was let in and not answered by then is cut off
+/// without an answer.
+fn is_ended(client: &mut Client, tokens: &Tokens) -> bool {
+    match client.try_call("GET", "/api/me", Some(&tokens.access), None) {
+        Ok(answer) => answer.status() == 401,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+            false
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What one user does with one browser: several tabs, replies that get lost, logouts; and what others do later with old tokens.
 
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{GIVEN_UP_AFTER, Given, History, NODES, What};
+use super::{GIVEN_UP_AFTER, Given, History, LEEWAY, NODES, What};
 use crate::support::gateway::Tokens;
 use crate::support::http::Client;
 use crate::support::random::Random;
@@ -14,7 +15,7 @@ use crate::support::upstream::PASSWORD;
 
 const TABS_MAX: u64 = 3;
 /// Of a hundred replies, how many the client never sees.
-const REPLIES_LOST: u64 = 15;
+const REPLIES_LOST: u64 = 20;
 const LOGOUT_ATTEMPTS_MAX: usize = 20;
 /// Old tokens that are tried again: of so many sessions that ended last.
 const GHOSTS_MAX: usize = 60;
@@ -56,7 +57,7 @@ impl<'a> Browser<'a> {
                     55..=86 => self.refresh(&held),
                     87..=93 => self.log_out(&held),
                     // Long enough that a leeway passes at times.
-                    _ => self.idle(),
+                    _ => self.idle(500..=8_000),
                 },
             }
             pause(&mut self.random, 10..=100);
@@ -67,7 +68,8 @@ impl<'a> Browser<'a> {
         let node = self.random.index(NODES);
         let body = json!({"email": self.user, "password": PASSWORD});
         let session = self.history.number();
-        let (_, given) = self.history.ask(Some(session), node, What::Login, |client| client.post("/login", &body));
+        let (_, given) =
+            self.history.ask(Some(session), node, What::Login, |client| client.try_call("POST", "/login", None, Some(&body)));
         let is_lost = self.random.percent(REPLIES_LOST);
         self.held = given.filter(|_| !is_lost).map(|given| Held { session, given });
     }
@@ -97,6 +99,11 @@ impl<'a> Browser<'a> {
             let tabs: Vec<_> = tabs.into_iter().map(tab).collect();
             tabs.into_iter().filter_map(|tab| tab.join().unwrap()).collect()
         });
+        if answers.is_empty() && self.random.percent(60) {
+            // The lid is closed on a refresh, and opened when the leeway is long over.
+            let leeway = u64::try_from(LEEWAY.as_millis()).unwrap();
+            return self.idle(leeway + 100..=leeway + 2_000);
+        }
         // A client that is told so is logged out, rightly or not.
         if answers.iter().any(|(status, _)| *status == 401) {
             self.held = None;
@@ -108,8 +115,8 @@ impl<'a> Browser<'a> {
         }
     }
 
-    fn idle(&mut self) {
-        let until = Instant::now() + Duration::from_millis(self.random.within(500..=8_000));
+    fn idle(&mut self, millis: RangeInclusive<u64>) {
+        let until = Instant::now() + Duration::from_millis(self.random.within(millis));
         while Instant::now() < until && !self.history.is_over() {
             thread::sleep(Duration::from_millis(50));
         }
@@ -121,8 +128,9 @@ impl<'a> Browser<'a> {
         let mut confirmed = false;
         for _ in 0..attempts {
             let node = self.random.index(NODES);
-            let token = &held.given.tokens.access;
-            let (status, _) = self.history.ask(Some(held.session), node, What::Logout, |client| client.log_out(token, "session"));
+            let (token, body) = (&held.given.tokens.access, json!({"scope": "session"}));
+            let ask = |client: &mut Client| client.try_call("POST", "/logout", Some(token), Some(&body));
+            let (status, _) = self.history.ask(Some(held.session), node, What::Logout, ask);
             confirmed |= status == 200;
             if confirmed && !self.random.percent(REPLIES_LOST) {
                 break;
@@ -158,14 +166,16 @@ pub(super) fn haunt(history: &History, mut random: Random) {
 }
 
 pub(super) fn refresh_with(history: &History, session: usize, node: usize, held: &Given) -> (u16, Option<Given>) {
-    let ask = |client: &mut Client| client.refresh(&held.tokens.refresh);
+    let body = json!({"refreshToken": held.tokens.refresh});
+    let ask = |client: &mut Client| client.try_call("POST", "/refresh", None, Some(&body));
     history.ask(Some(session), node, What::Refresh(held.generation), ask)
 }
 
 pub(super) fn ask_with(history: &History, session: usize, node: usize, held: &Tokens) -> u16 {
-    history.ask(Some(session), node, What::Use, |client| client.get("/api/me", Some(&held.access))).0
+    let ask = |client: &mut Client| client.try_call("GET", "/api/me", Some(&held.access), None);
+    history.ask(Some(session), node, What::Use, ask).0
 }
 
-fn pause(random: &mut Random, millis: std::ops::RangeInclusive<u64>) {
+fn pause(random: &mut Random, millis: RangeInclusive<u64>) {
     thread::sleep(Duration::from_millis(random.within(millis)));
 }

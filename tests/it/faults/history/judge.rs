@@ -1,14 +1,16 @@
 //! Holds a history against what was promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
+use tokengate::domain::stats::{Counter, Snapshot};
 use tokio::time::Instant;
 
 use super::browser::{ask_with, refresh_with};
 use super::trouble::Trouble;
 use super::{ACKNOWLEDGED_AFTER, Event, Given, History, LEEWAY, MAX_STALENESS, NODES, What};
+use crate::support::http::Client;
 use crate::support::random::Random;
 
 /// Sessions that nobody logged out whose lines are tried at the end.
@@ -18,8 +20,9 @@ const BOUND_IN_CALM: Duration = Duration::from_secs(2);
 /// How long trouble lasts on after it is over.
 const CALM_AFTER: Duration = Duration::from_secs(3);
 
-/// Of each line of refresh tokens exactly one lives: the newest. Tried once the faults are over; calls are noted like any other.
-pub(super) fn audit_lines(history: &History, mut random: Random) {
+/// Of each line of refresh tokens exactly one lives: the newest. Tried once the faults are over; calls are noted like any other, but
+/// for those with spent tokens: returns how many these were.
+pub(super) fn audit_lines(history: &History, mut random: Random) -> u64 {
     let mut lines = lines_of(&history.events.lock().unwrap());
     lines.truncate(LINES_TRIED_MAX);
     thread::sleep(LEEWAY);
@@ -36,15 +39,17 @@ pub(super) fn audit_lines(history: &History, mut random: Random) {
         })
         .collect();
     thread::sleep(LEEWAY + ACKNOWLEDGED_AFTER);
+    let mut tried = 0;
     for (line, next) in newest {
         for spent in line.given.values() {
-            let answer = history.nodes[random.index(NODES)];
-            let status = crate::support::http::Client::new(answer).refresh(&spent.tokens.refresh).status();
+            let status = Client::new(history.nodes[random.index(NODES)]).refresh(&spent.tokens.refresh).status();
             assert_eq!(status, 401, "session {} has a live token beside its newest: {spent:?}", line.session);
+            tried += 1;
         }
         let (status, _) = refresh_with(history, line.session, random.index(NODES), &next);
         assert_eq!(status, 200, "session {}", line.session);
     }
+    tried
 }
 
 /// What was given out for a session that nobody tried to end, by generation.
@@ -80,19 +85,18 @@ pub(super) fn verdict(events: &[Event], troubles: &[Trouble]) -> String {
         assert_no_false_logout(events);
         latest = latest.max(assert_logout_holds(events, troubles));
     }
-    let count = |holds: &dyn Fn(&Event) -> bool| events.iter().filter(|event| holds(event)).count();
     let is_refresh = |event: &Event| matches!(event.what, What::Refresh(_));
     let rotations: u64 = sessions.values().map(|events| generations(events)).sum();
     format!(
         "{} calls, {} of them 503; {} faults; {} logins, {} refreshes of {} asked for, {rotations} generations, {} logouts; \
          the latest call that another node let through came {latest:?} after the logout's answer",
         events.len(),
-        count(&|event| event.status == 503),
+        count(events, |event| event.status == 503),
         troubles.len(),
-        count(&|event| event.what == What::Login && event.status == 200),
-        count(&|event| is_refresh(event) && event.status == 200),
-        count(&is_refresh),
-        count(&|event| event.what == What::Logout && event.status == 200),
+        count(events, |event| event.what == What::Login && event.status == 200),
+        count(events, |event| is_refresh(event) && event.status == 200),
+        count(events, is_refresh),
+        count(events, |event| event.what == What::Logout && event.status == 200),
     )
 }
 
@@ -141,6 +145,35 @@ fn assert_logout_holds(events: &[&Event], troubles: &[Trouble]) -> Duration {
         }
     }
     latest
+}
+
+/// The statistics are those of the history: each answer counted once, whatever replies the store lost and however often a node told
+/// what it had counted.
+pub(super) fn assert_counted(events: &[Event], spent: u64, counts: &Snapshot) {
+    use Counter::{
+        RefreshesAdopted, RefreshesExhausted, RefreshesExpired, RefreshesMalformed, RefreshesReissued, RefreshesReused,
+        RefreshesRevoked, RefreshesRotated, RefreshesSuperseded, RefreshesUnknown,
+    };
+    let sum = |counters: &[Counter]| counters.iter().map(|&counter| counts.value(counter)).sum::<u64>();
+    let is_refresh = |event: &Event| matches!(event.what, What::Refresh(_));
+    assert_eq!(counts.value(Counter::Logins), count(events, |event| event.what == What::Login && event.status == 200), "logins");
+    let answered = sum(&[RefreshesRotated, RefreshesReissued, RefreshesSuperseded, RefreshesAdopted]);
+    assert_eq!(answered, count(events, |event| is_refresh(event) && event.status == 200), "refreshes");
+    let refused = [RefreshesReused, RefreshesUnknown, RefreshesRevoked, RefreshesExpired, RefreshesExhausted, RefreshesMalformed];
+    assert_eq!(sum(&refused), count(events, |event| is_refresh(event) && event.status == 401) + spent, "refused refreshes");
+
+    // Of each rotation, whoever made it has given out the new generation.
+    let given = events.iter().filter_map(|event| Some((event.session?, event.given.as_ref()?.generation)));
+    let rotated = given.filter(|(_, generation)| *generation > 1).collect::<BTreeSet<_>>().len();
+    assert!(sum(&[RefreshesRotated, RefreshesSuperseded]) <= u64::try_from(rotated).unwrap(), "a rotation was counted twice");
+    // One that ended nothing is counted where its node did not know better.
+    let is_logout = |event: &Event| event.what == What::Logout && event.status == 200;
+    let ended = count(events, |event| is_logout(event) && !event.text.contains(r#""ended":0"#));
+    assert!((ended..=count(events, is_logout)).contains(&counts.value(Counter::Logouts)), "logouts");
+}
+
+fn count(events: &[Event], holds: impl Fn(&Event) -> bool) -> u64 {
+    u64::try_from(events.iter().filter(|event| holds(event)).count()).unwrap()
 }
 
 fn is_calm(at: Instant, troubles: &[Trouble]) -> bool {

@@ -8,12 +8,18 @@ mod browser;
 mod judge;
 mod trouble;
 
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tokengate::app::Ambient;
 use tokengate::crypto::entropy::{Entropy as _, SystemEntropy};
+use tokengate::domain::ids::Partitions;
+use tokengate::domain::stats::{Day, Snapshot};
+use tokengate::store::Upkeep as _;
+use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokio::time::Instant;
 
 use self::browser::{Browser, Ghost};
@@ -38,6 +44,9 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 const MAX_STALENESS: Duration = Duration::from_secs(5);
 /// With the acknowledgement's own interval, until a node that saw a token has told the store.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_secs(2);
+
+/// Until a node that is asked to stop has told what it counted and is gone.
+const FAREWELL_MAX: Duration = Duration::from_secs(15);
 
 /// One call, and what came of it.
 #[derive(Debug)]
@@ -68,6 +77,17 @@ struct Given {
     tokens: Tokens,
 }
 
+impl Given {
+    fn of(what: What, answer: &Message) -> Option<Self> {
+        match what {
+            What::Login | What::Refresh(_) => {
+                Some(Self { generation: answer.json()["generation"].as_u64().unwrap(), tokens: Tokens::of(answer) })
+            }
+            What::Use | What::Logout => None,
+        }
+    }
+}
+
 /// Everything that was asked, and by whom it may be asked again.
 struct History {
     nodes: Vec<std::net::SocketAddr>,
@@ -84,16 +104,19 @@ impl History {
         session: Option<usize>,
         node: usize,
         what: What,
-        ask: impl FnOnce(&mut Client) -> Message,
+        ask: impl FnOnce(&mut Client) -> io::Result<Message>,
     ) -> (u16, Option<Given>) {
         let began = Instant::now();
         let answer = ask(&mut Client::new(self.nodes[node]));
-        let status = answer.status();
-        let gives = status == 200 && matches!(what, What::Login | What::Refresh(_));
-        let given =
-            gives.then(|| Given { generation: answer.json()["generation"].as_u64().unwrap(), tokens: Tokens::of(&answer) });
-        let text = if status == 200 { String::new() } else { answer.text() };
-        let event = Event { session, node, what, began, ended: Instant::now(), status, given: given.clone(), text };
+        let ended = Instant::now();
+        let (status, given, text) = match answer {
+            Ok(answer) if answer.status() != 200 => (answer.status(), None, answer.text()),
+            Ok(answer) => (200, Given::of(what, &answer), if what == What::Logout { answer.text() } else { String::new() }),
+            // The session ended while the request was under way: that it did not come back is a refusal.
+            Err(error) if what == What::Use && error.kind() == io::ErrorKind::UnexpectedEof => (401, None, "cut off".to_owned()),
+            Err(error) => panic!("{what:?}: {error}"),
+        };
+        let event = Event { session, node, what, began, ended, status, given: given.clone(), text };
         self.events.lock().unwrap().push(event);
         (status, given)
     }
@@ -122,11 +145,12 @@ fn whatever_the_store_suffers_the_history_is_one_that_was_promised() {
         ("refresh.acknowledge_interval", "200ms"),
         // A spent token is told from a live one without ending the session: so each can be tried in the end.
         ("refresh.reuse", "refuse"),
+        ("statistics.flush_interval", "1s"),
         ("revocation.max_staleness", "5s"),
         ("revocation.heartbeat", "500ms"),
     ];
     let urls = proxies.each_ref().map(FaultProxy::url);
-    let rig = Rig::start(&urls.each_ref().map(String::as_str), &settings);
+    let mut rig = Rig::start(&urls.each_ref().map(String::as_str), &settings);
     let history = History {
         nodes: rig.nodes.iter().map(Gateway::address).collect(),
         events: Mutex::default(),
@@ -149,8 +173,30 @@ fn whatever_the_store_suffers_the_history_is_one_that_was_promised() {
         troubles
     });
     rig.nodes.iter().for_each(Gateway::await_ready);
-    judge::audit_lines(&history, random.fork());
-    report(&judge::verdict(&history.events.into_inner().unwrap(), &troubles));
+    let spent = judge::audit_lines(&history, random.fork());
+    for node in &mut rig.nodes {
+        node.terminate();
+        assert!(node.wait(FAREWELL_MAX).is_some(), "{}", node.log());
+    }
+    let events = history.events.into_inner().unwrap();
+    report(&judge::verdict(&events, &troubles));
+    judge::assert_counted(&events, spent, &counted(&stage.redis));
+}
+
+/// What the nodes have told the store of what they counted, the last of it when they stopped.
+fn counted(redis: &RedisServer) -> Snapshot {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = RedisOptions::from_url(&redis.url(), Partitions::ONE).unwrap();
+        let store = RedisStore::connect(&options).await.unwrap();
+        let today = Day::of(Ambient::of_system().clock.now());
+        let mut sum = Snapshot::ZERO;
+        // The run may have begun on the day before.
+        for row in store.statistics(today.last(2)).await.unwrap().rows {
+            sum += row.counts;
+        }
+        sum
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "arguments for one test: the runner has no other way to pass them")]
