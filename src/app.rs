@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,12 +29,15 @@ pub use legacy::key as legacy_key;
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
 
-use crate::admin::Admin;
+use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
+use crate::admin::{Admin, AdminParts};
 use crate::cli::demo::{Demo, Stage};
 use crate::config::Settings;
+use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, Partitions, SessionId};
+use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
 use crate::domain::stats::{Counters, Snapshot, Tally};
@@ -42,9 +46,11 @@ use crate::proxy::gateway::Shared;
 use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::observation::Observations;
 use crate::sessions::health::{Alarms, Health, Readiness as _};
+use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::sessions::{Minting, SessionParts, Sessions};
 use crate::store::Store;
 use crate::tasks::acknowledgements::{self, Acknowledgements};
+use crate::tasks::presence::Presence;
 use crate::tasks::revocation_feed::RevocationFeed;
 use crate::tasks::store_watch::StoreWatch;
 use crate::tasks::supervisor::Supervisor;
@@ -88,6 +94,8 @@ pub struct App {
     admin: TaskTracker,
     admin_address: Option<SocketAddr>,
     admin_stop: CancellationToken,
+    /// Reloads that the admin listener was asked for.
+    reloads: mpsc::Receiver<ReloadReply>,
     drain_delay: Duration,
     drain_deadline: Duration,
 }
@@ -102,6 +110,7 @@ struct Parts {
     sessions: Arc<Sessions>,
     health: Arc<Health>,
     alarms: Arc<Alarms>,
+    nodes: Arc<Nodes>,
     verifier: Arc<ArcSwap<Verifier>>,
     issuers: Arc<Issuers>,
     upkeep: Upkeep,
@@ -146,8 +155,16 @@ impl App {
             counters: Arc::clone(&counters),
             runtime: runtime.clone(),
         }));
-        let upkeep = Upkeep::new(tally, &counters, &store, &replica, &ambient);
-        let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, verifier, issuers, upkeep };
+        let node = NodeId::new(draw(&*ambient.entropy));
+        let upkeep = Upkeep::new(node, tally, &counters, &store, &replica, &ambient);
+        let nodes = Arc::new(Nodes::new(NodeParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&ambient.clock),
+            id: node,
+            name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listen.address.port())),
+            silence_max: settings.revocation.max_staleness + 3 * node_heartbeat(settings),
+        }));
+        let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, nodes, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
@@ -165,7 +182,8 @@ impl App {
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_stop = CancellationToken::new();
         let admin = TaskTracker::new();
-        let admin_address = parts.serve_admin(settings, &admin, &admin_stop).await?;
+        let (reload, reloads) = reload_channel();
+        let admin_address = parts.serve_admin(settings, reload, &admin, &admin_stop).await?;
         let shutdown = Shutdown::default();
         let workers = Workers::start(&data_plane::listener(settings), &shared, &shutdown)
             .map_err(|error| StartError::Listen { key: "listen.address", address: settings.listen.address, error })?;
@@ -180,6 +198,7 @@ impl App {
             admin,
             admin_address,
             admin_stop,
+            reloads,
             drain_delay: settings.shutdown.drain_delay,
             drain_deadline: settings.shutdown.drain_deadline,
         })
@@ -223,6 +242,15 @@ impl App {
         Ok(())
     }
 
+    /// The next call of the admin listener to read the settings again; waits for one.
+    async fn reload_asked_for(&mut self) -> ReloadReply {
+        match self.reloads.recv().await {
+            Some(reply) => reply,
+            // The listener is off.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops in order: readiness off, no new connections, requests in flight finish, then what serves them ends. `hurry` cuts the
     /// waiting short.
     pub async fn stop(self, hurry: CancellationToken) {
@@ -246,6 +274,12 @@ impl App {
     }
 }
 
+/// How often a node makes itself known: several times before it is taken to be gone.
+fn node_heartbeat(settings: &Settings) -> Duration {
+    const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+    (settings.revocation.max_staleness / 3).min(HEARTBEAT_MAX)
+}
+
 fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> Result<Own, StartError> {
     let legacy = legacy::verifiers(settings, partitions)?;
     Ok(Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings), legacy })
@@ -264,6 +298,7 @@ impl Parts {
         let feed = Arc::new(RevocationFeed {
             store: Arc::clone(&self.store),
             replica: Arc::clone(&self.replica),
+            nodes: Arc::clone(&self.nodes),
             clock: Arc::clone(&self.ambient.clock),
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
@@ -272,6 +307,17 @@ impl Parts {
         supervisor.spawn("revocation feed", move |stop| {
             let feed = Arc::clone(&feed);
             async move { feed.run(stop).await }
+        });
+        let presence = Arc::new(Presence {
+            nodes: Arc::clone(&self.nodes),
+            entropy: Arc::clone(&self.ambient.entropy),
+            counters: Arc::clone(&self.counters),
+            heartbeat: node_heartbeat(settings),
+            canary_interval: settings.revocation.canary_interval,
+        });
+        supervisor.spawn("presence", move |stop| {
+            let presence = Arc::clone(&presence);
+            async move { presence.run(stop).await }
         });
         let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
         let acknowledgements = Arc::new(Acknowledgements {
@@ -302,6 +348,7 @@ impl Parts {
     async fn serve_admin(
         &self,
         settings: &Settings,
+        reload: ReloadSender,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Option<SocketAddr>, StartError> {
@@ -309,7 +356,15 @@ impl Parts {
         let refused = |error| StartError::Listen { key: "admin.address", address, error };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        let admin = Admin::new(Arc::clone(&self.health) as _, settings.admin.token.clone());
+        let admin = Admin::new(AdminParts {
+            readiness: Arc::clone(&self.health) as _,
+            token: settings.admin.token.clone(),
+            sessions: Arc::clone(&self.sessions),
+            nodes: Arc::clone(&self.nodes),
+            replica: Arc::clone(&self.replica),
+            clock: Arc::clone(&self.ambient.clock),
+            reload,
+        });
         let stop = stop.clone();
         tasks.spawn(async move { admin.serve(listener, stop).await });
         Ok(Some(bound))
@@ -322,11 +377,18 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
     control_runtime()?.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let app = App::start(settings, Ambient::of_system()).await?;
+        let mut app = App::start(settings, Ambient::of_system()).await?;
         loop {
             tokio::select! {
                 () = stops.next() => break,
-                _ = reloads.recv() => reload(&app, &load),
+                _ = reloads.recv() => {
+                    // What came of it is in the log.
+                    let _ = reload(&app, &load);
+                }
+                reply = app.reload_asked_for() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(reload(&app, &load).map_err(|error| error.to_string()));
+                }
             }
         }
         let hurry = CancellationToken::new();
@@ -338,12 +400,13 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
     })
 }
 
-fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) {
+fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
     let outcome = load().map_err(StartError::Settings).and_then(|settings| app.reload(&settings));
-    match outcome {
+    match &outcome {
         Ok(()) => tracing::info!("settings reloaded"),
         Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay in force"),
     }
+    outcome
 }
 
 /// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.

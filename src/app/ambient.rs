@@ -20,6 +20,16 @@ impl Ambient {
     }
 }
 
+/// What a node is called that was given no name: where it runs, and where it listens.
+pub(super) fn node_name(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| !c.is_control()).take(HOST_NAME_CHARS_MAX).collect();
+    if host.is_empty() { format!("node:{port}") } else { format!("{host}:{port}") }
+}
+
+/// How much of a machine's name is kept.
+const HOST_NAME_CHARS_MAX: usize = 64;
+
 /// The operating system's clocks.
 #[derive(Debug)]
 pub(super) struct SystemClock {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Ambient;
 use crate::config::Settings;
-use crate::crypto::entropy::draw;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::{Counters, Gauges, Tally};
@@ -25,13 +24,13 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// `counters` is the set of the control plane.
     pub(super) fn new(
+        node: NodeId,
         tally: Arc<Tally>,
         counters: &Arc<Counters>,
         store: &Arc<dyn Store>,
         replica: &Arc<Replica>,
         ambient: &Ambient,
     ) -> Self {
-        let node = NodeId::new(draw(&*ambient.entropy));
         let gauges = Arc::new(Gauges::new());
         let statistics = Arc::new(Statistics::new(StatisticsParts {
             node,

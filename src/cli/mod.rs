@@ -1,11 +1,14 @@
 //! The command line: what is typed becomes settings, and settings become work.
 
+mod admin_client;
 mod check;
 pub mod demo;
 mod healthcheck;
 mod import;
 mod keys;
 mod output;
+mod revoke;
+mod sessions;
 mod settings;
 
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PrintConfig(args) => args.settings.load().and_then(|loaded| say(&loaded.print())),
         Command::Keys(args) => keys::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Sessions(args) => sessions::run(&args),
+        Command::Revoke(args) => revoke::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Demo(args) => run_demo(&args),
     }
@@ -80,6 +85,8 @@ enum Command {
     PrintConfig(PrintConfigArgs),
     Keys(keys::KeysArgs),
     Import(import::ImportArgs),
+    Sessions(sessions::SessionsArgs),
+    Revoke(revoke::RevokeArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Demo(demo::Demo),
 }

@@ -1,4 +1,4 @@
-//! `[listen]`, `[shutdown]`, `[admin]`, `[log]`: the process and its edges.
+//! `[listen]`, `[node]`, `[shutdown]`, `[admin]`, `[log]`: the process and its edges.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,6 +63,27 @@ impl Listen {
                 parse::choice(&[("nobody", Nobody), ("trusted_peers", TrustedPeers), ("anyone", Anyone)]),
             ),
         }
+    }
+}
+
+/// This process among those that share the store.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// For people. `None`: the machine's name and the port of the listener.
+    pub name: Option<String>,
+}
+
+/// The most characters of a node's name.
+const NODE_NAME_CHARS_MAX: usize = 64;
+
+impl Node {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let name = |value: &config::Value| {
+            let name = parse::filled_text(value)?;
+            let is_short = name.chars().count() <= NODE_NAME_CHARS_MAX;
+            if is_short { Ok(name) } else { Err(format!("allowed are up to {NODE_NAME_CHARS_MAX} characters")) }
+        };
+        Self { name: s.optional("name", name) }
     }
 }
 

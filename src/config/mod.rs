@@ -32,7 +32,7 @@ pub use browser::{Cookies, Cors, Origins, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
-pub use listen::{Admin, Listen, Log, LogFormat, RequestIdFrom, Shutdown};
+pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};
 pub use login::{Endpoints, Login, OldSession};
 pub use members::{MemberPath, Members};
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
@@ -47,6 +47,7 @@ pub use upstreams::{HostField, Upstream};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Listen,
+    pub node: Node,
     pub shutdown: Shutdown,
     /// By name in alphabetical order; [`crate::domain::route::UpstreamIndex`] is a position here. Never empty.
     pub upstreams: Vec<Upstream>,
@@ -117,6 +118,7 @@ impl Settings {
     fn read(layers: &layers::Layers, notes: &Notes) -> Option<Self> {
         let mut root = Section::root(&layers.merged, &layers.documented, notes);
         let listen = root.section("listen", Listen::read);
+        let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
         let upstreams = root.named("upstreams", Upstream::read);
         let routes = root.list("routes", |s| routes::read(s, &upstreams));
@@ -153,6 +155,7 @@ impl Settings {
         }
         let settings = Self {
             listen,
+            node,
             shutdown,
             upstreams,
             routes: routes?,

@@ -131,6 +131,8 @@ pub struct Revocation {
     pub heartbeat: Duration,
     /// How long a revocation is kept: no token that it covers lives longer.
     pub retention: Duration,
+    /// Between two canaries by which the node takes the time of the log.
+    pub canary_interval: Duration,
 }
 
 impl Revocation {
@@ -139,6 +141,7 @@ impl Revocation {
         let max_staleness = s.read("max_staleness", parse::duration(Duration::from_secs(1), HOUR));
         let heartbeat = s.read("heartbeat", parse::duration(Duration::from_millis(50), MINUTE));
         let retention = s.optional("retention", parse::duration(MINUTE, 400 * DAY));
+        let canary_interval = s.read("canary_interval", parse::duration(Duration::from_millis(50), HOUR));
         if heartbeat * 3 > max_staleness {
             s.fault("heartbeat", "must be at most a third of revocation.max_staleness: one lost heartbeat is no fault");
         }
@@ -146,7 +149,7 @@ impl Revocation {
             let needed = parse::duration_text(needed);
             s.fault("retention", format!("must be at least {needed}: a revoked token that lives longer would come back to life"));
         }
-        Self { max_staleness, heartbeat, retention: retention.unwrap_or(needed) }
+        Self { max_staleness, heartbeat, retention: retention.unwrap_or(needed), canary_interval }
     }
 }
 

@@ -140,23 +140,11 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// One revocation of the subject ends everything in one atomic step. It reaches up to the youngest session that is known, for
-    /// that may have been created by a clock ahead of ours; sessions from further ahead than is believable end one by one.
     async fn end_all(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
         let mut ended = 0;
         for subject in subjects(held) {
-            let mut known: Vec<SessionId> = self.store.sessions_of(subject, now).await?.iter().map(|s| s.id).collect();
-            known.extend(held.iter().filter(|held| held.subject() == Some(subject)).filter_map(Held::session));
-            let believable = now.saturating_add(CLOCK_AHEAD_MAX);
-            let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
-            let issued_before = youngest.saturating_add(Duration::from_millis(1));
-            let target = Target::Subject { subject: subject.clone(), issued_before };
-            ended += count(&self.revoke(target, now, self.forget_at(issued_before)).await?);
-            known.sort_unstable();
-            known.dedup();
-            for id in known.into_iter().filter(|id| id.created_at() >= issued_before) {
-                ended += count(&self.revoke_session(id, now).await?);
-            }
+            let held = held.iter().filter(|held| held.subject() == Some(subject)).filter_map(Held::session).collect();
+            ended += self.end_subject(subject, held, now).await?.1;
         }
         // A session of which the subject is not known can only end alone.
         for held in held.iter().filter(|held| held.subject().is_none()) {
@@ -165,6 +153,29 @@ impl Sessions {
             }
         }
         Ok(ended)
+    }
+
+    /// One revocation of the subject ends everything in one atomic step. It reaches up to the youngest session that is known, for
+    /// that may have been created by a clock ahead of ours; sessions from further ahead than is believable end one by one.
+    /// `known` are sessions of it that the store may have lost. Returns what was revoked, and how many sessions that ended.
+    pub(super) async fn end_subject(
+        &self,
+        subject: &Subject,
+        mut known: Vec<SessionId>,
+        now: Timestamp,
+    ) -> Result<(Target, u64), StoreError> {
+        known.extend(self.store.sessions_of(subject, now).await?.iter().map(|session| session.id));
+        let believable = now.saturating_add(CLOCK_AHEAD_MAX);
+        let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
+        let issued_before = youngest.saturating_add(Duration::from_millis(1));
+        let target = Target::Subject { subject: subject.clone(), issued_before };
+        let mut ended = count(&self.revoke(target.clone(), now, self.forget_at(issued_before)).await?);
+        known.sort_unstable();
+        known.dedup();
+        for id in known.into_iter().filter(|id| id.created_at() >= issued_before) {
+            ended += count(&self.revoke_session(id, now).await?);
+        }
+        Ok((target, ended))
     }
 }
 

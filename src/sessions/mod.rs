@@ -26,6 +26,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
+mod administration;
 pub mod caretaker;
 mod devices;
 mod exchange;
@@ -33,11 +34,13 @@ pub mod health;
 pub mod import;
 mod issue;
 mod log_out;
+pub mod nodes;
 mod refresh;
 pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use administration::{Ended, Order, OrderError};
 pub use devices::EndError;
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};

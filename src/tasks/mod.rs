@@ -5,6 +5,7 @@ mod backoff;
 mod clock_watch;
 #[cfg(test)]
 mod fake_store;
+pub mod presence;
 pub mod revocation_feed;
 pub mod statistics;
 pub mod store_watch;

@@ -14,6 +14,7 @@ use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, RevocationSet};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::Clock;
+use crate::sessions::nodes::Nodes;
 use crate::store::{LogBatch, LogCursor, Store, StoreError};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -28,6 +29,9 @@ const READ_GRACE: Duration = Duration::from_secs(15);
 
 /// The same for the whole log, which may hold millions and comes in many steps.
 const READ_WHOLE_GRACE: Duration = Duration::from_secs(300);
+
+/// How long the node may take to make itself known before it reads the log all the same.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(2);
 
 /// How often revocations that may be forgotten are dropped.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
@@ -47,6 +51,8 @@ const PUT_BACK_MARGIN: Duration = Duration::from_secs(5);
 pub struct RevocationFeed {
     pub store: Arc<dyn Store>,
     pub replica: Arc<Replica>,
+    /// Sees the canaries of the log.
+    pub nodes: Arc<Nodes>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
@@ -74,6 +80,7 @@ impl RevocationFeed {
     }
 
     async fn follow(&self, backoff: &mut Backoff, watch: &mut ClockWatch) -> Result<RereadDue, StoreError> {
+        self.announce().await;
         let (mut cursor, mut lost) = self.read_whole().await?;
         let read_whole_at = self.clock.monotonic();
         let mut forgot_at = read_whole_at;
@@ -92,6 +99,16 @@ impl RevocationFeed {
             if forgot_too_early || (lost.is_empty() && now.saturating_sub(read_whole_at) >= REREAD_INTERVAL) {
                 return Ok(RereadDue);
             }
+        }
+    }
+
+    /// Before the log is read: whoever asks whether all nodes know of a revocation either waits for this one or has logged it by
+    /// then. A store that takes no writes takes no revocations either, and can be read.
+    async fn announce(&self) {
+        match tokio::time::timeout(ANNOUNCE_MAX, self.nodes.announce()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "node not announced"),
+            Err(_elapsed) => debug!("node not announced in time"),
         }
     }
 
@@ -121,7 +138,7 @@ impl RevocationFeed {
         let began_at = self.clock.monotonic();
         let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
         let reading = tokio::time::timeout(wait + grace, self.store.follow(cursor, wait)).await;
-        let LogBatch { revocations, canaries: _, cursor: read_to, unread } =
+        let LogBatch { revocations, canaries, cursor: read_to, unread } =
             reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
         let mut news = 0;
         for revocation in &revocations {
@@ -134,6 +151,9 @@ impl RevocationFeed {
             // What the log lacks can be told from a whole read alone.
             Some(cause) if cursor.is_none() => return Err(StoreError::Unavailable(cause)),
             Some(cause) => debug!(cause, "revocation log read in part"),
+        }
+        if let Err(error) = self.nodes.see(&canaries).await {
+            debug!(%error, "receipt not given");
         }
         Ok(read_to)
     }
@@ -162,7 +182,9 @@ mod tests {
     use super::super::fake_store::{FakeStore, TestClock, revocation};
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
+    use crate::domain::node::NodeId;
     use crate::domain::time::Timestamp;
+    use crate::sessions::nodes::NodeParts;
 
     struct Node {
         store: Arc<FakeStore>,
@@ -177,9 +199,17 @@ mod tests {
         fn start(store: FakeStore) -> Self {
             let (store, replica, clock) = (Arc::new(store), Arc::new(Replica::new()), Arc::new(TestClock::default()));
             let (counters, stop) = (Arc::new(Counters::new()), CancellationToken::new());
+            let nodes = Arc::new(Nodes::new(NodeParts {
+                store: Arc::<FakeStore>::clone(&store),
+                clock: Arc::<TestClock>::clone(&clock),
+                id: NodeId::new([1; 8]),
+                name: "test".to_owned(),
+                silence_max: Duration::from_secs(60),
+            }));
             let feed = RevocationFeed {
                 store: Arc::<FakeStore>::clone(&store),
                 replica: Arc::clone(&replica),
+                nodes,
                 clock: Arc::<TestClock>::clone(&clock),
                 entropy: Arc::new(SystemEntropy::new()),
                 counters: Arc::clone(&counters),

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
-use tokengate::domain::node::NodeId;
+use tokengate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject};
+use tokengate::domain::lag::LagFigures;
+use tokengate::domain::node::{Asks, Canary, Node, NodeId};
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::secret::Secret;
@@ -241,7 +242,7 @@ async fn a_password_that_is_put_right_on_the_server_is_enough() {
 #[tokio::test]
 async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
     let server = RedisServer::start();
-    let rights = "+evalsha +eval +ping +get +set +hget +hmget +hgetall +hset +hincrby +hkeys +hdel +exists +del +pexpire +pttl \
+    let rights = "+evalsha +eval +ping +get +set +hget +hmget +hgetall +hset +hincrby +hkeys +hdel +hvals +hlen +sadd +smembers +exists +del +pexpire +pttl \
                   +zadd +zrem +zrange +zrangebyscore +zscore +zscan +zcount +xlen +xadd +xrange +xread +xdel +xtrim +xinfo +time +info +client|id +select";
     let mut command = vec!["ACL", "SETUSER", "gate", "on", ">p w", "~tg:*"];
     command.extend(rights.split_whitespace());
@@ -257,6 +258,18 @@ async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
     assert_eq!(store.revoke(&end_of(session.id)).await.unwrap(), [session.id]);
     let whole = store.follow(None, Duration::ZERO).await.unwrap();
     store.follow(Some(&whole.cursor), Duration::ZERO).await.unwrap();
+    let node = Node { id: NodeId::new([1; 8]), name: "a".to_owned(), started_at: NOW, lag: LagFigures::default() };
+    assert_eq!(store.register(&node, DAY).await.unwrap(), 1);
+    for asks in [Asks::Writer, Asks::Writer, Asks::Everyone] {
+        let canary = Canary { node: node.id, number: 1, asks };
+        store.mark(Partition(1), canary).await.unwrap();
+        store.give_receipt(canary, node.id).await.unwrap();
+        assert_eq!(store.receipts(canary).await.unwrap(), [node.id]);
+    }
+    assert_eq!(store.nodes().await.unwrap().len(), 1);
+    store.unregister(node.id).await.unwrap();
+    store.create(&session, None, NOW).await.unwrap();
+    assert_eq!(store.end_created_before(NOW.saturating_add(DAY)).await.unwrap(), 1);
     sweep(&store, NOW.saturating_add(2 * DAY)).await;
     store.count(&DayTotals { node: NodeId::new([1; 8]), day: Day::of(NOW), counts: Snapshot::ZERO }).await.unwrap();
     store.statistics(Day::of(NOW).last(400)).await.unwrap();

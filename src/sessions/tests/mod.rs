@@ -7,6 +7,6 @@ mod logging_out;
 mod property;
 mod refreshing;
 mod statistics;
-mod world;
+pub(crate) mod world;
 
 pub(crate) use world::{DAY, Fault, ManualClock, World, refresh_token, subject};

@@ -1,5 +1,6 @@
 //! The whole gateway: real processes, real sockets.
 
+mod administration;
 mod crash;
 mod drain;
 mod logins;

@@ -117,6 +117,10 @@ impl Gateway {
         self.address
     }
 
+    pub(crate) const fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
     }
@@ -246,7 +250,7 @@ pub(crate) struct Pair {
     pub(crate) b: Gateway,
     pub(crate) redis: RedisServer,
     pub(crate) upstream: Upstream,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Pair {

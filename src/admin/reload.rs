@@ -1,0 +1,42 @@
+//! `POST /reload`: what SIGHUP does, with an answer.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::answer::{self, Answer, problem};
+
+/// How long reading the settings may take.
+const RELOAD_MAX: Duration = Duration::from_secs(30);
+
+/// The answer to a request to read the settings again: why they were refused, if they were.
+pub type ReloadReply = oneshot::Sender<Result<(), String>>;
+
+/// One at a time; whoever comes meanwhile waits.
+#[must_use]
+pub fn reload_channel() -> (ReloadSender, mpsc::Receiver<ReloadReply>) {
+    let (sender, receiver) = mpsc::channel(1);
+    (ReloadSender(sender), receiver)
+}
+
+#[derive(Clone, Debug)]
+pub struct ReloadSender(mpsc::Sender<ReloadReply>);
+
+impl ReloadSender {
+    pub(super) async fn reload(&self) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.0.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(RELOAD_MAX, asked).await {
+            Ok(Some(Ok(()))) => answer::json(StatusCode::OK, &json!({"status": "reloaded"})),
+            Ok(Some(Err(cause))) => problem(StatusCode::UNPROCESSABLE_ENTITY, "settings_refused", &cause),
+            Ok(None) | Err(_) => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable", "This process does not read settings again.")
+            }
+        }
+    }
+}
