@@ -1,6 +1,7 @@
 //! The composition root: the only place where parts are wired, and the order of start and stop.
 
 mod ambient;
+mod claims_hook;
 mod data_plane;
 mod issuers;
 mod keys;
@@ -125,6 +126,7 @@ impl App {
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient, None)?;
+        let options = data_plane::options(settings)?;
         let store = stores::open(settings, &ambient).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
@@ -135,6 +137,7 @@ impl App {
             minting,
             verifier: Arc::clone(&verifier),
             policy: session_policy(settings),
+            claims_hook: claims_hook::hook(settings, &options.upstreams),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
             counters: Arc::clone(&counters),
@@ -168,7 +171,7 @@ impl App {
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
-            options: data_plane::options(settings)?,
+            options,
             policy: ArcSwap::from_pointee(data_plane::policy(settings)?),
             verifier: Arc::clone(&parts.verifier),
             replica: Arc::clone(&parts.replica),

@@ -7,6 +7,7 @@
 mod browser;
 mod callers;
 mod checks;
+mod claims_hook;
 mod layers;
 mod legacy;
 mod listen;
@@ -30,6 +31,7 @@ use crate::domain::route::Route;
 
 pub use browser::{Cookies, Cors, Origins, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
+pub use claims_hook::{ClaimsHook, OnFailure};
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub keys: Keys,
     pub refresh: Refresh,
     pub sessions: Sessions,
+    /// `None`: off.
+    pub claims_hook: Option<ClaimsHook>,
     /// `None`: tokens travel in bodies and the Authorization field alone.
     pub cookies: Option<Cookies>,
     pub cors: Option<Cors>,
@@ -133,6 +137,7 @@ impl Settings {
         if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {
             cookies.origins.listed.extend_from_slice(cors.credentialed());
         }
+        let claims_hook = root.section("claims_hook", |s| ClaimsHook::read(s, &upstreams));
         let limits = root.section("limits", Limits::read);
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
@@ -165,6 +170,7 @@ impl Settings {
             keys,
             refresh,
             sessions,
+            claims_hook,
             cookies,
             cors,
             revocation,

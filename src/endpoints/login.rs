@@ -19,6 +19,7 @@ use crate::domain::session::{Client, Grant};
 use crate::domain::stats::Counter;
 use crate::proxy::control::{LoginRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
+use crate::sessions::claims_hook::PresentClaims;
 use crate::sessions::{self, LoginKind};
 
 /// Fields that speak of the bytes of a body that was changed.
@@ -180,6 +181,14 @@ fn subject(value: &Value) -> Option<Subject> {
         Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
     Subject::new(&text).ok()
+}
+
+/// Reads what an upstream says of a subject at a later time, from the places where its login answers say it.
+#[must_use]
+pub fn present_claims(answer: &Value, login: &config::Login) -> PresentClaims {
+    let Grant { scopes, claims } = grant(answer, login);
+    let speaks_of_scopes = login.scopes.iter().any(|pointer| answer.pointer(pointer.as_str()).is_some());
+    PresentClaims { scopes: speaks_of_scopes.then_some(scopes), claims }
 }
 
 fn grant(value: &Value, login: &config::Login) -> Grant {

@@ -36,6 +36,7 @@ mod refusal;
 mod tests;
 mod tokens;
 
+pub use login::present_claims;
 pub use options::{EndpointOptions, session_policy};
 
 use limits::RateLimits;

@@ -165,8 +165,12 @@ impl Refusal {
                 | RefreshError::Expired
                 | RefreshError::Exhausted
                 | RefreshError::Revoked
-                | RefreshError::Reused,
+                | RefreshError::Reused
+                | RefreshError::Disowned,
             ) => refused_refresh_token(dialect),
+            Self::Refresh(RefreshError::ClaimsUnknown) => {
+                unavailable("claims_unknown", "What your tokens are to say cannot be learned right now; nothing was lost.")
+            }
             Self::Refresh(RefreshError::Contended) => unavailable("refresh_contended", "The session is busy; try again."),
             Self::Logout(LogoutError::NoTokenId) => {
                 let detail =

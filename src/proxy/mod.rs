@@ -3,9 +3,11 @@
 pub mod admission;
 pub mod body;
 mod call;
+pub mod claims_client;
 pub mod connection;
 pub mod control;
 mod entropy;
+mod fetch;
 pub mod gateway;
 pub mod jwks_client;
 pub mod listener;

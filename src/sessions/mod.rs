@@ -28,6 +28,7 @@ use crate::store::{Store, StoreError};
 
 mod administration;
 pub mod caretaker;
+pub mod claims_hook;
 mod devices;
 mod exchange;
 pub mod health;
@@ -41,6 +42,7 @@ pub mod statistics;
 pub(crate) mod tests;
 
 pub use administration::{Ended, Order, OrderError};
+use claims_hook::ClaimsHook;
 pub use devices::EndError;
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
@@ -128,6 +130,7 @@ pub struct Sessions {
     minting: ArcSwap<Minting>,
     verifier: Arc<ArcSwap<Verifier>>,
     policy: ArcSwap<SessionPolicy>,
+    claims_hook: Option<ClaimsHook>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     counters: Arc<Counters>,
@@ -141,6 +144,8 @@ pub struct SessionParts {
     /// Who knows old tokens.
     pub verifier: Arc<ArcSwap<Verifier>>,
     pub policy: SessionPolicy,
+    /// Asked on refresh for the claims of now.
+    pub claims_hook: Option<ClaimsHook>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
@@ -156,9 +161,9 @@ struct Opened {
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts) -> Self {
-        let SessionParts { store, replica, minting, verifier, policy, clock, entropy, counters } = parts;
+        let SessionParts { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
         let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
-        Self { store, replica, minting, verifier, policy, clock, entropy, counters }
+        Self { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters }
     }
 
     /// Takes new keys and rules; calls under way finish with the old ones.

@@ -32,6 +32,12 @@ pub enum RefreshError {
     /// Others kept changing the record. Nothing was decided: try again.
     #[error("too many lost races")]
     Contended,
+    /// The claims hook no longer knows the subject: the session has ended.
+    #[error("the subject is gone")]
+    Disowned,
+    /// The claims hook gave no answer, and by the operator's choice there are no tokens without one.
+    #[error("the claims hook gave no answer")]
+    ClaimsUnknown,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -43,8 +49,10 @@ impl RefreshError {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Malformed | Self::Unknown | Self::Expired | Self::Exhausted | Self::Revoked | Self::Reused => true,
-            Self::Contended | Self::Store(_) | Self::Mint(_) => false,
+            Self::Malformed | Self::Unknown | Self::Expired | Self::Exhausted | Self::Revoked | Self::Reused | Self::Disowned => {
+                true
+            }
+            Self::Contended | Self::ClaimsUnknown | Self::Store(_) | Self::Mint(_) => false,
         }
     }
 
@@ -57,7 +65,9 @@ impl RefreshError {
             Self::Revoked => Some(Counter::RefreshesRevoked),
             Self::Reused => Some(Counter::RefreshesReused),
             Self::Contended => Some(Counter::RefreshesContended),
-            Self::Store(_) | Self::Mint(_) => None,
+            Self::Disowned => Some(Counter::RefreshesDisowned),
+            // Counted where it was asked.
+            Self::ClaimsUnknown | Self::Store(_) | Self::Mint(_) => None,
         }
     }
 }
@@ -133,7 +143,8 @@ impl Sessions {
         let outcome = rotation::present(&stored.session.rotation, token.presented, policy.rotation_leeway, now);
         let next = match outcome {
             Outcome::Adopt(next) | Outcome::Rotate(next) | Outcome::Supersede(next) => {
-                Some(used(&stored.session, next, client, policy, now))
+                let grant = self.present_grant(&stored.session, now).await?;
+                Some(Session { grant, ..used(&stored.session, next, client, policy, now) })
             }
             // The client stays the one that rotated: it is what later reissues are held against.
             Outcome::Extend(next) => Some(Session { rotation: next, ..stored.session.clone() }),
@@ -178,7 +189,8 @@ impl Sessions {
         // Not on every call: many at once would only stand in each other's way.
         let used_lately = now.since(record.last_used_at) < policy.rotation_leeway;
         let session = if store_is_behind || !used_lately {
-            let next = used(record, next, client, policy, now);
+            let grant = self.present_grant(record, now).await?;
+            let next = Session { grant, ..used(record, next, client, policy, now) };
             match self.store.swap(stored.version, &next).await? {
                 Swap::Done(_) => next,
                 Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),

@@ -29,6 +29,7 @@ use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
+use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
 use crate::store::memory::Memory;
 use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
@@ -244,6 +245,7 @@ pub(crate) struct World {
     entropy: Arc<CountingEntropy>,
     pub(crate) verifier: Arc<ArcSwap<Verifier>>,
     policy: SessionPolicy,
+    claims_hook: Option<ClaimsHook>,
     pub(crate) node: Node,
 }
 
@@ -282,6 +284,10 @@ impl World {
     }
 
     pub(crate) fn with(policy: SessionPolicy) -> Self {
+        Self::with_hook(policy, None)
+    }
+
+    pub(crate) fn with_hook(policy: SessionPolicy, claims_hook: Option<ClaimsHook>) -> Self {
         let clock = Arc::new(ManualClock::new());
         let store = Arc::new(TestStore {
             inner: Memory::new(Partitions::new(NonZeroU16::new(16).unwrap())),
@@ -291,12 +297,12 @@ impl World {
         });
         let entropy = Arc::new(CountingEntropy::default());
         let verifier = Arc::new(ArcSwap::from_pointee(Verifier::new()));
-        let node = make_node(&clock, &store, &entropy, &verifier, &policy);
-        Self { clock, store, entropy, verifier, policy, node }
+        let node = make_node(&clock, &store, &entropy, &verifier, &policy, claims_hook.as_ref());
+        Self { clock, store, entropy, verifier, policy, claims_hook, node }
     }
 
     pub(crate) fn another_node(&self) -> Node {
-        make_node(&self.clock, &self.store, &self.entropy, &self.verifier, &self.policy)
+        make_node(&self.clock, &self.store, &self.entropy, &self.verifier, &self.policy, self.claims_hook.as_ref())
     }
 
     /// The node reads the log of revocations to its end.
@@ -373,6 +379,7 @@ fn make_node(
     entropy: &Arc<CountingEntropy>,
     verifier: &Arc<ArcSwap<Verifier>>,
     policy: &SessionPolicy,
+    claims_hook: Option<&ClaimsHook>,
 ) -> Node {
     let (replica, counters) = (Arc::new(Replica::new()), Arc::new(Counters::new()));
     let sessions = Sessions::new(SessionParts {
@@ -381,6 +388,7 @@ fn make_node(
         minting: minting(),
         verifier: verifier.clone(),
         policy: policy.clone(),
+        claims_hook: claims_hook.cloned(),
         clock: clock.clone(),
         entropy: entropy.clone(),
         counters: counters.clone(),

@@ -1,0 +1,51 @@
+//! The claims hook that the settings name: an upstream, read by the rules of logins.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+
+use crate::config::{self, Settings};
+use crate::domain::secret::Secret;
+use crate::domain::session::Session;
+use crate::endpoints::present_claims;
+use crate::proxy::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
+use crate::proxy::upstream::UpstreamOptions;
+use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, WithoutAnswer};
+
+/// `None` when it is off. `upstreams` are those of the settings, in their order.
+pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
+    let hook = settings.claims_hook.as_ref()?;
+    let url = &settings.upstreams[hook.upstream.0].url;
+    let authority = url.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let client = ClaimsClient::new(ClaimsClientOptions {
+        target: upstreams[hook.upstream.0].target.clone(),
+        authority: authority.unwrap_or(HeaderValue::from_static("localhost")),
+        path: hook.path.clone(),
+        authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
+        timeout: hook.timeout,
+        answer_bytes_max: hook.answer_bytes_max,
+    });
+    let without_answer = match hook.on_failure {
+        config::OnFailure::Keep => WithoutAnswer::Keep,
+        config::OnFailure::Refuse => WithoutAnswer::Refuse,
+    };
+    Some(ClaimsHook { source: Arc::new(Upstream { client, login: settings.login.clone() }), without_answer })
+}
+
+struct Upstream {
+    client: ClaimsClient,
+    /// Where answers hold scopes and claims.
+    login: config::Login,
+}
+
+#[async_trait]
+impl ClaimsSource for Upstream {
+    async fn ask(&self, session: &Session) -> Present {
+        match self.client.ask(session).await {
+            Ok(ClaimsAnswer::Object(answer)) => Present::Known(present_claims(&answer, &self.login)),
+            Ok(ClaimsAnswer::Gone) => Present::Gone,
+            Err(cause) => Present::NoAnswer(cause),
+        }
+    }
+}

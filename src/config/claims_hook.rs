@@ -1,0 +1,57 @@
+//! `[claims_hook]`: who is asked, on refresh, for a subject's present claims.
+
+use std::time::Duration;
+
+use super::parse;
+use super::routes::resolve;
+use super::section::Section;
+use super::upstreams::Upstream;
+use crate::domain::route::UpstreamIndex;
+use crate::domain::secret::Secret;
+
+#[derive(Clone, Debug)]
+pub struct ClaimsHook {
+    pub upstream: UpstreamIndex,
+    pub path: String,
+    /// By which the upstream knows the gateway.
+    pub token: Option<Secret<String>>,
+    /// From the question to the end of the answer.
+    pub timeout: Duration,
+    pub answer_bytes_max: usize,
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a refresh while there is no answer. It never ends the session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnFailure {
+    /// The claims of before hold.
+    Keep,
+    /// 503.
+    Refuse,
+}
+
+/// Clients give a refresh up after ten seconds.
+const TIMEOUT_MAX: Duration = Duration::from_secs(8);
+
+impl ClaimsHook {
+    /// `None`: off, or without the upstream that it names, after that was noted.
+    pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Self> {
+        let path = s.read("path", parse::or_off(parse::url_path));
+        let name = s.read("upstream", parse::text);
+        let token = s.secret("token", "token_file", parse::password);
+        let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), TIMEOUT_MAX));
+        let answer_bytes_max = s.read("answer_bytes_max", parse::memory(1 << 10, 1 << 20));
+        let on_failure = s.read("on_failure", parse::choice(&[("keep", OnFailure::Keep), ("refuse", OnFailure::Refuse)]));
+        let path = path?;
+        match resolve(&name, upstreams) {
+            Ok((upstream, _)) => Some(Self { upstream, path, token, timeout, answer_bytes_max, on_failure }),
+            Err(message) => {
+                // Without any upstream the fault is noted once, for all.
+                if !upstreams.is_empty() {
+                    s.fault("upstream", message);
+                }
+                None
+            }
+        }
+    }
+}

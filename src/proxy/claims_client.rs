@@ -1,0 +1,88 @@
+//! Asks an upstream for the present claims of a session's subject.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::fetch::fetch;
+use super::upstream::Target;
+use crate::domain::secret::Secret;
+use crate::domain::session::Session;
+
+/// Questions under way at once; more wait, within their time.
+const QUESTIONS_MAX: usize = 256;
+
+/// Where to ask, and how much patience to have.
+#[derive(Debug)]
+pub struct ClaimsClientOptions {
+    pub target: Target,
+    /// Of the upstream, for the Host field.
+    pub authority: HeaderValue,
+    pub path: String,
+    /// `Bearer` and the token by which the upstream knows the gateway.
+    pub authorization: Option<Secret<String>>,
+    /// From the question to the end of the answer.
+    pub timeout: Duration,
+    pub answer_bytes_max: usize,
+}
+
+/// What the upstream says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ClaimsAnswer {
+    /// 200, and a JSON object.
+    Object(Value),
+    /// 404 or 410: it knows no such subject.
+    Gone,
+}
+
+/// One for the process.
+#[derive(Debug)]
+pub struct ClaimsClient {
+    options: ClaimsClientOptions,
+    questions: Semaphore,
+}
+
+impl ClaimsClient {
+    #[must_use]
+    pub fn new(options: ClaimsClientOptions) -> Self {
+        Self { options, questions: Semaphore::new(QUESTIONS_MAX) }
+    }
+
+    /// # Errors
+    /// No answer in time, or none that can be used: the text is for the log.
+    pub async fn ask(&self, session: &Session) -> Result<ClaimsAnswer, String> {
+        let asking = async {
+            let _turn = self.questions.acquire().await.map_err(|error| error.to_string())?;
+            fetch(&self.options.target, self.request(session)?, self.options.answer_bytes_max).await
+        };
+        let answer = tokio::time::timeout(self.options.timeout, asking).await.map_err(|_| "no answer in time".to_owned())??;
+        match answer.status() {
+            StatusCode::OK => match serde_json::from_slice(answer.body()) {
+                Ok(object @ Value::Object(_)) => Ok(ClaimsAnswer::Object(object)),
+                Ok(_) | Err(_) => Err("the answer is not one JSON object".to_owned()),
+            },
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(ClaimsAnswer::Gone),
+            other => Err(format!("answered {}", other.as_u16())),
+        }
+    }
+
+    fn request(&self, session: &Session) -> Result<Request<Full<Bytes>>, String> {
+        let body = json!({"subject": session.subject, "session": session.id}).to_string();
+        let mut request = Request::post(&self.options.path)
+            .header(HOST, &self.options.authority)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("tokengate/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.options.authorization {
+            let mut value = HeaderValue::from_str(authorization.expose()).map_err(|error| error.to_string())?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.body(Full::from(body)).map_err(|error| error.to_string())
+    }
+}

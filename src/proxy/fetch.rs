@@ -1,0 +1,42 @@
+//! Single requests of our own to other servers: a connection for each, bounded in size; the caller bounds the time.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::upstream::{Stream, Target};
+
+/// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
+/// followed: the operator named the place.
+pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
+    let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
+    let exchange = async move {
+        let (head, mut body) = sender.send_request(request).await.map_err(|error| error.to_string())?.into_parts();
+        let mut document = BytesMut::new();
+        while head.status == StatusCode::OK
+            && let Some(frame) = body.frame().await
+        {
+            let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+            if document.len() + data.len() > bytes_max {
+                return Err(format!("larger than {bytes_max} bytes"));
+            }
+            document.extend_from_slice(&data);
+        }
+        Ok(Response::from_parts(head, document.freeze()))
+    };
+    // The connection moves only while it is polled; it ends with the exchange.
+    let mut exchange = pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = connection => {
+            ended.map_err(|error| error.to_string())?;
+            exchange.await
+        }
+    }
+}

@@ -1,0 +1,114 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::{Map, json};
+
+use super::world::{MINUTE, SECOND, World, client, policy, refresh_token};
+use crate::domain::claims::RevokedBy;
+use crate::domain::session::Session;
+use crate::domain::stats::Counter;
+use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims, WithoutAnswer};
+use crate::sessions::{RefreshError, SessionPolicy, TokenPair};
+
+/// Gives the answers that it was told, one after the other.
+#[derive(Default)]
+struct Script(Mutex<VecDeque<Present>>);
+
+#[async_trait]
+impl ClaimsSource for Script {
+    async fn ask(&self, session: &Session) -> Present {
+        assert_eq!(session.subject.as_str(), "ada");
+        self.0.lock().unwrap().pop_front().expect("asked more often than was thought")
+    }
+}
+
+fn world(
+    policy: SessionPolicy,
+    without_answer: WithoutAnswer,
+    answers: impl IntoIterator<Item = Present>,
+) -> (World, Arc<Script>) {
+    let script = Arc::new(Script(Mutex::new(answers.into_iter().collect())));
+    let hook = ClaimsHook { source: Arc::<Script>::clone(&script), without_answer };
+    (World::with_hook(policy, Some(hook)), script)
+}
+
+fn known(role: &str, scopes: Option<&[&str]>) -> Present {
+    let claims = Map::from_iter([("role".to_owned(), json!(role))]);
+    let scopes = scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect());
+    Present::Known(PresentClaims { scopes, claims })
+}
+
+async fn refresh(world: &World, pair: &TokenPair) -> Result<TokenPair, RefreshError> {
+    world.node.sessions.refresh(&refresh_token(pair), &client()).await
+}
+
+#[tokio::test]
+async fn claims_are_those_of_now_and_scopes_never_grow() {
+    let answers =
+        [known("admin", Some(&["read", "write"])), known("guest", None), known("guest", Some(&[])), known("x", Some(&["read"]))];
+    let (world, _) = world(policy(), WithoutAnswer::Keep, answers);
+    let mut pair = world.log_in("ada").await;
+    for (role, scopes) in [("admin", &["read"][..]), ("guest", &["read"]), ("guest", &[]), ("x", &[])] {
+        world.clock.advance(MINUTE);
+        pair = refresh(&world, &pair).await.unwrap();
+        let grant = world.record(pair.session).await.unwrap().grant;
+        assert_eq!((grant.claims["role"].as_str(), grant.scopes.as_slice()), (Some(role), pair.scopes.as_slice()));
+        assert_eq!(pair.scopes, scopes);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_answer_is_not_asked_for_again() {
+    for rotation in [true, false] {
+        let policy = SessionPolicy { rotation, ..policy() };
+        let (world, script) = world(policy, WithoutAnswer::Keep, [known("admin", None)]);
+        let first = world.log_in("ada").await;
+        world.clock.advance(MINUTE);
+        refresh(&world, &first).await.unwrap();
+        world.clock.advance(SECOND);
+        refresh(&world, &first).await.unwrap();
+        assert!(script.0.lock().unwrap().is_empty());
+        let claims = world.record(first.session).await.unwrap().grant.claims;
+        assert_eq!(claims["role"], json!("admin"));
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_is_gone_has_no_session_any_more() {
+    for rotation in [true, false] {
+        let (world, _) = world(SessionPolicy { rotation, ..policy() }, WithoutAnswer::Keep, [Present::Gone]);
+        let pair = world.log_in("ada").await;
+        world.clock.advance(MINUTE);
+        let refused = refresh(&world, &pair).await.unwrap_err();
+        assert!(matches!(refused, RefreshError::Disowned) && refused.is_final());
+        assert_eq!(world.node.replica.covers(&world.principal("ada", &pair)), Some(RevokedBy::Session));
+        assert_eq!(world.record(pair.session).await, None);
+        assert!(matches!(refresh(&world, &pair).await, Err(RefreshError::Revoked)), "without being asked again");
+        assert_eq!(world.count(Counter::RefreshesDisowned), 1);
+    }
+}
+
+#[tokio::test]
+async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody_is_logged_out() {
+    let silent = || Present::NoAnswer("timed out".to_owned());
+    for rotation in [true, false] {
+        let policy = SessionPolicy { rotation, ..policy() };
+        let (keeping, _) = world(policy.clone(), WithoutAnswer::Keep, [known("admin", None), silent()]);
+        let first = keeping.log_in("ada").await;
+        keeping.clock.advance(MINUTE);
+        let mut second = refresh(&keeping, &first).await.unwrap();
+        second.refresh_token = second.refresh_token.or(first.refresh_token);
+        keeping.clock.advance(MINUTE);
+        refresh(&keeping, &second).await.unwrap();
+        assert_eq!(keeping.record(second.session).await.unwrap().grant.claims["role"], json!("admin"));
+        assert_eq!(keeping.count(Counter::ClaimsHookFailures), 1);
+
+        let (refusing, _) = world(policy, WithoutAnswer::Refuse, [silent(), known("admin", None)]);
+        let pair = refusing.log_in("ada").await;
+        refusing.clock.advance(MINUTE);
+        let refused = refresh(&refusing, &pair).await.unwrap_err();
+        assert!(matches!(refused, RefreshError::ClaimsUnknown) && !refused.is_final());
+        refresh(&refusing, &pair).await.unwrap();
+    }
+}
