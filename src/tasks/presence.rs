@@ -12,7 +12,7 @@ use crate::sessions::nodes::Nodes;
 use crate::store::StoreError;
 
 /// All nodes together send no more canaries than this in an interval: each of them wakes every node.
-const CANARIES_PER_INTERVAL_MAX: u64 = 8;
+const CANARIES_PER_INTERVAL_MAX: u64 = 4;
 
 /// The longest that a farewell may take.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
