@@ -1,13 +1,14 @@
-//! An honest client with tabs, two nodes, lost and late messages: never refused.
+//! An honest client with tabs, two nodes, lost and late messages: never refused, whether it began with a login or an old token.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::{DAY, SECOND, World, client, policy, refresh_token};
+use super::world::{DAY, Node, SECOND, World, client, policy, refresh_token, subject};
 use crate::domain::ids::Generation;
+use crate::domain::legacy::Exchange;
 use crate::domain::time::Clock as _;
-use crate::sessions::SessionPolicy;
+use crate::sessions::{RefreshError, SessionPolicy, TokenPair};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -57,13 +58,29 @@ struct Message {
     generation: Generation,
 }
 
-async fn live(steps: &[Step]) -> Result<(), TestCaseError> {
+/// What the client has at first.
+#[derive(Clone, Copy)]
+enum First {
+    Login,
+    /// A token of the API's own, which is exchanged in the place of a refresh token.
+    OldToken,
+}
+
+async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
     // Idle times are not what this is about.
     let world = World::with(SessionPolicy { idle_lifetime: 3650 * DAY, absolute_lifetime: 3650 * DAY, ..policy() });
+    world.accept_old_tokens(Exchange::Once, world.now().saturating_add(3650 * DAY));
     let other = world.another_node();
-    let pair = world.log_in("ada").await;
-    let session = pair.session;
-    let (mut token, mut generation) = (refresh_token(&pair), pair.generation);
+    let (session, mut token, mut generation) = match first {
+        First::Login => {
+            let pair = world.log_in("ada").await;
+            (pair.session, refresh_token(&pair), pair.generation)
+        }
+        First::OldToken => {
+            let old = world.old_token("ada", 3650 * DAY);
+            (world.node.sessions.legacy_token(&old).unwrap().session, old, Generation::NONE)
+        }
+    };
     let (mut requests, mut replies): (Vec<Message>, Vec<Message>) = (Vec::new(), Vec::new());
     for &step in steps {
         match step {
@@ -72,8 +89,8 @@ async fn live(steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Arrive { which, node } if which < requests.len() => {
                 let request = requests.swap_remove(which);
-                let sessions = if node { &world.node.sessions } else { &other.sessions };
-                let answer = sessions.refresh(&request.token, &client()).await;
+                let node = if node { &world.node } else { &other };
+                let answer = present(&world, node, &request.token).await;
                 let pair = answer.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
                 prop_assert!(pair.generation >= request.generation);
                 replies.push(Message { token: refresh_token(&pair), generation: pair.generation, ..request });
@@ -101,8 +118,19 @@ async fn live(steps: &[Step]) -> Result<(), TestCaseError> {
         }
     }
     world.clock.advance(SECOND);
-    prop_assert!(world.node.sessions.refresh(&token, &client()).await.is_ok(), "refused in the end");
+    prop_assert!(present(&world, &world.node, &token).await.is_ok(), "refused in the end");
+    let sessions = world.node.sessions.list(&subject("ada")).await.unwrap();
+    prop_assert_eq!(sessions.iter().map(|session| session.id).collect::<Vec<_>>(), [session], "one login is one session");
     Ok(())
+}
+
+/// What a node answers at `/refresh`.
+async fn present(world: &World, node: &Node, token: &str) -> Result<TokenPair, RefreshError> {
+    node.replica.confirm(world.clock.monotonic());
+    match node.sessions.legacy_token(token) {
+        Some(old) => node.sessions.exchange(&old, &client()).await,
+        None => node.sessions.refresh(token, &client()).await,
+    }
 }
 
 proptest! {
@@ -111,6 +139,12 @@ proptest! {
     #[test]
     fn an_honest_client_is_never_refused(steps in proptest::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(live(&steps))?;
+        runtime.block_on(live(First::Login, &steps))?;
+    }
+
+    #[test]
+    fn an_honest_client_with_an_old_token_is_never_refused_and_has_one_session(steps in proptest::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(live(First::OldToken, &steps))?;
     }
 }
