@@ -95,6 +95,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
             .cookies
             .as_ref()
             .map(|cookies| AccessCookie { name: cookies.access_name.clone(), origins: cookies.origins.clone() }),
+        cors: settings.cors.clone(),
         request_id_from: match settings.listen.request_id_from {
             config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,
             config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, Method};
-
 use super::parse;
 use super::section::{Parsed, Section};
+use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
 
 /// Tokens in cookies.
@@ -106,56 +105,27 @@ fn domain(value: &config::Value) -> Parsed<String> {
     }
 }
 
-/// Cross-origin calls from browsers.
-#[derive(Clone, Debug)]
-pub struct Cors {
-    pub allowed_origins: Origins,
-    pub allowed_methods: Vec<Method>,
-    pub allowed_headers: Vec<HeaderName>,
-    pub exposed_headers: Vec<HeaderName>,
-    pub allow_credentials: bool,
-    /// How long a browser may remember a preflight.
-    pub max_age: Duration,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origins {
-    Any,
-    /// Exact, as browsers send them.
-    Listed(Vec<String>),
-}
-
-impl Cors {
-    /// Those who get answers to calls that carry cookies, and may therefore make such calls.
-    pub(super) fn credentialed(&self) -> &[String] {
-        match &self.allowed_origins {
-            Origins::Listed(origins) if self.allow_credentials => origins,
-            Origins::Listed(_) | Origins::Any => &[],
-        }
+/// `[cors]`. `None`: off, because no origin is allowed.
+pub(super) fn cors(s: &mut Section<'_>) -> Option<Cors> {
+    let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {
+        "*" => Ok("*".to_owned()),
+        _ => parse::origin(value),
+    };
+    let origins = s.read("allowed_origins", parse::list(any_or_origin));
+    let is_any = origins.iter().any(|origin| origin == "*");
+    let cors = Cors {
+        allowed_methods: s.read("allowed_methods", parse::list(parse::method)),
+        allowed_headers: s.read("allowed_headers", parse::list(parse::header_name)),
+        exposed_headers: s.read("exposed_headers", parse::list(parse::header_name)),
+        allow_credentials: s.read("allow_credentials", parse::flag),
+        max_age: s.read("max_age", parse::duration(Duration::ZERO, Duration::from_hours(24))),
+        allowed_origins: if is_any { Origins::Any } else { Origins::Listed(origins.clone()) },
+    };
+    if is_any && origins.len() > 1 {
+        s.fault("allowed_origins", "\"*\" stands alone");
     }
-
-    /// `None`: off, because no origin is allowed.
-    pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
-        let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {
-            "*" => Ok("*".to_owned()),
-            _ => parse::origin(value),
-        };
-        let origins = s.read("allowed_origins", parse::list(any_or_origin));
-        let is_any = origins.iter().any(|origin| origin == "*");
-        let cors = Self {
-            allowed_methods: s.read("allowed_methods", parse::list(parse::method)),
-            allowed_headers: s.read("allowed_headers", parse::list(parse::header_name)),
-            exposed_headers: s.read("exposed_headers", parse::list(parse::header_name)),
-            allow_credentials: s.read("allow_credentials", parse::flag),
-            max_age: s.read("max_age", parse::duration(Duration::ZERO, Duration::from_hours(24))),
-            allowed_origins: if is_any { Origins::Any } else { Origins::Listed(origins.clone()) },
-        };
-        if is_any && origins.len() > 1 {
-            s.fault("allowed_origins", "\"*\" stands alone");
-        }
-        if is_any && cors.allow_credentials {
-            s.fault("allowed_origins", "\"*\" is not allowed with allow_credentials = true: list the origins");
-        }
-        (!origins.is_empty()).then_some(cors)
+    if is_any && cors.allow_credentials {
+        s.fault("allowed_origins", "\"*\" is not allowed with allow_credentials = true: list the origins");
     }
+    (!origins.is_empty()).then_some(cors)
 }

@@ -1,7 +1,8 @@
 //! Checks that span sections.
 
 use super::section::Notes;
-use super::{Cors, LEGACY_MAX, Origins, Settings};
+use super::{LEGACY_MAX, Settings};
+use crate::domain::cors::{Cors, Origins};
 use crate::domain::route::{Route, RouteTable};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {

@@ -27,9 +27,10 @@ use std::time::Duration;
 
 use section::{Notes, Section};
 
+use crate::domain::cors::Cors;
 use crate::domain::route::Route;
 
-pub use browser::{Cookies, Cors, Origins, SameSite};
+pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
@@ -133,7 +134,7 @@ impl Settings {
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);
         let mut cookies = root.section("cookies", Cookies::read);
-        let cors = root.section("cors", Cors::read);
+        let cors = root.section("cors", browser::cors);
         if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {
             cookies.origins.listed.extend_from_slice(cors.credentialed());
         }

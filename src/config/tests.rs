@@ -7,6 +7,7 @@ use config::{Value, ValueKind};
 use super::layers::{self, Inputs, SettingsFile};
 use super::section::Notes;
 use super::*;
+use crate::domain::cors::Origins;
 use crate::domain::route::{Access, UpstreamIndex};
 
 const MINIMAL: &str = "[upstreams.api]\nurl = \"http://127.0.0.1:3000\"\n";

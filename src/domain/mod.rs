@@ -6,6 +6,7 @@ pub mod access_claims;
 pub mod algorithm;
 pub mod claim_policy;
 pub mod claims;
+pub mod cors;
 pub mod headers;
 pub mod ids;
 pub mod imported;

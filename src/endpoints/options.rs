@@ -1,6 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
-use crate::config::{self, Cookies, Cors, Limits, Login, OldSession, Reuse, Settings};
+use crate::config::{self, Cookies, Limits, Login, OldSession, Reuse, Settings};
+use crate::domain::cors::Cors;
 use crate::domain::legacy::LegacyLives;
 use crate::sessions::{ReusePolicy, SessionPolicy};
 

@@ -35,6 +35,7 @@ use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claims::Principal;
+use crate::domain::cors::Cors;
 use crate::domain::headers::{RequestContext, RewriteRules};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
@@ -50,12 +51,26 @@ pub struct Policy {
     pub rewrite: RewriteRules,
     /// Where cookie mode is on.
     pub access_cookie: Option<AccessCookie>,
+    /// Where pages of other origins may call.
+    pub cors: Option<Cors>,
     pub request_id_from: RequestIdFrom,
 }
 
 impl Policy {
     fn cookie_name(&self) -> Option<&str> {
         self.access_cookie.as_ref().map(|cookie| cookie.name.as_str())
+    }
+
+    /// A browser's question before a call of another origin's page carries no token: it is answered whatever the route demands.
+    fn preflight(&self, head: &Parts) -> Option<HeaderMap> {
+        self.cors.as_ref()?.preflight(&head.method, &head.headers)
+    }
+
+    /// Refusals too: else a page could not tell one from a broken network.
+    fn share(&self, answer: &mut HeaderMap, head: &Parts) {
+        if let Some(cors) = &self.cors {
+            cors.share(answer, &head.headers);
+        }
     }
 }
 
@@ -200,11 +215,15 @@ impl Gateway {
         let answering = self.respond(policy, &ids, &head, body, client);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
         match answer {
-            Ok(Answer::Streamed(head, body)) => Response::from_parts(head, GatewayBody::upstream(body, exchange)),
+            Ok(Answer::Streamed(mut answer, body)) => {
+                policy.share(&mut answer.headers, &head);
+                Response::from_parts(answer, GatewayBody::upstream(body, exchange))
+            }
             Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
             Err(refusal) => {
                 self.note(&refusal, &head, &ids, client);
                 let mut reply = refusal.into_reply();
+                policy.share(reply.headers_mut(), &head);
                 if has_body {
                     // Nobody reads the rest of it, so no further request can follow on this connection.
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -223,7 +242,12 @@ impl Gateway {
         client: &Rc<ClientConnection>,
     ) -> Result<Answer, Refusal> {
         let call = Call::of(policy, client, ids, head, body)?;
-        match policy.routes.find(&head.method, &call.host.name, &call.target) {
+        let found = policy.routes.find(&head.method, &call.host.name, &call.target);
+        let is_own = matches!(found, Match::Own(_));
+        if !is_own && let Some(fields) = policy.preflight(head) {
+            return Ok(Answer::Whole(preflight_reply(fields)));
+        }
+        match found {
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
             Match::Own(endpoint) => Box::pin(self.own(call, endpoint, head)).await,
             Match::Route(route) => self.proxy(call, route, head).await,
@@ -370,6 +394,13 @@ fn switch(
     *reply.headers_mut() = answer.headers;
     tunnel::announce_websocket(reply.headers_mut());
     Ok(Answer::Whole(reply))
+}
+
+fn preflight_reply(fields: HeaderMap) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    *reply.headers_mut() = fields;
+    reply
 }
 
 fn streamed(answer: ResponseHead, body: ResponseBody) -> Answer {

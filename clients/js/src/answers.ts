@@ -19,7 +19,8 @@ type Answer = Record<string, unknown>;
 export function sessionOf(answer: Answer, previous: Session | undefined, user: unknown, reading: Reading): Session | undefined {
     const { members, platform, cookies } = reading;
     const [accessToken, refreshToken, expiresIn, generation] = [
-        answer[members.accessToken],
+        // The API's own token, where the gateway leaves its answer as it is.
+        answer[members.accessToken] ?? answer.token,
         // Without rotation, the refresh token stays and is not sent again.
         answer[members.refreshToken] ?? previous?.refreshToken,
         answer[members.expiresIn],

@@ -163,7 +163,8 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         state = stateOf(entry, state);
         if (state === before) return;
         if (state.status !== before.status && state.status !== 'unknown') report({ type: state.status, source });
-        for (const listener of [...listeners]) undisturbed(listener);
+        // One that fails is a fault of its own, and stops nothing here.
+        for (const listener of listeners) queueMicrotask(listener);
     }
 
     function start() {
@@ -205,9 +206,19 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         });
     }
 
-    /** The refresh token, unless a cookie carries it. */
+    /** The refresh token, unless a cookie carries it. An API's own token stands in for it: there it may be exchanged. */
     function tokenOf(session: Session | undefined): { refreshToken?: string | undefined } {
-        return { refreshToken: session?.refreshToken };
+        return { refreshToken: session?.refreshToken ?? session?.accessToken };
+    }
+
+    function end(session: Session | undefined, body: object): Promise<Response> {
+        const headers = bearer(new Headers(), session);
+        return post(endpoints.logout, { refreshToken: session?.refreshToken, ...body }, { headers, keepalive: true });
+    }
+
+    function bearer(headers: Headers, session: Session | undefined): Headers {
+        if (session?.accessToken) headers.set('authorization', `Bearer ${session.accessToken}`);
+        return headers;
     }
 
     async function logIn<Answer>(
@@ -226,8 +237,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         if (session) {
             begin(session);
             // The gateway ends by itself what came along as a cookie.
-            if (isKnown(former) && former.session?.refreshToken)
-                void post(endpoints.logout, tokenOf(former.session), {}).catch(() => undefined);
+            if (isKnown(former) && former.session && !cookies) void end(former.session, {}).catch(() => undefined);
         }
         return answer as Answer;
     }
@@ -245,14 +255,14 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         if (!target && !cookies) return { ended: 0 };
         for (let attempt = 1; ; attempt++) {
             try {
-                const response = await post(endpoints.logout, { scope, ...tokenOf(target?.session) }, { keepalive: true });
+                const response = await end(target?.session, { scope });
                 const answer = await jsonOf(response);
                 if (!response.ok) throw refusalOf(response, answer, reading);
                 if (unconfirmed === target) unconfirmed = undefined;
                 return { ended: Number(answer.ended ?? 0) };
             } catch (cause) {
                 if (attempt >= LOGOUT_ATTEMPTS_MAX)
-                    throw new TokengateError('logout_unconfirmed', 'The logout was not confirmed.', { cause });
+                    throw new TokengateError('logout_unconfirmed', 'Logout not confirmed.', { cause });
                 await pause(platform, LOGOUT_PAUSE * attempt);
             }
         }
@@ -269,7 +279,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         const isChange = !isSafe(init.method ?? request?.method);
         const send = (input: RequestInfo | URL, { session }: Entry) => {
             if (cookies && isChange) headers.set(csrfHeader, '1');
-            if (session?.accessToken !== undefined) headers.set('authorization', `Bearer ${session.accessToken}`);
+            bearer(headers, session);
             return platform.fetch(input, { ...init, headers, ...(cookies && { credentials: 'include' }) });
         };
         await refreshes.fresh(undefined, signal).catch((error: unknown) => {
@@ -355,15 +365,4 @@ function stateOf(entry: Entry, previous: State): State {
 /** Users are JSON; another tab's copy of the same one must not look like a change. */
 function isAlike(a: unknown, b: unknown): boolean {
     return a === b || JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** A listener's own fault is shown like any other, and stops nothing here. */
-function undisturbed(call: () => void) {
-    try {
-        call();
-    } catch (error) {
-        queueMicrotask(() => {
-            throw error;
-        });
-    }
 }

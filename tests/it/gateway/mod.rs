@@ -3,6 +3,7 @@
 mod administration;
 mod claims_hook;
 mod crash;
+mod cross_origin;
 mod drain;
 mod logins;
 mod logout_propagation;

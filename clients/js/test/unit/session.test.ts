@@ -108,6 +108,30 @@ describe('login', () => {
         expect(tab.client.state().user).toEqual({ id: 'eve@example.com' });
     });
 
+    test('that the gateway leaves to the API goes on with its token, which is exchanged when it is refused', async () => {
+        const world = new World();
+        const tab = world.tab();
+        tab.fate = () => ({ ...OK, answer: () => json(200, { token: 'api.jwt', user: { id: 'ada' } }) });
+        await settled(world, tab.client.login(CREDENTIALS));
+        expect(tab.client.state()).toEqual({ status: 'signed-in', user: { id: 'ada' } });
+        tab.fate = () => OK;
+        world.gateway.api = () => json(200, {});
+        await world.run(86_400_000);
+        expect((await settled(world, tab.client.fetch('/api/x'))).status).toBe(200);
+        expect(tab.requests.at(-1)!.headers.get('authorization')).toBe('Bearer api.jwt');
+        expect(tab.refreshes()).toBe(0);
+
+        world.gateway.api = (request) =>
+            request.headers.get('authorization') === 'Bearer api.jwt' ? json(401, { error: 'invalid_token' }) : json(200, {});
+        const pair = () => json(200, { accessToken: 'a', refreshToken: 'r', expiresIn: 900, generation: 1 });
+        tab.fate = (path) => (path === '/refresh' ? { ...OK, answer: pair } : OK);
+        expect((await settled(world, tab.client.fetch('/api/x'))).status).toBe(200);
+        expect(JSON.parse(String(tab.requests.find(({ path }) => path === '/refresh')!.body))).toEqual({
+            refreshToken: 'api.jwt',
+        });
+        expect(tab.client.state().user).toEqual({ id: 'ada' });
+    });
+
     test('understands other names of members, and another user', async () => {
         const world = new World();
         const answer = () =>

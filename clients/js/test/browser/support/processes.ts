@@ -17,13 +17,13 @@ export interface Running {
     stop(): Promise<void>;
 }
 
-/** A gateway before `upstream`, with sessions in a Redis of its own. `settings` are keys and values as for `--set`. */
-export async function startGateway(upstream: string, settings: Record<string, string> = {}): Promise<Running> {
+/** A gateway before `upstream`, with sessions in a Redis of its own. `settings` are keys and values as for `--set`; `more` is for lists. */
+export async function startGateway(upstream: string, settings: Record<string, string> = {}, more = ''): Promise<Running> {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or set TOKENGATE_BIN`);
     const folder = mkdtempSync(join(tmpdir(), 'tokengate-js-'));
     const redis = await startRedis(folder);
     execFileSync(BINARY, ['keys', 'generate', '--directory', join(folder, 'keys')]);
-    writeFileSync(join(folder, 'tokengate.toml'), settingsFile(upstream, redis.url, folder));
+    writeFileSync(join(folder, 'tokengate.toml'), settingsFile(upstream, redis.url, folder) + more);
     const flags = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
     const gateway = spawn(BINARY, ['run', '--config', join(folder, 'tokengate.toml'), ...flags], {
         cwd: folder,

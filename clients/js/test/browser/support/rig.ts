@@ -31,9 +31,9 @@ export class Rig {
     ) {}
 
     /** `settings` may depend on where the API is. */
-    static async start(settings: (api: string) => Record<string, string>): Promise<Rig> {
+    static async start(settings: (api: string) => Record<string, string>, more = ''): Promise<Rig> {
         const api = await startApi();
-        const gateway = await startGateway(api.url, settings(api.url));
+        const gateway = await startGateway(api.url, settings(api.url), more);
         const proxy = await startFaultProxy(gateway.url);
         return new Rig(await launch(), api, gateway, proxy);
     }

@@ -1,0 +1,56 @@
+//! Pages of other origins: what their browsers ask, and what they may read.
+
+use serde_json::json;
+
+use crate::support::gateway::Gateway;
+use crate::support::http::Message;
+use crate::support::upstream::{PASSWORD, Upstream};
+
+const APP: &str = "https://app.example.com";
+const STRANGER: &str = "https://stranger.example.com";
+
+fn readable_by(answer: &Message) -> Option<&str> {
+    answer.header("access-control-allow-origin")
+}
+
+#[test]
+fn a_listed_page_may_ask_and_read_everywhere_and_a_stranger_nowhere() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", APP)]);
+    let mut client = gateway.client();
+    let access = client.log_in("ada").access;
+    let bearer = format!("Bearer {access}");
+    let mut ask = |method, path, origin, fields: &[(&'static str, &str)]| {
+        let fields: Vec<(&str, &str)> = [("origin", origin)].into_iter().chain(fields.iter().copied()).collect();
+        client.send(method, path, &fields, None).unwrap()
+    };
+    let question = [("access-control-request-method", "GET"), ("access-control-request-headers", "authorization")];
+
+    let asked = ask("OPTIONS", "/api/me", APP, &question).expect(204);
+    assert_eq!(readable_by(&asked), Some(APP));
+    assert!(asked.header("access-control-allow-headers").unwrap().contains("authorization"));
+    let refused = ask("GET", "/api/me", APP, &[]).expect(401);
+    assert_eq!(readable_by(&refused), Some(APP));
+    assert!(refused.header("access-control-expose-headers").unwrap().contains("www-authenticate"));
+    let answered = ask("GET", "/api/me", APP, &[("authorization", &bearer)]).expect(200);
+    assert_eq!((readable_by(&answered), answered.header("vary")), (Some(APP), Some("origin")));
+
+    assert_eq!(readable_by(&ask("OPTIONS", "/api/me", STRANGER, &question).expect(401)), None);
+    assert_eq!(readable_by(&ask("GET", "/api/me", STRANGER, &[("authorization", &bearer)]).expect(200)), None);
+}
+
+#[test]
+fn a_refused_login_can_be_read_and_what_an_upstream_says_of_origins_stands() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", APP)]);
+    let body = json!({"email": "ada", "password": format!("not {PASSWORD}")}).to_string();
+    let fields = [("origin", APP), ("content-type", "application/json")];
+    let refused = gateway.client().send("POST", "/login", &fields, Some(body.as_bytes())).unwrap().expect(401);
+    assert_eq!(readable_by(&refused), Some(APP));
+
+    let strict = "HTTP/1.1 200 OK\r\naccess-control-allow-origin: https://one.example.com\r\ncontent-length: 0\r\n\r\n";
+    let upstream = Upstream::saying(move |_| strict.as_bytes().to_vec());
+    let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", APP)]);
+    let answered = gateway.client().send("GET", "/public/x", &[("origin", APP)], None).unwrap().expect(200);
+    assert_eq!(readable_by(&answered), Some("https://one.example.com"));
+}
