@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::admin_client::{AdminArgs, AdminClient, printable};
 use super::output::{Failure, say};
 
+/// Deleting the records of millions of sessions takes its time. They are refused from the start.
+const EVERYONE_PATIENCE: Duration = Duration::from_secs(600);
+
 /// End a session, a subject's sessions, one token, or everything that is older than a moment.
 #[derive(Debug, Args)]
 #[command(
@@ -82,15 +85,17 @@ pub(super) fn run(args: &RevokeArgs) -> Result<(), Failure> {
             order.insert("everyone".to_owned(), true.into());
         }
     }
-    args.done.ask("POST", "/revocations", Some(&Value::Object(order)))
+    let patience = if order.contains_key("everyone") { EVERYONE_PATIENCE } else { Duration::ZERO };
+    args.done.ask("POST", "/revocations", Some(&Value::Object(order)), patience)
 }
 
 impl DoneArgs {
     /// Has the gateway end something, and tells how that went.
-    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(), Failure> {
+    /// It may take `longer` than others by itself.
+    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>, longer: Duration) -> Result<(), Failure> {
         let client: AdminClient = self.admin.client()?;
         let waits = self.wait.map(|seconds| format!("?wait=all&timeout={seconds}s")).unwrap_or_default();
-        let longer = Duration::from_secs(self.wait.unwrap_or_default());
+        let longer = longer + Duration::from_secs(self.wait.unwrap_or_default());
         let (status, answer) = client.call(method, &format!("{path}{waits}"), body, longer)?;
         say(&if self.json { answer.to_string() } else { told(&answer) })?;
         let is_everywhere = status == 200;

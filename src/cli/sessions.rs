@@ -1,6 +1,7 @@
 //! `tokengate sessions`: who is logged in, asked from a running gateway.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -65,7 +66,7 @@ fn session_id(text: &str) -> Result<String, String> {
 pub(super) fn run(args: &SessionsArgs) -> Result<(), Failure> {
     match &args.command {
         SessionsCommand::List(args) => list(args),
-        SessionsCommand::Revoke(args) => args.done.ask("DELETE", &format!("/sessions/{}", args.id), None),
+        SessionsCommand::Revoke(args) => args.done.ask("DELETE", &format!("/sessions/{}", args.id), None, Duration::ZERO),
     }
 }
 

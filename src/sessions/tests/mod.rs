@@ -1,5 +1,6 @@
 //! Promises about sessions, against the memory store, with a clock moved by hand.
 
+mod administering;
 mod claims_hook;
 mod exchanging;
 mod importing;

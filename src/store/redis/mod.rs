@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::types::Value;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
 pub use self::options::{
     ADDRESSES_MAX, Address, CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Deployment, KEY_PREFIX_BYTES_MAX, KEY_PREFIX_DEFAULT,
@@ -66,6 +66,8 @@ const NAMING_ATTEMPTS_MAX: u32 = 64;
 const ENDED_PER_STEP_MAX: usize = 1_000;
 /// Steps of one revocation: beyond a million sessions of one subject the sweep has to do it.
 const ENDING_STEPS_MAX: u32 = 1_000;
+/// Partitions in which sessions are ended by their age at the same time.
+const ENDED_TOGETHER: usize = 16;
 /// Sessions looked at in one step of a walk over an index: Redis is held for well under a millisecond.
 const SWEPT_PER_STEP: usize = 64;
 /// Steps of one walk in one partition.
@@ -313,8 +315,10 @@ impl Store for RedisStore {
 
     async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
         let mut ended = 0;
-        for partition in self.keys.partitions().iter() {
-            ended += self.end_in_partition(partition, moment).await?;
+        let partitions: Vec<Partition> = self.keys.partitions().iter().collect();
+        for some in partitions.chunks(ENDED_TOGETHER) {
+            let steps = some.iter().map(|&partition| self.end_in_partition(partition, moment));
+            ended += try_join_all(steps).await?.iter().sum::<u64>();
         }
         Ok(ended)
     }
