@@ -12,6 +12,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
+    clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     if settings.admin.address.is_some_and(|address| address == settings.listen.address && address.port() != 0) {
         notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
@@ -88,6 +89,14 @@ fn issuers_are_distinct(settings: &Settings, notes: &Notes) {
         }
         if settings.issuers[..index].iter().any(|earlier| earlier.issuer == foreign.issuer) {
             notes.problem(&key, None, format!("\"{}\" is the issuer of an earlier entry", foreign.issuer));
+        }
+    }
+}
+
+fn clients_are_distinct(settings: &Settings, notes: &Notes) {
+    for (index, client) in settings.clients.iter().enumerate() {
+        if settings.clients[..index].iter().any(|earlier| earlier.id == client.id) {
+            notes.problem(&format!("clients[{index}].id"), None, format!("\"{}\" is the id of an earlier entry", client.id));
         }
     }
 }

@@ -18,7 +18,12 @@ pub struct Endpoints {
     pub logout: Option<String>,
     /// The list; one session is `{sessions}/{id}`.
     pub sessions: Option<String>,
+    pub revoke: Option<String>,
+    /// `None` also without clients that may ask.
+    pub introspect: Option<String>,
     pub jwks: Option<String>,
+    /// `None` also where the issuer is no URL.
+    pub metadata: Option<String>,
     pub health: Option<String>,
     pub ready: Option<String>,
     /// The longest request body that an own endpoint reads.
@@ -44,11 +49,20 @@ impl Endpoints {
             refresh: path("refresh", &prefix),
             logout: path("logout", &prefix),
             sessions: path("sessions", &prefix),
+            revoke: path("revoke", &prefix),
+            introspect: path("introspect", &prefix),
             jwks: path("jwks", ""),
+            metadata: path("metadata", ""),
             health: path("health", ""),
             ready: path("ready", ""),
             body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)),
         }
+    }
+
+    /// Without those that nobody could use: their paths then go to the routes.
+    #[must_use]
+    pub(super) fn usable(self, has_clients: bool, has_issuer_url: bool) -> Self {
+        Self { introspect: self.introspect.filter(|_| has_clients), metadata: self.metadata.filter(|_| has_issuer_url), ..self }
     }
 
     /// As the route table takes them.
@@ -60,14 +74,17 @@ impl Endpoints {
             refresh: self.refresh.clone(),
             logout: self.logout.clone(),
             sessions: self.sessions.clone(),
+            revoke: self.revoke.clone(),
+            introspect: self.introspect.clone(),
             jwks: self.jwks.clone(),
+            metadata: self.metadata.clone(),
             health: self.health.clone(),
             ready: self.ready.clone(),
         }
     }
 
     /// Every path, by its key in the settings.
-    pub(super) fn by_key(&self) -> [(&'static str, Option<&str>); 9] {
+    pub(super) fn by_key(&self) -> [(&'static str, Option<&str>); 12] {
         [
             ("login", self.login.as_deref()),
             ("register", self.register.as_deref()),
@@ -75,7 +92,10 @@ impl Endpoints {
             ("refresh", self.refresh.as_deref()),
             ("logout", self.logout.as_deref()),
             ("sessions", self.sessions.as_deref()),
+            ("revoke", self.revoke.as_deref()),
+            ("introspect", self.introspect.as_deref()),
             ("jwks", self.jwks.as_deref()),
+            ("metadata", self.metadata.as_deref()),
             ("health", self.health.as_deref()),
             ("ready", self.ready.as_deref()),
         ]

@@ -13,6 +13,7 @@ mod legacy;
 mod listen;
 mod login;
 mod members;
+mod oauth;
 mod parse;
 mod problem;
 mod routes;
@@ -38,6 +39,7 @@ pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};
 pub use login::{Endpoints, Login, OldSession};
 pub use members::{MemberPath, Members};
+pub use oauth::OAuthClient;
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
 pub use problem::{Invalid, Problem};
 pub use routes::UPSTREAM_DEFAULT;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub limits: Limits,
     pub identity: Identity,
     pub issuers: Vec<Issuer>,
+    /// Machines that may ask `introspect`.
+    pub clients: Vec<OAuthClient>,
     /// At most [`LEGACY_MAX`].
     pub legacy: Vec<Legacy>,
     pub store: Store,
@@ -142,6 +146,8 @@ impl Settings {
         let limits = root.section("limits", Limits::read);
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
+        let clients = root.list("clients", OAuthClient::read);
+        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin().is_some());
         let legacy = root.list("legacy", Legacy::read);
         let needed = token_life_max(&tokens, issuers.iter().flatten());
         let revocation = root.section("revocation", |s| Revocation::read(s, needed));
@@ -178,6 +184,7 @@ impl Settings {
             limits,
             identity,
             issuers: issuers?,
+            clients: clients.into_iter().collect::<Option<Vec<OAuthClient>>>()?,
             legacy: legacy?,
             store,
             admin,

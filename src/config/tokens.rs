@@ -52,6 +52,16 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// Scheme, host and port of the issuer, where it is a URL as RFC 8414, section 2, has it.
+    pub fn origin(&self) -> Option<String> {
+        let url = url::Url::parse(&self.issuer).ok()?;
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
+        (is_plain && is_web).then(|| url.origin().ascii_serialization())
+    }
+}
+
 /// The key ring.
 #[derive(Clone, Debug)]
 pub struct Keys {

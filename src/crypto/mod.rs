@@ -4,6 +4,7 @@
 //! [`entropy`].
 
 pub mod access_token;
+pub mod client_secret;
 pub mod deployment_secret;
 mod der;
 pub mod entropy;

@@ -23,7 +23,13 @@ pub enum Endpoint {
     Logout,
     Sessions,
     Session(SessionId),
+    /// RFC 7009.
+    Revoke,
+    /// RFC 7662.
+    Introspect,
     Jwks,
+    /// RFC 8414.
+    Metadata,
     Health,
     Ready,
 }
@@ -90,7 +96,10 @@ pub struct EndpointPaths {
     pub logout: Option<String>,
     /// Also `…/{id}`.
     pub sessions: Option<String>,
+    pub revoke: Option<String>,
+    pub introspect: Option<String>,
     pub jwks: Option<String>,
+    pub metadata: Option<String>,
     pub health: Option<String>,
     pub ready: Option<String>,
 }

@@ -1,13 +1,12 @@
 //! The refresh token in a request: in JSON, in a form, or in a cookie; exactly one, in one place.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use super::cookies;
+use super::form::Form;
 use super::json_object::{JsonObject, MemberError};
 use super::options::EndpointOptions;
 use super::origin;
@@ -38,9 +37,6 @@ const JSON_NAMES: [&str; 2] = ["refreshToken", "refresh_token"];
 
 /// Where an old client may have its one token, if there is none under the other names.
 const JSON_NAME_OLD: &str = "token";
-
-/// How many parameters a form may have.
-const FORM_PARAMETERS_MAX: usize = 32;
 
 /// How the caller speaks, by its content type alone: errors are answered so as well.
 pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
@@ -106,25 +102,14 @@ fn read_json(body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
 }
 
 fn read_form(body: &Bytes) -> Result<Call, Refusal> {
-    let parameters: Vec<(Cow<'_, str>, Cow<'_, str>)> = form_urlencoded::parse(body).take(FORM_PARAMETERS_MAX + 1).collect();
-    if parameters.len() > FORM_PARAMETERS_MAX {
-        return Err(Refusal::Malformed("The form has too many parameters."));
-    }
-    let is_repeated = |(at, (name, _)): (usize, &(Cow<'_, str>, _))| parameters[..at].iter().any(|(other, _)| other == name);
-    if parameters.iter().enumerate().any(is_repeated) {
-        return Err(Refusal::Malformed("A parameter was sent twice."));
-    }
-    // A parameter without a value is as good as absent (RFC 6749, section 3.2).
-    let text = |wanted: &str| {
-        let found = parameters.iter().find(|(name, value)| name == wanted && !value.is_empty());
-        found.map(|(_, value)| value.clone().into_owned())
-    };
+    let form = Form::parse(body)?;
+    let text = |name: &str| form.text(name).map(str::to_owned);
     let token = text("refresh_token").map(|token| (Secret::new(token), Source::Body));
     Ok(Call { dialect: Dialect::OAuth, token, grant_type: text("grant_type"), scope: text("scope"), has_body: true })
 }
 
 /// Whether there is exactly one content type, and it is this one, whatever its parameters.
-fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
+pub(super) fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
     let mut fields = headers.get_all(CONTENT_TYPE).iter();
     let (Some(field), None) = (fields.next(), fields.next()) else { return false };
     field.to_str().is_ok_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))

@@ -146,7 +146,10 @@ fn kind_of(endpoint: Endpoint) -> LoginKind {
         | Endpoint::Logout
         | Endpoint::Sessions
         | Endpoint::Session(_)
+        | Endpoint::Revoke
+        | Endpoint::Introspect
         | Endpoint::Jwks
+        | Endpoint::Metadata
         | Endpoint::Health
         | Endpoint::Ready => LoginKind::Login,
     }

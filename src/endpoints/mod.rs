@@ -24,10 +24,12 @@ use crate::sessions::health::Readiness;
 mod cookies;
 mod credentials;
 mod devices;
+mod form;
 mod json_object;
 mod limits;
 mod login;
 mod logout;
+mod oauth;
 mod options;
 mod origin;
 mod refresh;
@@ -130,7 +132,20 @@ impl Inner {
         if let Some(answer) = origin::preflight(&request.head, options.cors.as_ref()) {
             return shared(answer, &request.head, &options);
         }
-        let dialect = credentials::dialect(&request.head.headers);
+        let dialect = match request.endpoint {
+            Endpoint::Revoke | Endpoint::Introspect => Dialect::OAuth,
+            Endpoint::Login
+            | Endpoint::Register
+            | Endpoint::QuickRegister
+            | Endpoint::Refresh
+            | Endpoint::Logout
+            | Endpoint::Sessions
+            | Endpoint::Session(_)
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::Health
+            | Endpoint::Ready => credentials::dialect(&request.head.headers),
+        };
         let result = self.dispatch(&request, &options).await;
         let reply = result.unwrap_or_else(|refusal| {
             let takes_cookies = refusal.ends_the_session();
@@ -145,9 +160,15 @@ impl Inner {
 
     async fn dispatch(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
         let allow = match request.endpoint {
-            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister | Endpoint::Refresh | Endpoint::Logout => "POST",
+            Endpoint::Login
+            | Endpoint::Register
+            | Endpoint::QuickRegister
+            | Endpoint::Refresh
+            | Endpoint::Logout
+            | Endpoint::Revoke
+            | Endpoint::Introspect => "POST",
             Endpoint::Session(_) => "DELETE",
-            Endpoint::Sessions | Endpoint::Jwks | Endpoint::Health | Endpoint::Ready => "GET, HEAD",
+            Endpoint::Sessions | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Health | Endpoint::Ready => "GET, HEAD",
         };
         if !allow.split(", ").any(|method| method == request.head.method.as_str()) {
             return Err(Refusal::MethodNotAllowed(allow));
@@ -157,7 +178,10 @@ impl Inner {
             Endpoint::Logout => self.log_out(request, options).await,
             Endpoint::Sessions => self.list(request).await,
             Endpoint::Session(id) => self.end(request, id, options).await,
+            Endpoint::Revoke => self.revoke(request, options).await,
+            Endpoint::Introspect => self.introspect(request, options).await,
             Endpoint::Jwks => Ok(self.jwks()),
+            Endpoint::Metadata => options.metadata.as_ref().map(oauth::metadata).ok_or(Refusal::MetadataMissing),
             Endpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
             Endpoint::Ready => Ok(self.readiness().await),
             // These go to the upstream first; on this way there is nobody to ask.

@@ -1,6 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
 use crate::config::{self, Cookies, Limits, Login, OldSession, Reuse, Settings};
+use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cors::Cors;
 use crate::domain::legacy::LegacyLives;
 use crate::sessions::{ReusePolicy, SessionPolicy};
@@ -17,6 +18,36 @@ pub struct EndpointOptions {
     pub limits: Limits,
     /// Whether there are old tokens, which clients may send under an old name.
     pub accepts_legacy: bool,
+    /// Machines that may ask what a token is worth.
+    pub clients: Vec<(String, ClientSecret)>,
+    /// `None`: our issuer is no URL, so that there is nothing to find.
+    pub metadata: Option<Metadata>,
+}
+
+/// Where everything is, for clients that ask (RFC 8414): absolute URLs; `None` for what is off.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    pub issuer: String,
+    pub token_endpoint: Option<String>,
+    pub jwks_uri: Option<String>,
+    pub revocation_endpoint: Option<String>,
+    pub introspection_endpoint: Option<String>,
+}
+
+impl Metadata {
+    /// Paths stand at the origin of the issuer, whatever path that has itself.
+    fn of(settings: &Settings) -> Option<Self> {
+        let origin = settings.tokens.origin()?;
+        let url = |path: &Option<String>| path.as_ref().map(|path| format!("{origin}{path}"));
+        let endpoints = &settings.endpoints;
+        Some(Self {
+            issuer: settings.tokens.issuer.clone(),
+            token_endpoint: url(&endpoints.refresh),
+            jwks_uri: url(&endpoints.jwks),
+            revocation_endpoint: url(&endpoints.revoke),
+            introspection_endpoint: url(&endpoints.introspect),
+        })
+    }
 }
 
 impl From<&Settings> for EndpointOptions {
@@ -29,6 +60,8 @@ impl From<&Settings> for EndpointOptions {
             cors: settings.cors.clone(),
             limits: settings.limits.clone(),
             accepts_legacy: !settings.legacy.is_empty(),
+            clients: settings.clients.iter().map(|c| (c.id.clone(), ClientSecret::new(c.secret.expose()))).collect(),
+            metadata: Metadata::of(settings),
         }
     }
 }

@@ -28,6 +28,14 @@ pub(super) enum Refusal {
     /// The text is for the client.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
+    #[error("not a form")]
+    FormExpected,
+    #[error("client credentials are missing or wrong")]
+    ClientInvalid,
+    #[error("a token that cannot be revoked")]
+    TokenTypeUnsupported,
+    #[error("no metadata")]
+    MetadataMissing,
     #[error("unsupported grant type")]
     UnsupportedGrantType,
     #[error("a scope that was not granted")]
@@ -102,6 +110,10 @@ impl Refusal {
             Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType
             | Self::Malformed(_)
+            | Self::FormExpected
+            | Self::ClientInvalid
+            | Self::TokenTypeUnsupported
+            | Self::MetadataMissing
             | Self::UnsupportedGrantType
             | Self::ScopeNotGranted
             | Self::RefreshTokenMissing
@@ -135,6 +147,18 @@ impl Refusal {
             )
             .oauth("invalid_request"),
             Self::Malformed(detail) => bad_request("request_malformed", detail),
+            Self::FormExpected => bad_request("form_expected", "Send application/x-www-form-urlencoded."),
+            Self::ClientInvalid => {
+                let detail = "The client's credentials are missing or wrong.";
+                Problem::new(StatusCode::UNAUTHORIZED, "client_invalid", detail)
+                    .oauth("invalid_client")
+                    .challenge(r#"Basic realm="tokengate", charset="UTF-8""#)
+            }
+            Self::TokenTypeUnsupported => {
+                let detail = "This token has no id, so it cannot be revoked alone.";
+                Problem::new(StatusCode::BAD_REQUEST, "token_without_id", detail).oauth("unsupported_token_type")
+            }
+            Self::MetadataMissing => Problem::new(StatusCode::NOT_FOUND, "metadata_missing", "There is no metadata here."),
             Self::UnsupportedGrantType => {
                 let detail = "The only grant type here is refresh_token.";
                 Problem::new(StatusCode::BAD_REQUEST, "grant_type_unsupported", detail).oauth("unsupported_grant_type")

@@ -290,7 +290,10 @@ impl Gateway {
             | Endpoint::Logout
             | Endpoint::Sessions
             | Endpoint::Session(_)
+            | Endpoint::Revoke
+            | Endpoint::Introspect
             | Endpoint::Jwks
+            | Endpoint::Metadata
             | Endpoint::Health
             | Endpoint::Ready => {
                 let caller = self.caller(call.policy, head);

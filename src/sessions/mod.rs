@@ -40,6 +40,7 @@ mod refresh;
 pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tokens;
 
 pub use administration::{Ended, Order, OrderError};
 use claims_hook::ClaimsHook;
@@ -47,6 +48,7 @@ pub use devices::EndError;
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
+pub use tokens::Worth;
 
 /// How far ahead of our clock another node's may run before what it stamped is no longer waited for.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ mod gateway;
 mod hostile;
 mod import;
 mod layers;
+mod migration;
 mod redis;
 mod store;
 mod support;

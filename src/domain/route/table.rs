@@ -138,10 +138,16 @@ impl RouteTable {
 /// The methods of an own endpoint, and the same as text. OPTIONS is there for preflights.
 const fn endpoint_methods(endpoint: Endpoint) -> (&'static [Method], &'static str) {
     match endpoint {
-        Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister | Endpoint::Refresh | Endpoint::Logout => {
-            (&[Method::POST, Method::OPTIONS], "POST, OPTIONS")
+        Endpoint::Login
+        | Endpoint::Register
+        | Endpoint::QuickRegister
+        | Endpoint::Refresh
+        | Endpoint::Logout
+        | Endpoint::Revoke
+        | Endpoint::Introspect => (&[Method::POST, Method::OPTIONS], "POST, OPTIONS"),
+        Endpoint::Sessions | Endpoint::Jwks | Endpoint::Metadata => {
+            (&[Method::GET, Method::HEAD, Method::OPTIONS], "GET, HEAD, OPTIONS")
         }
-        Endpoint::Sessions | Endpoint::Jwks => (&[Method::GET, Method::HEAD, Method::OPTIONS], "GET, HEAD, OPTIONS"),
         Endpoint::Session(_) => (&[Method::DELETE, Method::OPTIONS], "DELETE, OPTIONS"),
         Endpoint::Health | Endpoint::Ready => (&[Method::GET, Method::HEAD], "GET, HEAD"),
     }
@@ -199,7 +205,20 @@ fn is_at_or_below(reading: &[u8], place: &[u8]) -> bool {
 }
 
 fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own> {
-    let EndpointPaths { login, register, quick_register, refresh, logout, sessions, jwks, health, ready } = paths;
+    let EndpointPaths {
+        login,
+        register,
+        quick_register,
+        refresh,
+        logout,
+        sessions,
+        revoke,
+        introspect,
+        jwks,
+        metadata,
+        health,
+        ready,
+    } = paths;
     let places = [
         (login, Place::At(Endpoint::Login)),
         (register, Place::At(Endpoint::Register)),
@@ -207,7 +226,10 @@ fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own>
         (refresh, Place::At(Endpoint::Refresh)),
         (logout, Place::At(Endpoint::Logout)),
         (sessions, Place::Sessions),
+        (revoke, Place::At(Endpoint::Revoke)),
+        (introspect, Place::At(Endpoint::Introspect)),
         (jwks, Place::At(Endpoint::Jwks)),
+        (metadata, Place::At(Endpoint::Metadata)),
         (health, Place::At(Endpoint::Health)),
         (ready, Place::At(Endpoint::Ready)),
     ];

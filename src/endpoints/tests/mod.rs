@@ -19,6 +19,7 @@ use crate::sessions::tests::World;
 mod calls;
 mod cookies;
 mod logins;
+mod oauth;
 mod old_tokens;
 
 /// One node with its endpoints.

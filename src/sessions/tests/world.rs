@@ -12,13 +12,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::crypto::deployment_secret::DeploymentSecret;
 use crate::crypto::entropy::Entropy;
+use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
 use crate::crypto::key::SigningKey;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::crypto::verifier::Verifier;
 use crate::domain::algorithm::Algorithm;
-use crate::domain::claim_policy::{AudienceRule, ClaimPath};
+use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
 use crate::domain::imported::{Import, ImportedDigest};
@@ -441,6 +442,22 @@ impl World {
         };
         let key = LegacyKey::shared(None, Algorithm::Hs256, OLD_SECRET, false).unwrap();
         self.verifier.store(Arc::new(Verifier::new().with_legacy(&key, policy)));
+        self.node.replica.confirm(self.clock.monotonic());
+    }
+
+    /// All nodes take access tokens: their own, and those that `https://issuer.example` makes with [`OLD_SECRET`].
+    pub(crate) fn accept_access_tokens(&self) {
+        let minting = minting();
+        let key = URL_SAFE_NO_PAD.encode(OLD_SECRET);
+        let key_set = format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","k":"{key}"}}]}}"#);
+        let foreign = ForeignKeys::parse(key_set.as_bytes(), &[Algorithm::Hs256], JwksOrigin::File).unwrap();
+        let foreign_policy = ClaimPolicy {
+            token_type: TypeRule::Unchecked,
+            ..ClaimPolicy::foreign("https://issuer.example", AudienceRule::Unchecked, DAY)
+        };
+        let own = ClaimPolicy::own(&minting.issuer, &minting.audiences, self.policy.access_lifetime);
+        let verifier = Verifier::new().with_own(&minting.keys, own).with_foreign(&foreign, foreign_policy, None);
+        self.verifier.store(Arc::new(verifier));
         self.node.replica.confirm(self.clock.monotonic());
     }
 

@@ -8,6 +8,7 @@ mod drain;
 mod logins;
 mod logout_propagation;
 mod migration;
+mod oauth;
 mod refresh_storm;
 mod store_calls;
 mod two_nodes;

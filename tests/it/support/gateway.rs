@@ -91,10 +91,15 @@ impl Gateway {
     pub(crate) fn launch(folder: &Path, upstream: &Upstream, set: &[(&str, &str)]) -> Self {
         let file = folder.join("tokengate.toml");
         fs::write(&file, format!("{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n", upstream.url())).unwrap();
+        Self::launch_file(folder, &file, set)
+    }
+
+    /// By a settings file of the test's own, which has to say where to listen and to log in JSON. Returns once it listens.
+    pub(crate) fn launch_file(folder: &Path, file: &Path, set: &[(&str, &str)]) -> Self {
         let mut process = Command::new(BINARY)
             .arg("run")
             .arg("--config")
-            .arg(&file)
+            .arg(file)
             .args(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
             .current_dir(folder)
             .env_clear()

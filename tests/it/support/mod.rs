@@ -4,6 +4,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod old_api;
+pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod resp;
