@@ -115,7 +115,7 @@ impl Gateway {
             .unwrap();
         let log = gather(process.stderr.take().unwrap());
         let (address, admin) = await_addresses(&mut process, &log);
-        Self { process, watcher, address, admin, log, file, folder: None }
+        Self { process, watcher, address, admin, log, file: file.to_owned(), folder: None }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
