@@ -158,15 +158,14 @@ impl App {
             counters: Arc::clone(&counters),
             runtime: runtime.clone(),
         }));
-        let node = NodeId::new(draw(&*ambient.entropy));
-        let upkeep = Upkeep::new(node, tally, &counters, &store, &replica, &ambient);
         let nodes = Arc::new(Nodes::new(NodeParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&ambient.clock),
-            id: node,
+            id: NodeId::new(draw(&*ambient.entropy)),
             name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listen.address.port())),
             silence_max: settings.revocation.max_staleness + 3 * node_heartbeat(settings),
         }));
+        let upkeep = Upkeep::new(tally, &counters, &store, &replica, &nodes, &ambient);
         let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, nodes, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
@@ -366,6 +365,8 @@ impl Parts {
             nodes: Arc::clone(&self.nodes),
             replica: Arc::clone(&self.replica),
             clock: Arc::clone(&self.ambient.clock),
+            figures: Arc::clone(&self.upkeep.statistics) as _,
+            sweeps: Arc::clone(&self.upkeep.caretaker) as _,
             reload,
         });
         let stop = stop.clone();

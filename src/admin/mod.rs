@@ -15,12 +15,17 @@ use crate::domain::replica::Replica;
 use crate::domain::secret::Secret;
 use crate::domain::time::Clock;
 use crate::sessions::Sessions;
+use crate::sessions::caretaker::Sweeps;
 use crate::sessions::health::{Dependency, Readiness};
 use crate::sessions::nodes::Nodes;
+use crate::sessions::statistics::Figures;
 use crate::store::StoreError;
 
 pub mod answer;
+mod dashboard;
+mod figures;
 mod guard;
+mod metrics;
 mod query;
 pub mod reload;
 mod revocations;
@@ -29,6 +34,7 @@ mod sessions;
 
 use answer::{Answer, json, problem};
 use guard::Guard;
+use metrics::Metrics;
 use reload::ReloadSender;
 use server::Limits;
 
@@ -40,6 +46,9 @@ pub struct Admin {
     nodes: Arc<Nodes>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
+    figures: Arc<dyn Figures>,
+    metrics: Metrics,
+    sweeps: Arc<dyn Sweeps>,
     reload: ReloadSender,
 }
 
@@ -52,6 +61,8 @@ pub struct AdminParts {
     pub nodes: Arc<Nodes>,
     pub replica: Arc<Replica>,
     pub clock: Arc<dyn Clock>,
+    pub figures: Arc<dyn Figures>,
+    pub sweeps: Arc<dyn Sweeps>,
     pub reload: ReloadSender,
 }
 
@@ -61,8 +72,9 @@ const STORE_RETRY_AFTER: &str = "1";
 impl Admin {
     #[must_use]
     pub fn new(parts: AdminParts) -> Self {
-        let AdminParts { readiness, token, sessions, nodes, replica, clock, reload } = parts;
-        Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, reload }
+        let AdminParts { readiness, token, sessions, nodes, replica, clock, figures, sweeps, reload } = parts;
+        let metrics = Metrics::new(Arc::clone(&figures));
+        Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, sweeps, reload }
     }
 
     /// Serves until `stop`.
@@ -81,7 +93,8 @@ impl Admin {
             "/healthz" | "/readyz" if !reading => method_not_allowed("GET, HEAD"),
             "/healthz" => json(StatusCode::OK, &Health { status: "alive" }),
             "/readyz" => readiness_answer(self.readiness.dependencies().await),
-            path => match self.guard.refuse(request) {
+            path if dashboard::is_part(path) && !reading => method_not_allowed("GET, HEAD"),
+            path => match dashboard::part(path).or_else(|| self.guard.refuse(request)) {
                 Some(refusal) => refusal,
                 None => self.answer_guarded(path, request, peer).await,
             },
@@ -99,9 +112,12 @@ impl Admin {
             ("/revocations", _) if *method == Method::GET => self.revocations(),
             ("/revocations", _) => method_not_allowed("GET, POST"),
             ("/nodes", _) if *method == Method::GET => self.all_nodes().await,
-            ("/nodes", _) => method_not_allowed("GET"),
+            ("/stats", _) if *method == Method::GET => figures::stats(&*self.figures, request.uri()).await,
+            ("/metrics", _) if *method == Method::GET => self.metrics.answer(),
+            ("/nodes" | "/stats" | "/metrics", _) => method_not_allowed("GET"),
+            ("/sweep", _) if *method == Method::POST => figures::sweep(&*self.sweeps).await,
             ("/reload", _) if *method == Method::POST => self.reload.reload().await,
-            ("/reload", _) => method_not_allowed("POST"),
+            ("/sweep" | "/reload", _) => method_not_allowed("POST"),
             (_, None) => problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here."),
         }
     }

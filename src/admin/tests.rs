@@ -31,6 +31,7 @@ fn nodes(world: &World, name: &str) -> Arc<Nodes> {
 }
 
 fn admin_of(world: &World, dependencies: Vec<Dependency>, token: Option<&str>) -> Admin {
+    let upkeep = world.upkeep();
     Admin::new(AdminParts {
         readiness: Arc::new(dependencies),
         token: token.map(|token| Secret::new(token.to_owned())),
@@ -38,6 +39,8 @@ fn admin_of(world: &World, dependencies: Vec<Dependency>, token: Option<&str>) -
         nodes: nodes(world, "here"),
         replica: Arc::clone(&world.node.replica),
         clock: Arc::clone(&world.clock) as _,
+        figures: upkeep.figures,
+        sweeps: upkeep.sweeps,
         reload: reload::reload_channel().0,
     })
 }
@@ -134,7 +137,7 @@ async fn a_live_process_is_healthy_whatever_it_waits_for() {
     let admin = admin_with(vec![dependency("store", Some("gone"))]);
     assert_eq!(ask(&admin, Method::GET, "/healthz").await, (StatusCode::OK, r#"{"status":"alive"}"#.to_owned()));
     assert_eq!(ask(&admin, Method::POST, "/healthz").await.0, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(ask(&admin, Method::GET, "/").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&admin, Method::GET, "/nowhere").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Ambient;
 use crate::config::Settings;
-use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::{Counters, Gauges, Tally};
 use crate::sessions::caretaker::{Caretaker, CaretakerParts};
+use crate::sessions::nodes::Nodes;
 use crate::sessions::statistics::{Statistics, StatisticsParts};
 use crate::store::Store;
 use crate::tasks::statistics::{Flushing, Measuring};
@@ -24,16 +24,16 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// `counters` is the set of the control plane.
     pub(super) fn new(
-        node: NodeId,
         tally: Arc<Tally>,
         counters: &Arc<Counters>,
         store: &Arc<dyn Store>,
         replica: &Arc<Replica>,
+        nodes: &Arc<Nodes>,
         ambient: &Ambient,
     ) -> Self {
         let gauges = Arc::new(Gauges::new());
         let statistics = Arc::new(Statistics::new(StatisticsParts {
-            node,
+            nodes: Arc::clone(nodes),
             store: Arc::clone(store),
             tally: Arc::clone(&tally),
             gauges: Arc::clone(&gauges),
@@ -41,7 +41,7 @@ impl Upkeep {
             clock: Arc::clone(&ambient.clock),
         }));
         let caretaker = Arc::new(Caretaker::new(CaretakerParts {
-            node,
+            nodes: Arc::clone(nodes),
             store: Arc::clone(store),
             replica: Arc::clone(replica),
             gauges,

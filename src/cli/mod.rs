@@ -10,6 +10,7 @@ mod output;
 mod revoke;
 mod sessions;
 mod settings;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Import(args) => import::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Revoke(args) => revoke::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Sweep(args) => stats::sweep(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Demo(args) => run_demo(&args),
     }
@@ -87,6 +90,8 @@ enum Command {
     Import(import::ImportArgs),
     Sessions(sessions::SessionsArgs),
     Revoke(revoke::RevokeArgs),
+    Stats(stats::StatsArgs),
+    Sweep(stats::SweepArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Demo(demo::Demo),
 }

@@ -276,6 +276,13 @@ impl Snapshot {
         self.iter().filter(|(_, value)| *value > 0)
     }
 
+    /// All but this one.
+    #[must_use]
+    pub const fn without(mut self, counter: Counter) -> Self {
+        self.0[counter as usize] = 0;
+        self
+    }
+
     /// Each counter the larger of the two.
     #[must_use]
     pub fn max(&self, other: &Self) -> Self {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
-use crate::domain::stats::{Counter, Counters, Day, Gauge, Gauges};
+use crate::domain::stats::{Counter, Counters, Day, Gauges, Readings};
 use crate::domain::time::{Clock, Timestamp};
+use crate::sessions::nodes::Nodes;
+use crate::sessions::statistics::of_node;
 use crate::store::{Duty, Fence, Fenced, Lease, Measurement, Store, StoreError, SweepRecord, Swept};
 
 /// How long a node that was killed keeps the others from taking over.
@@ -42,7 +43,7 @@ pub trait Sweeps: Send + Sync + 'static {
 
 /// The upkeep of the store. Every node has one; for each duty at most one of them is at work.
 pub struct Caretaker {
-    node: NodeId,
+    nodes: Arc<Nodes>,
     store: Arc<dyn Store>,
     replica: Arc<Replica>,
     gauges: Arc<Gauges>,
@@ -54,7 +55,7 @@ pub struct Caretaker {
 
 /// What a [`Caretaker`] is made of.
 pub struct CaretakerParts {
-    pub node: NodeId,
+    pub nodes: Arc<Nodes>,
     pub store: Arc<dyn Store>,
     pub replica: Arc<Replica>,
     pub gauges: Arc<Gauges>,
@@ -65,8 +66,8 @@ pub struct CaretakerParts {
 impl Caretaker {
     #[must_use]
     pub fn new(parts: CaretakerParts) -> Self {
-        let CaretakerParts { node, store, replica, gauges, counters, clock } = parts;
-        Self { node, store, replica, gauges, counters, clock, sweeping: tokio::sync::Mutex::new(()) }
+        let CaretakerParts { nodes, store, replica, gauges, counters, clock } = parts;
+        Self { nodes, store, replica, gauges, counters, clock, sweeping: tokio::sync::Mutex::new(()) }
     }
 
     /// The last sweep of any node that came to its end.
@@ -85,7 +86,7 @@ impl Caretaker {
         };
         let outcome = self.sweep_under(fence, unless_since).await;
         // Without it others wait until it runs out, and that is all.
-        if let Err(error) = self.store.release(Duty::Sweep, self.node).await {
+        if let Err(error) = self.store.release(Duty::Sweep, self.nodes.id()).await {
             tracing::debug!(%error, "the lease of a sweep was not given back");
         }
         outcome
@@ -132,7 +133,7 @@ impl Caretaker {
     pub async fn measure(&self, interval: Duration) -> Result<(), StoreError> {
         if let Lease::Ours(fence) = self.lease(Duty::Measure).await? {
             let measured = self.measure_under(fence, interval).await;
-            self.store.release(Duty::Measure, self.node).await?;
+            self.store.release(Duty::Measure, self.nodes.id()).await?;
             measured?;
         }
         if let Some(last) = self.last_measurement().await? {
@@ -148,11 +149,7 @@ impl Caretaker {
             return Ok(());
         }
         let mut readings = self.store.measure(now).await?;
-        let of_node = self.gauges.readings();
-        for (gauge, value) in of_node.iter().filter(|(gauge, _)| gauge.is_of_node()) {
-            readings.set(gauge, value);
-        }
-        readings.set(Gauge::ReplicaEntries, self.replica.len() as u64);
+        readings.extend(of_node(&self.nodes, &self.replica).iter());
         // Overtaken: the other's is the later one.
         self.store.record_measurement(&Measurement { taken_at: now, readings }, fence).await.map(|_: Fenced<()>| ())
     }
@@ -163,12 +160,12 @@ impl Caretaker {
     }
 
     async fn lease(&self, duty: Duty) -> Result<Lease, StoreError> {
-        self.store.lease(duty, self.node, LEASE_SPAN, self.clock.now()).await
+        self.store.lease(duty, self.nodes.id(), LEASE_SPAN, self.clock.now()).await
     }
 }
 
 /// Without what the node that measured said of itself.
-fn of_deployment(measurement: &Measurement) -> crate::domain::stats::Readings {
+fn of_deployment(measurement: &Measurement) -> Readings {
     measurement.readings.iter().filter(|(gauge, _)| !gauge.is_of_node()).collect()
 }
 
@@ -181,6 +178,6 @@ impl Sweeps for Caretaker {
 
 impl std::fmt::Debug for Caretaker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caretaker").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Caretaker").field("node", &self.nodes.id()).finish_non_exhaustive()
     }
 }

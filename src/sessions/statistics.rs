@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
-use crate::domain::stats::{DAYS_KEPT, Day, Gauge, Gauges, Readings, Snapshot, Tally};
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::stats::{Counter, DAYS_KEPT, Day, Gauge, Gauges, Readings, Snapshot, Tally};
+use crate::domain::time::Clock;
+use crate::sessions::nodes::Nodes;
 use crate::store::{self, DayTotals, Store, StoreError};
 
 /// Days whose totals are remembered while the store does not take them. Shorter than stores know what they were told.
@@ -44,7 +44,7 @@ pub struct Report {
 /// The store is told totals, not increments: of this process, by day. So a lost reply costs nothing, the next flush tells the
 /// same and more; and what a failover took back comes again.
 pub struct Statistics {
-    node: NodeId,
+    nodes: Arc<Nodes>,
     store: Arc<dyn Store>,
     tally: Arc<Tally>,
     gauges: Arc<Gauges>,
@@ -56,7 +56,7 @@ pub struct Statistics {
 
 /// What [`Statistics`] is made of.
 pub struct StatisticsParts {
-    pub node: NodeId,
+    pub nodes: Arc<Nodes>,
     pub store: Arc<dyn Store>,
     pub tally: Arc<Tally>,
     pub gauges: Arc<Gauges>,
@@ -81,9 +81,9 @@ struct Pages {
 impl Statistics {
     #[must_use]
     pub fn new(parts: StatisticsParts) -> Self {
-        let StatisticsParts { node, store, tally, gauges, replica, clock } = parts;
+        let StatisticsParts { nodes, store, tally, gauges, replica, clock } = parts;
         let pending = Mutex::new(Pending { divided: Snapshot::ZERO, days: BTreeMap::new() });
-        Self { node, store, tally, gauges, replica, clock, pending }
+        Self { nodes, store, tally, gauges, replica, clock, pending }
     }
 
     /// Tells the store what it does not have yet. What it does not take is told again by the next call.
@@ -93,7 +93,7 @@ impl Statistics {
         for (&day, pages) in &mut pending.days {
             if pages.totals != pages.confirmed {
                 let counts = pages.totals;
-                self.store.count(&DayTotals { node: self.node, day, counts }).await?;
+                self.store.count(&DayTotals { node: self.nodes.id(), day, counts }).await?;
                 pages.confirmed = counts;
             }
         }
@@ -105,7 +105,7 @@ impl Statistics {
 impl Figures for Statistics {
     fn live(&self) -> Live {
         let mut readings = self.gauges.readings();
-        readings.set(Gauge::ReplicaEntries, self.replica.len() as u64);
+        readings.extend(of_node(&self.nodes, &self.replica).iter());
         Live { counts: self.tally.total(), readings }
     }
 
@@ -120,7 +120,8 @@ impl Figures for Statistics {
 impl Pending {
     /// What was counted since the last time belongs to `today`.
     fn divide(&mut self, tally: &Snapshot, today: Day) {
-        let since = *tally - self.divided;
+        // Sweeps count what they find where they remove it: a number of this process would be wrong once it is killed.
+        let since = (*tally - self.divided).without(Counter::SessionsSwept);
         self.divided = *tally;
         if since == Snapshot::ZERO {
             return;
@@ -139,14 +140,19 @@ impl Pending {
 
 impl std::fmt::Debug for Statistics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Statistics").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Statistics").field("node", &self.nodes.id()).finish_non_exhaustive()
     }
 }
 
-impl Report {
-    /// When the present day began.
-    #[must_use]
-    pub const fn today_began_at(&self) -> Timestamp {
-        self.today.starts_at()
+/// What this node measures of itself.
+pub(super) fn of_node(nodes: &Nodes, replica: &Replica) -> Readings {
+    let mut readings = Readings::default();
+    readings.set(Gauge::ReplicaEntries, replica.len() as u64);
+    let lag = nodes.lag();
+    if lag.samples > 0 {
+        readings.set(Gauge::RevocationLagP50, lag.p50_micros);
+        readings.set(Gauge::RevocationLagP99, lag.p99_micros);
+        readings.set(Gauge::RevocationLagMax, lag.max_micros);
     }
+    readings
 }

@@ -12,3 +12,4 @@ mod migration;
 mod redis;
 mod store;
 mod support;
+mod upkeep;

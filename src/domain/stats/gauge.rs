@@ -106,10 +106,16 @@ impl Readings {
     }
 }
 
+impl Extend<(Gauge, u64)> for Readings {
+    fn extend<I: IntoIterator<Item = (Gauge, u64)>>(&mut self, readings: I) {
+        readings.into_iter().for_each(|(gauge, value)| self.set(gauge, value));
+    }
+}
+
 impl FromIterator<(Gauge, u64)> for Readings {
     fn from_iter<I: IntoIterator<Item = (Gauge, u64)>>(readings: I) -> Self {
         let mut all = Self::default();
-        readings.into_iter().for_each(|(gauge, value)| all.set(gauge, value));
+        all.extend(readings);
         all
     }
 }

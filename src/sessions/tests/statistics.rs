@@ -11,8 +11,9 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::{Counter, Counters, Day, Gauge, Gauges, Readings, Tally};
 use crate::domain::time::Timestamp;
-use crate::sessions::caretaker::{Caretaker, CaretakerParts, SweepOutcome};
-use crate::sessions::statistics::{Figures as _, Statistics as Counting, StatisticsParts};
+use crate::sessions::caretaker::{Caretaker, CaretakerParts, SweepOutcome, Sweeps};
+use crate::sessions::nodes::{NodeParts, Nodes};
+use crate::sessions::statistics::{Figures, Statistics as Counting, StatisticsParts};
 use crate::store::{
     DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measurement, Statistics, StoreError, SweepPlace, SweepRecord, SweepStep,
     Upkeep,
@@ -61,7 +62,19 @@ impl Upkeep for TestStore {
     }
 }
 
+/// The upkeep of a world's store by another node.
+pub(crate) struct Upkept {
+    pub(crate) figures: Arc<dyn Figures>,
+    pub(crate) sweeps: Arc<dyn Sweeps>,
+}
+
 impl World {
+    /// What the admin listener asks.
+    pub(crate) fn upkeep(&self) -> Upkept {
+        let Bookkeeper { counting, caretaker, .. } = bookkeeper(self, 0);
+        Upkept { figures: Arc::new(counting), sweeps: Arc::new(caretaker) }
+    }
+
     /// What has ended goes.
     pub(crate) async fn sweep(&self) {
         let mut place = None;
@@ -86,9 +99,15 @@ struct Bookkeeper {
 
 fn bookkeeper(world: &World, number: u8) -> Bookkeeper {
     let (tally, gauges, replica) = (Arc::new(Tally::new()), Arc::new(Gauges::new()), Arc::new(Replica::new()));
-    let node = NodeId::new([number; 8]);
+    let nodes = Arc::new(Nodes::new(NodeParts {
+        store: world.store.clone(),
+        clock: world.clock.clone(),
+        id: NodeId::new([number; 8]),
+        name: number.to_string(),
+        silence_max: MINUTE,
+    }));
     let counting = Counting::new(StatisticsParts {
-        node,
+        nodes: Arc::clone(&nodes),
         store: world.store.clone(),
         tally: Arc::clone(&tally),
         gauges: Arc::clone(&gauges),
@@ -97,7 +116,7 @@ fn bookkeeper(world: &World, number: u8) -> Bookkeeper {
     });
     let counters = tally.new_set();
     let caretaker = Caretaker::new(CaretakerParts {
-        node,
+        nodes,
         store: world.store.clone(),
         replica,
         gauges: Arc::clone(&gauges),
@@ -192,6 +211,8 @@ async fn what_ends_by_its_lifetimes_is_swept_and_counted_once() {
     assert!(world.record(alive.session).await.is_some());
     assert_eq!(row(&world, Day::of(world.now())).await.expired, 3);
     assert_eq!(second.counters.snapshot().value(Counter::SessionsSwept), 3);
+    second.counting.flush().await.unwrap();
+    assert_eq!(row(&world, Day::of(world.now())).await.counts.value(Counter::SessionsSwept), 0, "told by nobody else");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::Gauges;
 use crate::sessions::caretaker::CaretakerParts;
+use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::store::Store as _;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,7 +35,13 @@ impl Night {
     fn sweeper(&self, node: u8, set: &str) -> Sweeper {
         let settings = Settings::from_toml(&format!("[upstreams.a]\nurl = \"http://h\"\n[sweeper]\n{set}")).unwrap();
         let caretaker = Caretaker::new(CaretakerParts {
-            node: NodeId::new([node; 8]),
+            nodes: Arc::new(Nodes::new(NodeParts {
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                id: NodeId::new([node; 8]),
+                name: node.to_string(),
+                silence_max: HOUR,
+            })),
             store: self.store.clone(),
             replica: Arc::new(Replica::new()),
             gauges: Arc::new(Gauges::new()),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::rig::{BODY_BYTES_MAX, Rig};
+use tokengate::domain::stats::Counter;
+
+use super::rig::{BODY_BYTES_MAX, Rig, eventually};
 use super::upstream::Upstream;
 
 const SOON: Duration = Duration::from_millis(300);
@@ -42,6 +44,23 @@ fn a_target_that_is_too_long_is_414() {
     }
     assert_eq!(upstream.heard(), [""; 0]);
     assert_eq!(rig.ask(format!("GET /public?{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8_000))).status, 200);
+}
+
+#[test]
+fn what_the_parser_refuses_by_itself_is_counted() {
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let too_large = format!("GET /public HTTP/1.1\r\nHost: a\r\nX-Large: {}\r\n\r\n", "x".repeat(100 * 1024));
+    for (request, status, counter) in [
+        (too_large.as_str(), 431, Counter::RejectedTooLarge),
+        ("GET /public HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n", 400, Counter::RejectedMalformed),
+        ("GET /public HTTP/1.1\r\nHost: a\r\n", 408, Counter::RejectedTimeout),
+    ] {
+        let mut client = rig.client();
+        client.try_send(request);
+        assert_eq!(client.answer().status, status);
+        eventually("it is counted", || rig.counted(counter) == 1);
+    }
+    assert_eq!(rig.counted(Counter::Connections), 3);
 }
 
 #[test]

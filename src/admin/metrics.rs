@@ -1,0 +1,308 @@
+//! `/metrics`: what this process counts and measures, as Prometheus scrapes it. Every label has a fixed set of values.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::answer::{Answer, problem, text};
+use crate::domain::stats::{Counter, Gauge};
+use crate::sessions::statistics::{Figures, Live};
+
+/// Of the text format, as `Content-Type` says it.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Answers scrapes.
+pub(super) struct Metrics(Registry);
+
+impl Metrics {
+    pub(super) fn new(figures: Arc<dyn Figures>) -> Self {
+        let mut registry = Registry::with_prefix("tokengate");
+        registry.register_collector(Box::new(Figured(figures)));
+        Self(registry)
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        match self.text() {
+            Ok(figures) => text(StatusCode::OK, CONTENT_TYPE, figures),
+            Err(fmt::Error) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The figures cannot be written."),
+        }
+    }
+
+    /// Of this moment.
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        prometheus_text::encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+/// Counters that differ in one thing, the label, and add up to something.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    /// `None`: a single counter.
+    label: Option<&'static str>,
+    counters: &'static [(Counter, &'static str)],
+}
+
+const fn family(
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    counters: &'static [(Counter, &'static str)],
+) -> Family {
+    Family { name, help, label: Some(label), counters }
+}
+
+const fn single(name: &'static str, help: &'static str, counter: &'static [(Counter, &'static str)]) -> Family {
+    Family { name, help, label: None, counters: counter }
+}
+
+#[rustfmt::skip]
+const FAMILIES: &[Family] = &[
+    family("logins", "kind", "Sessions begun", &[
+        (Counter::Logins, "login"),
+        (Counter::Registrations, "register"),
+        (Counter::QuickRegistrations, "quick_register"),
+    ]),
+    single("logins_refused", "Logins and registrations that the upstream refused, or whose answer named no subject", &[
+        (Counter::LoginsRefused, ""),
+    ]),
+    single("logins_not_issued", "Logins that the upstream granted and the gateway only watched", &[(Counter::LoginsNotIssued, "")]),
+    family("legacy_tokens", "use", "Old tokens of the API that were shown", &[
+        (Counter::LegacyTokensSeen, "seen"),
+        (Counter::LegacyExchanges, "exchanged"),
+    ]),
+    family("refreshes", "outcome", "Calls of refresh by what they came to", &[
+        (Counter::RefreshesRotated, "rotated"),
+        (Counter::RefreshesReissued, "reissued"),
+        (Counter::RefreshesSuperseded, "superseded"),
+        (Counter::RefreshesAdopted, "adopted"),
+        (Counter::RefreshesReused, "reused"),
+        (Counter::RefreshesUnknown, "unknown"),
+        (Counter::RefreshesExpired, "expired"),
+        (Counter::RefreshesExhausted, "exhausted"),
+        (Counter::RefreshesRevoked, "revoked"),
+        (Counter::RefreshesDisowned, "disowned"),
+        (Counter::RefreshesMalformed, "malformed"),
+        (Counter::RefreshesContended, "contended"),
+    ]),
+    single("reissues_to_another_client", "Refresh tokens given again to another address or user agent", &[
+        (Counter::ReissuesToAnotherClient, ""),
+    ]),
+    family("acknowledgements", "outcome", "Generations seen in use and told to the store, or not", &[
+        (Counter::AcknowledgementsWritten, "written"),
+        (Counter::AcknowledgementsDropped, "dropped"),
+    ]),
+    single("claims_hook_failures", "Questions for a subject's claims that got no answer of use", &[(Counter::ClaimsHookFailures, "")]),
+    single("logouts", "Calls of logout that named a session or a token", &[(Counter::Logouts, "")]),
+    family("revocations", "kind", "Revocations made by this node", &[
+        (Counter::RevocationsBySession, "session"),
+        (Counter::RevocationsBySubject, "subject"),
+        (Counter::RevocationsByToken, "token"),
+        (Counter::RevocationsOfEveryone, "everyone"),
+    ]),
+    single("revocations_applied", "Revocations taken over from the log of the store", &[(Counter::RevocationsApplied, "")]),
+    single("revocations_put_back", "Revocations that the store had lost and was told again", &[
+        (Counter::RevocationsPutBack, ""),
+    ]),
+    family("sessions_ended", "cause", "Sessions that ended without being asked to", &[
+        (Counter::SessionsEndedByLimit, "limit"),
+        (Counter::SessionsSwept, "expired"),
+    ]),
+    single("requests_forwarded", "Requests that an upstream answered", &[(Counter::RequestsForwarded, "")]),
+    single("requests_served_stale", "Protected requests let through while the revocations were stale", &[
+        (Counter::RequestsServedStale, ""),
+    ]),
+    family("requests_rejected", "cause", "Requests that no upstream saw", &[
+        (Counter::RejectedNoToken, "no_token"),
+        (Counter::RejectedAmbiguous, "ambiguous_token"),
+        (Counter::RejectedInvalid, "invalid_token"),
+        (Counter::RejectedExpired, "expired_token"),
+        (Counter::RejectedRevokedSession, "revoked_session"),
+        (Counter::RejectedRevokedSubject, "revoked_subject"),
+        (Counter::RejectedRevokedToken, "revoked_token"),
+        (Counter::RejectedRevokedEveryone, "revoked_everyone"),
+        (Counter::RejectedScope, "insufficient_scope"),
+        (Counter::RejectedOrigin, "origin"),
+        (Counter::RejectedRevocationsStale, "revocations_stale"),
+        (Counter::RejectedStoreUnavailable, "store_unavailable"),
+        (Counter::RejectedMalformed, "malformed"),
+        (Counter::RejectedTooLarge, "too_large"),
+        (Counter::RejectedTimeout, "timeout"),
+        (Counter::RejectedNoRoute, "no_route"),
+        (Counter::RateLimited, "rate_limited"),
+    ]),
+    family("requests_observed", "cause", "Requests let through by a route that only observes, and that would have been rejected", &[
+        (Counter::ObservedNoToken, "no_token"),
+        (Counter::ObservedAmbiguous, "ambiguous_token"),
+        (Counter::ObservedInvalid, "invalid_token"),
+        (Counter::ObservedExpired, "expired_token"),
+        (Counter::ObservedRevokedSession, "revoked_session"),
+        (Counter::ObservedRevokedSubject, "revoked_subject"),
+        (Counter::ObservedRevokedToken, "revoked_token"),
+        (Counter::ObservedRevokedEveryone, "revoked_everyone"),
+        (Counter::ObservedScope, "insufficient_scope"),
+        (Counter::ObservedOrigin, "origin"),
+        (Counter::ObservedRevocationsStale, "revocations_stale"),
+        (Counter::ObservedStoreUnavailable, "store_unavailable"),
+    ]),
+    family("upstream_failures", "kind", "Exchanges with an upstream that failed", &[
+        (Counter::UpstreamErrors, "error"),
+        (Counter::UpstreamTimeouts, "timeout"),
+    ]),
+    single("upstream_retries", "Requests sent again because a kept connection had died", &[(Counter::UpstreamRetries, "")]),
+    family("token_cache", "result", "Tokens found verified, and tokens verified", &[
+        (Counter::TokenCacheHits, "hit"),
+        (Counter::TokenCacheMisses, "miss"),
+    ]),
+    single("connections", "Connections accepted from clients", &[(Counter::Connections, "")]),
+    single("store_errors", "Background calls of the store that failed", &[(Counter::StoreErrors, "")]),
+    single("tasks_restarted", "Background tasks started again after a panic", &[(Counter::TasksRestarted, "")]),
+    single("panics", "Panics caught", &[(Counter::Panics, "")]),
+];
+
+/// A gauge as it is exported: seconds instead of microseconds.
+struct Exported {
+    name: &'static str,
+    help: &'static str,
+    gauges: &'static [(Gauge, &'static str)],
+    per_unit: f64,
+}
+
+const fn gauge(name: &'static str, help: &'static str, gauges: &'static [(Gauge, &'static str)]) -> Exported {
+    Exported { name, help, gauges, per_unit: 1.0 }
+}
+
+const MICROS_PER_SECOND: f64 = 1e6;
+
+#[rustfmt::skip]
+const GAUGES: &[Exported] = &[
+    gauge("sessions", "Live sessions of the deployment, as last measured", &[(Gauge::Sessions, "")]),
+    gauge("subjects", "Subjects with a live session, as last measured", &[(Gauge::Subjects, "")]),
+    gauge("revocation_log_entries", "Entries of the revocation log, as last measured", &[(Gauge::LogEntries, "")]),
+    gauge("store_bytes", "Memory of Redis, or size of the embedded store's file, as last measured", &[(Gauge::StoreBytes, "")]),
+    gauge("revocation_replica_entries", "Revocations that this node holds in memory", &[(Gauge::ReplicaEntries, "")]),
+    Exported {
+        name: "revocation_lag_seconds",
+        help: "From the writing of a revocation to its arrival in this node's replica, over the last minutes",
+        gauges: &[
+            (Gauge::RevocationLagP50, "0.5"),
+            (Gauge::RevocationLagP99, "0.99"),
+            (Gauge::RevocationLagMax, "1"),
+        ],
+        per_unit: MICROS_PER_SECOND,
+    },
+];
+
+struct Figured(Arc<dyn Figures>);
+
+impl Collector for Figured {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Live { counts, readings } = self.0.live();
+        for Family { name, help, label, counters } in FAMILIES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (counter, value) in *counters {
+                labelled(&mut metric, *label, value, |encoder| {
+                    encoder.encode_counter::<[(&str, &str); 0], _, u64>(&counts.value(*counter), None)
+                })?;
+            }
+        }
+        for Exported { name, help, gauges, per_unit } in GAUGES {
+            // What was never measured is not there, and not zero.
+            let measured: Vec<_> = gauges.iter().filter_map(|(gauge, value)| Some((readings.value(*gauge)?, value))).collect();
+            if measured.is_empty() {
+                continue;
+            }
+            let label = (gauges.len() > 1).then_some("quantile");
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (reading, value) in measured {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is read by people and graphs")]
+                labelled(&mut metric, label, value, |encoder| encoder.encode_gauge(&(reading as f64 / per_unit)))?;
+            }
+        }
+        let mut build = encoder.encode_descriptor("build_info", "The version that runs", None, MetricType::Gauge)?;
+        labelled(&mut build, Some("version"), env!("CARGO_PKG_VERSION"), |encoder| encoder.encode_gauge(&1_i64))
+    }
+}
+
+fn labelled(
+    metric: &mut MetricEncoder<'_>,
+    label: Option<&str>,
+    value: &str,
+    encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    match label {
+        Some(label) => encode(&mut metric.encode_family(&[(label, value)])?),
+        None => encode(metric),
+    }
+}
+
+impl fmt::Debug for Figured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Figured").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::domain::stats::{Readings, Snapshot};
+    use crate::sessions::statistics::Report;
+    use crate::store::StoreError;
+
+    struct Fixed(Live);
+
+    #[async_trait]
+    impl Figures for Fixed {
+        fn live(&self) -> Live {
+            self.0
+        }
+
+        async fn report(&self, _: u32) -> Result<Report, StoreError> {
+            unreachable!("a scrape asks no store")
+        }
+    }
+
+    #[test]
+    fn every_counter_and_every_gauge_is_exported_once() {
+        let counters: Vec<Counter> = FAMILIES.iter().flat_map(|family| family.counters).map(|(counter, _)| *counter).collect();
+        let is_once = |counter: &Counter| counters.iter().filter(|exported| *exported == counter).count() == 1;
+        let wrong: Vec<Counter> = Counter::ALL.into_iter().filter(|counter| !is_once(counter)).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let gauges: Vec<Gauge> = GAUGES.iter().flat_map(|exported| exported.gauges).map(|(gauge, _)| *gauge).collect();
+        for gauge in Gauge::ALL {
+            assert_eq!(gauges.iter().filter(|exported| **exported == gauge).count(), 1, "{gauge:?}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_has_every_family_and_no_unmeasured_gauge() {
+        let counts: Snapshot = [(Counter::RefreshesReused, 7)].into_iter().collect();
+        let readings: Readings = [(Gauge::Sessions, 3), (Gauge::RevocationLagP99, 1500)].into_iter().collect();
+        let text = Metrics::new(Arc::new(Fixed(Live { counts, readings }))).text().unwrap();
+        for line in [
+            "# TYPE tokengate_refreshes_total counter",
+            "tokengate_refreshes_total{outcome=\"reused\"} 7",
+            "tokengate_refreshes_total{outcome=\"rotated\"} 0",
+            "tokengate_panics_total 0",
+            "# TYPE tokengate_sessions gauge",
+            "tokengate_sessions 3.0",
+            "tokengate_revocation_lag_seconds{quantile=\"0.99\"} 0.0015",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("tokengate_subjects") && !text.contains("quantile=\"0.5\""), "{text}");
+        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(names.len(), names.iter().collect::<HashSet<_>>().len());
+    }
+}
