@@ -420,7 +420,9 @@ pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
         let ambient = Ambient::of_system();
         let stage = Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)).await.map_err(StartError::Demo)?;
         logging::init(&stage.settings().log);
-        let app = App::start(stage.settings(), ambient).await?;
+        let mut app = App::start(stage.settings(), ambient).await?;
+        // The demo has no settings to read again.
+        app.reloads.close();
         let banner = stage.banner(app.gateway_address(), app.admin_address());
         say(&banner);
         let stop = CancellationToken::new();

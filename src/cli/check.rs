@@ -123,6 +123,16 @@ fn summary(settings: &Settings) -> String {
     for route in &settings.routes {
         let _ = writeln!(text, "  {:9} {}", "route", route_line(route, settings));
     }
+    if let Some(hook) = &settings.claims_hook {
+        let upstream = &settings.upstreams[hook.upstream.0];
+        let _ = writeln!(
+            text,
+            "  {:9} asked on refresh at {}{}",
+            "claims",
+            upstream.url.to_string().trim_end_matches('/'),
+            hook.path
+        );
+    }
     for issuer in &settings.issuers {
         let keys = match &issuer.jwks {
             JwksSource::Url(url) => format!("keys from {url}"),

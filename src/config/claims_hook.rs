@@ -38,7 +38,11 @@ impl ClaimsHook {
     pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Self> {
         let path = s.read("path", parse::or_off(parse::url_path));
         let name = s.read("upstream", parse::text);
-        let token = s.secret("token", "token_file", parse::password);
+        let token = s.secret("token", "token_file", |value| {
+            let token = parse::password(value)?;
+            let is_visible = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+            if is_visible { Ok(token) } else { Err("allowed are visible ASCII characters".to_owned()) }
+        });
         let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), TIMEOUT_MAX));
         let answer_bytes_max = s.read("answer_bytes_max", parse::memory(1 << 10, 1 << 20));
         let on_failure = s.read("on_failure", parse::choice(&[("keep", OnFailure::Keep), ("refuse", OnFailure::Refuse)]));

@@ -397,6 +397,22 @@ fn claims_and_members_keep_clear_of_what_is_taken() {
 }
 
 #[test]
+fn a_claims_hook_has_an_upstream_and_answers_in_the_time_of_a_refresh() {
+    let hook = |text: &str| Settings::from_toml(&minimal_and(&format!("claims_hook = {{ {text} }}"))).unwrap().claims_hook;
+    assert!(hook("").is_none() && hook("timeout = \"1s\"").is_none());
+    let on = hook("path = \"/claims\"").unwrap();
+    assert_eq!((on.upstream.0, on.on_failure), (0, OnFailure::Keep));
+    assert_one_fault(
+        "claims_hook = { path = \"/claims\", upstream = \"nobody\" }\n",
+        &["claims_hook.upstream = \"nobody\"", "\"api\""],
+    );
+    assert_one_fault("claims_hook = { path = \"claims\" }\n", &["claims_hook.path = \"claims\""]);
+    assert_one_fault("claims_hook = { path = \"/claims\", timeout = \"9s\" }\n", &["claims_hook.timeout = \"9s\"", "8s"]);
+    let with_space = "claims_hook = { path = \"/claims\", token = \"two words\" }\n";
+    assert_one_fault(with_space, &["claims_hook.token", "visible ASCII"]);
+}
+
+#[test]
 fn identity_fields_are_distinct_and_free() {
     assert_one_fault("identity = { subject_header = \"Authorization\" }", &["identity.subject_header", "something else"]);
     assert_one_fault("identity = { subject_header = \"x_user\" }", &["identity.subject_header", "underscore"]);

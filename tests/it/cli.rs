@@ -31,11 +31,17 @@ fn folder_with(file: &str) -> tempfile::TempDir {
 #[test]
 fn valid_settings_are_summed_up() {
     let folder = folder_with(&format!(
-        "{UPSTREAM}[[routes]]\nname = \"open\"\nprefix = \"/public\"\naccess = \"public\"\nmethods = [\"GET\"]\n"
+        "{UPSTREAM}[[routes]]\nname = \"open\"\nprefix = \"/public\"\naccess = \"public\"\nmethods = [\"GET\"]\n\
+         [claims_hook]\npath = \"/claims\"\n"
     ));
     let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
     assert!(checked.status.success(), "{}", err(&checked));
-    for line in ["the settings are valid", "127.0.0.1:8080", "GET /public/… → http://127.0.0.1:3000 for anyone"] {
+    for line in [
+        "the settings are valid",
+        "127.0.0.1:8080",
+        "GET /public/… → http://127.0.0.1:3000 for anyone",
+        "asked on refresh at http://127.0.0.1:3000/claims",
+    ] {
         assert!(out(&checked).contains(line), "{line}\n{}", out(&checked));
     }
     assert!(!folder.path().join("data").exists(), "a check leaves nothing behind");
