@@ -7,6 +7,7 @@ use super::json_object::JsonObject;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, login, tokens};
+use crate::domain::legacy::Exchange;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 
@@ -23,7 +24,8 @@ impl Inner {
         let Some((token, source)) = call.token else {
             return Err(if options.cookies.is_some() { Refusal::RefreshCookieMissing } else { Refusal::RefreshTokenMissing });
         };
-        let old_token = self.sessions.legacy_token(token.expose());
+        // One that is never exchanged may be a refresh token that was imported: some APIs sign both kinds with one secret.
+        let old_token = self.sessions.legacy_token(token.expose()).filter(|old| old.exchange != Exchange::Never);
         let session = old_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
         if let Some(session) = session {
             limits.admit_refresh_of(session).map_err(Refusal::RateLimited)?;

@@ -856,3 +856,31 @@ impl Clock for Ahead {
         Duration::ZERO
     }
 }
+
+/// Between the session and the pointer to it lie two slots: an import may break off there.
+#[tokio::test]
+async fn an_import_that_broke_off_between_its_steps_is_completed_and_revives_nothing() {
+    let server = RedisServer::start();
+    let store = connect(&server).await;
+    let now = crate::store::rig::now();
+    let one = crate::store::rig::import(store.partitions(), "ann", now, 1);
+    let lose_pointer = || {
+        let pointer = server.cli(&["--scan", "--pattern", "tg:*:imported:*"]);
+        assert_eq!(server.cli(&["DEL", &pointer]), "1");
+    };
+    store.import(std::slice::from_ref(&one), now).await.unwrap();
+    lose_pointer();
+    assert_eq!(store.imported(&[one.digest]).await.unwrap(), [None]);
+    assert_eq!(store.import(std::slice::from_ref(&one), now).await.unwrap(), 0, "the session is there");
+    assert_eq!(store.imported(&[one.digest]).await.unwrap(), [Some(one.session.id)]);
+    assert_eq!(store.sessions_of(&one.session.subject, now).await.unwrap(), std::slice::from_ref(&one.session));
+
+    store.revoke(&crate::store::rig::by_session(one.session.id, now)).await.unwrap();
+    lose_pointer();
+    assert_eq!(store.import(std::slice::from_ref(&one), now).await.unwrap(), 0);
+    assert_eq!(store.load(one.session.id).await.unwrap(), None, "a logout outlives whatever broke off");
+    // Both records go by themselves.
+    let keys = server.cli(&["--scan", "--pattern", "tg:*:import*"]);
+    assert_eq!(keys.lines().count(), 2);
+    assert!(keys.lines().all(|key| server.cli(&["PTTL", key]).parse::<i64>().unwrap() > 0), "{keys}");
+}

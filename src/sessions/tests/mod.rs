@@ -11,4 +11,4 @@ mod refreshing;
 mod statistics;
 pub(crate) mod world;
 
-pub(crate) use world::{DAY, Fault, ManualClock, World, old_token, refresh_token, subject};
+pub(crate) use world::{DAY, Fault, ManualClock, World, old_token, policy, refresh_token, subject};
