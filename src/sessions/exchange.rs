@@ -49,11 +49,11 @@ impl Sessions {
             Exchange::Once => self.exchange_once(policy, token, client).await,
             Exchange::Many => {
                 let now = self.clock.now();
+                let first = self.first_of(policy, token, client, now).await?;
                 // Created when the token was: what revokes the subject must not pass over what was made of its token.
-                let (partition, created_at) = (token.session.partition(), token.session.created_at());
-                let id = SessionId::new(partition, created_at, entropy::draw(&*self.entropy));
+                let id = SessionId::new(first.id.partition(), first.id.created_at(), entropy::draw(&*self.entropy));
                 let lifetime = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
-                let session = made_of(token, id, Rotation::first(), lifetime, client, now);
+                let session = Session { id, rotation: Rotation::first(), lifetime, ..first };
                 let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
                 self.create(&session, now).await?;
                 self.note_exchange(&session);
@@ -78,7 +78,7 @@ impl Sessions {
             let now = self.clock.now();
             let stored = match self.load_live(token.session, now).await {
                 Err(RefreshError::Unknown) => {
-                    let session = first_of(token, &policy, client, now);
+                    let session = self.first_of(&policy, token, client, now).await?;
                     let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
                     self.create(&session, now).await?;
                     let stored = self.load_live(token.session, now).await?;
@@ -102,6 +102,32 @@ impl Sessions {
         Err(RefreshError::Contended)
     }
 
+    /// The one session of an old token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
+    /// and while its record is there the token cannot be exchanged again. What the token grants may be old: the claims hook is asked,
+    /// and where the subject is gone, the token ends.
+    async fn first_of(
+        &self,
+        policy: &SessionPolicy,
+        token: &LegacyToken,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<Session, RefreshError> {
+        let end = token.principal.expires_at;
+        let own = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
+        let session = Session {
+            id: token.session,
+            subject: token.principal.subject.clone(),
+            grant: token.grant.clone(),
+            // As if it had just been rotated: whoever asks again within the leeway gets the same answer.
+            rotation: Rotation { rotated_at: Some(now), ..Rotation::first() },
+            lifetime: Lifetime { idle_ends_at: own.idle_ends_at.max(end), absolute_ends_at: own.absolute_ends_at.max(end) },
+            client: client.clone(),
+            last_used_at: now,
+        };
+        let grant = self.present_grant(&session, now).await?;
+        Ok(Session { grant, ..session })
+    }
+
     fn note_exchange(&self, session: &Session) {
         self.counters.add(Counter::LegacyExchanges, 1);
         tracing::info!(
@@ -111,35 +137,5 @@ impl Sessions {
             session = %session.id,
             address = ?session.client.address,
         );
-    }
-}
-
-/// The one session of an old token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
-/// and while its record is there the token cannot be exchanged again.
-fn first_of(token: &LegacyToken, policy: &SessionPolicy, client: &Client, now: Timestamp) -> Session {
-    let end = token.principal.expires_at;
-    let own = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
-    let lifetime = Lifetime { idle_ends_at: own.idle_ends_at.max(end), absolute_ends_at: own.absolute_ends_at.max(end) };
-    // As if it had just been rotated: whoever asks again within the leeway gets the same answer.
-    let rotation = Rotation { rotated_at: Some(now), ..Rotation::first() };
-    made_of(token, token.session, rotation, lifetime, client, now)
-}
-
-fn made_of(
-    token: &LegacyToken,
-    id: SessionId,
-    rotation: Rotation,
-    lifetime: Lifetime,
-    client: &Client,
-    now: Timestamp,
-) -> Session {
-    Session {
-        id,
-        subject: token.principal.subject.clone(),
-        grant: token.grant.clone(),
-        rotation,
-        lifetime,
-        client: client.clone(),
-        last_used_at: now,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Map, json};
 
-use super::world::{MINUTE, SECOND, World, client, policy, refresh_token};
+use super::world::{DAY, MINUTE, SECOND, World, client, policy, refresh_token};
 use crate::domain::claims::RevokedBy;
+use crate::domain::legacy::Exchange;
 use crate::domain::session::Session;
 use crate::domain::stats::Counter;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims, WithoutAnswer};
@@ -110,5 +111,26 @@ async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody
         let refused = refresh(&refusing, &pair).await.unwrap_err();
         assert!(matches!(refused, RefreshError::ClaimsUnknown) && !refused.is_final());
         refresh(&refusing, &pair).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_gives_the_claims_of_now_and_ends_the_old_token_of_a_subject_that_is_gone() {
+    for how in [Exchange::Once, Exchange::Many] {
+        let (world, script) = world(policy(), WithoutAnswer::Keep, [known("guest", Some(&["a"])), Present::Gone]);
+        world.accept_old_tokens(how, world.now().saturating_add(30 * DAY));
+        let (token, gone) = (world.old_token("ada", DAY), world.old_token("ada", 2 * DAY));
+        let exchange = async |token: &str| {
+            let token = world.node.sessions.legacy_token(token).unwrap();
+            (world.node.sessions.exchange(&token, &client()).await, token.principal)
+        };
+        let pair = exchange(&token).await.0.unwrap();
+        let grant = world.record(pair.session).await.unwrap().grant;
+        assert_eq!((grant.claims["role"].as_str(), pair.scopes.as_slice()), (Some("guest"), ["a".to_owned()].as_slice()));
+        let (refused, bearer) = exchange(&gone).await;
+        assert!(matches!(refused, Err(RefreshError::Disowned)));
+        assert_eq!(world.node.replica.covers(&bearer), Some(RevokedBy::Session), "{how:?}");
+        assert!(matches!(exchange(&gone).await.0, Err(RefreshError::Revoked)), "without being asked again");
+        assert!(script.0.lock().unwrap().is_empty());
     }
 }
