@@ -3,7 +3,15 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
     test: {
         projects: [
-            { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], environment: 'node' } },
+            {
+                test: {
+                    name: 'unit',
+                    include: ['test/unit/**/*.test.ts'],
+                    environment: 'node',
+                    // No clock but the simulated one is looked at; this ends what hangs.
+                    testTimeout: 60_000,
+                },
+            },
             {
                 test: {
                     name: 'browser',

@@ -103,6 +103,19 @@ test('a page that was frozen for longer than the leeway wakes up signed in', asy
     expect(rig.proxy.refreshes.every(({ status }) => status === 200)).toBe(true);
 });
 
+test.each(['visibilitychange', 'pageshow', 'online', 'resume'])('%s lets the client look at the time again', async (type) => {
+    const page = await rig.signedIn({ refreshBefore: 30, refreshJitter: 0 });
+    await page.evaluate((type) => {
+        // The timer is asleep for some twenty seconds more.
+        const now = performance.now.bind(performance);
+        performance.now = () => now() + 45_000;
+        const target = type === 'visibilitychange' || type === 'resume' ? document : window;
+        target.dispatchEvent(new Event(type, { bubbles: type === 'visibilitychange' }));
+    }, type);
+    await until(() => rig.proxy.refreshes.length === 1, 'a refresh', 15_000);
+    expect(await call(page)).toBe(200);
+});
+
 test('a page that slept alone past the end of its token refreshes when it wakes', async () => {
     const context = await rig.context();
     const page = await rig.signedIn({ refreshBefore: 30 }, context);
