@@ -1,7 +1,13 @@
 //! What the Redis store promises beyond every store: faults of the server, the layout of the keys, their size.
 
 pub(crate) mod deployments;
+mod durability;
+mod failover;
+mod migration;
+mod node;
 mod topologies;
+mod traffic;
+mod users;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -47,6 +53,10 @@ impl Rig for RedisRig {
         self.store = Arc::new(connect(&self.server).await);
     }
 }
+
+/// What a user must be allowed; as docs/operations.md has it.
+const RIGHTS: &str = "+evalsha +eval +ping +get +set +mget +hget +hmget +hgetall +hset +hincrby +hkeys +hvals +hlen +hdel +exists +del +pexpire +pttl +sadd +smembers \
+    +zadd +zrem +zrange +zrangebyscore +zscore +zscan +zcount +xlen +xadd +xrange +xread +xdel +xtrim +xinfo +time +info +client|id +select";
 
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
@@ -242,10 +252,8 @@ async fn a_password_that_is_put_right_on_the_server_is_enough() {
 #[tokio::test]
 async fn a_user_with_the_rights_that_are_needed_and_no_more_suffices() {
     let server = RedisServer::start();
-    let rights = "+evalsha +eval +ping +get +set +hget +hmget +hgetall +hset +hincrby +hkeys +hdel +hvals +hlen +sadd +smembers +exists +del +pexpire +pttl \
-                  +zadd +zrem +zrange +zrangebyscore +zscore +zscan +zcount +xlen +xadd +xrange +xread +xdel +xtrim +xinfo +time +info +client|id +select";
     let mut command = vec!["ACL", "SETUSER", "gate", "on", ">p w", "~tg:*"];
-    command.extend(rights.split_whitespace());
+    command.extend(RIGHTS.split_whitespace());
     assert_eq!(server.cli(&command), "OK");
     let url = format!("redis://gate:p%20w@127.0.0.1:{}", server.port());
     let options = RedisOptions::from_url(&url, Partitions::new(NonZeroU16::new(4).unwrap())).unwrap();

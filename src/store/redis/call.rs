@@ -18,8 +18,11 @@ use super::scripts::Script;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
-/// How often a command is sent on to another node, or tried again while its keys are being moved.
-const REDIRECTIONS_MAX: u32 = 100;
+/// How often a command is sent on to another node, or tried again while its keys are being moved. The deadline of the call ends it
+/// sooner.
+const REDIRECTIONS_MAX: u32 = 4_000;
+/// So often at once; nodes that do not agree get time to.
+const REDIRECTIONS_AT_ONCE: u32 = 5;
 /// Between two tries while the keys are partly here and partly there.
 const MIGRATION_PAUSE: Duration = Duration::from_millis(10);
 
@@ -129,27 +132,31 @@ impl Call<'_> {
     async fn deliver(&self, commands: Vec<Command>, confirming: bool) -> Result<Vec<Value>, Refusal> {
         let mut node = Arc::clone(&self.node);
         let mut asking = false;
-        for _ in 0..REDIRECTIONS_MAX {
+        let mut redirections = 0;
+        loop {
             let link = node.confirming.as_ref().filter(|_| confirming).unwrap_or(&node.link);
             let error = match attempt(link, commands.clone(), asking, self.deadline).await {
                 Ok(replies) => return Ok(replies),
                 Err(error) => error,
             };
             let redirection = Redirection::of(&error, &node.address).filter(|_| self.fleet.is_cluster());
+            let Some(redirection) = redirection.filter(|_| redirections < REDIRECTIONS_MAX && Instant::now() < self.deadline)
+            else {
+                return Err(Refusal { error, node });
+            };
+            redirections += 1;
+            if redirection == Redirection::Wait || redirections > REDIRECTIONS_AT_ONCE {
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+            }
             match redirection {
-                Some(_) if Instant::now() >= self.deadline => return Err(Refusal { error, node }),
-                None => return Err(Refusal { error, node }),
-                Some(Redirection::Moved(to)) => (node, asking) = (self.fleet.moved(self.home, &to), false),
-                Some(Redirection::Ask(to)) => (node, asking) = (self.fleet.node(&to), true),
-                Some(Redirection::Wait) => {
-                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                Redirection::Moved(to) => (node, asking) = (self.fleet.moved(self.home, &to), false),
+                Redirection::Ask(to) => (node, asking) = (self.fleet.node(&to), true),
+                Redirection::Wait => {
                     let owner = self.fleet.owner(self.home);
                     (node, asking) = (owner.unwrap_or(node), false);
                 }
             }
         }
-        let error = Error::new(fred::error::ErrorKind::Cluster, "redirected too often");
-        Err(Refusal { error, node })
     }
 }
 

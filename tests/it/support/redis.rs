@@ -64,8 +64,8 @@ impl RedisServer {
     }
 
     /// A sentinel with these lines in its file, not running yet.
-    fn prepare_sentinel(lines: &str) -> Self {
-        let mut server = Self::prepare(&["--sentinel"]);
+    fn prepare_sentinel(lines: &str, arguments: &[&str]) -> Self {
+        let mut server = Self::prepare(&[&["--sentinel"], arguments].concat());
         let file = server.file("sentinel.conf");
         fs::write(&file, lines).unwrap();
         server.kind = Kind::Sentinel(file);
@@ -132,9 +132,15 @@ impl RedisServer {
         }
     }
 
-    /// What redis-cli answers to a command.
+    /// What redis-cli answers to a command, with the password that the server was started with.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output().unwrap();
+        let password = self.arguments.windows(2).find(|pair| pair[0] == "--requirepass").map(|pair| pair[1].as_str());
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &self.port.to_string()]).args(arguments);
+        if let Some(password) = password {
+            command.env("REDISCLI_AUTH", password);
+        }
+        let output = command.output().unwrap();
         assert!(output.status.success(), "redis-cli {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }

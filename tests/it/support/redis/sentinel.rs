@@ -18,11 +18,11 @@ pub(crate) struct Sentinels {
 impl Sentinels {
     /// Ready for a failover.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[], "")
+        Self::start_with(&[], &[], "")
     }
 
-    /// `arguments` are for both servers; `lines` for the file of each sentinel. What asks for passwords must name them there, too.
-    pub(crate) fn start_with(arguments: &[&str], lines: &str) -> Self {
+    /// `arguments` are for both servers; `of_sentinels`, and the `lines` of its file, for each sentinel.
+    pub(crate) fn start_with(arguments: &[&str], of_sentinels: &[&str], lines: &str) -> Self {
         let primary = RedisServer::start_with(arguments);
         let port = primary.port().to_string();
         let of_replica = ["--replicaof", &format!("127.0.0.1 {port}"), "--repl-diskless-sync-delay", "0"];
@@ -35,7 +35,7 @@ impl Sentinels {
              sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MILLIS}\n\
              sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MILLIS}\n{lines}\n"
         );
-        let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file).run_somewhere());
+        let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file, of_sentinels).run_somewhere());
         let topology = Self { servers: [primary, replica], sentinels };
         wait_until("the sentinels know each other and the replica", || {
             topology.sentinels.iter().all(|sentinel| {
