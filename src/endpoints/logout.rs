@@ -44,6 +44,9 @@ impl Inner {
         let refresh_token = call.token.as_ref().map(|(token, _)| token.expose().as_str());
         let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref) };
         let ended = self.sessions.log_out(credentials, scope).await?;
+        if matches!(request.caller, Err(Denial::Revoked(_))) {
+            self.sessions.settle().await?;
+        }
         let mut reply = reply::json(StatusCode::OK, &json!({"ended": ended}));
         if scope != LogoutScope::Others {
             take_cookies(&mut reply, &request.head, options);

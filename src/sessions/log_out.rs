@@ -75,6 +75,16 @@ impl Sessions {
         Ok(ended)
     }
 
+    /// Returns once everything that was ended so far, at whatever node, lasts as a logout lasts that is answered. Who comes with an
+    /// access token of a session that has ended may have been told that this is not certain.
+    pub async fn settle(&self) -> Result<(), LogoutError> {
+        for partition in self.store.partitions().iter() {
+            // Of the session no more is known than that it may lie in any of them.
+            self.store.settle(SessionId::new(partition, self.clock.now(), [0; 8])).await?;
+        }
+        Ok(())
+    }
+
     async fn resolve<'a>(&self, credentials: Credentials<'a>, now: Timestamp) -> Result<Vec<Held<'a>>, StoreError> {
         let mut held = Vec::new();
         if let Some(principal) = credentials.principal {

@@ -176,7 +176,7 @@ pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
     async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError>;
 
     /// Returns once what was written about this session before, by whomever, is as safe as a revocation is when
-    /// [`Store::revoke`] returns.
+    /// [`Store::revoke`] returns; and with it whatever was written in the session's partition.
     async fn settle(&self, _session: SessionId) -> Result<(), StoreError> {
         Ok(())
     }

@@ -92,17 +92,31 @@ impl Call<'_> {
 
     /// [`Call::script`], and then waits until replicas have what it wrote, if that is asked for.
     pub(super) async fn script_confirmed(&self, script: &Script, keys: &[String], args: &[Value]) -> Result<Value, StoreError> {
+        let (reply, confirmed) = self.script_waiting(script, keys, args).await?;
+        confirmed.map(|()| reply)
+    }
+
+    /// [`Call::script_confirmed`] for scripts that may find that they have to be run again: then nothing was written, and it does not
+    /// matter that what was written before is not confirmed.
+    pub(super) async fn script_waiting(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[Value],
+    ) -> Result<(Value, Result<(), StoreError>), StoreError> {
         let Some(Replication { replicas, timeout }) = self.fleet.replication() else {
-            return self.script(script, keys, args).await;
+            return Ok((self.script(script, keys, args).await?, Ok(())));
         };
         let timeout_millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let wait = Command::new("WAIT", vec![i64::from(replicas).into(), timeout_millis.into()]);
         let mut replies = self.run(script, keys, args, Some(wait)).await?;
         let confirmed = codec::integer(&replies.pop().unwrap_or(Value::Null))?;
-        if confirmed < i64::from(replicas) {
-            return Err(StoreError::Unavailable(format!("{confirmed} of {replicas} replicas have confirmed the change")));
-        }
-        Ok(last(replies))
+        let outcome = if confirmed < i64::from(replicas) {
+            Err(StoreError::Unavailable(format!("{confirmed} of {replicas} replicas have confirmed the change")))
+        } else {
+            Ok(())
+        };
+        Ok((last(replies), outcome))
     }
 
     async fn run(

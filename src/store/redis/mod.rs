@@ -126,9 +126,10 @@ impl RedisStore {
                 revocation.forget_at.millis().into(),
                 entry.as_str().into(),
             ];
-            match codec::integer(&call.script_confirmed(&scripts::REVOKE_SESSION, &keys, &args).await?)? {
+            let (reply, lasts) = call.script_waiting(&scripts::REVOKE_SESSION, &keys, &args).await?;
+            match codec::integer(&reply)? {
                 -1 => {}
-                deleted => return Ok(if deleted == 1 { vec![id] } else { Vec::new() }),
+                deleted => return lasts.map(|()| if deleted == 1 { vec![id] } else { Vec::new() }),
             }
         }
         Err(contended())
@@ -159,7 +160,13 @@ impl RedisStore {
                 args.extend(ids.iter().map(|id| bytes(id.as_bytes())));
                 Ok((keys, args))
             };
-            let (outcome, deleted) = named(&call, &scripts::REVOKE_SUBJECT, true, step).await?;
+            // Asked beforehand, for each run of the script waits for replicas, also one that finds that it has to be told more.
+            let index = self.keys.subject(home, subject);
+            let before = format!("({}", issued_before.millis());
+            let range = vec![index.into(), "-inf".into(), before.into(), "LIMIT".into(), 0.into(), count(ENDED_PER_STEP_MAX)];
+            let found = call.command("ZRANGEBYSCORE", range).await?;
+            let ending = codec::array(&found)?.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
+            let (outcome, deleted) = named(&call, &scripts::REVOKE_SUBJECT, true, ending, step).await?;
             ended.extend(deleted);
             if outcome == 1 {
                 return Ok(ended);
@@ -245,7 +252,7 @@ impl Store for RedisStore {
             }
             Ok((keys, args))
         };
-        named(&call, &scripts::CREATE, false, step).await.map(|(_, ended)| ended)
+        named(&call, &scripts::CREATE, false, Vec::new(), step).await.map(|(_, ended)| ended)
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
@@ -390,25 +397,25 @@ impl Store for RedisStore {
     }
 }
 
-/// Runs a script that has to be told which sessions it ends: first without any, then with those that it asked for, until
+/// Runs a script that has to be told which sessions it ends: first with `ids`, then with those that it asked for, until
 /// they are the ones that it finds. Returns its outcome and the sessions beside it.
 async fn named<F>(
     call: &Call<'_>,
     script: &scripts::Script,
     confirmed: bool,
+    mut ids: Vec<SessionId>,
     step: F,
 ) -> Result<(i64, Vec<SessionId>), StoreError>
 where
     F: Fn(&[SessionId]) -> Result<(Vec<String>, Vec<Value>), StoreError>,
 {
     const ASKS_FOR_NAMES: i64 = 0;
-    let mut ids = Vec::new();
     for _ in 0..NAMING_ATTEMPTS_MAX {
         let (keys, args) = step(&ids)?;
-        let reply = if confirmed {
-            call.script_confirmed(script, &keys, &args).await?
+        let (reply, lasts) = if confirmed {
+            call.script_waiting(script, &keys, &args).await?
         } else {
-            call.script(script, &keys, &args).await?
+            (call.script(script, &keys, &args).await?, Ok(()))
         };
         let Some((outcome, rest)) = codec::array(&reply)?.split_first() else {
             return Err(StoreError::Unreadable("empty reply of a script".into()));
@@ -416,7 +423,7 @@ where
         let outcome = codec::integer(outcome)?;
         let found = rest.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
         if outcome != ASKS_FOR_NAMES {
-            return Ok((outcome, found));
+            return lasts.map(|()| (outcome, found));
         }
         ids = found;
     }

@@ -11,7 +11,7 @@ use tokengate::config::Settings;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
 
-use super::{eventually, is_ended};
+use super::{eventually, has_alarm, is_ended};
 use crate::support::gateway::{Tokens, generate_keys};
 use crate::support::http::Client;
 use crate::support::redis::RedisServer;
@@ -99,6 +99,7 @@ fn settings(store: &str, upstream: &str, folder: &Path) -> String {
         [store]
         kind = "redis"
         redis.url = "{store}"
+        redis.deadline = "10s"
         [[routes]]
         name = "api"
         prefix = "/"
@@ -219,6 +220,8 @@ fn with_a_clock_that_is_an_hour_off_a_client_refreshes_more_often_and_keeps_its_
     for ahead_millis in [HOUR, -HOUR] {
         let stage = Stage::set();
         let nodes = [stage.node(0), stage.node(ahead_millis)];
+        eventually("the alarm", || has_alarm(&mut nodes[1].client(), "clock"));
+        assert!(!has_alarm(&mut nodes[0].client(), "clock"));
         for home in 0..2 {
             let mut clients = [nodes[0].client(), nodes[1].client()];
             let mut held = clients[home].log_in("ann");

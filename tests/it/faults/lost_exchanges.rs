@@ -36,7 +36,7 @@ impl Stage {
     fn lose(&self, user: &str, old: &str, loss: Loss) {
         let mut client = self.rig.nodes[0].client();
         let before = self.proxy.losses();
-        self.proxy.lose_reply(1, user, loss);
+        self.proxy.lose_reply(user, loss);
         let answer = exchange(&mut client, old).expect(503);
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert_eq!(self.proxy.losses(), before + 1, "{}", answer.text());

@@ -52,9 +52,9 @@ impl Stage {
     }
 
     /// The answer to a call that fails at the store, which has done what it was asked. Returns when the store is there again.
-    fn losing(&self, user: &str, (nth, loss): (u32, Loss), ask: impl FnOnce() -> Message) {
+    fn losing(&self, user: &str, loss: Loss, ask: impl FnOnce() -> Message) {
         let before = self.proxy.losses();
-        self.proxy.lose_reply(nth, user, loss);
+        self.proxy.lose_reply(user, loss);
         let answer = ask().expect(503);
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert_eq!(self.proxy.losses(), before + 1, "{}", answer.text());
@@ -82,7 +82,7 @@ fn a_rotation_whose_reply_is_lost_is_repeated_with_the_same_successor() {
     for (round, loss) in LOSSES.into_iter().enumerate() {
         let user = format!("rotating-{round}");
         let tokens = a.log_in(&user);
-        stage.losing(&user, (1, loss), || a.refresh(&tokens.refresh));
+        stage.losing(&user, loss, || a.refresh(&tokens.refresh));
 
         let retried = a.refresh(&tokens.refresh).expect(200);
         assert_eq!(generation(&retried), 2, "{loss:?}: it was rotated once, by the call that failed");
@@ -103,7 +103,7 @@ fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
     for (round, loss) in LOSSES.into_iter().enumerate() {
         let user = format!("leaving-{round}");
         let (tokens, other) = (a.log_in(&user), b.log_in(&user));
-        stage.losing(&user, (1, loss), || a.log_out(&tokens.access, "session"));
+        stage.losing(&user, loss, || a.log_out(&tokens.access, "session"));
 
         for node in [&mut a, &mut b] {
             eventually("both nodes hear of it from the log", || is_ended(node, &tokens));
@@ -115,8 +115,8 @@ fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
         }
         assert_eq!(stage.sessions_of(&user), 1);
 
-        // The same for all sessions at once: a script is asked first which they are.
-        stage.losing(&user, (2, loss), || a.log_out(&other.access, "all"));
+        // The same for all sessions at once.
+        stage.losing(&user, loss, || a.log_out(&other.access, "all"));
         for node in [&mut a, &mut b] {
             eventually("both nodes hear of it from the log", || is_ended(node, &other));
             assert_eq!(node.log_out(&other.access, "all").expect(200).json()["ended"], 0, "{loss:?}");
@@ -132,7 +132,7 @@ fn a_login_whose_reply_is_lost_is_repeated_and_hinders_nothing() {
     for (round, loss) in LOSSES.into_iter().enumerate() {
         let user = format!("coming-{round}");
         let login = json!({"email": user, "password": PASSWORD});
-        stage.losing(&user, (1, loss), || a.post("/login", &login));
+        stage.losing(&user, loss, || a.post("/login", &login));
         let tokens = Tokens::of(&a.post("/login", &login).expect(200));
         b.get("/api/me", Some(&tokens.access)).expect(200);
         b.refresh(&tokens.refresh).expect(200);
@@ -148,7 +148,9 @@ async fn a_session_that_is_stored_again_because_the_reply_was_lost_is_there_once
     let redis = RedisServer::start();
     let proxy = FaultProxy::to(redis.port());
     let partitions = Partitions::new(4.try_into().unwrap());
-    let store = Arc::new(RedisStore::connect(&RedisOptions::from_url(&proxy.url(), partitions).unwrap()).await.unwrap());
+    let mut options = RedisOptions::from_url(&proxy.url(), partitions).unwrap();
+    options.call_timeout = Duration::from_secs(3);
+    let store = Arc::new(RedisStore::connect(&options).await.unwrap());
     let now = Timestamp::from_secs(1_790_000_000);
     let subject = Subject::new("ann").unwrap();
     let session = |number: u8| Session {
@@ -163,7 +165,7 @@ async fn a_session_that_is_stored_again_because_the_reply_was_lost_is_there_once
     store.create(&session(0), None, now).await.unwrap();
     for (number, loss) in (1..).zip(LOSSES) {
         let session = session(number);
-        proxy.lose_reply(1, "ann", loss);
+        proxy.lose_reply("ann", loss);
         let lost = store.create(&session, None, now).await;
         assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{loss:?}: {lost:?}");
         let began = tokio::time::Instant::now();
@@ -181,7 +183,7 @@ async fn a_session_that_is_stored_again_because_the_reply_was_lost_is_there_once
 fn replies_lost_all_the_time_are_503_and_cost_no_session() {
     let redis = RedisServer::start();
     let [proxy, second] = [(); 2].map(|()| FaultProxy::to(redis.port()));
-    let rig = Rig::start(&[&proxy.url(), &second.url()], &[("refresh.leeway", "0s")]);
+    let rig = Rig::start(&[&proxy.url(), &second.url()], &[("refresh.leeway", "0s"), ("store.redis.deadline", "500ms")]);
     let set = |fault| {
         for proxy in [&proxy, &second] {
             proxy.set(fault);

@@ -1,6 +1,7 @@
 //! The failure contract, line by line: real gateways, real servers, and what the network does to them. See docs/reliability.md.
 
 mod clocks;
+mod failovers;
 mod history;
 mod load;
 mod lost_exchanges;
@@ -47,4 +48,11 @@ fn is_ended(client: &mut Client, tokens: &Tokens) -> bool {
 #[expect(clippy::print_stdout, reason = "the figures are read by people")]
 fn report(figure: &str) {
     println!("{figure}");
+}
+
+/// Whether the node's readiness names an alarm about the store.
+fn has_alarm(client: &mut Client, name: &str) -> bool {
+    let dependencies = client.get("/readyz", None).json()["dependencies"].clone();
+    let alarms = dependencies.as_array().unwrap().iter().filter_map(|dependency| dependency["alarms"].as_array());
+    alarms.flatten().any(|alarm| alarm == name)
 }

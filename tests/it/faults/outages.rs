@@ -17,7 +17,8 @@ const CALM: Duration = Duration::from_secs(1);
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 const MAX_STALENESS: Duration = Duration::from_secs(5);
-const SETTINGS: [(&str, &str); 2] = [("revocation.max_staleness", "5s"), ("revocation.heartbeat", "500ms")];
+const SETTINGS: [(&str, &str); 3] =
+    [("store.redis.deadline", "500ms"), ("revocation.max_staleness", "5s"), ("revocation.heartbeat", "500ms")];
 /// The last confirmation may be so old when the fault begins: a heartbeat, and as much again for a busy machine.
 const CONFIRMED_BEFORE: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::load::{Kind, under_load};
 use super::rig::Rig;
-use super::{eventually, is_ended, report};
+use super::{eventually, has_alarm, is_ended, report};
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::gateway::Tokens;
 use crate::support::http::Client;
@@ -132,6 +132,10 @@ fn an_emptied_store_ends_sessions_and_keeps_what_was_revoked_revoked() {
     };
     eventually("the revocations are put back", || entries() >= 2);
 
+    for node in &rig.nodes {
+        eventually("the alarm", || has_alarm(&mut node.client(), "emptied"));
+    }
+
     // A node that never knew of them takes them from there.
     let newcomer = rig.launch(&redis.url());
     newcomer.await_ready();
@@ -142,4 +146,23 @@ fn an_emptied_store_ends_sessions_and_keeps_what_was_revoked_revoked() {
     c.get("/api/me", Some(&kept.access)).expect(200);
     let anew = c.log_in("ann");
     a.refresh(&anew.refresh).expect(200);
+}
+
+#[test]
+fn an_eviction_policy_that_is_set_while_nodes_run_is_an_alarm_until_it_is_put_right() {
+    let redis = RedisServer::start();
+    let rig = Rig::start(&[&redis.url(), &redis.url()], &[]);
+    let mut clients = [rig.nodes[0].client(), rig.nodes[1].client()];
+    assert!(clients.iter_mut().all(|client| !has_alarm(client, "eviction")));
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    for client in &mut clients {
+        eventually("the alarm", || has_alarm(client, "eviction"));
+        // Nothing is lost yet, and no other node would be better off: traffic is taken on.
+        client.get("/readyz", None).expect(200);
+        client.log_in("ann");
+    }
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    for client in &mut clients {
+        eventually("the end of the alarm", || !has_alarm(client, "eviction"));
+    }
 }

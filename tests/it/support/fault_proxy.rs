@@ -66,7 +66,6 @@ struct Shared {
 /// One reply to be lost.
 struct Armed {
     naming: Vec<u8>,
-    scripts_before: u32,
     loss: Loss,
 }
 
@@ -145,10 +144,9 @@ impl FaultProxy {
         }
     }
 
-    /// Loses the reply of one script, once: of those from now on with `naming` among their keys and arguments, the `nth`, counted
-    /// from one.
-    pub(crate) fn lose_reply(&self, nth: u32, naming: &str, loss: Loss) {
-        *self.shared.armed.lock().unwrap() = Some(Armed { naming: naming.into(), scripts_before: nth - 1, loss });
+    /// Loses the reply of one script, once: of the next with `naming` in one of its keys or arguments.
+    pub(crate) fn lose_reply(&self, naming: &str, loss: Loss) {
+        *self.shared.armed.lock().unwrap() = Some(Armed { naming: naming.into(), loss });
     }
 
     /// Replies lost so far.
@@ -252,15 +250,9 @@ impl Shared {
             return number.is_multiple_of(every).then_some(loss);
         }
         let mut armed = self.armed.lock().unwrap();
-        let one = armed.as_mut()?;
-        if !arguments.iter().any(|argument| contains(argument, &one.naming)) {
-            return None;
-        }
-        if one.scripts_before > 0 {
-            one.scripts_before -= 1;
-            return None;
-        }
-        armed.take().map(|armed| armed.loss)
+        let one = armed.as_ref()?;
+        let is_meant = arguments.iter().any(|argument| contains(argument, &one.naming));
+        if is_meant { armed.take().map(|armed| armed.loss) } else { None }
     }
 
     fn pass_replies(&self, connection: &Connection) -> io::Result<()> {

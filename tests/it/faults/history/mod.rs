@@ -141,6 +141,7 @@ fn whatever_the_store_suffers_the_history_is_one_that_was_promised() {
     let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let proxies = [(); NODES].map(|()| FaultProxy::to(redis.port()));
     let settings = [
+        ("store.redis.deadline", "500ms"),
         ("refresh.leeway", "6s"),
         ("refresh.acknowledge_interval", "200ms"),
         // A spent token is told from a live one without ending the session: so each can be tried in the end.
