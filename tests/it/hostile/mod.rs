@@ -4,6 +4,7 @@ mod client;
 mod expectations;
 mod fields;
 mod framing;
+mod lifetimes;
 mod limits;
 mod logs;
 mod old_tokens;
