@@ -28,7 +28,7 @@ fn settled(rig: &Rig, token: &str) -> u16 {
 fn an_access_token_expires_after_15_minutes() {
     let rig = Rig::start(Upstream::echo().address);
     let Tokens { access, .. } = rig.log_in();
-    rig.clock.advance(15 * 60 * SECOND - 30 * SECOND);
+    rig.clock.advance(870 * SECOND);
     assert_eq!(settled(&rig, &access), 200);
     rig.clock.advance(30 * SECOND);
     assert_eq!(settled(&rig, &access), 401);
@@ -39,7 +39,7 @@ fn an_access_token_expires_after_15_minutes() {
 fn a_refresh_token_expires_after_7_days_without_a_refresh() {
     let rig = Rig::start(Upstream::echo().address);
     let (used, unused) = (rig.log_in(), rig.log_in());
-    rig.clock.advance(7 * DAY - 30 * SECOND);
+    rig.clock.advance(6 * DAY + 86_370 * SECOND);
     let (status, successor) = refresh(&rig, &used.refresh);
     assert_eq!(status, 200);
     rig.clock.advance(60 * SECOND);
