@@ -47,10 +47,15 @@ impl Upstream {
         })
     }
 
-    /// One that answers with the bytes that `script` makes of each request, then closes.
+    /// One that answers with the bytes that `script` makes of each request, then closes, and says so: a gateway that did not know
+    /// could send the next request into a connection that is about to end, and must not repeat a POST.
     pub(crate) fn saying(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::scripted(move |request, stream, _| {
-            let _ = stream.write_all(&script(request));
+            let mut answer = script(request);
+            if let Some(line_end) = answer.windows(2).position(|pair| pair == b"\r\n") {
+                answer.splice(line_end..line_end, *b"\r\nconnection: close");
+            }
+            let _ = stream.write_all(&answer);
             false
         })
     }
