@@ -8,6 +8,7 @@ mod logs;
 mod migration;
 mod node;
 mod records;
+mod tls;
 mod topologies;
 mod traffic;
 mod users;

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::codec;
-use super::discovery::{self, Claim, cluster, sentinel};
+use super::discovery::cluster::{self, Account};
+use super::discovery::{self, Claim, sentinel};
 use super::keys::Keys;
 use super::link::{Access, Command, Link};
 use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
@@ -68,6 +69,9 @@ struct Routes {
     nodes: HashMap<Address, Arc<Node>>,
     /// By partition.
     owners: Vec<Option<Owner>>,
+    /// By address, the same server by the name that it announces: a node that sends a command on may tell the address alone,
+    /// which certificates need not know.
+    names: HashMap<Address, Address>,
     /// Whose turn it is to be asked.
     turn: usize,
 }
@@ -231,13 +235,16 @@ impl Fleet {
 
     /// The link to a node of a Cluster that another has named.
     pub(super) fn node(&self, address: &Address) -> Arc<Node> {
-        self.shared.routes_mut().node(address, &self.shared.access, self.shared.replication)
+        let mut routes = self.shared.routes_mut();
+        let address = routes.announced(address);
+        routes.node(&address, &self.shared.access, self.shared.replication)
     }
 
     /// Takes a node's word for it that a partition has moved, until the search knows better.
     pub(super) fn moved(&self, partition: Partition, to: &Address) -> Arc<Node> {
         let mut routes = self.shared.routes_mut();
-        let node = routes.node(to, &self.shared.access, self.shared.replication);
+        let to = routes.announced(to);
+        let node = routes.node(&to, &self.shared.access, self.shared.replication);
         if let Some(owner) = routes.owners.get_mut(usize::from(partition.0)) {
             let epoch = owner.as_ref().map_or(0, |owner| owner.epoch);
             *owner = Some(Owner { node: Arc::clone(&node), epoch });
@@ -304,8 +311,8 @@ impl Shared {
                 let said = self.ask_nodes().await?;
                 let claims: Vec<Option<Claim>> = self.slots.iter().map(|&slot| cluster::owner(&said, slot)).collect();
                 let unserved = claims.iter().filter(|claim| claim.is_none()).count();
-                let primaries = said.iter().flatten().map(cluster::Primary::address);
-                let kept: HashSet<Address> = primaries.chain(seeds).cloned().collect();
+                let kept: HashSet<Address> = said.iter().flat_map(Account::primaries).chain(seeds).cloned().collect();
+                self.routes_mut().names = said.iter().flat_map(Account::names).cloned().collect();
                 self.adopt(claims, &kept);
                 if unserved == 0 { Ok(()) } else { Err(format!("no node of the cluster serves {unserved} of the partitions")) }
             }
@@ -327,14 +334,14 @@ impl Shared {
         claims.into_iter().max().ok_or_else(|| refusal.unwrap_or_else(|| "no sentinel answers".to_owned()))
     }
 
-    async fn ask_nodes(&self) -> Result<Vec<Vec<cluster::Primary>>, String> {
+    async fn ask_nodes(&self) -> Result<Vec<Account>, String> {
         let nodes = self.routes_mut().informants();
         let deadline = Instant::now() + self.access.call_timeout;
         let ask = |node: Arc<Node>| async move {
             let replies = ask(&node.link, vec![Command::new("CLUSTER", vec!["NODES".into()])], deadline).await?;
             let reply = replies.into_iter().next().unwrap_or(Ok(Value::Null));
             let reply = reply.map_err(|error| link_failure(&node.link, &error))?;
-            Ok(cluster::primaries(codec::text(&reply).unwrap_or_default(), &node.address))
+            Ok(Account::read(codec::text(&reply).unwrap_or_default(), &node.address))
         };
         let (said, refusal) = discovery::gather(nodes.into_iter().map(ask)).await;
         if said.is_empty() { Err(refusal.unwrap_or_else(|| "no node of the cluster answers".to_owned())) } else { Ok(said) }
@@ -372,6 +379,11 @@ impl Routes {
             })
         });
         Arc::clone(node)
+    }
+
+    /// A server as it wants to be called.
+    fn announced(&self, address: &Address) -> Address {
+        self.names.get(address).unwrap_or(address).clone()
     }
 
     /// Those whose turn it is, the healthy before the others.

@@ -89,8 +89,25 @@ pub(super) fn store_error(error: &Error) -> StoreError {
         Some("WRONGTYPE") => StoreError::Unreadable(details.into()),
         Some(_) => StoreError::Unavailable(details.into()),
         None if details.contains("OOM command not allowed") => StoreError::Full(details.into()),
-        None => StoreError::Unavailable(error.to_string()),
+        None => StoreError::Unavailable(in_words(error)),
     }
+}
+
+/// What went wrong, for people. Of a failed connection fred keeps what `Debug` made of its error; the cause is taken out of that.
+pub(super) fn in_words(error: &Error) -> String {
+    let details = error.details();
+    let within = |before: &str, after: &str| details.split_once(before)?.1.strip_suffix(after);
+    if details.starts_with("Os {") {
+        within("message: \"", "\" }").map(str::to_owned)
+    } else if details.starts_with("Custom { kind: InvalidData,") {
+        // As tokio-rustls has it.
+        within("error: ", " }").map(|cause| format!("TLS: {cause}"))
+    } else if details.starts_with("Custom {") {
+        within("error: ", " }").map(|cause| cause.trim_matches('"').to_owned())
+    } else {
+        None
+    }
+    .unwrap_or_else(|| error.to_string())
 }
 
 /// Fails fast while the server is silent. Pure: the time is an argument.
@@ -217,6 +234,19 @@ mod tests {
             assert!(matches!(mapped, StoreError::Unavailable(_)), "{unavailable}");
         }
         assert!(matches!(store_error(&error(ErrorKind::InvalidArgument, "WRONGTYPE x")), StoreError::Unreadable(_)));
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_without_wrapping() {
+        for (details, told) in [
+            ("Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }", "Connection refused"),
+            ("Custom { kind: InvalidData, error: AlertReceived(UnknownCA) }", "TLS: AlertReceived(UnknownCA)"),
+            ("Custom { kind: Uncategorized, error: \"failed to lookup address\" }", "failed to lookup address"),
+            ("Kind(UnexpectedEof)", "IO Error: Kind(UnexpectedEof)"),
+            ("Os { strange }", "IO Error: Os { strange }"),
+        ] {
+            assert_eq!(in_words(&error(ErrorKind::IO, details)), told);
+        }
     }
 
     #[test]

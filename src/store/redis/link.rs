@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard::{Breaker, Verdict, store_error};
+use super::guard::{Breaker, Verdict, in_words, store_error};
 use super::options::Address;
 use crate::domain::secret::Secret;
 use crate::store::StoreError;
@@ -71,6 +71,7 @@ pub(super) struct Link {
 }
 
 struct Shared {
+    address: Address,
     client: Client,
     trouble: Arc<Notify>,
     opened_at: Instant,
@@ -117,6 +118,7 @@ impl Link {
         let client = client(access, address);
         let connections = Connections { events: client.reconnect_rx(), count: 0 };
         let shared = Arc::new(Shared {
+            address: address.clone(),
             client,
             trouble: Arc::clone(&access.trouble),
             opened_at: Instant::now(),
@@ -130,7 +132,7 @@ impl Link {
             tasks: TaskTracker::new(),
         });
         let (errors, connections) = (shared.client.error_rx(), shared.client.reconnect_rx());
-        shared.tasks.spawn(watch(shared.clone(), address.clone(), errors, connections));
+        shared.tasks.spawn(watch(shared.clone(), errors, connections));
         shared.tasks.spawn(keep_connected(shared.clone()));
         Self { shared }
     }
@@ -173,7 +175,7 @@ impl Link {
         if self.shared.breaker().admit(Instant::now()) {
             return Ok(());
         }
-        Err(StoreError::Unavailable(self.explain("no answer lately")))
+        Err(StoreError::Unavailable(self.explain("no answer lately from")))
     }
 
     /// The right to make a call, one of [`CALLS_MAX`].
@@ -225,14 +227,15 @@ impl Link {
         match Verdict::of(error) {
             Verdict::Answered | Verdict::Demoted => store_error(error),
             Verdict::Silent => StoreError::Unavailable("no answer within the deadline".into()),
-            Verdict::Broken => StoreError::Unavailable(self.explain("not connected")),
+            Verdict::Broken => StoreError::Unavailable(self.explain("not connected to")),
         }
     }
 
-    pub(super) fn explain(&self, what: &str) -> String {
+    fn explain(&self, what: &str) -> String {
+        let address = &self.shared.address;
         match &*self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(failure) => format!("{what}: {failure}"),
-            None => what.to_owned(),
+            Some(failure) => format!("{what} {address}: {failure}"),
+            None => format!("{what} {address}"),
         }
     }
 
@@ -295,7 +298,7 @@ async fn keep_connected(shared: Arc<Shared>) {
             () = shared.restart.notified() => driver.abort(),
             ended = &mut driver => {
                 if let Ok(Err(error)) = ended {
-                    shared.note_failure(Some(error.to_string()));
+                    shared.note_failure(Some(in_words(&error)));
                 }
             }
         }
@@ -311,17 +314,18 @@ async fn keep_connected(shared: Arc<Shared>) {
 /// Remembers why there is no connection, and lets calls through as soon as there is one.
 async fn watch(
     shared: Arc<Shared>,
-    address: Address,
     mut errors: broadcast::Receiver<(Error, Option<Server>)>,
     mut connections: broadcast::Receiver<Server>,
 ) {
+    let address = shared.address.clone();
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             error = errors.recv() => match error {
                 Ok((error, _)) => {
-                    tracing::warn!(%address, %error, "redis connection");
-                    shared.note_failure(Some(error.to_string()));
+                    let error = in_words(&error);
+                    tracing::warn!(%address, error, "redis connection");
+                    shared.note_failure(Some(error));
                     shared.trouble.notify_one();
                 }
                 Err(RecvError::Lagged(_)) => {}
@@ -348,7 +352,7 @@ async fn replace_connection(shared: Arc<Shared>, verdict: Verdict) {
             () = shared.stop.cancelled() => return,
             result = shared.client.force_reconnection() => {
                 if let Err(error) = result {
-                    shared.note_failure(Some(error.to_string()));
+                    shared.note_failure(Some(in_words(&error)));
                 }
             }
             () = tokio::time::sleep(STUCK_AFTER) => {

@@ -8,11 +8,10 @@ use tokengate::domain::ids::{Generation, Partition, Partitions, SessionId};
 use tokengate::domain::lag::LagFigures;
 use tokengate::domain::node::{Asks, Canary, Node, NodeId};
 use tokengate::domain::revocation::Target;
-use tokengate::domain::secret::Secret;
 use tokengate::domain::session::Session;
 use tokengate::domain::stats::{Day, Snapshot};
 use tokengate::domain::time::Timestamp;
-use tokengate::store::redis::{RedisOptions, RedisOptionsError, RedisStore, TlsOptions};
+use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokengate::store::{Acknowledgement, DayTotals, SessionLimit, Severity, Store, Swap, Upkeep as _, Version};
 use tokio::time::Instant;
 
@@ -74,74 +73,6 @@ fn session_in_one_partition() -> Session {
     let mut session = session("alice", 1);
     session.id = SessionId::new(Partitions::new(NonZeroU16::MIN).of(&session.subject), NOW, [1; 8]);
     session
-}
-
-/// An authority, and the server and the client that it vouches for.
-struct Certificates {
-    authority: rcgen::Certificate,
-    server: (rcgen::Certificate, rcgen::KeyPair),
-    client: (rcgen::Certificate, rcgen::KeyPair),
-}
-
-impl Certificates {
-    fn make() -> Self {
-        let named = |name: &str, hosts: Vec<String>| {
-            let mut params = rcgen::CertificateParams::new(hosts).unwrap();
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            params
-        };
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = named("authority", Vec::new());
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(params, key);
-        let signed = |name: &str| {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let params = named(name, vec![name.to_owned()]);
-            (params.signed_by(&key, &issuer).unwrap(), key)
-        };
-        Self { authority, server: signed("localhost"), client: signed("gateway") }
-    }
-}
-
-#[tokio::test]
-async fn tls_holds_both_sides_to_their_authority() {
-    let certificates = Certificates::make();
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let authority = file("authority.pem", certificates.authority.pem());
-    let certificate = file("server.pem", certificates.server.0.pem());
-    let key = file("server.key", certificates.server.1.serialize_pem());
-    let mut server = RedisServer::prepare(&[]);
-    let port = server.port();
-    server.add_arguments(&["--port", "0", "--tls-port", &port.to_string(), "--tls-ca-cert-file", &authority]);
-    server.add_arguments(&["--tls-cert-file", &certificate, "--tls-key-file", &key]);
-    server.run();
-
-    let trusting = |authorities_pem: Option<String>, identity_pem| {
-        let url = format!("rediss://localhost:{port}");
-        let mut options = RedisOptions::from_url(&url, Partitions::new(NonZeroU16::MIN)).unwrap();
-        options.tls = Some(TlsOptions { authorities_pem, identity_pem });
-        options
-    };
-    let authority = Some(certificates.authority.pem());
-    let identity = Some((certificates.client.0.pem(), Secret::new(certificates.client.1.serialize_pem())));
-    let store = RedisStore::connect(&trusting(authority.clone(), identity.clone())).await.unwrap();
-    store.probe().await.unwrap();
-    for (options, why) in [
-        (trusting(None, identity), "an authority that is not trusted"),
-        (trusting(authority, None), "a client without a certificate"),
-    ] {
-        let store = RedisStore::connect(&options).await.unwrap();
-        assert!(is_unavailable(&store.probe().await), "{why}");
-    }
-    let broken = trusting(Some("no PEM".to_owned()), None);
-    assert!(matches!(RedisStore::connect(&broken).await, Err(RedisOptionsError::Tls(_))));
 }
 
 #[tokio::test]

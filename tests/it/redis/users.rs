@@ -14,7 +14,7 @@ use crate::support::redis::RedisServer;
 use crate::support::redis::cluster::{Cluster, PRIMARIES};
 use crate::support::redis::sentinel::Sentinels;
 
-fn add_user(server: &RedisServer, keys: &str, rights: &str) {
+pub(super) fn add_user(server: &RedisServer, keys: &str, rights: &str) {
     let mut command = vec!["ACL", "SETUSER", "gate", "on", ">p w", keys];
     command.extend(rights.split_whitespace());
     assert_eq!(server.cli(&command), "OK");

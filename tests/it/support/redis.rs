@@ -2,14 +2,20 @@
 
 pub(crate) mod cluster;
 pub(crate) mod sentinel;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 use std::{fs, io, thread};
 
 use tokio::time::Instant;
+
+use self::tls::Tls;
+
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Ports below the range from which the kernel takes those of outgoing connections: a server that is started again finds its
 /// port free.
@@ -26,6 +32,8 @@ pub(crate) struct RedisServer {
     folder: PathBuf,
     arguments: Vec<String>,
     kind: Kind,
+    /// `None`: plain TCP.
+    tls: Option<Arc<Tls>>,
     process: Option<Process>,
 }
 
@@ -60,7 +68,13 @@ impl RedisServer {
         let folder = std::env::temp_dir().join(format!("tokengate-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { port, folder, arguments, kind: Kind::Server, process: None }
+        Self { port, folder, arguments, kind: Kind::Server, tls: None, process: None }
+    }
+
+    /// From its next start on it speaks TLS, or nothing but plain TCP.
+    pub(crate) fn over(mut self, tls: Option<&Arc<Tls>>) -> Self {
+        self.tls = tls.cloned();
+        self
     }
 
     /// A sentinel with these lines in its file, not running yet.
@@ -83,11 +97,6 @@ impl RedisServer {
         panic!("no free port for redis-server");
     }
 
-    /// For its next start.
-    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
-    }
-
     /// Starts it, or starts it again, on its port.
     pub(crate) fn run(&mut self) {
         assert!(self.try_run(), "redis-server on port {}: {}", self.port, self.log());
@@ -98,7 +107,13 @@ impl RedisServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let secure = if self.tls.is_some() { "s" } else { "" };
+        format!("redis{secure}://{}", self.address())
+    }
+
+    /// By the name or address that it goes by.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", host(self.tls.as_ref()), self.port)
     }
 
     /// A file in the server's folder, which goes with it.
@@ -136,7 +151,8 @@ impl RedisServer {
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let password = self.arguments.windows(2).find(|pair| pair[0] == "--requirepass").map(|pair| pair[1].as_str());
         let mut command = Command::new("redis-cli");
-        command.args(["-p", &self.port.to_string()]).args(arguments);
+        command.args(["-p", &self.port.to_string()]);
+        command.args(self.tls.iter().flat_map(|tls| tls.of_client())).args(arguments);
         if let Some(password) = password {
             command.env("REDISCLI_AUTH", password);
         }
@@ -178,7 +194,10 @@ impl RedisServer {
                 Kind::Server => None,
                 Kind::Sentinel(file) => Some(file),
             })
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(match &self.tls {
+                None => ["--port", &self.port.to_string(), "--bind", LOOPBACK].map(str::to_owned).into(),
+                Some(tls) => tls.of_server(self.port),
+            })
             .args(["--save", "", "--appendonly", "no"])
             .arg("--dir")
             .arg(&self.folder)
@@ -221,6 +240,11 @@ impl Drop for RedisServer {
         self.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The name or address that servers go by.
+fn host(tls: Option<&Arc<Tls>>) -> &str {
+    tls.map_or(LOOPBACK, |tls| tls.host())
 }
 
 /// Each test process begins at a place of its own; what is taken nevertheless is passed over.

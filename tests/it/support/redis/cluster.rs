@@ -1,8 +1,9 @@
 //! Three primaries and a replica of each.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
-use super::{PORT_ATTEMPTS_MAX, RedisServer, next_port, wait_until};
+use super::tls::Tls;
+use super::{LOOPBACK, PORT_ATTEMPTS_MAX, RedisServer, next_port, wait_until};
 
 pub(crate) const PRIMARIES: usize = 3;
 const SLOTS: usize = 16_384;
@@ -30,7 +31,14 @@ impl Cluster {
 
     /// `arguments` are for each node. A slot without a primary stops only its own keys.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let nodes: Vec<RedisServer> = (0..2 * PRIMARIES).map(|_| start_node(arguments)).collect();
+        Self::start_over(None, arguments)
+    }
+
+    /// All of them over TLS, among themselves too.
+    pub(crate) fn start_over(tls: Option<&Arc<Tls>>, arguments: &[&str]) -> Self {
+        let name = tls.filter(|tls| tls.is_by_name()).map(|tls| tls.host());
+        let arguments = [arguments, name.map(|name| ["--cluster-announce-hostname", name]).as_slice().as_flattened()].concat();
+        let nodes: Vec<RedisServer> = (0..2 * PRIMARIES).map(|_| start_node(&arguments, tls)).collect();
         let cluster = Self { nodes };
         for (index, node) in cluster.nodes.iter().enumerate() {
             node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
@@ -41,12 +49,13 @@ impl Cluster {
             node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
         }
         for node in &cluster.nodes[1..] {
-            cluster.nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus_port(node)]);
+            cluster.nodes[0].cli(&["CLUSTER", "MEET", LOOPBACK, &node.port().to_string(), &bus_port(node)]);
         }
         wait_until("the nodes know each other", || {
             cluster.nodes.iter().all(|node| {
                 let known = node.cli(&["CLUSTER", "NODES"]);
-                known.lines().count() == 2 * PRIMARIES && !known.contains("handshake")
+                let named = known.lines().filter(|line| name.is_none_or(|name| line.contains(&format!(",{name} "))));
+                named.count() == 2 * PRIMARIES && !known.contains("handshake")
             })
         });
         for (index, replica) in cluster.nodes[PRIMARIES..].iter().enumerate() {
@@ -62,12 +71,9 @@ impl Cluster {
 
     /// `redis-cluster://…`, with the primaries of the start.
     pub(crate) fn url(&self) -> String {
-        let mut url = "redis-cluster://".to_owned();
-        for (index, node) in self.nodes[..PRIMARIES].iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(url, "{comma}127.0.0.1:{}", node.port());
-        }
-        url
+        let secure = if self.nodes[0].tls.is_some() { "s" } else { "" };
+        let addresses: Vec<String> = self.nodes[..PRIMARIES].iter().map(RedisServer::address).collect();
+        format!("redis{secure}-cluster://{}", addresses.join(","))
     }
 
     /// The slot of every key with this hash tag: of a partition, its number.
@@ -112,7 +118,7 @@ impl Cluster {
                 break;
             }
             let port = target.port().to_string();
-            let head = ["MIGRATE", "127.0.0.1", port.as_str(), "", "0", MIGRATE_TIMEOUT_MILLIS, "KEYS"];
+            let head = ["MIGRATE", LOOPBACK, port.as_str(), "", "0", MIGRATE_TIMEOUT_MILLIS, "KEYS"];
             let reply = source.cli(&[&head, keys.as_slice()].concat());
             assert!(reply == "OK" || reply == "NOKEY", "{reply}");
             if std::mem::take(&mut first) {
@@ -141,7 +147,7 @@ impl RedisServer {
     }
 }
 
-fn start_node(arguments: &[&str]) -> RedisServer {
+fn start_node(arguments: &[&str], tls: Option<&Arc<Tls>>) -> RedisServer {
     for _ in 0..PORT_ATTEMPTS_MAX {
         let bus_port = next_port().to_string();
         let of_cluster = [
@@ -158,7 +164,7 @@ fn start_node(arguments: &[&str]) -> RedisServer {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let mut node = RedisServer::prepare(&[&of_cluster, arguments].concat());
+        let mut node = RedisServer::prepare(&[&of_cluster, arguments].concat()).over(tls);
         // Another port for the bus as well, should one of the two be taken.
         if node.try_run() {
             return node;

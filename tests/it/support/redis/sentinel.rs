@@ -1,6 +1,9 @@
 //! A primary, its replica, and three sentinels that watch over them.
 
-use super::{RedisServer, wait_until};
+use std::sync::Arc;
+
+use super::tls::Tls;
+use super::{RedisServer, host, wait_until};
 
 /// How the sentinels call the primary, whoever it is.
 pub(crate) const SERVICE: &str = "gate";
@@ -23,19 +26,29 @@ impl Sentinels {
 
     /// `arguments` are for both servers; `of_sentinels`, and the `lines` of its file, for each sentinel.
     pub(crate) fn start_with(arguments: &[&str], of_sentinels: &[&str], lines: &str) -> Self {
-        let primary = RedisServer::start_with(arguments);
+        Self::start_over(None, arguments, of_sentinels, lines)
+    }
+
+    /// All of them over TLS, among themselves too.
+    pub(crate) fn start_over(tls: Option<&Arc<Tls>>, arguments: &[&str], of_sentinels: &[&str], lines: &str) -> Self {
+        let host = host(tls);
+        let arguments = [arguments, &["--replica-announce-ip", host]].concat();
+        let primary = RedisServer::prepare(&arguments).over(tls).run_somewhere();
         let port = primary.port().to_string();
-        let of_replica = ["--replicaof", &format!("127.0.0.1 {port}"), "--repl-diskless-sync-delay", "0"];
-        let replica = RedisServer::start_with(&[arguments, &of_replica].concat());
+        let of_replica = ["--replicaof", &format!("{host} {port}"), "--repl-diskless-sync-delay", "0"];
+        let replica = RedisServer::prepare(&[arguments.as_slice(), &of_replica].concat()).over(tls).run_somewhere();
         // Whoever becomes primary later must not wait for further replicas either.
         primary.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
         wait_until("the replica has what the primary has", || replica.is_synced_replica());
+        let by_name = if tls.is_some_and(|tls| tls.is_by_name()) { "yes" } else { "no" };
         let file = format!(
-            "sentinel monitor {SERVICE} 127.0.0.1 {port} 2\n\
+            "sentinel resolve-hostnames {by_name}\n\
+             sentinel announce-hostnames {by_name}\n\
+             sentinel monitor {SERVICE} {host} {port} 2\n\
              sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MILLIS}\n\
              sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MILLIS}\n{lines}\n"
         );
-        let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file, of_sentinels).run_somewhere());
+        let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file, of_sentinels).over(tls).run_somewhere());
         let topology = Self { servers: [primary, replica], sentinels };
         wait_until("the sentinels know each other and the replica", || {
             topology.sentinels.iter().all(|sentinel| {
@@ -50,8 +63,8 @@ impl Sentinels {
 
     /// `redis+sentinel://…`, with every sentinel.
     pub(crate) fn url(&self) -> String {
-        let hosts = self.sentinels.each_ref().map(|sentinel| format!("127.0.0.1:{}", sentinel.port()));
-        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+        let secure = if self.sentinels[0].tls.is_some() { "s" } else { "" };
+        format!("redis{secure}+sentinel://{}/{SERVICE}", self.sentinels.each_ref().map(RedisServer::address).join(","))
     }
 
     /// Of `servers`, which one the sentinels name as the primary.
