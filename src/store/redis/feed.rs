@@ -25,6 +25,8 @@ const UNHEARD_INTERVAL: Duration = Duration::from_millis(50);
 const PAGE: usize = 500;
 /// Pages of one log in a whole read: fifty million revocations.
 const PAGES_MAX: u32 = 100_000;
+/// A whole read begins anew so often because a primary or a connection was replaced meanwhile: slots move one after the other.
+const WHOLE_ATTEMPTS_MAX: u32 = 8;
 /// Further pages of one log in a read of news.
 const NEWS_PAGES_MAX: u32 = 200;
 /// Logs asked together.
@@ -80,8 +82,8 @@ impl Feed {
         self.tasks.wait().await;
     }
 
-    /// See [`crate::store::Store::follow`]. Fails once a connection or a primary was replaced, or a log went back: the primary
-    /// may be another that never had the last entries. Only a whole read goes on from there.
+    /// See [`crate::store::Store::follow`]. From a cursor on, it fails once a connection or a primary was replaced, or a log went
+    /// back: the primary may be another that never had the last entries. Only a whole read goes on from there.
     pub(super) async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         let until = Instant::now() + wait.min(WAIT_MAX);
         if let Some(cursor) = cursor {
@@ -99,7 +101,17 @@ impl Feed {
     }
 
     async fn whole(&self) -> Result<LogBatch, StoreError> {
-        let epoch = self.present_epoch();
+        for _ in 0..WHOLE_ATTEMPTS_MAX {
+            let epoch = self.present_epoch();
+            let batch = self.from_the_start(epoch).await?;
+            if self.present_epoch() == epoch {
+                return Ok(batch);
+            }
+        }
+        Err(replaced())
+    }
+
+    async fn from_the_start(&self, epoch: u64) -> Result<LogBatch, StoreError> {
         let mut batch = self.batch_at(&LogCursor::default(), epoch);
         let mut unread = Unheard::default();
         let mut logs: Vec<Partition> = self.keys.partitions().iter().collect();
@@ -107,7 +119,7 @@ impl Feed {
             logs = self.read(&logs, &mut batch, &mut unread).await?;
             if logs.is_empty() {
                 batch.unread = unread.into_cause(usize::from(self.keys.partitions().count()))?;
-                return if self.present_epoch() == epoch { Ok(batch) } else { Err(replaced()) };
+                return Ok(batch);
             }
         }
         Err(StoreError::Unavailable("the revocation log is too long to be read".into()))

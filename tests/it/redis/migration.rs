@@ -102,6 +102,23 @@ async fn a_revocation_in_a_slot_that_is_half_moved_is_heard_of_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_moved_just_before_is_read_whole() {
+    let cluster = Cluster::start();
+    let store = connect(&cluster.url()).await;
+    let revocation = by_token("issuer", "1", now());
+    store.revoke(&revocation).await.unwrap();
+    let slot = cluster.slot_of(&revocation.target.partition(store.partitions()).0.to_string());
+    let cluster = spawn_blocking(move || {
+        cluster.migrate(slot, (cluster.owner_of(slot) + 1) % PRIMARIES, |_| {});
+        cluster
+    });
+    let cluster = cluster.await.unwrap();
+    // That it was moved is found out on the way.
+    assert_eq!(store.follow(None, Duration::ZERO).await.unwrap().revocations, [revocation]);
+    drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_of_every_partition_comes_at_once_and_not_with_the_next_heartbeat() {
     const HEARTBEAT: Duration = Duration::from_secs(60);
     let cluster = Cluster::start();
