@@ -55,6 +55,7 @@ use crate::tasks::presence::Presence;
 use crate::tasks::revocation_feed::RevocationFeed;
 use crate::tasks::store_watch::StoreWatch;
 use crate::tasks::supervisor::Supervisor;
+use crate::tasks::withdrawals::Withdrawals;
 
 /// How long background tasks may take to end once requests are done.
 const TASKS_DEADLINE: Duration = Duration::from_secs(5);
@@ -342,6 +343,15 @@ impl Parts {
         supervisor.spawn("store watch", move |stop| {
             let watch = Arc::clone(&watch);
             async move { watch.run(stop).await }
+        });
+        let withdrawals = Arc::new(Withdrawals {
+            sessions: Arc::clone(&self.sessions),
+            entropy: Arc::clone(&self.ambient.entropy),
+            counters: Arc::clone(&self.counters),
+        });
+        supervisor.spawn("withdrawals", move |stop| {
+            let withdrawals = Arc::clone(&withdrawals);
+            async move { withdrawals.run(stop).await }
         });
         issuers::spawn(supervisor, &self.issuers, &self.verifier);
         Box::new(move |session, generation| sender.note(session, generation))

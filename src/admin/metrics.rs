@@ -113,6 +113,7 @@ const FAMILIES: &[Family] = &[
     ]),
     family("sessions_ended", "cause", "Sessions that ended without being asked to", &[
         (Counter::SessionsEndedByLimit, "limit"),
+        (Counter::SessionsWithdrawn, "withdrawn"),
         (Counter::SessionsSwept, "expired"),
     ]),
     single("requests_forwarded", "Requests that an upstream answered", &[(Counter::RequestsForwarded, "")]),

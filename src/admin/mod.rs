@@ -156,7 +156,7 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 fn store_problem(error: &StoreError) -> Answer {
     tracing::warn!(%error, "an administrator's call could not be done");
     let (code, detail) = match error {
-        StoreError::Unavailable(_) | StoreError::Unreadable(_) => {
+        StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {
             ("store_unavailable", "The store did not do it, or not in time; ask again.")
         }
         StoreError::Full(_) => ("store_full", "The store has no room."),

@@ -82,6 +82,8 @@ counter! {
     /// Lost by the store and written to it again.
     RevocationsPutBack = "revocations_put_back",
     SessionsEndedByLimit = "sessions_ended_by_limit",
+    /// Stored for logins that failed, for the store did not say so in time.
+    SessionsWithdrawn = "sessions_withdrawn",
     SessionsSwept = "sessions_swept",
     RequestsForwarded = "requests_forwarded",
     /// Protected requests that were let through while the revocations were stale.

@@ -209,7 +209,7 @@ impl Refusal {
             | Self::Logout(LogoutError::Store(error))
             | Self::End(EndError::Store(error))
             | Self::Store(error) => match error {
-                StoreError::Unavailable(_) | StoreError::Unreadable(_) => {
+                StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {
                     unavailable("store_unavailable", "Sessions cannot be changed right now; nothing was lost.")
                 }
                 StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),

@@ -45,7 +45,7 @@ pub enum IssueError {
 
 impl Sessions {
     /// Makes a session and its first token pair. An old session of the same subject whose refresh token came along ends first,
-    /// so that it does not count against the limit.
+    /// so that it does not count against the limit. One that fails leaves no session behind: see [`Sessions::withdraw`].
     pub async fn issue(&self, login: Login) -> Result<TokenPair, IssueError> {
         let now = self.clock.now();
         let created_at = self.creation_of(&login.subject, now)?;
@@ -65,7 +65,12 @@ impl Sessions {
         if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.end_old_session) {
             self.end_old(token.expose(), &session.subject, now).await?;
         }
-        self.create(&session, now).await?;
+        if let Err(error) = self.create(&session, now).await {
+            if matches!(error, StoreError::Unconfirmed(_)) {
+                self.withdrawals.add(session.id);
+            }
+            return Err(error.into());
+        }
         self.counters.add(counter_of(login.kind), 1);
         tracing::info!(
             target: "audit",

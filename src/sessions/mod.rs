@@ -41,6 +41,7 @@ pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tokens;
+mod withdrawals;
 
 pub use administration::{Ended, Order, OrderError};
 use claims_hook::ClaimsHook;
@@ -49,6 +50,7 @@ pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
 pub use tokens::Worth;
+use withdrawals::Withdrawals;
 
 /// How far ahead of our clock another node's may run before what it stamped is no longer waited for.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
@@ -133,6 +135,7 @@ pub struct Sessions {
     verifier: Arc<ArcSwap<Verifier>>,
     policy: ArcSwap<SessionPolicy>,
     claims_hook: Option<ClaimsHook>,
+    withdrawals: Withdrawals,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     counters: Arc<Counters>,
@@ -165,7 +168,8 @@ impl Sessions {
     pub fn new(parts: SessionParts) -> Self {
         let SessionParts { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
         let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
-        Self { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters }
+        let withdrawals = Withdrawals::default();
+        Self { store, replica, minting, verifier, policy, claims_hook, withdrawals, clock, entropy, counters }
     }
 
     /// Takes new keys and rules; calls under way finish with the old ones.

@@ -112,12 +112,15 @@ pub enum Severity {
 /// How long receipts are kept: nobody waits longer for them.
 pub const RECEIPTS_KEPT: Duration = Duration::from_secs(120);
 
-/// The store did not do what was asked, and may or may not have done it. Always a 503 to the client, never a 401.
+/// The store did not do what was asked, or did not say so. Always a 503 to the client, never a 401.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Gone, hung, slow, loading, read-only, failing over.
+    /// Gone, loading, read-only, failing over: the step that failed changed nothing.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// Hung, slow, or gone while it was asked; or replicas are missing. It may have been done, or be done yet.
+    #[error("store did not confirm: {0}")]
+    Unconfirmed(String),
     /// Out of memory or disk; deletions still work.
     #[error("store full: {0}")]
     Full(String),
@@ -128,7 +131,7 @@ pub enum StoreError {
 
 /// Sessions and the revocation log; [`Upkeep`] is the rest of what a store does. Every method is atomic, and durable when it returns.
 ///
-/// An error leaves open whether the change was made; no reader sees it before it is durable. Expired records may be returned
+/// What fails may be asked again: a change that was made already is not made twice. No reader sees a change before it is durable. Expired records may be returned
 /// or be gone already: callers decide by the times inside the record. Revocations past their `forget_at` may be gone from the
 /// log. The id and the subject of a session never change.
 #[async_trait]

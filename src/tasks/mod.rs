@@ -11,3 +11,4 @@ pub mod statistics;
 pub mod store_watch;
 pub mod supervisor;
 pub mod sweeper;
+pub mod withdrawals;

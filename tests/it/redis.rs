@@ -112,7 +112,7 @@ async fn recovers(store: &RedisStore, within: Duration) {
 }
 
 fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Unavailable(_)))
+    matches!(result, Err(StoreError::Unavailable(_) | StoreError::Unconfirmed(_)))
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ async fn take(importer: &Importer, batch: Batch) -> Taken {
     let mut result = importer.import(&batch.tokens).await;
     for attempt in 0..attempts {
         match &result {
-            Err(error @ StoreError::Unavailable(_)) => {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unconfirmed(_))) => {
                 if attempt == 0 {
                     complain(&format!("{error}; trying again"));
                 }

@@ -1,6 +1,6 @@
 use super::world::*;
 use crate::domain::claims::{Principal, RevokedBy};
-use crate::domain::ids::{Generation, SessionId};
+use crate::domain::ids::Generation;
 use crate::domain::legacy::{Exchange, LegacyLives};
 use crate::domain::revocation::Target;
 use crate::domain::session::Client;
@@ -45,10 +45,6 @@ fn principal(node: &Node, token: &str) -> Principal {
     node.sessions.legacy_token(token).unwrap().principal
 }
 
-async fn sessions_of(world: &World, name: &str) -> Vec<SessionId> {
-    world.node.sessions.list(&subject(name)).await.unwrap().iter().map(|session| session.id).collect()
-}
-
 #[tokio::test]
 async fn an_old_token_becomes_a_session_with_what_it_granted() {
     let world = world(Exchange::Once);
@@ -76,7 +72,7 @@ async fn once_means_one_session_and_a_lost_reply_is_given_again() {
             "the same bytes, on every node"
         );
     }
-    assert_eq!(sessions_of(&world, "ada").await, [first.session]);
+    assert_eq!(world.sessions_of("ada").await, [first.session]);
     assert_eq!(world.count(Counter::LegacyExchanges) + other.counters.snapshot().value(Counter::LegacyExchanges), 1);
 }
 
@@ -117,7 +113,7 @@ async fn calls_at_once_on_two_nodes_make_one_session() {
     let calls = (0..20).map(|n| exchange(if n % 2 == 0 { &world.node } else { &other }, &token));
     let pairs: Vec<TokenPair> = futures_util::future::join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(pairs.iter().all(|pair| refresh_token(pair) == refresh_token(&pairs[0])));
-    assert_eq!(sessions_of(&world, "ada").await.len(), 1);
+    assert_eq!(world.sessions_of("ada").await.len(), 1);
 }
 
 #[tokio::test]
@@ -128,7 +124,7 @@ async fn an_answer_that_the_store_lost_is_found_again() {
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Store(_))));
     world.store.fail(None);
     let pair = exchange(&world.node, &token).await.unwrap();
-    assert_eq!((pair.generation, sessions_of(&world, "ada").await.len()), (Generation::FIRST, 1));
+    assert_eq!((pair.generation, world.sessions_of("ada").await.len()), (Generation::FIRST, 1));
 }
 
 #[tokio::test]
@@ -158,7 +154,7 @@ async fn many_makes_a_session_each_time_and_never_none() {
     world.clock.advance(DAY / 2);
     world.node.replica.confirm(world.clock.monotonic());
     exchange(&world.node, &token).await.unwrap();
-    assert_eq!(sessions_of(&world, "ada").await.len(), 3);
+    assert_eq!(world.sessions_of("ada").await.len(), 3);
     assert!(refresh(&world.node, &first).await.is_ok() && refresh(&world.node, &second).await.is_ok());
 }
 

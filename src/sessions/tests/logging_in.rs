@@ -31,6 +31,27 @@ async fn nothing_is_given_that_was_not_stored() {
 }
 
 #[tokio::test]
+async fn a_session_that_nobody_was_told_of_ends_as_soon_as_the_store_answers() {
+    let world = World::new();
+    let sessions = &world.node.sessions;
+    let kept = world.log_in("ada").await;
+    world.store.fail(Fault::LosesAnswers);
+    sessions.issue(login("ada")).await.unwrap_err();
+    world.store.fail(Fault::Refuses);
+    sessions.issue(login("ada")).await.unwrap_err();
+    sessions.withdrawal_due().await;
+    sessions.withdraw().await.unwrap_err();
+    world.store.fail(None);
+    assert_eq!(world.sessions_of("ada").await.len(), 2, "one that failed was stored");
+    sessions.withdraw().await.unwrap();
+    assert_eq!(world.sessions_of("ada").await, [kept.session]);
+    assert_eq!((world.count(Counter::SessionsWithdrawn), world.count(Counter::Logins)), (1, 1));
+    let calls = world.store.calls();
+    sessions.withdraw().await.unwrap();
+    assert_eq!(world.store.calls(), calls, "each once");
+}
+
+#[tokio::test]
 async fn without_a_key_that_signs_no_session_is_left_behind() {
     let world = World::new();
     let minting = Minting { keys: KeyRing::empty().into(), ..super::world::minting() };

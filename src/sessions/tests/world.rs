@@ -133,7 +133,7 @@ impl TestStore {
 
     pub(super) fn finish<T>(&self, value: T) -> Result<T, StoreError> {
         match *self.fault.lock().unwrap() {
-            Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("answer lost".into())),
+            Some(Fault::LosesAnswers) => Err(StoreError::Unconfirmed("answer lost".into())),
             None | Some(Fault::Refuses | Fault::Full | Fault::Panics) => Ok(value),
         }
     }
@@ -323,6 +323,11 @@ impl World {
 
     pub(crate) async fn log_in(&self, subject_name: &str) -> TokenPair {
         self.node.sessions.issue(login(subject_name)).await.unwrap()
+    }
+
+    /// The subject's live sessions, oldest first.
+    pub(crate) async fn sessions_of(&self, subject_name: &str) -> Vec<SessionId> {
+        self.node.sessions.list(&subject(subject_name)).await.unwrap().iter().map(|session| session.id).collect()
     }
 
     /// The record as the store has it.

@@ -105,7 +105,7 @@ impl Embedded {
             queue.send(Job { plan, room }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
-        let timed_out = |_elapsed| StoreError::Unavailable(format!("the disk did not confirm within {COMMIT_TIMEOUT:?}"));
+        let timed_out = |_elapsed| StoreError::Unconfirmed(format!("the disk did not confirm within {COMMIT_TIMEOUT:?}"));
         tokio::time::timeout(COMMIT_TIMEOUT, done).await.map_err(timed_out)?
     }
 }

@@ -112,7 +112,7 @@ impl Call<'_> {
         let mut replies = self.run(script, keys, args, Some(wait)).await?;
         let confirmed = codec::integer(&replies.pop().unwrap_or(Value::Null))?;
         let outcome = if confirmed < i64::from(replicas) {
-            Err(StoreError::Unavailable(format!("{confirmed} of {replicas} replicas have confirmed the change")))
+            Err(StoreError::Unconfirmed(format!("{confirmed} of {replicas} replicas have confirmed the change")))
         } else {
             Ok(())
         };

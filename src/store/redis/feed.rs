@@ -103,7 +103,7 @@ impl Feed {
     async fn whole(&self) -> Result<LogBatch, StoreError> {
         for _ in 0..WHOLE_ATTEMPTS_MAX {
             let epoch = self.present_epoch();
-            let batch = self.from_the_start(epoch).await?;
+            let batch = self.read_through(epoch).await?;
             if self.present_epoch() == epoch {
                 return Ok(batch);
             }
@@ -111,7 +111,7 @@ impl Feed {
         Err(replaced())
     }
 
-    async fn from_the_start(&self, epoch: u64) -> Result<LogBatch, StoreError> {
+    async fn read_through(&self, epoch: u64) -> Result<LogBatch, StoreError> {
         let mut batch = self.batch_at(&LogCursor::default(), epoch);
         let mut unread = Unheard::default();
         let mut logs: Vec<Partition> = self.keys.partitions().iter().collect();

@@ -429,6 +429,9 @@ fn link_failure(link: &Link, error: &Error) -> String {
 
 fn cause(error: StoreError) -> String {
     match error {
-        StoreError::Unavailable(cause) | StoreError::Full(cause) | StoreError::Unreadable(cause) => cause,
+        StoreError::Unavailable(cause)
+        | StoreError::Unconfirmed(cause)
+        | StoreError::Full(cause)
+        | StoreError::Unreadable(cause) => cause,
     }
 }

@@ -226,8 +226,8 @@ impl Link {
     pub(super) fn store_error(&self, error: &Error) -> StoreError {
         match Verdict::of(error) {
             Verdict::Answered | Verdict::Demoted => store_error(error),
-            Verdict::Silent => StoreError::Unavailable("no answer within the deadline".into()),
-            Verdict::Broken => StoreError::Unavailable(self.explain("not connected to")),
+            Verdict::Silent => StoreError::Unconfirmed("no answer within the deadline".into()),
+            Verdict::Broken => StoreError::Unconfirmed(self.explain("not connected to")),
         }
     }
 

@@ -74,7 +74,7 @@ const SWEPT_PER_STEP: usize = 64;
 const SWEEP_STEPS_MAX: u32 = 100_000;
 
 /// Sessions in Redis. Connects and recovers by itself; while Redis is away every call fails with
-/// [`StoreError::Unavailable`] within the deadline, or at once.
+/// [`StoreError::Unavailable`] or [`StoreError::Unconfirmed`] within the deadline, or at once.
 #[derive(Debug)]
 pub struct RedisStore {
     keys: Keys,

@@ -44,7 +44,7 @@ async fn a_logout_that_no_replica_has_is_not_acknowledged_and_holds_up_nobody() 
         tokio::time::timeout(Duration::from_secs(1), loads).await
     };
     let (logout, meanwhile) = tokio::join!(logout, meanwhile);
-    assert!(matches!(&logout, Err(StoreError::Unavailable(cause)) if cause.contains("0 of 1")), "{logout:?}");
+    assert!(matches!(&logout, Err(StoreError::Unconfirmed(cause)) if cause.contains("0 of 1")), "{logout:?}");
     meanwhile.expect("others do not wait for replicas");
     assert!(is_unavailable(&store.settle(b.id).await), "nor is a repetition of it");
     assert!(errors(&store.inspect(&SystemClock).await).contains(&"replicas"));

@@ -55,7 +55,7 @@ impl Traffic {
                             assert_eq!(stored.unwrap().session, session, "the record that was asked for");
                             None
                         }
-                        Err(StoreError::Unavailable(cause)) => Some(cause),
+                        Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause)) => Some(cause),
                         Err(other) => panic!("{other}"),
                     };
                     let answer = Answer { partition: session.id.partition().0, began, took: began.elapsed(), error };
