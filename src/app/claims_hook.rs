@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderValue;
+use http::uri::Authority;
 
 use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
@@ -17,10 +17,9 @@ use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, WithoutAns
 pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
     let hook = settings.claims_hook.as_ref()?;
     let url = &settings.upstreams[hook.upstream.0].url;
-    let authority = url.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let client = ClaimsClient::new(ClaimsClientOptions {
-        target: upstreams[hook.upstream.0].target.clone(),
-        authority: authority.unwrap_or(HeaderValue::from_static("localhost")),
+        upstream: upstreams[hook.upstream.0].clone(),
+        authority: url.authority().cloned().unwrap_or(Authority::from_static("localhost")),
         path: hook.path.clone(),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
         timeout: hook.timeout,

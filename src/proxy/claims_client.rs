@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Request, StatusCode};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::fetch::fetch;
-use super::upstream::Target;
+use super::kept::KeptConnections;
+use super::upstream::UpstreamOptions;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 
@@ -20,9 +21,10 @@ const QUESTIONS_MAX: usize = 256;
 /// Where to ask, and how much patience to have.
 #[derive(Debug)]
 pub struct ClaimsClientOptions {
-    pub target: Target,
-    /// Of the upstream, for the Host field.
-    pub authority: HeaderValue,
+    /// How to reach it, and how many connections to keep, for how long.
+    pub upstream: UpstreamOptions,
+    /// For the Host field.
+    pub authority: Authority,
     pub path: String,
     /// `Bearer` and the token by which the upstream knows the gateway.
     pub authorization: Option<Secret<String>>,
@@ -44,13 +46,15 @@ pub enum ClaimsAnswer {
 #[derive(Debug)]
 pub struct ClaimsClient {
     options: ClaimsClientOptions,
+    connections: KeptConnections,
     questions: Semaphore,
 }
 
 impl ClaimsClient {
     #[must_use]
     pub fn new(options: ClaimsClientOptions) -> Self {
-        Self { options, questions: Semaphore::new(QUESTIONS_MAX) }
+        let connections = KeptConnections::new(options.upstream.clone());
+        Self { options, connections, questions: Semaphore::new(QUESTIONS_MAX) }
     }
 
     /// # Errors
@@ -58,7 +62,7 @@ impl ClaimsClient {
     pub async fn ask(&self, session: &Session) -> Result<ClaimsAnswer, String> {
         let asking = async {
             let _turn = self.questions.acquire().await.map_err(|error| error.to_string())?;
-            fetch(&self.options.target, self.request(session)?, self.options.answer_bytes_max).await
+            self.connections.fetch(self.request(session)?, self.options.answer_bytes_max).await
         };
         let answer = tokio::time::timeout(self.options.timeout, asking).await.map_err(|_| "no answer in time".to_owned())??;
         match answer.status() {
@@ -73,8 +77,11 @@ impl ClaimsClient {
 
     fn request(&self, session: &Session) -> Result<Request<Full<Bytes>>, String> {
         let body = json!({"subject": session.subject, "session": session.id}).to_string();
-        let mut request = Request::post(&self.options.path)
-            .header(HOST, &self.options.authority)
+        let authority = &self.options.authority;
+        // Whether it goes over TLS is not for the URI to say here.
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority.clone()).path_and_query(&self.options.path);
+        let mut request = Request::post(uri.build().map_err(|error| error.to_string())?)
+            .header(HOST, authority.as_str())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("tokengate/", env!("CARGO_PKG_VERSION")));

@@ -5,6 +5,7 @@ use std::pin::pin;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
@@ -16,20 +17,8 @@ pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
-    let exchange = async move {
-        let (head, mut body) = sender.send_request(request).await.map_err(|error| error.to_string())?.into_parts();
-        let mut document = BytesMut::new();
-        while head.status == StatusCode::OK
-            && let Some(frame) = body.frame().await
-        {
-            let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
-            if document.len() + data.len() > bytes_max {
-                return Err(format!("larger than {bytes_max} bytes"));
-            }
-            document.extend_from_slice(&data);
-        }
-        Ok(Response::from_parts(head, document.freeze()))
-    };
+    let exchange =
+        async move { collect(sender.send_request(request).await.map_err(|error| error.to_string())?, bytes_max).await };
     // The connection moves only while it is polled; it ends with the exchange.
     let mut exchange = pin!(exchange);
     tokio::select! {
@@ -39,4 +28,20 @@ pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_
             exchange.await
         }
     }
+}
+
+/// Reads the body of an answer, if its status is 200.
+pub(super) async fn collect(answer: Response<Incoming>, bytes_max: usize) -> Result<Response<Bytes>, String> {
+    let (head, mut body) = answer.into_parts();
+    let mut document = BytesMut::new();
+    while head.status == StatusCode::OK
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+        if document.len() + data.len() > bytes_max {
+            return Err(format!("larger than {bytes_max} bytes"));
+        }
+        document.extend_from_slice(&data);
+    }
+    Ok(Response::from_parts(head, document.freeze()))
 }

@@ -10,6 +10,7 @@ mod entropy;
 mod fetch;
 pub mod gateway;
 pub mod jwks_client;
+mod kept;
 pub mod listener;
 mod login_answer;
 pub mod observation;

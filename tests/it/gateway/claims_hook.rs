@@ -1,7 +1,8 @@
 //! The claims hook: an upstream that is asked on refresh, over real sockets, with whatever it answers.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use super::until_refused;
 use crate::support::gateway::{Gateway, Pair, Tokens};
 use crate::support::http::{Client, Message};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Turn, Upstream};
 
 const HOOK: &str = "/internal/claims";
 const TOKEN: &str = "known-to-the-upstream-alone";
@@ -43,7 +44,7 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
                 thread::sleep(Duration::from_secs(3));
                 Vec::new()
             }
-            "gone away" => Vec::new(),
+            "gone away" | "cut off" => Vec::new(),
             other => panic!("{other} is not of this test"),
         }
     })
@@ -154,4 +155,78 @@ fn without_an_answer_there_are_no_tokens_where_that_is_wanted_and_the_session_li
     let tokens = client.log_in("promoted");
     let tokens = refreshed(&mut client, &tokens);
     assert_eq!(role_seen(&mut client, &tokens), "admin");
+}
+
+/// Where everyone is an admin by the claims hook. By which connections questions came, and what is done with each but the first of
+/// a connection.
+fn upstream_of_admins(then: fn(Vec<u8>) -> Turn) -> (Upstream, Arc<Mutex<HashSet<u64>>>) {
+    let connections = Arc::new(Mutex::new(HashSet::new()));
+    let asked = Arc::clone(&connections);
+    let told = |body: &Value| {
+        let body = body.to_string();
+        format!("HTTP/1.1 200 Told\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            .into_bytes()
+    };
+    let upstream = Upstream::taking_turns(move |request, connection| {
+        if request.target() != HOOK {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let user = json!({"id": body["email"], "role": "member"});
+            return Turn::Answer(told(&json!({"user": user, "saw": request.header("x-auth-role")})));
+        }
+        let answer = told(&json!({"user": {"role": "admin"}}));
+        if asked.lock().unwrap().insert(connection) { Turn::Answer(answer) } else { then(answer) }
+    });
+    (upstream, connections)
+}
+
+fn settings_without_mercy() -> Vec<(&'static str, &'static str)> {
+    // Whatever is not answered is a 503.
+    [SETTINGS.as_slice(), &[("claims_hook.on_failure", "refuse")]].concat()
+}
+
+#[test]
+fn questions_one_after_the_other_share_a_connection() {
+    let (upstream, connections) = upstream_of_admins(Turn::Answer);
+    let mut set = settings_without_mercy();
+    set.push(("upstreams.api.idle_timeout", "1s"));
+    let gateway = Gateway::start(&upstream, &set);
+    let mut client = gateway.client();
+    let mut tokens = client.log_in("ann");
+    for _ in 0..20 {
+        tokens = refreshed(&mut client, &tokens);
+    }
+    assert_eq!(role_seen(&mut client, &tokens), "admin");
+    assert!(connections.lock().unwrap().len() <= 2, "{connections:?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while upstream.connections() > 0 {
+        assert!(Instant::now() < deadline, "what is not used is let go");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_kept_connection_that_the_upstream_closes_costs_no_refresh() {
+    // It closes what it has answered on, and may do so on reading the next question, which is lost then.
+    for then in [Turn::AnswerAndClose, |_| Turn::HangUp] {
+        let (upstream, connections) = upstream_of_admins(then);
+        let gateway = Gateway::start(&upstream, &settings_without_mercy());
+        let mut client = gateway.client();
+        let mut tokens = client.log_in("ann");
+        for _ in 0..10 {
+            tokens = refreshed(&mut client, &tokens);
+            assert_eq!(role_seen(&mut client, &tokens), "admin");
+        }
+        assert!(connections.lock().unwrap().len() >= 5, "they were closed: {connections:?}");
+    }
+}
+
+#[test]
+fn a_question_that_a_new_connection_loses_is_not_asked_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let upstream = upstream(Arc::clone(&asked));
+    let gateway = Gateway::start(&upstream, &settings_without_mercy());
+    let mut client = gateway.client();
+    let tokens = client.log_in("cut off");
+    client.refresh(&tokens.refresh).expect(503);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

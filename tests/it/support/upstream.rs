@@ -14,6 +14,15 @@ use super::http::Message;
 /// What a held request waits for at most.
 const HOLD_MAX: Duration = Duration::from_secs(20);
 
+/// What a scripted upstream does with a request.
+pub(crate) enum Turn {
+    Answer(Vec<u8>),
+    /// Answers and closes, without having said so.
+    AnswerAndClose(Vec<u8>),
+    /// Closes without a word.
+    HangUp,
+}
+
 /// The password that `/login` accepts, whoever comes with it.
 pub(crate) const PASSWORD: &str = "correct horse";
 
@@ -26,6 +35,9 @@ pub(crate) struct Upstream {
 struct Shared {
     stopped: AtomicBool,
     requests: AtomicU64,
+    connections: AtomicU64,
+    /// Of connections that are no more.
+    ended: AtomicU64,
     gate: Mutex<Gate>,
     changed: Condvar,
 }
@@ -41,7 +53,7 @@ impl Upstream {
     /// 201, `/quick-register` knows everyone by `name`. `/api/held` answers once [`Upstream::release`] was called. Everything
     /// else is answered with what came: `{"method","target","headers":[[name,value],…],"body"}`.
     pub(crate) fn start() -> Self {
-        Self::scripted(|request, stream, shared| {
+        Self::scripted(|request, _, stream, shared| {
             let answer = usual(request, shared);
             stream.write_all(&answer).is_ok()
         })
@@ -50,7 +62,7 @@ impl Upstream {
     /// One that answers with the bytes that `script` makes of each request, then closes, and says so: a gateway that did not know
     /// could send the next request into a connection that is about to end, and must not repeat a POST.
     pub(crate) fn saying(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::scripted(move |request, stream, _| {
+        Self::scripted(move |request, _, stream, _| {
             let mut answer = script(request);
             if let Some(line_end) = answer.windows(2).position(|pair| pair == b"\r\n") {
                 answer.splice(line_end..line_end, *b"\r\nconnection: close");
@@ -60,7 +72,19 @@ impl Upstream {
         })
     }
 
-    fn scripted(script: impl Fn(&Message, &mut TcpStream, &Shared) -> bool + Send + Sync + 'static) -> Self {
+    /// One whose script knows by which connection, counted from 1, a request came.
+    pub(crate) fn taking_turns(script: impl Fn(&Message, u64) -> Turn + Send + Sync + 'static) -> Self {
+        Self::scripted(move |request, connection, stream, _| match script(request, connection) {
+            Turn::Answer(answer) => stream.write_all(&answer).is_ok(),
+            Turn::AnswerAndClose(answer) => {
+                let _ = stream.write_all(&answer);
+                false
+            }
+            Turn::HangUp => false,
+        })
+    }
+
+    fn scripted(script: impl Fn(&Message, u64, &mut TcpStream, &Shared) -> bool + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -88,6 +112,12 @@ impl Upstream {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> u64 {
+        let ended = self.shared.ended.load(Ordering::SeqCst);
+        self.shared.connections.load(Ordering::SeqCst) - ended
+    }
+
     /// Waits until so many requests are held at `/api/held`.
     pub(crate) fn await_held(&self, count: u64) {
         let gate = self.shared.gate.lock().unwrap();
@@ -110,15 +140,17 @@ impl Drop for Upstream {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared, script: &(impl Fn(&Message, &mut TcpStream, &Shared) -> bool + ?Sized)) {
+fn serve(stream: TcpStream, shared: &Shared, script: &(impl Fn(&Message, u64, &mut TcpStream, &Shared) -> bool + ?Sized)) {
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut reader, |_| false) {
         shared.requests.fetch_add(1, Ordering::SeqCst);
-        if !script(&request, reader.get_mut(), shared) {
+        if !script(&request, number, reader.get_mut(), shared) {
             break;
         }
     }
+    shared.ended.fetch_add(1, Ordering::SeqCst);
 }
 
 fn usual(request: &Message, shared: &Shared) -> Vec<u8> {

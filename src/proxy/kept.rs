@@ -1,0 +1,105 @@
+//! Requests of our own to one server, over connections that are kept for the next one; the caller bounds the time.
+
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tower::Service;
+
+use super::fetch::collect;
+use super::upstream::{Stream, UpstreamOptions};
+
+/// A pool of connections for the whole process. Its tasks end with it.
+#[derive(Debug)]
+pub(super) struct KeptConnections {
+    client: Client<Dialer, Full<Bytes>>,
+    idle_max: usize,
+}
+
+impl KeptConnections {
+    pub(super) fn new(upstream: UpstreamOptions) -> Self {
+        let idle_max = upstream.idle_max;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(upstream.idle_timeout)
+            .pool_max_idle_per_host(idle_max)
+            .set_host(false)
+            .build(Dialer(Arc::new(upstream)));
+        Self { client, idle_max }
+    }
+
+    /// Like [`super::fetch::fetch`], for requests that do no harm when they come twice: one that is lost on a connection which had
+    /// been kept is sent again. The other side may close those at any moment, also when it has read the request.
+    pub(super) async fn fetch(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
+        // Each loss uses up one of those that are kept; then there is a new one.
+        for _ in 0..=self.idle_max {
+            match self.client.request(request.clone()).await {
+                Ok(answer) => {
+                    if let Some(served) = answer.extensions().get::<HasServed>() {
+                        served.0.store(true, Ordering::Relaxed);
+                    }
+                    return collect(answer, bytes_max).await;
+                }
+                Err(error) if was_kept(&error) => tracing::debug!(error = cause(&error), "a kept connection was lost"),
+                Err(error) if error.is_connect() => return Err(format!("cannot connect: {}", cause(&error))),
+                Err(error) => return Err(cause(&error)),
+            }
+        }
+        Err("no kept connection was good, nor a new one".to_owned())
+    }
+}
+
+/// Marks a connection that answered before.
+#[derive(Clone, Debug, Default)]
+struct HasServed(Arc<AtomicBool>);
+
+fn was_kept(error: &Error) -> bool {
+    let mut marks = http::Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut marks);
+    }
+    marks.get::<HasServed>().is_some_and(|served| served.0.load(Ordering::Relaxed))
+}
+
+/// The innermost error: those around it only say where it happened.
+fn cause(error: &Error) -> String {
+    let innermost = std::iter::successors(error.source(), |&error| error.source()).last();
+    innermost.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Opens connections to the one server, whatever it is asked for.
+#[derive(Clone, Debug)]
+struct Dialer(Arc<UpstreamOptions>);
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let upstream = Arc::clone(&self.0);
+        Box::pin(async move {
+            let opened = tokio::time::timeout(upstream.connect_timeout, Stream::open(&upstream.target)).await;
+            Ok(TokioIo::new(opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
+        })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(HasServed::default())
+    }
+}
