@@ -1,4 +1,5 @@
-//! What sessions cost in Redis: bytes of its memory, and refreshes per second with the processor time that they take.
+//! What sessions cost in Redis: bytes of its memory, how long a sweep holds it, and refreshes per second with the processor time that
+//! they take.
 //!
 //! `cargo bench --bench store`; it starts a redis-server of its own and, for the refreshes, the gateway. Where there are two cores
 //! or more, the gateway has one for itself; Redis and those who ask share another.
@@ -17,12 +18,13 @@ use std::{fs, thread};
 
 use serde_json::Value;
 use tokengate::domain::ids::{Generation, Partitions, SessionId, Subject};
+use tokengate::domain::node::NodeId;
 use tokengate::domain::revocation::{Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Store, Swap, Version};
+use tokengate::store::{Duty, Fenced, Lease, Store, Swap, Swept, Upkeep as _, Version};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -39,27 +41,34 @@ const TICK_MICROS: u64 = 10_000;
 fn main() {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(memory(&server));
+    runtime.block_on(async {
+        let store = connect(&server).await;
+        memory(&server, &store).await;
+        sweeps(&server, &store).await;
+    });
     server.cli(&["FLUSHALL"]);
     refreshes(&server);
 }
 
-// Memory.
-
-async fn memory(server: &Server) {
+async fn connect(server: &Server) -> Arc<RedisStore> {
     let partitions = Partitions::new(NonZeroU16::new(16).unwrap());
     let mut options = RedisOptions::from_url(&server.url(), partitions).unwrap();
     options.call_timeout = Duration::from_secs(60);
     let store = Arc::new(RedisStore::connect(&options).await.unwrap());
     store.probe().await.unwrap();
+    store
+}
 
+// Memory.
+
+async fn memory(server: &Server, store: &Arc<RedisStore>) {
     let before = server.used_memory();
-    write_all(&store, |store, n| async move { store.create(&session(n), None, NOW).await.map(drop).unwrap() }).await;
+    write_all(store, |store, n| async move { store.create(&session(n), None, NOW).await.map(drop).unwrap() }).await;
     let with_sessions = server.used_memory();
     println!("{ENTRIES} sessions: {} bytes of Redis' memory each", (with_sessions - before) / ENTRIES);
 
     // Of sessions that have no record: what the log takes, and nothing that is given back.
-    write_all(&store, |store, n| async move {
+    write_all(store, |store, n| async move {
         let target = Target::Session { session: session(ENTRIES + n).id };
         let revocation = Revocation { target, revoked_at: NOW, forget_at: NOW.saturating_add(DAY) };
         drop(store.revoke(&revocation).await.unwrap());
@@ -70,10 +79,10 @@ async fn memory(server: &Server) {
     let mut one = session(0);
     let key = format!("tg:{{{}}}:session:{}", one.id.partition().0, one.id);
     let bytes = || server.cli(&["MEMORY", "USAGE", &key]);
-    refresh(&store, &mut one, 1).await;
+    refresh(store, &mut one, 1).await;
     let (first, keys) = (bytes(), server.cli(&["DBSIZE"]));
     for n in 2..=REFRESHES_OF_ONE {
-        refresh(&store, &mut one, n).await;
+        refresh(store, &mut one, n).await;
     }
     let (last, keys_then) = (bytes(), server.cli(&["DBSIZE"]));
     println!(
@@ -120,6 +129,34 @@ async fn refresh(store: &RedisStore, session: &mut Session, n: u32) {
     session.last_used_at = at;
     let swapped = store.swap(Version(u64::from(n)), session).await.unwrap();
     assert_eq!(swapped, Swap::Done(Version(u64::from(n) + 1)));
+}
+
+// Sweeps.
+
+/// Over what [`memory`] has left.
+async fn sweeps(server: &Server, store: &RedisStore) {
+    let holder = NodeId::new([1; 8]);
+    let Lease::Ours(fence) = store.lease(Duty::Sweep, holder, DAY, NOW).await.unwrap() else { panic!("the lease is taken") };
+    for (now, what) in [(NOW, "that live"), (NOW.saturating_add(30 * DAY), "that have ended")] {
+        server.cli(&["CONFIG", "SET", "latency-tracking-info-percentiles", "50 99 100"]);
+        server.cli(&["CONFIG", "RESETSTAT"]);
+        let (began, mut steps, mut place, mut swept) = (Instant::now(), 0_u32, None, Swept::default());
+        loop {
+            let Fenced::Done(step) = store.sweep(place, fence, now).await.unwrap() else { panic!("nobody else sweeps") };
+            swept.add(step.swept);
+            (steps, place) = (steps + 1, step.next);
+            if place.is_none() {
+                break;
+            }
+        }
+        println!("sweep over sessions and revocations {what}: {swept:?} in {steps} steps, {:?}", began.elapsed());
+        let stats = server.cli(&["INFO", "latencystats"]);
+        for command in ["evalsha", "zrangebyscore", "zscan"] {
+            let micros =
+                stats.lines().find_map(|line| line.trim().strip_prefix("latency_percentiles_usec_")?.strip_prefix(command));
+            println!("  {command} holds Redis for so many µs{}", micros.unwrap());
+        }
+    }
 }
 
 // Refreshes.
