@@ -12,6 +12,7 @@ mod upkeep;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use ambient::Ambient;
 use issuers::{Issuers, Own};
@@ -83,6 +83,8 @@ pub enum StartError {
     Runtime(io::Error),
     #[error("settings on reload: {0}")]
     Settings(String),
+    #[error("a worker failed time and again, for the causes in the log: what is left of the gateway is ended")]
+    Worker,
 }
 
 /// A running gateway.
@@ -93,9 +95,9 @@ pub struct App {
     workers: Workers,
     shutdown: Shutdown,
     supervisor: Supervisor,
-    admin: TaskTracker,
+    /// Apart, because the admin listener outlives the other tasks.
+    admin: Supervisor,
     admin_address: Option<SocketAddr>,
-    admin_stop: CancellationToken,
     /// Reloads that the admin listener was asked for.
     reloads: mpsc::Receiver<ReloadReply>,
     drain_delay: Duration,
@@ -183,10 +185,9 @@ impl App {
             observations: Observations::default(),
         });
         legacy::warn(settings, parts.ambient.clock.now());
-        let admin_stop = CancellationToken::new();
-        let admin = TaskTracker::new();
+        let admin = parts.supervisor(Handle::current());
         let (reload, reloads) = reload_channel();
-        let admin_address = parts.serve_admin(settings, reload, &admin, &admin_stop).await?;
+        let admin_address = parts.serve_admin(settings, reload, &admin).await?;
         let shutdown = Shutdown::default();
         let workers = Workers::start(&data_plane::listener(settings), &shared, &shutdown)
             .map_err(|error| StartError::Listen { key: "listen.address", address: settings.listen.address, error })?;
@@ -200,7 +201,6 @@ impl App {
             supervisor,
             admin,
             admin_address,
-            admin_stop,
             reloads,
             drain_delay: settings.shutdown.drain_delay,
             drain_deadline: settings.shutdown.drain_deadline,
@@ -213,6 +213,15 @@ impl App {
 
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Waits until the gateway can no longer do its work, and says why. Whoever runs it should stop it then.
+    pub fn failed(&self) -> impl Future<Output = StartError> + use<> {
+        let given_up = self.workers.given_up().clone();
+        async move {
+            given_up.cancelled().await;
+            StartError::Worker
+        }
     }
 
     /// Everything that was counted since the start.
@@ -270,9 +279,7 @@ impl App {
             let _ = joined.await;
         }
         self.supervisor.shut_down(TASKS_DEADLINE).await;
-        self.admin_stop.cancel();
-        self.admin.close();
-        self.admin.wait().await;
+        self.admin.shut_down(2 * TASKS_DEADLINE).await;
         tracing::info!("stopped");
     }
 }
@@ -361,8 +368,7 @@ impl Parts {
         &self,
         settings: &Settings,
         reload: ReloadSender,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        supervisor: &Supervisor,
     ) -> Result<Option<SocketAddr>, StartError> {
         let Some(address) = settings.admin.address else { return Ok(None) };
         let refused = |error| StartError::Listen { key: "admin.address", address, error };
@@ -379,8 +385,11 @@ impl Parts {
             sweeps: Arc::clone(&self.upkeep.caretaker) as _,
             reload,
         });
-        let stop = stop.clone();
-        tasks.spawn(async move { admin.serve(listener, stop).await });
+        let (admin, listener) = (Arc::new(admin), Arc::new(listener));
+        supervisor.spawn("admin listener", move |stop| {
+            let (admin, listener) = (Arc::clone(&admin), Arc::clone(&listener));
+            async move { admin.serve(&listener, stop).await }
+        });
         Ok(Some(bound))
     }
 }
@@ -392,9 +401,11 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
         let mut app = App::start(settings, Ambient::of_system()).await?;
-        loop {
+        let mut failed = pin!(app.failed());
+        let failure = loop {
             tokio::select! {
-                () = stops.next() => break,
+                () = stops.next() => break None,
+                failure = &mut failed => break Some(failure),
                 _ = reloads.recv() => {
                     // What came of it is in the log.
                     let _ = reload(&app, &load);
@@ -404,13 +415,13 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
                     let _ = reply.send(reload(&app, &load).map_err(|error| error.to_string()));
                 }
             }
-        }
+        };
         let hurry = CancellationToken::new();
         tokio::select! {
             () = app.stop(hurry.clone()) => {}
             () = async { stops.next().await; hurry.cancel(); std::future::pending().await } => {}
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     })
 }
 
@@ -438,14 +449,17 @@ pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
         let stop = CancellationToken::new();
         let serving = stage.serve_api(stop.clone());
         let ending = async {
-            stops.next().await;
+            let outcome = tokio::select! {
+                () = stops.next() => Ok(()),
+                failure = app.failed() => Err(failure),
+            };
             let hurry = CancellationToken::new();
             hurry.cancel();
             app.stop(hurry).await;
             stop.cancel();
+            outcome
         };
-        tokio::join!(serving, ending);
-        Ok(())
+        tokio::join!(serving, ending).1
     })
 }
 

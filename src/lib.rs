@@ -2,6 +2,9 @@
 //!
 //! See `ARCHITECTURE.md` for the map.
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("a panic is to cost one request: build with panic = \"unwind\"");
+
 pub mod admin;
 pub mod app;
 pub mod cli;

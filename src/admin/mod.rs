@@ -78,8 +78,8 @@ impl Admin {
     }
 
     /// Serves until `stop`.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let admin = Arc::new(self);
+    pub async fn serve(self: &Arc<Self>, listener: &TcpListener, stop: CancellationToken) {
+        let admin = Arc::clone(self);
         let handler = move |request, peer| {
             let admin = Arc::clone(&admin);
             async move { admin.answer(&request, peer).await }

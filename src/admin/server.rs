@@ -59,7 +59,7 @@ const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// A request reaches the handler with its whole body. A handler that panics costs its own request a 500 and nothing else; one
 /// whose client goes away still runs to its end.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, handler: H, stop: CancellationToken)
+pub async fn serve<H, F>(listener: &TcpListener, limits: Limits, handler: H, stop: CancellationToken)
 where
     H: Fn(Request<Bytes>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -87,7 +87,6 @@ where
             }
         }
     }
-    drop(listener);
     connections.close();
     connections.wait().await;
 }
@@ -170,7 +169,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let done = tasks.spawn(serve(listener, limits, echo, stop.clone()));
+        let done = tasks.spawn({
+            let stop = stop.clone();
+            async move { serve(&listener, limits, echo, stop).await }
+        });
         Server { address, stop, done }
     }
 

@@ -1,9 +1,11 @@
 //! One client connection: its socket, its deadlines, and how it ends.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -201,6 +203,7 @@ fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
 
 enum End {
     Served(hyper::Result<()>),
+    Panicked(Box<dyn Any + Send>),
     /// Nothing was asked of us: close without a word.
     Idle,
     SlowHead,
@@ -242,7 +245,10 @@ where
             told_to_drain = true;
             Pin::new(&mut http).graceful_shutdown();
         }
-        Pin::new(&mut http).poll(cx).map(End::Served)
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut http).poll(cx))) {
+            Ok(polled) => polled.map(End::Served),
+            Err(panic) => Poll::Ready(End::Panicked(panic)),
+        }
     })
     .await;
     let parts = http.into_parts();
@@ -264,6 +270,12 @@ where
                 None => linger(&mut stream).await,
             }
             rejected
+        }
+        End::Panicked(panic) => {
+            if connection.closes_to_end.get() {
+                reset_on_drop(&stream);
+            }
+            resume_unwind(panic)
         }
         End::SlowHead => {
             tracing::debug!(peer = %connection.peer, "request head timed out");

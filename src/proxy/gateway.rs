@@ -144,8 +144,7 @@ enum Answer {
 }
 
 impl Gateway {
-    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>) -> Self {
-        let counters = shared.tally.new_set();
+    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
         let admission = Admission::new(
             shared.options.admission,
             Arc::clone(&shared.replica),

@@ -1,13 +1,19 @@
 //! Workers: one thread each, with a runtime, a listener of its own on the shared port, and everything that a request needs.
+//!
+//! A panic costs as little as can be: in a request that request (see `gateway`), elsewhere in a connection's task the connection,
+//! and outside of both the worker's connections. The worker is then built anew; one that fails time and again gives up, and the
+//! process with it.
 
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -16,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, ClientConnection};
 use super::gateway::{Gateway, Shared};
 use super::watch::{TICK, Watchers};
-use crate::domain::stats::Counter;
+use crate::domain::stats::{Counter, Counters};
 
 /// Connections that the kernel holds for a worker before it takes them.
 const BACKLOG: i32 = 4096;
@@ -26,6 +32,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections still in the kernel's queue that a draining worker serves before it closes its listener.
 const LAST_ACCEPTS_MAX: usize = 1024;
+
+/// The pause before a worker that failed is built anew; doubled with each failure in a row.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// Failures in a row after which a worker gives up.
+const FAILURES_MAX: u32 = 5;
+
+/// A failure after more work than this is none in a row.
+const GOOD_RUN: Duration = Duration::from_secs(60);
 
 /// How the data plane listens.
 #[derive(Clone, Debug)]
@@ -50,6 +65,7 @@ pub struct Shutdown {
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     address: SocketAddr,
+    given_up: CancellationToken,
 }
 
 impl Workers {
@@ -64,23 +80,34 @@ impl Workers {
             address = listener.local_addr()?;
             listeners.push(listener);
         }
-        let connections_max = (options.connections_max / count).max(1);
+        let given_up = CancellationToken::new();
+        let place = || Place {
+            address,
+            connections_max: (options.connections_max / count).max(1),
+            shared: Arc::clone(shared),
+            counters: shared.tally.new_set(),
+            shutdown: shutdown.clone(),
+            given_up: given_up.clone(),
+        };
         let threads = listeners
             .into_iter()
             .enumerate()
             .map(|(index, listener)| {
-                let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
-                std::thread::Builder::new()
-                    .name(format!("worker-{index}"))
-                    .spawn(move || work(listener, &shared, &shutdown, connections_max))
+                let place = place();
+                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(listener))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { threads, address })
+        Ok(Self { threads, address, given_up })
     }
 
     /// Where the workers listen.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Cancelled once a worker has failed too often: a process with a part of its workers would look healthy.
+    pub const fn given_up(&self) -> &CancellationToken {
+        &self.given_up
     }
 
     /// Waits for every worker. Blocks: call it off the runtimes, after a shutdown was asked for.
@@ -90,6 +117,67 @@ impl Workers {
                 tracing::error!("a worker panicked");
             }
         }
+    }
+}
+
+/// What outlives the worker in it.
+struct Place {
+    address: SocketAddr,
+    connections_max: usize,
+    shared: Arc<Shared>,
+    /// No other thread adds to these.
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+    given_up: CancellationToken,
+}
+
+impl Place {
+    /// Keeps a worker at work until a shutdown. While there is none, nothing listens here: new connections go to the others.
+    fn hold(&self, listener: std::net::TcpListener) {
+        let mut listener = Ok(listener);
+        let mut failures = 0;
+        loop {
+            let began_at = self.shared.clock.monotonic();
+            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(listener))) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_panic) => {
+                    self.counters.add(Counter::Panics, 1);
+                    "it panicked".to_owned()
+                }
+            };
+            if self.shared.clock.monotonic().saturating_sub(began_at) > GOOD_RUN {
+                failures = 0;
+            }
+            failures += 1;
+            tracing::error!(cause, failures, "a worker failed; its connections are lost");
+            if failures == FAILURES_MAX {
+                return self.given_up.cancel();
+            }
+            if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
+                return;
+            }
+            listener = bind(self.address);
+            self.counters.add(Counter::TasksRestarted, 1);
+        }
+    }
+
+    fn work(&self, listener: io::Result<std::net::TcpListener>) -> io::Result<()> {
+        let listener = listener?;
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        runtime.block_on(async {
+            Worker::new(self).run(TcpListener::from_std(listener)?, &self.shutdown).await;
+            Ok(())
+        })
+    }
+
+    /// False if a shutdown cuts it short.
+    fn pause(&self, span: Duration) -> bool {
+        let ticks = span.as_millis() / TICK.as_millis();
+        (0..ticks).all(|_| {
+            std::thread::sleep(TICK);
+            !self.shutdown.drain.is_cancelled()
+        })
     }
 }
 
@@ -103,22 +191,6 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn work(listener: std::net::TcpListener, shared: &Arc<Shared>, shutdown: &Shutdown, connections_max: usize) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "a worker cannot start");
-            return;
-        }
-    };
-    runtime.block_on(async {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => Worker::new(shared, connections_max).run(listener, shutdown).await,
-            Err(error) => tracing::error!(%error, "a worker cannot listen"),
-        }
-    });
-}
-
 struct Worker {
     gateway: Rc<Gateway>,
     watchers: Rc<Watchers>,
@@ -127,10 +199,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(shared: &Arc<Shared>, connections_max: usize) -> Self {
+    fn new(place: &Place) -> Self {
         let watchers = Rc::new(Watchers::default());
-        let gateway = Rc::new(Gateway::new(Arc::clone(shared), Rc::clone(&watchers)));
-        Self { gateway, watchers, connections: Rc::default(), connections_max }
+        let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
+        Self { gateway: Rc::new(gateway), watchers, connections: Rc::default(), connections_max: place.connections_max }
     }
 
     async fn run(self, listener: TcpListener, shutdown: &Shutdown) {
@@ -187,8 +259,13 @@ impl Worker {
         let service = Gateway::service(&gateway, &client);
         tokio::task::spawn_local(async move {
             let _open = open;
-            if let Some(rejected) = connection::serve(stream, client, service).await {
-                gateway.count(rejected);
+            let served = AssertUnwindSafe(connection::serve(stream, client, service)).catch_unwind().await;
+            let noteworthy = served.unwrap_or_else(|_panic| {
+                tracing::error!(%peer, "a connection's task panicked");
+                Some(Counter::Panics)
+            });
+            if let Some(counter) = noteworthy {
+                gateway.count(counter);
             }
         });
     }

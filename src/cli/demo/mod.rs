@@ -74,7 +74,7 @@ impl Stage {
             async move { api.answer(request).await }
         };
         let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
-        server::serve(listener, limits, handler, stop).await;
+        server::serve(&listener, limits, handler, stop).await;
         drop(folder);
     }
 }

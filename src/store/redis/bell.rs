@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::codec;
 use super::fleet::{Fleet, Node};
 use super::keys::Keys;
+use super::lasting::lasting;
 use super::link::{Command, Link};
 use crate::domain::ids::Partition;
 use crate::store::{LogPosition, StoreError};
@@ -60,7 +61,7 @@ impl Bells {
         for group in all.chunks(group_size) {
             let bell = Bell { bells: Arc::clone(self), fleet: Arc::clone(fleet), keys: keys.clone(), group: group.to_vec() };
             let stop = stop.clone();
-            tasks.spawn(async move { stop.run_until_cancelled(bell.ring()).await });
+            tasks.spawn(async move { stop.run_until_cancelled(lasting("redis bell", || bell.ring())).await });
         }
     }
 

@@ -19,6 +19,7 @@ use super::codec;
 use super::discovery::cluster::{self, Account};
 use super::discovery::{self, Claim, sentinel};
 use super::keys::Keys;
+use super::lasting::lasting;
 use super::link::{Access, Command, Link};
 use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
 use super::tls;
@@ -154,7 +155,8 @@ impl Fleet {
             tasks: TaskTracker::new(),
         });
         if !matches!(shared.informants, Informants::None) {
-            shared.tasks.spawn(search(shared.clone()));
+            let searching = shared.clone();
+            shared.tasks.spawn(async move { lasting("redis search", || search(&searching)).await });
         }
         Ok(Self { shared })
     }
@@ -400,7 +402,7 @@ impl Routes {
 }
 
 /// Looks for the primaries again and again; soon after something went wrong.
-async fn search(shared: Arc<Shared>) {
+async fn search(shared: &Shared) {
     loop {
         let Some(found) = shared.stop.run_until_cancelled(shared.search_once()).await else { return };
         shared.note_failure(found.err());

@@ -1,6 +1,7 @@
 //! One guarded connection to one server through fred.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use fred::types::config::{
     TlsConnector, UnresponsiveConfig,
 };
 use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
+use futures_util::FutureExt as _;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guard::{Breaker, Verdict, in_words, store_error};
+use super::lasting::lasting;
 use super::options::Address;
 use crate::domain::secret::Secret;
 use crate::store::StoreError;
@@ -86,6 +89,9 @@ struct Shared {
     tasks: TaskTracker,
 }
 
+/// What fred tells of failures, and of connections that were made.
+type Events = (broadcast::Receiver<(Error, Option<Server>)>, broadcast::Receiver<Server>);
+
 /// Counts the connections that were made, one after the other.
 struct Connections {
     events: broadcast::Receiver<Server>,
@@ -131,9 +137,14 @@ impl Link {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let (errors, connections) = (shared.client.error_rx(), shared.client.reconnect_rx());
-        shared.tasks.spawn(watch(shared.clone(), errors, connections));
-        shared.tasks.spawn(keep_connected(shared.clone()));
+        // Listens before anything happens.
+        let mut first_events = Some(shared.events());
+        let (watched, kept) = (shared.clone(), shared.clone());
+        shared.tasks.spawn(async move {
+            let mut events = || first_events.take().unwrap_or_else(|| watched.events());
+            lasting("redis connection watch", || watch(&watched, events())).await;
+        });
+        shared.tasks.spawn(async move { lasting("redis connection", || keep_connected(&kept)).await });
         Self { shared }
     }
 
@@ -279,8 +290,17 @@ impl Shared {
             self.trouble.notify_one();
         }
         if replace && !self.reconnecting.swap(true, Ordering::AcqRel) {
-            self.tasks.spawn(replace_connection(self.clone(), verdict));
+            let shared = self.clone();
+            self.tasks.spawn(async move {
+                // However it ends, the next may follow.
+                let _ = AssertUnwindSafe(replace_connection(&shared, verdict)).catch_unwind().await;
+                shared.reconnecting.store(false, Ordering::Release);
+            });
         }
+    }
+
+    fn events(&self) -> Events {
+        (self.client.error_rx(), self.client.reconnect_rx())
     }
 
     fn note_failure(&self, failure: Option<String>) {
@@ -289,7 +309,7 @@ impl Shared {
 }
 
 /// Drives fred's connection task, and starts another whenever it ends: fred gives up on some errors.
-async fn keep_connected(shared: Arc<Shared>) {
+async fn keep_connected(shared: &Shared) {
     let mut pauses = reconnect_policy();
     loop {
         let mut driver = shared.client.connect();
@@ -312,12 +332,8 @@ async fn keep_connected(shared: Arc<Shared>) {
 }
 
 /// Remembers why there is no connection, and lets calls through as soon as there is one.
-async fn watch(
-    shared: Arc<Shared>,
-    mut errors: broadcast::Receiver<(Error, Option<Server>)>,
-    mut connections: broadcast::Receiver<Server>,
-) {
-    let address = shared.address.clone();
+async fn watch(shared: &Shared, (mut errors, mut connections): Events) {
+    let address = &shared.address;
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -344,7 +360,7 @@ async fn watch(
 }
 
 /// Has the connection replaced by a new one. One at a time: overlapping requests would tear down what the first has built.
-async fn replace_connection(shared: Arc<Shared>, verdict: Verdict) {
+async fn replace_connection(shared: &Shared, verdict: Verdict) {
     // While not connected, fred is at it already.
     if shared.client.is_connected() {
         tracing::warn!(?verdict, "redis connection is being replaced");
@@ -368,7 +384,6 @@ async fn replace_connection(shared: Arc<Shared>, verdict: Verdict) {
             () = tokio::time::sleep(DEMOTED_INTERVAL) => {}
         }
     }
-    shared.reconnecting.store(false, Ordering::Release);
 }
 
 fn options(deadline: Instant) -> Options {

@@ -22,6 +22,7 @@ mod fleet;
 mod guard;
 mod imports;
 mod keys;
+mod lasting;
 mod link;
 mod nodes;
 mod options;

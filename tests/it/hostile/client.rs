@@ -50,10 +50,15 @@ impl Answer {
 
 impl Client {
     pub(super) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::try_connect(address).unwrap()
+    }
+
+    /// `None`: nobody listens.
+    pub(super) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Some(Self { stream, read: Vec::new() })
     }
 
     pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {

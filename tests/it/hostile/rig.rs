@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tokengate::app::{Ambient, App};
 use tokengate::config::Settings;
+use tokengate::crypto::entropy::Entropy;
 use tokengate::domain::stats::Counter;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
@@ -25,6 +26,7 @@ pub(super) struct MovedClock {
     system: Arc<dyn Clock>,
     ahead_millis: AtomicU64,
     panics_next: AtomicBool,
+    tick_panics_left: AtomicU32,
 }
 
 impl MovedClock {
@@ -37,6 +39,11 @@ impl MovedClock {
         self.panics_next.store(true, Ordering::SeqCst);
     }
 
+    /// So often the next worker that asks for the time panics, which each does in every tick.
+    pub(super) fn panic_in_ticks(&self, times: u32) {
+        self.tick_panics_left.store(times, Ordering::SeqCst);
+    }
+
     fn ahead(&self) -> Duration {
         Duration::from_millis(self.ahead_millis.load(Ordering::SeqCst))
     }
@@ -44,18 +51,45 @@ impl MovedClock {
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
+        let take = |left: u32| left.checked_sub(1);
+        let panics = in_a_worker() && self.tick_panics_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        assert!(!panics, "the hands fell off the clock");
         self.system.now().saturating_add(self.ahead())
     }
 
     fn monotonic(&self) -> Duration {
-        let is_worker = thread::current().name().is_some_and(|name| name.starts_with("worker-"));
-        assert!(!(is_worker && self.panics_next.swap(false, Ordering::SeqCst)), "the clock fell off the wall");
+        assert!(!(in_a_worker() && self.panics_next.swap(false, Ordering::SeqCst)), "the clock fell off the wall");
         self.system.monotonic() + self.ahead()
+    }
+}
+
+fn in_a_worker() -> bool {
+    thread::current().name().is_some_and(|name| name.starts_with("worker-"))
+}
+
+/// The system's randomness, which a test may take away.
+pub(super) struct FragileEntropy {
+    system: Arc<dyn Entropy>,
+    panics_next: AtomicBool,
+}
+
+impl FragileEntropy {
+    /// The next worker that draws panics, which each does once for some hundred requests, before anybody looks at the request.
+    pub(super) fn panic_once_in_a_worker(&self) {
+        self.panics_next.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Entropy for FragileEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        assert!(!(in_a_worker() && self.panics_next.swap(false, Ordering::SeqCst)), "the dice are gone");
+        self.system.fill(bytes);
     }
 }
 
 pub(super) struct Rig {
     pub(super) clock: Arc<MovedClock>,
+    pub(super) entropy: Arc<FragileEntropy>,
     app: App,
     runtime: Runtime,
 }
@@ -117,10 +151,12 @@ impl Rig {
             system: Arc::clone(&system.clock),
             ahead_millis: AtomicU64::new(0),
             panics_next: AtomicBool::new(false),
+            tick_panics_left: AtomicU32::new(0),
         });
-        let ambient = Ambient { clock: Arc::clone(&clock) as _, ..system };
+        let entropy = Arc::new(FragileEntropy { system: system.entropy, panics_next: AtomicBool::new(false) });
+        let ambient = Ambient { clock: Arc::clone(&clock) as _, entropy: Arc::clone(&entropy) as _ };
         let app = runtime.block_on(App::start(&settings, ambient)).unwrap();
-        let rig = Self { clock, app, runtime };
+        let rig = Self { clock, entropy, app, runtime };
         eventually("the gateway is ready", || rig.runtime.block_on(rig.app.is_ready()));
         rig
     }
@@ -154,6 +190,19 @@ impl Rig {
         let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         let text = |member: &str| body[member].as_str().unwrap().to_owned();
         Tokens { access: text("accessToken"), refresh: text("refreshToken") }
+    }
+
+    /// Whether this request, on a connection of its own, is answered with 200; whoever takes no connections does not answer it.
+    pub(super) fn takes(&self, request: &str) -> bool {
+        let Some(mut client) = Client::try_connect(self.app.gateway_address()) else { return false };
+        client.try_send(request);
+        client.answer_if_any().is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Why the gateway would end without having been asked to; waits for it.
+    pub(super) fn awaits_its_end(&self) -> String {
+        let failed = async { tokio::time::timeout(PATIENCE, self.app.failed()).await };
+        self.runtime.block_on(failed).expect("it gives up").to_string()
     }
 
     pub(super) fn counted(&self, counter: Counter) -> u64 {
