@@ -8,16 +8,17 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Version;
+use http::{HeaderMap, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::interim::InterimAnswers;
 use super::raw_head::{self, RawHeads};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
@@ -66,9 +67,10 @@ pub struct ClientConnection {
     /// Set when an answer switches protocols: what the connection turns into.
     pub upgrade: RefCell<Option<Upgrade>>,
     raw_heads: RefCell<RawHeads>,
+    interim: InterimAnswers,
     in_exchange: Cell<bool>,
-    /// The end of the connection may be the end of an answer.
-    closes_to_end: Cell<bool>,
+    /// Of the present request, or the last.
+    version: Cell<Version>,
 }
 
 impl ClientConnection {
@@ -82,15 +84,16 @@ impl ClientConnection {
             limits,
             upgrade: RefCell::new(None),
             raw_heads: RefCell::new(RawHeads::new(2 * limits.read_buffer_bytes_max())),
+            interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
-            closes_to_end: Cell::new(false),
+            version: Cell::new(Version::HTTP_11),
         })
     }
 
     /// A request's head is complete.
     pub fn exchange_begins(&self, version: Version) {
         self.in_exchange.set(true);
-        self.closes_to_end.set(version < Version::HTTP_11);
+        self.version.set(version);
         self.watch.disarm(Wait::NextRequest);
         self.watch.disarm(Wait::RequestHead);
     }
@@ -101,6 +104,18 @@ impl ClientConnection {
         self.raw_heads.borrow_mut().exchange_ends();
         self.watch.speak_for(None);
         self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
+    }
+
+    /// Whether the end of the connection may be the end of an answer.
+    fn ends_answers(&self) -> bool {
+        self.version.get() < Version::HTTP_11
+    }
+
+    /// Sends an interim answer to the present request on its way, where the client knows of such.
+    pub(super) fn pass_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.version.get() >= Version::HTTP_11 {
+            self.interim.add(status, headers);
+        }
     }
 
     /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
@@ -141,6 +156,13 @@ impl AsyncRead for ClientIo {
 }
 
 impl ClientIo {
+    /// What has to be written before the next bytes of an answer.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.connection.interim.poll_write(Pin::new(&mut self.stream), cx);
+        self.note_write(&polled);
+        polled
+    }
+
     fn note_write<T>(&self, polled: &Poll<io::Result<T>>) {
         let watch = &self.connection.watch;
         match polled {
@@ -156,6 +178,8 @@ impl ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
+        this.connection.interim.answer_moves();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.note_write(&polled);
         polled
@@ -163,6 +187,8 @@ impl AsyncWrite for ClientIo {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
+        this.connection.interim.answer_moves();
         let stream = Pin::new(&mut this.stream);
         let mut joined = [0; JOINED_BYTES_MAX];
         // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
@@ -179,7 +205,11 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // hyper flushes when it has written all that it had.
+        this.connection.interim.answer_flushed();
+        ready!(this.poll_interim(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -258,7 +288,7 @@ where
             let rejected = result.as_ref().err().and_then(rejection);
             if let Err(error) = result {
                 tracing::debug!(peer = %connection.peer, %error, "client connection ended");
-                if error.is_user() && connection.closes_to_end.get() {
+                if error.is_user() && connection.ends_answers() {
                     // The answer broke off: an orderly end would make it look whole.
                     reset_on_drop(&stream);
                     return None;
@@ -272,7 +302,7 @@ where
             rejected
         }
         End::Panicked(panic) => {
-            if connection.closes_to_end.get() {
+            if connection.ends_answers() {
                 reset_on_drop(&stream);
             }
             resume_unwind(panic)

@@ -375,8 +375,12 @@ async fn exchange(
         write_fields: &write_fields,
         framing,
     };
+    let pass_interim = |mut answer: ResponseHead| {
+        call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
+        call.client.pass_interim(answer.status, &answer.headers);
+    };
     upstream
-        .exchange(request, body, answer_timeout, &call.client.watch)
+        .exchange(request, body, answer_timeout, &call.client.watch, &pass_interim)
         .await
         .map_err(|error| Refusal::Upstream { upstream: Arc::clone(&upstream.options().name), error })
 }

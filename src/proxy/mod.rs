@@ -9,6 +9,7 @@ pub mod control;
 mod entropy;
 mod fetch;
 pub mod gateway;
+mod interim;
 pub mod jwks_client;
 mod kept;
 pub mod listener;

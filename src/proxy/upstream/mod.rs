@@ -30,6 +30,9 @@ pub use response::{ResponseBody, StreamFault};
 use super::watch::{Wait, Watch, Watchers};
 use crate::domain::stats::{Counter, Counters};
 
+/// Told of an interim answer before the final one.
+type Interim<'a> = &'a dyn Fn(ResponseHead);
+
 /// Interim answers (1xx) that one exchange sits through before it gives up on the upstream.
 const INTERIM_ANSWERS_MAX: u32 = 16;
 
@@ -154,6 +157,7 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of the answer; the rest of both bodies moves while the returned body is read.
+    /// `interim` is told of what comes before the answer, but not of 100, which answers nobody: Expect is not sent on.
     ///
     /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
     /// was sent or if it is idempotent and has no body.
@@ -163,9 +167,10 @@ impl Upstream {
         mut body: RequestBody,
         answer_timeout: Duration,
         watch: &Rc<Watch>,
+        interim: Interim<'_>,
     ) -> Result<(ResponseHead, ResponseBody), ExchangeError> {
         if let Some(connection) = self.take_idle() {
-            match self.attempt(connection, head, body, answer_timeout, watch).await {
+            match self.attempt(connection, head, body, answer_timeout, watch, interim).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed { repeatable: Some(again), .. }) => {
                     self.counters.add(Counter::UpstreamRetries, 1);
@@ -176,7 +181,7 @@ impl Upstream {
         }
         // Boxed: rare, and a TLS handshake is large.
         let connection = Box::pin(self.connect(watch)).await?;
-        self.attempt(connection, head, body, answer_timeout, watch).await.map_err(|failed| failed.error)
+        self.attempt(connection, head, body, answer_timeout, watch, interim).await.map_err(|failed| failed.error)
     }
 
     async fn connect(&self, watch: &Watch) -> Result<Connection, ExchangeError> {
@@ -199,13 +204,14 @@ impl Upstream {
         body: RequestBody,
         answer_timeout: Duration,
         watch: &Rc<Watch>,
+        interim: Interim<'_>,
     ) -> Result<(ResponseHead, ResponseBody), Failed> {
         let mut buffer = std::mem::take(&mut connection.head);
         buffer.clear();
         codec::write_request_head(&mut buffer, &head);
         let mut outgoing = Outgoing::new(buffer, body, head.framing);
         watch.arm(Wait::ResponseHead, answer_timeout);
-        let answered = await_answer(&mut connection, &mut outgoing, head.method, watch).await;
+        let answered = await_answer(&mut connection, &mut outgoing, head.method, watch, interim).await;
         watch.disarm(Wait::ResponseHead);
         match answered {
             Ok(answer) => {
@@ -255,6 +261,7 @@ async fn await_answer(
     outgoing: &mut Outgoing,
     method: &Method,
     watch: &Watch,
+    interim: Interim<'_>,
 ) -> Result<ResponseHead, ExchangeError> {
     let mut interim_left = INTERIM_ANSWERS_MAX;
     let mut send_error = None;
@@ -275,6 +282,9 @@ async fn await_answer(
                         Some(left) => left,
                         None => return Poll::Ready(Err(ExchangeError::Malformed("too many interim answers"))),
                     };
+                    if head.status != StatusCode::CONTINUE {
+                        interim(head);
+                    }
                     continue;
                 }
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),

@@ -40,7 +40,7 @@ impl Bench {
     async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
         let host = HeaderValue::from_static("example.com");
         let head = RequestHead { method, target: "/a?b", host: &host, write_fields: &|_| {}, framing };
-        let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch);
+        let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch, &|_| {});
         let mut answering = pin!(answering);
         let (head, body) = poll_fn(|cx| {
             self.watch.woken_by(cx.waker());
@@ -240,7 +240,7 @@ fn bytes_behind_an_answer_spoil_the_connection() {
 }
 
 #[test]
-fn interim_answers_are_passed_over_but_not_forever() {
+fn interim_answers_are_no_answers_and_not_without_end() {
     let (answer, pooled) = answered_with(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );

@@ -4,6 +4,7 @@ mod client;
 mod expectations;
 mod fields;
 mod framing;
+mod interim;
 mod lifetimes;
 mod limits;
 mod logs;
