@@ -186,7 +186,7 @@ const MICROS_PER_SECOND: f64 = 1e6;
 const GAUGES: &[Exported] = &[
     gauge("sessions", "Live sessions of the deployment, as last measured", &[(Gauge::Sessions, "")]),
     gauge("subjects", "Subjects with a live session, as last measured", &[(Gauge::Subjects, "")]),
-    gauge("revocation_log_entries", "Entries of the revocation log, as last measured", &[(Gauge::LogEntries, "")]),
+    gauge("revocation_log_entries", "Revocations in the log, as last measured", &[(Gauge::LogEntries, "")]),
     gauge("store_bytes", "Memory of Redis, or size of the embedded store's file, as last measured", &[(Gauge::StoreBytes, "")]),
     gauge("revocation_replica_entries", "Revocations that this node holds in memory", &[(Gauge::ReplicaEntries, "")]),
     Exported {

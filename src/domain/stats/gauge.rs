@@ -28,7 +28,7 @@ gauge! {
     Sessions = "sessions",
     /// Subjects with at least one such session.
     Subjects = "subjects",
-    /// Entries of the revocation log, over all partitions.
+    /// Revocations in the log, over all partitions; marks of nodes are none.
     LogEntries = "log_entries",
     /// What the store takes up: memory of Redis, or the file of the embedded store.
     StoreBytes = "store_bytes",

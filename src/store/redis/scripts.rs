@@ -33,6 +33,7 @@ script!(REVOKE_TOKEN, "log.lua", "revoke_token.lua");
 script!(SWEEP, "guard.lua", "sweep.lua");
 script!(ORPHANS, "guard.lua", "orphans.lua");
 script!(FORGET, "guard.lua", "forget.lua");
+script!(TALLY, "tally.lua");
 script!(END, "end.lua");
 script!(HEARTBEAT, "heartbeat.lua");
 script!(NODES, "nodes.lua");

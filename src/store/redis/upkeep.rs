@@ -28,8 +28,10 @@ use crate::store::{
 /// Where that lies which is of no partition.
 const SHARED: Partition = Partition(0);
 
-/// Log entries looked at in one step of a sweep.
+/// Log entries looked at in one step of a sweep or a measurement.
 const LOG_PAGE: usize = 128;
+/// Pages of one log in a measurement: a hundred million entries.
+const LOG_PAGES_MAX: u32 = 800_000;
 /// Index entries asked for at once where they are only read.
 const SCAN_PAGE: usize = 256;
 /// Pages of one index: half a billion sessions in one partition.
@@ -92,14 +94,10 @@ impl Upkeep for RedisStore {
     async fn measure(&self, now: Timestamp) -> Result<Readings, StoreError> {
         let (mut sessions, mut subjects, mut log_entries) = (0, 0, 0);
         for partition in self.keys.partitions().iter() {
-            let (expiry, log) = (self.keys.expiry(partition), self.keys.revocations(partition));
-            let beyond = format!("({}", now.millis());
-            let live = ("ZCOUNT", vec![expiry.into(), beyond.into(), "+inf".into()]);
-            let length = ("XLEN", vec![log.into()]);
-            let replies = self.fleet.begin(partition).await?.together(vec![live, length]).await?;
-            let [live, length] = replies.as_slice() else { return Err(unreadable()) };
-            sessions += unsigned(live)?;
-            log_entries += unsigned(length)?;
+            let (expiry, beyond) = (self.keys.expiry(partition), format!("({}", now.millis()));
+            let live = vec![expiry.into(), beyond.into(), "+inf".into()];
+            sessions += unsigned(&self.fleet.begin(partition).await?.command("ZCOUNT", live).await?)?;
+            log_entries += self.revocations_in(partition).await?;
             subjects += self.subjects_of(partition, now).await?;
         }
         let readings = [
@@ -212,14 +210,8 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Stepped, StoreError> {
         let keys = [self.keys.revocations(partition), self.keys.fence(partition)];
-        let from = format!("({}", codec::stream_id(after));
-        let args = [fence.0.to_string().into(), now.millis().into(), from.into(), count(LOG_PAGE)];
-        let reply = self.fleet.begin(partition).await?.script(&scripts::FORGET, &keys, &args).await?;
-        let (removed, last) = match codec::array(&reply)? {
-            [removed] => (codec::integer(removed)?, None),
-            [removed, last] => (codec::integer(removed)?, Some(codec::position(last).ok_or_else(unreadable)?)),
-            _ => return Err(unreadable()),
-        };
+        let args = [fence.0.to_string().into(), now.millis().into(), from(after), count(LOG_PAGE)];
+        let (removed, last) = page(&self.fleet.begin(partition).await?.script(&scripts::FORGET, &keys, &args).await?)?;
         if removed == OVERTAKEN {
             return Ok(None);
         }
@@ -258,6 +250,21 @@ impl RedisStore {
         };
         let entries = codec::array(entries)?.chunks_exact(2).map(|pair| entry(pair).ok_or_else(unreadable));
         Ok((cursor, entries.collect::<Result<_, _>>()?))
+    }
+
+    /// How many revocations are in the log of the partition.
+    async fn revocations_in(&self, partition: Partition) -> Result<u64, StoreError> {
+        let (keys, mut revocations, mut after) = ([self.keys.revocations(partition)], 0, LogPosition::default());
+        for _ in 0..LOG_PAGES_MAX {
+            let args = [from(after), count(LOG_PAGE)];
+            let (found, last) = page(&self.fleet.begin(partition).await?.script(&scripts::TALLY, &keys, &args).await?)?;
+            revocations += u64::try_from(found).map_err(|_| unreadable())?;
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        Ok(revocations)
     }
 
     /// How many subjects have live sessions in the partition: by the hashes of their names, of which no two are equal by chance.
@@ -332,6 +339,20 @@ impl RedisStore {
             }
         }
         Ok(sums)
+    }
+}
+
+/// Where a page of the log begins.
+fn from(after: LogPosition) -> Value {
+    format!("({}", codec::stream_id(after)).into()
+}
+
+/// Reads what a script says of one page of the log: a number, and the last entry unless it was the last page.
+fn page(reply: &Value) -> Result<(i64, Option<LogPosition>), StoreError> {
+    match codec::array(reply)? {
+        [number] => Ok((codec::integer(number)?, None)),
+        [number, last] => Ok((codec::integer(number)?, Some(codec::position(last).ok_or_else(unreadable)?))),
+        _ => Err(unreadable()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokengate::domain::node::NodeId;
+use tokengate::domain::node::{Asks, Canary, NodeId};
 use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::stats::{Counter, Day, Gauge, Readings, Snapshot};
 use tokengate::domain::time::Timestamp;
@@ -11,7 +11,7 @@ use tokengate::store::{DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measuremen
 use tokio::task::JoinSet;
 
 use super::log::by_text;
-use crate::store::rig::{HOUR, MINUTE, PATIENCE, by_token, now, read_log, session, subject, sweep};
+use crate::store::rig::{HOUR, MINUTE, PATIENCE, by_session, by_token, id_of, now, read_log, session, subject, sweep};
 
 const A: NodeId = NodeId::new([1; 8]);
 const B: NodeId = NodeId::new([2; 8]);
@@ -275,12 +275,18 @@ pub(crate) async fn a_measurement_counts_what_lives(store: Arc<dyn Store>) {
     for (n, owner) in [(1000, "user-1"), (1001, "gone")] {
         store.create(&session(partitions, owner, then, n), None, then).await.unwrap();
     }
-    for n in 0..5 {
-        store.revoke(&by_token("i", &n.to_string(), now)).await.unwrap();
+    // More of one subject than one look at the log takes.
+    for n in 0..300 {
+        let ended = id_of(partitions, &subject("user-1"), now, 10_000 + n);
+        store.revoke(&by_session(ended, now)).await.unwrap();
+    }
+    // Marks that time the log are no revocations.
+    for (number, partition) in (1..).zip(partitions.iter()) {
+        store.mark(partition, Canary { node: A, number, asks: Asks::Everyone }).await.unwrap();
     }
     let measured = store.measure(now).await.unwrap();
     let values = [Gauge::Sessions, Gauge::Subjects, Gauge::LogEntries].map(|gauge| measured.value(gauge));
-    assert_eq!(values, [Some(700), Some(300), Some(5)]);
+    assert_eq!(values, [Some(700), Some(300), Some(300)]);
     let later = store.measure(now.saturating_add(HOUR)).await.unwrap();
     assert_eq!((later.value(Gauge::Sessions), later.value(Gauge::Subjects)), (Some(0), Some(0)));
 }
