@@ -15,6 +15,7 @@ use super::guard::{Redirection, server_code};
 use super::link::{Command, Link};
 use super::options::Replication;
 use super::scripts::Script;
+use super::unserved;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -153,6 +154,9 @@ impl Call<'_> {
                 Ok(replies) => return Ok(replies),
                 Err(error) => error,
             };
+            if self.fleet.is_cluster() && unserved::is_refusal(&error) {
+                self.fleet.refused(self.home, &error);
+            }
             let redirection = Redirection::of(&error, &node.address).filter(|_| self.fleet.is_cluster());
             let Some(redirection) = redirection.filter(|_| redirections < REDIRECTIONS_MAX && Instant::now() < self.deadline)
             else {

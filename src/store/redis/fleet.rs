@@ -23,6 +23,7 @@ use super::lasting::lasting;
 use super::link::{Access, Command, Link};
 use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
 use super::tls;
+use super::unserved::{self, Unserved};
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -38,16 +39,17 @@ pub(super) struct Fleet {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     /// By partition; of meaning in a Cluster alone.
     slots: Vec<u16>,
     informants: Informants,
     access: Access,
     replication: Option<Replication>,
     routes: RwLock<Routes>,
+    pub(super) unserved: Unserved,
     /// Why nothing is known of a primary.
     failure: Mutex<Option<String>>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -87,7 +89,7 @@ struct Owner {
 #[derive(Debug)]
 pub(super) struct Node {
     /// Tells it from a later link to the same address.
-    number: u64,
+    pub(super) number: u64,
     pub(super) address: Address,
     pub(super) link: Link,
     /// Where replicas are waited for, which holds up whatever comes behind.
@@ -150,6 +152,7 @@ impl Fleet {
             access,
             replication: options.replication,
             routes: RwLock::new(routes),
+            unserved: Unserved::default(),
             failure: Mutex::new(None),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -157,6 +160,9 @@ impl Fleet {
         if !matches!(shared.informants, Informants::None) {
             let searching = shared.clone();
             shared.tasks.spawn(async move { lasting("redis search", || search(&searching)).await });
+        }
+        if matches!(shared.informants, Informants::Nodes { .. }) {
+            shared.tasks.spawn(unserved::watch(shared.clone()));
         }
         Ok(Self { shared })
     }
@@ -202,7 +208,7 @@ impl Fleet {
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
-        self.shared.access.call_timeout
+        self.shared.call_timeout()
     }
 
     pub(super) fn replication(&self) -> Option<Replication> {
@@ -216,9 +222,8 @@ impl Fleet {
 
     /// The primary of a partition.
     pub(super) fn owner(&self, partition: Partition) -> Result<Arc<Node>, StoreError> {
-        let routes = self.shared.routes();
-        let owner = routes.owners.get(usize::from(partition.0)).and_then(Option::as_ref);
-        owner.map(|owner| Arc::clone(&owner.node)).ok_or_else(|| {
+        self.shared.unserved.admit(partition)?;
+        self.shared.owner(partition).ok_or_else(|| {
             let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
             StoreError::Unavailable(failure.as_deref().unwrap_or("the primary is not known yet").to_owned())
         })
@@ -240,6 +245,11 @@ impl Fleet {
         let mut routes = self.shared.routes_mut();
         let address = routes.announced(address);
         routes.node(&address, &self.shared.access, self.shared.replication)
+    }
+
+    /// Takes a node's word for it that nobody serves a partition, until it says otherwise.
+    pub(super) fn refused(&self, partition: Partition, refusal: &Error) {
+        self.shared.unserved.note(partition, refusal);
     }
 
     /// Takes a node's word for it that a partition has moved, until the search knows better.
@@ -287,6 +297,20 @@ impl Shared {
 
     fn routes_mut(&self) -> std::sync::RwLockWriteGuard<'_, Routes> {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn owner(&self, partition: Partition) -> Option<Arc<Node>> {
+        let routes = self.routes();
+        let owner = routes.owners.get(usize::from(partition.0)).and_then(Option::as_ref);
+        owner.map(|owner| Arc::clone(&owner.node))
+    }
+
+    pub(super) fn slot(&self, partition: Partition) -> u16 {
+        self.slots.get(usize::from(partition.0)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn call_timeout(&self) -> Duration {
+        self.access.call_timeout
     }
 
     fn is_well(&self) -> bool {

@@ -28,6 +28,7 @@ mod nodes;
 mod options;
 mod scripts;
 mod tls;
+mod unserved;
 mod upkeep;
 mod url;
 mod verify;

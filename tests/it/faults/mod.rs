@@ -1,6 +1,7 @@
 //! The failure contract, line by line: real gateways, real servers, and what the network does to them. See docs/reliability.md.
 
 mod clocks;
+mod cluster_down;
 mod failovers;
 mod history;
 mod load;

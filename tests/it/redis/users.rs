@@ -71,7 +71,7 @@ async fn a_user_of_the_servers_and_a_password_of_the_sentinels_suffice() {
 async fn a_user_with_the_rights_for_a_cluster_suffices() {
     let cluster = Cluster::start();
     for node in &cluster.nodes {
-        add_user(node, "~acme:*", &format!("{RIGHTS} +cluster|nodes +asking"));
+        add_user(node, "~acme:*", &format!("{RIGHTS} +cluster|nodes +cluster|info +asking"));
     }
     let url = cluster.url().replace("redis-cluster://", "redis-cluster://gate:p%20w@");
     let options = RedisOptions { key_prefix: "acme:".into(), call_timeout: Duration::from_secs(10), ..options(&url) };
@@ -90,7 +90,7 @@ fn the_documentation_names_every_right() {
     let documented = include_str!("../../../docs/operations.md");
     let command = documented.split("ACL SETUSER tokengate").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let named: Vec<&str> = command.split_whitespace().filter(|word| word.starts_with('+')).collect();
-    for right in RIGHTS.split_whitespace().chain(["+cluster|nodes", "+asking", "+wait", "+config|get"]) {
+    for right in RIGHTS.split_whitespace().chain(["+cluster|nodes", "+cluster|info", "+asking", "+wait", "+config|get"]) {
         assert!(named.contains(&right), "{right}");
     }
 }

@@ -1,7 +1,7 @@
 //! Real gateway processes on free ports, and what their users hold.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::http::{Client, Message};
-use super::redis::RedisServer;
+use super::redis::{PORT_ATTEMPTS_MAX, RedisServer, next_port};
 use super::upstream::{PASSWORD, Upstream};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tokengate");
@@ -290,6 +290,12 @@ impl Pair {
     pub(crate) fn keys(&self) -> PathBuf {
         self.folder.path().join("keys")
     }
+}
+
+/// For a gateway that is to be started again where it was: the kernel gives the port to no outgoing connection meanwhile.
+pub(crate) fn lasting_address() -> SocketAddr {
+    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?.local_addr().ok();
+    (0..PORT_ATTEMPTS_MAX).find_map(|_| free(next_port())).expect("a free port")
 }
 
 pub(crate) fn generate_keys(folder: &Path) -> PathBuf {

@@ -21,7 +21,7 @@ const LOOPBACK: &str = "127.0.0.1";
 /// port free.
 const PORT_FIRST: u16 = 20_000;
 const PORTS: u16 = 12_000;
-const PORT_ATTEMPTS_MAX: u32 = 50;
+pub(super) const PORT_ATTEMPTS_MAX: u32 = 50;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs the server until its own standard input ends, which it does when the test process is gone, however it went.
@@ -139,6 +139,28 @@ impl RedisServer {
         self.cli(&["CLIENT", "KILL", "TYPE", "replica"]);
     }
 
+    /// A moment up to which the replica has everything that was answered.
+    pub(crate) fn replicated_until(&self, replica: &Self) -> Instant {
+        let offset = |server: &Self, field: &str| server.info(field).parse::<u64>().unwrap_or_default();
+        let at = Instant::now();
+        let written = offset(self, "master_repl_offset");
+        wait_until("the replica has what was written", || offset(replica, "slave_repl_offset") >= written);
+        at
+    }
+
+    /// Makes it the replica of another: a server that hung, or one that is started again.
+    pub(crate) fn follow(&mut self, primary: &Self) {
+        let (host, port) = (host(primary.tls.as_ref()), primary.port().to_string());
+        if self.process.is_some() {
+            self.thaw();
+            assert_eq!(self.cli(&["REPLICAOF", host, &port]), "OK");
+        } else {
+            // The last of several counts.
+            self.arguments.extend(["--replicaof".to_owned(), format!("{host} {port}")]);
+            self.run();
+        }
+    }
+
     /// Ends it without any farewell, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -248,7 +270,7 @@ fn host(tls: Option<&Arc<Tls>>) -> &str {
 }
 
 /// Each test process begins at a place of its own; what is taken nevertheless is passed over.
-fn next_port() -> u16 {
+pub(super) fn next_port() -> u16 {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
     let start = u16::try_from(std::process::id() % u32::from(PORTS) * 37 % u32::from(PORTS)).unwrap();
@@ -256,12 +278,17 @@ fn next_port() -> u16 {
 }
 
 /// Waits until a condition holds that servers bring about among themselves.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_until_or_tell(holds, || what.to_owned());
+}
+
+/// The same; what it still waits for is told as it is in the end.
+fn wait_until_or_tell(mut holds: impl FnMut() -> bool, what: impl Fn() -> String) {
     const PATIENCE: Duration = Duration::from_secs(60);
     const PAUSE: Duration = Duration::from_millis(25);
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "still waiting: {what}");
+        assert!(Instant::now() < deadline, "still waiting: {}", what());
         thread::sleep(PAUSE);
     }
 }

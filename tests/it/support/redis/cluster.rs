@@ -1,9 +1,11 @@
 //! Three primaries and a replica of each.
 
+use std::collections::BTreeSet;
+use std::iter;
 use std::sync::Arc;
 
 use super::tls::Tls;
-use super::{LOOPBACK, PORT_ATTEMPTS_MAX, RedisServer, next_port, wait_until};
+use super::{LOOPBACK, PORT_ATTEMPTS_MAX, RedisServer, next_port, wait_until, wait_until_or_tell};
 
 pub(crate) const PRIMARIES: usize = 3;
 const SLOTS: usize = 16_384;
@@ -62,11 +64,30 @@ impl Cluster {
             let primary = cluster.nodes[index].cli(&["CLUSTER", "MYID"]);
             replica.cli(&["CLUSTER", "REPLICATE", &primary]);
         }
-        wait_until("the cluster serves every slot, its replicas are in step", || {
-            cluster.nodes.iter().all(RedisServer::sees_whole_cluster)
-                && cluster.nodes[PRIMARIES..].iter().all(RedisServer::is_synced_replica)
-        });
+        cluster.await_order();
         cluster
+    }
+
+    /// Waits until every slot is served, each primary has a replica in step, and all agree on who has which slot.
+    pub(crate) fn await_order(&self) {
+        let is_in_order = || {
+            let is_primary = |index: usize| self.nodes[index].info("role") == "master";
+            let is_pair = |first: usize| {
+                let partner = Self::partner_of(first);
+                let replica = if is_primary(first) { partner } else { first };
+                is_primary(Self::partner_of(replica)) && self.nodes[replica].is_synced_replica()
+            };
+            let views = self.nodes.iter().map(|node| owned_ranges(&node.cli(&["CLUSTER", "NODES"])));
+            self.nodes.iter().all(RedisServer::sees_whole_cluster)
+                && (0..PRIMARIES).all(is_pair)
+                && views.collect::<BTreeSet<_>>().len() == 1
+        };
+        wait_until_or_tell(is_in_order, || format!("order in the cluster\n{}", self.views().join("\n\n")));
+    }
+
+    /// Which of a node and its partner is the primary.
+    pub(crate) fn primary_of_pair(&self, index: usize) -> usize {
+        if self.nodes[index].info("role") == "master" { index } else { Self::partner_of(index) }
     }
 
     /// `redis-cluster://…`, with the primaries of the start.
@@ -130,13 +151,43 @@ impl Cluster {
         between(Migration::Done);
     }
 
+    /// The owner of each of these slots.
+    pub(crate) fn owners_of(&self, slots: &[u16]) -> Vec<usize> {
+        let views = self.views();
+        slots.iter().map(|&slot| self.owner_in(&views, slot).unwrap_or_else(|| panic!("nobody serves slot {slot}"))).collect()
+    }
+
+    /// Takes a slot from its owner and gives it to nobody; its keys stay where they are. Returns the owner.
+    pub(crate) fn unassign(&self, slot: u16) -> usize {
+        let owner = self.owner_of(slot);
+        // The owner first, or the others would hear of the slot from it again. A replica that did not forget it would not take it
+        // over when it is promoted later.
+        let others = (0..self.nodes.len()).filter(|&index| index != owner);
+        for index in iter::once(owner).chain(others) {
+            self.nodes[index].cli(&["CLUSTER", "DELSLOTS", &slot.to_string()]);
+        }
+        wait_until("nobody owns the slot", || self.find_owner(slot).is_none());
+        owner
+    }
+
+    /// Gives back a slot that was taken.
+    pub(crate) fn assign(&self, slot: u16, owner: usize) {
+        assert_eq!(self.nodes[owner].cli(&["CLUSTER", "ADDSLOTS", &slot.to_string()]), "OK");
+    }
+
     fn find_owner(&self, slot: u16) -> Option<usize> {
-        let claims = self.nodes.iter().filter(|node| node.answers()).flat_map(|node| {
-            let known = node.cli(&["CLUSTER", "NODES"]);
-            known.lines().filter_map(|line| claim(line, slot)).collect::<Vec<_>>()
-        });
+        self.owner_in(&self.views(), slot)
+    }
+
+    fn owner_in(&self, views: &[String], slot: u16) -> Option<usize> {
+        let claims = views.iter().flat_map(|view| view.lines()).filter_map(|line| claim(line, slot));
         let (_, port) = claims.max()?;
         self.nodes.iter().position(|node| node.port() == port)
+    }
+
+    /// What each node that answers knows of all.
+    fn views(&self) -> Vec<String> {
+        self.nodes.iter().filter(|node| node.answers()).map(|node| node.cli(&["CLUSTER", "NODES"])).collect()
     }
 }
 
@@ -175,6 +226,16 @@ fn start_node(arguments: &[&str], tls: Option<&Arc<Tls>>) -> RedisServer {
 
 fn bus_port(node: &RedisServer) -> String {
     node.cli(&["CONFIG", "GET", "cluster-port"]).lines().last().unwrap_or_default().to_owned()
+}
+
+/// The slots as a node's view has them, each with the owner's id.
+fn owned_ranges(view: &str) -> BTreeSet<String> {
+    let owned = view.lines().flat_map(|line| {
+        let mut fields = line.split(' ');
+        let owner = fields.next().unwrap_or_default();
+        fields.skip(7).filter(|range| !range.starts_with('[')).map(move |range| format!("{owner} {range}"))
+    });
+    owned.collect()
 }
 
 /// With which epoch, and at which port, a line of `CLUSTER NODES` claims a slot.

@@ -50,15 +50,29 @@ impl Sentinels {
         );
         let sentinels = [(); 3].map(|()| RedisServer::prepare_sentinel(&file, of_sentinels).over(tls).run_somewhere());
         let topology = Self { servers: [primary, replica], sentinels };
-        wait_until("the sentinels know each other and the replica", || {
-            topology.sentinels.iter().all(|sentinel| {
-                let master = sentinel.cli(&["SENTINEL", "MASTER", SERVICE]);
-                let lines: Vec<&str> = master.lines().collect();
-                let is = |name: &str, value: &str| lines.windows(2).any(|pair| pair == [name, value]);
-                is("num-other-sentinels", "2") && is("num-slaves", "1") && is("flags", "master")
-            })
-        });
+        topology.await_order();
         topology
+    }
+
+    /// Waits until all is ready for a failover: every sentinel knows the others, the primary, and the replica, which is in step.
+    pub(crate) fn await_order(&self) {
+        wait_until("the sentinels know each other and a replica in step", || {
+            let primary = self.primary_index();
+            self.servers[1 - primary].is_synced_replica()
+                && self.sentinels.iter().all(|sentinel| {
+                    let described = |what| sentinel.cli(&["SENTINEL", what, SERVICE]);
+                    let has = |description: &str, name: &str, value: &str| {
+                        description.lines().zip(description.lines().skip(1)).any(|pair| pair == (name, value))
+                    };
+                    let (master, replicas) = (described("MASTER"), described("REPLICAS"));
+                    sentinel.info("sentinel_tilt") == "0"
+                        && has(&master, "num-other-sentinels", "2")
+                        && has(&master, "num-slaves", "1")
+                        && has(&master, "flags", "master")
+                        && has(&master, "port", &self.servers[primary].port().to_string())
+                        && has(&replicas, "flags", "slave")
+                })
+        });
     }
 
     /// `redis+sentinel://…`, with every sentinel.

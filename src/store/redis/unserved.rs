@@ -1,0 +1,136 @@
+//! Partitions that their own servers refuse to serve: a slot without an owner, or a Cluster without a majority.
+//!
+//! fred gives up a connection, and everything that is under way on it, when it hears `CLUSTERDOWN`. So one slot that nobody owns
+//! would cost the others at its server: nothing is sent for it until that server says, asked for something else, that it is served.
+
+use std::collections::BTreeMap;
+use std::slice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fred::error::Error;
+use fred::types::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::codec;
+use super::discovery::cluster;
+use super::fleet::{Node, Shared};
+use super::guard::server_code;
+use super::link::Command;
+use crate::domain::ids::Partition;
+use crate::store::StoreError;
+
+/// How often the servers are asked.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Each with what the server said.
+#[derive(Default)]
+pub(super) struct Unserved {
+    partitions: Mutex<BTreeMap<Partition, String>>,
+    noted: Notify,
+}
+
+/// Whether this is how a server refuses a slot.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    server_code(error.details()) == Some("CLUSTERDOWN")
+}
+
+impl Unserved {
+    /// Fails for a partition that is not to be asked for.
+    pub(super) fn admit(&self, partition: Partition) -> Result<(), StoreError> {
+        self.partitions().get(&partition).map_or(Ok(()), |cause| Err(StoreError::Unavailable(cause.clone())))
+    }
+
+    pub(super) fn note(&self, partition: Partition, refusal: &Error) {
+        if self.partitions().insert(partition, refusal.details().to_owned()).is_none() {
+            tracing::warn!(partition = partition.0, refusal = refusal.details(), "redis: the cluster does not serve a partition");
+            self.noted.notify_one();
+        }
+    }
+
+    fn present(&self) -> Vec<Partition> {
+        self.partitions().keys().copied().collect()
+    }
+
+    fn clear(&self, partition: Partition) {
+        if self.partitions().remove(&partition).is_some() {
+            tracing::info!(partition = partition.0, "redis: the cluster serves a partition again");
+        }
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, BTreeMap<Partition, String>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for the partitions that are not served, as long as there are any.
+pub(super) async fn watch(shared: Arc<Shared>) {
+    loop {
+        let noted = shared.unserved.noted.notified();
+        if shared.stop.run_until_cancelled(noted).await.is_none() {
+            return;
+        }
+        while !shared.unserved.present().is_empty() {
+            let round = async {
+                ask_once(&shared).await;
+                tokio::time::sleep(INTERVAL).await;
+            };
+            if shared.stop.run_until_cancelled(round).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+async fn ask_once(shared: &Shared) {
+    let mut by_server: BTreeMap<u64, (Arc<Node>, Vec<Partition>)> = BTreeMap::new();
+    for partition in shared.unserved.present() {
+        match shared.owner(partition) {
+            Some(node) => by_server.entry(node.number).or_insert_with(|| (node, Vec::new())).1.push(partition),
+            // Nothing can be sent for it anyhow.
+            None => shared.unserved.clear(partition),
+        }
+    }
+    let asked = by_server.into_values().map(async |(node, partitions)| {
+        let deadline = Instant::now() + shared.call_timeout();
+        let Some(slots) = slots_served(&node, deadline).await else { return };
+        for partition in partitions.into_iter().filter(|&partition| slots.serves(shared.slot(partition))) {
+            shared.unserved.clear(partition);
+        }
+    });
+    futures_util::future::join_all(asked).await;
+}
+
+/// What a server would not answer with `CLUSTERDOWN`.
+enum Served {
+    /// It does not say. A call will tell.
+    Unknown,
+    None,
+    /// By itself, or by others to which it would send on.
+    Known(cluster::Account),
+}
+
+impl Served {
+    fn serves(&self, slot: u16) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::None => false,
+            Self::Known(account) => cluster::owner(slice::from_ref(account), slot).is_some(),
+        }
+    }
+}
+
+/// `None`: it does not answer.
+async fn slots_served(node: &Node, deadline: Instant) -> Option<Served> {
+    let commands = ["INFO", "NODES"].map(|what| Command::new("CLUSTER", vec![what.into()]));
+    let replies = node.link.send_in_a_row(commands.into(), deadline).await.ok()?;
+    let [Ok(info), Ok(nodes)] = replies.as_slice() else { return Some(Served::Unknown) };
+    Some(read(info, nodes, node))
+}
+
+fn read(info: &Value, nodes: &Value, asked: &Node) -> Served {
+    let text = |value| codec::text(value).unwrap_or_default();
+    let is_up = text(info).lines().any(|line| line.trim_end() == "cluster_state:ok");
+    if is_up { Served::Known(cluster::Account::read(text(nodes), &asked.address)) } else { Served::None }
+}
