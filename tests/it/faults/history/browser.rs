@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{GIVEN_UP_AFTER, Given, History, LEEWAY, NODES, What};
+use super::stage::pause;
+use super::{GIVEN_UP_AFTER, Given, History, LEEWAY, NODES, Session, What, name_of};
 use crate::support::gateway::Tokens;
 use crate::support::http::Client;
 use crate::support::random::Random;
@@ -22,7 +23,7 @@ const GHOSTS_MAX: usize = 60;
 
 pub(super) struct Browser<'a> {
     history: &'a History,
-    user: String,
+    user: usize,
     random: Random,
     held: Option<Held>,
 }
@@ -30,21 +31,21 @@ pub(super) struct Browser<'a> {
 /// The newest pair of a session, as a client keeps it.
 #[derive(Clone)]
 struct Held {
-    session: usize,
+    session: Session,
     given: Given,
 }
 
 /// Tokens of a session that its user has left.
 #[derive(Clone)]
 pub(super) struct Ghost {
-    session: usize,
+    session: Session,
     given: Given,
     /// Whether the logout was confirmed; if not, the session may live, and its tokens are not to be spent.
     confirmed: bool,
 }
 
 impl<'a> Browser<'a> {
-    pub(super) fn new(history: &'a History, user: String, random: Random) -> Self {
+    pub(super) fn new(history: &'a History, user: usize, random: Random) -> Self {
         Self { history, user, random, held: None }
     }
 
@@ -66,10 +67,8 @@ impl<'a> Browser<'a> {
 
     fn log_in(&mut self) {
         let node = self.random.index(NODES);
-        let body = json!({"email": self.user, "password": PASSWORD});
-        let session = self.history.number();
-        let (_, given) =
-            self.history.ask(Some(session), node, What::Login, |client| client.try_call("POST", "/login", None, Some(&body)));
+        let session = self.history.session_of(self.user);
+        let given = log_in_at(self.history, session, node);
         let is_lost = self.random.percent(REPLIES_LOST);
         self.held = given.filter(|_| !is_lost).map(|given| Held { session, given });
     }
@@ -93,7 +92,7 @@ impl<'a> Browser<'a> {
                     let began = Instant::now();
                     let (status, given) = refresh_with(history, held.session, node, &held.given);
                     let is_seen = !is_lost && began.elapsed() < GIVEN_UP_AFTER;
-                    is_seen.then_some((status, given))
+                    status.filter(|_| is_seen).map(|status| (status, given))
                 })
             };
             let tabs: Vec<_> = tabs.into_iter().map(tab).collect();
@@ -130,8 +129,8 @@ impl<'a> Browser<'a> {
             let node = self.random.index(NODES);
             let (token, body) = (&held.given.tokens.access, json!({"scope": "session"}));
             let ask = |client: &mut Client| client.try_call("POST", "/logout", Some(token), Some(&body));
-            let (status, _) = self.history.ask(Some(held.session), node, What::Logout, ask);
-            confirmed |= status == 200;
+            let (status, _) = self.history.ask(held.session, node, What::Logout, ask);
+            confirmed |= status == Some(200);
             if confirmed && !self.random.percent(REPLIES_LOST) {
                 break;
             }
@@ -165,17 +164,18 @@ pub(super) fn haunt(history: &History, mut random: Random) {
     }
 }
 
-pub(super) fn refresh_with(history: &History, session: usize, node: usize, held: &Given) -> (u16, Option<Given>) {
+pub(super) fn log_in_at(history: &History, session: Session, node: usize) -> Option<Given> {
+    let body = json!({"email": name_of(session.user), "password": PASSWORD});
+    history.ask(session, node, What::Login, |client| client.try_call("POST", "/login", None, Some(&body))).1
+}
+
+pub(super) fn refresh_with(history: &History, session: Session, node: usize, held: &Given) -> (Option<u16>, Option<Given>) {
     let body = json!({"refreshToken": held.tokens.refresh});
     let ask = |client: &mut Client| client.try_call("POST", "/refresh", None, Some(&body));
-    history.ask(Some(session), node, What::Refresh(held.generation), ask)
+    history.ask(session, node, What::Refresh(held.generation), ask)
 }
 
-pub(super) fn ask_with(history: &History, session: usize, node: usize, held: &Tokens) -> u16 {
+pub(super) fn ask_with(history: &History, session: Session, node: usize, held: &Tokens) -> Option<u16> {
     let ask = |client: &mut Client| client.try_call("GET", "/api/me", Some(&held.access), None);
-    history.ask(Some(session), node, What::Use, ask).0
-}
-
-fn pause(random: &mut Random, millis: RangeInclusive<u64>) {
-    thread::sleep(Duration::from_millis(random.within(millis)));
+    history.ask(session, node, What::Use, ask).0
 }

@@ -1,115 +1,221 @@
 //! Holds a history against what was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokengate::domain::stats::{Counter, Snapshot};
 use tokio::time::Instant;
 
-use super::browser::{ask_with, refresh_with};
-use super::trouble::Trouble;
-use super::{ACKNOWLEDGED_AFTER, Event, Given, History, LEEWAY, MAX_STALENESS, NODES, What};
-use crate::support::http::Client;
-use crate::support::random::Random;
+use super::trouble::{Death, Effect, Loss, Trouble};
+use super::{CALM_AFTER, Event, MAX_STALENESS, Session, What};
 
-/// Sessions that nobody logged out whose lines are tried at the end.
-const LINES_TRIED_MAX: usize = 200;
 /// Where nothing was wrong for a while, a logout is known everywhere within this. Generous: what it takes is measured elsewhere.
 const BOUND_IN_CALM: Duration = Duration::from_secs(2);
-/// How long trouble lasts on after it is over.
-const CALM_AFTER: Duration = Duration::from_secs(3);
+/// An old primary that wakes up may be taken for the primary for so long after the promotion of another.
+const TAKEOVER: Duration = Duration::from_secs(1);
+/// Of so many calls, one may run into a deadline because the machine is busy.
+const STRAY_PART_MAX: u64 = 200;
 
-/// Of each line of refresh tokens exactly one lives: the newest. Tried once the faults are over; calls are noted like any other, but
-/// for those with spent tokens: returns how many these were.
-pub(super) fn audit_lines(history: &History, mut random: Random) -> u64 {
-    let mut lines = lines_of(&history.events.lock().unwrap());
-    lines.truncate(LINES_TRIED_MAX);
-    thread::sleep(LEEWAY);
-    let newest: Vec<(Line, Given)> = lines
-        .into_iter()
-        .map(|line| {
-            let last = line.given.values().next_back().unwrap();
-            let (status, next) = refresh_with(history, line.session, random.index(NODES), last);
-            let next = next.unwrap_or_else(|| panic!("the newest token of session {} is {status}", line.session));
-            assert!(next.generation > last.generation, "session {}", line.session);
-            // Seen by a node, so the client has it: what was before is spent for good once the leeway is over.
-            assert_eq!(ask_with(history, line.session, random.index(NODES), &next.tokens), 200);
-            (line, next)
-        })
-        .collect();
-    thread::sleep(LEEWAY + ACKNOWLEDGED_AFTER);
-    let mut tried = 0;
-    for (line, next) in newest {
-        for spent in line.given.values() {
-            let status = Client::new(history.nodes[random.index(NODES)]).refresh(&spent.tokens.refresh).status();
-            assert_eq!(status, 401, "session {} has a live token beside its newest: {spent:?}", line.session);
-            tried += 1;
+pub(super) struct Judge<'a> {
+    pub(super) events: &'a [Event],
+    pub(super) troubles: &'a [Trouble],
+}
+
+impl Loss {
+    /// Whether what came of the call may be lost with the primary.
+    pub(super) fn may_have_taken(&self, event: &Event) -> bool {
+        self.users.contains(&event.session.user) && self.from <= event.ended && event.began <= self.promoted_at + TAKEOVER
+    }
+}
+
+pub(super) fn losses(troubles: &[Trouble]) -> impl Iterator<Item = &Loss> {
+    troubles.iter().filter_map(|trouble| match &trouble.effect {
+        Effect::Failover(loss) => Some(loss),
+        Effect::Store | Effect::OneWay { .. } | Effect::Death(_) => None,
+    })
+}
+
+pub(super) fn deaths(troubles: &[Trouble]) -> impl Iterator<Item = &Death> {
+    troubles.iter().filter_map(|trouble| match &trouble.effect {
+        Effect::Death(death) => Some(death),
+        Effect::Store | Effect::OneWay { .. } | Effect::Failover(_) => None,
+    })
+}
+
+pub(super) fn is_refresh(event: &Event) -> bool {
+    matches!(event.what, What::Refresh(_))
+}
+
+/// The longest that calls were let through after a logout, by nodes that did not know of it.
+#[derive(Default)]
+struct Latest {
+    after_logout: Duration,
+    /// Where the failover lost the logout: after the promotion.
+    after_promotion: Duration,
+}
+
+impl Judge<'_> {
+    /// Fails if the history breaks a promise; else describes it.
+    pub(super) fn verdict(&self) -> String {
+        let mut sessions: BTreeMap<Session, Vec<&Event>> = BTreeMap::new();
+        for event in self.events {
+            assert!(matches!(event.status, None | Some(200 | 401 | 503)), "{}: {event:?}", event.text);
+            assert!(event.status != Some(401) || event.what != What::Login, "{}: {event:?}", event.text);
+            sessions.entry(event.session).or_default().push(event);
         }
-        let (status, _) = refresh_with(history, line.session, random.index(NODES), &next);
-        assert_eq!(status, 200, "session {}", line.session);
+        let mut latest = Latest::default();
+        for events in sessions.values() {
+            self.assert_one_line(events);
+            self.assert_no_false_logout(events);
+            self.assert_answered(events);
+            self.assert_logout_holds(events, &mut latest);
+        }
+        self.assert_refused_for_a_reason();
+        self.describe(&sessions, &latest)
     }
-    tried
-}
 
-/// What was given out for a session that nobody tried to end, by generation.
-struct Line {
-    session: usize,
-    given: BTreeMap<u64, Given>,
-}
+    fn describe(&self, sessions: &BTreeMap<Session, Vec<&Event>>, latest: &Latest) -> String {
+        let rotations: u64 = sessions.values().map(|events| generations(events)).sum();
+        let lost = sessions.values().filter(|events| self.is_login_lost(events)).count();
+        let losses = losses(self.troubles).count();
+        format!(
+            "{} calls, {} of them 503 ({} with nothing wrong), {} without an answer; {} faults, {losses} of them failovers, {} \
+             deaths of nodes; {} logins, {lost} of them lost, {} refreshes of {} asked for, {rotations} generations, {} logouts; \
+             the latest call that another node let through came {:?} after the logout's answer, {:?} after a promotion",
+            self.events.len(),
+            self.count(|event| event.status == Some(503)),
+            self.count(|event| self.is_stray(event)),
+            self.count(|event| event.status.is_none()),
+            self.troubles.len(),
+            deaths(self.troubles).count(),
+            self.count(|event| event.what == What::Login && event.status == Some(200)),
+            self.count(|event| is_refresh(event) && event.status == Some(200)),
+            self.count(is_refresh),
+            self.count(|event| event.what == What::Logout && event.status == Some(200)),
+            latest.after_logout,
+            latest.after_promotion,
+        )
+    }
 
-fn lines_of(events: &[Event]) -> Vec<Line> {
-    let mut lines: BTreeMap<usize, BTreeMap<u64, Given>> = BTreeMap::new();
-    for event in events {
-        if let (Some(session), Some(given)) = (event.session, &event.given) {
-            lines.entry(session).or_default().insert(given.generation, given.clone());
+    /// A generation is one token, whoever asked and however often; and no answer goes back.
+    fn assert_one_line(&self, events: &[&Event]) {
+        let mut line: BTreeMap<u64, &Event> = BTreeMap::new();
+        for event in events {
+            let Some(given) = &event.given else { continue };
+            let first = line.entry(given.generation).or_insert(event);
+            let is_same = first.given.as_ref().is_some_and(|first| first.tokens.refresh == given.tokens.refresh);
+            assert!(is_same, "two tokens of one generation: {first:?}, {event:?}; {}", self.around(event));
+            if let What::Refresh(presented) = event.what {
+                assert!(given.generation >= presented, "{event:?}; {}", self.around(event));
+            }
         }
     }
-    for event in events.iter().filter(|event| event.what == What::Logout) {
-        lines.remove(&event.session.unwrap());
-    }
-    lines.into_iter().map(|(session, given)| Line { session, given }).collect()
-}
 
-/// Fails if the history breaks a promise; else describes it.
-pub(super) fn verdict(events: &[Event], troubles: &[Trouble]) -> String {
-    let mut sessions: BTreeMap<usize, Vec<&Event>> = BTreeMap::new();
-    for event in events {
-        assert!(matches!(event.status, 200 | 401 | 503), "{}: {event:?}", event.text);
-        assert!(event.status != 401 || event.what != What::Login, "{}: {event:?}", event.text);
-        sessions.entry(event.session.unwrap()).or_default().push(event);
-    }
-    let mut latest = Duration::ZERO;
-    for events in sessions.values() {
-        assert_one_line(events);
-        assert_no_false_logout(events);
-        latest = latest.max(assert_logout_holds(events, troubles));
-    }
-    let is_refresh = |event: &Event| matches!(event.what, What::Refresh(_));
-    let rotations: u64 = sessions.values().map(|events| generations(events)).sum();
-    format!(
-        "{} calls, {} of them 503; {} faults; {} logins, {} refreshes of {} asked for, {rotations} generations, {} logouts; \
-         the latest call that another node let through came {latest:?} after the logout's answer",
-        events.len(),
-        count(events, |event| event.status == 503),
-        troubles.len(),
-        count(events, |event| event.what == What::Login && event.status == 200),
-        count(events, |event| is_refresh(event) && event.status == 200),
-        count(events, is_refresh),
-        count(events, |event| event.what == What::Logout && event.status == 200),
-    )
-}
-
-/// A generation is one token, whoever asks and however often; and no answer goes back.
-fn assert_one_line(events: &[&Event]) {
-    let mut line: BTreeMap<u64, &str> = BTreeMap::new();
-    for event in events {
-        let Some(given) = &event.given else { continue };
-        let token = line.entry(given.generation).or_insert(&given.tokens.refresh);
-        assert_eq!(*token, given.tokens.refresh, "two tokens of one generation: {event:?}");
-        if let What::Refresh(presented) = event.what {
-            assert!(given.generation >= presented, "{event:?}");
+    /// Nobody is told that a session is over before someone has begun to end it, unless a failover took the login itself: that
+    /// comes out with a refresh.
+    fn assert_no_false_logout(&self, events: &[&Event]) {
+        let ends = first_end(events);
+        let may_be_lost = |event: &Event| {
+            is_refresh(event) && losses(self.troubles).any(|loss| loss.from <= event.ended && is_login_taken(loss, events))
+        };
+        for event in events.iter().filter(|event| event.status == Some(401)) {
+            let is_right = ends.is_some_and(|ends| ends < event.ended) || may_be_lost(event);
+            assert!(is_right, "logged out without a logout: {event:?}; {}", self.around(event));
         }
+    }
+
+    /// Without an answer is only what a node was asked that died then, or what was let in and cut off with its session.
+    fn assert_answered(&self, events: &[&Event]) {
+        let ends = first_end(events);
+        for event in events.iter().filter(|event| event.status.is_none()) {
+            let is_cut_off = event.what == What::Use && ends.is_some_and(|ends| ends < event.ended);
+            let is_orphaned = self.troubles.iter().any(|trouble| {
+                let died = matches!(&trouble.effect, Effect::Death(death) if death.node == event.node);
+                died && trouble.began <= event.ended && event.began <= trouble.ended
+            });
+            assert!(is_cut_off || is_orphaned, "no answer: {event:?}; {}", self.around(event));
+        }
+    }
+
+    /// Where nothing is wrong nobody is put off: a node is not concerned by the death of the other.
+    fn assert_refused_for_a_reason(&self) {
+        let stray = self.count(|event| self.is_stray(event));
+        let undisturbed = self.count(|event| !self.is_disturbed(event));
+        let told =
+            || self.events.iter().find(|event| self.is_stray(event)).map(|event| format!("{event:?}; {}", self.around(event)));
+        assert!(stray <= undisturbed / STRAY_PART_MAX, "{stray} of {undisturbed} were 503 with nothing wrong: {:?}", told());
+    }
+
+    /// After the answer to a logout nothing is refreshed anywhere, and nothing let through: at once by the node that answered, within
+    /// the bound by the others. Where a failover may have taken it, that node puts it back: the others have not heard of it until
+    /// then, and may even refresh.
+    fn assert_logout_holds(&self, events: &[&Event], latest: &mut Latest) {
+        let answers = events.iter().filter(|event| event.what == What::Logout && event.status == Some(200));
+        let Some(logout) = answers.min_by_key(|event| event.ended) else { return };
+        let promoted_at = losses(self.troubles).filter(|loss| loss.may_have_taken(logout)).map(|loss| loss.promoted_at).max();
+        let bound = if self.is_calm(logout.ended) { BOUND_IN_CALM } else { MAX_STALENESS };
+        let known_at = (logout.ended + bound).max(promoted_at.map_or(logout.ended, |at| at + MAX_STALENESS));
+        for event in events.iter().filter(|event| event.status == Some(200) && event.began > logout.ended) {
+            let late = event.began - logout.ended;
+            let told = || format!("{late:?} after its logout: {event:?}; {logout:?}; {}", self.around(event));
+            let may_be_unknown = event.node != logout.node && event.began <= known_at;
+            match event.what {
+                What::Logout => {}
+                What::Login => panic!("revived {}", told()),
+                What::Refresh(_) => assert!(promoted_at.is_some() && may_be_unknown, "revived {}", told()),
+                What::Use => {
+                    assert!(may_be_unknown, "let through {}", told());
+                    match promoted_at {
+                        None => latest.after_logout = latest.after_logout.max(late),
+                        Some(at) => {
+                            latest.after_promotion = latest.after_promotion.max(event.began.saturating_duration_since(at));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_login_lost(&self, events: &[&Event]) -> bool {
+        let is_refused = events.iter().any(|event| is_refresh(event) && event.status == Some(401));
+        is_refused && first_end(events).is_none() && losses(self.troubles).any(|loss| is_login_taken(loss, events))
+    }
+
+    fn is_calm(&self, at: Instant) -> bool {
+        self.troubles.iter().all(|trouble| trouble.ended + CALM_AFTER < at || trouble.began > at + BOUND_IN_CALM)
+    }
+
+    /// Whether something was wrong that has to do with it.
+    fn is_disturbed(&self, event: &Event) -> bool {
+        self.troubles.iter().any(|trouble| trouble.concerns(event.node, event.began, event.ended))
+    }
+
+    fn is_stray(&self, event: &Event) -> bool {
+        event.status == Some(503) && !self.is_disturbed(event)
+    }
+
+    pub(super) fn count(&self, holds: impl Fn(&Event) -> bool) -> u64 {
+        u64::try_from(self.events.iter().filter(|event| holds(event)).count()).unwrap()
+    }
+
+    /// For people: what was wrong at the time.
+    fn around(&self, event: &Event) -> String {
+        const NEAR: Duration = Duration::from_secs(20);
+        let near =
+            self.troubles.iter().filter(|trouble| trouble.began < event.ended + NEAR && event.began < trouble.ended + NEAR);
+        let since = |at: Instant| {
+            at.saturating_duration_since(event.began).as_secs_f64() - event.began.saturating_duration_since(at).as_secs_f64()
+        };
+        let told = near.map(|trouble| {
+            let Trouble { what, began, ended, effect } = trouble;
+            let promoted = match effect {
+                Effect::Failover(loss) => {
+                    format!(", behind from {:.1} s, promoted at {:.1} s", since(loss.from), since(loss.promoted_at))
+                }
+                Effect::Store | Effect::OneWay { .. } | Effect::Death(_) => String::new(),
+            };
+            format!("{what} from {:.1} s to {:.1} s of it{promoted}", since(*began), since(*ended))
+        });
+        told.collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -117,65 +223,11 @@ fn generations(events: &[&Event]) -> u64 {
     events.iter().filter_map(|event| Some(event.given.as_ref()?.generation)).max().unwrap_or_default()
 }
 
-/// Nobody is told that a session is over before someone has begun to end it.
-fn assert_no_false_logout(events: &[&Event]) {
-    let ends = events.iter().filter(|event| event.what == What::Logout).map(|event| event.began).min();
-    for event in events.iter().filter(|event| event.status == 401) {
-        assert!(ends.is_some_and(|ends| ends < event.ended), "logged out without a logout: {event:?}");
-    }
+/// When someone first began to end the session.
+fn first_end(events: &[&Event]) -> Option<Instant> {
+    events.iter().filter(|event| event.what == What::Logout).map(|event| event.began).min()
 }
 
-/// After the answer to a logout nothing is refreshed anywhere, and nothing let through: at once by the node that answered, within
-/// the bound by the others. Returns how late the last call was that came before its node knew.
-fn assert_logout_holds(events: &[&Event], troubles: &[Trouble]) -> Duration {
-    let answers = events.iter().filter(|event| event.what == What::Logout && event.status == 200);
-    let Some(logout) = answers.min_by_key(|event| event.ended) else { return Duration::ZERO };
-    let bound = if is_calm(logout.ended, troubles) { BOUND_IN_CALM } else { MAX_STALENESS };
-    let mut latest = Duration::ZERO;
-    for event in events.iter().filter(|event| event.status == 200 && event.began > logout.ended) {
-        let late = event.began - logout.ended;
-        match event.what {
-            What::Logout => {}
-            What::Login | What::Refresh(_) => panic!("revived {late:?} after its logout: {event:?}"),
-            What::Use => {
-                assert!(event.node != logout.node, "let through by the node that answered {late:?} before: {event:?}");
-                assert!(late <= bound, "let through {late:?} after its logout, which is more than {bound:?}: {event:?}");
-                latest = latest.max(late);
-            }
-        }
-    }
-    latest
-}
-
-/// The statistics are those of the history: each answer counted once, whatever replies the store lost and however often a node told
-/// what it had counted.
-pub(super) fn assert_counted(events: &[Event], spent: u64, counts: &Snapshot) {
-    use Counter::{
-        RefreshesAdopted, RefreshesExhausted, RefreshesExpired, RefreshesMalformed, RefreshesReissued, RefreshesReused,
-        RefreshesRevoked, RefreshesRotated, RefreshesSuperseded, RefreshesUnknown,
-    };
-    let sum = |counters: &[Counter]| counters.iter().map(|&counter| counts.value(counter)).sum::<u64>();
-    let is_refresh = |event: &Event| matches!(event.what, What::Refresh(_));
-    assert_eq!(counts.value(Counter::Logins), count(events, |event| event.what == What::Login && event.status == 200), "logins");
-    let answered = sum(&[RefreshesRotated, RefreshesReissued, RefreshesSuperseded, RefreshesAdopted]);
-    assert_eq!(answered, count(events, |event| is_refresh(event) && event.status == 200), "refreshes");
-    let refused = [RefreshesReused, RefreshesUnknown, RefreshesRevoked, RefreshesExpired, RefreshesExhausted, RefreshesMalformed];
-    assert_eq!(sum(&refused), count(events, |event| is_refresh(event) && event.status == 401) + spent, "refused refreshes");
-
-    // Of each rotation, whoever made it has given out the new generation.
-    let given = events.iter().filter_map(|event| Some((event.session?, event.given.as_ref()?.generation)));
-    let rotated = given.filter(|(_, generation)| *generation > 1).collect::<BTreeSet<_>>().len();
-    assert!(sum(&[RefreshesRotated, RefreshesSuperseded]) <= u64::try_from(rotated).unwrap(), "a rotation was counted twice");
-    // One that ended nothing is counted where its node did not know better.
-    let is_logout = |event: &Event| event.what == What::Logout && event.status == 200;
-    let ended = count(events, |event| is_logout(event) && !event.text.contains(r#""ended":0"#));
-    assert!((ended..=count(events, is_logout)).contains(&counts.value(Counter::Logouts)), "logouts");
-}
-
-fn count(events: &[Event], holds: impl Fn(&Event) -> bool) -> u64 {
-    u64::try_from(events.iter().filter(|event| holds(event)).count()).unwrap()
-}
-
-fn is_calm(at: Instant, troubles: &[Trouble]) -> bool {
-    troubles.iter().all(|trouble| trouble.ended + CALM_AFTER < at || trouble.began > at + BOUND_IN_CALM)
+fn is_login_taken(loss: &Loss, events: &[&Event]) -> bool {
+    events.iter().any(|event| event.what == What::Login && loss.may_have_taken(event))
 }

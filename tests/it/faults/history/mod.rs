@@ -1,39 +1,39 @@
 //! A history checker: clients do at random what honest clients do, over two nodes, while faults come and go; afterwards everything
-//! that was answered is held against what was promised.
+//! that was answered is held against what was promised. Once for each deployment of the store, with the faults that it knows.
 //!
 //! `TOKENGATE_HISTORY_SECONDS` makes it longer, `TOKENGATE_HISTORY_SEED` repeats the choices of an earlier run: whatever clients
 //! and faults do at random is drawn from it. The threads' own order is not.
 
+mod audit;
 mod browser;
+mod counts;
 mod judge;
+mod stage;
 mod trouble;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokengate::app::Ambient;
 use tokengate::crypto::entropy::{Entropy as _, SystemEntropy};
-use tokengate::domain::ids::Partitions;
-use tokengate::domain::stats::{Day, Snapshot};
-use tokengate::store::Upkeep as _;
-use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokio::time::Instant;
 
 use self::browser::{Browser, Ghost};
-use self::trouble::{Stage, Trouble};
+use self::judge::Judge;
+use self::stage::Stage;
+use self::stage::cluster::OnCluster;
+use self::stage::sentinel::OnSentinels;
+use self::stage::standalone::Standalone;
 use super::report;
 use super::rig::Rig;
-use crate::support::fault_proxy::FaultProxy;
 use crate::support::gateway::{Gateway, Tokens};
 use crate::support::http::{Client, Message};
 use crate::support::random::Random;
-use crate::support::redis::RedisServer;
 
-const SECONDS_DEFAULT: u64 = 60;
-const BROWSERS: usize = 12;
+const USERS: usize = 12;
 const GHOSTS: usize = 2;
 const NODES: usize = 2;
 
@@ -44,6 +44,8 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 const MAX_STALENESS: Duration = Duration::from_secs(5);
 /// With the acknowledgement's own interval, until a node that saw a token has told the store.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_secs(2);
+/// How long trouble lasts on after it is over.
+const CALM_AFTER: Duration = Duration::from_secs(3);
 
 /// Until a node that is asked to stop has told what it counted and is gone.
 const FAREWELL_MAX: Duration = Duration::from_secs(15);
@@ -51,15 +53,22 @@ const FAREWELL_MAX: Duration = Duration::from_secs(15);
 /// One call, and what came of it.
 #[derive(Debug)]
 struct Event {
-    /// The number of the login that it belongs to; none of a login that failed.
-    session: Option<usize>,
+    session: Session,
     node: usize,
     what: What,
     began: Instant,
     ended: Instant,
-    status: u16,
+    /// None when the connection broke before an answer.
+    status: Option<u16>,
     given: Option<Given>,
     text: String,
+}
+
+/// The number of a login, whether or not anything came of it, and who made it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Session {
+    number: usize,
+    user: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +99,7 @@ impl Given {
 
 /// Everything that was asked, and by whom it may be asked again.
 struct History {
-    nodes: Vec<std::net::SocketAddr>,
+    nodes: Vec<SocketAddr>,
     events: Mutex<Vec<Event>>,
     sessions: AtomicUsize,
     over: AtomicBool,
@@ -98,22 +107,31 @@ struct History {
 }
 
 impl History {
+    fn over(rig: &Rig) -> Self {
+        Self {
+            nodes: rig.nodes.iter().map(Gateway::address).collect(),
+            events: Mutex::default(),
+            sessions: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            ghosts: Mutex::default(),
+        }
+    }
+
     /// Makes a call on a connection of its own, notes it, and returns what was given with it.
     fn ask(
         &self,
-        session: Option<usize>,
+        session: Session,
         node: usize,
         what: What,
         ask: impl FnOnce(&mut Client) -> io::Result<Message>,
-    ) -> (u16, Option<Given>) {
+    ) -> (Option<u16>, Option<Given>) {
         let began = Instant::now();
         let answer = ask(&mut Client::new(self.nodes[node]));
         let ended = Instant::now();
         let (status, given, text) = match answer {
-            Ok(answer) if answer.status() != 200 => (answer.status(), None, answer.text()),
-            Ok(answer) => (200, Given::of(what, &answer), if what == What::Logout { answer.text() } else { String::new() }),
-            // The session ended while the request was under way: that it did not come back is a refusal.
-            Err(error) if what == What::Use && error.kind() == io::ErrorKind::UnexpectedEof => (401, None, "cut off".to_owned()),
+            Ok(answer) if answer.status() != 200 => (Some(answer.status()), None, answer.text()),
+            Ok(answer) => (Some(200), Given::of(what, &answer), if what == What::Logout { answer.text() } else { String::new() }),
+            Err(error) if is_broken(&error) => (None, None, error.to_string()),
             Err(error) => panic!("{what:?}: {error}"),
         };
         let event = Event { session, node, what, began, ended, status, given: given.clone(), text };
@@ -125,21 +143,53 @@ impl History {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// The number of a session that has just begun.
-    fn number(&self) -> usize {
-        self.sessions.fetch_add(1, Ordering::SeqCst)
+    /// A session that is about to begin.
+    fn session_of(&self, user: usize) -> Session {
+        Session { number: self.sessions.fetch_add(1, Ordering::SeqCst), user }
     }
+}
+
+/// Sends everyone home, also when something fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Not silence: that would be a node that hangs.
+fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | UnexpectedEof)
+}
+
+/// How the upstream and the store know a user.
+fn name_of(user: usize) -> String {
+    format!("user-{user}")
 }
 
 #[test]
 fn whatever_the_store_suffers_the_history_is_one_that_was_promised() {
-    let seconds = variable("TOKENGATE_HISTORY_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    check(Standalone::start(), 60);
+}
+
+#[test]
+fn whichever_primary_the_sentinels_promote_the_history_is_one_that_was_promised() {
+    check(OnSentinels::start(), 40);
+}
+
+#[test]
+fn whatever_a_cluster_goes_through_the_history_is_one_that_was_promised() {
+    check(OnCluster::start(), 40);
+}
+
+fn check(mut stage: impl Stage, seconds_default: u64) {
+    let seconds = variable("TOKENGATE_HISTORY_SECONDS").unwrap_or(seconds_default);
     let seed = variable("TOKENGATE_HISTORY_SEED").unwrap_or_else(drawn_seed);
-    report(&format!("TOKENGATE_HISTORY_SEED={seed} TOKENGATE_HISTORY_SECONDS={seconds}"));
+    report(&format!("{}: TOKENGATE_HISTORY_SEED={seed} TOKENGATE_HISTORY_SECONDS={seconds}", stage.name()));
     let mut random = Random::seeded(seed);
 
-    let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let proxies = [(); NODES].map(|()| FaultProxy::to(redis.port()));
     let settings = [
         ("store.redis.deadline", "500ms"),
         ("refresh.leeway", "6s"),
@@ -150,54 +200,31 @@ fn whatever_the_store_suffers_the_history_is_one_that_was_promised() {
         ("revocation.max_staleness", "5s"),
         ("revocation.heartbeat", "500ms"),
     ];
-    let urls = proxies.each_ref().map(FaultProxy::url);
+    let urls = stage.urls();
     let mut rig = Rig::start(&urls.each_ref().map(String::as_str), &settings);
-    let history = History {
-        nodes: rig.nodes.iter().map(Gateway::address).collect(),
-        events: Mutex::default(),
-        sessions: AtomicUsize::new(0),
-        over: AtomicBool::new(false),
-        ghosts: Mutex::default(),
-    };
-    let mut stage = Stage { redis, proxies };
+    let history = History::over(&rig);
     let troubles = thread::scope(|scope| {
-        for number in 0..BROWSERS {
-            let browser = Browser::new(&history, format!("user-{number}"), random.fork());
+        let _end = End(&history.over);
+        for user in 0..USERS {
+            let browser = Browser::new(&history, user, random.fork());
             scope.spawn(move || browser.work());
         }
         for _ in 0..GHOSTS {
             let (history, random) = (&history, random.fork());
             scope.spawn(move || browser::haunt(history, random));
         }
-        let troubles = Trouble::come_and_go(&mut stage, random.fork(), Duration::from_secs(seconds));
-        history.over.store(true, Ordering::SeqCst);
-        troubles
+        trouble::come_and_go(&mut stage, &mut rig, random.fork(), Duration::from_secs(seconds))
     });
     rig.nodes.iter().for_each(Gateway::await_ready);
-    let spent = judge::audit_lines(&history, random.fork());
+    let spent = audit::try_lines(&history, &troubles, random.fork());
     for node in &mut rig.nodes {
         node.terminate();
         assert!(node.wait(FAREWELL_MAX).is_some(), "{}", node.log());
     }
     let events = history.events.into_inner().unwrap();
-    report(&judge::verdict(&events, &troubles));
-    judge::assert_counted(&events, spent, &counted(&stage.redis));
-}
-
-/// What the nodes have told the store of what they counted, the last of it when they stopped.
-fn counted(redis: &RedisServer) -> Snapshot {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let options = RedisOptions::from_url(&redis.url(), Partitions::ONE).unwrap();
-        let store = RedisStore::connect(&options).await.unwrap();
-        let today = Day::of(Ambient::of_system().clock.now());
-        let mut sum = Snapshot::ZERO;
-        // The run may have begun on the day before.
-        for row in store.statistics(today.last(2)).await.unwrap().rows {
-            sum += row.counts;
-        }
-        sum
-    })
+    let judge = Judge { events: &events, troubles: &troubles };
+    report(&format!("{}: {}", stage.name(), judge.verdict()));
+    judge.assert_counted(spent, &counts::stored(&stage.own_url()));
 }
 
 #[expect(clippy::disallowed_methods, reason = "arguments for one test: the runner has no other way to pass them")]
