@@ -294,6 +294,10 @@ fn read_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> 
         Ok(httparse::Status::Partial) => return Err(Malformed("trailers too large")),
         Err(_) => return Err(Malformed("bad trailers")),
     };
+    let is_bare = |at: usize| at == 0 || buffer[at - 1] != b'\r';
+    if memchr::memchr_iter(b'\n', &buffer[..length]).any(is_bare) {
+        return Err(Malformed("bare LF in trailers"));
+    }
     buffer.advance(length);
     Ok(Some(trailers))
 }
@@ -406,6 +410,9 @@ mod tests {
             "5 6\r\nhello\r\n",
             "\n",
             "5\r\nhello\n\n0\r\n\r\n",
+            "0\r\n\n",
+            "0\r\na: b\n\r\n",
+            "0\r\na: b\r\n\n",
         ] {
             let outcome = dechunk(&[wire.as_bytes()]);
             assert!(outcome.is_err() && outcome != Err(Malformed("incomplete")), "{wire:?} {outcome:?}");
