@@ -19,6 +19,10 @@ pub enum JsonError {
     TooDeep,
 }
 
+/// A member of such a name is a message of `serde_json` to itself: it stands for what its value holds, so that a document would say one
+/// thing here and another wherever it is written and read again.
+const RESERVED_PREFIX: &str = "$serde_json::private::";
+
 /// Reads an object, refusing a repeated member at any depth. The object itself is depth 1. The caller bounds the size.
 pub fn object(json: &[u8], depth_max: u8) -> Result<Map<String, Value>, JsonError> {
     let refusal = Cell::new(JsonError::Malformed);
@@ -109,6 +113,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let inner = self.inner()?;
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
+            if name.starts_with(RESERVED_PREFIX) {
+                return Err(self.refuse(JsonError::Malformed));
+            }
             if map.contains_key(&name) {
                 return Err(self.refuse(JsonError::DuplicateMember));
             }
@@ -152,6 +159,13 @@ mod tests {
             assert_eq!(object(bad.as_bytes(), 4), Err(JsonError::Malformed), "{bad}");
         }
         assert_eq!(object(b"{\"a\":\"\xff\"}", 4), Err(JsonError::Malformed));
+    }
+
+    #[test]
+    fn what_another_reader_would_unwrap_is_refused() {
+        let document = br#"{"a":{"$serde_json::private::RawValue":"{\"b\":1}"}}"#;
+        assert_eq!(serde_json::from_slice::<Value>(document).unwrap()["a"]["b"], 1);
+        assert_eq!(object(document, 4), Err(JsonError::Malformed));
     }
 
     proptest! {
