@@ -39,8 +39,17 @@ impl CookieOrigins {
         };
         let is_loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
         let is_safe = scheme == "https" || !self.secure || is_loopback;
-        let port = |authority: &Authority| authority.port_u16().unwrap_or(port_default);
-        is_safe && authority.host().eq_ignore_ascii_case(host.host()) && port(&authority) == port(&host)
+        let port = |authority| port_of(authority, port_default);
+        let is_same_port = port(&authority).is_some_and(|named| port(&host) == Some(named));
+        is_safe && authority.host().eq_ignore_ascii_case(host.host()) && is_same_port
+    }
+}
+
+/// `None` for what is no host with or without a port: `Authority` takes a user before it, and any text for a port.
+fn port_of(authority: &Authority, default: u16) -> Option<u16> {
+    match authority.as_str().strip_prefix(authority.host())? {
+        "" | ":" => Some(default),
+        port => port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok(),
     }
 }
 
@@ -87,6 +96,9 @@ mod tests {
             "http://app.example.com",
             "https://api.example.com:8443",
             "https://api.example.com@evil.example",
+            "https://someone@api.example.com",
+            "https://api.example.com:65979",
+            "https://api.example.com:+443",
             "null",
             "",
             "api.example.com",

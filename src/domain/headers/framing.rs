@@ -64,7 +64,7 @@ fn parse_host(bytes: &[u8]) -> Result<String, &'static str> {
         .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
     let port_is_valid = match authority.as_str()[host.len()..].strip_prefix(':') {
         None => authority.as_str().len() == host.len(),
-        Some(port) => port.is_empty() || port.parse::<u16>().is_ok(),
+        Some(port) => port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
     };
     if host.is_empty() || !(is_name || is_v6) || !port_is_valid {
         return Err(INVALID);
@@ -117,9 +117,20 @@ mod tests {
         assert_eq!(host(&["Example.COM:8080"], "/"), Ok("example.com".to_owned()));
         assert_eq!(host(&["[::1]:80"], "/"), Ok("[::1]".to_owned()));
         assert_eq!(host(&["localhost:"], "/"), Ok("localhost".to_owned()));
-        for bad in
-            [&[][..], &["a", "a"], &[""], &["a b"], &["a/b"], &["a@b"], &["a:99999"], &["a:b"], &["[::1"], &["a,b"], &["a%41"]]
-        {
+        for bad in [
+            &[][..],
+            &["a", "a"],
+            &[""],
+            &["a b"],
+            &["a/b"],
+            &["a@b"],
+            &["a:99999"],
+            &["a:+80"],
+            &["a:b"],
+            &["[::1"],
+            &["a,b"],
+            &["a%41"],
+        ] {
             assert!(host(bad, "/").is_err(), "{bad:?}");
         }
     }
