@@ -44,14 +44,14 @@ impl JsonObject {
     }
 
     /// [`JsonObject::set`] below the objects that `names` lead through; those that are missing, or `null`, are made. `false`: on the
-    /// way there is something else, and nothing was changed.
+    /// way there is something else, and nothing was changed. Of repetitions on the way the last one counts, as it does for clients.
     pub(super) fn set_at(&mut self, names: &[String], value: &impl Serialize) -> bool {
         let [name, below @ ..] = names else { return false };
         if below.is_empty() {
             self.set(name, value);
             return true;
         }
-        let mut inner = match self.0.iter().find(|(other, _)| other == name) {
+        let mut inner = match self.0.iter().rfind(|(other, _)| other == name) {
             Some((_, there)) if there.get() != "null" => match Self::parse(there.get().as_bytes()) {
                 Some(object) => object,
                 None => return false,
@@ -135,6 +135,8 @@ mod tests {
         let text = r#"{"data":{"n":1e400,"t":{"a":"old","b":[1.0]}},"user":{"id": 1}}"#;
         let after = r#"{"data":{"n":1e400,"t":{"a":"x","b":[1.0]}},"user":{"id": 1}}"#;
         assert_eq!(set(text, &["data", "t", "a"]).as_deref(), Some(after));
+        let repeated = set(r#"{"data":{"n":1},"data":{"n":2}}"#, &["data", "a"]);
+        assert_eq!(repeated.as_deref(), Some(r#"{"data":{"n":2,"a":"x"}}"#), "what clients would have seen");
         assert_eq!(set("{}", &["data", "t", "a"]).as_deref(), Some(r#"{"data":{"t":{"a":"x"}}}"#));
         assert_eq!(set(r#"{"data":null}"#, &["data", "a"]).as_deref(), Some(r#"{"data":{"a":"x"}}"#));
         for text in [r#"{"data":"text"}"#, r#"{"data":[]}"#, r#"{"data":{"t":1}}"#] {
