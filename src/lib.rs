@@ -12,6 +12,8 @@ pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod endpoints;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod proxy;
 pub mod sessions;
 pub mod store;

@@ -24,6 +24,8 @@ use crate::store::StoreError;
 pub mod answer;
 mod dashboard;
 mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod metrics;
 mod query;

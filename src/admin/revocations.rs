@@ -132,7 +132,7 @@ impl From<&Node> for Named {
 /// The body of `POST /revocations`. A misspelt member must not make it mean something else.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     session: Option<String>,
     subject: Option<String>,
     jti: Option<String>,
@@ -147,7 +147,7 @@ const ALLOWED: &str = "Allowed is one of: {session}, {subject}, {subject, issued
                        everyone: true}.";
 
 impl Wanted {
-    fn order(self) -> Result<Order, String> {
+    pub(super) fn order(self) -> Result<Order, String> {
         let issued_before = self.issued_before.as_ref().map(moment).transpose()?;
         match (self.session, self.subject, self.jti, self.issuer, issued_before, self.everyone) {
             (Some(session), None, None, None, None, false) => {

@@ -12,6 +12,9 @@ mod sessions;
 mod settings;
 mod stats;
 
+#[cfg(any(test, fuzzing))]
+pub use import::fuzz as import_fuzz;
+
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};

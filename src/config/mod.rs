@@ -8,6 +8,8 @@ mod browser;
 mod callers;
 mod checks;
 mod claims_hook;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod layers;
 mod legacy;
 mod listen;

@@ -8,6 +8,8 @@ pub mod client_secret;
 pub mod deployment_secret;
 mod der;
 pub mod entropy;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod imported_token;
 pub mod issuers;
 pub mod jwks;

@@ -7,6 +7,8 @@ pub mod algorithm;
 pub mod claim_policy;
 pub mod claims;
 pub mod cors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod headers;
 pub mod ids;
 pub mod imported;

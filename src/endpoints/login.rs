@@ -114,7 +114,7 @@ pub(super) fn believe_origin(head: &Parts, options: &EndpointOptions) -> Result<
 }
 
 /// What the answer grants; `None` when it is to pass as it is.
-fn grant_of(answer: &UpstreamAnswer, login: &config::Login) -> Option<(Subject, Grant, JsonObject)> {
+pub(super) fn grant_of(answer: &UpstreamAnswer, login: &config::Login) -> Option<(Subject, Grant, JsonObject)> {
     if !answer.head.status.is_success() {
         return None;
     }

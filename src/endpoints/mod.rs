@@ -25,6 +25,8 @@ mod cookies;
 mod credentials;
 mod devices;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod json_object;
 mod limits;
 mod login;

@@ -107,7 +107,7 @@ fn authenticate(headers: &HeaderMap, form: &Form<'_>, clients: &[(String, Client
 }
 
 /// The id and secret of HTTP Basic, each form-encoded before (RFC 6749, section 2.3.1).
-fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
+pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {

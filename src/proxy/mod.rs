@@ -8,6 +8,8 @@ pub mod connection;
 pub mod control;
 mod entropy;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway;
 mod interim;
 pub mod jwks_client;

@@ -1,6 +1,8 @@
 //! A connection after it switched protocols: bytes both ways, until either side ends or the session does.
 
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 use std::future::{Future as _, poll_fn};
 use std::io;

@@ -14,6 +14,8 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("main", None),
     ("lib", None),
     ("app", None),
+    // Neither in the library nor in the binary: compiled for tests and for the fuzzer alone.
+    ("fuzzing", None),
     ("cli", None),
     ("admin", Some(&["sessions", "store", "crypto", "config", "domain"])),
     ("endpoints", Some(&["sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::body", "proxy::control"])),

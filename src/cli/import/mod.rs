@@ -2,6 +2,8 @@
 
 mod columns;
 mod csv;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ndjson;
 mod progress;
 mod refresh_tokens;

@@ -4,6 +4,8 @@
 
 mod codec;
 mod connect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod request;
 mod response;
 

@@ -14,6 +14,8 @@ mod codec;
 mod disk;
 mod draft;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod shared;
 mod state;
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod discovery;
 mod ending;
 mod feed;
 mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod imports;
 mod keys;

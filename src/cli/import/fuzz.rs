@@ -1,0 +1,85 @@
+//! What must hold for files of tokens to import.
+
+use std::io::BufReader;
+
+use serde_json::Value;
+
+use super::columns::{Columns, Mapping, TokenForm};
+use super::csv::CsvRecords;
+use super::ndjson::NdjsonRecords;
+use super::source::{FIELDS_MAX, RECORD_BYTES_MAX};
+use crate::domain::fuzz::Input;
+use crate::domain::time::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_secs(1_795_536_000);
+
+/// How much is read at a time, then CSV: the rows do not depend on it, and a row that is set aside can be read again.
+pub fn import_csv(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let buffer = 1 + usize::from(input.byte());
+    let mut file = input.rest();
+    // The parser takes a byte order mark away when it comes in one piece, the reading of the header any.
+    while let Some(rest) = file.strip_prefix(b"\xef\xbb\xbf") {
+        file = rest;
+    }
+    let whole = csv_rows(file, file.len().max(1));
+    assert_eq!(csv_rows(file, buffer), whole, "it depends on the pieces");
+    let lines = 1 + memchr::memchr_iter(b'\n', file).count() as u64;
+    let mut last = 0;
+    for (line, raw, fields) in &whole {
+        assert!((last..=lines).contains(line) && *line > 0 && raw.len() <= RECORD_BYTES_MAX, "line {line}");
+        last = *line;
+        let Ok(fields) = fields else { continue };
+        assert!(!fields.is_empty() && fields.len() <= FIELDS_MAX);
+        // As it goes into the file of rows that were set aside: behind a header.
+        let aside = [b"header\n", raw.as_slice()].concat();
+        let again = csv_rows(&aside, aside.len());
+        assert_eq!(again.len(), 2, "{}", raw.escape_ascii());
+        assert_eq!(again[1].2.as_ref().ok(), Some(fields), "{}", raw.escape_ascii());
+    }
+}
+
+type Row = (u64, Vec<u8>, Result<Vec<String>, String>);
+
+fn csv_rows(file: &[u8], buffer: usize) -> Vec<Row> {
+    let mut records = CsvRecords::new(BufReader::with_capacity(buffer, file));
+    std::iter::from_fn(|| records.next().expect("memory can be read")).map(|row| (row.line, row.raw, row.fields)).collect()
+}
+
+/// How much is read at a time, then lines of JSON: the rows do not depend on it, and a row is a token or an error that does not show
+/// the token.
+pub fn import_json(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let buffer = 1 + usize::from(input.byte());
+    let form = if input.byte() & 1 == 1 { TokenForm::Sha256 } else { TokenForm::Clear };
+    let file = input.rest();
+    let rows = |buffer| {
+        let mut records = NdjsonRecords::new(BufReader::with_capacity(buffer, file));
+        let records = std::iter::from_fn(|| records.next().expect("memory can be read"));
+        records.map(|record| (record.line, record.raw, record.members)).collect::<Vec<_>>()
+    };
+    let whole = rows(file.len().max(1));
+    assert_eq!(rows(buffer), whole, "it depends on the pieces");
+    let claims = [("role".to_owned(), "role".to_owned())];
+    let mapping = Mapping { columns: &[], claims: &claims, scopes: Some("scopes"), form };
+    let columns = Columns::new(&mapping).expect("a mapping");
+    for (_, _, members) in whole {
+        let Ok(members) = members else { continue };
+        let token = members
+            .get("token")
+            .map_or_else(String::new, |token| token.as_str().map_or_else(|| token.to_string(), str::to_owned));
+        let row: Vec<(String, Value)> = members.into_iter().collect();
+        match columns.read(&row, NOW) {
+            Ok(token) => assert!(!token.subject.as_str().is_empty()),
+            Err(error) => {
+                let is_telling =
+                    token.len() >= 8 && !row.iter().any(|(name, value)| name != "token" && value.to_string().contains(&token));
+                let is_of_ours = columns.read(&[], NOW).is_err_and(|ours| ours.contains(&token));
+                assert!(!is_telling || is_of_ours || !error.contains(&token), "{error}");
+            }
+        }
+        if let Some(id) = columns.id(&row) {
+            assert!(!id.chars().any(char::is_control));
+        }
+    }
+}

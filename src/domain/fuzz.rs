@@ -1,0 +1,318 @@
+//! Fuzzed bytes, and what must hold for the domain's readers of them.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use serde_json::{Map, Value};
+
+use super::access_claims::{AccessClaims, NUMERIC_DATE_MAX, PAYLOAD_DEPTH_MAX};
+use super::headers::forwarded::Forwarding;
+use super::headers::framing::effective_host;
+use super::ids::SessionId;
+use super::json;
+use super::node::{Canary, NodeId};
+use super::origin::CookieOrigins;
+use super::path::CanonicalTarget;
+use super::route::{Access, EndpointPaths, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use super::share::Share;
+
+/// Fuzzed bytes, taken apart from the front. By lines where that will do, so that people can read seeds and write them.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Zero once there is nothing left.
+    pub fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.byte())
+    }
+
+    /// Up to the next line feed, which belongs to nobody.
+    pub fn line(&mut self) -> &'a [u8] {
+        let (line, rest) = match self.0.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (&self.0[..at], &self.0[at + 1..]),
+            None => (self.0, &[][..]),
+        };
+        self.0 = rest;
+        line
+    }
+
+    /// [`Input::line`], if it is text.
+    pub fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.line()).ok()
+    }
+
+    /// Fields of a head: a line each up to an empty one, and what is none passed over.
+    pub fn fields(&mut self) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        loop {
+            let line = self.line();
+            if line.is_empty() {
+                return fields;
+            }
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                fields.append(name, value);
+            }
+        }
+    }
+
+    #[must_use]
+    pub const fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Cuts bytes into pieces, as a network might: one by one for 0, else of lengths that the seed decides.
+pub fn pieces(mut whole: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
+    let mut state = u32::from(seed);
+    std::iter::from_fn(move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        let length = if seed == 0 { 1 } else { 1 + (state % (2 << (state >> 29))) as usize };
+        let (piece, rest) = whole.split_at(length.min(whole.len()));
+        whole = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// A canonical path is what was asked for, in one spelling, and no reader makes it climb.
+pub fn path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(target) = CanonicalTarget::parse(text) else { return };
+    let (path, whole) = (target.path(), target.path_and_query());
+    let (asked, query) = text.split_at(text.find('?').unwrap_or(text.len()));
+    assert_eq!(&whole[path.len()..], query, "the query is passed on as it is");
+    assert_eq!(CanonicalTarget::parse(whole).as_ref(), Ok(&target), "canonical is canonical");
+    assert_eq!(decoded_once(path.as_bytes()), decoded_once(asked.as_bytes()), "it means what was asked for");
+    assert!(path.starts_with('/') && !path.starts_with("//"));
+    assert!(whole.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') && !path.contains(['\\', '"', '<', '>']));
+    for reading in lenient_readings(path.as_bytes()) {
+        let segments = || reading.split(|byte| *byte == b'/');
+        assert!(segments().all(|segment| !matches!(segment, b"." | b"..")), "{path} climbs as {}", reading.escape_ascii());
+        assert!(!reading.iter().any(u8::is_ascii_control), "{path} hides a control character");
+    }
+}
+
+fn decoded_once(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        let digits = path.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = digits.filter(|digits| byte == b'%' && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    decoded
+}
+
+/// What upstreams that were seen in the wild may take a path for, written apart from the code that guards against them: decoded
+/// any number of times, parameters removed before, after or never, backslashes as slashes, in lower case, no empty segments.
+fn lenient_readings(path: &[u8]) -> Vec<Vec<u8>> {
+    let without_parameters = |path: &[u8]| {
+        let segments =
+            path.split(|byte| *byte == b'/').map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or(segment));
+        segments.collect::<Vec<_>>().join(&b'/')
+    };
+    let mut readings = Vec::new();
+    for mut path in [path.to_vec(), without_parameters(path)] {
+        loop {
+            let slashed: Vec<u8> =
+                path.iter().map(|byte| if *byte == b'\\' { b'/' } else { byte.to_ascii_lowercase() }).collect();
+            for reading in [without_parameters(&slashed), slashed] {
+                let filled = reading.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
+                readings.push(filled.fold(Vec::new(), |path, segment| [&path[..], b"/", segment].concat()));
+            }
+            let next = decoded_once(&path);
+            if next == path {
+                break;
+            }
+            path = next;
+        }
+    }
+    readings
+}
+
+/// Method, host and target: whatever an upstream may read into the target, it is not served by less than its rule demands.
+pub fn routes(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let Ok(method) = Method::from_bytes(input.line()) else { return };
+    let (Some(host), Some(target)) = (input.text(), input.text()) else { return };
+    let Ok(target) = CanonicalTarget::parse(target) else { return };
+    let readings = lenient_readings(target.path().as_bytes());
+    let is_read_as = |place: &str| readings.iter().any(|reading| reading == place.as_bytes());
+    let is_read_below = |place: &str| readings.iter().any(|reading| reading.starts_with(format!("{place}/").as_bytes()));
+    match route_table().find(&method, host, &target) {
+        Match::Route(route) => {
+            let is_open = route.access == Access::Public;
+            let prefix = route.prefix.strip_suffix('/').unwrap_or(&route.prefix);
+            let rest = target.path().strip_prefix(prefix).expect("a route matches its prefix alone");
+            assert!(rest.is_empty() || !route.exact && rest.starts_with('/'), "{} at {}", route.name, target.path());
+            assert!(route.host.as_deref().is_none_or(|own| own == host));
+            assert!(!is_open || !(is_read_as("/admin") || is_read_below("/admin")), "/admin is open at {}", target.path());
+            assert!(!is_open || !is_read_as("/public/account"), "/public/account is open at {}", target.path());
+            assert!(!is_open || host != "closed.example", "{} on a closed host", target.path());
+            assert!(route.name.as_ref() != "read" || matches!(method, Method::GET | Method::HEAD), "{method}");
+            assert!(!is_read_as("/login") && !is_read_as("/sessions") && !is_read_below("/sessions"), "past our own endpoint");
+        }
+        Match::Own(_) => assert!(target.path() == "/login" || target.path().starts_with("/sessions")),
+        Match::MethodNotAllowed { allow } => assert!(!allow.split(", ").any(|name| name == method.as_str()), "{method}: {allow}"),
+        Match::Ambiguous | Match::NotFound => {}
+    }
+}
+
+fn route_table() -> RouteTable {
+    let route = |name: &str, host: Option<&str>, prefix: &str, exact: bool, methods: &[Method], access: Access| Route {
+        name: name.into(),
+        host: host.map(str::to_owned),
+        prefix: prefix.to_owned(),
+        exact,
+        methods: methods.to_vec(),
+        upstream: UpstreamIndex(0),
+        access,
+        when_stale: WhenStale::Reject,
+        revocation: RevocationCheck::Replica,
+        enforced: Share::ALL,
+        body_bytes_max: 1,
+        response_timeout: std::time::Duration::from_secs(1),
+    };
+    let token = || Access::Token { audiences: [].into(), scopes: [].into() };
+    let routes = vec![
+        route("all", None, "/", false, &[], Access::Public),
+        route("admin", None, "/admin", false, &[], token()),
+        route("public", None, "/public", false, &[], Access::Public),
+        route("account", None, "/public/account", true, &[], token()),
+        route("read", None, "/read", false, &[Method::GET], Access::Public),
+        route("closed", Some("closed.example"), "/", false, &[], token()),
+    ];
+    let own =
+        EndpointPaths { login: Some("/login".to_owned()), sessions: Some("/sessions".to_owned()), ..EndpointPaths::default() };
+    RouteTable::new(own, routes).expect("the rules are sound")
+}
+
+/// Method, target, then fields: the host is one, and a browser's word counts for the own host alone.
+pub fn host_and_origin(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let Ok(method) = Method::from_bytes(input.line()) else { return };
+    let Ok(uri) = Uri::try_from(input.line()) else { return };
+    let headers = input.fields();
+    let Ok(host) = effective_host(&method, &uri, Version::HTTP_11, &headers) else { return };
+    let field = host.field.to_str().expect("a host is ASCII");
+    assert!(!field.contains(['"', '\\', ',', ';', ' ', '\t', '@', '/', '?', '#', '%']), "{field}");
+    assert_eq!(host.name, field[..host.name.len()].to_ascii_lowercase());
+    let port = field[host.name.len()..].strip_prefix(':').unwrap_or_default();
+    assert!(port.bytes().all(|byte| byte.is_ascii_digit()), "{field}");
+    let again: HeaderMap = std::iter::once((HOST, host.field.clone())).collect();
+    assert_eq!(effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &again).as_ref(), Ok(&host));
+
+    let origins = CookieOrigins { listed: Vec::new(), field: HeaderName::from_static("x-csrf"), secure: false };
+    if !headers.contains_key("x-csrf") && origins.believe(&uri, &headers) {
+        let origin = headers[ORIGIN].to_str().expect("an origin is ASCII").to_ascii_lowercase();
+        let (scheme, authority) = origin.split_once("://").expect("an origin has a scheme");
+        let default = if scheme == "https" { "443" } else { "80" };
+        let rest = authority.strip_prefix(&host.name).expect("an origin is of our host and of no user");
+        let named = rest.strip_prefix(':').unwrap_or(rest);
+        let number = |text: &str| if text.is_empty() { default.parse::<u16>() } else { text.parse() };
+        assert_eq!(number(named), number(port), "{origin} is not {field}");
+    }
+}
+
+/// Networks that are trusted, the peer, then fields: the client is the peer, or an address that somebody trusted has told.
+pub fn client_address(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let Some(trusted) = input.text() else { return };
+    let forwarding = Forwarding::new(trusted.split(',').filter_map(|net| net.trim().parse().ok()).collect());
+    let Some(Ok(peer)) = input.text().map(str::parse::<IpAddr>) else { return };
+    let headers = input.fields();
+    let client = forwarding.client_address(peer, &headers);
+    assert_eq!(client, client.to_canonical());
+    if !forwarding.trusts(peer) {
+        return assert_eq!(client, peer.to_canonical(), "a stranger is not believed");
+    }
+    // From the right: trusted hops, then the client.
+    let mut is_told = false;
+    for hop in headers.get_all("x-forwarded-for").iter().rev().flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')) {
+        let Some(address) = address_within(hop.trim_ascii()) else { break };
+        is_told |= address == client;
+        if !forwarding.trusts(address) {
+            break;
+        }
+    }
+    assert!(client == peer.to_canonical() || is_told, "{client} is nobody's word");
+}
+
+/// Bare, in brackets, or with a port.
+fn address_within(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?;
+    let bracketed = || text.strip_prefix('[')?.split(']').next();
+    let with_port = || Some(text.rsplit_once(':')?.0);
+    let address = text.parse().ok().or_else(|| bracketed()?.parse().ok()).or_else(|| with_port()?.parse().ok());
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// What is taken is what every other reader takes it for; claims have their types.
+pub fn json(bytes: &[u8]) {
+    let usual = serde_json::from_slice::<Value>(bytes);
+    if let Ok(map) = json::object(bytes, PAYLOAD_DEPTH_MAX) {
+        assert!(depth(&map) <= usize::from(PAYLOAD_DEPTH_MAX));
+        let value = Value::Object(map);
+        assert_eq!(Some(&value), usual.as_ref().ok(), "another reader reads something else");
+        let written = serde_json::to_vec(&value).expect("JSON");
+        assert_eq!(json::object(&written, PAYLOAD_DEPTH_MAX).map(Value::Object), Ok(value));
+    }
+    if let Ok(claims) = AccessClaims::parse(bytes) {
+        let usual = usual.expect("JSON");
+        let dates = [("exp", claims.expires_at), ("nbf", claims.not_before), ("iat", claims.issued_at)];
+        for (name, date) in dates {
+            assert_eq!(date.is_some(), usual.get(name).is_some(), "{name}");
+            let said = usual.get(name).and_then(Value::as_f64).unwrap_or_default();
+            #[expect(clippy::cast_precision_loss, reason = "within the years that a date may name, seconds are whole in a float")]
+            let read = date.map_or(0.0, |date| date.secs() as f64);
+            assert!((said - read).abs() <= 1.0, "{name}: {said} read as {read}");
+            assert!(date.is_none_or(|date| (0..=NUMERIC_DATE_MAX).contains(&date.secs())));
+        }
+        assert_eq!(claims.issuer.as_deref(), usual.get("iss").and_then(Value::as_str));
+        assert_eq!(claims.token.is_some(), usual.get("jti").is_some());
+        let audiences = usual.get("aud").map_or(0, |aud| aud.as_array().map_or(1, Vec::len));
+        assert_eq!(claims.audiences.len(), audiences);
+    }
+}
+
+fn depth(map: &Map<String, Value>) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(of).max().unwrap_or_default(),
+            Value::Object(map) => depth(map),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        }
+    }
+    1 + map.values().map(of).max().unwrap_or_default()
+}
+
+/// Names that have one spelling are read in that spelling alone.
+pub fn names(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(id) = SessionId::parse(text) {
+        assert_eq!(id.to_string(), text);
+    }
+    if let Some(id) = NodeId::parse(text) {
+        assert_eq!(id.to_string(), text);
+    }
+    if let Some(canary) = Canary::parse(text) {
+        assert_eq!(Canary::parse(&canary.to_string()), Some(canary));
+    }
+}

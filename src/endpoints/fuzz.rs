@@ -1,0 +1,183 @@
+//! What must hold for calls to own endpoints, and for answers to logins.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::credentials::{self, Source};
+use super::json_object::JsonObject;
+use super::login::{grant_of, present_claims};
+use super::oauth::basic;
+use super::options::EndpointOptions;
+use super::refusal::Dialect;
+use super::tokens;
+use crate::config::Settings;
+use crate::domain::fuzz::Input;
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::secret::Secret;
+use crate::proxy::control::UpstreamAnswer;
+use crate::sessions::TokenPair;
+
+static OPTIONS: LazyLock<EndpointOptions> = LazyLock::new(|| {
+    let text = "
+        upstreams.default.url = 'http://127.0.0.1:1'
+        cookies = { enabled = true, access_name = 'access', refresh_name = 'refresh' }
+        [login]
+        subject = ['/user/id', '/id']
+        scopes = ['/scopes']
+        claims = { role = '/user/role' }
+        [login.members]
+        access_token = ['accessToken', '/data/tokens/access']
+        [[legacy]]
+        name = 'old'
+        algorithm = 'HS256'
+        secret = '0123456789abcdef0123456789abcdef'
+        accepted_until = '2027-03-31'
+    ";
+    EndpointOptions::from(&Settings::from_toml(text).unwrap_or_else(|error| panic!("{error}")))
+});
+
+/// Fields, then a body: the token of a call is one that stands there, once, in one place.
+pub fn credentials_of_calls(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let headers = input.fields();
+    let body = Bytes::copy_from_slice(input.rest());
+    let mut request = Request::builder().method(Method::POST).uri("/refresh").body(()).expect("a request");
+    *request.headers_mut() = headers.clone();
+    let (head, ()) = request.into_parts();
+    let from_login = credentials::old_token(&head, &body, &OPTIONS);
+    let Ok(call) = credentials::read(&head, &body, &OPTIONS) else { return };
+    assert_eq!(call.dialect == Dialect::OAuth, credentials::is_media_type(&headers, "application/x-www-form-urlencoded"));
+    let Some((token, source)) = call.token else { return };
+    let token = token.expose();
+    assert!(!token.is_empty() && from_login.is_some_and(|other| other.expose() == token), "a login reads another token");
+    let in_cookies = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
+    let in_cookies: Vec<&str> =
+        in_cookies.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().strip_prefix("refresh=")).collect();
+    match source {
+        Source::Cookie => assert_eq!(in_cookies, [token]),
+        Source::Body => {
+            assert!(in_cookies.iter().all(|value| value.is_empty()), "a token in two places");
+            let named: Vec<String> = match call.dialect {
+                Dialect::OAuth => {
+                    let named = form_urlencoded::parse(&body).filter(|(name, _)| name == "refresh_token");
+                    named.map(|(_, value)| value.into_owned()).collect()
+                }
+                Dialect::Json => {
+                    let members: Map<String, Value> = serde_json::from_slice(&body).expect("a body of one object");
+                    let named = ["refreshToken", "refresh_token", "token"].iter().filter_map(|name| members.get(*name)?.as_str());
+                    named.map(str::to_owned).collect()
+                }
+            };
+            assert!(named.iter().any(|value| value == token), "nobody sent {token}");
+        }
+    }
+}
+
+/// An id and a secret as lines: they arrive as they were sent (RFC 6749, section 2.3.1); and what is no Basic is none.
+pub fn client_credentials(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let _ = basic(&std::iter::once((AUTHORIZATION, value)).collect());
+    }
+    let (Some(id), Some(secret)) = (input.text(), input.text()) else { return };
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
+    let field = HeaderValue::try_from(format!("Basic {pair}")).expect("base64 is a field value");
+    let once: HeaderMap = std::iter::once((AUTHORIZATION, field.clone())).collect();
+    assert_eq!(basic(&once).ok(), Some(Some((id.to_owned(), secret.to_owned()))));
+    let twice: HeaderMap = [(AUTHORIZATION, field.clone()), (AUTHORIZATION, field)].into_iter().collect();
+    assert!(basic(&twice).is_err());
+}
+
+/// A status and a content type as lines, then the answer to a login: a session is only made of what says whose it is, and the client
+/// gets all that the upstream said, with the tokens in their places.
+pub fn login_answer(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let Ok(status) = StatusCode::from_bytes(input.line()) else { return };
+    let Ok(content_type) = HeaderValue::from_bytes(input.line()) else { return };
+    let body = Bytes::copy_from_slice(input.rest());
+    let mut answer = Response::builder().status(status).body(()).expect("an answer");
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    let answer = UpstreamAnswer { head: answer.into_parts().0, body: body.clone() };
+    let Some((subject, grant, mut object)) = grant_of(&answer, &OPTIONS.login) else { return };
+    assert!(status.is_success());
+    let before: Value = serde_json::from_slice(&body).expect("JSON");
+    let texts = ["/user/id", "/id"].iter().filter_map(|pointer| before.pointer(pointer));
+    let mut texts = texts.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    assert!(texts.any(|text| text == subject.as_str()), "{subject} is not in {before}");
+    assert_eq!(grant.claims.get("role"), before.pointer("/user/role"));
+    assert!(grant.scopes.iter().all(|scope| !scope.is_empty() && scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"')));
+    assert_eq!(present_claims(&before, &OPTIONS.login).claims, grant.claims);
+
+    tokens::merge(&mut object, &pair(), &OPTIONS.login.members, true);
+    let written = serde_json::to_vec(&object).expect("JSON");
+    let mut after: Map<String, Value> = serde_json::from_slice(&written).expect("one object");
+    assert_eq!(after.remove("accessToken"), Some("at".into()));
+    assert_eq!(after.remove("refreshToken"), Some("rt".into()));
+    assert_eq!(after.get("generation"), Some(&Value::from(3)));
+    let Value::Object(mut before) = before else { panic!("one object") };
+    for name in ["accessToken", "refreshToken"] {
+        before.shift_remove(name);
+    }
+    // The nested place is made, unless something else stands on the way to it.
+    let nested = |members: &Map<String, Value>| members.get("data").and_then(|data| data.pointer("/tokens/access")).cloned();
+    let is_placed = nested(&after) == Some("at".into()) && nested(&before) != Some("at".into());
+    if is_placed {
+        take_nested(&mut after);
+        take_nested(&mut before);
+        // What had to be made for it is empty now.
+        before.entry("data").and_modify(nothing_to_object).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(Value::Object(data)) = before.get_mut("data") {
+            data.entry("tokens").and_modify(nothing_to_object).or_insert_with(|| Value::Object(Map::new()));
+        }
+    }
+    for (name, value) in &before {
+        let is_ours = ["tokenType", "expiresIn", "generation"].contains(&name.as_str());
+        assert!(is_ours || after.get(name) == Some(value), "{name} became {:?}", after.get(name));
+    }
+}
+
+fn take_nested(members: &mut Map<String, Value>) {
+    if let Some(Value::Object(data)) = members.get_mut("data")
+        && let Some(Value::Object(tokens)) = data.get_mut("tokens")
+    {
+        tokens.shift_remove("access");
+    }
+}
+
+fn nothing_to_object(value: &mut Value) {
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+}
+
+fn pair() -> TokenPair {
+    TokenPair {
+        access_token: Secret::new("at".to_owned()),
+        refresh_token: Some(Secret::new("rt".to_owned())),
+        expires_in: Duration::from_secs(900),
+        session_ends_in: Duration::from_secs(1000),
+        generation: Generation(3),
+        session: SessionId::from_bytes([1; 16]),
+        scopes: Vec::new(),
+    }
+}
+
+/// JSON: written without a change it means what it meant, and a member that is set is there.
+pub fn json_objects(bytes: &[u8]) {
+    let Some(mut object) = JsonObject::parse(bytes) else { return };
+    let written = serde_json::to_vec(&object).expect("JSON");
+    let (before, after) = (serde_json::from_slice::<Value>(bytes), serde_json::from_slice::<Value>(&written));
+    assert_eq!(before.ok(), after.ok());
+    object.set("member", &1);
+    assert_eq!(object.text(&["member"]).err(), Some(super::json_object::MemberError::NotText));
+    let written = serde_json::to_vec(&object).expect("JSON");
+    assert_eq!(JsonObject::parse(&written).map(|object| object.text(&["member"]).is_err()), Some(true));
+}
