@@ -37,7 +37,7 @@ fn before_parameter(segment: &str) -> &str {
 }
 
 fn lenient(path: &str) -> Vec<u8> {
-    let decoded: Vec<u8> = Decoded::of(path).map(|(byte, _)| byte).collect();
+    let decoded = fully_decoded(path);
     let mut reading = Vec::with_capacity(decoded.len());
     for segment in segments(&decoded).filter(|segment| !segment.is_empty()) {
         reading.push(b'/');
@@ -55,7 +55,7 @@ fn segments(decoded: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Refuses what some reading of a canonical path makes dangerous on any route.
 pub(super) fn check(canonical: &str) -> Result<(), PathError> {
-    let decoded: Vec<u8> = Decoded::of(canonical).map(|(byte, _)| byte).collect();
+    let decoded = fully_decoded(canonical);
     if segments(&decoded).any(|segment| matches!(segment, b"." | b"..")) {
         return Err(PathError::DotSegment);
     }
@@ -64,42 +64,24 @@ pub(super) fn check(canonical: &str) -> Result<(), PathError> {
     if decoded.windows(2).any(is_overlong) {
         return Err(PathError::BadEncoding);
     }
-    // A second decoding must not reveal what the first may not.
-    if Decoded::of(canonical).any(|(byte, layers)| layers > 1 && byte.is_ascii_control()) {
+    // A further decoding must not reveal what the first may not.
+    if decoded.iter().any(u8::is_ascii_control) {
         return Err(PathError::BadCharacter);
     }
     Ok(())
 }
 
-/// The bytes of a canonical path, each decoded as often as it goes, and how many layers of encoding it had.
-struct Decoded<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Decoded<'a> {
-    fn of(path: &'a str) -> Self {
-        Self { bytes: path.as_bytes(), at: 0 }
-    }
-}
-
-impl Iterator for Decoded<'_> {
-    type Item = (u8, usize);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let byte = *self.bytes.get(self.at)?;
-        self.at += 1;
-        if byte != b'%' {
-            return Some((byte, 0));
+/// A path decoded until there is nothing left to decode. What was decoded may be part of a further encoding, with what stands beside
+/// it: `%25%2532e` is `%%32e`, then `%2e`, then a dot. The order does not matter, for no two encodings share a byte; this one looks at
+/// each byte a few times only.
+fn fully_decoded(path: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    for byte in path.bytes() {
+        decoded.push(byte);
+        while let Some(byte) = decoded.last_chunk::<3>().and_then(|end| if end[0] == b'%' { decode(end, 1) } else { None }) {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(byte);
         }
-        // `%25` is a percent sign, which with two more digits is an encoding again.
-        let mut layers = 1;
-        while self.bytes[self.at..].starts_with(b"25") && decode(self.bytes, self.at + 2).is_some() {
-            self.at += 2;
-            layers += 1;
-        }
-        let decoded = decode(self.bytes, self.at)?;
-        self.at += 2;
-        Some((decoded, layers))
     }
+    decoded
 }

@@ -69,6 +69,8 @@ fn dot_segments_are_refused_in_every_disguise() {
         "/a/%252e%252e/b",
         "/a/%25252e./b",
         "/a/%25%32%65/b",
+        "/a/%25%2532e%25%2532e/b",
+        "/a%25%2532f..%25%2532fb",
         "/a%252f..%252fb",
         "/a;x%2f../b",
     ] {
@@ -90,6 +92,7 @@ fn what_nobody_reads_alike_is_refused() {
         "/a%0d%0a",
         "/a%7f",
         "/a%2500",
+        "/a%25%25310",
         "/a\\b",
         "/a#b",
         "/a?b#c",
