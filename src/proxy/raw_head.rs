@@ -1,7 +1,7 @@
 //! The heads of requests in the words of the client. The parser drops a Content-Length beside a Transfer-Encoding, and a fragment
 //! behind a target, before anyone could refuse them; the bytes still tell.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memmem};
 
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,10 +110,15 @@ fn tell(head: &[u8], body: Body) -> Told {
 /// They end where the head does. A part of it that begins within a field has fewer lines behind its first than the head has fields,
 /// one at least; the parser's count may be too low by the lengths that it dropped. So the counts agree wrongly only if every length
 /// but one, and no other field, lies ahead of the part. Then the one is in the part for all to see, or the part begins within
-/// it: as digits, for the parser drops unread only those behind a Transfer-Encoding, and digits are no request line.
+/// it: as digits, for the parser drops unread only those behind a Transfer-Encoding, and digits are no request line. A part that begins
+/// within the request line has all the fields, and is as good as the whole if it has the target: that stands between two spaces.
 fn is_whole(head: &[u8], fields: usize) -> bool {
     let mut lines = lines(head);
-    let begins_with_request = lines.next().is_some_and(|line| line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"));
+    let is_request = |line: &[u8]| {
+        let has_target = memchr_iter(b' ', line).count() > 1;
+        has_target && (line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
+    };
+    let begins_with_request = lines.next().is_some_and(is_request);
     begins_with_request && lines.count() == fields
 }
 
@@ -167,6 +172,7 @@ mod tests {
             chunked(b"GET / HTTP/1.1\r\nContent-Length: 5\r\nX: ", b"x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 2),
             None
         );
+        assert_eq!(chunked(b"GET /a#", b"b HTTP/1.1\r\nHost: a\r\n\r\n", 1), None, "a part of the target");
         assert_eq!(chunked(b"GET / HTTP/1.1\r\nContent-L", b"ength: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 1), None);
     }
 
