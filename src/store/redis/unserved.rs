@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::error::Error;
-use fred::types::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::codec;
-use super::discovery::cluster;
+use super::discovery::cluster::{self, Account};
 use super::fleet::{Node, Shared};
 use super::guard::server_code;
 use super::link::Command;
+use super::options::Address;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -65,20 +65,19 @@ impl Unserved {
 }
 
 /// Asks for the partitions that are not served, as long as there are any.
-pub(super) async fn watch(shared: Arc<Shared>) {
+pub(super) async fn watch(shared: &Shared) {
     loop {
-        let noted = shared.unserved.noted.notified();
-        if shared.stop.run_until_cancelled(noted).await.is_none() {
-            return;
-        }
         while !shared.unserved.present().is_empty() {
             let round = async {
-                ask_once(&shared).await;
+                ask_once(shared).await;
                 tokio::time::sleep(INTERVAL).await;
             };
             if shared.stop.run_until_cancelled(round).await.is_none() {
                 return;
             }
+        }
+        if shared.stop.run_until_cancelled(shared.unserved.noted.notified()).await.is_none() {
+            return;
         }
     }
 }
@@ -108,10 +107,16 @@ enum Served {
     Unknown,
     None,
     /// By itself, or by others to which it would send on.
-    Known(cluster::Account),
+    Known(Account),
 }
 
 impl Served {
+    /// From `CLUSTER INFO` and `CLUSTER NODES`.
+    fn read(info: &str, nodes: &str, asked: &Address) -> Self {
+        let is_up = info.lines().any(|line| line.trim_end() == "cluster_state:ok");
+        if is_up { Self::Known(Account::read(nodes, asked)) } else { Self::None }
+    }
+
     fn serves(&self, slot: u16) -> bool {
         match self {
             Self::Unknown => true,
@@ -126,11 +131,26 @@ async fn slots_served(node: &Node, deadline: Instant) -> Option<Served> {
     let commands = ["INFO", "NODES"].map(|what| Command::new("CLUSTER", vec![what.into()]));
     let replies = node.link.send_in_a_row(commands.into(), deadline).await.ok()?;
     let [Ok(info), Ok(nodes)] = replies.as_slice() else { return Some(Served::Unknown) };
-    Some(read(info, nodes, node))
+    let text = |value| codec::text(value).unwrap_or_default();
+    Some(Served::read(text(info), text(nodes), &node.address))
 }
 
-fn read(info: &Value, nodes: &Value, asked: &Node) -> Served {
-    let text = |value| codec::text(value).unwrap_or_default();
-    let is_up = text(info).lines().any(|line| line.trim_end() == "cluster_state:ok");
-    if is_up { Served::Known(cluster::Account::read(text(nodes), &asked.address)) } else { Served::None }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: &str = "\
+67ed2db8 127.0.0.1:30002@31002 master - 0 1426238316232 2 connected 5461-10922
+e7d1eecc 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5459
+";
+
+    #[test]
+    fn a_slot_is_served_by_a_server_that_is_up_if_somebody_owns_it() {
+        let asked = Address::parse("127.0.0.1:30001").unwrap();
+        let up = Served::read("cluster_state:ok\r\ncluster_slots_assigned:16383\r\n", NODES, &asked);
+        assert_eq!([0, 5460, 10922].map(|slot| up.serves(slot)), [true, false, true]);
+        let down = Served::read("cluster_state:fail\r\n", NODES, &asked);
+        assert!(!down.serves(0));
+        assert!(Served::Unknown.serves(5460), "a call will tell");
+    }
 }
