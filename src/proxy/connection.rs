@@ -1,11 +1,9 @@
 //! One client connection: its socket, its deadlines, and how it ends.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -71,6 +69,9 @@ pub struct ClientConnection {
     in_exchange: Cell<bool>,
     /// Of the present request, or the last.
     version: Cell<Version>,
+    /// Whatever ends the connection now resets it, be it that the worker is torn down: an answer is under way whose end that would be,
+    /// and an orderly one would make it look whole.
+    ends_by_reset: Cell<bool>,
 }
 
 impl ClientConnection {
@@ -87,6 +88,7 @@ impl ClientConnection {
             interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
             version: Cell::new(Version::HTTP_11),
+            ends_by_reset: Cell::new(false),
         })
     }
 
@@ -156,6 +158,13 @@ impl AsyncRead for ClientIo {
 }
 
 impl ClientIo {
+    fn answer_moves(&self) {
+        self.connection.interim.answer_moves();
+        if self.connection.ends_answers() && !self.connection.ends_by_reset.replace(true) {
+            end_by_reset(&self.stream, true);
+        }
+    }
+
     /// What has to be written before the next bytes of an answer.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.connection.interim.poll_write(Pin::new(&mut self.stream), cx);
@@ -179,7 +188,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
-        this.connection.interim.answer_moves();
+        this.answer_moves();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.note_write(&polled);
         polled
@@ -188,7 +197,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
-        this.connection.interim.answer_moves();
+        this.answer_moves();
         let stream = Pin::new(&mut this.stream);
         let mut joined = [0; JOINED_BYTES_MAX];
         // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
@@ -233,11 +242,20 @@ fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
 
 enum End {
     Served(hyper::Result<()>),
-    Panicked(Box<dyn Any + Send>),
     /// Nothing was asked of us: close without a word.
     Idle,
     SlowHead,
     SlowClient,
+}
+
+impl End {
+    fn breaks_an_answer_off(&self) -> bool {
+        match self {
+            Self::Served(result) => result.as_ref().is_err_and(hyper::Error::is_user),
+            Self::SlowClient => true,
+            Self::Idle | Self::SlowHead => false,
+        }
+    }
 }
 
 /// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
@@ -275,22 +293,21 @@ where
             told_to_drain = true;
             Pin::new(&mut http).graceful_shutdown();
         }
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut http).poll(cx))) {
-            Ok(polled) => polled.map(End::Served),
-            Err(panic) => Poll::Ready(End::Panicked(panic)),
-        }
+        Pin::new(&mut http).poll(cx).map(End::Served)
     })
     .await;
     let parts = http.into_parts();
     let mut stream = parts.io.into_inner().stream;
+    let broke_off = end.breaks_an_answer_off();
+    if !broke_off && connection.ends_by_reset.replace(false) {
+        end_by_reset(&stream, false);
+    }
     match end {
         End::Served(result) => {
             let rejected = result.as_ref().err().and_then(rejection);
             if let Err(error) = result {
                 tracing::debug!(peer = %connection.peer, %error, "client connection ended");
-                if error.is_user() && connection.ends_answers() {
-                    // The answer broke off: an orderly end would make it look whole.
-                    reset_on_drop(&stream);
+                if broke_off && connection.ends_by_reset.get() {
                     return None;
                 }
             }
@@ -300,12 +317,6 @@ where
                 None => linger(&mut stream).await,
             }
             rejected
-        }
-        End::Panicked(panic) => {
-            if connection.ends_answers() {
-                reset_on_drop(&stream);
-            }
-            resume_unwind(panic)
         }
         End::SlowHead => {
             tracing::debug!(peer = %connection.peer, "request head timed out");
@@ -337,10 +348,10 @@ fn rejection(error: &hyper::Error) -> Option<Counter> {
 /// The smallest read buffer that hyper accepts.
 const READ_BUFFER_MIN: usize = 8 * 1024;
 
-/// Makes the connection end with a reset.
-fn reset_on_drop(stream: &TcpStream) {
-    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "cannot reset a client connection");
+/// Makes the connection end with a reset, or in order again.
+fn end_by_reset(stream: &TcpStream, resets: bool) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot say how a client connection is to end");
     }
 }
 

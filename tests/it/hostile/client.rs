@@ -93,6 +93,17 @@ impl Client {
         self.answer_to(true)
     }
 
+    /// Reads to the end: whether it was not a reset.
+    pub(super) fn ends_in_order(&mut self) -> bool {
+        loop {
+            match self.fill() {
+                Some(true) => {}
+                Some(false) => return true,
+                None => return false,
+            }
+        }
+    }
+
     fn answer_to(&mut self, is_head: bool) -> Answer {
         let mut interim = Vec::new();
         loop {
@@ -133,13 +144,7 @@ impl Client {
             body.extend(self.read.drain(..take));
             body.len() == length
         } else {
-            let ended_in_order = loop {
-                match self.fill() {
-                    Some(true) => {}
-                    Some(false) => break true,
-                    None => break false,
-                }
-            };
+            let ended_in_order = self.ends_in_order();
             body.append(&mut self.read);
             ended_in_order
         };

@@ -71,6 +71,23 @@ fn a_worker_that_panics_is_built_anew_and_serves_on() {
     assert!(client.answer_if_any().is_none(), "what it served is closed");
 }
 
+/// To a client of HTTP/1.0 an orderly end of the connection would be the end of the answer.
+#[test]
+fn an_answer_that_a_worker_was_sending_when_it_panicked_does_not_look_whole() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        conversation.wait_for_end();
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(client.head().contains(" 200 "));
+    rig.clock.panic_in_ticks(1);
+    assert!(!client.ends_in_order());
+    eventually("it is counted", || rig.counted(Counter::Panics) == 1);
+}
+
 #[test]
 fn a_worker_that_panics_time_and_again_ends_the_gateway_instead_of_leaving_it_half_dead() {
     let upstream = Upstream::echo();

@@ -152,6 +152,14 @@ async fn servers_are_followed_to_the_names_that_sentinels_tell() {
 }
 
 #[tokio::test]
+async fn whoever_is_not_asked_for_a_certificate_needs_none() {
+    let tls = Tls::of_another(ADDRESS, ADDRESS);
+    let topology = Sentinels::start_over(Some(&tls), &[], &[], "");
+    let store = connect(options(&topology.url()), TlsOptions { identity_pem: None, ..tls.options() }).await;
+    serves_every_partition(&store, 1).await;
+}
+
+#[tokio::test]
 async fn a_primary_whose_certificate_lacks_the_address_that_sentinels_tell_is_refused_by_name() {
     let tls = Tls::of_another(ADDRESS, NAME);
     let topology = Sentinels::start_over(Some(&tls), &[], &[], "");

@@ -22,7 +22,7 @@ impl Tls {
         Arc::new(Self::made(host, host, true))
     }
 
-    /// For servers that go by `host` and whose certificate says something else; clients are not asked.
+    /// For servers that go by `host` and whose certificate says what it likes; clients are not asked.
     pub(crate) fn of_another(host: &str, certified: &str) -> Arc<Self> {
         Arc::new(Self::made(host, certified, false))
     }
