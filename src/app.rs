@@ -7,19 +7,19 @@ mod issuers;
 mod keys;
 mod legacy;
 mod logging;
+mod process;
 mod stores;
+mod tasks;
 mod upkeep;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::runtime::{Handle, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -27,17 +27,17 @@ pub use ambient::Ambient;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use legacy::key as legacy_key;
+pub use process::{probe_store, run, run_demo, with_store};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
 
 use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
 use crate::admin::{Admin, AdminParts};
-use crate::cli::demo::{Demo, Stage};
 use crate::config::Settings;
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
-use crate::domain::ids::{Generation, Partitions, SessionId};
+use crate::domain::ids::Partitions;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
@@ -50,12 +50,7 @@ use crate::sessions::health::{Alarms, Health, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::sessions::{Minting, SessionParts, Sessions};
 use crate::store::Store;
-use crate::tasks::acknowledgements::{self, Acknowledgements};
-use crate::tasks::presence::Presence;
-use crate::tasks::revocation_feed::RevocationFeed;
-use crate::tasks::store_watch::StoreWatch;
 use crate::tasks::supervisor::Supervisor;
-use crate::tasks::withdrawals::Withdrawals;
 
 /// How long background tasks may take to end once requests are done.
 const TASKS_DEADLINE: Duration = Duration::from_secs(5);
@@ -295,75 +290,7 @@ fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> R
     Ok(Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings), legacy })
 }
 
-/// Told of tokens that a worker sees for the first time.
-type TokenSeen = Box<dyn Fn(SessionId, Generation) + Send + Sync>;
-
 impl Parts {
-    fn supervisor(&self, runtime: Handle) -> Supervisor {
-        Supervisor::new(runtime, Arc::clone(&self.ambient.clock), Arc::clone(&self.ambient.entropy), Arc::clone(&self.counters))
-    }
-
-    /// Starts what runs beside requests. Returns what workers tell of tokens that they see for the first time.
-    fn spawn_tasks(&self, supervisor: &Supervisor, settings: &Settings) -> TokenSeen {
-        let feed = Arc::new(RevocationFeed {
-            store: Arc::clone(&self.store),
-            replica: Arc::clone(&self.replica),
-            nodes: Arc::clone(&self.nodes),
-            clock: Arc::clone(&self.ambient.clock),
-            entropy: Arc::clone(&self.ambient.entropy),
-            counters: Arc::clone(&self.counters),
-            heartbeat: settings.revocation.heartbeat,
-        });
-        supervisor.spawn("revocation feed", move |stop| {
-            let feed = Arc::clone(&feed);
-            async move { feed.run(stop).await }
-        });
-        let presence = Arc::new(Presence {
-            nodes: Arc::clone(&self.nodes),
-            entropy: Arc::clone(&self.ambient.entropy),
-            counters: Arc::clone(&self.counters),
-            heartbeat: node_heartbeat(settings),
-            canary_interval: settings.revocation.canary_interval,
-        });
-        supervisor.spawn("presence", move |stop| {
-            let presence = Arc::clone(&presence);
-            async move { presence.run(stop).await }
-        });
-        let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
-        let acknowledgements = Arc::new(Acknowledgements {
-            queue,
-            store: Arc::clone(&self.store),
-            entropy: Arc::clone(&self.ambient.entropy),
-            counters: Arc::clone(&self.counters),
-            interval: settings.refresh.acknowledge_interval,
-        });
-        supervisor.spawn("acknowledgements", move |stop| {
-            let acknowledgements = Arc::clone(&acknowledgements);
-            async move { acknowledgements.run(stop).await }
-        });
-        self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
-        let watch = Arc::new(StoreWatch {
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.ambient.clock),
-            alarms: Arc::clone(&self.alarms),
-        });
-        supervisor.spawn("store watch", move |stop| {
-            let watch = Arc::clone(&watch);
-            async move { watch.run(stop).await }
-        });
-        let withdrawals = Arc::new(Withdrawals {
-            sessions: Arc::clone(&self.sessions),
-            entropy: Arc::clone(&self.ambient.entropy),
-            counters: Arc::clone(&self.counters),
-        });
-        supervisor.spawn("withdrawals", move |stop| {
-            let withdrawals = Arc::clone(&withdrawals);
-            async move { withdrawals.run(stop).await }
-        });
-        issuers::spawn(supervisor, &self.issuers, &self.verifier);
-        Box::new(move |session, generation| sender.note(session, generation))
-    }
-
     async fn serve_admin(
         &self,
         settings: &Settings,
@@ -391,123 +318,6 @@ impl Parts {
             async move { admin.serve(&listener, stop).await }
         });
         Ok(Some(bound))
-    }
-}
-
-/// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
-pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
-    logging::init(&settings.log);
-    control_runtime()?.block_on(async {
-        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
-        let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let mut app = App::start(settings, Ambient::of_system()).await?;
-        let mut failed = pin!(app.failed());
-        let failure = loop {
-            tokio::select! {
-                () = stops.next() => break None,
-                failure = &mut failed => break Some(failure),
-                _ = reloads.recv() => {
-                    // What came of it is in the log.
-                    let _ = reload(&app, &load);
-                }
-                reply = app.reload_asked_for() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(reload(&app, &load).map_err(|error| error.to_string()));
-                }
-            }
-        };
-        let hurry = CancellationToken::new();
-        tokio::select! {
-            () = app.stop(hurry.clone()) => {}
-            () = async { stops.next().await; hurry.cancel(); std::future::pending().await } => {}
-        }
-        failure.map_or(Ok(()), Err)
-    })
-}
-
-fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
-    let outcome = load().map_err(StartError::Settings).and_then(|settings| app.reload(&settings));
-    match &outcome {
-        Ok(()) => tracing::info!("settings reloaded"),
-        Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay in force"),
-    }
-    outcome
-}
-
-/// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
-pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
-    control_runtime()?.block_on(async {
-        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
-        let ambient = Ambient::of_system();
-        let stage = Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)).await.map_err(StartError::Demo)?;
-        logging::init(&stage.settings().log);
-        let mut app = App::start(stage.settings(), ambient).await?;
-        // The demo has no settings to read again.
-        app.reloads.close();
-        let banner = stage.banner(app.gateway_address(), app.admin_address());
-        say(&banner);
-        let stop = CancellationToken::new();
-        let serving = stage.serve_api(stop.clone());
-        let ending = async {
-            let outcome = tokio::select! {
-                () = stops.next() => Ok(()),
-                failure = app.failed() => Err(failure),
-            };
-            let hurry = CancellationToken::new();
-            hurry.cancel();
-            app.stop(hurry).await;
-            stop.cancel();
-            outcome
-        };
-        tokio::join!(serving, ending).1
-    })
-}
-
-/// Asks the store once, as these settings would reach it, whether it is there and fit for its work. Changes nothing in it.
-/// Returns what an operator should know all the same.
-pub fn probe_store(settings: &Settings) -> Result<Vec<String>, StartError> {
-    control_runtime()?.block_on(stores::probe(settings, &Ambient::of_system())).map_err(StartError::Store)
-}
-
-/// Opens the store that the settings name, for one piece of work beside a gateway or instead of one.
-pub fn with_store<T, F>(settings: &Settings, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, StartError>
-where
-    F: Future<Output = T>,
-{
-    control_runtime()?.block_on(async {
-        let store = stores::open(settings, &Ambient::of_system()).await?;
-        Ok(work(store).await)
-    })
-}
-
-/// Threads of the control plane: it waits far more than it works.
-const CONTROL_THREADS: usize = 2;
-
-fn control_runtime() -> Result<Runtime, StartError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(StartError::Runtime)
-}
-
-/// Signals that end the process.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

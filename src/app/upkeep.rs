@@ -52,35 +52,26 @@ impl Upkeep {
     }
 
     pub(super) fn spawn(&self, supervisor: &Supervisor, settings: &Settings, counters: &Arc<Counters>, ambient: &Ambient) {
-        let flushing = Arc::new(Flushing {
+        let flushing = Flushing {
             statistics: Arc::clone(&self.statistics),
             counters: Arc::clone(counters),
             interval: settings.statistics.flush_interval,
-        });
-        supervisor.spawn("statistics", move |stop| {
-            let flushing = Arc::clone(&flushing);
-            async move { flushing.run(stop).await }
-        });
-        let measuring = Arc::new(Measuring {
+        };
+        supervisor.spawn_kept("statistics", flushing, |task, stop| async move { task.run(stop).await });
+        let measuring = Measuring {
             caretaker: Arc::clone(&self.caretaker),
             counters: Arc::clone(counters),
             interval: settings.statistics.measure_interval,
-        });
-        supervisor.spawn("measurements", move |stop| {
-            let measuring = Arc::clone(&measuring);
-            async move { measuring.run(stop).await }
-        });
+        };
+        supervisor.spawn_kept("measurements", measuring, |task, stop| async move { task.run(stop).await });
         let Some(schedule) = settings.sweeper.schedule.clone() else { return };
-        let sweeper = Arc::new(Sweeper {
+        let sweeper = Sweeper {
             caretaker: Arc::clone(&self.caretaker),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
             counters: Arc::clone(counters),
             schedule,
-        });
-        supervisor.spawn("sweeper", move |stop| {
-            let sweeper = Arc::clone(&sweeper);
-            async move { sweeper.run(stop).await }
-        });
+        };
+        supervisor.spawn_kept("sweeper", sweeper, |task, stop| async move { task.run(stop).await });
     }
 }

@@ -73,6 +73,16 @@ impl Supervisor {
         self.tasks.spawn_on(supervised, &self.runtime);
     }
 
+    /// [`Supervisor::spawn`] for a task that is one and the same in all its runs.
+    pub fn spawn_kept<T, F>(&self, name: &'static str, task: T, run: impl Fn(Arc<T>, CancellationToken) -> F + Send + 'static)
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = Arc::new(task);
+        self.spawn(name, move |stop| run(Arc::clone(&task), stop));
+    }
+
     /// Tells every task to end and waits for them; false if some had not by the deadline.
     pub async fn shut_down(&self, deadline: Duration) -> bool {
         self.stop.cancel();

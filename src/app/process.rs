@@ -1,0 +1,131 @@
+//! What the process does with a gateway: runs it until a signal ends it, or opens its store for one piece of work.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ambient, App, StartError, logging, stores};
+use crate::cli::demo::{Demo, Stage};
+use crate::config::Settings;
+use crate::store::Store;
+
+/// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
+pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
+    logging::init(&settings.log);
+    control_runtime()?.block_on(async {
+        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
+        let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+        let mut app = App::start(settings, Ambient::of_system()).await?;
+        let mut failed = pin!(app.failed());
+        let failure = loop {
+            tokio::select! {
+                () = stops.next() => break None,
+                failure = &mut failed => break Some(failure),
+                _ = reloads.recv() => {
+                    // What came of it is in the log.
+                    let _ = reload(&app, &load);
+                }
+                reply = app.reload_asked_for() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(reload(&app, &load).map_err(|error| error.to_string()));
+                }
+            }
+        };
+        let hurry = CancellationToken::new();
+        tokio::select! {
+            () = app.stop(hurry.clone()) => {}
+            () = async { stops.next().await; hurry.cancel(); std::future::pending().await } => {}
+        }
+        failure.map_or(Ok(()), Err)
+    })
+}
+
+fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
+    let outcome = load().map_err(StartError::Settings).and_then(|settings| app.reload(&settings));
+    match &outcome {
+        Ok(()) => tracing::info!("settings reloaded"),
+        Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay in force"),
+    }
+    outcome
+}
+
+/// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
+pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
+    control_runtime()?.block_on(async {
+        let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
+        let ambient = Ambient::of_system();
+        let stage = Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)).await.map_err(StartError::Demo)?;
+        logging::init(&stage.settings().log);
+        let mut app = App::start(stage.settings(), ambient).await?;
+        // The demo has no settings to read again.
+        app.reloads.close();
+        let banner = stage.banner(app.gateway_address(), app.admin_address());
+        say(&banner);
+        let stop = CancellationToken::new();
+        let serving = stage.serve_api(stop.clone());
+        let ending = async {
+            let outcome = tokio::select! {
+                () = stops.next() => Ok(()),
+                failure = app.failed() => Err(failure),
+            };
+            let hurry = CancellationToken::new();
+            hurry.cancel();
+            app.stop(hurry).await;
+            stop.cancel();
+            outcome
+        };
+        tokio::join!(serving, ending).1
+    })
+}
+
+/// Asks the store once, as these settings would reach it, whether it is there and fit for its work. Changes nothing in it.
+/// Returns what an operator should know all the same.
+pub fn probe_store(settings: &Settings) -> Result<Vec<String>, StartError> {
+    control_runtime()?.block_on(stores::probe(settings, &Ambient::of_system())).map_err(StartError::Store)
+}
+
+/// Opens the store that the settings name, for one piece of work beside a gateway or instead of one.
+pub fn with_store<T, F>(settings: &Settings, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, StartError>
+where
+    F: Future<Output = T>,
+{
+    control_runtime()?.block_on(async {
+        let store = stores::open(settings, &Ambient::of_system()).await?;
+        Ok(work(store).await)
+    })
+}
+
+/// Threads of the control plane: it waits far more than it works.
+const CONTROL_THREADS: usize = 2;
+
+fn control_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)
+}
+
+/// Signals that end the process.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
