@@ -114,6 +114,24 @@ fn a_slot_that_nobody_owns_is_503_for_its_users_alone_until_somebody_does() {
 }
 
 #[test]
+fn a_slot_that_nobody_owns_for_long_leaves_everybody_without_word_of_logouts() {
+    let cluster = Cluster::start();
+    let settings = [SETTINGS.as_slice(), &[("revocation.max_staleness", "3s"), ("revocation.heartbeat", "500ms")]].concat();
+    let rig = Rig::start(&[&cluster.url()], &settings);
+    let mut client = rig.nodes[0].client();
+    let slot = cluster.slot_of("0");
+    let stranger = User::log_in(&mut client, user_of(|partition| partition != 0));
+    let mut protected = || client.get("/api/me", Some(&stranger.held.access));
+    protected().expect(200);
+    let owner = cluster.unassign(slot);
+    eventually("the revocations are stale", || protected().status() != 200);
+    assert!(protected().expect(503).text().contains("revocations_stale"));
+    rig.nodes[0].client().get("/public", None).expect(200);
+    cluster.assign(slot, owner);
+    eventually("the revocations are known again", || protected().status() == 200);
+}
+
+#[test]
 fn a_cluster_without_a_majority_is_503_for_everyone_until_it_has_one() {
     let cluster = Cluster::start();
     let rig = Rig::start(&[&cluster.url(), &cluster.url()], &SETTINGS);
