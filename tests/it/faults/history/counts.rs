@@ -41,6 +41,12 @@ const REFUSED: [Counter; 6] = [
     Counter::RefreshesMalformed,
 ];
 
+/// How the line of tokens moved on.
+pub(super) fn describe(counts: &Snapshot) -> String {
+    let told = ANSWERED.map(|counter| format!("{} {}", counts.value(counter), counter.name()));
+    format!("{}, {} revocations put back", told.join(", "), counts.value(Counter::RevocationsPutBack))
+}
+
 impl Judge<'_> {
     /// Each answer is counted once, whatever replies and writes the store lost and however often a node told what it had counted.
     /// Of a node that was killed, what it had not told is missing, and what it had not answered may be counted. `spent` are refreshes

@@ -224,7 +224,9 @@ fn check(mut stage: impl Stage, seconds_default: u64) {
     let events = history.events.into_inner().unwrap();
     let judge = Judge { events: &events, troubles: &troubles };
     report(&format!("{}: {}", stage.name(), judge.verdict()));
-    judge.assert_counted(spent, &counts::stored(&stage.own_url()));
+    let counts = counts::stored(&stage.own_url());
+    report(&format!("{}: {}", stage.name(), counts::describe(&counts)));
+    judge.assert_counted(spent, &counts);
 }
 
 #[expect(clippy::disallowed_methods, reason = "arguments for one test: the runner has no other way to pass them")]

@@ -62,7 +62,8 @@ impl Successor {
     fn cut_off(self, replica: &RedisServer, primary: &RedisServer, random: &mut Random) {
         if self == Self::Behind {
             primary.cut_off(replica);
-            pause(random, 200..=1_200);
+            // Shorter than a leeway, so that a failover takes no more than one rotation of a session.
+            pause(random, 1_000..=3_500);
         }
     }
 
