@@ -8,8 +8,12 @@ use super::columns::{Columns, Mapping, TokenForm};
 use super::csv::CsvRecords;
 use super::ndjson::NdjsonRecords;
 use super::source::{FIELDS_MAX, RECORD_BYTES_MAX};
+use crate::crypto::imported_token::read_digest;
 use crate::domain::fuzz::Input;
 use crate::domain::time::Timestamp;
+
+/// What no text of the gateway's holds: put into a token, it tells where that is shown.
+const MARK: &str = "\u{1f511}";
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_536_000);
 
@@ -64,19 +68,16 @@ pub fn import_json(bytes: &[u8]) {
     let mapping = Mapping { columns: &[], claims: &claims, scopes: Some("scopes"), form };
     let columns = Columns::new(&mapping).expect("a mapping");
     for (_, _, members) in whole {
-        let Ok(members) = members else { continue };
-        let token = members
-            .get("token")
-            .map_or_else(String::new, |token| token.as_str().map_or_else(|| token.to_string(), str::to_owned));
+        let Ok(mut members) = members else { continue };
+        if let Some(Value::String(token)) = members.get_mut("token")
+            && (form == TokenForm::Clear || read_digest(token).is_none())
+        {
+            token.push_str(MARK);
+        }
         let row: Vec<(String, Value)> = members.into_iter().collect();
         match columns.read(&row, NOW) {
             Ok(token) => assert!(!token.subject.as_str().is_empty()),
-            Err(error) => {
-                let is_telling =
-                    token.len() >= 8 && !row.iter().any(|(name, value)| name != "token" && value.to_string().contains(&token));
-                let is_of_ours = columns.read(&[], NOW).is_err_and(|ours| ours.contains(&token));
-                assert!(!is_telling || is_of_ours || !error.contains(&token), "{error}");
-            }
+            Err(error) => assert!(!error.contains(MARK), "{error}"),
         }
         if let Some(id) = columns.id(&row) {
             assert!(!id.chars().any(char::is_control));
