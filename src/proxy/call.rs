@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
         body: Incoming,
     ) -> Result<Self, Refusal> {
         let body = CallBody::of(body, client, policy);
-        let raw = client.take_raw_head(head.headers.len(), body.framing());
+        let raw = client.take_raw_head(body.framing());
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
         check_raw_head(raw, &head.headers)?;
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
@@ -84,7 +84,7 @@ fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal>
             Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."))
         }
         Some(Told { fragment: true, .. }) => Err(Refusal::Malformed("The target has a fragment.")),
-        None if is_chunked => Err(Refusal::Malformed("A chunked request does not follow another before that is answered.")),
+        None if is_chunked => Err(Refusal::Malformed("The request cannot be told from what came before it.")),
         Some(_) | None => Ok(()),
     }
 }

@@ -103,7 +103,6 @@ impl ClientConnection {
     /// The answer is complete or given up.
     pub fn exchange_ends(&self) {
         self.in_exchange.set(false);
-        self.raw_heads.borrow_mut().exchange_ends();
         self.watch.speak_for(None);
         self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
     }
@@ -121,8 +120,8 @@ impl ClientConnection {
     }
 
     /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
-    pub(super) fn take_raw_head(&self, fields: usize, body: raw_head::Body) -> Option<raw_head::Told> {
-        self.raw_heads.borrow_mut().take(fields, body)
+    pub(super) fn take_raw_head(&self, body: raw_head::Body) -> Option<raw_head::Told> {
+        self.raw_heads.borrow_mut().take(body)
     }
 
     fn bytes_came(&self, bytes: &[u8]) {

@@ -1,7 +1,10 @@
 //! The heads of requests in the words of the client. The parser drops a Content-Length beside a Transfer-Encoding, and a fragment
 //! behind a target, before anyone could refuse them; the bytes still tell.
 
-use memchr::{memchr, memchr_iter, memmem};
+use bytes::BytesMut;
+use memchr::{memchr, memmem};
+
+use super::upstream::{Chunk, Chunks};
 
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,67 +23,83 @@ pub(super) enum Body {
     Chunked,
 }
 
-/// Follows what a client sends: bytes that were read and are of no message yet.
+/// Follows what a client sends: bytes that were read and are of no message yet. Bodies are passed over, chunk by chunk where they are
+/// chunked, so that where the next head begins is known and not guessed: a body may look like any head.
 #[derive(Debug)]
 pub(super) struct RawHeads {
     bytes: Vec<u8>,
     bytes_max: usize,
-    /// `bytes` begins where the next message does.
-    aligned: bool,
     /// What is still to come of the last message.
-    body: Body,
+    rest: Rest,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Length(u64),
+    /// And the bytes of a line or of trailers that have not come whole.
+    Chunked(Chunks, BytesMut),
+    /// Nobody knows where the next message begins. For good.
+    Lost,
 }
 
 impl RawHeads {
     /// `bytes_max`: the most that the parser reads ahead, and a head.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max, aligned: true, body: Body::Length(0) }
+        Self { bytes: Vec::new(), bytes_max, rest: Rest::Length(0) }
     }
 
     pub(super) fn came(&mut self, mut new: &[u8]) {
-        match &mut self.body {
-            Body::Length(0) => {}
-            Body::Length(left) => {
-                let of_body = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
-                *left -= of_body as u64;
-                new = &new[of_body..];
+        while !new.is_empty() {
+            match &mut self.rest {
+                Rest::Length(0) if self.bytes.len() + new.len() > self.bytes_max => self.lose(),
+                Rest::Length(0) => {
+                    self.bytes.extend_from_slice(new);
+                    return;
+                }
+                Rest::Length(left) | Rest::Chunked(Chunks::Data(left), _) if *left > 0 => {
+                    let of_body = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
+                    *left -= of_body as u64;
+                    new = &new[of_body..];
+                }
+                Rest::Chunked(chunks, partial) => {
+                    partial.extend_from_slice(new);
+                    new = &[];
+                    match pass_over(chunks, partial) {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            let next = partial.split();
+                            self.rest = Rest::Length(0);
+                            self.came(&next);
+                        }
+                        Err(()) => self.lose(),
+                    }
+                }
+                Rest::Length(_) | Rest::Lost => return,
             }
-            Body::Chunked => return,
-        }
-        if self.bytes.len() + new.len() > self.bytes_max {
-            self.aligned = false;
-            self.bytes.clear();
-        }
-        self.bytes.extend_from_slice(&new[..new.len().min(self.bytes_max)]);
-    }
-
-    /// Where a chunked body ended among what came is not known: what comes from now on may be the next message.
-    pub(super) fn exchange_ends(&mut self) {
-        if self.body == Body::Chunked {
-            self.body = Body::Length(0);
-            self.bytes.clear();
-            self.aligned = false;
         }
     }
 
-    /// Takes the head that the parser has just read, with so many fields in it. `None` when it was not seen whole, which takes a
-    /// client that does not wait for the end of an answer.
-    pub(super) fn take(&mut self, fields: usize, body: Body) -> Option<Told> {
+    fn lose(&mut self) {
+        self.rest = Rest::Lost;
+        self.bytes = Vec::new();
+    }
+
+    /// Takes the head that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly here.
+    pub(super) fn take(&mut self, body: Body) -> Option<Told> {
         let start = self.bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-        let found = start.and_then(|start| Some(start..self.head_end(start)?));
-        let told = found.clone().and_then(|found| {
-            let head = &self.bytes[found];
-            (self.aligned || is_whole(head, fields)).then(|| tell(head, body))
-        });
-        let end = found.map_or(self.bytes.len(), |found| found.end);
-        self.aligned = told.is_some();
-        self.body = body;
-        let rest = self.bytes.split_off(end);
+        let Some(found) = start.and_then(|start| Some(start..self.head_end(start)?)) else {
+            self.lose();
+            return None;
+        };
+        let told = tell(&self.bytes[found.clone()], body);
+        let ahead = self.bytes.split_off(found.end);
         self.bytes.clear();
-        if !rest.is_empty() {
-            self.came(&rest);
-        }
-        told
+        self.rest = match body {
+            Body::Length(length) => Rest::Length(length),
+            Body::Chunked => Rest::Chunked(Chunks::Size, BytesMut::new()),
+        };
+        self.came(&ahead);
+        Some(told)
     }
 
     fn head_end(&self, start: usize) -> Option<usize> {
@@ -89,6 +108,18 @@ impl RawHeads {
         let lf = memmem::find(bytes, b"\n\n").map(|at| at + 2);
         let end = crlf.into_iter().chain(lf).min()?;
         Some(start + end)
+    }
+}
+
+/// Whether the body ended among what came; what came behind it is left.
+fn pass_over(chunks: &mut Chunks, partial: &mut BytesMut) -> Result<bool, ()> {
+    loop {
+        match chunks.next(partial) {
+            Ok(Chunk::Data(_) | Chunk::Trailers(_)) => {}
+            Ok(Chunk::NeedMore) => return Ok(false),
+            Ok(Chunk::Done) => return Ok(true),
+            Err(_) => return Err(()),
+        }
     }
 }
 
@@ -103,23 +134,6 @@ fn tell(head: &[u8], body: Body) -> Told {
         |line: &[u8]| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) && line[NAME.len()] == b':';
     let length_beside_chunks = body == Body::Chunked && lines(head).any(is_length);
     Told { length_beside_chunks, fragment: memchr(b'#', request_line).is_some() }
-}
-
-/// Whether bytes that may begin within a head begin with it.
-///
-/// They end where the head does. A part of it that begins within a field has fewer lines behind its first than the head has fields,
-/// one at least; the parser's count may be too low by the lengths that it dropped. So the counts agree wrongly only if every length
-/// but one, and no other field, lies ahead of the part. Then the one is in the part for all to see, or the part begins within
-/// it: as digits, for the parser drops unread only those behind a Transfer-Encoding, and digits are no request line. A part that begins
-/// within the request line has all the fields, and is as good as the whole if it has the target: that stands between two spaces.
-fn is_whole(head: &[u8], fields: usize) -> bool {
-    let mut lines = lines(head);
-    let is_request = |line: &[u8]| {
-        let has_target = memchr_iter(b' ', line).count() > 1;
-        has_target && (line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
-    };
-    let begins_with_request = lines.next().is_some_and(is_request);
-    begins_with_request && lines.count() == fields
 }
 
 #[cfg(test)]
@@ -138,12 +152,12 @@ mod tests {
     fn heads_are_told_apart_however_they_arrive() {
         let mut heads = heads();
         heads.came(b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b#x HTTP/1.1\nHost: a\n\nPOST /c HTTP/1.1\r\nContent-Len");
-        assert_eq!(heads.take(1, NONE), PLAIN);
-        assert_eq!(heads.take(1, NONE), Some(Told { length_beside_chunks: false, fragment: true }));
+        assert_eq!(heads.take(NONE), PLAIN);
+        assert_eq!(heads.take(NONE), Some(Told { length_beside_chunks: false, fragment: true }));
         heads.came(b"gth: 5\r\n\r\nhel");
-        assert_eq!(heads.take(1, Body::Length(5)), PLAIN);
+        assert_eq!(heads.take(Body::Length(5)), PLAIN);
         heads.came(b"loGET /d HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(heads.take(1, NONE), PLAIN);
+        assert_eq!(heads.take(NONE), PLAIN);
         assert!(heads.bytes.is_empty());
     }
 
@@ -151,29 +165,37 @@ mod tests {
     fn a_length_beside_chunks_is_told() {
         let mut heads = heads();
         heads.came(b"POST / HTTP/1.1\r\ncontent-LENGTH: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert_eq!(heads.take(1, Body::Chunked), LENGTH);
+        assert_eq!(heads.take(Body::Chunked), LENGTH);
     }
 
     #[test]
-    fn behind_chunks_a_head_must_be_seen_whole() {
-        let chunked = |early: &[u8], late: &[u8], fields| {
+    fn behind_chunks_the_next_head_is_found_where_it_begins() {
+        const FIRST: &[u8] = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        // A body, with what looks like a head in an extension, in data and in trailers; then the head that counts.
+        const BODY: &[u8] = b"1f;a b HTTP/1.1\r\nPOST /x#y HTTP/1.1\r\nHost: a\r\n\r\n\r\n0\r\nx: GET / HTTP/1.1\r\n\r\n";
+        const NEXT: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let wire = [FIRST, BODY, NEXT].concat();
+        for piece in 1..wire.len() {
             let mut heads = heads();
-            heads.came(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
-            assert_eq!(heads.take(1, Body::Chunked), PLAIN);
-            heads.came(early);
-            heads.exchange_ends();
-            heads.came(late);
-            heads.take(fields, NONE)
-        };
-        assert_eq!(chunked(b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1), PLAIN);
-        assert_eq!(chunked(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", 1), None);
-        // The parser has two fields: the coding, and the one that looks like a request line.
-        assert_eq!(
-            chunked(b"GET / HTTP/1.1\r\nContent-Length: 5\r\nX: ", b"x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 2),
-            None
-        );
-        assert_eq!(chunked(b"GET /a#", b"b HTTP/1.1\r\nHost: a\r\n\r\n", 1), None, "a part of the target");
-        assert_eq!(chunked(b"GET / HTTP/1.1\r\nContent-L", b"ength: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 1), None);
+            let (mut came, mut told) = (0, Vec::new());
+            for piece in wire.chunks(piece) {
+                heads.came(piece);
+                came += piece.len();
+                let due = usize::from(came >= FIRST.len()) + usize::from(came == wire.len());
+                while told.len() < due {
+                    told.push(heads.take(Body::Chunked));
+                }
+            }
+            assert_eq!(told, [PLAIN, LENGTH], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn behind_chunks_that_are_malformed_nothing_is_told() {
+        let mut heads = heads();
+        heads.came(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(heads.take(Body::Chunked), PLAIN);
+        assert_eq!(heads.take(NONE), None);
     }
 
     #[test]
@@ -181,7 +203,7 @@ mod tests {
         let mut heads = heads();
         heads.came(&[b'x'; 999]);
         heads.came(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(heads.take(7, NONE), None);
-        assert!(heads.bytes.capacity() < 4000);
+        assert_eq!(heads.take(NONE), None);
+        assert_eq!(heads.bytes.capacity(), 0);
     }
 }

@@ -34,7 +34,7 @@ pub enum Framing {
 /// Why an answer cannot be understood. The text holds nothing of the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(in crate::proxy) struct Malformed(pub(super) &'static str);
 
 /// Appends the head of a request.
 pub(super) fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
@@ -187,7 +187,7 @@ fn stays_open(headers: &HeaderMap, version: Version) -> bool {
 
 /// Reads a chunked body (RFC 9112, section 7.1): CRLF only, bounded lines, no signs and no spaces in sizes.
 #[derive(Debug)]
-pub(super) enum Chunks {
+pub(in crate::proxy) enum Chunks {
     Size,
     Data(u64),
     DataEnd,
@@ -197,7 +197,7 @@ pub(super) enum Chunks {
 
 /// What the next bytes of a chunked body are.
 #[derive(Debug)]
-pub(super) enum Chunk {
+pub(in crate::proxy) enum Chunk {
     Data(Bytes),
     Trailers(HeaderMap),
     NeedMore,
@@ -205,7 +205,7 @@ pub(super) enum Chunk {
 }
 
 impl Chunks {
-    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Chunk, Malformed> {
+    pub(in crate::proxy) fn next(&mut self, buffer: &mut BytesMut) -> Result<Chunk, Malformed> {
         loop {
             match self {
                 Self::Size => {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode};
 
+pub(in crate::proxy) use codec::{Chunk, Chunks};
 pub use codec::{Framing, ResponseHead};
 pub use connect::{Stream, Target, Tls};
 
