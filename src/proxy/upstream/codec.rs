@@ -13,7 +13,7 @@ use crate::domain::headers::write_field;
 pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The most fields in the head of an answer.
-const RESPONSE_FIELDS_MAX: usize = 128;
+pub(super) const RESPONSE_FIELDS_MAX: usize = 128;
 
 /// Room for what the gateway says beside the upstream.
 const FIELDS_ADDED: usize = 4;

@@ -8,7 +8,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, duplex};
 
 use super::RequestHead;
-use super::codec::{Chunk, Chunks, Framing, Malformed, read_response_head, write_request_head, write_trailers};
+use super::codec::{
+    Chunk, Chunks, Framing, Malformed, RESPONSE_FIELDS_MAX, read_response_head, write_request_head, write_trailers,
+};
 use crate::domain::claims::Principal;
 use crate::domain::fuzz::{Input, pieces};
 use crate::domain::headers::forwarded::{Forwarding, Hop};
@@ -88,8 +90,11 @@ fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let (ours, mut theirs) = duplex(64 * 1024);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_headers(RESPONSE_FIELDS_MAX)
+            .handshake(TokioIo::new(ours))
+            .await
+            .map_err(|error| error.to_string())?;
         let request =
             Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
         let upstream = async move {
