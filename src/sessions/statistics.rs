@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -14,6 +15,10 @@ use crate::store::{self, DayTotals, Store, StoreError};
 
 /// Days whose totals are remembered while the store does not take them. Shorter than stores know what they were told.
 const DAYS_PENDING_MAX: usize = 7;
+
+/// How often the totals of today and yesterday are told although the store has confirmed them: a failover may have taken them back.
+const RETELL_INTERVAL: Duration = Duration::from_secs(60);
+const DAYS_RETOLD: u32 = 1;
 
 /// What there is to be told, for the admin listener.
 #[async_trait]
@@ -76,6 +81,8 @@ struct Pending {
 struct Pages {
     totals: Snapshot,
     confirmed: Snapshot,
+    /// When, by the monotonic clock.
+    confirmed_at: Duration,
 }
 
 impl Statistics {
@@ -86,15 +93,18 @@ impl Statistics {
         Self { nodes, store, tally, gauges, replica, clock, pending }
     }
 
-    /// Tells the store what it does not have yet. What it does not take is told again by the next call.
+    /// Tells the store what it does not have yet, or may have lost. What it does not take is told again by the next call.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let mut pending = self.pending.lock().await;
-        pending.divide(&self.tally.total(), Day::of(self.clock.now()));
+        let today = Day::of(self.clock.now());
+        pending.divide(&self.tally.total(), today);
         for (&day, pages) in &mut pending.days {
-            if pages.totals != pages.confirmed {
+            let is_recent = day.0.abs_diff(today.0) <= DAYS_RETOLD;
+            let may_be_lost = self.clock.monotonic().saturating_sub(pages.confirmed_at) >= RETELL_INTERVAL;
+            if pages.totals != pages.confirmed || is_recent && may_be_lost {
                 let counts = pages.totals;
                 self.store.count(&DayTotals { node: self.nodes.id(), day, counts }).await?;
-                pages.confirmed = counts;
+                (pages.confirmed, pages.confirmed_at) = (counts, self.clock.monotonic());
             }
         }
         Ok(())
@@ -126,7 +136,7 @@ impl Pending {
         if since == Snapshot::ZERO {
             return;
         }
-        let none = || Pages { totals: Snapshot::ZERO, confirmed: Snapshot::ZERO };
+        let none = || Pages { totals: Snapshot::ZERO, confirmed: Snapshot::ZERO, confirmed_at: Duration::ZERO };
         self.days.entry(today).or_insert_with(none).totals += since;
         while self.days.len() > DAYS_PENDING_MAX {
             let farthest = self.days.keys().copied().max_by_key(|day| day.0.abs_diff(today.0));

@@ -92,6 +92,8 @@ pub(crate) enum Fault {
     Refuses,
     /// Changes are done, and the answer is lost.
     LosesAnswers,
+    /// Counts are taken, and lost as with a primary that failed over.
+    ForgetsCounts,
     Full,
     Panics,
 }
@@ -124,7 +126,7 @@ impl TestStore {
         tokio::task::yield_now().await;
         let fault = *self.fault.lock().unwrap();
         match fault {
-            None | Some(Fault::LosesAnswers) => Ok(()),
+            None | Some(Fault::LosesAnswers | Fault::ForgetsCounts) => Ok(()),
             Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
             Some(Fault::Full) => Err(StoreError::Full("test".into())),
             Some(Fault::Panics) => panic!("the store panics for a test"),
@@ -134,8 +136,12 @@ impl TestStore {
     pub(super) fn finish<T>(&self, value: T) -> Result<T, StoreError> {
         match *self.fault.lock().unwrap() {
             Some(Fault::LosesAnswers) => Err(StoreError::Unconfirmed("answer lost".into())),
-            None | Some(Fault::Refuses | Fault::Full | Fault::Panics) => Ok(value),
+            None | Some(Fault::Refuses | Fault::ForgetsCounts | Fault::Full | Fault::Panics) => Ok(value),
         }
+    }
+
+    pub(super) fn forgets_counts(&self) -> bool {
+        *self.fault.lock().unwrap() == Some(Fault::ForgetsCounts)
     }
 }
 
