@@ -20,6 +20,7 @@ pub(super) struct CsvRecords<R> {
 pub(super) struct CsvRecord {
     /// Where it begins, counted from 1.
     pub(super) line: u64,
+    /// Whole, unless it is too long.
     pub(super) raw: Vec<u8>,
     pub(super) fields: Result<Vec<String>, String>,
 }
@@ -33,15 +34,24 @@ impl<R: BufRead> CsvRecords<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<CsvRecord>> {
         let (mut written, mut fields) = (0, 0);
         let mut raw = Vec::new();
-        let mut breaks = 0;
+        let (mut before, mut breaks) = (0, 0);
         let mut is_too_long = false;
         loop {
             let input = self.input.fill_buf()?;
             let (result, read, wrote, ended) =
                 self.parser.read_record(input, &mut self.output[written..], &mut self.ends[fields..]);
-            breaks += memchr::memchr_iter(b'\n', &input[..read]).count() as u64;
-            let room = RECORD_BYTES_MAX.saturating_sub(raw.len());
-            raw.extend_from_slice(&input[..read.min(room)]);
+            let mut piece = &input[..read];
+            breaks += line_feeds(piece);
+            if raw.is_empty() {
+                // The break after the record before, and empty lines.
+                let empty = piece.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                before += line_feeds(&piece[..empty]);
+                piece = &piece[empty..];
+            }
+            let room = RECORD_BYTES_MAX - raw.len();
+            // With quotes it is longer than what it says.
+            is_too_long |= piece.len() > room;
+            raw.extend_from_slice(&piece[..piece.len().min(room)]);
             self.input.consume(read);
             (written, fields) = (written + wrote, fields + ended);
             match result {
@@ -55,8 +65,6 @@ impl<R: BufRead> CsvRecords<R> {
                 ReadRecordResult::End => return Ok(None),
             }
         }
-        // The break after the record before, and empty lines, come first.
-        let before = raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| **byte == b'\n').count() as u64;
         let line = self.lines + before + 1;
         self.lines += breaks;
         let fields = if is_too_long {
@@ -77,6 +85,10 @@ impl<R: BufRead> CsvRecords<R> {
         }
         Ok(fields)
     }
+}
+
+fn line_feeds(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]
@@ -112,6 +124,16 @@ mod tests {
         let all = read(text.as_bytes());
         assert_eq!((all.len(), &all[0], &all[2]), (3, &good(1, &["a"]), &good(3, &["b"])));
         assert!(all[1].1.is_err() && all[1].0 == 2);
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_by_its_quotes_alone_is_none_either() {
+        // Whoever mends it would get a part of it back.
+        let text = format!("{}a\n\"{}\"\nb\n", "\n".repeat(2 * RECORD_BYTES_MAX), "\"\"".repeat(RECORD_BYTES_MAX / 2));
+        let all = read(text.as_bytes());
+        let lines = 2 * RECORD_BYTES_MAX as u64;
+        assert_eq!((all.len(), &all[0], &all[2]), (3, &good(lines + 1, &["a"]), &good(lines + 3, &["b"])));
+        assert!(all[1].1.as_ref().is_err_and(|cause| cause.contains("bytes")), "{:?}", all[1]);
     }
 
     #[test]
