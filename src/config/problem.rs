@@ -92,11 +92,10 @@ fn quoted(text: &str) -> String {
     toml::Value::String(without_userinfo(text)).to_string()
 }
 
-/// Blots out what stands between `://` and `@`.
+/// Blots out what stands between `://` and the last `@`: a password that was not escaped may hold what ends a host elsewhere.
 fn without_userinfo(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    match authority.rfind('@') {
+    match rest.rfind('@') {
         Some(at) => format!("{scheme}://[redacted]{}", &rest[at..]),
         None => text.to_owned(),
     }
@@ -110,7 +109,9 @@ mod tests {
     fn a_password_inside_a_url_is_never_repeated() {
         let text = toml_text(&Value::new(None, "redis://user:hunter2@host:1/0"));
         assert_eq!(text, r#""redis://[redacted]@host:1/0""#);
-        assert_eq!(toml_text(&Value::new(None, "http://host/a@b")), r#""http://host/a@b""#);
+        let unescaped = toml_text(&Value::new(None, "http://user:hunt/er#2?@host/a"));
+        assert_eq!(unescaped, r#""http://[redacted]@host/a""#);
+        assert_eq!(toml_text(&Value::new(None, "http://host/a")), r#""http://host/a""#);
     }
 
     #[test]
