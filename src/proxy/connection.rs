@@ -166,6 +166,10 @@ impl ClientIo {
 
     /// What has to be written before the next bytes of an answer.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.connection.interim.is_empty() {
+            // Nothing moves: a deadline for what does not stays.
+            return Poll::Ready(Ok(()));
+        }
         let polled = self.connection.interim.poll_write(Pin::new(&mut self.stream), cx);
         self.note_write(&polled);
         polled
@@ -369,4 +373,43 @@ pub(super) async fn linger(stream: &mut TcpStream) {
         }
     });
     let _ = tokio::time::timeout(LINGER_TIMEOUT, &mut drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::TcpListener;
+
+    use super::super::watch::{TICK, Watchers};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up_however_often_it_is_tried() {
+        const WRITE_TICKS: u32 = 10;
+        let limits = ClientLimits {
+            header_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            body_idle_timeout: Duration::from_secs(60),
+            write_timeout: TICK * WRITE_TICKS,
+            header_bytes_max: READ_BUFFER_MIN,
+            header_count_max: 10,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let watchers = Watchers::default();
+        let connection = ClientConnection::new(peer, watchers.watch(), limits);
+        let mut io = ClientIo { stream, connection: Rc::clone(&connection) };
+        let mut cx = Context::from_waker(Waker::noop());
+        connection.watch.woken_by(Waker::noop());
+        let much = vec![0; 64 * 1024];
+        while Pin::new(&mut io).poll_write(&mut cx, &much).is_ready() {}
+        for _ in 0..2 * WRITE_TICKS {
+            let _ = Pin::new(&mut io).poll_flush(&mut cx);
+            assert!(Pin::new(&mut io).poll_write(&mut cx, b"more").is_pending());
+            watchers.tick(|_| false);
+        }
+        assert!(connection.watch.take_expired(Wait::ClientWrite));
+    }
 }

@@ -48,6 +48,10 @@ impl InterimAnswers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
     /// Writes what waits; to be done before anything of an answer is written.
     pub(super) fn poll_write(&self, mut stream: Pin<&mut impl AsyncWrite>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut waiting = self.waiting.borrow_mut();
