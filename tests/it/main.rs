@@ -10,6 +10,7 @@ mod import;
 mod layers;
 mod migration;
 mod redis;
+mod servers;
 mod store;
 mod support;
 mod upkeep;

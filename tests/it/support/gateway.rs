@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::http::{Client, Message};
 use super::redis::{PORT_ATTEMPTS_MAX, RedisServer, next_port};
+use super::servers::Server;
 use super::upstream::{PASSWORD, Upstream};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tokengate");
@@ -29,15 +30,6 @@ const SETTINGS: &str = r#"
 [listen]
 address = "127.0.0.1:0"
 workers = 2
-
-[[routes]]
-name = "public"
-prefix = "/public"
-access = "public"
-
-[[routes]]
-name = "api"
-prefix = "/"
 
 [limits.login]
 per_address = ""
@@ -58,6 +50,18 @@ address = "127.0.0.1:0"
 format = "json"
 "#;
 
+/// Of those that have no other.
+const ROUTES: &str = r#"
+[[routes]]
+name = "public"
+prefix = "/public"
+access = "public"
+
+[[routes]]
+name = "api"
+prefix = "/"
+"#;
+
 /// One `tokengate run`.
 pub(crate) struct Gateway {
     process: Child,
@@ -73,7 +77,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// With a memory store, unless `set` says otherwise: keys and values as for `--set`. Returns once it is ready.
-    pub(crate) fn start(upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(upstream: &impl Server, set: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut gateway = Self::start_in(folder.path(), upstream, set);
         gateway.folder = Some(folder);
@@ -81,17 +85,28 @@ impl Gateway {
     }
 
     /// The same in a folder that outlives it.
-    pub(crate) fn start_in(folder: &Path, upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_in(folder: &Path, upstream: &impl Server, set: &[(&str, &str)]) -> Self {
         let gateway = Self::launch(folder, upstream, set);
         gateway.await_ready();
         gateway
     }
 
     /// Returns once it listens, ready or not.
-    pub(crate) fn launch(folder: &Path, upstream: &Upstream, set: &[(&str, &str)]) -> Self {
+    pub(crate) fn launch(folder: &Path, upstream: &impl Server, set: &[(&str, &str)]) -> Self {
         let file = folder.join("tokengate.toml");
-        fs::write(&file, format!("{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n", upstream.url())).unwrap();
+        fs::write(&file, settings(upstream, ROUTES)).unwrap();
         Self::launch_file(folder, &file, set)
+    }
+
+    /// By tables of the test's own beside the usual ones, routes among them; the upstream is called `api`. Returns once it is ready.
+    pub(crate) fn of(upstream: &impl Server, tables: &str, set: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokengate.toml");
+        fs::write(&file, settings(upstream, tables)).unwrap();
+        let mut gateway = Self::launch_file(folder.path(), &file, set);
+        gateway.folder = Some(folder);
+        gateway.await_ready();
+        gateway
     }
 
     /// By a settings file of the test's own, which has to say where to listen and to log in JSON. Returns once it listens.
@@ -217,6 +232,10 @@ impl Drop for Gateway {
             }
         }
     }
+}
+
+fn settings(upstream: &impl Server, tables: &str) -> String {
+    format!("{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n{tables}", upstream.url())
 }
 
 fn gather(stderr: ChildStderr) -> Arc<Mutex<Vec<String>>> {

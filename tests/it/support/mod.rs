@@ -8,4 +8,5 @@ pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod resp;
+pub(crate) mod servers;
 pub(crate) mod upstream;

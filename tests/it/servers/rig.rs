@@ -1,0 +1,55 @@
+//! A gateway's binary before such a server, and raw bytes for it.
+
+use std::io::Write as _;
+
+use crate::support::gateway::Gateway;
+use crate::support::http::{Message, connect};
+use crate::support::servers::Server;
+
+/// `/public` needs no token, all else does.
+const ROUTES: &str = r#"
+[[routes]]
+name = "public"
+prefix = "/public"
+access = "public"
+
+[[routes]]
+name = "api"
+prefix = "/"
+"#;
+
+/// A gateway, and a token of user-1.
+pub(super) struct Site {
+    pub(super) gateway: Gateway,
+    pub(super) token: String,
+}
+
+impl Site {
+    pub(super) fn before(server: &impl Server) -> Self {
+        Self::with(server, ROUTES, &[])
+    }
+
+    /// `tables` must have routes; the upstream is called `api`. `set` is as for `--set`.
+    pub(super) fn with(server: &impl Server, tables: &str, set: &[(&str, &str)]) -> Self {
+        let gateway = Gateway::of(server, tables, set);
+        let token = gateway.client().log_in("user-1").access;
+        Self { gateway, token }
+    }
+
+    /// With the token.
+    pub(super) fn get(&self, path: &str) -> Message {
+        self.ask("GET", path, "a", &format!("Authorization: Bearer {}\r\n", self.token))
+    }
+
+    /// Without a body. Each of the `fields` ends its line.
+    pub(super) fn ask(&self, method: &str, path: &str, host: &str, fields: &str) -> Message {
+        self.say(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n"))
+    }
+
+    /// The answer to one request, as it is written, on a connection of its own.
+    pub(super) fn say(&self, request: impl AsRef<[u8]>) -> Message {
+        let mut stream = connect(self.gateway.address()).unwrap();
+        stream.write_all(request.as_ref()).unwrap();
+        Message::read(&mut std::io::BufReader::new(stream), |_| false).unwrap().expect("an answer")
+    }
+}
