@@ -60,7 +60,7 @@ fn routes_are_distinct(routes: &[Route], notes: &Notes) {
 /// A route of the very path of an own endpoint would never be asked.
 fn own_endpoints_are_reachable(settings: &Settings, notes: &Notes) {
     for (index, route) in settings.routes.iter().enumerate().filter(|(_, route)| route.exact && route.host.is_none()) {
-        if let Some((name, _)) = settings.endpoints.by_key().into_iter().find(|(_, path)| *path == Some(route.prefix.as_str())) {
+        if let Some((name, _)) = settings.endpoints.by_key().find(|(_, path)| *path == route.prefix) {
             let message = format!("is the path of endpoints.{name}; switch that off with \"\" or choose another");
             notes.problem(&format!("routes[{index}].prefix"), None, message);
         }

@@ -1,19 +1,23 @@
 //! `[endpoints]`, `[login]`: the gateway's own paths, and how an upstream's answer becomes a session.
 
+use http::StatusCode;
+
+use super::condition::Condition;
 use super::members::Members;
 use super::parse::{self, Pointer};
 use super::routes::resolve;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
-use crate::domain::route::{EndpointPaths, UpstreamIndex};
+use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
 use crate::domain::share::Share;
 
 /// The full path of each own endpoint, prefix included; `None`: off.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    pub login: Option<String>,
-    pub register: Option<String>,
-    pub quick_register: Option<String>,
+    /// The first three may have several paths each, or none.
+    pub login: Vec<String>,
+    pub register: Vec<String>,
+    pub quick_register: Vec<String>,
     pub refresh: Option<String>,
     pub logout: Option<String>,
     /// The list; one session is `{sessions}/{id}`.
@@ -34,18 +38,30 @@ impl Endpoints {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let prefix = s.read("prefix", parse::or_off(parse::url_path)).filter(|prefix| prefix != "/").unwrap_or_default();
         let mut taken: Vec<(&'static str, String)> = Vec::new();
+        let mut take = |s: &Section<'_>, key: &'static str, path: &str| {
+            if let Some((other, _)) = taken.iter().find(|(_, other)| other.eq_ignore_ascii_case(path)) {
+                s.fault(key, format!("\"{path}\" is the path of endpoints.{other} already"));
+            }
+            taken.push((key, path.to_owned()));
+        };
+        let mut paths = |key: &'static str| {
+            let paths: Vec<String> =
+                s.read(key, parse::list(endpoint_path)).into_iter().map(|path| format!("{prefix}{path}")).collect();
+            for path in &paths {
+                take(s, key, path);
+            }
+            paths
+        };
+        let (login, register, quick_register) = (paths("login"), paths("register"), paths("quick_register"));
         let mut path = |key: &'static str, prefix: &str| {
             let path = s.read(key, parse::or_off(endpoint_path)).map(|path| format!("{prefix}{path}"))?;
-            if let Some((other, _)) = taken.iter().find(|(_, other)| other.eq_ignore_ascii_case(&path)) {
-                s.fault(key, format!("is the path of endpoints.{other} already"));
-            }
-            taken.push((key, path.clone()));
+            take(s, key, &path);
             Some(path)
         };
         Self {
-            login: path("login", &prefix),
-            register: path("register", &prefix),
-            quick_register: path("quick_register", &prefix),
+            login,
+            register,
+            quick_register,
             refresh: path("refresh", &prefix),
             logout: path("logout", &prefix),
             sessions: path("sessions", &prefix),
@@ -84,26 +100,26 @@ impl Endpoints {
     }
 
     /// Every path, by its key in the settings.
-    pub(super) fn by_key(&self) -> [(&'static str, Option<&str>); 12] {
-        [
-            ("login", self.login.as_deref()),
-            ("register", self.register.as_deref()),
-            ("quick_register", self.quick_register.as_deref()),
-            ("refresh", self.refresh.as_deref()),
-            ("logout", self.logout.as_deref()),
-            ("sessions", self.sessions.as_deref()),
-            ("revoke", self.revoke.as_deref()),
-            ("introspect", self.introspect.as_deref()),
-            ("jwks", self.jwks.as_deref()),
-            ("metadata", self.metadata.as_deref()),
-            ("health", self.health.as_deref()),
-            ("ready", self.ready.as_deref()),
-        ]
+    pub(super) fn by_key(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let several = [("login", &self.login), ("register", &self.register), ("quick_register", &self.quick_register)];
+        let single = [
+            ("refresh", &self.refresh),
+            ("logout", &self.logout),
+            ("sessions", &self.sessions),
+            ("revoke", &self.revoke),
+            ("introspect", &self.introspect),
+            ("jwks", &self.jwks),
+            ("metadata", &self.metadata),
+            ("health", &self.health),
+            ("ready", &self.ready),
+        ];
+        let several = several.into_iter().flat_map(|(key, paths)| paths.iter().map(move |path| (key, path.as_str())));
+        several.chain(single.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))))
     }
 
     /// Whether any endpoint is on that the upstream answers first.
     pub fn asks_upstream(&self) -> bool {
-        self.login.is_some() || self.register.is_some() || self.quick_register.is_some()
+        [&self.login, &self.register, &self.quick_register].into_iter().any(|paths| !paths.is_empty())
     }
 }
 
@@ -119,8 +135,16 @@ fn endpoint_path(value: &config::Value) -> Parsed<String> {
 pub struct Login {
     /// Who judges the credentials. `None` when all three endpoints are off.
     pub upstream: Option<UpstreamIndex>,
-    /// Where the answer names the user; the first that holds a string or an integer counts.
+    /// Statuses of answers that may become sessions. Never empty.
+    pub statuses: Vec<StatusCode>,
+    /// Calls whose answers may.
+    pub issue_on: Vec<Endpoint>,
+    /// Where the answer names the user; the first that leads to anything decides. Never empty.
     pub subject: Vec<Pointer>,
+    /// All of these must hold of the answer …
+    pub requires: Vec<Condition>,
+    /// … and none of these.
+    pub unless: Vec<Condition>,
     /// Where the answer names scopes: a text with spaces, or a list of texts; all that are there are taken together.
     pub scopes: Vec<Pointer>,
     /// Claims of the access token, by name, and where the answer holds each.
@@ -131,6 +155,9 @@ pub struct Login {
     pub issue_share: Share,
     pub members: Members,
 }
+
+const ISSUING: [(&str, Endpoint); 3] =
+    [("login", Endpoint::Login), ("register", Endpoint::Register), ("quick_register", Endpoint::QuickRegister)];
 
 /// What becomes of the session whose refresh token came along with a login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,9 +189,18 @@ impl Login {
             }
             Err(_) => None,
         };
+        let requires = s.read("requires", parse::list(condition));
+        let unless = s.read("unless", parse::list(condition));
+        if let Some(both) = requires.iter().find(|condition| unless.contains(condition)) {
+            s.fault("requires", format!("\"{}\" is among login.unless too: no answer would become a session", both.as_str()));
+        }
         Self {
             upstream: upstream.filter(|_| endpoints.asks_upstream()),
+            statuses: s.read("statuses", filled(status)),
+            issue_on: s.read("issue_on", parse::list(parse::choice(&ISSUING))),
             subject: s.read("subject", filled(parse::pointer)),
+            requires,
+            unless,
             scopes: s.read("scopes", parse::list(parse::pointer)),
             claims: s.map("claims", |name, value| {
                 claim_of_ours(name)?;
@@ -176,6 +212,17 @@ impl Login {
             members: s.section("members", Members::read),
         }
     }
+}
+
+fn condition(value: &config::Value) -> Parsed<Condition> {
+    parse::filled_text(value)?.parse()
+}
+
+/// Of an answer with a body that is whole.
+fn status(value: &config::Value) -> Parsed<StatusCode> {
+    let code = parse::number(200, 299)(value).ok().filter(|code| !matches!(code, 204..=206));
+    let status = code.and_then(|code| u16::try_from(code).ok()).and_then(|code| StatusCode::from_u16(code).ok());
+    status.ok_or_else(|| "allowed is a status from 200 to 299, but for 204 to 206, which have no whole body".to_owned())
 }
 
 fn filled<T>(item: impl Fn(&config::Value) -> Parsed<T>) -> impl Fn(&config::Value) -> Parsed<Vec<T>> {

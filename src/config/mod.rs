@@ -8,6 +8,7 @@ mod browser;
 mod callers;
 mod checks;
 mod claims_hook;
+mod condition;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod layers;
@@ -36,6 +37,7 @@ use crate::domain::route::Route;
 pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};
+pub use condition::Condition;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};

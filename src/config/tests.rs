@@ -378,11 +378,42 @@ fn several_upstreams_without_a_default_must_be_named() {
 #[test]
 fn own_endpoints_take_the_prefix_and_never_one_path_twice() {
     let settings = Settings::from_toml(&minimal_and("endpoints = { prefix = \"/auth/\", register = \"\" }")).unwrap();
-    assert_eq!(settings.endpoints.login.as_deref(), Some("/auth/login"));
+    assert_eq!(settings.endpoints.login, ["/auth/login"]);
     assert_eq!(settings.endpoints.jwks.as_deref(), Some("/.well-known/jwks.json"));
-    assert_eq!(settings.endpoints.register, None);
+    assert!(settings.endpoints.register.is_empty());
     assert_one_fault("endpoints = { logout = \"/login\" }", &["endpoints.logout", "endpoints.login"]);
     assert_one_fault("endpoints = { login = \"/\" }", &["endpoints.login"]);
+}
+
+#[test]
+fn calls_of_logins_may_have_several_paths_each() {
+    let text =
+        "endpoints = { prefix = \"/auth\", login = [\"/login\", \"/login/2fa\"], register = \"/join\", quick_register = [] }";
+    let settings = Settings::from_toml(&minimal_and(text)).unwrap();
+    assert_eq!(settings.endpoints.login, ["/auth/login", "/auth/login/2fa"]);
+    assert_eq!(settings.endpoints.register, ["/auth/join"]);
+    assert!(settings.endpoints.quick_register.is_empty());
+    assert_one_fault(
+        "endpoints = { login = [\"/in\", \"/in\"] }",
+        &["endpoints.login", "\"/in\" is the path of endpoints.login"],
+    );
+    assert_one_fault("endpoints = { login = [\"/in\", \"\"] }", &["endpoints.login", "item 2"]);
+    assert_one_fault("endpoints = { register = [\"/in\", \"/refresh\"] }", &["endpoints.refresh", "endpoints.register"]);
+    let of_the_route = "[[routes]]\nname = \"a\"\nprefix = \"/in\"\nexact = true\n[endpoints]\nlogin = [\"/login\", \"/in\"]";
+    assert_one_fault(of_the_route, &["routes[0].prefix", "endpoints.login"]);
+}
+
+#[test]
+fn what_makes_a_session_is_not_a_contradiction() {
+    assert_one_fault("login = { statuses = [204] }", &["login.statuses", "204 to 206"]);
+    assert_one_fault("login = { statuses = [] }", &["login.statuses", "must not be empty"]);
+    assert_one_fault("login = { statuses = [401] }", &["login.statuses"]);
+    assert_one_fault("login = { issue_on = [\"refresh\"] }", &["login.issue_on", "quick_register"]);
+    assert_one_fault("login = { unless = [\"/a={}\"] }", &["login.unless", "JSON scalar"]);
+    assert_one_fault(
+        "login = { requires = [\"/a\"], unless = [\"/a\"] }",
+        &["login.requires", "no answer would become a session"],
+    );
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn route_table() -> RouteTable {
         route("closed", Some("closed.example"), "/", false, &[], token()),
     ];
     let own =
-        EndpointPaths { login: Some("/login".to_owned()), sessions: Some("/sessions".to_owned()), ..EndpointPaths::default() };
+        EndpointPaths { login: vec!["/login".to_owned()], sessions: Some("/sessions".to_owned()), ..EndpointPaths::default() };
     RouteTable::new(own, routes).expect("the rules are sound")
 }
 

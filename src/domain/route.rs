@@ -89,9 +89,9 @@ pub enum RevocationCheck {
 /// Where the own endpoints are; `None` switches one off. Canonical paths, prefix included.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointPaths {
-    pub login: Option<String>,
-    pub register: Option<String>,
-    pub quick_register: Option<String>,
+    pub login: Vec<String>,
+    pub register: Vec<String>,
+    pub quick_register: Vec<String>,
     pub refresh: Option<String>,
     pub logout: Option<String>,
     /// Also `…/{id}`.

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use serde_json::{Map, Value};
 
 use super::credentials::{self, Source};
+use super::grant::{self, Granted, present_claims};
 use super::json_object::JsonObject;
-use super::login::{grant_of, present_claims};
 use super::oauth::basic;
 use super::options::EndpointOptions;
 use super::refusal::Dialect;
@@ -106,12 +106,15 @@ pub fn login_answer(bytes: &[u8]) {
     let mut answer = Response::builder().status(status).body(()).expect("an answer");
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     let answer = UpstreamAnswer { head: answer.into_parts().0, body: body.clone() };
-    let Some((subject, grant, mut object)) = grant_of(&answer, &OPTIONS.login) else { return };
-    assert!(status.is_success());
+    let Ok(Granted { subject, grant, mut object }) = grant::judge(&answer, &OPTIONS.login) else { return };
+    assert!(matches!(status.as_u16(), 200 | 201));
     let before: Value = serde_json::from_slice(&body).expect("JSON");
-    let texts = ["/user/id", "/id"].iter().filter_map(|pointer| before.pointer(pointer));
-    let mut texts = texts.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    assert!(texts.any(|text| text == subject.as_str()), "{subject} is not in {before}");
+    let deciding = ["/user/id", "/id"].iter().find_map(|pointer| before.pointer(pointer)).expect("somebody is named");
+    let named = deciding.as_str().map_or_else(|| deciding.to_string(), str::to_owned);
+    assert_eq!(named, subject.as_str(), "the first pointer that leads to anything decides: {before}");
+    for refusing in ["error", "mfaRequired", "mfa_required"] {
+        assert!(before.get(refusing).is_none_or(|value| !value.as_bool().unwrap_or_default()), "{before}");
+    }
     assert_eq!(grant.claims.get("role"), before.pointer("/user/role"));
     assert!(grant.scopes.iter().all(|scope| !scope.is_empty() && scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"')));
     assert_eq!(present_claims(&before, &OPTIONS.login).claims, grant.claims);

@@ -1,25 +1,22 @@
 //! `/login`, `/register`, `/quick-register`: the upstream judges, and what it grants becomes a session.
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, LAST_MODIFIED,
-    PRAGMA, USER_AGENT,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, EXPIRES, HeaderName, LAST_MODIFIED, PRAGMA, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
-use serde_json::{Map, Value};
+use http::{HeaderValue, Method, Response, header};
+use serde_json::Value;
 
-use super::json_object::JsonObject;
+use super::grant::{self, Granted, SCOPES_MAX};
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, credentials, origin, shared, tokens};
-use crate::config::{self, Pointer};
-use crate::domain::ids::Subject;
+use crate::config::Pointer;
 use crate::domain::route::Endpoint;
-use crate::domain::session::{Client, Grant};
+use crate::domain::session::Client;
 use crate::domain::stats::Counter;
 use crate::proxy::control::{LoginRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
-use crate::sessions::claims_hook::PresentClaims;
 use crate::sessions::{self, LoginKind};
 
 /// Fields that speak of the bytes of a body that was changed.
@@ -34,9 +31,6 @@ const OF_THE_OLD_BODY: [HeaderName; 9] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
 ];
-
-/// How many scopes one answer may grant.
-const SCOPES_MAX: usize = 256;
 
 impl Inner {
     #[expect(clippy::result_large_err, reason = "the answer to give instead: made once, and passed on at once")]
@@ -62,29 +56,48 @@ impl Inner {
 
     pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
         let options = self.options.load_full();
-        let reply = match grant_of(&answer, &options.login) {
-            Some((subject, grant, object)) if options.login.issue_share.includes(subject.as_str().as_bytes()) => {
-                let result = self.start_session(&request, subject, grant, answer.head, object, &options).await;
+        let reply = match self.grant_of(&request, &answer, &options) {
+            Some(granted) => {
+                let result = self.start_session(&request, granted, answer.head, &options).await;
                 result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
             }
-            not_ours => {
-                let counter = if not_ours.is_some() { Counter::LoginsNotIssued } else { Counter::LoginsRefused };
-                self.counters.add(counter, 1);
-                Response::from_parts(answer.head, answer.body)
-            }
+            None => Response::from_parts(answer.head, answer.body),
         };
         shared(reply, &request.head, &options)
+    }
+
+    /// What becomes a session; `None` when the answer is to pass as it is.
+    fn grant_of(&self, request: &LoginRequest, answer: &UpstreamAnswer, options: &EndpointOptions) -> Option<Granted> {
+        let login = &options.login;
+        if !login.issue_on.contains(&request.endpoint) {
+            self.counters.add(Counter::LoginsNotIssued, 1);
+            return None;
+        }
+        match grant::judge(answer, login) {
+            Ok(granted) if login.issue_share.includes(granted.subject.as_str().as_bytes()) => Some(granted),
+            Ok(_) => {
+                self.counters.add(Counter::LoginsNotIssued, 1);
+                None
+            }
+            Err(cause) => {
+                self.counters.add(Counter::LoginsRefused, 1);
+                cause.tell(answer, login);
+                None
+            }
+        }
     }
 
     async fn start_session(
         &self,
         request: &LoginRequest,
-        subject: Subject,
-        grant: Grant,
+        granted: Granted,
         mut head: http::response::Parts,
-        mut object: JsonObject,
         options: &EndpointOptions,
     ) -> Result<Reply, Refusal> {
+        let Granted { subject, grant, mut object } = granted;
+        if grant.scopes.len() > SCOPES_MAX {
+            return Err(Refusal::TooManyScopes(grant.scopes.len()));
+        }
         let login = sessions::Login {
             kind: kind_of(request.endpoint),
             subject,
@@ -111,30 +124,6 @@ pub(super) fn believe_origin(head: &Parts, options: &EndpointOptions) -> Result<
         Some(cookies) if head.headers.contains_key(header::ORIGIN) => origin::believe_cookie(head, &cookies.origins),
         Some(_) | None => Ok(()),
     }
-}
-
-/// What the answer grants; `None` when it is to pass as it is.
-pub(super) fn grant_of(answer: &UpstreamAnswer, login: &config::Login) -> Option<(Subject, Grant, JsonObject)> {
-    if !answer.head.status.is_success() {
-        return None;
-    }
-    let unusable = |cause: &'static str| {
-        let tried: Vec<&str> = login.subject.iter().map(Pointer::as_str).collect();
-        tracing::warn!(cause, status = answer.head.status.as_u16(), ?tried, "an upstream's login answer made no session");
-    };
-    if !is_plain_json(&answer.head.headers) {
-        unusable("not JSON without a content encoding");
-        return None;
-    }
-    let (Some(object), Ok(value)) = (JsonObject::parse(&answer.body), serde_json::from_slice::<Value>(&answer.body)) else {
-        unusable("not one JSON object");
-        return None;
-    };
-    let Some(subject) = login.subject.iter().find_map(|pointer| subject(value.pointer(pointer.as_str())?)) else {
-        unusable("no subject at any of the pointers");
-        return None;
-    };
-    Some((subject, grant(&value, login), object))
 }
 
 fn kind_of(endpoint: Endpoint) -> LoginKind {
@@ -165,56 +154,4 @@ fn account(body: &[u8], pointers: &[Pointer]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let text = |pointer: &Pointer| value.pointer(pointer.as_str())?.as_str().map(str::to_owned);
     pointers.iter().find_map(text)
-}
-
-fn is_plain_json(headers: &HeaderMap) -> bool {
-    let encodings = headers.get_all(CONTENT_ENCODING);
-    let is_plain = encodings.iter().all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-    is_plain && is_json
-}
-
-/// A string as it is, or an integer in digits.
-fn subject(value: &Value) -> Option<Subject> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-        Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    Subject::new(&text).ok()
-}
-
-/// Reads what an upstream says of a subject at a later time, from the places where its login answers say it.
-#[must_use]
-pub fn present_claims(answer: &Value, login: &config::Login) -> PresentClaims {
-    let Grant { scopes, claims } = grant(answer, login);
-    let speaks_of_scopes = login.scopes.iter().any(|pointer| answer.pointer(pointer.as_str()).is_some());
-    PresentClaims { scopes: speaks_of_scopes.then_some(scopes), claims }
-}
-
-fn grant(value: &Value, login: &config::Login) -> Grant {
-    let mut scopes: Vec<String> = Vec::new();
-    for named in login.scopes.iter().filter_map(|pointer| value.pointer(pointer.as_str())) {
-        let texts: Vec<&str> = match named {
-            Value::String(text) => text.split(' ').collect(),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-        };
-        for scope in texts.into_iter().filter(|text| is_scope_token(text)) {
-            if scopes.len() < SCOPES_MAX && !scopes.iter().any(|known| known == scope) {
-                scopes.push(scope.to_owned());
-            }
-        }
-    }
-    let claims = login.claims.iter();
-    let claims: Map<String, Value> =
-        claims.filter_map(|(name, pointer)| Some((name.clone(), value.pointer(pointer.as_str())?.clone()))).collect();
-    Grant { scopes, claims }
-}
-
-/// `scope-token` of RFC 6749, section 3.3.
-fn is_scope_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
 }

@@ -27,6 +27,7 @@ mod devices;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod grant;
 mod json_object;
 mod limits;
 mod login;
@@ -40,7 +41,7 @@ mod refusal;
 mod tests;
 mod tokens;
 
-pub use login::present_claims;
+pub use grant::present_claims;
 pub use options::{EndpointOptions, session_policy};
 
 use limits::RateLimits;

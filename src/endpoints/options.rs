@@ -97,8 +97,9 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
 
 /// The longest path that lies above every endpoint that reads the cookie. A `__Host-` name demands `/`.
 fn refresh_cookie_path(cookies: &Cookies, endpoints: &config::Endpoints) -> String {
-    let readers = [&endpoints.refresh, &endpoints.logout, &endpoints.login, &endpoints.register, &endpoints.quick_register];
-    let readers: Vec<Vec<&str>> = readers.into_iter().flatten().map(|path| path.split('/').skip(1).collect()).collect();
+    let logins = [&endpoints.login, &endpoints.register, &endpoints.quick_register].into_iter().flatten();
+    let readers = [&endpoints.refresh, &endpoints.logout].into_iter().flatten().chain(logins);
+    let readers: Vec<Vec<&str>> = readers.map(|path| path.split('/').skip(1).collect()).collect();
     let Some((first, others)) = readers.split_first().filter(|_| !cookies.refresh_name.starts_with("__Host-")) else {
         return "/".to_owned();
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::grant::SCOPES_MAX;
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
@@ -61,6 +62,8 @@ pub(super) enum Refusal {
     End(#[from] EndError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("the upstream's login answer grants {0} scopes; allowed are {max}", max = SCOPES_MAX)]
+    TooManyScopes(usize),
     #[error("the token does not fit into a cookie")]
     CookieTooLarge,
     #[error("a use case panicked")]
@@ -124,6 +127,7 @@ impl Refusal {
             | Self::Refresh(_)
             | Self::Logout(LogoutError::NoTokenId)
             | Self::End(EndError::NotFound)
+            | Self::TooManyScopes(_)
             | Self::CookieTooLarge
             | Self::ShuttingDown => None,
         }
@@ -217,9 +221,11 @@ impl Refusal {
             Self::Issue(IssueError::Mint(_)) | Self::Refresh(RefreshError::Mint(_)) => {
                 unavailable("signing_unavailable", "Tokens cannot be signed right now.")
             }
-            Self::CookieTooLarge => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "cookie_too_large", "The token does not fit into a cookie.")
-            }
+            Self::TooManyScopes(_) | Self::CookieTooLarge => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "token_too_large",
+                "What this account is granted does not fit into a token.",
+            ),
             Self::Panicked => {
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
             }

@@ -317,6 +317,7 @@ impl Gateway {
         let (mut answer, body) = exchange(upstream, &mut call, outgoing, options.login_timeout).await?;
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if !login_answer::may_grant(&answer) {
+            self.counters.add(Counter::LoginsRefused, 1);
             return Ok(streamed(answer, body));
         }
         let body = login_answer::collect(body, options.login_answer_bytes_max).await?;

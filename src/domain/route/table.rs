@@ -219,10 +219,10 @@ fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own>
         health,
         ready,
     } = paths;
-    let places = [
-        (login, Place::At(Endpoint::Login)),
-        (register, Place::At(Endpoint::Register)),
-        (quick_register, Place::At(Endpoint::QuickRegister)),
+    let several = [(login, Endpoint::Login), (register, Endpoint::Register), (quick_register, Endpoint::QuickRegister)];
+    let several =
+        several.into_iter().flat_map(|(paths, endpoint)| paths.into_iter().map(move |path| (path, Place::At(endpoint))));
+    let single = [
         (refresh, Place::At(Endpoint::Refresh)),
         (logout, Place::At(Endpoint::Logout)),
         (sessions, Place::Sessions),
@@ -234,8 +234,7 @@ fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own>
         (ready, Place::At(Endpoint::Ready)),
     ];
     let mut own: Vec<Own> = Vec::new();
-    for (path, place) in places {
-        let Some(path) = path else { continue };
+    for (path, place) in several.chain(single.into_iter().filter_map(|(path, place)| Some((path?, place)))) {
         let is_plain = CanonicalTarget::parse(&path)
             .is_ok_and(|target| target.path() == path && matches!(target.readings(), Readings::Plain(_)));
         if !is_plain || path.ends_with('/') {

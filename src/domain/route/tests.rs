@@ -36,7 +36,7 @@ fn table(routes: Vec<Route>) -> RouteTable {
 
 fn own() -> EndpointPaths {
     EndpointPaths {
-        login: Some("/login".to_owned()),
+        login: vec!["/login".to_owned()],
         sessions: Some("/sessions".to_owned()),
         health: Some("/healthz".to_owned()),
         ..EndpointPaths::default()

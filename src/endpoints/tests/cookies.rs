@@ -133,10 +133,10 @@ async fn logging_out_the_others_keeps_the_own_cookies() {
 #[tokio::test]
 async fn a_token_that_no_browser_would_keep_is_not_set() {
     let gate = Gate::new(&format!("{ON}\nlogin.claims = {{ big = '/big' }}"));
-    let body = format!(r#"{{"id":"a","big":"{}"}}"#, "x".repeat(4000));
+    let body = format!(r#"{{"user":{{"id":"a"}},"big":"{}"}}"#, "x".repeat(4000));
     let upstream = http::Response::builder().header("content-type", "application/json").body(body.as_str()).unwrap();
     let reply = gate.log_in(&[OWN_ORIGIN], "{}", upstream).await;
-    assert_eq!((reply.status().as_u16(), text(&json(&reply), "code")), (500, "cookie_too_large"));
+    assert_eq!((reply.status().as_u16(), text(&json(&reply), "code")), (502, "token_too_large"));
     assert!(cookies_of(&reply).is_empty());
 }
 

@@ -44,7 +44,8 @@ async fn the_pair_is_merged_into_the_upstreams_answer_and_all_else_stays() {
 async fn members_have_the_names_that_the_operator_gave_them() {
     let gate =
         Gate::new("login.members = { access_token = 'access_token', token = 'token', refresh_token = 'r', generation = '' }");
-    let upstream = Response::builder().header("content-type", "application/json").body(r#"{"token":"old","id":"a"}"#).unwrap();
+    let upstream =
+        Response::builder().header("content-type", "application/json").body(r#"{"token":"old","user":{"id":"a"}}"#).unwrap();
     let value = json(&gate.log_in(&[], "{}", upstream).await);
     assert_eq!(value["token"], value["access_token"]);
     assert!(value.get("generation").is_none());
@@ -129,10 +130,10 @@ async fn what_grants_no_session_passes_unchanged_and_mints_nothing() {
         (200, json_type, "[{\"id\":1}]"),
         (200, json_type, "{\"id\":1"),
         (200, json_type, r#"{"user":{"name":"Ada"}}"#),
-        (200, json_type, r#"{"id":null}"#),
-        (200, json_type, r#"{"id":true}"#),
-        (200, json_type, r#"{"id":1.5}"#),
-        (200, json_type, r#"{"id":"a\nb"}"#),
+        (200, json_type, r#"{"user":{"id":null}}"#),
+        (200, json_type, r#"{"user":{"id":true}}"#),
+        (200, json_type, r#"{"user":{"id":1.5}}"#),
+        (200, json_type, r#"{"user":{"id":"a\nb"}}"#),
     ];
     let gate = Gate::new("");
     for (status, fields, body) in cases {
@@ -151,7 +152,7 @@ async fn what_grants_no_session_passes_unchanged_and_mints_nothing() {
 #[tokio::test]
 async fn scopes_and_claims_come_from_where_the_operator_points() {
     let gate = Gate::new("login.scopes = ['/scope', '/user/roles']\nlogin.claims = { role = '/user/role', none = '/user/none' }");
-    let body = r#"{"id":"a","scope":"read write","user":{"roles":["admin","read","no good"],"role":{"level":3}}}"#;
+    let body = r#"{"scope":"read write","user":{"id":"a","roles":["admin","read","no good"],"role":{"level":3}}}"#;
     let upstream = Response::builder().header("content-type", "application/vnd.api+json").body(body).unwrap();
     let session = session_of(&gate, &gate.log_in(&[], "{}", upstream).await).await;
     assert_eq!(session.grant.scopes, ["read", "write", "admin"]);

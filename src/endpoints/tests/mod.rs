@@ -18,6 +18,7 @@ use crate::sessions::tests::World;
 
 mod calls;
 mod cookies;
+mod grants;
 mod imports;
 mod logins;
 mod oauth;
