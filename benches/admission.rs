@@ -117,7 +117,7 @@ fn rewrite() -> RewriteRules {
         scopes: Some(HeaderName::from_static("x-auth-scopes")),
         ..IdentityFields::default()
     };
-    RewriteRules::new(identity, false, Vec::new(), Forwarding::default(), HeaderValue::from_static("1.1 tokengate"))
+    RewriteRules::new(identity, &[], Vec::new(), Forwarding::default(), HeaderValue::from_static("1.1 tokengate"))
 }
 
 fn make(c: &mut Criterion) {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde_json::Map;
 use tokengate::domain::claims::Principal;
 use tokengate::domain::headers::forwarded::{Forwarding, Hop};
-use tokengate::domain::headers::{IdentityFields, RequestContext, RewriteRules, trace};
+use tokengate::domain::headers::{IdentityFields, RequestContext, RewriteRules, Withheld};
 use tokengate::domain::ids::{Partition, SessionId, Subject};
 use tokengate::domain::time::Timestamp;
 
@@ -61,12 +61,13 @@ fn main() {
     ] {
         let (rules, headers) = (rules(trusted), headers(fields));
         let identity = rules.identity(&principal());
+        let hop = Hop::new([192, 0, 2, 1].into(), "http");
         let context = RequestContext {
-            hop: &Hop::new([192, 0, 2, 1].into(), "http"),
+            origin: &rules.forwarding().origin(&hop, &headers),
             host: &HeaderValue::from_static("api.example.com"),
             identity: &identity,
             request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
-            traceparent: &trace::traceparent(None, [7; 24]),
+            authorization: Withheld::All,
         };
         let mut out = Vec::with_capacity(4096);
         group.bench_function(name, |b| {
@@ -110,7 +111,7 @@ fn rules(trusted: Option<&str>) -> RewriteRules {
     };
     let trusted = trusted.map(|net| net.parse::<IpNet>().expect("a network")).into_iter().collect();
     let cookies = vec!["__Host-access".to_owned()];
-    RewriteRules::new(identity, false, cookies, Forwarding::new(trusted), HeaderValue::from_static("1.1 tokengate"))
+    RewriteRules::new(identity, &[], cookies, Forwarding::new(trusted), HeaderValue::from_static("1.1 tokengate"))
 }
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -1,6 +1,7 @@
 //! Settings as the data plane takes them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
 use http::uri::Scheme;
@@ -84,13 +85,12 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
 }
 
 pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
-    let identity = &settings.identity;
     let fields = settings.identity.fields();
     let own_cookies = settings.cookies.iter().flat_map(|c| [c.access_name.clone(), c.refresh_name.clone()]).collect();
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
     Ok(Policy {
         routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone()).map_err(StartError::Routes)?,
-        rewrite: RewriteRules::new(fields, identity.pass_authorization, own_cookies, forwarding, VIA),
+        rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: settings
             .cookies
             .as_ref()
@@ -101,5 +101,6 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
             config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,
             config::RequestIdFrom::Anyone => RequestIdFrom::Anyone,
         },
+        unnamed_proxy_told: AtomicBool::new(false),
     })
 }

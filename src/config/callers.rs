@@ -69,14 +69,13 @@ pub struct Identity {
     pub issuer_header: Option<HeaderName>,
     /// Claims that are passed on, each in its field.
     pub claims: Vec<(String, HeaderName)>,
-    /// Whether the upstream gets the Authorization field too.
-    pub pass_authorization: bool,
 }
 
 /// Fields that mean something else already.
-const HEADERS_TAKEN: [&str; 21] = [
+const HEADERS_TAKEN: [&str; 25] = [
     "accept",
     "authorization",
+    "baggage",
     "connection",
     "content-encoding",
     "content-length",
@@ -85,16 +84,19 @@ const HEADERS_TAKEN: [&str; 21] = [
     "expect",
     "forwarded",
     "host",
+    "http2-settings",
     "keep-alive",
     "origin",
     "proxy-authorization",
     "proxy-connection",
     "te",
     "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "via",
+    "x-real-ip",
     "x-request-id",
 ];
 
@@ -109,8 +111,11 @@ impl Identity {
                 "" => Err("the name of a claim must not be empty".to_owned()),
                 _ => identity_header(value),
             }),
-            pass_authorization: s.read("pass_authorization", parse::flag),
         };
+        s.retired(
+            "pass_authorization",
+            "instead, each of [[routes]] has `authorization`; `true` is now authorization = \"pass\"",
+        );
         let mut taken: Vec<&HeaderName> = Vec::new();
         for (key, header) in identity.headers() {
             if taken.contains(&header) {
@@ -146,8 +151,8 @@ impl Identity {
 
 fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
     let name = parse::header_name(value)?;
-    if name.as_str().contains('_') {
-        return Err("an underscore is not allowed: many servers read it as a dash".to_owned());
+    if !name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err("allowed are letters, digits and dashes: many servers read everything else as a dash".to_owned());
     }
     if HEADERS_TAKEN.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
         return Err(

@@ -11,6 +11,7 @@ mod claims_hook;
 mod condition;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod headers;
 mod layers;
 mod legacy;
 mod listen;
@@ -38,6 +39,7 @@ pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};
 pub use condition::Condition;
+pub use headers::Headers;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};
@@ -75,6 +77,7 @@ pub struct Settings {
     pub cors: Option<Cors>,
     pub revocation: Revocation,
     pub limits: Limits,
+    pub headers: Headers,
     pub identity: Identity,
     pub issuers: Vec<Issuer>,
     /// Machines that may ask `introspect`.
@@ -148,6 +151,7 @@ impl Settings {
         }
         let claims_hook = root.section("claims_hook", |s| ClaimsHook::read(s, &upstreams));
         let limits = root.section("limits", Limits::read);
+        let headers = root.section("headers", Headers::read);
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
         let clients = root.list("clients", OAuthClient::read);
@@ -186,6 +190,7 @@ impl Settings {
             cors,
             revocation,
             limits,
+            headers,
             identity,
             issuers: issuers?,
             clients: clients.into_iter().collect::<Option<Vec<OAuthClient>>>()?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::parse;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
+use crate::domain::headers::AuthorizationRule;
 use crate::domain::route::{Access, RevocationCheck, Route, UpstreamIndex, WhenStale};
 use crate::domain::share::Share;
 
@@ -43,6 +44,14 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
         s.read("revocation", parse::choice(&[("replica", RevocationCheck::Replica), ("strict", RevocationCheck::Strict)]));
     let mode = s.read("mode", parse::choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
     let enforce_share = s.read("enforce_share", parse::share);
+    let authorization = s.read(
+        "authorization",
+        parse::choice(&[
+            ("remove_ours", AuthorizationRule::RemoveOurs),
+            ("pass", AuthorizationRule::Pass),
+            ("remove", AuthorizationRule::Remove),
+        ]),
+    );
     let body_bytes_max = s.read("body_bytes_max", parse::size(0, 1 << 40));
     let response_timeout = s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1)));
 
@@ -83,6 +92,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
             Mode::Enforce => enforce_share,
             Mode::Observe => Share::NONE,
         },
+        authorization,
         body_bytes_max,
         response_timeout: response_timeout.unwrap_or(upstream.response_timeout),
     })

@@ -289,6 +289,14 @@ impl<'a> Section<'a> {
         self.notes.problem(&self.path_of(key), value, message);
     }
 
+    /// A key that is no more: whoever still gives it is told what has taken its place.
+    pub(super) fn retired(&mut self, key: &'static str, successor: &str) {
+        self.keys.insert(key);
+        if self.here.is_some_and(|table| table.contains_key(key)) {
+            self.fault(key, format!("is no more: {successor}"));
+        }
+    }
+
     fn close(self) {
         let mut unknown: Vec<(&String, &Value)> =
             self.here.into_iter().flatten().filter(|(key, _)| !self.keys.contains(key.as_str())).collect();

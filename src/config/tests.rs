@@ -444,9 +444,60 @@ fn a_claims_hook_has_an_upstream_and_answers_in_the_time_of_a_refresh() {
 }
 
 #[test]
+fn identity_fields_are_kept_free_by_the_names_that_they_have_by_default() {
+    let identity = Settings::from_toml(MINIMAL).unwrap().identity;
+    let named = [identity.subject_header, identity.session_header, identity.scopes_header];
+    for name in named.into_iter().flatten() {
+        assert!(crate::domain::headers::IDENTITY_NAMES.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_more_names_what_has_taken_its_place() {
+    assert_one_fault(
+        "identity = { pass_authorization = true }",
+        &["identity.pass_authorization", "true", "authorization = \"pass\""],
+    );
+}
+
+#[test]
+fn fields_to_be_removed_are_names_or_beginnings_and_none_that_the_gateway_needs() {
+    let removed = |file: &str| Settings::from_toml(&minimal_and(file)).unwrap().headers.remove;
+    let covers = |file: &str, name: &str| removed(file).iter().any(|pattern| pattern.covers(name));
+    for name in ["x-http-method-override", "X_Original_URL", "remote-user", "x-remote-anything", "x-ssl-client-cert", "proxy"] {
+        assert!(covers("", name), "{name}");
+    }
+    for name in ["x-forwarded-for", "x-forwarded-prefix", "x-auth-subject", "x-remote", "proxy-authorization", "remote"] {
+        assert!(!covers("", name), "{name}");
+    }
+    assert!(removed("headers = { remove = [] }").is_empty());
+    assert!(
+        covers("headers = { remove = [\"X-Internal-*\"] }", "x-internal-user")
+            && !covers("headers = { remove = [\"x-a\"] }", "proxy")
+    );
+    // Fields that are set here anyway do no harm in the list, and the default list may hold one that an operator chose.
+    assert!(Settings::from_toml(&minimal_and("identity = { subject_header = \"remote-user\" }")).is_ok());
+    for (name, parts) in [
+        ("host", &["headers.remove", "item 1", "host"][..]),
+        ("Content_Length", &["headers.remove", "content-length"]),
+        ("x-forwarded-*", &["headers.remove", "x-forwarded-for"]),
+        ("x-*", &["headers.remove", "x-forwarded-for"]),
+        ("cookie", &["headers.remove", "cookie"]),
+        ("authorization", &["headers.remove", "[[routes]]", "authorization = \"remove\""]),
+        ("*", &["headers.remove", "name of a field"]),
+        ("x-*-user", &["headers.remove", "name of a field"]),
+        ("x user", &["headers.remove", "name of a field"]),
+        ("", &["headers.remove", "name of a field"]),
+    ] {
+        assert_one_fault(&format!("headers = {{ remove = [\"{name}\"] }}"), parts);
+    }
+}
+
+#[test]
 fn identity_fields_are_distinct_and_free() {
     assert_one_fault("identity = { subject_header = \"Authorization\" }", &["identity.subject_header", "something else"]);
-    assert_one_fault("identity = { subject_header = \"x_user\" }", &["identity.subject_header", "underscore"]);
+    assert_one_fault("identity = { subject_header = \"x_user\" }", &["identity.subject_header", "dashes"]);
+    assert_one_fault("identity = { subject_header = \"x.user\" }", &["identity.subject_header", "dashes"]);
     assert_one_fault("identity = { claims = { role = \"X-Auth-Subject\" } }", &["identity.claims", "twice"]);
 }
 

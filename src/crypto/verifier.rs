@@ -33,6 +33,10 @@ pub struct Verifier {
     epoch: u64,
     nudges: Vec<Arc<Nudge>>,
     accepts_legacy: bool,
+    /// Whose tokens are accepted, whether or not a key of theirs is there.
+    issuers: HashSet<Arc<str>>,
+    /// Whether there are old tokens that name no issuer of their own: they are told by their key alone.
+    has_nameless: bool,
 }
 
 /// A key, the rules for its tokens, and the name of both.
@@ -110,7 +114,8 @@ impl Verifier {
 
     /// Trusts our own keys, those that wait included, for tokens under `policy`.
     #[must_use]
-    pub fn with_own(self, ring: &KeyRing, policy: ClaimPolicy) -> Self {
+    pub fn with_own(mut self, ring: &KeyRing, policy: ClaimPolicy) -> Self {
+        self.issuers.insert(Arc::clone(&policy.issuer));
         self.with_keys(ring.keys().iter().map(|entry| (Some(&*entry.kid), &entry.key)), policy)
     }
 
@@ -118,6 +123,7 @@ impl Verifier {
     #[must_use]
     pub fn with_foreign(mut self, keys: &ForeignKeys, policy: ClaimPolicy, nudge: Option<Arc<Nudge>>) -> Self {
         self.nudges.extend(nudge);
+        self.issuers.insert(Arc::clone(&policy.issuer));
         self.with_keys(keys.keys().iter().map(|entry| (entry.kid.as_deref(), &entry.key)), policy)
     }
 
@@ -125,6 +131,10 @@ impl Verifier {
     #[must_use]
     pub fn with_legacy(mut self, key: &LegacyKey, policy: LegacyPolicy) -> Self {
         self.accepts_legacy = true;
+        match &policy.issuer {
+            Some(issuer) => _ = self.issuers.insert(issuer.as_str().into()),
+            None => self.has_nameless = true,
+        }
         self.with_rules([(key.kid.as_deref(), &key.key)].into_iter(), Rules::Legacy(policy))
     }
 
@@ -210,10 +220,38 @@ impl Verifier {
         }
     }
 
+    /// Whether a token names an issuer that is accepted here, be it good or not; an old one that need not name any is told by its
+    /// signature. For taking out what is nobody else's business, where it is not to be judged.
+    #[must_use]
+    pub fn names_issuer(&self, token: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            iss: Option<String>,
+        }
+        let payload = || URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok();
+        let Some(named) = payload().and_then(|payload| serde_json::from_slice::<Named>(&payload).ok()) else { return false };
+        let is_named = named.iss.is_some_and(|issuer| self.issuers.contains(issuer.as_str()));
+        is_named || self.has_nameless && self.is_signed_as_legacy(token)
+    }
+
+    fn is_signed_as_legacy(&self, token: &str) -> bool {
+        let opened = || {
+            let segments = Segments::split(token)?;
+            let header = TokenHeader::parse(segments.header)?;
+            let candidates = self.known(header.kid.as_deref());
+            Self::open_with(segments, header, candidates)
+        };
+        opened().is_ok_and(|opened| matches!(*opened.trusted.rules, Rules::Legacy(_)))
+    }
+
     fn open<'a>(&'a self, token: &'a str) -> Result<Opened<'a>, Denial> {
         let segments = Segments::split(token)?;
         let header = TokenHeader::parse(segments.header)?;
         let candidates = self.candidates(header.kid.as_deref())?;
+        Self::open_with(segments, header, candidates)
+    }
+
+    fn open_with<'a>(segments: Segments<'a>, header: TokenHeader, candidates: &'a [Trusted]) -> Result<Opened<'a>, Denial> {
         let key = signer(candidates, &header.alg, segments)?;
         let payload = URL_SAFE_NO_PAD.decode(segments.payload).map_err(|_| Denial::Invalid("the payload is malformed"))?;
         let claims = AccessClaims::read(&payload)?;
@@ -232,10 +270,7 @@ impl Verifier {
 
     /// The keys that tokens with this `kid` may be signed by. Issuers may share a `kid`, so there may be several.
     fn candidates(&self, kid: Option<&str>) -> Result<&[Trusted], Denial> {
-        let candidates = match kid {
-            Some(kid) => self.by_kid.get(kid).map_or(&[][..], Vec::as_slice),
-            None => &self.without_kid,
-        };
+        let candidates = self.known(kid);
         if candidates.is_empty() {
             for nudge in &self.nudges {
                 nudge.ask();
@@ -243,6 +278,13 @@ impl Verifier {
             return Err(Denial::Invalid("no key of that kid is trusted"));
         }
         Ok(candidates)
+    }
+
+    fn known(&self, kid: Option<&str>) -> &[Trusted] {
+        match kid {
+            Some(kid) => self.by_kid.get(kid).map_or(&[][..], Vec::as_slice),
+            None => &self.without_kid,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde_json::{Map, Value};
 
 use super::access_claims::{AccessClaims, NUMERIC_DATE_MAX, PAYLOAD_DEPTH_MAX};
-use super::headers::forwarded::Forwarding;
+use super::headers::AuthorizationRule;
+use super::headers::forwarded::{Forwarding, Hop, Origin};
 use super::headers::framing::effective_host;
 use super::ids::SessionId;
 use super::json;
@@ -187,6 +188,7 @@ fn route_table() -> RouteTable {
         when_stale: WhenStale::Reject,
         revocation: RevocationCheck::Replica,
         enforced: Share::ALL,
+        authorization: AuthorizationRule::default(),
         body_bytes_max: 1,
         response_timeout: std::time::Duration::from_secs(1),
     };
@@ -231,28 +233,60 @@ pub fn host_and_origin(bytes: &[u8]) {
     }
 }
 
-/// Networks that are trusted, the peer, then fields: the client is the peer, or an address that somebody trusted has told.
+/// Networks that are trusted, the peer, then fields: the client is the peer, or an address that somebody trusted has told; and what the
+/// upstream is told of it is the same in every field.
 pub fn client_address(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let Some(trusted) = input.text() else { return };
     let forwarding = Forwarding::new(trusted.split(',').filter_map(|net| net.trim().parse().ok()).collect());
     let Some(Ok(peer)) = input.text().map(str::parse::<IpAddr>) else { return };
     let headers = input.fields();
-    let client = forwarding.client_address(peer, &headers);
+    let hop = Hop::new(peer, "http");
+    let origin = forwarding.origin(&hop, &headers);
+    let client = origin.address();
     assert_eq!(client, client.to_canonical());
+    let told = lines_of_origin(&origin);
+    let way: Vec<&str> = told.values("x-forwarded-for").split(", ").collect();
+    assert_eq!(way.last().copied(), Some(peer.to_canonical().to_string().as_str()), "our own step comes last");
+    assert_eq!(nodes_of_forwarded(told.values("forwarded")), way, "two fields tell of two ways");
     if !forwarding.trusts(peer) {
+        assert_eq!(way.len(), 1, "a stranger is not repeated");
         return assert_eq!(client, peer.to_canonical(), "a stranger is not believed");
     }
+    assert_eq!(told.values("x-real-ip"), client.to_string());
     // From the right: trusted hops, then the client.
-    let mut is_told = false;
-    for hop in headers.get_all("x-forwarded-for").iter().rev().flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')) {
-        let Some(address) = address_within(hop.trim_ascii()) else { break };
-        is_told |= address == client;
-        if !forwarding.trusts(address) {
-            break;
-        }
+    let mut hops = way.iter().rev().map_while(|hop| address_within(hop.as_bytes()));
+    let vouched = hops.find(|address| !forwarding.trusts(*address));
+    assert!(vouched.map_or_else(|| forwarding.trusts(client), |address| address == client), "{client} is nobody's word");
+}
+
+/// The fields that tell an upstream of an origin.
+struct OriginLines(String);
+
+fn lines_of_origin(origin: &Origin<'_>) -> OriginLines {
+    let mut lines = Vec::new();
+    origin.write(&HeaderValue::from_static("api.example"), &mut lines);
+    OriginLines(String::from_utf8(lines).expect("what is told of an origin is ASCII"))
+}
+
+impl OriginLines {
+    fn values(&self, name: &str) -> &str {
+        let mut values = self.0.split("\r\n").filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = values.next().unwrap_or_else(|| panic!("no {name}: {}", self.0));
+        assert_eq!(values.next(), None, "{name} twice: {}", self.0);
+        value
     }
-    assert!(client == peer.to_canonical() || is_told, "{client} is nobody's word");
+}
+
+/// The `for` of every element, as X-Forwarded-For has it.
+fn nodes_of_forwarded(field: &str) -> Vec<&str> {
+    field.split(", ").map(|element| node_of_element(element).expect("each element tells of a step")).collect()
+}
+
+fn node_of_element(element: &str) -> Option<&str> {
+    let node = element.strip_prefix("for=")?.split(';').next()?.trim_matches('"');
+    let inside = node.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Some(inside.unwrap_or(node))
 }
 
 /// Bare, in brackets, or with a port.

@@ -3,32 +3,37 @@
 //! A request's fields are not changed but written anew, as lines of the upstream's head: first those that may pass, then ours, so
 //! that nothing from outside can name, spell or repeat its way into a field that an upstream trusts.
 
+mod authorization;
 pub mod forwarded;
 pub mod framing;
 mod lines;
+mod names;
 pub mod trace;
 
 use std::sync::Arc;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
-use forwarded::{Forwarding, Hop};
+pub use authorization::{AuthorizationRule, Withheld};
+use forwarded::{Forwarding, Origin};
 pub use lines::write_field;
-use trace::TraceParent;
+pub use names::NamePattern;
+use names::{FieldNames, Standing};
+pub use trace::X_REQUEST_ID;
+use trace::{TRACEPARENT, TRACESTATE};
 
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Every field that begins so, in any spelling, is the gateway's to set.
-pub const RESERVED_PREFIX: &str = "x-auth-";
+/// What identity fields are called where nobody has named them. Upstreams know them by these names, so they are kept free for the
+/// gateway whatever the settings say.
+pub const IDENTITY_NAMES: [&str; 4] = ["x-auth-subject", "x-auth-session", "x-auth-scopes", "x-auth-issuer"];
 
 /// Fields that an upstream trusts the gateway to set. `None`: not sent, and removed from outside all the same.
 #[derive(Clone, Debug, Default)]
@@ -54,10 +59,7 @@ impl IdentityFields {
 #[derive(Clone, Debug)]
 pub struct RewriteRules {
     identity: IdentityFields,
-    /// Identity fields outside the reserved prefix.
-    further_names: Arc<[HeaderName]>,
-    /// Whether the upstream gets the Authorization field too.
-    pass_authorization: bool,
+    names: Arc<FieldNames>,
     /// Cookies that are the gateway's own.
     own_cookies: Vec<String>,
     forwarding: Forwarding,
@@ -68,7 +70,7 @@ pub struct RewriteRules {
 /// How trailers are rewritten, for as long as a body takes.
 #[derive(Clone, Debug)]
 pub struct TrailerRules {
-    further_names: Arc<[HeaderName]>,
+    names: Arc<FieldNames>,
 }
 
 impl TrailerRules {
@@ -76,37 +78,36 @@ impl TrailerRules {
     /// servers put trailers among the fields of the head.
     pub fn rewrite(&self, trailers: &mut HeaderMap) {
         remove_hop_by_hop(trailers);
-        remove_named(trailers, |name| {
-            is_impostor(name) || is_further(&self.further_names, name) || is_end_to_end(name) || NOT_IN_TRAILERS.contains(name)
+        remove_named(trailers, |name| match self.names.standing(name.as_str()) {
+            Standing::Free => is_end_to_end(name),
+            Standing::Protected | Standing::Barred => true,
         });
     }
 }
 
-const NOT_IN_TRAILERS: [HeaderName; 4] = [forwarded::X_REAL_IP, EXPECT, VIA, PROXY_AUTHORIZATION];
-
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
-    pub hop: &'a Hop,
+    pub origin: &'a Origin<'a>,
     /// The effective host.
     pub host: &'a HeaderValue,
     /// Who calls, by [`RewriteRules::identity`]; empty for nobody.
     pub identity: &'a [u8],
     pub request_id: &'a HeaderValue,
-    pub traceparent: &'a TraceParent,
+    pub authorization: Withheld<'a>,
 }
 
 impl RewriteRules {
-    /// `via` is what the gateway adds to Via, in both directions: a value made by `from_static`, so that no two cores share a count.
+    /// `removed` are fields that pass from nobody. `via` is what the gateway adds to Via, in both directions: a value made by `from_static`, so that no two cores share a count.
     pub fn new(
         identity: IdentityFields,
-        pass_authorization: bool,
+        removed: &[NamePattern],
         own_cookies: Vec<String>,
         forwarding: Forwarding,
         via: HeaderValue,
     ) -> Self {
-        let further_names = identity.names().filter(|name| !name.as_str().starts_with(RESERVED_PREFIX)).cloned().collect();
-        Self { identity, further_names, pass_authorization, own_cookies, forwarding, via }
+        let names = Arc::new(FieldNames::new(identity.names().map(HeaderName::as_str).chain(IDENTITY_NAMES), removed));
+        Self { identity, names, own_cookies, forwarding, via }
     }
 
     pub const fn forwarding(&self) -> &Forwarding {
@@ -117,16 +118,21 @@ impl RewriteRules {
     /// says those.
     pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         let named = named_by_connection(headers);
+        let is_traced = trace::is_sound(headers);
         for (name, value) in headers {
-            if self.may_pass(name) && !named.contains(name) && !self.forwarding.replaces(name, context.hop) {
+            let passes = match self.names.standing(name.as_str()) {
+                Standing::Free => !named.contains(name),
+                Standing::Protected => self.passes(name, value, is_traced, context),
+                Standing::Barred => false,
+            };
+            if passes {
                 write_field(out, name.as_str(), value.as_bytes());
             }
         }
         self.write_cookies(headers, out);
-        self.forwarding.write(headers, context, out);
+        context.origin.write(context.host, out);
         out.extend_from_slice(context.identity);
         write_field(out, X_REQUEST_ID.as_str(), context.request_id.as_bytes());
-        write_field(out, TRACEPARENT.as_str(), context.traceparent.as_bytes());
         write_field(out, VIA.as_str(), self.via.as_bytes());
     }
 
@@ -140,17 +146,20 @@ impl RewriteRules {
 
     /// What to do with the fields behind a request's body.
     pub fn trailers(&self) -> TrailerRules {
-        TrailerRules { further_names: Arc::clone(&self.further_names) }
+        TrailerRules { names: Arc::clone(&self.names) }
     }
 
-    /// Whether a field of a request may pass unless Connection or [`Forwarding`] has a say in it.
-    fn may_pass(&self, name: &HeaderName) -> bool {
+    /// Whether a protected field passes as it came. Connection has no power over these.
+    fn passes(&self, name: &HeaderName, value: &HeaderValue, is_traced: bool, context: &RequestContext<'_>) -> bool {
         let is_of_this_hop = is_hop_by_hop(name) || *name == PROXY_AUTHORIZATION || *name == EXPECT;
-        let is_framing = *name == HOST || *name == CONTENT_LENGTH;
-        let is_kept_back = *name == AUTHORIZATION && !self.pass_authorization;
-        let is_written_anew = *name == TRACEPARENT || *name == X_REQUEST_ID || *name == COOKIE && !self.own_cookies.is_empty();
-        let is_identity = is_impostor(name) || is_further(&self.further_names, name);
-        !(is_of_this_hop || is_framing || is_kept_back || is_written_anew || is_identity)
+        let is_written_anew = *name == HOST
+            || *name == CONTENT_LENGTH
+            || *name == X_REQUEST_ID
+            || *name == COOKIE && !self.own_cookies.is_empty()
+            || context.origin.replaces(name);
+        let is_kept_back = *name == AUTHORIZATION && context.authorization.holds(value.as_bytes());
+        let is_of_broken_trace = !is_traced && (*name == TRACEPARENT || *name == TRACESTATE);
+        !(is_of_this_hop || is_written_anew || is_kept_back || is_of_broken_trace)
     }
 
     /// Writes the cookies in one field, without the gateway's own.
@@ -236,57 +245,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER].contains(name)
 }
 
-/// A configured identity field; also with `_` for `-`, as many upstreams cannot tell them apart.
-fn is_further(further_names: &[HeaderName], name: &HeaderName) -> bool {
-    further_names.contains(name)
-        || name.as_str().contains('_') && further_names.iter().any(|known| same_spelling(known.as_str(), name.as_str()))
-}
-
 /// Fields that Connection cannot make anyone drop.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    [HOST, AUTHORIZATION, CONTENT_LENGTH, COOKIE, X_REQUEST_ID, TRACEPARENT].contains(name)
-        || name == http::header::CONTENT_TYPE
-        || name == http::header::CACHE_CONTROL
-        || name == http::header::SET_COOKIE
-        || name.as_str().starts_with("x-forwarded-")
-        || name == http::header::FORWARDED
-}
-
-/// Fields that nobody outside may send, however they are spelt: identity by its prefix, and underscore spellings of what frames,
-/// routes or identifies. The latter are for upstreams that map `_` and `-` to one variable.
-fn is_impostor(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    if has_prefix(name, RESERVED_PREFIX) {
-        return true;
-    }
-    name.contains('_')
-        && UNDERSCORED.iter().any(|known| same_spelling(known, name) || known.ends_with('-') && has_prefix(name, known))
-}
-
-const UNDERSCORED: [&str; 13] = [
-    "content-length",
-    "transfer-encoding",
-    "host",
-    "authorization",
-    "proxy-authorization",
-    "forwarded",
-    "x-forwarded-",
-    "x-real-ip",
-    "x-request-id",
-    "cookie",
-    "content-type",
-    "x-http-method-override",
-    "proxy-connection",
-];
-
-fn same_spelling(known: &str, name: &str) -> bool {
-    known.len() == name.len() && has_prefix(name, known)
-}
-
-/// Whether `name` begins with `prefix`, `_` and `-` being the same. Field names are in lower case already.
-fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len()
-        && name.bytes().zip(prefix.bytes()).all(|(byte, known)| byte == known || byte == b'_' && known == b'-')
+    [HOST, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, CACHE_CONTROL, COOKIE, SET_COOKIE].contains(name)
 }
 
 fn remove_named(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::headers::AuthorizationRule;
 use super::ids::SessionId;
 use super::share::Share;
 
@@ -57,6 +58,8 @@ pub struct Route {
     pub revocation: RevocationCheck,
     /// Of whom the route's demands are made. All others are judged, and let through whatever comes of it.
     pub enforced: Share,
+    /// What the upstream gets to see of the Authorization field.
+    pub authorization: AuthorizationRule,
     pub body_bytes_max: u64,
     /// From the request's head to the end of the answer's head.
     pub response_timeout: Duration,

@@ -16,9 +16,10 @@ use super::gateway::Policy;
 use super::raw_head::{self, Told};
 use super::refusal::Refusal;
 use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
+use crate::domain::headers::X_REQUEST_ID;
+use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
-use crate::domain::headers::trace::{self, TraceParent};
-use crate::domain::headers::{TRACEPARENT, X_REQUEST_ID};
+use crate::domain::headers::trace;
 use crate::domain::path::CanonicalTarget;
 
 /// What the request path carries from step to step.
@@ -27,28 +28,22 @@ pub(super) struct Call<'a> {
     pub(super) client: &'a Rc<ClientConnection>,
     pub(super) target: CanonicalTarget<'a>,
     pub(super) host: EffectiveHost,
+    pub(super) origin: Origin<'a>,
     /// The client, as far as trusted peers vouch for it.
     pub(super) address: IpAddr,
     pub(super) ids: &'a Ids,
     pub(super) body: CallBody,
 }
 
-/// The names under which a request is found again in logs and traces.
+/// The name under which a request is found again in logs.
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
     pub(super) request: HeaderValue,
-    pub(super) trace: TraceParent,
 }
 
 impl Ids {
-    pub(super) fn of(head: &Parts, believed: bool, entropy: [u8; 40]) -> Self {
-        let (mut for_request, mut for_trace) = ([0; 16], [0; 24]);
-        for_request.copy_from_slice(&entropy[..16]);
-        for_trace.copy_from_slice(&entropy[16..]);
-        Self {
-            request: trace::request_id(head.headers.get(X_REQUEST_ID), believed, for_request),
-            trace: trace::traceparent(head.headers.get(TRACEPARENT), for_trace),
-        }
+    pub(super) fn of(head: &Parts, believed: bool, entropy: [u8; 16]) -> Self {
+        Self { request: trace::request_id(head.headers.get(X_REQUEST_ID), believed, entropy) }
     }
 }
 
@@ -71,8 +66,9 @@ impl<'a> Call<'a> {
             return Err(Refusal::TargetTooLong);
         }
         let target = CanonicalTarget::parse(path_and_query)?;
-        let address = policy.rewrite.forwarding().client_address(client.peer.ip(), &head.headers);
-        Ok(Self { policy, client, target, host, address, ids, body })
+        let origin = policy.rewrite.forwarding().origin(&client.hop, &head.headers);
+        let address = origin.address();
+        Ok(Self { policy, client, target, host, origin, address, ids, body })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Randomness for request and trace ids, drawn in blocks: one system call per thousand requests or so.
+//! Randomness for request ids, drawn in blocks: one system call per thousand requests or so.
 
 use std::sync::Arc;
 

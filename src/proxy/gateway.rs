@@ -4,9 +4,11 @@ mod admit;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,7 +38,8 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claims::Principal;
 use crate::domain::cors::Cors;
-use crate::domain::headers::{RequestContext, RewriteRules};
+use crate::domain::headers::forwarded::Origin;
+use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
@@ -54,9 +57,23 @@ pub struct Policy {
     /// Where pages of other origins may call.
     pub cors: Option<Cors>,
     pub request_id_from: RequestIdFrom,
+    /// Whether the log was told of a proxy in front that the settings do not name.
+    pub unnamed_proxy_told: AtomicBool,
 }
 
 impl Policy {
+    /// Whoever forgets to name a proxy sees all users share its address, and its limits. Said once: anybody can send such a field.
+    fn notice_unnamed_proxy(&self, origin: &Origin<'_>, head: &Parts, peer: IpAddr) {
+        let is_told = self.unnamed_proxy_told.load(Ordering::Relaxed);
+        if !is_told && origin.is_disbelieved(&head.headers) && !self.unnamed_proxy_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "a peer that listen.trusted_peers does not name says for whom it calls (X-Forwarded-For, Forwarded) and is not believed: \
+                 if it is a proxy of yours, all its users share one address and its rate limits until it is named there"
+            );
+        }
+    }
+
     fn cookie_name(&self) -> Option<&str> {
         self.access_cookie.as_ref().map(|cookie| cookie.name.as_str())
     }
@@ -241,6 +258,7 @@ impl Gateway {
         client: &Rc<ClientConnection>,
     ) -> Result<Answer, Refusal> {
         let call = Call::of(policy, client, ids, head, body)?;
+        policy.notice_unnamed_proxy(&call.origin, head, client.peer.ip());
         let found = policy.routes.find(&head.method, &call.host.name, &call.target);
         let is_own = matches!(found, Match::Own(_));
         if !is_own && let Some(fields) = policy.preflight(head) {
@@ -263,8 +281,15 @@ impl Gateway {
         call.client.watch.speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
         let identity = caller.admitted.as_ref().map_or(&[][..], |admitted| &admitted.identity);
-        let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, wants_upgrade };
         let upstream = &self.upstreams[route.upstream.0];
+        let is_ours = |token: &str| self.shared.verifier.load().names_issuer(token);
+        let authorization = match route.authorization {
+            AuthorizationRule::Pass => Withheld::None,
+            AuthorizationRule::Remove => Withheld::All,
+            AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
+            AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
+        };
+        let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
         let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
@@ -310,7 +335,9 @@ impl Gateway {
         let mut headers = head.headers.clone();
         // A compressed answer could not be read.
         headers.remove(ACCEPT_ENCODING);
-        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: &[], wants_upgrade: false };
+        let is_ours = |token: &str| self.shared.verifier.load().names_issuer(token);
+        let authorization = Withheld::Tokens(&is_ours);
+        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: &[], authorization, wants_upgrade: false };
         call.body.replace(body);
         let options = &self.shared.options;
         let upstream = &self.upstreams[options.login_upstream.0];
@@ -346,6 +373,7 @@ struct Outgoing<'a> {
     headers: &'a HeaderMap,
     /// Who calls, as lines.
     identity: &'a [u8],
+    authorization: Withheld<'a>,
     wants_upgrade: bool,
 }
 
@@ -357,11 +385,11 @@ async fn exchange(
 ) -> Result<(ResponseHead, ResponseBody), Refusal> {
     let (body, framing) = call.body.take();
     let context = RequestContext {
-        hop: &call.client.hop,
+        origin: &call.origin,
         host: &call.host.field,
         identity: outgoing.identity,
         request_id: &call.ids.request,
-        traceparent: &call.ids.trace,
+        authorization: outgoing.authorization,
     };
     let write_fields = |out: &mut Vec<u8>| {
         call.policy.rewrite.write_request(outgoing.headers, &context, out);

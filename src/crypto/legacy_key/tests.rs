@@ -245,3 +245,19 @@ fn pem_pair(algorithm: Algorithm) -> (SigningKey, String) {
     let pair = rcgen::KeyPair::generate().unwrap();
     (SigningKey::from_pkcs8_as(algorithm, &pair.serialize_der()).unwrap().0, pair.public_key_pem())
 }
+
+#[test]
+fn an_old_token_is_known_as_one_by_its_signature_or_by_the_issuer_that_it_must_name() {
+    let old = signed(old_header(), old_claims());
+    assert!(verifier().names_issuer(&old));
+    let expired = signed(old_header(), json!({"id": 42, "iat": NOW - 50, "exp": NOW - 5}));
+    assert!(verifier().names_issuer(&expired), "it is not judged");
+    let of_others = token(&SigningKey::hmac(Algorithm::Hs256, &[7; 32]).unwrap().0, old_header(), old_claims());
+    assert!(!verifier().names_issuer(&of_others), "another's secret");
+    let without = Verifier::new().with_own(&ring(Algorithm::Es256), policy());
+    assert!(!without.names_issuer(&old));
+
+    let named = Verifier::new().with_legacy(&shared(SECRET), LegacyPolicy { issuer: Some("old".to_owned()), ..rules() });
+    let naming = token(&SigningKey::hmac(Algorithm::Hs256, &[7; 32]).unwrap().0, old_header(), json!({"iss": "old"}));
+    assert!(named.names_issuer(&naming) && !named.names_issuer(&old));
+}

@@ -493,3 +493,25 @@ proptest! {
         prop_assert!(!fixture.accepts(&token));
     }
 }
+
+#[test]
+fn a_token_is_known_as_ours_by_the_issuer_that_it_names_be_it_good_or_not() {
+    let ring = ring(Algorithm::Es256);
+    let verifier = Verifier::new().with_own(&ring, policy());
+    let minted = minted(&ring);
+    assert!(verifier.names_issuer(&minted));
+    let (signed, _) = minted.rsplit_once('.').unwrap();
+    assert!(verifier.names_issuer(&format!("{signed}.AAAA")), "a signature is not asked for");
+    let naming = |payload: &str| format!("x.{}.x", text(payload));
+    let issuer = &*policy().issuer;
+    assert!(verifier.names_issuer(&naming(&format!(r#"{{"exp":"never","iss":"{issuer}"}}"#))));
+    for other in [r#"{"iss":"https://other.example"}"#, r#"{"iss":1}"#, r#"{"iss":null}"#, "{}", "[]", "", "1", &"[".repeat(5000)]
+    {
+        assert!(!verifier.names_issuer(&naming(other)), "{other}");
+    }
+    for none in ["", "a", "a.b", "..", "a.!.c", "secret"] {
+        assert!(!verifier.names_issuer(none), "{none}");
+    }
+    let foreign = Verifier::new().with_foreign(&ForeignKeys::default(), policy(), None);
+    assert!(foreign.names_issuer(&minted), "its keys need not have been loaded");
+}

@@ -1,23 +1,27 @@
 //! Where a request came from, as told to the upstream and as believed from peers (RFC 7239).
+//!
+//! There is one way along which a request came. It is read once, and whatever tells the upstream of it is written from that: so
+//! X-Forwarded-For, X-Real-IP and Forwarded never disagree.
 
+mod element;
+
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::{RequestContext, write_field};
+use super::write_field;
+use element::{Element, Node};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
-pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Hops that are looked at in a trusted X-Forwarded-For, from the right.
-const HOPS_MAX: usize = 32;
+/// Steps before a trusted peer that are read and passed on: those next to it.
+const STEPS_MAX: usize = 32;
 
 /// Whose word on origins is taken.
 #[derive(Clone, Debug, Default)]
@@ -35,67 +39,193 @@ impl Forwarding {
         self.trusted_peers.iter().any(|net| net.contains(&address))
     }
 
-    /// The client: the peer itself, or, behind trusted peers, the right-most address in X-Forwarded-For that is not one of them.
-    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let peer = peer.to_canonical();
-        if !self.trusts(peer) {
-            return peer;
-        }
-        let mut client = peer;
-        let hops = headers.get_all(X_FORWARDED_FOR).iter().rev().flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
-        for hop in hops.take(HOPS_MAX) {
-            let Some(address) = std::str::from_utf8(hop).ok().and_then(|text| parse_hop(text.trim())) else { break };
-            client = address;
-            if !self.trusts(address) {
+    /// Where a request came from that arrived by `hop`: from the peer, or, if that is trusted, from where it says. That is what
+    /// X-Forwarded-For says; where that is absent, what Forwarded says.
+    pub fn origin<'a>(&self, hop: &'a Hop, headers: &'a HeaderMap) -> Origin<'a> {
+        Origin { hop, told: self.trusts(hop.address).then(|| self.told(hop, headers)) }
+    }
+
+    fn told<'a>(&self, hop: &Hop, headers: &'a HeaderMap) -> Told<'a> {
+        let way = if headers.contains_key(X_FORWARDED_FOR) { x_forwarded_for(headers) } else { forwarded(headers) };
+        let (mut client, mut vouched) = (hop.address, None);
+        for (position, element) in way.iter().enumerate().rev() {
+            vouched = Some(position);
+            let Node::Address { ip, .. } = element.node else { break };
+            client = ip;
+            if !self.trusts(ip) {
                 break;
             }
         }
-        client
-    }
-
-    /// Whether [`Forwarding::write`] puts a field of its own into the place of one that came along `hop`.
-    pub(super) fn replaces(&self, name: &HeaderName, hop: &Hop) -> bool {
-        if !is_of_origin(name) {
-            return false;
-        }
-        *name == X_REAL_IP || !self.trusts(hop.address)
-    }
-
-    /// Writes where the request came from: in the place of what the peer says of it, or beside that where the peer is trusted.
-    pub(super) fn write(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
-        let RequestContext { hop, host, .. } = context;
-        let trusted = self.trusts(hop.address);
-        let is_told = |name: &HeaderName| trusted && headers.contains_key(name);
-        write_field(out, X_FORWARDED_FOR.as_str(), hop.address_field.as_bytes());
-        if !is_told(&X_FORWARDED_PROTO) {
-            write_field(out, X_FORWARDED_PROTO.as_str(), hop.scheme.as_bytes());
-        }
-        if !is_told(&X_FORWARDED_HOST) {
-            write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
-        }
-        if trusted {
-            let client = self.client_address(hop.address, headers);
-            write_field(out, X_REAL_IP.as_str(), client.to_string().as_bytes());
-        }
-        // A host was checked before: it has no quotes and no backslashes.
-        for part in [FORWARDED.as_str().as_bytes(), b": ", hop.element.as_bytes(), host.as_bytes(), b"\"\r\n"] {
-            out.extend_from_slice(part);
+        let first = vouched.map(|position| &way[position]);
+        Told {
+            proto: Said::of(headers, &X_FORWARDED_PROTO, first.and_then(|element| element.proto)),
+            host: Said::of(headers, &X_FORWARDED_HOST, first.and_then(|element| element.host)),
+            client,
+            vouched,
+            way,
         }
     }
 }
 
-/// Whether a field says where a request came from.
-fn is_of_origin(name: &HeaderName) -> bool {
-    const NAMES: [HeaderName; 7] = [
-        X_FORWARDED_FOR,
-        X_FORWARDED_PROTO,
-        X_FORWARDED_HOST,
-        X_FORWARDED_PORT,
-        X_FORWARDED_PREFIX,
-        X_FORWARDED_SERVER,
-        X_REAL_IP,
-    ];
-    *name == FORWARDED || name.as_str().starts_with("x-") && NAMES.contains(name)
+/// Where one request came from.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    hop: &'a Hop,
+    /// `None`: the peer is not trusted, whatever it says.
+    told: Option<Told<'a>>,
+}
+
+/// What a trusted peer says.
+#[derive(Debug)]
+struct Told<'a> {
+    /// The steps before the peer, the client's end first.
+    way: Vec<Element<'a>>,
+    /// The farthest step that somebody trusted has told of; what lies before it is anybody's word.
+    vouched: Option<usize>,
+    client: IpAddr,
+    proto: Said<'a>,
+    host: Said<'a>,
+}
+
+/// What is said of the client's own request.
+#[derive(Clone, Copy, Debug)]
+enum Said<'a> {
+    /// By a field of its own, which passes as it came. Repeated in Forwarded, if it is plain.
+    InField(Option<&'a str>),
+    InForwarded(&'a str),
+    Nowhere,
+}
+
+impl<'a> Said<'a> {
+    fn of(headers: &'a HeaderMap, field: &HeaderName, in_forwarded: Option<&'a str>) -> Self {
+        let is_plain =
+            |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._:[]".contains(&byte));
+        match headers.get(field) {
+            // Of a list, readers take the first.
+            Some(value) => {
+                let first = value.to_str().ok().and_then(|text| text.split(',').next()).map(str::trim);
+                Self::InField(first.filter(is_plain))
+            }
+            None => in_forwarded.filter(is_plain).map_or(Self::Nowhere, Self::InForwarded),
+        }
+    }
+}
+
+impl Origin<'_> {
+    /// The client: the peer itself, or, behind trusted peers, the farthest of whom they tell. No further than to one who is not
+    /// trusted.
+    pub fn address(&self) -> IpAddr {
+        self.told.as_ref().map_or(self.hop.address, |told| told.client)
+    }
+
+    /// Whether the peer, which is not trusted, says where its requests come from: as a proxy does that nobody has named in the
+    /// settings.
+    pub fn is_disbelieved(&self, headers: &HeaderMap) -> bool {
+        self.told.is_none() && (headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
+    }
+
+    /// Whether [`Origin::write`] says itself, or keeps back, what a field says that came along.
+    pub(super) fn replaces(&self, name: &HeaderName) -> bool {
+        let is_told_anew = *name == X_FORWARDED_FOR || *name == FORWARDED || *name == X_REAL_IP;
+        is_told_anew || self.told.is_none() && name.as_str().starts_with("x-forwarded-")
+    }
+
+    /// Writes where the request came from. `host` is that to which it was addressed here.
+    pub(in crate::domain) fn write(&self, host: &HeaderValue, out: &mut Vec<u8>) {
+        let hop = self.hop;
+        let Some(told) = &self.told else {
+            write_field(out, X_FORWARDED_FOR.as_str(), hop.address_field.as_bytes());
+            write_field(out, X_FORWARDED_PROTO.as_str(), hop.scheme.as_bytes());
+            write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
+            // A host was checked before: it has no quotes and no backslashes.
+            for part in [FORWARDED.as_str().as_bytes(), b": ", hop.element.as_bytes(), host.as_bytes(), b"\"\r\n"] {
+                out.extend_from_slice(part);
+            }
+            return;
+        };
+        told.write_x_forwarded_for(hop, out);
+        let (proto, host) = (told.proto.or(hop.scheme.as_bytes()), told.host.or(host.as_bytes()));
+        for (field, said, value) in [(X_FORWARDED_PROTO, told.proto, proto), (X_FORWARDED_HOST, told.host, host)] {
+            match said {
+                Said::InField(_) => {}
+                Said::InForwarded(_) | Said::Nowhere => write_field(out, field.as_str(), value.unwrap_or_default()),
+            }
+        }
+        out.extend_from_slice(X_REAL_IP.as_str().as_bytes());
+        let _ = write!(out, ": {}\r\n", told.client);
+        told.write_forwarded(hop, proto, host, out);
+    }
+}
+
+impl<'a> Said<'a> {
+    /// What everybody is told: what is said, or else what is seen here; `None` where it cannot be repeated.
+    fn or(self, seen: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::InField(text) => text.map(str::as_bytes),
+            Self::InForwarded(text) => Some(text.as_bytes()),
+            Self::Nowhere => Some(seen),
+        }
+    }
+}
+
+// Writing into memory does not fail.
+impl Told<'_> {
+    fn write_x_forwarded_for(&self, hop: &Hop, out: &mut Vec<u8>) {
+        out.extend_from_slice(X_FORWARDED_FOR.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        for element in &self.way {
+            let _ = write!(out, "{}, ", element.node);
+        }
+        out.extend_from_slice(hop.address_field.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// An element for each step. What the client's own request said stands in the one that tells of the client.
+    fn write_forwarded(&self, hop: &Hop, proto: Option<&[u8]>, host: Option<&[u8]>, out: &mut Vec<u8>) {
+        let peer = Node::Address { ip: hop.address, port: None };
+        let client = self.vouched.unwrap_or(self.way.len());
+        out.extend_from_slice(FORWARDED.as_str().as_bytes());
+        let steps = self.way.iter().map(|element| element.node).chain([peer]);
+        for (position, node) in steps.enumerate() {
+            out.extend_from_slice(if position == 0 { b": for=" } else { b", for=" });
+            let quote = if node.is_token() { "" } else { "\"" };
+            let _ = write!(out, "{quote}{node:#}{quote}");
+            if position == client {
+                for (name, value, quote) in [("proto", proto, ""), ("host", host, "\"")] {
+                    if let Some(value) = value {
+                        let _ = write!(out, ";{name}={quote}");
+                        out.extend_from_slice(value);
+                        out.extend_from_slice(quote.as_bytes());
+                    }
+                }
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The way by X-Forwarded-For. Empty elements of a list are none (RFC 9110, section 5.6.1).
+fn x_forwarded_for(headers: &HeaderMap) -> Vec<Element<'_>> {
+    let fields = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let steps = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let steps = steps.filter(|step| !step.is_empty()).take(STEPS_MAX);
+    let mut way: Vec<Element<'_>> = steps.map(|step| Element::of_node(Node::read(step))).collect();
+    way.reverse();
+    way
+}
+
+/// The way by Forwarded. Of a field that cannot be read it is only known that it is there.
+fn forwarded(headers: &HeaderMap) -> Vec<Element<'_>> {
+    let mut way = Vec::new();
+    for field in headers.get_all(FORWARDED).iter().rev() {
+        let mut elements =
+            element::list(field.as_bytes(), STEPS_MAX).unwrap_or_else(|| vec![Element::of_node(Node::Unknown)].into());
+        while let Some(element) = elements.pop_back().filter(|_| way.len() < STEPS_MAX) {
+            way.push(element);
+        }
+    }
+    way.reverse();
+    way
 }
 
 /// The step from a peer to us, as upstreams are told of it. Made once for each connection.
@@ -129,46 +259,9 @@ impl Hop {
     }
 }
 
-/// An address as it stands in X-Forwarded-For: bare, or with a port.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
-    let address = bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()));
-    address.map(|address: IpAddr| address.to_canonical())
-}
-
 fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).expect("an address is a field value")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn forwarding() -> Forwarding {
-        Forwarding::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
-    }
-
-    fn client(peer: &str, field: &str) -> String {
-        let mut headers = HeaderMap::new();
-        headers.insert(X_FORWARDED_FOR, HeaderValue::from_str(field).unwrap());
-        forwarding().client_address(peer.parse().unwrap(), &headers).to_string()
-    }
-
-    #[test]
-    fn a_stranger_is_not_believed() {
-        assert_eq!(client("192.0.2.1", "203.0.113.9"), "192.0.2.1");
-        assert_eq!(
-            Forwarding::default().client_address("127.0.0.1".parse().unwrap(), &HeaderMap::new()).to_string(),
-            "127.0.0.1"
-        );
-    }
-
-    #[test]
-    fn behind_trusted_peers_the_right_most_stranger_is_the_client() {
-        assert_eq!(client("10.0.0.1", "198.51.100.7, 203.0.113.9, 10.0.0.2"), "203.0.113.9");
-        assert_eq!(client("::ffff:10.0.0.1", "203.0.113.9:4711"), "203.0.113.9");
-        assert_eq!(client("::1", "[2001:db8::1]:80"), "2001:db8::1");
-        assert_eq!(client("10.0.0.1", "10.0.0.3, 10.0.0.2"), "10.0.0.3");
-        assert_eq!(client("10.0.0.1", "203.0.113.9, garbage"), "10.0.0.1");
-    }
-}
+mod tests;

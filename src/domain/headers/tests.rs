@@ -1,6 +1,7 @@
 use http::header::CONTENT_TYPE;
 use proptest::prelude::*;
 
+use super::forwarded::Hop;
 use super::*;
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::time::Timestamp;
@@ -15,7 +16,7 @@ fn rules() -> RewriteRules {
     };
     RewriteRules::new(
         identity,
-        true,
+        &["x-original-url", "x-remote-*", "proxy"].map(|name| name.parse().unwrap()),
         vec!["__Host-access".to_owned()],
         Forwarding::default(),
         HeaderValue::from_static("1.1 tokengate"),
@@ -44,12 +45,13 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let rules = rules();
+    let hop = Hop::new("192.0.2.1".parse().unwrap(), "http");
     let context = RequestContext {
-        hop: &Hop::new("192.0.2.1".parse().unwrap(), "http"),
+        origin: &rules.forwarding().origin(&hop, &headers),
         host: &HeaderValue::from_static("api.example"),
         identity: &principal.map(|principal| rules.identity(principal)).unwrap_or_default(),
         request_id: &HeaderValue::from_static("r"),
-        traceparent: &trace::traceparent(None, [7; 24]),
+        authorization: Withheld::Tokens(&|token| token == "a.b.c"),
     };
     let mut lines = Vec::new();
     rules.write_request(&headers, &context, &mut lines);
@@ -80,9 +82,13 @@ fn identity_comes_from_us_alone() {
         &[
             ("X-Auth-Subject", "evil"),
             ("x_auth_subject", "evil"),
-            ("X-Auth_Whatever", "evil"),
+            ("X.Auth.Subject", "evil"),
+            ("X!Auth-Subject", "evil"),
+            ("x-auth-issuer", "evil"),
             ("x_user_email", "evil"),
+            ("x-user|email", "evil"),
             ("X-User-Email", "evil"),
+            ("X-Auth-Token", "the API's own"),
         ],
         Some(&principal()),
     );
@@ -91,6 +97,7 @@ fn identity_comes_from_us_alone() {
     assert_eq!(headers["x-auth-scopes"], "read write");
     assert_eq!(headers["x-user-email"], "a@b%0D%0Ax:%20y");
     assert!(!headers.iter().any(|(_, value)| value == "evil"));
+    assert_eq!(headers["x-auth-token"], "the API's own");
 }
 
 #[test]
@@ -143,12 +150,21 @@ fn hop_by_hop_fields_go_and_whatever_connection_names() {
 }
 
 #[test]
-fn underscore_spellings_of_framing_and_routing_fields_go() {
+fn other_spellings_of_framing_and_routing_fields_go() {
     let headers = rewritten(
-        &[("content_length", "9"), ("transfer_encoding", "x"), ("x_forwarded_for", "1.2.3.4"), ("my_field", "stays")],
+        &[
+            ("content_length", "9"),
+            ("transfer.encoding", "x"),
+            ("x~forwarded_for", "1.2.3.4"),
+            ("content'type", "x"),
+            ("my_field", "stays"),
+            ("x.y", "stays"),
+        ],
         None,
     );
-    assert_eq!(headers.keys().filter(|name| name.as_str().contains('_')).collect::<Vec<_>>(), ["my_field"]);
+    let stay: Vec<_> =
+        headers.keys().filter(|name| name.as_str().contains(|c: char| !c.is_ascii_alphanumeric() && c != '-')).collect();
+    assert_eq!(stay, ["my_field", "x.y"]);
 }
 
 #[test]
@@ -171,12 +187,51 @@ fn our_cookie_goes_and_the_others_stay() {
 }
 
 #[test]
+fn what_redirects_or_impersonates_behind_us_is_removed() {
+    let fields = ["x-original-url", "X_Original_URL", "x-remote-user", "x.remote.groups", "proxy"];
+    let headers =
+        rewritten(&[fields.map(|name| (name, "evil")).as_slice(), &[("x-remote", "1"), ("proxy-status", "2")]].concat(), None);
+    assert!(!headers.iter().any(|(_, value)| value == "evil"));
+    assert_eq!((headers["x-remote"].as_bytes(), headers["proxy-status"].as_bytes()), (&b"1"[..], &b"2"[..]));
+}
+
+#[test]
+fn a_token_of_ours_stays_and_other_credentials_pass() {
+    let fields = [("authorization", "Bearer a.b.c"), ("authorization", "Basic YTpi"), ("authorization", "Bearer secret")];
+    let headers = rewritten(&fields, None);
+    assert_eq!(headers.get_all(AUTHORIZATION).iter().collect::<Vec<_>>(), ["Basic YTpi", "Bearer secret"]);
+}
+
+#[test]
+fn a_trace_goes_on_as_it_came() {
+    let parent = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let headers =
+        rewritten(&[parent, ("tracestate", "a=1"), ("tracestate", "b=2"), ("connection", "traceparent, tracestate")], None);
+    assert_eq!(headers["traceparent"], parent.1);
+    assert_eq!(headers.get_all("tracestate").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
+    for broken in [
+        &[("traceparent", "00-xyz"), ("tracestate", "a=1")][..],
+        &[parent, parent, ("tracestate", "a=1")],
+        &[("tracestate", "a=1")],
+        &[],
+    ] {
+        let headers = rewritten(broken, None);
+        assert!(!headers.contains_key("traceparent") && !headers.contains_key("tracestate"), "{broken:?}");
+    }
+}
+
+#[test]
 fn trailers_carry_no_identity_and_no_framing() {
     let mut trailers = HeaderMap::new();
     for name in [
         "x-auth-subject",
         "x-user-email",
         "x_user_email",
+        "x.user!email",
+        "x-original-url",
+        "x_remote_user",
+        "traceparent",
+        "content_type",
         "content-length",
         "host",
         "authorization",
@@ -194,7 +249,10 @@ fn trailers_carry_no_identity_and_no_framing() {
 proptest! {
     #[test]
     fn nothing_from_outside_survives_as_identity(
-        names in proptest::collection::vec("[xX][-_][aA]uth[-_][a-zA-Z_-]{0,8}|x[-_][uU]ser[-_]email", 0..6),
+        names in proptest::collection::vec(
+            "[xX][!#$%&'*+.^_`|~-][aA]uth[!#$%&'*+.^_`|~-](subject|Session|scopes|issuer)|x[._+-][uU]ser[.|_-]email",
+            0..6,
+        ),
         connection in "[a-z, -]{0,30}",
     ) {
         let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "evil")).collect();

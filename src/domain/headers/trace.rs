@@ -1,6 +1,10 @@
-//! Request ids and trace context (W3C Trace Context, level 1).
+//! Request ids and trace context (W3C Trace Context).
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The longest request id that is taken over from outside.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -19,40 +23,33 @@ pub fn request_id(given: Option<&HeaderValue>, believed: bool, entropy: [u8; 16]
     })
 }
 
-/// The value of a `traceparent` field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TraceParent([u8; 55]);
-
-impl TraceParent {
-    pub const fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
+/// Whether the request's trace context is one that others would go on with: exactly one `traceparent`, and that valid. Otherwise
+/// neither it nor `tracestate` means anything, and whoever begins a trace next begins a new one.
+///
+/// The gateway exports no span. So it is no part of a trace, and changes nothing in the context: a parent of its own would be one that
+/// nobody ever finds.
+pub fn is_sound(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(TRACEPARENT).iter();
+    let first = fields.next();
+    first.is_some_and(|value| is_valid(value.as_bytes())) && fields.next().is_none()
 }
 
-/// The `traceparent` for the upstream: the caller's trace with a span of ours, or a new trace, sampled as the caller says.
-pub fn traceparent(given: Option<&HeaderValue>, entropy: [u8; 24]) -> TraceParent {
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    hex(&entropy[16..], &mut text[36..52]);
-    match given.map(HeaderValue::as_bytes).filter(|value| is_valid(value)) {
-        Some(value) => {
-            text[3..35].copy_from_slice(&value[3..35]);
-            text[53..55].copy_from_slice(&value[53..55]);
-        }
-        None => hex(&entropy[..16], &mut text[3..35]),
-    }
-    TraceParent(text)
-}
-
+/// Version 00 to the letter; a later one as far as it is known to begin the same way.
 fn is_valid(value: &[u8]) -> bool {
     let lower_hex = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let not_zero = |bytes: &[u8]| bytes.iter().any(|byte| *byte != b'0');
-    value.len() == 55
-        && value.starts_with(b"00-")
-        && value[35] == b'-'
-        && value[52] == b'-'
-        && [&value[3..35], &value[36..52], &value[53..55]].iter().all(|part| lower_hex(part))
-        && not_zero(&value[3..35])
-        && not_zero(&value[36..52])
+    let Some((known, rest)) = value.split_at_checked(55) else { return false };
+    let version = &known[..2];
+    let is_of_version = match version {
+        b"00" => rest.is_empty(),
+        b"ff" => false,
+        _ => rest.is_empty() || rest[0] == b'-',
+    };
+    is_of_version
+        && [2, 35, 52].iter().all(|dash| known[*dash] == b'-')
+        && [version, &known[3..35], &known[36..52], &known[53..]].iter().all(|part| lower_hex(part))
+        && not_zero(&known[3..35])
+        && not_zero(&known[36..52])
 }
 
 fn hex(bytes: &[u8], out: &mut [u8]) {
@@ -77,23 +74,35 @@ mod tests {
         assert_eq!(request_id(None, true, [1; 16]), "01".repeat(16));
     }
 
-    #[test]
-    fn a_trace_goes_on_with_a_span_of_ours() {
-        let given = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        let ours = traceparent(Some(&given), [2; 24]);
-        assert_eq!(ours.as_bytes(), b"00-0af7651916cd43dd8448eb211c80319c-0202020202020202-01");
+    fn sound(fields: &[&'static str]) -> bool {
+        is_sound(&fields.iter().map(|value| (TRACEPARENT, HeaderValue::from_static(value))).collect())
     }
 
     #[test]
-    fn a_broken_trace_is_replaced() {
+    fn a_trace_is_sound_if_others_would_go_on_with_it() {
+        for good in [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert!(sound(&[good]), "{good}");
+        }
         for bad in [
             "",
+            "xx",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "xx",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+            "00_0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331_01",
         ] {
-            let fresh = traceparent(Some(&HeaderValue::from_static(bad)), [3; 24]);
-            assert_eq!(fresh.as_bytes(), format!("00-{}-{}-00", "03".repeat(16), "03".repeat(8)).as_bytes(), "{bad}");
+            assert!(!sound(&[bad]), "{bad}");
         }
+        let one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(!sound(&[]) && !sound(&[one, one]));
     }
 }

@@ -90,11 +90,6 @@ impl RouteTable {
         if errors.is_empty() { Ok(Self { own, rules }) } else { Err(errors) }
     }
 
-    /// Whether methods decide what a request must bring, so that an upstream must not be told another one by a field.
-    pub fn decides_by_method(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.route.methods.is_empty())
-    }
-
     /// `host` in lower case, without port and trailing dot.
     pub fn find(&self, method: &Method, host: &str, target: &CanonicalTarget<'_>) -> Match<'_> {
         let path = target.path();

@@ -17,6 +17,7 @@ fn route(prefix: &str, access: Access) -> Route {
         when_stale: WhenStale::Reject,
         enforced: Share::ALL,
         revocation: RevocationCheck::Replica,
+        authorization: AuthorizationRule::default(),
         body_bytes_max: 0,
         response_timeout: Duration::ZERO,
     }

@@ -19,9 +19,22 @@ pub(super) struct Caller {
     pub(super) admitted: Option<Admitted>,
     /// Whether the route's demands are made of this caller. Otherwise nothing that befalls the token is held against the exchange.
     is_bound: bool,
+    /// Whether the token that speaks for the caller is the one in Authorization.
+    pub(super) is_in_authorization: bool,
+}
+
+/// Somebody whose token is good, and where it was.
+struct Authenticated {
+    admitted: Admitted,
+    in_cookie: bool,
 }
 
 impl Caller {
+    fn new(authenticated: Option<Authenticated>, is_bound: bool) -> Self {
+        let is_in_authorization = authenticated.as_ref().is_some_and(|caller| !caller.in_cookie);
+        Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization }
+    }
+
     /// Whose session the exchange ends with.
     pub(super) fn bound_to(&self) -> Option<Arc<Principal>> {
         self.admitted.as_ref().filter(|_| self.is_bound).map(|admitted| Arc::clone(&admitted.principal))
@@ -33,25 +46,25 @@ impl Gateway {
     pub(super) async fn admit(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Caller, Denial> {
         let judged = self.judge(call, route, head).await;
         if route.enforced.is_all() {
-            return judged.map(|admitted| Caller { admitted, is_bound: true });
+            return judged.map(|caller| Caller::new(caller, true));
         }
         match judged {
-            Ok(admitted) => {
-                let subject = admitted.as_ref().map(|admitted| &admitted.principal.subject);
+            Ok(caller) => {
+                let subject = caller.as_ref().map(|caller| &caller.admitted.principal.subject);
                 let is_bound = is_within(call, route, subject);
-                Ok(Caller { admitted, is_bound })
+                Ok(Caller::new(caller, is_bound))
             }
             Err(denial) if is_within(call, route, self.named_subject(call, head).as_ref()) => Err(denial),
             Err(denial) => {
                 self.counters.add(Counter::of_observed(&denial), 1);
                 self.shared.observations.note(&route.name, &denial, call.ids.request.to_str().unwrap_or_default());
-                Ok(Caller { admitted: None, is_bound: false })
+                Ok(Caller::new(None, false))
             }
         }
     }
 
     /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Option<Admitted>, Denial> {
+    async fn judge(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
@@ -61,7 +74,7 @@ impl Gateway {
         };
         match route.revocation {
             RevocationCheck::Replica => {}
-            RevocationCheck::Strict => self.shared.control.confirm(&caller.principal).await?,
+            RevocationCheck::Strict => self.shared.control.confirm(&caller.admitted.principal).await?,
         }
         Ok(Some(caller))
     }
@@ -69,10 +82,16 @@ impl Gateway {
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     pub(super) fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
-        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.principal)
+        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.admitted.principal)
     }
 
-    fn authenticate(&self, policy: &Policy, head: &Parts, access: &Access, when_stale: WhenStale) -> Result<Admitted, Denial> {
+    fn authenticate(
+        &self,
+        policy: &Policy,
+        head: &Parts,
+        access: &Access,
+        when_stale: WhenStale,
+    ) -> Result<Authenticated, Denial> {
         let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
         let verifier = self.shared.verifier.load();
         let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
@@ -82,7 +101,7 @@ impl Gateway {
         if admitted.first_sight {
             self.saw(&admitted.principal);
         }
-        Ok(admitted)
+        Ok(Authenticated { admitted, in_cookie })
     }
 
     /// Takes notice of a token that this worker had not seen before.

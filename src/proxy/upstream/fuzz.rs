@@ -15,7 +15,8 @@ use crate::domain::claims::Principal;
 use crate::domain::fuzz::{Input, pieces};
 use crate::domain::headers::forwarded::{Forwarding, Hop};
 use crate::domain::headers::framing::effective_host;
-use crate::domain::headers::{IdentityFields, RESERVED_PREFIX, RequestContext, RewriteRules, TRACEPARENT, X_REQUEST_ID, trace};
+use crate::domain::headers::trace::{self, TRACEPARENT};
+use crate::domain::headers::{IDENTITY_NAMES, IdentityFields, RequestContext, RewriteRules, Withheld, X_REQUEST_ID};
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::time::Timestamp;
@@ -210,13 +211,13 @@ pub fn request_head(bytes: &[u8]) {
     let rules = rules(is_trusted);
     let identity = rules.identity(&principal(&subject));
     let request_id = trace::request_id(headers.get(X_REQUEST_ID), is_trusted, [1; 16]);
-    let traceparent = trace::traceparent(headers.get(TRACEPARENT), [2; 24]);
+    let hop = Hop::new(PEER.into(), "http");
     let context = RequestContext {
-        hop: &Hop::new(PEER.into(), "http"),
+        origin: &rules.forwarding().origin(&hop, &headers),
         host: &host,
         identity: &identity,
         request_id: &request_id,
-        traceparent: &traceparent,
+        authorization: Withheld::All,
     };
     let write_fields = |out: &mut Vec<u8>| rules.write_request(&headers, &context, out);
     let head =
@@ -245,15 +246,18 @@ pub fn request_head(bytes: &[u8]) {
     let cookies = sent.values("cookie").into_iter().filter_map(|value| Some((COOKIE, HeaderValue::from_bytes(value).ok()?)));
     assert_eq!(presented_token(&cookies.collect(), Some("session")), Ok(None), "the gateway's cookie stays here");
     assert_eq!(sent.values("x-request-id"), [request_id.as_bytes()]);
-    assert_eq!(sent.values("traceparent"), [traceparent.as_bytes()]);
+    let trace: Vec<_> =
+        headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes).filter(|_| trace::is_sound(&headers)).collect();
+    assert_eq!(sent.values("traceparent"), trace);
+    assert!(!trace.is_empty() || sent.values("tracestate").is_empty(), "the state of a trace that is none");
     assert_eq!(sent.values("via").last(), Some(&b"1.1 tokengate".as_slice()));
     sent.tells_of(&subject);
     if !is_trusted {
         assert_eq!(sent.values("x-forwarded-for"), text("192.0.2.7"));
         assert_eq!((sent.values("x-forwarded-host"), sent.values("x-forwarded-proto")), (vec![host.as_bytes()], text("http")));
-        assert_eq!(sent.values("forwarded").len(), 1);
         assert!(["x-real-ip", "x-forwarded-port", "x-forwarded-prefix"].iter().all(|name| sent.values(name).is_empty()));
     }
+    assert_eq!((sent.values("forwarded").len(), sent.values("x-forwarded-for").len()), (1, 1));
     passes_the_rest(&headers, &sent);
 }
 
@@ -267,21 +271,31 @@ impl<'a> Sent<'a> {
         self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| *value).collect()
     }
 
-    /// Who calls stands there once, for all who read `_` and `-` alike; and what frames or routes has no other spelling.
+    /// Who calls stands there once, for all who read every character but letters and digits alike; and what frames or routes has no
+    /// other spelling.
     fn tells_of(&self, subject: &Subject) {
-        let spelt = self.0.iter().map(|(name, value)| (name.replace('_', "-"), name, value));
+        let spelt = self.0.iter().map(|(name, value)| (folded(name), name, value));
         for (meant, name, value) in spelt {
-            let is_identity = meant.starts_with(RESERVED_PREFIX) || meant == "x-user";
+            let is_identity = IDENTITY_NAMES.contains(&meant.as_str()) || meant == "x-user";
             if is_identity {
                 assert!(name == "x-auth-subject" || name == "x-user", "{name} is not ours");
                 let told = percent_encoding::percent_decode(value).collect::<Vec<u8>>();
                 assert_eq!(told, subject.as_str().as_bytes());
                 assert_eq!(self.values(name).len(), 1);
             }
-            let is_vital =
-                ["host", "content-length", "transfer-encoding", "authorization", "cookie", "forwarded", "x-request-id"]
-                    .contains(&meant.as_str());
+            let is_vital = [
+                "host",
+                "content-length",
+                "content-type",
+                "authorization",
+                "cookie",
+                "forwarded",
+                "x-request-id",
+                "x-forwarded-for",
+            ]
+            .contains(&meant.as_str());
             assert!(!is_vital || meant == *name, "{name} may be taken for {meant}");
+            assert!(meant != "x-original-url" && !meant.starts_with("x-remote-"), "{name} was to be removed");
         }
         assert_eq!((self.values("x-auth-subject").len(), self.values("x-user").len()), (1, 1));
     }
@@ -325,5 +339,10 @@ fn rules(is_trusted: bool) -> RewriteRules {
         ..IdentityFields::default()
     };
     let forwarding = if is_trusted { Forwarding::new(vec![std::net::IpAddr::from(PEER).into()]) } else { Forwarding::default() };
-    RewriteRules::new(identity, false, vec!["session".to_owned()], forwarding, HeaderValue::from_static("1.1 tokengate"))
+    let removed = ["x-original-url", "x-remote-*"].map(|name| name.parse().expect("a name"));
+    RewriteRules::new(identity, &removed, vec!["session".to_owned()], forwarding, HeaderValue::from_static("1.1 tokengate"))
+}
+
+fn folded(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }

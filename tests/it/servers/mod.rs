@@ -1,6 +1,7 @@
 //! The gateway before servers that people have: nginx, a CGI program under lighttpd, an Express application. What an attack comes
 //! to is decided there, by how they read fields, hosts and paths.
 
+mod fields;
 mod rig;
 
 use rig::Site;
@@ -14,7 +15,8 @@ fn a_caller_is_known_to_every_kind_of_server() {
     assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"]);
     assert_eq!(answer.json()["path"], "/api");
 
-    let answer = Site::before(&Cgi::start()).get("/api");
+    let cgi = Cgi::start();
+    let answer = Site::before(&cgi).get("/api");
     assert_eq!(answer.cgi_saw("HTTP_X_AUTH_SUBJECT").as_deref(), Some("user-1"));
     assert_eq!(answer.cgi_saw("REQUEST_URI").as_deref(), Some("/api"));
 

@@ -1,6 +1,7 @@
 //! A gateway's binary before such a server, and raw bytes for it.
 
 use std::io::Write as _;
+use std::marker::PhantomData;
 
 use crate::support::gateway::Gateway;
 use crate::support::http::{Message, connect};
@@ -18,22 +19,23 @@ name = "api"
 prefix = "/"
 "#;
 
-/// A gateway, and a token of user-1.
-pub(super) struct Site {
+/// A gateway before a server that outlives it, and a token of user-1.
+pub(super) struct Site<'s> {
     pub(super) gateway: Gateway,
     pub(super) token: String,
+    _server: PhantomData<&'s ()>,
 }
 
-impl Site {
-    pub(super) fn before(server: &impl Server) -> Self {
+impl<'s> Site<'s> {
+    pub(super) fn before(server: &'s impl Server) -> Self {
         Self::with(server, ROUTES, &[])
     }
 
     /// `tables` must have routes; the upstream is called `api`. `set` is as for `--set`.
-    pub(super) fn with(server: &impl Server, tables: &str, set: &[(&str, &str)]) -> Self {
+    pub(super) fn with(server: &'s impl Server, tables: &str, set: &[(&str, &str)]) -> Self {
         let gateway = Gateway::of(server, tables, set);
         let token = gateway.client().log_in("user-1").access;
-        Self { gateway, token }
+        Self { gateway, token, _server: PhantomData }
     }
 
     /// With the token.
