@@ -46,6 +46,33 @@ impl fmt::Debug for ImportedDigest {
     }
 }
 
+/// What databases, languages and exports write in the place of a value that is not there.
+const NOTHING: [&str; 16] = [
+    "",
+    "null",
+    "(null)",
+    "<null>",
+    "[null]",
+    "\\n",
+    "nil",
+    "<nil>",
+    "undefined",
+    "nan",
+    "nat",
+    "n/a",
+    "#n/a",
+    "-",
+    "<none>",
+    "(none)",
+];
+
+/// Whether a text stands for no value. `none` is a word that people choose; `None` is what Python writes.
+#[must_use]
+pub fn stands_for_nothing(text: &str) -> bool {
+    let text = text.trim();
+    text == "None" || text == "NONE" || NOTHING.iter().any(|nothing| text.eq_ignore_ascii_case(nothing))
+}
+
 /// A token to import, and its session as it is to begin.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Import {
@@ -95,6 +122,16 @@ mod tests {
             .collect();
         assert_eq!(places.len(), 16);
         assert_eq!(format!("{:?}", ImportedDigest::from_bytes([7; 32])), "ImportedDigest");
+    }
+
+    #[test]
+    fn what_stands_for_nothing_is_told_from_what_says_something() {
+        for text in ["", "  ", "NULL", "Null", "\\N", "None", "nil", "UNDEFINED", "-", "NaN"] {
+            assert!(stands_for_nothing(text), "{text}");
+        }
+        for text in ["none", "0", "N", "nul", "null-1", "—"] {
+            assert!(!stands_for_nothing(text), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -18,8 +19,14 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tokengate");
 const UNTIL: (&str, &str) = ("refresh.imported_until", "2099-01-01");
 const DAY_MILLIS: i64 = 86_400_000;
 
+/// Of tokens that a reader of the test can tell apart, and so shorter than what is taken by default.
 fn import(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(["import", "refresh-tokens"]).args(arguments).env_clear().output().unwrap()
+    Command::new(BINARY)
+        .args(["import", "refresh-tokens", "--token-bytes-min", "7"])
+        .args(arguments)
+        .env_clear()
+        .output()
+        .unwrap()
 }
 
 /// What the summary says of one kind of row.
@@ -117,7 +124,7 @@ fn bad_rows_are_named_and_set_aside_and_can_be_mended() {
     table.push_str(&row(1, "ann", "token-of-ann", DAY_MILLIS, false));
     table.push_str("2,,token-of-nobody,1,f,,1,\n");
     table.push_str("3,bob,s3cret-of-bob,soon,f,,1795500000,\n");
-    table.push_str("4,\"two\nlines\",x,1,f,,1,\n5,too,few\n");
+    table.push_str("4,\"two\nlines\",a-token,1795500000,f,,1795500000,\n5,too,few\n");
     table.push_str(&row(6, "cid", "token-of-cid", DAY_MILLIS, false));
     fs::write(&file, &table).unwrap();
     let settings = redis(&pair);
@@ -143,7 +150,8 @@ fn bad_rows_are_named_and_set_aside_and_can_be_mended() {
     let rejects = folder.path().join("tokens.csv.rejects");
     assert_eq!(fs::metadata(&rejects).unwrap().permissions().mode() & 0o777, 0o600);
     let mended = fs::read_to_string(&rejects).unwrap();
-    assert!(mended.starts_with(HEADER) && mended.contains("4,\"two\nlines\",x"), "{mended}");
+    assert!(mended.starts_with(HEADER) && mended.contains("4,\"two\nlines\",a-token"), "{mended}");
+    assert!(mended.contains("\"# tokengate import: line 4 (id 3): expires_at: is no moment"), "{mended}");
     pair.a.client().refresh("token-of-cid").expect(200);
 
     let mended = mended.replace("soon", &(now().millis() + DAY_MILLIS).to_string());
@@ -171,7 +179,7 @@ fn an_import_that_is_killed_goes_on_where_it_was() {
     fs::write(&file, &table).unwrap();
     let settings = redis(&pair);
     let mut broken = Command::new(BINARY)
-        .args(["import", "refresh-tokens"])
+        .args(["import", "refresh-tokens", "--token-bytes-min", "7"])
         .args(with(&file, &settings, &[]))
         .env_clear()
         .stdout(Stdio::null())
@@ -196,6 +204,110 @@ fn an_import_that_is_killed_goes_on_where_it_was() {
     }
     let tail = import(&with(&file, &settings, &["--from-line", "59001"]));
     assert_eq!(["rows", "already there"].map(|kind| count(&tail, kind)), [1000, 1000]);
+}
+
+/// Runs the import of a file or of standard input into an embedded store of its own.
+fn import_into(folder: &Path, arguments: &[&str], input: Option<&str>) -> Output {
+    let mut process = Command::new(BINARY)
+        .args(["import", "refresh-tokens", "--set", "store.embedded.directory=data"])
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+const LIVES: &str = "live-and-well-q8Zk2vXo";
+const SHARED: &str = "shared-by-many-5rT1uWy7";
+const REVOKED: &str = "revoked-elsewhere-BcDe3";
+
+/// Rows as a table has them after years: what stands for no token, one token of two users, one that is live in one row and revoked
+/// in another.
+fn worn_table() -> String {
+    let at = |offset: i64| (now().millis() + offset) * 1000;
+    let row = |id: u64, user: &str, token: &str, revoked_at: &str| {
+        format!("{id},{user},{token},{},f,{revoked_at},{},NULL\n", at(DAY_MILLIS), at(-DAY_MILLIS))
+    };
+    let mut table = HEADER.to_owned();
+    for (id, nothing) in ["NULL", "\\N", "null", "None", "-", "undefined", ""].into_iter().enumerate() {
+        table.push_str(&row(100 + id as u64, &format!("user-{id}"), nothing, "NULL"));
+    }
+    table.push_str(&row(1, "ann", LIVES, "NULL"));
+    table.push_str(&row(2, "bob", SHARED, "NULL"));
+    table.push_str(&row(3, "cid", REVOKED, "NULL"));
+    table.push_str(&row(4, "dan", SHARED, "NULL"));
+    table.push_str(&row(5, "cid", REVOKED, &at(-1000).to_string()));
+    table.push_str(&row(6, "eve", "short", "NULL"));
+    table
+}
+
+#[test]
+fn what_is_nobodys_token_opens_no_session_and_good_rows_do() {
+    for is_piped in [false, true] {
+        let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+        let table = worn_table();
+        fs::write(folder.path().join("tokens.csv"), &table).unwrap();
+        let done = if is_piped {
+            import_into(folder.path(), &["-", "--rejects", "tokens.csv.rejects"], Some(&table))
+        } else {
+            import_into(folder.path(), &["tokens.csv"], None)
+        };
+        assert_eq!(done.status.code(), Some(1), "{}", err(&done));
+        assert_eq!(count(&done, "rows"), 13);
+        // Of a stream the first row of each was taken before the second came.
+        let aside = if is_piped { 9 } else { 11 };
+        assert_eq!(count(&done, "set aside"), aside, "{}", err(&done));
+        let rejects = fs::read_to_string(folder.path().join("tokens.csv.rejects")).unwrap();
+        assert!(rejects.contains("line 2 (id 100): token: is missing") && rejects.contains("has 5 bytes"), "{rejects}");
+        assert!(rejects.contains("(id 4): token: rows of other users hold the same one"), "{rejects}");
+        assert!(!err(&done).contains(SHARED) && !err(&done).contains(LIVES));
+
+        let gateway = Gateway::start_in(folder.path(), &upstream, &[("store.kind", "embedded"), UNTIL]);
+        let mut client = gateway.client();
+        client.refresh(LIVES).expect(200);
+        for dead in [SHARED, REVOKED, "NULL", "\\N", "None", "-", "short"] {
+            assert_eq!(client.refresh(dead).status() / 100, 4, "{dead}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_mongodb_become_sessions() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let (expires_at, created_at) = (now().millis() + DAY_MILLIS, now().millis() - DAY_MILLIS);
+    let row = format!(
+        r#"{{"_id":{{"$oid":"65f1c0ffee65f1c0ffee0001"}},"userId":{{"$oid":"65f1c0ffee65f1c0ffee0002"}},"token":"{LIVES}","expiresAt":{{"$date":{{"$numberLong":"{expires_at}"}}}},"createdAt":{{"$date":{{"$numberLong":"{created_at}"}}}},"isRevoked":false}}"#
+    );
+    fs::write(folder.path().join("tokens.ndjson"), row).unwrap();
+    let done = import_into(folder.path(), &["tokens.ndjson"], None);
+    assert!(done.status.success(), "{}", err(&done));
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("not read: isRevoked") && said.contains("--column revoked_at=isRevoked"), "{said}");
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[("store.kind", "embedded"), UNTIL]);
+    let tokens = Tokens::of(&gateway.client().refresh(LIVES).expect(200));
+    let seen = gateway.client().get("/api/me", Some(&tokens.access)).expect(200);
+    assert_eq!(seen.upstream_saw("x-auth-subject"), ["65f1c0ffee65f1c0ffee0002"]);
+}
+
+#[test]
+fn rows_that_were_set_aside_are_read_again_without_their_causes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, table) in [
+        ("tokens.csv", worn_table()),
+        ("tokens.ndjson", "{\"userId\":\"ann\",\"token\":\"short\"}\n{\"a\":1}\nno json\n".to_owned()),
+    ] {
+        fs::write(folder.path().join(name), table).unwrap();
+        let first = import_into(folder.path(), &[name], None);
+        let aside = format!("{name}.rejects");
+        let format = if name.ends_with("csv") { "csv" } else { "ndjson" };
+        let again = import_into(folder.path(), &[&aside, "--format", format, "--dry-run"], None);
+        assert_eq!(count(&again, "rows"), count(&first, "set aside"), "{}", err(&again));
+    }
 }
 
 #[test]

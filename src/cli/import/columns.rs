@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::extended_json;
 use super::values::Cell;
 use crate::crypto::imported_token;
 use crate::domain::claims::RESERVED_CLAIMS;
@@ -67,6 +68,7 @@ pub(super) struct Columns {
     claims: Vec<(String, Name)>,
     scopes: Option<Name>,
     form: TokenForm,
+    token_bytes_min: usize,
 }
 
 /// A column's name.
@@ -105,6 +107,8 @@ pub(super) struct Mapping<'a> {
     pub(super) claims: &'a [(String, String)],
     pub(super) scopes: Option<&'a str>,
     pub(super) form: TokenForm,
+    /// Of tokens in clear: whoever has shorter ones can guess others.
+    pub(super) token_bytes_min: usize,
 }
 
 impl Columns {
@@ -122,7 +126,7 @@ impl Columns {
         });
         let claims = mapping.claims.iter().map(|(claim, column)| (claim.clone(), Name::Exact(column.clone()))).collect();
         let scopes = mapping.scopes.map(|column| Name::Exact(column.to_owned()));
-        Ok(Self { fields, claims, scopes, form: mapping.form })
+        Ok(Self { fields, claims, scopes, form: mapping.form, token_bytes_min: mapping.token_bytes_min })
     }
 
     /// Whether a header has the columns that are needed, and each once.
@@ -142,6 +146,13 @@ impl Columns {
             }
         }
         Ok(())
+    }
+
+    /// Columns that nobody reads here, and that may say that a token is dead.
+    pub(super) fn overlooked<'a>(&self, header: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+        let asked = || self.claims.iter().map(|(_, name)| name).chain(&self.scopes).chain(&self.fields);
+        let is_suspect = |column: &str| SPEAKS_OF_DEATH.iter().any(|name| Name::Alike(name).is(column));
+        header.filter(|column| is_suspect(column) && !asked().any(|name| name.is(column))).collect()
     }
 
     /// Reads a row: its columns by name. The error says which column is wrong, and shows nothing of the token.
@@ -182,11 +193,17 @@ impl Columns {
 
     fn digest(&self, token: &str) -> Result<ImportedDigest, String> {
         match self.form {
+            TokenForm::Clear if token.len() < self.token_bytes_min => {
+                Err(format!("token: has {} bytes; allowed are {} or more (--token-bytes-min)", token.len(), self.token_bytes_min))
+            }
+            TokenForm::Clear if !is_varied(token) => Err("token: repeats a few characters, as a placeholder does".to_owned()),
             TokenForm::Clear => imported_token::digest_of(token).ok_or_else(|| {
                 format!("token: is longer than {} bytes, or one of the gateway's own", imported_token::TOKEN_BYTES_MAX)
             }),
             TokenForm::Sha256 => {
-                imported_token::read_digest(token).ok_or_else(|| "token: is no SHA-256 in hex or base64".to_owned())
+                let digest = imported_token::read_digest(token).ok_or("token: is no SHA-256 in hex or base64")?;
+                let is_of_nothing = imported_token::is_of_nothing(&digest);
+                if is_of_nothing { Err("token: is the digest of an empty one, or of none".to_owned()) } else { Ok(digest) }
             }
         }
     }
@@ -194,8 +211,9 @@ impl Columns {
     fn grant<'a>(&self, cell: impl Fn(&Name) -> Cell<'a>) -> Result<Grant, String> {
         let mut claims = Map::new();
         for (claim, name) in &self.claims {
-            if let Some(value) = cell(name).value() {
-                claims.insert(claim.clone(), value.clone());
+            let wrong = |error: String| format!("{}: {error}", name.text());
+            if let Some(value) = cell(name).value().map_err(wrong)? {
+                claims.insert(claim.clone(), extended_json::all_plain(&value).map_err(wrong)?);
             }
         }
         let scopes = match &self.scopes {
@@ -212,9 +230,46 @@ const CLOCK_AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 /// How much of a row's id is shown.
 const ID_CHARS_MAX: usize = 64;
 
+/// A token of chance never has so few different bytes; zeros, stars and the empty UUID do.
+fn is_varied(token: &str) -> bool {
+    const DISTINCT_MIN: usize = 4;
+    let mut distinct: Vec<u8> = Vec::with_capacity(DISTINCT_MIN);
+    for byte in token.bytes() {
+        if !distinct.contains(&byte) {
+            distinct.push(byte);
+        }
+        if distinct.len() == DISTINCT_MIN {
+            return true;
+        }
+    }
+    false
+}
+
+/// Names of columns that often say that a token is dead, and that are read only where the operator names them.
+const SPEAKS_OF_DEATH: [&str; 18] = [
+    "is_revoked",
+    "is_valid",
+    "is_active",
+    "active",
+    "valid",
+    "enabled",
+    "disabled",
+    "status",
+    "state",
+    "deleted",
+    "is_deleted",
+    "deleted_at",
+    "used",
+    "used_at",
+    "consumed_at",
+    "invalidated_at",
+    "blacklisted",
+    "replaced_by",
+];
+
 /// A text with spaces or commas, or a list of texts.
 fn scopes(cell: Cell<'_>) -> Result<Vec<String>, String> {
-    let scopes: Vec<String> = match cell.value() {
+    let scopes: Vec<String> = match cell.value()?.as_deref() {
         None => Vec::new(),
         Some(Value::String(text)) => text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         Some(Value::Array(items)) => {
@@ -236,13 +291,14 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_536_000);
+    const TOKEN: &str = "q8Zk2vXo5rT1uWy7BcDe";
 
     fn columns(named: &[(&str, &str)], claims: &[(&str, &str)], form: TokenForm) -> Columns {
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
         };
         let (named, claims) = (owned(named), owned(claims));
-        Columns::new(&Mapping { columns: &named, claims: &claims, scopes: Some("scopes"), form }).unwrap()
+        Columns::new(&Mapping { columns: &named, claims: &claims, scopes: Some("scopes"), form, token_bytes_min: 20 }).unwrap()
     }
 
     fn row(value: Value) -> Vec<(String, Value)> {
@@ -252,10 +308,10 @@ mod tests {
 
     #[test]
     fn a_row_is_read_under_the_names_that_orms_give() {
-        let snake = row(json!({"id": 7, "user_id": 42, "token": "abc", "expires_at": "2026-12-01 00:00:00", "revoked": "f",
+        let snake = row(json!({"id": 7, "user_id": 42, "token": TOKEN, "expires_at": "2026-12-01 00:00:00", "revoked": "f",
             "revoked_at": null, "created_at": "2026-11-24 00:00:00", "last_used_at": "", "scopes": "read write"}));
         let camel =
-            row(json!({"id": 7, "userId": "42", "token": "abc", "expiresAt": "2026-12-01T00:00:00.000Z", "revoked": false,
+            row(json!({"id": 7, "userId": "42", "token": TOKEN, "expiresAt": "2026-12-01T00:00:00.000Z", "revoked": false,
             "createdAt": "2026-11-24T00:00:00.000Z", "scopes": ["read", "write"]}));
         let columns = columns(&[], &[], TokenForm::Clear);
         let token = columns.read(&snake, NOW).unwrap();
@@ -278,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_bad_row_is_told_by_its_column_and_never_by_its_token() {
-        let good = json!({"user_id": "ann", "token": "s3cret", "expires_at": 1_795_600_000, "created_at": 1_795_500_000});
+        let good =
+            json!({"user_id": "ann", "token": "s3cret-s3cret-s3cret", "expires_at": 1_795_600_000, "created_at": 1_795_500_000});
         let columns = columns(&[], &[], TokenForm::Clear);
         let error = |name: &str, value: Value| {
             let mut bad = good.clone();
@@ -291,21 +348,75 @@ mod tests {
         assert!(error("expires_at", json!("soon")).starts_with("expires_at: is no moment"));
         assert_eq!(error("created_at", json!(1_795_600_000)), "created_at: lies ahead");
         assert!(error("revoked", json!("perhaps")).starts_with("revoked: allowed"));
-        assert!(!error("token", json!("tgr_s3cret")).contains("s3cret"));
+        assert!(!error("token", json!("tgr_s3cret-s3cret-s3cret")).contains("s3cret"));
+    }
+
+    #[test]
+    fn what_stands_for_nothing_is_nobodys_token_and_nobodys_name() {
+        let good = json!({"user_id": "ann", "token": TOKEN, "expires_at": 1_795_600_000, "created_at": 1_795_500_000,
+            "revoked": "NULL", "revoked_at": "NULL", "last_used_at": "\\N", "scopes": "None"});
+        let clear = columns(&[], &[("plan", "plan")], TokenForm::Clear);
+        let read = |name: &str, value: Value| {
+            let mut changed = good.clone();
+            changed[name] = value;
+            clear.read(&row(changed), NOW)
+        };
+        let taken = read("plan", json!("NULL")).unwrap();
+        assert!(!taken.revoked && taken.last_used_at.is_none() && taken.grant == Grant::default());
+        for nothing in ["NULL", "\\N", "null", "None", "nil", "-", "", " ", "undefined"] {
+            assert_eq!(read("token", json!(nothing)), Err("token: is missing".to_owned()), "{nothing}");
+            assert_eq!(read("user_id", json!(nothing)), Err("user_id: is missing".to_owned()), "{nothing}");
+            assert_eq!(read("expires_at", json!(nothing)), Err("expires_at: is missing".to_owned()), "{nothing}");
+        }
+        assert!(read("token", json!(&TOKEN[1..])).unwrap_err().contains("has 19 bytes"));
+        for placeholder in ["********************", "00000000-0000-0000-0000-000000000000"] {
+            assert!(read("token", json!(placeholder)).unwrap_err().contains("placeholder"), "{placeholder}");
+        }
+        let hashed = columns(&[], &[], TokenForm::Sha256);
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let mut changed = good.clone();
+        changed["token"] = json!(empty);
+        assert!(hashed.read(&row(changed), NOW).unwrap_err().contains("digest of an empty one"));
+    }
+
+    #[test]
+    fn a_row_of_mongodb_is_read_without_its_wrapping() {
+        let row = row(json!({"_id": {"$oid": "65f1c0ffee65f1c0ffee0001"}, "userId": {"$oid": "65f1c0ffee65f1c0ffee0002"},
+            "token": TOKEN, "expiresAt": {"$date": "2026-12-01T00:00:00Z"}, "revokedAt": null,
+            "createdAt": {"$date": {"$numberLong": "1795500000000"}}, "revoked": false, "org": {"id": {"$numberLong": "7"}}}));
+        let columns = columns(&[], &[("org", "org")], TokenForm::Clear);
+        let token = columns.read(&row, NOW).unwrap();
+        assert_eq!(token.subject.as_str(), "65f1c0ffee65f1c0ffee0002");
+        assert_eq!(token.created_at, Timestamp::from_secs(1_795_500_000));
+        assert_eq!(token.grant.claims["org"], json!({"id": 7}));
+        assert_eq!(columns.id(&row).as_deref(), Some("65f1c0ffee65f1c0ffee0001"));
+    }
+
+    #[test]
+    fn a_column_that_may_say_that_a_token_is_dead_is_not_passed_over_in_silence() {
+        let header = ["id", "user_id", "token", "isRevoked", "deleted_at", "revoked_at", "status"];
+        let plain = columns(&[], &[], TokenForm::Clear);
+        assert_eq!(plain.overlooked(header.into_iter()), ["isRevoked", "deleted_at", "status"]);
+        let named = columns(&[("revoked", "isRevoked"), ("revoked_at", "deleted_at")], &[("status", "status")], TokenForm::Clear);
+        assert!(named.overlooked(header.into_iter()).is_empty());
     }
 
     #[test]
     fn a_header_without_what_is_needed_is_refused_at_once() {
         let header = |names: &str| names.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let none = Columns::new(&Mapping { columns: &[], claims: &[], scopes: None, form: TokenForm::Clear }).unwrap();
+        let none =
+            Columns::new(&Mapping { columns: &[], claims: &[], scopes: None, form: TokenForm::Clear, token_bytes_min: 20 })
+                .unwrap();
         assert_eq!(none.check(&header("id userId token expiresAt createdAt")), Ok(()));
         assert!(none.check(&header("id userId token expiresAt")).unwrap_err().contains("created_at"));
         assert!(none.check(&header("userId user_id token expiresAt createdAt")).unwrap_err().contains("several"));
         let named = [("token".to_owned(), "hash".to_owned())];
-        let named = Columns::new(&Mapping { columns: &named, claims: &[], scopes: None, form: TokenForm::Clear }).unwrap();
+        let named =
+            Columns::new(&Mapping { columns: &named, claims: &[], scopes: None, form: TokenForm::Clear, token_bytes_min: 20 })
+                .unwrap();
         assert!(named.check(&header("user_id token expires_at created_at")).unwrap_err().contains("`hash`"));
         let unknown = [("tokne".to_owned(), "x".to_owned())];
-        let mapping = Mapping { columns: &unknown, claims: &[], scopes: None, form: TokenForm::Clear };
+        let mapping = Mapping { columns: &unknown, claims: &[], scopes: None, form: TokenForm::Clear, token_bytes_min: 20 };
         assert!(Columns::new(&mapping).unwrap_err().contains("tokne"));
     }
 }

@@ -65,7 +65,7 @@ pub fn import_json(bytes: &[u8]) {
     let whole = rows(file.len().max(1));
     assert_eq!(rows(buffer), whole, "it depends on the pieces");
     let claims = [("role".to_owned(), "role".to_owned())];
-    let mapping = Mapping { columns: &[], claims: &claims, scopes: Some("scopes"), form };
+    let mapping = Mapping { columns: &[], claims: &claims, scopes: Some("scopes"), form, token_bytes_min: 4 };
     let columns = Columns::new(&mapping).expect("a mapping");
     for (_, _, members) in whole {
         let Ok(mut members) = members else { continue };

@@ -2,12 +2,15 @@
 
 mod columns;
 mod csv;
+mod extended_json;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod moments;
 mod ndjson;
 mod progress;
 mod refresh_tokens;
 mod rejects;
+mod shared;
 mod source;
 mod values;
 

@@ -42,11 +42,14 @@ Examples:
   tokengate import refresh-tokens tokens.ndjson --tokens sha256 --column token=token_hash --claim role=user_role
 
 The columns are id, user_id, token, expires_at, revoked, revoked_at, created_at, last_used_at, or the same in camel case; \
-user_id, token, expires_at and created_at are needed. Moments without a zone are UTC. The store is that of the settings; the \
+user_id, token, expires_at and created_at are needed. Moments are ISO 8601 (UTC where they name no zone) or Unix times in seconds \
+to nanoseconds; MongoDB's Extended JSON is read. What exports write for nothing (NULL, \\N, None, nil, -) is nothing. A token that \
+rows of different users hold is taken for none of them. The store is that of the settings; the \
 embedded one while no gateway runs. The gateway then takes the tokens as long as refresh.imported_until says.
 
 Of a token the store keeps its SHA-256. Expired and revoked tokens are not stored, and a token that is revoked now ends the \
-session that an earlier import opened for it. The same file may be imported any number of times: what is there stays as it is.
+session that an earlier import opened for it. Rows that cannot be taken go to a file beside, each behind its cause, which can be \
+mended and imported. The same file may be imported any number of times: what is there stays as it is.
 
 Exit code 0: all rows were taken. 1: some were set aside, or the store failed. 2: the call, the settings or the header are wrong.")]
 pub(super) struct RefreshTokensArgs {
@@ -59,6 +62,9 @@ pub(super) struct RefreshTokensArgs {
     /// Whether the table holds the tokens themselves or their SHA-256, in hex or base64.
     #[arg(long, value_enum, default_value = "clear", value_name = "FORM")]
     tokens: TokenForm,
+    /// The fewest bytes of a token in clear. Shorter ones can be guessed, or are none.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    token_bytes_min: usize,
     /// The name that a column has in the file, as in token=hash; may be repeated.
     #[arg(long, value_name = "COLUMN=NAME", value_parser = assignment)]
     column: Vec<(String, String)>,
@@ -96,9 +102,9 @@ pub(super) fn run(args: &RefreshTokensArgs) -> Result<(), Failure> {
     let ambient = Ambient::of_system();
     let plan = plan(args).map_err(Failure::Refused)?;
     let (rows, position) = Rows::open(plan, Arc::clone(&ambient.clock)).map_err(Failure::Refused)?;
-    let rejects = rejects_of(args, rows.header());
-    let mut import =
-        Import { tally: Tally::default(), rows: 0, rejects, progress: Progress::new(position, Arc::clone(&ambient.clock)) };
+    let rejects = rejects_of(args, plan_format(args), rows.header());
+    let progress = Progress::new(position, Arc::clone(&ambient.clock));
+    let mut import = Import { tally: Tally::default(), rows: 0, rejects, progress, remarks: Vec::new() };
     let done = if args.dry_run { import.judge(rows, &ambient) } else { import.carry_out(rows, &settings, &ambient) };
     import.progress.clear();
     let written = import.rejects.finish().map_err(|error| Failure::Failed(format!("the rejects cannot be written: {error}")));
@@ -111,22 +117,31 @@ pub(super) fn run(args: &RefreshTokensArgs) -> Result<(), Failure> {
 }
 
 fn plan(args: &RefreshTokensArgs) -> Result<Plan, String> {
-    let columns =
-        Columns::new(&Mapping { columns: &args.column, claims: &args.claim, scopes: args.scopes.as_deref(), form: args.tokens })?;
+    let columns = Columns::new(&Mapping {
+        columns: &args.column,
+        claims: &args.claim,
+        scopes: args.scopes.as_deref(),
+        form: args.tokens,
+        token_bytes_min: args.token_bytes_min,
+    })?;
     let path = Some(args.file.clone()).filter(|path| path.as_os_str() != "-");
-    let format = args.format.unwrap_or_else(|| Format::of(&args.file));
+    let format = plan_format(args);
     Ok(Plan { path, format, header: args.header.clone(), from_line: args.from_line, columns })
 }
 
+fn plan_format(args: &RefreshTokensArgs) -> Format {
+    args.format.unwrap_or_else(|| Format::of(&args.file))
+}
+
 /// Beside the file, unless told otherwise; of what is only judged, or comes from a pipe, nothing is set aside by itself.
-fn rejects_of(args: &RefreshTokensArgs, header: &[u8]) -> Rejects {
+fn rejects_of(args: &RefreshTokensArgs, format: Format, header: &[u8]) -> Rejects {
     let is_piped = args.file.as_os_str() == "-";
     let beside = || {
         let mut name = args.file.clone().into_os_string();
         name.push(".rejects");
         Some(PathBuf::from(name)).filter(|_| !is_piped && !args.dry_run)
     };
-    Rejects::new(args.rejects.clone().or_else(beside), header)
+    Rejects::new(args.rejects.clone().or_else(beside), format, header)
 }
 
 struct Import {
@@ -134,6 +149,8 @@ struct Import {
     rows: u64,
     rejects: Rejects,
     progress: Progress,
+    /// For the end of the summary.
+    remarks: Vec<String>,
 }
 
 /// A batch that the store has taken, or not.
@@ -156,7 +173,25 @@ impl Import {
             }
             self.count(batch.tokens.len() as u64);
         }
+        self.remark_on(&rows);
         Ok(())
+    }
+
+    /// What an operator should know of the file.
+    fn remark_on(&mut self, rows: &Rows) {
+        let overlooked = rows.overlooked();
+        if !overlooked.is_empty() {
+            let columns = overlooked.join(", ");
+            self.remarks.push(format!(
+                "not read: {columns}. Where such a column says that a token is dead, name it, as in --column revoked_at={}, or leave \
+                 those rows out of the export",
+                overlooked[0]
+            ));
+        }
+        if rows.has_overflowed() {
+            let remark = "there are too many tokens to compare them all: some rows may hold the token of another user's";
+            self.remarks.push(remark.to_owned());
+        }
     }
 
     fn carry_out(&mut self, rows: Rows, settings: &Settings, ambient: &Ambient) -> Result<(), Failure> {
@@ -176,7 +211,7 @@ impl Import {
                     break;
                 }
             }
-            Ok(())
+            Ok(rows)
         });
         let importer = &importer;
         let mut under_way = FuturesUnordered::new();
@@ -202,7 +237,16 @@ impl Import {
                 "{error}; go on with --from-line {line}, or from the start: nothing is done twice"
             )));
         }
-        read.map_err(unread)
+        let mut rows = read.map_err(unread)?;
+        self.remark_on(&rows);
+        // A stream's rows were taken before those that speak against them came.
+        let regretted = rows.regretted();
+        if !regretted.is_empty() {
+            let batch = Batch { tokens: regretted, ..Batch::default() };
+            let Taken { result, .. } = take(importer, batch).await;
+            self.tally.ended += result.map_err(|error| Failure::Failed(format!("{error}; import it again")))?.ended;
+        }
+        Ok(())
     }
 
     /// Of several batches that failed, the first in the file is where to go on.
@@ -249,6 +293,9 @@ impl Import {
         line("revoked", revoked, &format!("  not stored{ended}"));
         let place = self.rejects.path().map_or_else(String::new, |path| format!("  in {}", path.display()));
         line("set aside", self.rejects.count(), &place);
+        for remark in &self.remarks {
+            let _ = writeln!(text, "{remark}");
+        }
         if settings.refresh.imported_until.is_none() && imported + present > 0 {
             text.push_str("refresh.imported_until is not set: until it is, the gateway does not look these tokens up\n");
         }

@@ -1,11 +1,11 @@
-//! Rows that could not be taken: named by line, and set aside in a file that can be mended and imported.
+//! Rows that could not be taken: named by line, and set aside in a file that can be mended and imported, each behind its cause.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::source::Bad;
+use super::source::{Bad, Format};
 use crate::cli::output::complain;
 
 /// How many bad rows are named on the terminal; the file has them all.
@@ -15,6 +15,7 @@ const NAMED_MAX: u64 = 20;
 #[derive(Debug)]
 pub(super) struct Rejects {
     path: Option<PathBuf>,
+    format: Format,
     header: Vec<u8>,
     file: Option<BufWriter<File>>,
     count: u64,
@@ -22,8 +23,8 @@ pub(super) struct Rejects {
 
 impl Rejects {
     /// Without a path they are named and counted alone. The file is made when the first one comes.
-    pub(super) fn new(path: Option<PathBuf>, header: &[u8]) -> Self {
-        Self { path, header: header.to_vec(), file: None, count: 0 }
+    pub(super) fn new(path: Option<PathBuf>, format: Format, header: &[u8]) -> Self {
+        Self { path, format, header: header.to_vec(), file: None, count: 0 }
     }
 
     pub(super) const fn count(&self) -> u64 {
@@ -38,17 +39,16 @@ impl Rejects {
         for bad in bad {
             self.count += 1;
             if self.count <= NAMED_MAX {
-                let id = bad.id.as_ref().map_or_else(String::new, |id| format!(" (id {id})"));
-                complain(&format!("line {}{id}: {}", bad.line, bad.cause));
+                complain(&in_words(bad));
             } else if self.count == NAMED_MAX + 1 {
                 complain("… further rows are set aside without a word");
             }
-            self.write(&bad.raw)?;
+            self.write(bad)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, raw: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bad: &Bad) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let file = if let Some(file) = &mut self.file {
             file
@@ -60,12 +60,19 @@ impl Rejects {
             write_line(&mut file, &self.header)?;
             self.file.insert(file)
         };
-        write_line(file, raw)
+        write_line(file, &self.format.remark(&in_words(bad)))?;
+        write_line(file, &bad.raw)
     }
 
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), BufWriter::flush)
     }
+}
+
+/// Shows nothing of the token.
+fn in_words(bad: &Bad) -> String {
+    let id = bad.id.as_ref().map_or_else(String::new, |id| format!(" (id {id})"));
+    format!("line {}{id}: {}", bad.line, bad.cause)
 }
 
 fn write_line(file: &mut BufWriter<File>, raw: &[u8]) -> io::Result<()> {

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::columns::Columns;
 use super::csv::CsvRecords;
 use super::ndjson::NdjsonRecords;
+use super::shared::SharedTokens;
+use crate::domain::session::Grant;
 use crate::domain::time::Clock;
 use crate::sessions::import::ForeignToken;
 
@@ -21,6 +23,8 @@ pub(super) const FIELDS_MAX: usize = 256;
 /// Rows that go to the store together.
 const BATCH_ROWS_MAX: usize = 1024;
 const BUFFER_BYTES: usize = 256 << 10;
+/// Of a stream, so many tokens are ended once more after its last row.
+const REGRETTED_MAX: usize = 1_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(super) enum Format {
@@ -36,10 +40,31 @@ impl Format {
             Some(_) | None => Self::Csv,
         }
     }
+
+    /// A line that says something of the row behind it, in the format itself, and is passed over when it is read.
+    pub(super) fn remark(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Csv => format!("\"{REMARK}{}\"", text.replace('"', "\"\"")).into_bytes(),
+            Self::Ndjson => serde_json::json!({ REMARK_MEMBER: text }).to_string().into_bytes(),
+        }
+    }
+}
+
+/// How the only column of a line begins that is no row.
+const REMARK: &str = "# tokengate import: ";
+/// The only member of an object that is no row.
+const REMARK_MEMBER: &str = "tokengate_import";
+
+fn is_remark_of_csv(fields: &Result<Vec<String>, String>) -> bool {
+    matches!(fields.as_deref(), Ok([only]) if only.starts_with(REMARK))
+}
+
+fn is_remark_of_json(members: &Result<Map<String, Value>, String>) -> bool {
+    members.as_ref().is_ok_and(|members| members.len() == 1 && members.contains_key(REMARK_MEMBER))
 }
 
 /// What is to be read, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// `None`: standard input.
     pub(super) path: Option<PathBuf>,
@@ -77,6 +102,14 @@ pub(super) struct Rows {
     clock: Arc<dyn Clock>,
     /// As the file begins, for the file of rows that were set aside.
     header_raw: Vec<u8>,
+    overlooked: Vec<String>,
+    /// Whether they were looked for: in JSON the first row tells.
+    has_columns: bool,
+    shared: SharedTokens,
+    /// Whether `shared` knows all rows; otherwise it learns of each as it comes.
+    knows_all: bool,
+    /// Tokens that were taken before a later row spoke against them.
+    regretted: Vec<ForeignToken>,
     ended: bool,
 }
 
@@ -94,8 +127,22 @@ pub(super) struct Position {
 }
 
 impl Rows {
-    /// Opens the file and reads its header.
+    /// Opens the file and reads its header. A regular file is read through once, to learn which tokens several rows hold.
     pub(super) fn open(plan: Plan, clock: Arc<dyn Clock>) -> Result<(Self, Position), String> {
+        let is_file = plan.path.as_ref().is_some_and(|path| path.metadata().is_ok_and(|metadata| metadata.is_file()));
+        let shared = if is_file {
+            let (mut rows, _) = Self::begin(Plan { from_line: 0, ..plan.clone() }, Arc::clone(&clock))?;
+            let read = rows.read_through();
+            read.map_err(|error| format!("cannot be read: {error}"))?;
+            rows.shared
+        } else {
+            SharedTokens::default()
+        };
+        let (rows, position) = Self::begin(plan, clock)?;
+        Ok((Self { shared, knows_all: is_file, ..rows }, position))
+    }
+
+    fn begin(plan: Plan, clock: Arc<dyn Clock>) -> Result<(Self, Position), String> {
         let mut position = Position::default();
         let input: Box<dyn Read + Send> = match &plan.path {
             None => Box::new(io::stdin()),
@@ -127,7 +174,64 @@ impl Rows {
             }
         };
         let (columns, from_line) = (plan.columns, plan.from_line);
-        Ok((Self { records, columns, from_line, clock, header_raw, ended: false }, position))
+        let overlooked = match &records {
+            Records::Csv { header, .. } => {
+                columns.overlooked(header.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
+            }
+            Records::Ndjson(_) => Vec::new(),
+        };
+        let (shared, regretted) = (SharedTokens::default(), Vec::new());
+        let has_columns = matches!(records, Records::Csv { .. });
+        let rows = Self {
+            records,
+            columns,
+            from_line,
+            clock,
+            header_raw,
+            overlooked,
+            has_columns,
+            shared,
+            knows_all: false,
+            regretted,
+            ended: false,
+        };
+        Ok((rows, position))
+    }
+
+    fn read_through(&mut self) -> io::Result<()> {
+        while let Some((_, _, row)) = self.next_row()? {
+            if let Ok(token) = row.and_then(|row| self.columns.read(&row, self.clock.now())) {
+                self.shared.note(&token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Columns that are not read, and may say that a token is dead.
+    pub(super) fn overlooked(&self) -> &[String] {
+        &self.overlooked
+    }
+
+    /// Whether there were more tokens than are compared with each other.
+    pub(super) const fn has_overflowed(&self) -> bool {
+        self.shared.has_overflowed()
+    }
+
+    /// What has to end after the last row: of a stream, rows were taken that later ones spoke against.
+    pub(super) fn regretted(&mut self) -> Vec<ForeignToken> {
+        std::mem::take(&mut self.regretted)
+    }
+
+    /// A row that no other speaks against.
+    fn undisputed(&mut self, token: ForeignToken) -> Result<ForeignToken, String> {
+        if !self.knows_all {
+            self.shared.note(&token);
+        }
+        let objection = self.shared.objection(&token);
+        if !self.knows_all && self.regretted.len() < REGRETTED_MAX && (objection.is_some() || token.revoked) {
+            self.regretted.push(ForeignToken { revoked: true, grant: Grant::default(), ..token.clone() });
+        }
+        objection.map_or(Ok(token), |objection| Err(objection.cause().to_owned()))
     }
 
     pub(super) fn header(&self) -> &[u8] {
@@ -149,7 +253,15 @@ impl Rows {
                 batch.first_line = line;
             }
             let id = row.as_ref().ok().and_then(|row| self.columns.id(row));
-            match row.and_then(|row| self.columns.read(&row, self.clock.now())) {
+            if !self.has_columns
+                && let Ok(row) = &row
+            {
+                self.has_columns = true;
+                let names = self.columns.overlooked(row.iter().map(|(name, _)| name.as_str()));
+                self.overlooked = names.into_iter().map(str::to_owned).collect();
+            }
+            let token = row.and_then(|row| self.columns.read(&row, self.clock.now()));
+            match token.and_then(|token| self.undisputed(token)) {
                 Ok(token) => batch.tokens.push(token),
                 Err(cause) => batch.bad.push(Bad { line, id, cause, raw }),
             }
@@ -161,11 +273,23 @@ impl Rows {
     fn next_row(&mut self) -> io::Result<Option<(u64, Vec<u8>, Result<Vec<(String, Value)>, String>)>> {
         match &mut self.records {
             Records::Ndjson(records) => {
-                let Some(record) = records.next()? else { return Ok(None) };
+                let record = loop {
+                    match records.next()? {
+                        None => return Ok(None),
+                        Some(record) if is_remark_of_json(&record.members) => {}
+                        Some(record) => break record,
+                    }
+                };
                 Ok(Some((record.line, record.raw, record.members.map(|members| members.into_iter().collect()))))
             }
             Records::Csv { header, records } => {
-                let Some(record) = records.next()? else { return Ok(None) };
+                let record = loop {
+                    match records.next()? {
+                        None => return Ok(None),
+                        Some(record) if is_remark_of_csv(&record.fields) => {}
+                        Some(record) => break record,
+                    }
+                };
                 let row = record.fields.and_then(|fields| {
                     if fields.len() != header.len() {
                         return Err(format!("has {} columns where the header has {}", fields.len(), header.len()));

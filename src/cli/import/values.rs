@@ -1,65 +1,69 @@
-//! Values as databases print them: moments, truths, texts.
+//! Cells of a row: texts, moments, truths, and what stands for nothing.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::extended_json;
+use super::moments::{self, Moment};
+use crate::domain::imported::stands_for_nothing;
 use crate::domain::time::Timestamp;
 
-/// Numbers from here on are milliseconds since the epoch, below it seconds: the year 5138 in seconds, 1973 in milliseconds.
-const MILLIS_FROM: i64 = 100_000_000_000;
-
-/// One cell of a row; an empty one is absent.
+/// One cell of a row; an empty one is absent, and so is one that holds what stands for nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell<'a>(pub(super) Option<&'a Value>);
 
 impl<'a> Cell<'a> {
-    /// What the cell holds; `None` for nothing, for `null` and for an empty text.
-    pub(super) fn value(self) -> Option<&'a Value> {
-        self.0.filter(|value| !value.is_null() && value.as_str() != Some(""))
+    /// What the cell holds, unwrapped; `None` for nothing.
+    pub(super) fn value(self) -> Result<Option<Cow<'a, Value>>, String> {
+        let Some(value) = self.0 else { return Ok(None) };
+        let value = extended_json::plain(value)?;
+        let is_nothing = match &*value {
+            Value::Null => true,
+            Value::String(text) => stands_for_nothing(text),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+        };
+        Ok(Some(value).filter(|_| !is_nothing))
     }
 
     pub(super) fn text(self) -> Result<Option<Cow<'a, str>>, String> {
-        match self.value() {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(Cow::Borrowed(text))),
-            Some(Value::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
-            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
-                Err("allowed is a text or a number".to_owned())
-            }
-        }
+        Ok(match self.value()? {
+            None => None,
+            Some(Cow::Borrowed(Value::String(text))) => Some(Cow::Borrowed(text)),
+            Some(value) => match &*value {
+                Value::String(text) => Some(Cow::Owned(text.clone())),
+                Value::Number(number) => Some(Cow::Owned(number.to_string())),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                    return Err("allowed is a text or a number".to_owned());
+                }
+            },
+        })
     }
 
-    /// ISO 8601 as databases and JavaScript write it, UTC where it names no zone; or a Unix time in seconds or milliseconds.
+    /// See [`moments::read`]; `None` also for what stands for no moment.
     pub(super) fn moment(self) -> Result<Option<Timestamp>, String> {
         let Some(text) = self.text()? else { return Ok(None) };
-        let text = text.trim();
-        let moment = if let Ok(number) = text.parse::<i64>() {
-            Some(if number.abs() >= MILLIS_FROM { Timestamp::from_millis(number) } else { Timestamp::from_secs(number) })
-        } else {
-            in_words(text).map(|moment| Timestamp::from_millis(moment.as_millisecond()))
-        };
-        moment.map(Some).ok_or_else(|| "is no moment; allowed is one such as 2026-11-24T16:00:00Z, or a Unix time".to_owned())
+        Ok(match moments::read(&text)? {
+            Moment::At(at) => Some(at),
+            Moment::Never => None,
+        })
     }
 
+    /// As databases print it, bits included: `b'0'`, or the byte itself. Nothing is no.
     pub(super) fn truth(self) -> Result<bool, String> {
-        let text = match self.value() {
-            None => return Ok(false),
-            Some(Value::Bool(truth)) => return Ok(*truth),
-            Some(_) => self.text()?.unwrap_or_default(),
-        };
-        match text.to_ascii_lowercase().as_str() {
-            "t" | "true" | "1" | "y" | "yes" => Ok(true),
-            "f" | "false" | "0" | "n" | "no" => Ok(false),
-            _ => Err("allowed: true, false, t, f, 1, 0".to_owned()),
+        if let Some(Value::Bool(truth)) = self.0 {
+            return Ok(*truth);
+        }
+        let text = self.text()?.unwrap_or(Cow::Borrowed("f"));
+        match text.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
+            "t" | "true" | ".t." | "1" | "1.0" | "y" | "yes" | "on" | "b'1'" | "b'\\x01'" | "0x01" | "\\x01" | "\u{1}" => {
+                Ok(true)
+            }
+            "f" | "false" | ".f." | "0" | "0.0" | "n" | "no" | "off" | "b'0'" | "b'\\x00'" | "b'\\0'" | "0x00" | "\\x00"
+            | "\\0" | "\0" => Ok(false),
+            _ => Err("allowed: true, false, t, f, 1, 0, yes, no, on, off, b'1', b'0'".to_owned()),
         }
     }
-}
-
-fn in_words(text: &str) -> Option<jiff::Timestamp> {
-    // What has no zone is UTC: so Prisma writes, and so do most.
-    let without_zone = || jiff::tz::Offset::UTC.to_timestamp(text.parse::<jiff::civil::DateTime>().ok()?).ok();
-    text.parse().ok().or_else(without_zone)
 }
 
 #[cfg(test)]
@@ -71,41 +75,75 @@ mod tests {
     const AT: i64 = 1_795_536_000_123;
 
     #[test]
-    fn moments_are_read_as_databases_write_them() {
-        let same = [
+    fn a_moment_may_be_a_text_a_number_or_wrapped() {
+        for value in [
             json!("2026-11-24T16:00:00.123Z"),
-            json!("2026-11-24 16:00:00.123"),
-            json!("2026-11-24T16:00:00.123"),
-            json!("2026-11-24 16:00:00.123+00"),
-            json!("2026-11-24 18:00:00.123456+02"),
-            json!("2026-11-24T21:30:00.123+05:30"),
             json!("1795536000123"),
             json!(AT),
-        ];
-        for value in same {
+            json!({"$date": AT}),
+            json!({"$date": {"$numberLong": AT.to_string()}}),
+        ] {
             assert_eq!(Cell(Some(&value)).moment(), Ok(Some(Timestamp::from_millis(AT))), "{value}");
         }
-        assert_eq!(Cell(Some(&json!("1795536000"))).moment(), Ok(Some(Timestamp::from_secs(1_795_536_000))));
-        assert_eq!(Cell(Some(&json!(""))).moment(), Ok(None));
-        assert_eq!(Cell(Some(&json!(null))).moment(), Ok(None));
+        for value in [json!(""), json!(null), json!(0), json!("0000-00-00 00:00:00"), json!("NULL"), json!({"$date": 0})] {
+            assert_eq!(Cell(Some(&value)).moment(), Ok(None), "{value}");
+        }
         assert_eq!(Cell(None).moment(), Ok(None));
+        for value in [json!("tomorrow"), json!(1.5), json!([1]), json!(true)] {
+            assert!(Cell(Some(&value)).moment().is_err(), "{value}");
+        }
+        // Milliseconds by definition, however few.
+        assert!(Cell(Some(&json!({"$date": 1_795_536_000}))).moment().is_err());
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
-        for value in [json!("tomorrow"), json!("infinity"), json!("2026-13-01 00:00:00"), json!(1.5), json!([1]), json!(true)] {
-            assert!(Cell(Some(&value)).moment().is_err(), "{value}");
+    fn what_stands_for_nothing_is_absent_in_every_reading() {
+        for text in
+            ["", " ", "NULL", "null", " NULL ", "\\N", "None", "nil", "<nil>", "undefined", "-", "NaN", "NaT", "(null)", "[NULL]"]
+        {
+            let value = json!(text);
+            let cell = Cell(Some(&value));
+            assert_eq!((cell.text(), cell.moment(), cell.truth()), (Ok(None), Ok(None), Ok(false)), "{text}");
+            assert_eq!(cell.value(), Ok(None), "{text}");
+        }
+        for text in ["nullable", "none-of-it", "--", "N", "0"] {
+            assert!(Cell(Some(&json!(text))).text().unwrap().is_some(), "{text}");
         }
     }
 
     #[test]
     fn truths_are_read_as_databases_write_them() {
-        for value in [json!(true), json!("t"), json!("TRUE"), json!("1"), json!(1), json!("yes")] {
+        for value in [
+            json!(true),
+            json!("t"),
+            json!("TRUE"),
+            json!("1"),
+            json!(1),
+            json!("yes"),
+            json!("b'1'"),
+            json!("\u{1}"),
+            json!({"$numberInt": "1"}),
+            json!({"type": "Buffer", "data": [1]}),
+        ] {
             assert_eq!(Cell(Some(&value)).truth(), Ok(true), "{value}");
         }
-        for value in [json!(false), json!("f"), json!("False"), json!(0), json!(""), json!(null)] {
+        for value in [
+            json!(false),
+            json!("f"),
+            json!("False"),
+            json!(0),
+            json!(""),
+            json!(null),
+            json!("b'\\0'"),
+            json!("b'0'"),
+            json!("\0"),
+            json!({"type": "Buffer", "data": [0]}),
+            json!("\\N"),
+        ] {
             assert_eq!(Cell(Some(&value)).truth(), Ok(false), "{value}");
         }
-        assert!(Cell(Some(&json!("maybe"))).truth().is_err());
+        for value in [json!("maybe"), json!(2), json!("2026-11-24"), json!([true])] {
+            assert!(Cell(Some(&value)).truth().is_err(), "{value}");
+        }
     }
 }
