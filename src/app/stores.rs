@@ -87,15 +87,17 @@ async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
     };
     if let Deployment::Sentinel(sentinel) = &mut options.deployment {
         sentinel.username.clone_from(&redis.sentinel_username);
-        sentinel.password.clone_from(&redis.sentinel_password);
+        sentinel.password = redis.sentinel_password.as_ref().map(|password| password.value.clone());
+        sentinel.password_file = redis.sentinel_password.as_ref().and_then(|password| password.file.clone());
     }
     options.replication =
         (redis.wait_replicas > 0).then_some(Replication { replicas: redis.wait_replicas, timeout: redis.wait_timeout });
     if redis.username.is_some() {
         options.username.clone_from(&redis.username);
     }
-    if redis.password.is_some() {
-        options.password.clone_from(&redis.password);
+    if let Some(password) = &redis.password {
+        options.password = Some(password.value.clone());
+        options.password_file.clone_from(&password.file);
     }
     options.key_prefix.clone_from(&redis.key_prefix);
     options.call_timeout = redis.deadline;
@@ -123,7 +125,7 @@ fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<Red
         }
         config::RedisDeployment::Sentinel { service } => {
             let service = service.clone();
-            Deployment::Sentinel(SentinelOptions { addresses, service, username: None, password: None })
+            Deployment::Sentinel(SentinelOptions::new(addresses, service))
         }
         config::RedisDeployment::Cluster => Deployment::Cluster(addresses),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse;
-use super::section::{Parsed, Section};
+use super::section::{FromFile, Parsed, Section};
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
 
@@ -28,7 +28,7 @@ pub struct Embedded {
 pub struct Redis {
     pub place: RedisPlace,
     pub username: Option<String>,
-    pub password: Option<Secret<String>>,
+    pub password: Option<FromFile<Secret<String>>>,
     pub key_prefix: String,
     /// Fixed for the life of the deployment: subjects are placed by it.
     pub partitions: Partitions,
@@ -41,7 +41,7 @@ pub struct Redis {
     pub certificate_files: Option<(PathBuf, PathBuf)>,
     /// Of the sentinels, which know nothing of the servers' users.
     pub sentinel_username: Option<String>,
-    pub sentinel_password: Option<Secret<String>>,
+    pub sentinel_password: Option<FromFile<Secret<String>>>,
     /// A logout is answered once so many replicas have it. 0: at once.
     pub wait_replicas: u8,
     pub wait_timeout: Duration,
@@ -76,14 +76,14 @@ pub enum RedisDeployment {
     Cluster,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum DeploymentKind {
     Standalone,
     Sentinel,
     Cluster,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Memory,
     Embedded,
@@ -118,7 +118,7 @@ impl Redis {
         let redis = Self {
             place: RedisPlace::read(s),
             username: s.optional("username", parse::filled_text),
-            password: s.secret("password", "password_file", parse::password),
+            password: s.secret_or_file("password", "password_file", parse::password),
             key_prefix: s.read("key_prefix", key_prefix),
             partitions: s.read("partitions", partitions),
             deadline: s.read("deadline", parse::duration(second / 100, 30 * second)),
@@ -126,7 +126,7 @@ impl Redis {
             ca_file: s.optional("ca_file", parse::path),
             certificate_files: certificate_files(s),
             sentinel_username: s.optional("sentinel_username", parse::filled_text),
-            sentinel_password: s.secret("sentinel_password", "sentinel_password_file", parse::password),
+            sentinel_password: s.secret_or_file("sentinel_password", "sentinel_password_file", parse::password),
             wait_replicas: s.read("wait_replicas", small_number),
             wait_timeout: s.read("wait_timeout", parse::duration(second / 1000, 30 * second)),
         };
@@ -253,7 +253,7 @@ fn small_number(value: &config::Value) -> Parsed<u8> {
 
 fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
     let certificate = s.optional("certificate_file", parse::path);
-    let key = s.optional("key_file", parse::path);
+    let key = s.key_file("key_file");
     if certificate.is_some() != key.is_some() && s.has_any(&["certificate_file"]) != s.has_any(&["key_file"]) {
         let key = if certificate.is_some() { "certificate_file" } else { "key_file" };
         s.fault(key, "certificate_file and key_file are given together or not at all");

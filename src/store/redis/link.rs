@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::guard::{Breaker, Verdict, in_words, store_error};
 use super::lasting::lasting;
 use super::options::Address;
+use super::password::PasswordFile;
 use crate::domain::secret::Secret;
 use crate::store::StoreError;
 
@@ -61,6 +63,7 @@ pub(super) struct Access {
     pub(super) tls: Option<TlsConnector>,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret<String>>,
+    pub(super) password_file: Option<PathBuf>,
     pub(super) database: u8,
     pub(super) call_timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -409,6 +412,7 @@ fn client(access: &Access, address: &Address) -> Client {
         version: RespVersion::RESP2,
         database: (access.database != 0).then_some(access.database),
         tls: access.tls.clone().map(TlsConfig::from),
+        credential_provider: PasswordFile::of(access).map(|file| Arc::new(file) as _),
     };
     let connection = ConnectionConfig {
         connection_timeout: access.connect_timeout,

@@ -28,6 +28,7 @@ mod lasting;
 mod link;
 mod nodes;
 mod options;
+mod password;
 mod scripts;
 mod tls;
 mod unserved;

@@ -1,6 +1,7 @@
 //! What it takes to reach a Redis.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::ids::Partitions;
@@ -15,6 +16,8 @@ pub struct RedisOptions {
     /// An ACL user; `None` is Redis' `default`.
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
+    /// Where the password was read from. It is read again for each connection, so that one that was replaced is used.
+    pub password_file: Option<PathBuf>,
     /// A Cluster has 0 alone.
     pub database: u8,
     /// Stands before every key. At most [`KEY_PREFIX_BYTES_MAX`] bytes, without braces, spaces and control characters.
@@ -47,6 +50,15 @@ pub struct SentinelOptions {
     /// Of the sentinels themselves, which know nothing of the servers' users.
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
+    pub password_file: Option<PathBuf>,
+}
+
+impl SentinelOptions {
+    /// Of sentinels that ask nobody who they are.
+    #[must_use]
+    pub const fn new(addresses: Vec<Address>, service: String) -> Self {
+        Self { addresses, service, username: None, password: None, password_file: None }
+    }
 }
 
 /// A revocation counts as made once so many replicas have it.
@@ -139,6 +151,7 @@ impl RedisOptions {
             tls: None,
             username: None,
             password: None,
+            password_file: None,
             database: 0,
             key_prefix: KEY_PREFIX_DEFAULT.to_owned(),
             partitions,

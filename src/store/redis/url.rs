@@ -52,7 +52,7 @@ impl RedisOptions {
                 let (service, database) = path.split_once('/').unwrap_or((path, ""));
                 let service = decoded(service)?.ok_or(RedisOptionsError::Service)?;
                 let addresses = addresses(hosts, SENTINEL_PORT)?;
-                (Deployment::Sentinel(SentinelOptions { addresses, service, username: None, password: None }), database)
+                (Deployment::Sentinel(SentinelOptions::new(addresses, service)), database)
             }
             Kind::Cluster => (Deployment::Cluster(addresses(hosts, SERVER_PORT)?), path),
         };

@@ -8,6 +8,7 @@ use tokengate::domain::ids::{Generation, Partition, Partitions, SessionId};
 use tokengate::domain::lag::LagFigures;
 use tokengate::domain::node::{Asks, Canary, Node, NodeId};
 use tokengate::domain::revocation::Target;
+use tokengate::domain::secret::Secret;
 use tokengate::domain::session::Session;
 use tokengate::domain::stats::{Day, Snapshot};
 use tokengate::domain::time::Timestamp;
@@ -83,6 +84,30 @@ async fn a_password_that_is_put_right_on_the_server_is_enough() {
     let store = RedisStore::connect(&options).await.unwrap();
     assert!(is_unavailable(&store.probe().await));
     server.cli(&["-a", "right", "--no-auth-warning", "CONFIG", "SET", "requirepass", "other"]);
+    recovers(&store, RECOVERY).await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_replaced_in_its_file_is_used_by_the_next_connection() {
+    let server = RedisServer::start_with(&["--requirepass", "first"]);
+    let file = server.file("password");
+    std::fs::write(&file, "first\n").unwrap();
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let mut options = RedisOptions::from_url(&url, Partitions::new(NonZeroU16::MIN)).unwrap();
+    options.password = Some(Secret::new("first".to_owned()));
+    options.password_file = Some(file.clone());
+    let store = RedisStore::connect(&options).await.unwrap();
+    recovers(&store, RECOVERY).await;
+    let ask = |password, command: &[&str]| server.cli(&[&["-a", password, "--no-auth-warning"], command].concat());
+
+    ask("first", &["CONFIG", "SET", "requirepass", "second"]);
+    std::fs::write(&file, "second\r\n").unwrap();
+    ask("second", &["CLIENT", "KILL", "TYPE", "normal"]);
+    recovers(&store, RECOVERY).await;
+
+    // A file that is away for a while takes nothing from what is connected, nor from what it said last.
+    std::fs::remove_file(&file).unwrap();
+    ask("second", &["CLIENT", "KILL", "TYPE", "normal"]);
     recovers(&store, RECOVERY).await;
 }
 
