@@ -7,6 +7,8 @@ mod issuers;
 mod keys;
 mod legacy;
 mod logging;
+mod online;
+mod permissions;
 mod process;
 mod stores;
 mod tasks;
@@ -27,13 +29,15 @@ pub use ambient::Ambient;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use legacy::key as legacy_key;
-pub use process::{probe_store, run, run_demo, with_store};
+pub use online::Finding as OnlineFinding;
+pub use permissions::warnings as permission_warnings;
+pub use process::{probe_online, run, run_demo, with_store};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
 
 use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
 use crate::admin::{Admin, AdminParts};
-use crate::config::Settings;
+use crate::config::{Reload, Settings};
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
@@ -92,7 +96,8 @@ pub struct App {
     supervisor: Supervisor,
     /// Apart, because the admin listener outlives the other tasks.
     admin: Supervisor,
-    admin_address: Option<SocketAddr>,
+    /// What it answers from, and where; `None`: off.
+    admin_listener: Option<(Arc<Admin>, SocketAddr)>,
     /// Reloads that the admin listener was asked for.
     reloads: mpsc::Receiver<ReloadReply>,
     drain_delay: Duration,
@@ -182,11 +187,11 @@ impl App {
         legacy::warn(settings, parts.ambient.clock.now());
         let admin = parts.supervisor(Handle::current());
         let (reload, reloads) = reload_channel();
-        let admin_address = parts.serve_admin(settings, reload, &admin).await?;
+        let admin_listener = parts.serve_admin(settings, reload, &admin).await?;
         let shutdown = Shutdown::default();
         let workers = Workers::start(&data_plane::listener(settings), &shared, &shutdown)
             .map_err(|error| StartError::Listen { key: "listen.address", address: settings.listen.address, error })?;
-        tracing::info!(gateway = %workers.address(), admin = ?admin_address, "listening");
+        tracing::info!(gateway = %workers.address(), admin = ?admin_listener.as_ref().map(|(_, address)| address), "listening");
         Ok(Self {
             parts,
             shared,
@@ -195,7 +200,7 @@ impl App {
             shutdown,
             supervisor,
             admin,
-            admin_address,
+            admin_listener,
             reloads,
             drain_delay: settings.shutdown.drain_delay,
             drain_deadline: settings.shutdown.drain_deadline,
@@ -206,8 +211,8 @@ impl App {
         self.workers.address()
     }
 
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_listener.as_ref().map(|(_, address)| *address)
     }
 
     /// Waits until the gateway can no longer do its work, and says why. Whoever runs it should stop it then.
@@ -229,14 +234,9 @@ impl App {
         self.parts.health.dependencies().await.iter().all(|dependency| dependency.ready)
     }
 
-    /// Takes keys, routes, limits and rules from new settings; what is bound or opened once stays as it is. Refused whole when any of
-    /// it cannot be used.
-    pub fn reload(&self, settings: &Settings) -> Result<(), StartError> {
-        let known = self.shared.options.upstreams.iter().map(|upstream| &upstream.name);
-        if !known.eq(settings.upstreams.iter().map(|upstream| &upstream.name)) {
-            // Routes name upstreams by position.
-            return Err(StartError::Settings("adding, removing or renaming upstreams needs a restart".to_owned()));
-        }
+    /// Applies every key that `config::InForce` does not keep back; refused whole when any of it cannot be used.
+    pub fn reload(&mut self, reload: &Reload) -> Result<(), StartError> {
+        let settings = reload.settings();
         let minting = keys::minting(settings, &self.parts.ambient, Some(&self.parts.sessions.minting()))?;
         let policy = data_plane::policy(settings)?;
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
@@ -244,8 +244,13 @@ impl App {
         self.parts.issuers.set_own(own);
         self.parts.verifier.store(Arc::new(self.parts.issuers.verifier()));
         self.parts.sessions.reload(minting, session_policy(settings));
+        self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &self.shared.options.upstreams));
         self.endpoints.reload(EndpointOptions::from(settings));
         self.shared.policy.store(Arc::new(policy));
+        if let Some((admin, _)) = &self.admin_listener {
+            admin.set_token(settings.admin.token.clone());
+        }
+        (self.drain_delay, self.drain_deadline) = (settings.shutdown.drain_delay, settings.shutdown.drain_deadline);
         Ok(())
     }
 
@@ -296,7 +301,7 @@ impl Parts {
         settings: &Settings,
         reload: ReloadSender,
         supervisor: &Supervisor,
-    ) -> Result<Option<SocketAddr>, StartError> {
+    ) -> Result<Option<(Arc<Admin>, SocketAddr)>, StartError> {
         let Some(address) = settings.admin.address else { return Ok(None) };
         let refused = |error| StartError::Listen { key: "admin.address", address, error };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
@@ -313,31 +318,38 @@ impl Parts {
             reload,
         });
         let (admin, listener) = (Arc::new(admin), Arc::new(listener));
+        let serving = Arc::clone(&admin);
         supervisor.spawn("admin listener", move |stop| {
-            let (admin, listener) = (Arc::clone(&admin), Arc::clone(&listener));
+            let (admin, listener) = (Arc::clone(&serving), Arc::clone(&listener));
             async move { admin.serve(&listener, stop).await }
         });
-        Ok(Some(bound))
+        Ok(Some((admin, bound)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{InForce, Inputs, Loaded, SettingsFile, load};
 
-    fn settings(text: &str) -> Settings {
+    fn settings(text: &str) -> Loaded {
         let base = "listen = { address = '127.0.0.1:0', workers = 1 }\nstore.kind = 'memory'\nadmin.address = ''\n";
-        Settings::from_toml(&format!("{base}upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap()
+        let text = format!("{base}upstreams.default.url = 'http://127.0.0.1:1'\n{text}");
+        load(&Inputs { file: Some(SettingsFile { name: "settings".to_owned(), text }), ..Inputs::default() }).unwrap()
     }
 
     #[tokio::test]
-    async fn a_reload_takes_new_routes_and_refuses_other_upstreams() {
-        let app = App::start(&settings(""), Ambient::of_system()).await.unwrap();
+    async fn a_reload_takes_new_routes_and_leaves_upstreams_as_they_are() {
+        let in_force = InForce::new(settings(""));
+        let mut app = App::start(in_force.settings(), Ambient::of_system()).await.unwrap();
         let open = "[[routes]]\nname = 'open'\nprefix = '/open'\naccess = 'public'\n";
-        app.reload(&settings(open)).unwrap();
-        let refused =
-            app.reload(&settings("upstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nprefix = '/'\n"));
-        assert!(matches!(refused, Err(StartError::Settings(_))), "{refused:?}");
+        let reload = in_force.reload(&settings(open)).unwrap();
+        app.reload(&reload).unwrap();
+        let another = "upstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nprefix = '/'\n";
+        let reload = in_force.reload(&settings(another)).unwrap();
+        app.reload(&reload).unwrap();
+        let (_, needs_restart) = reload.done();
+        assert_eq!(needs_restart, ["upstreams.another"]);
         let hurry = CancellationToken::new();
         hurry.cancel();
         app.stop(hurry).await;

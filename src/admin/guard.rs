@@ -1,5 +1,8 @@
 //! Who may ask more of the admin listener than whether the process lives.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode};
@@ -11,17 +14,22 @@ use crate::domain::secret::Secret;
 /// With a token: whoever brings it. Without one: local programs, but no web page that a local browser shows.
 #[derive(Debug)]
 pub(super) struct Guard {
-    token: Option<Secret<String>>,
+    token: ArcSwap<Option<Secret<String>>>,
 }
 
 impl Guard {
     pub(super) fn new(token: Option<Secret<String>>) -> Self {
-        Self { token }
+        Self { token: ArcSwap::from_pointee(token) }
+    }
+
+    /// Asks for another token from now on.
+    pub(super) fn set_token(&self, token: Option<Secret<String>>) {
+        self.token.store(Arc::new(token));
     }
 
     /// `None` for those who may.
     pub(super) fn refuse(&self, request: &Request<Bytes>) -> Option<Answer> {
-        match &self.token {
+        match &**self.token.load() {
             Some(token) => (!bears(request, token)).then(unauthorized),
             None => is_from_web_page(request).then(forbidden),
         }

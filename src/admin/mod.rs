@@ -79,6 +79,11 @@ impl Admin {
         Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, sweeps, reload }
     }
 
+    /// Asks for another token from now on; without one, a loopback address alone may listen.
+    pub fn set_token(&self, token: Option<Secret<String>>) {
+        self.guard.set_token(token);
+    }
+
     /// Serves until `stop`.
     pub async fn serve(self: &Arc<Self>, listener: &TcpListener, stop: CancellationToken) {
         let admin = Arc::clone(self);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{self, Answer, problem};
@@ -11,8 +11,23 @@ use super::answer::{self, Answer, problem};
 /// How long reading the settings may take.
 const RELOAD_MAX: Duration = Duration::from_secs(30);
 
-/// The answer to a request to read the settings again: why they were refused, if they were.
-pub type ReloadReply = oneshot::Sender<Result<(), String>>;
+/// The answer to a request to read the settings again: what came of it, or why they were refused.
+pub type ReloadReply = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What came of settings that were taken over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reloaded {
+    /// Keys whose new values are not in force before a restart.
+    pub needs_restart: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Body {
+    status: &'static str,
+    #[serde(flatten)]
+    reloaded: Reloaded,
+}
 
 /// One at a time; whoever comes meanwhile waits.
 #[must_use]
@@ -32,7 +47,7 @@ impl ReloadSender {
             answer.await.ok()
         };
         match tokio::time::timeout(RELOAD_MAX, asked).await {
-            Ok(Some(Ok(()))) => answer::json(StatusCode::OK, &json!({"status": "reloaded"})),
+            Ok(Some(Ok(reloaded))) => answer::json(StatusCode::OK, &Body { status: "reloaded", reloaded }),
             Ok(Some(Err(cause))) => problem(StatusCode::UNPROCESSABLE_ENTITY, "settings_refused", &cause),
             Ok(None) | Err(_) => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable", "This process does not read settings again.")

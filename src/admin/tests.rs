@@ -321,14 +321,16 @@ async fn a_reload_is_answered_with_what_came_of_it() {
     let (sender, mut asked) = reload::reload_channel();
     let world = World::new();
     let admin = Admin { reload: sender, ..admin_of(&world, Vec::new(), None) };
+    let done = reload::Reloaded { needs_restart: vec!["listen.address".to_owned()] };
     for (outcome, status) in
-        [(Ok(()), StatusCode::OK), (Err("routes: two of one name".to_owned()), StatusCode::UNPROCESSABLE_ENTITY)]
+        [(Ok(done.clone()), StatusCode::OK), (Err("routes: two of one name".to_owned()), StatusCode::UNPROCESSABLE_ENTITY)]
     {
         let answering = async { asked.recv().await.unwrap().send(outcome.clone()).unwrap() };
         let (answer, ()) = tokio::join!(json_of(&admin, Method::POST, "/reload", ""), answering);
         assert_eq!(answer.0, status);
-        if let Err(cause) = outcome {
-            assert_eq!(answer.1["detail"], json!(cause));
+        match outcome {
+            Err(cause) => assert_eq!(answer.1["detail"], json!(cause)),
+            Ok(_) => assert_eq!(answer.1, json!({"status": "reloaded", "needsRestart": ["listen.address"]})),
         }
     }
 }

@@ -87,13 +87,16 @@ impl Foreign {
                 let keys = ForeignKeys::parse(&document, &issuer.algorithms, JwksOrigin::File);
                 Keys::File(keys.map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?)
             }
-            JwksSource::Url(url) => {
-                let source = Arc::new(JwksClient);
-                Keys::Fetched(Arc::new(JwksCache::new(jwks_settings(issuer, url), source, Arc::clone(&ambient.clock))))
-            }
+            JwksSource::Url(url) => Keys::Fetched(Arc::new(cache(issuer, url, ambient)?)),
         };
         Ok(Self { policy, keys })
     }
+}
+
+/// Fetches the key set of an issuer.
+#[expect(clippy::unnecessary_wraps, reason = "what it is made of can be wrong")]
+pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient) -> Result<JwksCache, StartError> {
+    Ok(JwksCache::new(jwks_settings(issuer, url), Arc::new(JwksClient), Arc::clone(&ambient.clock)))
 }
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {

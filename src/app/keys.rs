@@ -18,7 +18,7 @@ use crate::domain::secret::Secret;
 use crate::sessions::Minting;
 
 /// The refresh secret's file beside the keys, where none is configured.
-const REFRESH_SECRET_FILE: &str = "refresh-secret";
+pub(super) const REFRESH_SECRET_FILE: &str = "refresh-secret";
 
 /// Why tokens cannot be minted.
 #[derive(Debug, thiserror::Error)]

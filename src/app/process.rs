@@ -8,18 +8,22 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ambient, App, StartError, logging, stores};
+use super::online::{self, Finding as OnlineFinding};
+use super::{Ambient, App, StartError, logging, permissions, stores};
+use crate::admin::reload::Reloaded;
 use crate::cli::demo::{Demo, Stage};
-use crate::config::Settings;
+use crate::config::{InForce, Loaded, Settings};
 use crate::store::Store;
 
 /// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
-pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
-    logging::init(&settings.log);
+pub fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, String>) -> Result<(), StartError> {
+    logging::init(&loaded.settings.log);
+    warn_of(&loaded);
+    let mut in_force = InForce::new(loaded);
     control_runtime()?.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let mut app = App::start(settings, Ambient::of_system()).await?;
+        let mut app = App::start(in_force.settings(), Ambient::of_system()).await?;
         let mut failed = pin!(app.failed());
         let failure = loop {
             tokio::select! {
@@ -27,11 +31,11 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
                 failure = &mut failed => break Some(failure),
                 _ = reloads.recv() => {
                     // What came of it is in the log.
-                    let _ = reload(&app, &load);
+                    let _ = reload(&mut app, &mut in_force, &load);
                 }
                 reply = app.reload_asked_for() => {
                     // Whoever asked may have gone.
-                    let _ = reply.send(reload(&app, &load).map_err(|error| error.to_string()));
+                    let _ = reply.send(reload(&mut app, &mut in_force, &load).map_err(|error| error.to_string()));
                 }
             }
         };
@@ -44,13 +48,37 @@ pub fn run(settings: &Settings, load: impl Fn() -> Result<Settings, String>) -> 
     })
 }
 
-fn reload(app: &App, load: impl Fn() -> Result<Settings, String>) -> Result<(), StartError> {
-    let outcome = load().map_err(StartError::Settings).and_then(|settings| app.reload(&settings));
-    match &outcome {
-        Ok(()) => tracing::info!("settings reloaded"),
-        Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay in force"),
+/// Tells what is valid and still not as it should be.
+fn warn_of(loaded: &Loaded) {
+    for warning in loaded.warnings().iter().cloned().chain(permissions::warnings(loaded)) {
+        tracing::warn!(warning, "the settings need attention");
     }
-    outcome
+}
+
+/// Takes over what can be, as a whole or not at all. Returns what cannot be.
+fn reload(app: &mut App, in_force: &mut InForce, load: impl Fn() -> Result<Loaded, String>) -> Result<Reloaded, StartError> {
+    let outcome = load().map_err(StartError::Settings).and_then(|new| {
+        warn_of(&new);
+        let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
+        app.reload(&reload)?;
+        logging::set_level(&reload.settings().log);
+        Ok(reload.done())
+    });
+    match outcome {
+        Ok((now_in_force, needs_restart)) => {
+            *in_force = now_in_force;
+            if !needs_restart.is_empty() {
+                let keys = needs_restart.join(", ");
+                tracing::warn!(keys, "these settings need a restart; until then their old values stay in force");
+            }
+            tracing::info!("settings reloaded");
+            Ok(Reloaded { needs_restart })
+        }
+        Err(error) => {
+            tracing::error!(%error, "settings not reloaded; the old ones stay in force");
+            Err(error)
+        }
+    }
 }
 
 /// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
@@ -82,10 +110,10 @@ pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
     })
 }
 
-/// Asks the store once, as these settings would reach it, whether it is there and fit for its work. Changes nothing in it.
-/// Returns what an operator should know all the same.
-pub fn probe_store(settings: &Settings) -> Result<Vec<String>, StartError> {
-    control_runtime()?.block_on(stores::probe(settings, &Ambient::of_system())).map_err(StartError::Store)
+/// Asks store, upstreams and key sets once, as these settings would reach them, whether they are there and fit for their work. Changes
+/// nothing in them.
+pub fn probe_online(settings: &Settings) -> Result<Vec<OnlineFinding>, StartError> {
+    control_runtime()?.block_on(online::probe(settings, &Ambient::of_system()))
 }
 
 /// Opens the store that the settings name, for one piece of work beside a gateway or instead of one.

@@ -10,7 +10,7 @@ use clap::Args;
 use super::output::{Failure, say};
 use super::settings::SettingsArgs;
 use crate::app;
-use crate::config::{JwksSource, Settings, Store};
+use crate::config::{JwksSource, Settings, Store, shown_url};
 use crate::crypto::deployment_secret::DeploymentSecret;
 use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
 use crate::crypto::keyring::KeyRing;
@@ -26,9 +26,9 @@ Examples:
   tokengate check --config tokengate.toml
   tokengate check --config tokengate.toml --online
 
-Exit code 0: valid. 1: the store does not answer. 2: faults, all of them named with their places.")]
+Exit code 0: valid. 1: something does not answer. 2: faults, all of them named with their places.")]
 pub(super) struct CheckArgs {
-    /// Ask the store whether it answers, too.
+    /// Ask the store, the upstreams and the key sets of other issuers whether they answer, too.
     #[arg(long)]
     online: bool,
     #[command(flatten)]
@@ -36,21 +36,40 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let settings = args.settings.load()?.settings;
-    let faults = faults_of_files(&settings);
+    let loaded = args.settings.load()?;
+    let settings = &loaded.settings;
+    let faults = faults_of_files(settings);
     if !faults.is_empty() {
         return Err(Failure::Refused(format!("the settings name what cannot be used:\n  {}", faults.join("\n  "))));
     }
-    let mut text = summary(&settings);
-    if args.online {
-        let probed = app::probe_store(&settings);
-        let findings = probed.map_err(|e| Failure::Failed(format!("the settings are valid, but the store: {e}")))?;
-        text.push_str("the store answers\n");
-        for finding in findings {
-            let _ = writeln!(text, "warning: {finding}");
+    let mut text = summary(settings);
+    for warning in loaded.warnings().iter().cloned().chain(app::permission_warnings(&loaded)) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    if !args.online {
+        return say(&text);
+    }
+    let findings = app::probe_online(settings).map_err(|error| Failure::failed(&error))?;
+    let mut unfit = Vec::new();
+    for finding in findings {
+        match finding.outcome {
+            Ok(outcome) => {
+                let _ = writeln!(text, "{}: {outcome}", finding.key);
+            }
+            Err(error) => unfit.push(format!("{}: {error}", finding.key)),
+        }
+        for warning in finding.warnings {
+            let _ = writeln!(text, "warning: {}: {warning}", finding.key);
         }
     }
-    say(&text)
+    say(&text)?;
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "the settings are valid, but what they name does not answer as it should:\n  {}",
+        unfit.join("\n  ")
+    )))
 }
 
 /// What the settings alone cannot tell: the keys and files that they name. All faults at once.
@@ -135,7 +154,7 @@ fn summary(settings: &Settings) -> String {
     }
     for issuer in &settings.issuers {
         let keys = match &issuer.jwks {
-            JwksSource::Url(url) => format!("keys from {url}"),
+            JwksSource::Url(url) => format!("keys from {}", shown_url(&url.to_string())),
             JwksSource::File(path) => key_set(path, &issuer.algorithms).map_or_else(|e| e, |set| keys_line(&set)),
         };
         let _ = writeln!(text, "  {:9} {} with {keys}", "issuer", issuer.issuer);

@@ -7,6 +7,7 @@ mod healthcheck;
 mod import;
 mod keys;
 mod output;
+mod reload;
 mod revoke;
 mod sessions;
 mod settings;
@@ -41,22 +42,26 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run(&args.settings),
         Command::Check(args) => check::run(&args),
         Command::PrintConfig(args) if args.defaults => say(DEFAULT_FILE),
-        Command::PrintConfig(args) => args.settings.load().and_then(|loaded| say(&loaded.print())),
+        Command::PrintConfig(args) => args.settings.load().and_then(|loaded| {
+            loaded.warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
+            say(&loaded.print())
+        }),
         Command::Keys(args) => keys::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Sweep(args) => stats::sweep(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Demo(args) => run_demo(&args),
     }
 }
 
 fn run(args: &SettingsArgs) -> Result<(), Failure> {
-    let settings = args.load()?.settings;
-    let load_again = || args.load().map(|loaded| loaded.settings).map_err(|failure| failure.to_string());
-    app::run(&settings, load_again).map_err(|error| Failure::failed(&error))
+    let loaded = args.load()?;
+    let load_again = || args.load().map_err(|failure| failure.to_string());
+    app::run(loaded, load_again).map_err(|error| Failure::failed(&error))
 }
 
 fn run_demo(args: &demo::Demo) -> Result<(), Failure> {
@@ -95,6 +100,7 @@ enum Command {
     Revoke(revoke::RevokeArgs),
     Stats(stats::StatsArgs),
     Sweep(stats::SweepArgs),
+    Reload(reload::ReloadArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Demo(demo::Demo),
 }

@@ -46,10 +46,18 @@ pub struct Flag {
 }
 
 /// The merged settings, and the documented defaults beside them.
+#[derive(Clone)]
 pub(super) struct Layers {
     pub(super) merged: Value,
     /// The default file with its examples switched on: holds a default for every key, for one entry of each list too.
     pub(super) documented: Value,
+}
+
+/// Values may be secrets.
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
 }
 
 /// Faults of form (a file that is no TOML) end here: nothing further could be said about it.

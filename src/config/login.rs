@@ -133,7 +133,7 @@ fn endpoint_path(value: &config::Value) -> Parsed<String> {
 /// How the upstream's answer to a login, registration or quick registration becomes a session.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// Who judges the credentials. `None` when all three endpoints are off.
+    /// Who judges the credentials. `None` when that cannot be told, and all three endpoints are off.
     pub upstream: Option<UpstreamIndex>,
     /// Statuses of answers that may become sessions. Never empty.
     pub statuses: Vec<StatusCode>,
@@ -195,7 +195,8 @@ impl Login {
             s.fault("requires", format!("\"{}\" is among login.unless too: no answer would become a session", both.as_str()));
         }
         Self {
-            upstream: upstream.filter(|_| endpoints.asks_upstream()),
+            // Also while the endpoints are off: a reload may switch them on.
+            upstream,
             statuses: s.read("statuses", filled(status)),
             issue_on: s.read("issue_on", parse::list(parse::choice(&ISSUING))),
             subject: s.read("subject", filled(parse::pointer)),

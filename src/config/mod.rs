@@ -9,6 +9,7 @@ mod callers;
 mod checks;
 mod claims_hook;
 mod condition;
+mod environment;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod headers;
@@ -20,6 +21,7 @@ mod members;
 mod oauth;
 mod parse;
 mod problem;
+mod reload;
 mod routes;
 mod section;
 mod show;
@@ -28,9 +30,11 @@ mod tokens;
 mod upkeep;
 mod upstreams;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use section::{Notes, Section};
+use section::{Noted, Notes, Section};
 
 use crate::domain::cors::Cors;
 use crate::domain::route::Route;
@@ -47,8 +51,10 @@ pub use login::{Endpoints, Login, OldSession};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
-pub use problem::{Invalid, Problem};
+pub use problem::{Invalid, Problem, shown_url};
+pub use reload::{InForce, Reload};
 pub use routes::UPSTREAM_DEFAULT;
+pub use section::FromFile;
 pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store};
 pub use tokens::{Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
@@ -96,12 +102,29 @@ pub struct Settings {
 pub struct Loaded {
     pub settings: Settings,
     shown: Vec<section::Shown>,
+    layers: layers::Layers,
+    /// What each key says, by its path.
+    effective: BTreeMap<String, reload::EffectiveKey>,
+    secret_files: Vec<(String, PathBuf)>,
+    /// Every key that holds a value: `routes[].prefix`.
+    known: BTreeSet<String>,
+    warnings: Vec<String>,
 }
 
 impl Loaded {
     /// All keys in effect as TOML, each with its origin; secrets are blotted out.
     pub fn print(&self) -> String {
         show::toml(&self.shown)
+    }
+
+    /// What an operator should know though the settings are valid.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Files that hold secrets, each with the key that names it. The settings file is one of them when it holds secrets itself.
+    pub fn secret_files(&self) -> &[(String, PathBuf)] {
+        &self.secret_files
     }
 }
 
@@ -110,12 +133,26 @@ impl Loaded {
 /// # Errors
 /// Every fault that was found.
 pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
-    let layers = layers::merge(inputs).map_err(Invalid)?;
+    let mut loaded = validated(layers::merge(inputs).map_err(Invalid)?)?;
+    loaded.warnings = environment::warnings(&inputs.environment, &loaded.known);
+    if let Some(file) = &inputs.file {
+        let is_in_file = |shown: &section::Shown| shown.secret && shown.origin.starts_with(&format!("{}, line ", file.name));
+        if let Some(first) = loaded.shown.iter().find(|shown| is_in_file(shown)) {
+            loaded.secret_files.push((first.path(), PathBuf::from(&file.name)));
+        }
+    }
+    Ok(loaded)
+}
+
+/// The settings that merged layers hold.
+fn validated(layers: layers::Layers) -> Result<Loaded, Invalid> {
     let notes = Notes::default();
     let settings = Settings::read(&layers, &notes);
-    let (shown, problems) = notes.finish();
+    let Noted { shown, effective, secret_files, leaves: known, problems } = notes.finish();
     match settings {
-        Some(settings) if problems.is_empty() => Ok(Loaded { settings, shown }),
+        Some(settings) if problems.is_empty() => {
+            Ok(Loaded { settings, shown, layers, effective, secret_files, known, warnings: Vec::new() })
+        }
         Some(_) | None => Err(Invalid(problems)),
     }
 }

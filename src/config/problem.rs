@@ -48,7 +48,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// A value as TOML, in one line. Passwords inside URLs are blotted out.
+/// A value as TOML, in one line. Passwords and queries of URLs are blotted out.
 pub(super) fn toml_text(value: &Value) -> String {
     match &value.kind {
         ValueKind::Nil => "nothing".to_owned(),
@@ -89,15 +89,20 @@ pub(super) fn bare_key(key: &str) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    toml::Value::String(without_userinfo(text)).to_string()
+    toml::Value::String(shown_url(text)).to_string()
 }
 
-/// Blots out what stands between `://` and the last `@`: a password that was not escaped may hold what ends a host elsewhere.
-fn without_userinfo(text: &str) -> String {
+/// A text that may be a URL, as it may be shown: without user and password, and without what stands behind `?` or `#`, where keys of
+/// other services are passed. A password that was not escaped may hold what ends a host elsewhere: the last `@` counts.
+pub fn shown_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    match rest.rfind('@') {
-        Some(at) => format!("{scheme}://[redacted]{}", &rest[at..]),
-        None => text.to_owned(),
+    let (blotted, rest) = match rest.rfind('@') {
+        Some(at) => ("[redacted]", &rest[at..]),
+        None => ("", rest),
+    };
+    match rest.find(['?', '#']) {
+        Some(at) if rest.len() > at + 1 => format!("{scheme}://{blotted}{}[redacted]", &rest[..=at]),
+        _ => format!("{scheme}://{blotted}{rest}"),
     }
 }
 
@@ -112,6 +117,21 @@ mod tests {
         let unescaped = toml_text(&Value::new(None, "http://user:hunt/er#2?@host/a"));
         assert_eq!(unescaped, r#""http://[redacted]@host/a""#);
         assert_eq!(toml_text(&Value::new(None, "http://host/a")), r#""http://host/a""#);
+    }
+
+    #[test]
+    fn the_query_of_a_url_is_never_repeated() {
+        for (url, shown) in [
+            ("https://host/jwks?code=hunter2", "https://host/jwks?[redacted]"),
+            ("https://host/jwks?a=hunter2@x&b=@", "https://[redacted]@"),
+            ("https://u:hunter2@host/jwks?sig=hunter2#hunter2", "https://[redacted]@host/jwks?[redacted]"),
+            ("https://host/jwks#hunter2", "https://host/jwks#[redacted]"),
+            ("https://host/jwks?", "https://host/jwks?"),
+            ("where is it?", "where is it?"),
+        ] {
+            assert_eq!(shown_url(url), shown);
+            assert!(!toml_text(&Value::new(None, vec![url])).contains("hunter2"), "{url}");
+        }
     }
 
     #[test]

@@ -12,14 +12,14 @@ use crate::domain::share::Share;
 /// The upstream that is meant where none is named.
 pub const UPSTREAM_DEFAULT: &str = "default";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum AccessKind {
     Optional,
     Token,
     Public,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Mode {
     Enforce,
     Observe,

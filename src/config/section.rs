@@ -1,17 +1,23 @@
 //! Reads one table of the merged settings key by key, and notes every fault instead of stopping at the first.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
 use super::problem::{Problem, short_text};
+use super::reload::{Effective, EffectiveKey};
 
 /// A reading of a value, or what is wrong with it and what is allowed.
 pub(super) type Parsed<T> = Result<T, String>;
 
 /// How alike two keys must be for one to be taken for a typo of the other.
 const LIKENESS_MIN: f64 = 0.8;
+
+/// The same for keys of other tables, which are many.
+const LIKENESS_ELSEWHERE_MIN: f64 = 0.93;
 
 /// Collects what the sections note while they are read.
 #[derive(Default)]
@@ -20,7 +26,23 @@ pub(super) struct Notes {
     /// In the order of reading.
     shown: RefCell<Vec<Shown>>,
     known: RefCell<BTreeSet<String>>,
+    /// Of `known`, those that hold a value and no further keys.
+    leaves: RefCell<BTreeSet<String>>,
+    effective: RefCell<BTreeMap<String, EffectiveKey>>,
+    secret_files: RefCell<Vec<(String, PathBuf)>>,
     unknown: RefCell<Vec<Unknown>>,
+}
+
+/// What was read, and what is wrong with it.
+pub(super) struct Noted {
+    pub(super) shown: Vec<Shown>,
+    /// By path: `routes[0].prefix`.
+    pub(super) effective: BTreeMap<String, EffectiveKey>,
+    /// Files that hold secrets, each with the key that names it.
+    pub(super) secret_files: Vec<(String, PathBuf)>,
+    /// Every key that there is and that holds a value: `routes[].prefix`.
+    pub(super) leaves: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// A key in effect.
@@ -34,6 +56,21 @@ pub(super) struct Shown {
     pub(super) value: Value,
     pub(super) origin: String,
     pub(super) secret: bool,
+}
+
+/// A value, and the file that it was read from; `None`: the settings hold it themselves.
+#[derive(Clone, Debug)]
+pub struct FromFile<T> {
+    pub value: T,
+    pub file: Option<PathBuf>,
+}
+
+impl Shown {
+    /// `routes[0].prefix`.
+    pub(super) fn path(&self) -> String {
+        let key = super::problem::bare_key(&self.key);
+        if self.section.is_empty() { key } else { format!("{}.{key}", self.section) }
+    }
 }
 
 struct Unknown {
@@ -66,14 +103,26 @@ impl Notes {
         self.known.borrow().clone()
     }
 
-    pub(super) fn finish(self) -> (Vec<Shown>, Vec<Problem>) {
+    /// Of [`Notes::known`], those that hold a value.
+    #[cfg(test)]
+    pub(super) fn leaves(&self) -> BTreeSet<String> {
+        self.leaves.borrow().clone()
+    }
+
+    pub(super) fn finish(self) -> Noted {
         let known = self.known.into_inner();
         let mut problems = self.problems.into_inner();
         problems.extend(self.unknown.into_inner().into_iter().map(|unknown| {
             // Never with its value: a mistyped `secret` would show it.
             Problem { message: unknown_message(&unknown, &known), key: unknown.key, value: None, origin: unknown.origin }
         }));
-        (self.shown.into_inner(), problems)
+        Noted {
+            shown: self.shown.into_inner(),
+            effective: self.effective.into_inner(),
+            secret_files: self.secret_files.into_inner(),
+            leaves: self.leaves.into_inner(),
+            problems,
+        }
     }
 }
 
@@ -85,17 +134,37 @@ fn unknown_message(unknown: &Unknown, known: &BTreeSet<String>) -> String {
             (!rest.contains('.')).then(|| rest.trim_end_matches("[]"))
         })
         .collect();
-    let likeness = |candidate: &str| strsim::jaro_winkler(candidate, &unknown.name);
-    let nearest = siblings.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    if let Some(nearest) = nearest.filter(|candidate| likeness(candidate) >= LIKENESS_MIN) {
+    if let Some(nearest) = nearest(siblings.iter().copied(), &unknown.name, LIKENESS_MIN) {
         return format!("unknown key; did you mean `{nearest}`?");
     }
-    let elsewhere: Vec<&str> =
-        known.iter().map(String::as_str).filter(|key| key.rsplit('.').next() == Some(unknown.name.as_str())).take(3).collect();
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let elsewhere: Vec<&str> = known.iter().map(String::as_str).filter(|key| last(key) == unknown.name).take(3).collect();
     if !elsewhere.is_empty() {
         return format!("unknown key here; it exists as {}", elsewhere.join(", "));
     }
+    // In the wrong place and misspelled, or a path in the place of a name: `listen_adress`.
+    let whole = if unknown.pattern.is_empty() { unknown.name.clone() } else { format!("{}.{}", unknown.pattern, unknown.name) };
+    let as_path = |key: &str| key.replace('.', "_");
+    let by_path = known.iter().find(|key| likeness(&as_path(key), &as_path(&whole)) >= LIKENESS_ELSEWHERE_MIN);
+    let by_name = || known.iter().find(|key| likeness(&last(key), &unknown.name) >= LIKENESS_ELSEWHERE_MIN);
+    if let Some(key) = by_path.or_else(by_name) {
+        return format!("unknown key here; did you mean `{key}`?");
+    }
     format!("unknown key; allowed here: {}", siblings.join(", "))
+}
+
+fn nearest<'a>(candidates: impl Iterator<Item = &'a str>, name: &str, least: f64) -> Option<&'a str> {
+    let best = candidates.max_by(|a, b| likeness(a, name).total_cmp(&likeness(b, name)))?;
+    (likeness(best, name) >= least).then_some(best)
+}
+
+/// How alike two keys are, from 0 to 1: `headerTimeout`, `header-timeout` and `header_timeout` are one.
+pub(super) fn likeness(one: &str, other: &str) -> f64 {
+    strsim::jaro_winkler(&spelling(one), &spelling(other))
+}
+
+fn spelling(key: &str) -> String {
+    key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// One table of the settings.
@@ -190,26 +259,39 @@ impl<'a> Section<'a> {
     }
 
     /// A key that always has a value: the one given, or the documented default.
-    pub(super) fn read<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
+    pub(super) fn read<T: Debug>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
         let default = self.documented.and_then(|table| table.get(key)).expect("every key is documented with its default");
-        let given = self.note_key(key);
+        let given = self.note_leaf(key);
         let parsed = given.and_then(|value| self.note_fault(key, value, false, &parse));
         self.note_shown(key, given.unwrap_or(default), false);
-        parsed.unwrap_or_else(|| parse(default).expect("documented defaults are valid"))
+        let parsed = parsed.unwrap_or_else(|| parse(default).expect("documented defaults are valid"));
+        self.note_effective(key, Effective::plain(&parsed));
+        parsed
     }
 
     /// A key that may be left out, or be empty text.
-    pub(super) fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
-        let given = self.note_key(key).filter(|value| !is_empty(value))?;
+    pub(super) fn optional<T: Debug>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        let given = self.note_leaf(key).filter(|value| !is_empty(value))?;
         self.note_shown(key, given, false);
-        self.note_fault(key, given, false, &parse)
+        let parsed = self.note_fault(key, given, false, &parse)?;
+        self.note_effective(key, Effective::plain(&parsed));
+        Some(parsed)
+    }
+
+    /// [`Section::optional`] for a file that holds a key.
+    pub(super) fn key_file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path = self.optional(key, super::parse::path)?;
+        self.notes.secret_files.borrow_mut().push((self.path_of(key), path.clone()));
+        Some(path)
     }
 
     /// A key that must be given. `None` only after the fault was noted.
-    pub(super) fn require<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
-        if let Some(given) = self.note_key(key) {
+    pub(super) fn require<T: Debug>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        if let Some(given) = self.note_leaf(key) {
             self.note_shown(key, given, false);
-            return self.note_fault(key, given, false, &parse);
+            let parsed = self.note_fault(key, given, false, &parse)?;
+            self.note_effective(key, Effective::plain(&parsed));
+            return Some(parsed);
         }
         let example = self.documented.and_then(|table| table.get(key)).map(super::problem::toml_text);
         let message = format!("is missing; an example: {key} = {}", example.unwrap_or_default());
@@ -224,18 +306,34 @@ impl<'a> Section<'a> {
         file_key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
     ) -> Option<T> {
-        let direct = self.note_key(key).filter(|value| !is_empty(value));
-        let file = self.note_key(file_key).filter(|value| !is_empty(value));
+        self.secret_or_file(key, file_key, parse).map(|read| read.value)
+    }
+
+    /// [`Section::secret`] whose file is read again later.
+    pub(super) fn secret_or_file<T>(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+    ) -> Option<FromFile<T>> {
+        let direct = self.note_leaf(key).filter(|value| !is_empty(value));
+        let file = self.note_leaf(file_key).filter(|value| !is_empty(value));
         if let Some(value) = file {
             self.note_shown(file_key, value, false);
+            self.note_secret_file(file_key, value);
+            self.note_effective(file_key, Effective::plain(&super::problem::toml_text(value)));
         }
         if let Some(value) = direct {
             self.note_shown(key, value, true);
+            self.note_effective(key, Effective::hidden(value));
         }
         match (direct, file) {
             (None, None) => None,
-            (Some(value), None) => self.note_fault(key, value, true, &parse),
-            (None, Some(path)) => self.note_fault(file_key, path, false, &|path| parse_file(path, &parse)),
+            (Some(value), None) => self.note_fault(key, value, true, &parse).map(|value| FromFile { value, file: None }),
+            (None, Some(path)) => self.note_fault(file_key, path, false, &|path| {
+                let value = parse_file(path, &parse)?;
+                Ok(FromFile { value, file: super::parse::path(path).ok() })
+            }),
             (Some(_), Some(path)) => {
                 let message = format!("`{key}` is given too; allowed is one of the two");
                 self.notes.problem(&self.path_of(file_key), Some(path), message);
@@ -247,15 +345,16 @@ impl<'a> Section<'a> {
     /// [`Section::read`] for a value that may hold a secret.
     pub(super) fn read_secret<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
         let default = self.documented.and_then(|table| table.get(key)).expect("every key is documented with its default");
-        let given = self.note_key(key).unwrap_or(default);
+        let given = self.note_leaf(key).unwrap_or(default);
         self.note_shown(key, given, false);
+        self.note_effective(key, Effective::hidden(given));
         self.note_fault(key, given, true, &parse).unwrap_or_else(|| parse(default).expect("documented defaults are valid"))
     }
 
     /// A table with keys of the operator's choice, in alphabetical order.
-    pub(super) fn map<T>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<(String, T)> {
+    pub(super) fn map<T: Debug>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<(String, T)> {
         let path = self.path_of(key);
-        let Some(value) = self.note_key(key) else { return Vec::new() };
+        let Some(value) = self.note_leaf(key) else { return Vec::new() };
         self.note_shown(key, value, false);
         let mut entries: Vec<(&String, &Value)> = self.table_at(&path, Some(value)).into_iter().flatten().collect();
         entries.sort_by_key(|(name, _)| *name);
@@ -266,6 +365,7 @@ impl<'a> Section<'a> {
                 Err(message) => self.notes.problem(&format!("{path}.{}", super::problem::bare_key(name)), Some(value), message),
             }
         }
+        self.note_effective(key, Effective::plain(&out));
         out
     }
 
@@ -319,6 +419,23 @@ impl<'a> Section<'a> {
         self.keys.insert(key);
         self.notes.known.borrow_mut().insert(self.pattern_of(key));
         self.here.and_then(|table| table.get(key)).filter(|value| !matches!(value.kind, ValueKind::Nil))
+    }
+
+    /// [`Section::note_key`] of a key that holds a value and no further keys.
+    fn note_leaf(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.notes.leaves.borrow_mut().insert(self.pattern_of(key));
+        self.note_key(key)
+    }
+
+    fn note_secret_file(&self, key: &str, value: &Value) {
+        if let Ok(path) = super::parse::path(value) {
+            self.notes.secret_files.borrow_mut().push((self.path_of(key), path));
+        }
+    }
+
+    fn note_effective(&self, key: &str, value: Effective) {
+        let of_key = EffectiveKey { pattern: self.pattern_of(key), value };
+        self.notes.effective.borrow_mut().insert(self.path_of(key), of_key);
     }
 
     fn note_shown(&self, key: &str, value: &Value, secret: bool) {

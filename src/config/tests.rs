@@ -66,7 +66,7 @@ fn the_default_file_and_the_settings_know_the_same_keys() {
     let notes = Notes::default();
     let _ = Settings::read(&layers, &notes);
     let known = notes.known();
-    let (_, problems) = notes.finish();
+    let problems = notes.finish().problems;
     let unknown: Vec<_> = problems.iter().filter(|problem| problem.message.contains("unknown key")).collect();
     assert!(unknown.is_empty(), "documented but not known: {unknown:#?}");
 

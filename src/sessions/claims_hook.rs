@@ -54,7 +54,8 @@ pub struct ClaimsHook {
 impl Sessions {
     /// What the session's tokens are to say from now on. Asked when the session moves on, not when an answer is repeated.
     pub(super) async fn present_grant(&self, session: &Session, now: Timestamp) -> Result<Grant, RefreshError> {
-        let Some(hook) = &self.claims_hook else { return Ok(session.grant.clone()) };
+        let hook = self.claims_hook.load_full();
+        let Some(hook) = hook.as_ref() else { return Ok(session.grant.clone()) };
         match hook.source.ask(session).await {
             Present::Known(present) => Ok(narrowed(&session.grant, present)),
             Present::Gone => {

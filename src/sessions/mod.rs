@@ -134,7 +134,7 @@ pub struct Sessions {
     minting: ArcSwap<Minting>,
     verifier: Arc<ArcSwap<Verifier>>,
     policy: ArcSwap<SessionPolicy>,
-    claims_hook: Option<ClaimsHook>,
+    claims_hook: ArcSwap<Option<ClaimsHook>>,
     withdrawals: Withdrawals,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -168,6 +168,7 @@ impl Sessions {
     pub fn new(parts: SessionParts) -> Self {
         let SessionParts { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
         let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
+        let claims_hook = ArcSwap::from_pointee(claims_hook);
         let withdrawals = Withdrawals::default();
         Self { store, replica, minting, verifier, policy, claims_hook, withdrawals, clock, entropy, counters }
     }
@@ -176,6 +177,11 @@ impl Sessions {
     pub fn reload(&self, minting: Minting, policy: SessionPolicy) {
         self.minting.store(Arc::new(minting));
         self.policy.store(Arc::new(policy));
+    }
+
+    /// Asks another one for claims, or nobody, from now on.
+    pub fn set_claims_hook(&self, claims_hook: Option<ClaimsHook>) {
+        self.claims_hook.store(Arc::new(claims_hook));
     }
 
     /// What tokens are made of now.

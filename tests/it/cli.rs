@@ -256,3 +256,154 @@ fn a_health_check_needs_no_upstream() {
     assert_eq!(faulty.status.code(), Some(2));
     assert!(err(&faulty).contains("admin.address = \"here\""), "{}", err(&faulty));
 }
+
+#[test]
+fn variables_that_nobody_reads_are_named_and_those_of_kubernetes_are_not() {
+    let folder = folder_with(UPSTREAM);
+    let environment = [
+        ("TOKENGATE_CONFIG", "tokengate.toml"),
+        ("TOKENGATE_LISTEN", "0.0.0.0:hunter2"),
+        ("TOKENGATE_LOG_LEVEL", "hunter2"),
+        ("TOKENGATE_SERVICE_HOST", "10.0.0.1"),
+        ("TOKENGATE_PORT", "tcp://10.0.0.1:8080"),
+        ("TOKENGATE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ];
+    let checked = tokengate(folder.path(), &["check"], &environment);
+    assert!(checked.status.success(), "{}", err(&checked));
+    let printed = tokengate(folder.path(), &["print-config"], &environment);
+    for text in [out(&checked), err(&printed)] {
+        assert!(text.contains("TOKENGATE_LISTEN is not read; did you mean TOKENGATE__LISTEN__ADDRESS?"), "{text}");
+        assert!(text.contains("TOKENGATE_LOG_LEVEL is not read; did you mean TOKENGATE__LOG__LEVEL?"), "{text}");
+        assert_eq!(text.matches("is not read").count(), 2, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_misspelled_key_or_command_is_answered_with_the_one_that_was_meant() {
+    for (text, meant) in [
+        ("[listen]\nheaderTimeout = '1s'\n", "did you mean `header_timeout`?"),
+        ("[listen]\nheader-timeout = '1s'\n", "did you mean `header_timeout`?"),
+        ("[lisen]\naddress = 'x'\n", "did you mean `listen`?"),
+        ("listen_address = 'x'\n", "did you mean `listen.address`?"),
+        ("[tokens]\nidle_lifetme = '1d'\n", "did you mean `refresh.idle_lifetime`?"),
+        ("[tokens]\nabsolute_lifetime = '1d'\n", "it exists as refresh.absolute_lifetime"),
+    ] {
+        let folder = folder_with(&format!("{text}{UPSTREAM}"));
+        let refused = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(err(&refused).contains(meant), "{text}: {}", err(&refused));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (typed, meant) in [(&["chek"][..], "'check'"), (&["run", "--lisen", "x"], "'--listen'"), (&["sesions"], "'sessions'")] {
+        let refused = tokengate(folder.path(), typed, &[]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(err(&refused).contains(meant), "{typed:?}: {}", err(&refused));
+    }
+}
+
+/// An entry of `[[issuers]]` whose key set is fetched from there.
+fn issuer_at(url: &str) -> String {
+    let subjects =
+        if include_str!("../../config/tokengate.toml").contains("shares_subjects") { "shares_subjects = true\n" } else { "" };
+    format!("[[issuers]]\nissuer = 'i'\naudiences = ['a']\nalgorithms = ['ES256']\njwks_url = '{url}'\n{subjects}")
+}
+
+#[test]
+fn a_key_in_the_query_of_a_url_is_shown_nowhere() {
+    let url = "https://keys.example/jwks?code=hunter2#hunter2";
+    let folder = folder_with(&format!("{UPSTREAM}{}", issuer_at(url)));
+    let with = |command: &str, more: &[&str]| {
+        let arguments = [&[command, "--config", "tokengate.toml"], more].concat();
+        let output = tokengate(folder.path(), &arguments, &[]);
+        format!("{}{}", out(&output), err(&output))
+    };
+    let bad = ["--set", "upstreams.api.url=https://u:hunter2@h/?hunter2", "--set", "issuers.0.jwks_url=http://h/?code=hunter2"];
+    for (text, shown) in [
+        (with("check", &[]), "keys from https://keys.example/jwks?[redacted]"),
+        (with("print-config", &[]), "jwks_url = \"https://keys.example/jwks?[redacted]\""),
+        (with("check", &bad), "upstreams.api.url = \"https://[redacted]@h/?[redacted]\""),
+        (with("check", &bad), "issuers[0].jwks_url = \"http://h/?[redacted]\""),
+    ] {
+        assert!(text.contains(shown) && !text.contains("hunter2"), "{shown}\n{text}");
+    }
+}
+
+#[test]
+fn a_check_online_asks_upstreams_and_key_sets_and_names_all_that_do_not_answer() {
+    let there = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lives = upstream.local_addr().unwrap();
+    let settings = format!(
+        "[upstreams.default]\nurl = 'http://{lives}'\n[upstreams.gone]\nurl = 'http://{there}'\n\
+         [upstreams.tls]\nurl = 'https://{lives}'\nconnect_timeout = '300ms'\n{}",
+        issuer_at(&format!("http://{there}/jwks?code=hunter2"))
+    );
+    let folder = folder_with(&settings);
+    let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml", "--online"], &[]);
+    assert_eq!(checked.status.code(), Some(1), "{}", out(&checked));
+    assert!(out(&checked).contains("upstreams.default.url: connects\n"), "{}", out(&checked));
+    let unfit = err(&checked);
+    for part in ["upstreams.gone.url: cannot connect", "upstreams.tls.url: no connection within 300ms", "issuers[0].jwks_url: "] {
+        assert!(unfit.contains(part), "{part}\n{unfit}");
+    }
+    assert!(!unfit.contains("hunter2") && !unfit.contains("upstreams.default"), "{unfit}");
+    let offline = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert!(offline.status.success(), "{}", err(&offline));
+}
+
+#[test]
+fn a_check_online_of_what_answers_is_good() {
+    let body = "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k\",\"alg\":\"ES256\",\"crv\":\"P-256\",\
+                \"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\",\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\"}]}";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The upstream and the key set are one server here: whoever sends nothing is let go.
+    thread::Builder::new()
+        .spawn(move || {
+            for stream in listener.incoming().take(2) {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 1024];
+                if stream.read(&mut request).unwrap_or_default() > 0 {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+                }
+            }
+        })
+        .unwrap();
+    let settings = format!("[upstreams.default]\nurl = 'http://{address}'\n{}", issuer_at(&format!("http://{address}/jwks")));
+    let folder = folder_with(&settings);
+    let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml", "--online"], &[]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    assert!(out(&checked).contains("issuers[0].jwks_url: holds keys that can be used: 1\n"), "{}", out(&checked));
+}
+
+#[test]
+fn keys_and_secrets_that_others_can_read_are_named_with_their_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder_with(&format!("{UPSTREAM}[refresh]\nsecret_file = 'secret'\n[keys]\ndirectory = 'keys'\n"));
+    let path = |name: &str| folder.path().join(name);
+    let set_mode = |name: &str, mode| std::fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).unwrap();
+    std::fs::write(path("secret"), "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==\n").unwrap();
+    let made = tokengate(folder.path(), &["keys", "generate", "--directory", "keys"], &[]);
+    assert!(made.status.success(), "{}", err(&made));
+    let key = std::fs::read_dir(path("keys")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let check = || {
+        let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+        assert!(checked.status.success(), "{}", err(&checked));
+        out(&checked)
+    };
+    set_mode("secret", 0o600);
+    assert!(!check().contains("warning"), "{}", check());
+    set_mode("secret", 0o644);
+    set_mode(&format!("keys/{key}"), 0o640);
+    let said = check();
+    assert!(said.contains("warning: refresh.secret_file: secret has mode 0644"), "{said}");
+    assert!(said.contains(&format!("warning: keys.directory: keys/{key} has mode 0640")), "{said}");
+
+    // One that the settings file holds itself is a secret as well.
+    let inline = folder_with(&format!("{UPSTREAM}[admin]\ntoken = '0123456789abcdef'\n"));
+    std::fs::set_permissions(inline.path().join("tokengate.toml"), PermissionsExt::from_mode(0o644)).unwrap();
+    let checked = tokengate(inline.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert!(out(&checked).contains("warning: admin.token: tokengate.toml has mode 0644"), "{}", out(&checked));
+}

@@ -72,6 +72,16 @@ impl Tls {
     }
 }
 
+impl Target {
+    /// Connects, TLS included, and closes the connection again. Takes as long as the network does.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn reach(&self) -> io::Result<()> {
+        Stream::open(self).await.map(drop)
+    }
+}
+
 /// A connection to an upstream.
 #[derive(Debug)]
 pub enum Stream {

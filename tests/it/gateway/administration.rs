@@ -295,7 +295,7 @@ fn a_reload_that_was_asked_for_is_answered() {
     gateway.client().get("/open/x", None).expect(401);
 
     fs::write(&file, format!("{settings}\n[[routes]]\nname = \"open\"\nprefix = \"/open\"\naccess = \"public\"\n")).unwrap();
-    assert_eq!(reload().expect(200).json(), json!({"status": "reloaded"}));
+    assert_eq!(reload().expect(200).json(), json!({"status": "reloaded", "needsRestart": []}));
     until("workers take the new routes over", || gateway.client().get("/open/x", None).status() == 200);
 
     fs::write(&file, format!("{settings}\n[tokens]\nlifetime = \"soon\"\n")).unwrap();
@@ -303,6 +303,50 @@ fn a_reload_that_was_asked_for_is_answered() {
     assert_eq!(refused["code"], "settings_refused");
     assert!(refused["detail"].as_str().unwrap().contains("tokens.lifetime"), "{refused}");
     gateway.client().get("/open/x", None).expect(200);
+}
+
+#[test]
+fn what_a_reload_cannot_take_over_is_named_and_stays_as_it_is() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[]);
+    let file = folder.path().join("tokengate.toml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let changed = "[tokens]\nleeway = \"5s\"\nlifetime = \"5m\"\n[node]\nname = \"other\"\n";
+    fs::write(&file, format!("{settings}\n{changed}")).unwrap();
+    let reload = || gateway.admin().call("POST", "/reload", None, None);
+    let named = json!({"status": "reloaded", "needsRestart": ["node.name", "tokens.leeway"]});
+    assert_eq!(reload().expect(200).json(), named);
+    assert!(gateway.log().contains("node.name, tokens.leeway"), "{}", gateway.log());
+    let tokens = gateway.client().log_in("ann");
+    assert_eq!(claim(&tokens.access, "exp").as_u64().unwrap() - claim(&tokens.access, "iat").as_u64().unwrap(), 300);
+
+    let url = format!("http://{}", gateway.admin_address());
+    let console = Console { url, environment: &[] };
+    assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: node.name\nneeds a restart: tokens.leeway\n");
+    fs::write(&file, &settings).unwrap();
+    assert_eq!(console.said(&["reload"], 0), "reloaded\n");
+}
+
+#[test]
+fn the_level_of_the_log_and_the_token_of_the_admin_listener_change_by_a_reload() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let token = folder.path().join("admin-token");
+    fs::write(&token, "first-token-of-admin\n").unwrap();
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[("admin.token_file", token.to_str().unwrap())]);
+    let first = [("TOKENGATE__ADMIN__TOKEN", "first-token-of-admin")];
+    let second = [("TOKENGATE__ADMIN__TOKEN", "second-token-of-admin")];
+    let (first, second) = (Console::of(&gateway, &first), Console::of(&gateway, &second));
+    fs::write(&token, "second-token-of-admin\n").unwrap();
+    let file = folder.path().join("tokengate.toml");
+    let settings = fs::read_to_string(&file).unwrap();
+    fs::write(&file, settings.replace("[log]\n", "[log]\nlevel = \"error\"\n")).unwrap();
+    let told = || gateway.log().matches("settings reloaded").count();
+    assert_eq!(first.said(&["reload"], 0), "reloaded\n");
+    // What is told at `info` is told no more.
+    let before = told();
+    first.said(&["reload"], 1);
+    assert_eq!(second.said(&["reload"], 0), "reloaded\n");
+    assert_eq!(told(), before);
 }
 
 /// A claim of a token, unverified.

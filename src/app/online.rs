@@ -1,0 +1,73 @@
+//! What the settings name on the network, asked once: does it answer?
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::{Ambient, StartError, data_plane, issuers, stores};
+use crate::config::{JwksSource, Settings};
+use crate::crypto::issuers::Refreshed;
+use crate::proxy::upstream::UpstreamOptions;
+
+/// What was asked, and what there is to say about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The key that names it: `upstreams.api.url`.
+    pub key: String,
+    /// `Err`: it is not fit for use now.
+    pub outcome: Result<String, String>,
+    /// What an operator should know all the same.
+    pub warnings: Vec<String>,
+}
+
+/// Whatever its own limits say, nothing is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks everything at once; changes nothing anywhere.
+pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<Finding>, StartError> {
+    let upstreams = data_plane::options(settings)?.upstreams;
+    let (mut findings, key_sets, store) = tokio::join!(
+        join_all(upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream.is_tls()))),
+        join_all(settings.issuers.iter().enumerate().map(|(index, issuer)| of_key_set(index, issuer, ambient))),
+        stores::probe(settings, ambient),
+    );
+    findings.extend(key_sets.into_iter().flatten());
+    let (outcome, warnings) = match store {
+        Ok(warnings) => (Ok("answers".to_owned()), warnings),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    };
+    findings.push(Finding { key: "store".to_owned(), outcome, warnings });
+    Ok(findings)
+}
+
+/// Whether a connection can be made, TLS included. No request is sent: nobody knows what it would do.
+async fn of_upstream(options: &UpstreamOptions, is_tls: bool) -> Finding {
+    let limit = options.connect_timeout.min(PATIENCE);
+    let outcome = match tokio::time::timeout(limit, options.target.reach()).await {
+        Ok(Ok(())) => Ok(if is_tls { "connects, with TLS".to_owned() } else { "connects".to_owned() }),
+        Ok(Err(error)) => Err(format!("cannot connect: {error}")),
+        Err(_) => Err(format!("no connection within {limit:?}")),
+    };
+    Finding { key: format!("upstreams.{}.url", options.name), outcome, warnings: Vec::new() }
+}
+
+/// Whether a key set that has to be fetched is there, and holds keys that can be used.
+async fn of_key_set(index: usize, issuer: &crate::config::Issuer, ambient: &Ambient) -> Option<Finding> {
+    let JwksSource::Url(url) = &issuer.jwks else { return None };
+    let cache = match issuers::cache(issuer, url, ambient) {
+        Ok(cache) => cache,
+        Err(error) => {
+            let key = format!("issuers[{index}].jwks_url");
+            return Some(Finding { key, outcome: Err(error.to_string()), warnings: Vec::new() });
+        }
+    };
+    let outcome = match tokio::time::timeout(PATIENCE, cache.refresh()).await {
+        Ok(Refreshed::Changed(keys)) => Ok(format!("holds keys that can be used: {}", keys.keys().len())),
+        Ok(Refreshed::Unchanged) => Ok("holds keys that can be used".to_owned()),
+        Ok(Refreshed::Failed(error) | Refreshed::Dropped(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    };
+    let skipped =
+        cache.keys().map_or_else(Vec::new, |keys| keys.skipped().iter().map(|key| format!("not used: {key}")).collect());
+    Some(Finding { key: format!("issuers[{index}].jwks_url"), outcome, warnings: skipped })
+}
