@@ -46,7 +46,7 @@ pub(super) struct Noted {
 }
 
 /// A key in effect.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Shown {
     /// The table's header: `[listen]`, `[[routes]]`.
     pub(super) header: String,
@@ -63,6 +63,13 @@ pub(super) struct Shown {
 pub struct FromFile<T> {
     pub value: T,
     pub file: Option<PathBuf>,
+}
+
+/// Values may be secrets.
+impl Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown").field("key", &self.path()).field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 impl Shown {
@@ -134,6 +141,14 @@ fn unknown_message(unknown: &Unknown, known: &BTreeSet<String>) -> String {
             (!rest.contains('.')).then(|| rest.trim_end_matches("[]"))
         })
         .collect();
+    // A path in the place of a name: `listen_adress`.
+    let as_name = |key: &str| key.replace('.', "_");
+    let is_path = |key: &&String| key.contains('.') && likeness(&as_name(key), &unknown.name) >= LIKENESS_ELSEWHERE_MIN;
+    if unknown.pattern.is_empty()
+        && let Some(key) = known.iter().find(is_path)
+    {
+        return format!("unknown key; did you mean `{key}`?");
+    }
     if let Some(nearest) = nearest(siblings.iter().copied(), &unknown.name, LIKENESS_MIN) {
         return format!("unknown key; did you mean `{nearest}`?");
     }
@@ -142,12 +157,7 @@ fn unknown_message(unknown: &Unknown, known: &BTreeSet<String>) -> String {
     if !elsewhere.is_empty() {
         return format!("unknown key here; it exists as {}", elsewhere.join(", "));
     }
-    // In the wrong place and misspelled, or a path in the place of a name: `listen_adress`.
-    let whole = if unknown.pattern.is_empty() { unknown.name.clone() } else { format!("{}.{}", unknown.pattern, unknown.name) };
-    let as_path = |key: &str| key.replace('.', "_");
-    let by_path = known.iter().find(|key| likeness(&as_path(key), &as_path(&whole)) >= LIKENESS_ELSEWHERE_MIN);
-    let by_name = || known.iter().find(|key| likeness(&last(key), &unknown.name) >= LIKENESS_ELSEWHERE_MIN);
-    if let Some(key) = by_path.or_else(by_name) {
+    if let Some(key) = known.iter().find(|key| likeness(&last(key), &unknown.name) >= LIKENESS_ELSEWHERE_MIN) {
         return format!("unknown key here; did you mean `{key}`?");
     }
     format!("unknown key; allowed here: {}", siblings.join(", "))

@@ -324,11 +324,11 @@ mod tests {
     #[test]
     fn columns_can_be_named_and_bring_claims() {
         let columns = columns(&[("token", "hash"), ("user_id", "owner")], &[("role", "user_role")], TokenForm::Sha256);
-        let row = row(json!({"owner": "ann", "user_id": "wrong", "hash": "ab".repeat(32), "expires_at": 1_795_600_000,
+        let row = row(json!({"owner": "ann", "user_id": "wrong", "hash": "ab12".repeat(16), "expires_at": 1_795_600_000,
             "created_at": 1_795_500_000, "revoked_at": 1_795_500_001, "user_role": "admin"}));
         let token = columns.read(&row, NOW).unwrap();
         assert_eq!((token.subject.as_str(), token.revoked), ("ann", true));
-        assert_eq!(token.digest.as_bytes(), &[0xab; 32]);
+        assert_eq!(token.digest.as_bytes()[..4], [0xab, 0x12, 0xab, 0x12]);
         assert_eq!(token.grant.claims["role"], "admin");
     }
 

@@ -31,6 +31,9 @@ pub(super) fn read(text: &str) -> Result<Moment, String> {
     if is_zero_date(text) {
         return Ok(Moment::Never);
     }
+    if is_end_of_time(text) {
+        return Ok(Moment::At(END_OF_TIME));
+    }
     let moment = in_words(text)
         .ok_or("is no moment; allowed is one such as 2026-11-24T16:00:00Z or \"2026-11-24 16:00:00 UTC\", or a Unix time")?;
     let is_never = moment == jiff::Timestamp::UNIX_EPOCH || moment.as_second() < YEAR_1_ENDS;
@@ -88,6 +91,16 @@ fn digit(c: char) -> i64 {
 /// `0000-00-00`, with any time, as `MySQL` writes it.
 fn is_zero_date(text: &str) -> bool {
     text.starts_with("0000-00-00") && text.bytes().all(|b| matches!(b, b'0' | b'-' | b':' | b'.' | b' ' | b'T' | b'Z'))
+}
+
+/// The last second of the year 9999, which is how many tables say that a token never expires.
+const END_OF_TIME: Timestamp = Timestamp::from_secs(253_402_300_799);
+
+/// The last two days of the year 9999, in any zone: some of their moments lie beyond what is reckoned with.
+fn is_end_of_time(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'.' | b'+' | b' ' | b'T' | b'Z');
+    let is_last_day = text.starts_with("9999-12-31") || text.starts_with("9999-12-30");
+    is_last_day && without_zone_name(text).bytes().all(is_part)
 }
 
 fn in_words(text: &str) -> Option<jiff::Timestamp> {
@@ -159,7 +172,9 @@ mod tests {
             assert_eq!(read(text), at(1_795_536_000_000), "{text}");
         }
         assert_eq!(read("2026-11-24"), at(1_795_478_400_000));
-        assert_eq!(read("9999-12-31 23:59:59"), at(253_402_300_799_000), "never, in words");
+        for never in ["9999-12-31", "9999-12-31 23:59:59", "9999-12-31T23:59:59.999Z", "9999-12-31 23:59:59.9999999 +00:00"] {
+            assert_eq!(read(never), at(253_402_300_799_000), "{never}");
+        }
     }
 
     #[test]
@@ -230,6 +245,7 @@ mod tests {
             "UTC",
             "-",
             "+01",
+            "9999-12-31 or so",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
