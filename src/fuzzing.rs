@@ -41,6 +41,7 @@ targets! {
     json_objects = crate::endpoints::fuzz::json_objects,
     credentials_of_calls = crate::endpoints::fuzz::credentials_of_calls,
     client_credentials = crate::endpoints::fuzz::client_credentials,
+    accounts_in_bodies = crate::endpoints::fuzz::accounts_in_bodies,
     // From upstreams and other issuers.
     upstream_answer = crate::proxy::upstream::fuzz::upstream_answer,
     chunked_body = crate::proxy::upstream::fuzz::chunked_body,

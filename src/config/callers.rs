@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Uri};
 
-use super::parse::{self, Pointer, Rate};
+use super::account_name::AccountName;
+use super::parse::{self, Rate};
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::headers::IdentityFields;
@@ -26,8 +27,10 @@ pub struct Limits {
 pub struct LoginLimits {
     pub per_address: Option<Rate>,
     pub per_account: Option<Rate>,
-    /// Where the request's body names the account; the first that holds a text counts.
-    pub account: Vec<Pointer>,
+    /// For each address: bodies in which nobody could tell what accounts they name.
+    pub unreadable: Option<Rate>,
+    /// Where requests name accounts; all that they name count.
+    pub account: Vec<AccountName>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +52,8 @@ impl Limits {
             login: s.section("login", |s| LoginLimits {
                 per_address: s.read("per_address", parse::or_off(parse::rate)),
                 per_account: s.read("per_account", parse::or_off(parse::rate)),
-                account: s.read("account", parse::list(parse::pointer)),
+                unreadable: s.read("unreadable", parse::or_off(parse::rate)),
+                account: s.read("account", parse::list(|value| parse::filled_text(value)?.parse())),
             }),
             refresh: s.section("refresh", |s| RefreshLimits {
                 per_address: s.read("per_address", parse::or_off(parse::rate)),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::parse::Pointer;
 use super::section::Parsed;
+use crate::domain::spelling;
 
 /// A place in an answer, and the scalar that it must hold; without one, anything that is something.
 ///
@@ -21,7 +22,7 @@ pub struct Condition {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Place {
     Pointer(Pointer),
-    /// Folded.
+    /// In its one spelling.
     Name(String),
 }
 
@@ -41,7 +42,7 @@ impl Condition {
                 let inner = AROUND_NAMES.iter().filter_map(|around| answer.get(around));
                 let objects = std::iter::once(answer).chain(inner).filter_map(Value::as_object);
                 let named = |object: &Map<String, Value>| {
-                    object.iter().any(|(member, found)| folded(member) == *name && self.admits(found, folded))
+                    object.iter().any(|(member, found)| spelling::name(member) == *name && self.admits(found, spelling::name))
                 };
                 objects.into_iter().any(named)
             }
@@ -74,7 +75,7 @@ impl FromStr for Condition {
         let place = if place.starts_with('/') {
             Place::Pointer(place.parse()?)
         } else {
-            let name = folded(place);
+            let name = spelling::name(place);
             if name.is_empty() || place.contains('/') {
                 return Err(ALLOWED.to_owned());
             }
@@ -103,11 +104,6 @@ fn is_something(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => !members.is_empty(),
     }
-}
-
-/// `mfaRequired`, `mfa_required`, `MFA-Required` are one name.
-fn folded(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! layers instead of through serde: so every fault is found at once, each with the line, variable or flag that it came from.
 //! What cannot be judged by one section alone is checked in `checks`.
 
+mod account_name;
 mod browser;
 mod callers;
 mod checks;
@@ -39,6 +40,7 @@ use section::{Noted, Notes, Section};
 use crate::domain::cors::Cors;
 use crate::domain::route::Route;
 
+pub use account_name::AccountName;
 pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};

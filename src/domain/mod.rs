@@ -25,5 +25,6 @@ pub mod route;
 pub mod secret;
 pub mod session;
 pub mod share;
+pub mod spelling;
 pub mod stats;
 pub mod time;

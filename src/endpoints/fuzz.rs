@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::accounts::{self, Reading};
 use super::credentials::{self, Source};
 use super::grant::{self, Granted, present_claims};
 use super::json_object::JsonObject;
@@ -21,6 +22,7 @@ use crate::config::Settings;
 use crate::domain::fuzz::Input;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::secret::Secret;
+use crate::domain::spelling;
 use crate::proxy::control::UpstreamAnswer;
 use crate::sessions::TokenPair;
 
@@ -76,6 +78,39 @@ pub fn credentials_of_calls(bytes: &[u8]) {
                 }
             };
             assert!(named.iter().any(|value| value == token), "nobody sent {token}");
+        }
+    }
+}
+
+/// A content type as a line, then the body of a login: what strict readers find under the usual names is found here, and bounded.
+pub fn accounts_in_bodies(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let content_type = HeaderValue::from_bytes(input.line());
+    let body = input.rest();
+    let mut request = Request::builder().method(Method::POST).uri("/login").body(()).expect("a request");
+    if let Ok(content_type) = content_type {
+        request.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    let (head, ()) = request.into_parts();
+    let names = &OPTIONS.limits.login.account;
+    let Ok(Reading { accounts, is_readable }) = accounts::read(&head, body, names) else { return };
+    assert!(accounts.len() <= accounts::ACCOUNTS_MAX);
+    assert!(accounts.iter().all(|account| !account.is_empty() && spelling::account(account) == *account), "{accounts:?}");
+    let is_found = |text: &str| {
+        let account = spelling::account(text);
+        account.is_empty() || accounts.contains(&account)
+    };
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+        assert!(is_readable, "JSON can be read");
+        for pointer in ["/email", "/username", "/user/login", "/0/email", "/email/0"] {
+            if let Some(text) = value.pointer(pointer).and_then(Value::as_str) {
+                assert!(is_found(text), "{text:?} at {pointer} of {value}");
+            }
+        }
+    }
+    if credentials::is_media_type(&head.headers, "application/x-www-form-urlencoded") {
+        for (name, value) in form_urlencoded::parse(body) {
+            assert!(!matches!(&*name, "email" | "user[email]" | "username") || is_found(&value), "{name}={value}");
         }
     }
 }

@@ -11,6 +11,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use super::owners::Owner;
 use crate::config::{Limits, Rate};
 use crate::domain::ids::SessionId;
 use crate::domain::time::Clock;
@@ -19,6 +20,9 @@ use crate::domain::time::Clock;
 pub(super) struct RateLimits {
     login_by_address: Option<Limiter>,
     login_by_account: Option<Limiter>,
+    /// Of accounts, from where they have logged in before.
+    login_by_owner: Option<Limiter>,
+    unreadable_login_by_address: Option<Limiter>,
     refresh_by_address: Option<Limiter>,
     refresh_by_session: Option<Limiter>,
     lookup_by_address: Option<Limiter>,
@@ -31,6 +35,8 @@ impl RateLimits {
         Self {
             login_by_address: limiter(limits.login.per_address),
             login_by_account: limiter(limits.login.per_account),
+            login_by_owner: limiter(limits.login.per_account),
+            unreadable_login_by_address: limiter(limits.login.unreadable),
             refresh_by_address: limiter(limits.refresh.per_address),
             refresh_by_session: limiter(limits.refresh.per_account),
             lookup_by_address: limiter(limits.refresh.imported_per_address),
@@ -39,19 +45,40 @@ impl RateLimits {
     }
 
     /// `Err`: how long to wait.
-    pub(super) fn admit_login(&self, address: IpAddr, account: Option<&str>) -> Result<(), Duration> {
-        check(self.login_by_address.as_ref(), &network(address, self.ipv6_prefix))?;
-        // The spellings that one mailbox or user name has in practice.
-        account.map_or(Ok(()), |account| check(self.login_by_account.as_ref(), &account.trim().to_lowercase()))
+    pub(super) fn admit_login_from(&self, address: IpAddr) -> Result<(), Duration> {
+        check(self.login_by_address.as_ref(), &self.network(address))
+    }
+
+    /// A login in which something stands that was not understood.
+    pub(super) fn admit_unreadable_login_from(&self, address: IpAddr) -> Result<(), Duration> {
+        check(self.unreadable_login_by_address.as_ref(), &self.network(address))
+    }
+
+    /// `owner`: who logged in from there before.
+    pub(super) fn admit_login_of(&self, account: &str, owner: Option<Owner>) -> Result<(), Duration> {
+        match owner {
+            Some(owner) => check(self.login_by_owner.as_ref(), &(account, owner)),
+            None => check(self.login_by_account.as_ref(), &account),
+        }
+    }
+
+    /// Whether accounts are to be told at all.
+    pub(super) const fn counts_accounts(&self) -> bool {
+        self.login_by_account.is_some()
+    }
+
+    /// What counts as one caller.
+    pub(super) fn network(&self, address: IpAddr) -> IpAddr {
+        network(address, self.ipv6_prefix)
     }
 
     pub(super) fn admit_refresh_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.refresh_by_address.as_ref(), &network(address, self.ipv6_prefix))
+        check(self.refresh_by_address.as_ref(), &self.network(address))
     }
 
     /// A token that has to be looked up: whoever tries some costs the store a call each time.
     pub(super) fn admit_lookup_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.lookup_by_address.as_ref(), &network(address, self.ipv6_prefix))
+        check(self.lookup_by_address.as_ref(), &self.network(address))
     }
 
     pub(super) fn admit_refresh_of(&self, session: SessionId) -> Result<(), Duration> {

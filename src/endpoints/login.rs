@@ -5,13 +5,13 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
-use serde_json::Value;
 
+use super::accounts::{self, Reading};
 use super::grant::{self, Granted, SCOPES_MAX};
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, credentials, origin, shared, tokens};
-use crate::config::Pointer;
+use crate::domain::ids::Subject;
 use crate::domain::route::Endpoint;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
@@ -50,8 +50,38 @@ impl Inner {
             return Err(Refusal::MethodNotAllowed("POST"));
         }
         believe_origin(&request.head, options)?;
-        let account = account(&request.body, &options.limits.login.account);
-        self.limits.load().admit_login(request.address, account.as_deref()).map_err(Refusal::RateLimited)
+        let limits = self.limits.load();
+        limits.admit_login_from(request.address).map_err(Refusal::RateLimited)?;
+        let reading = match accounts::read(&request.head, &request.body, &options.limits.login.account) {
+            Ok(reading) => reading,
+            // Who limits no accounts need not know them.
+            Err(_) if !limits.counts_accounts() => Reading { accounts: Vec::new(), is_readable: false },
+            Err(unreadable) => return Err(unreadable.into()),
+        };
+        if !reading.is_readable {
+            limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
+        }
+        let network = limits.network(request.address);
+        for account in &reading.accounts {
+            let owner = self.owners.who_logged_in(account, network, self.clock.monotonic());
+            limits.admit_login_of(account, owner).map_err(Refusal::RateLimited)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers from where an account was logged in. The answer may name it where the request does not, as after a second factor.
+    fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, subject: &Subject, options: &EndpointOptions) {
+        let limits = self.limits.load();
+        // Anyone can register, under any name.
+        if request.endpoint != Endpoint::Login || !limits.counts_accounts() {
+            return;
+        }
+        let names = &options.limits.login.account;
+        let asked = accounts::read(&request.head, &request.body, names).map(|reading| reading.accounts).unwrap_or_default();
+        let network = limits.network(request.address);
+        for account in asked.iter().chain(&accounts::in_answer(&answer.body, names)) {
+            self.owners.remember(account, network, subject, options.limits.entries_max, self.clock.monotonic());
+        }
     }
 
     pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
@@ -74,10 +104,13 @@ impl Inner {
             return None;
         }
         match grant::judge(answer, login) {
-            Ok(granted) if login.issue_share.includes(granted.subject.as_str().as_bytes()) => Some(granted),
-            Ok(_) => {
-                self.counters.add(Counter::LoginsNotIssued, 1);
-                None
+            Ok(granted) => {
+                self.note_login(request, answer, &granted.subject, options);
+                let is_issued = login.issue_share.includes(granted.subject.as_str().as_bytes());
+                if !is_issued {
+                    self.counters.add(Counter::LoginsNotIssued, 1);
+                }
+                is_issued.then_some(granted)
             }
             Err(cause) => {
                 self.counters.add(Counter::LoginsRefused, 1);
@@ -147,11 +180,4 @@ fn kind_of(endpoint: Endpoint) -> LoginKind {
 pub(super) fn client_of(head: &Parts, address: std::net::IpAddr) -> Client {
     let user_agent = head.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     Client::new(Some(address.to_canonical()), user_agent.as_deref())
-}
-
-/// Who tries to log in, for the limit alone.
-fn account(body: &[u8], pointers: &[Pointer]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let text = |pointer: &Pointer| value.pointer(pointer.as_str())?.as_str().map(str::to_owned);
-    pointers.iter().find_map(text)
 }

@@ -21,6 +21,7 @@ use crate::proxy::reply::{self, Reply};
 use crate::sessions::Sessions;
 use crate::sessions::health::Readiness;
 
+mod accounts;
 mod cookies;
 mod credentials;
 mod devices;
@@ -35,6 +36,7 @@ mod logout;
 mod oauth;
 mod options;
 mod origin;
+mod owners;
 mod refresh;
 mod refusal;
 #[cfg(test)]
@@ -45,6 +47,7 @@ pub use grant::present_claims;
 pub use options::{EndpointOptions, session_policy};
 
 use limits::RateLimits;
+use owners::Owners;
 use refusal::{Dialect, Refusal};
 
 /// How long clients and proxies may keep the key set: a new key is published for longer than that before it signs.
@@ -61,6 +64,8 @@ struct Inner {
     health: Arc<dyn Readiness>,
     options: ArcSwap<EndpointOptions>,
     limits: ArcSwap<RateLimits>,
+    /// Outlives reloads, unlike the limits.
+    owners: Owners,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
@@ -81,7 +86,15 @@ impl Endpoints {
     pub fn new(parts: EndpointParts) -> Self {
         let EndpointParts { sessions, health, options, clock, counters, runtime } = parts;
         let limits = ArcSwap::from_pointee(RateLimits::new(&options.limits, &clock));
-        let inner = Inner { sessions, health, options: ArcSwap::from_pointee(options), limits, clock, counters };
+        let inner = Inner {
+            sessions,
+            health,
+            options: ArcSwap::from_pointee(options),
+            limits,
+            owners: Owners::default(),
+            clock,
+            counters,
+        };
         Self { inner: Arc::new(inner), runtime }
     }
 

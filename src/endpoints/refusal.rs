@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::accounts::Unreadable;
 use super::grant::SCOPES_MAX;
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
@@ -29,6 +30,8 @@ pub(super) enum Refusal {
     /// The text is for the client.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
+    #[error("a login in an encoding that cannot be read")]
+    EncodingUnsupported,
     #[error("not a form")]
     FormExpected,
     #[error("client credentials are missing or wrong")]
@@ -72,6 +75,16 @@ pub(super) enum Refusal {
     ShuttingDown,
 }
 
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Malformed(detail) => Self::Malformed(detail),
+            Unreadable::Encoded => Self::EncodingUnsupported,
+            Unreadable::TooManyAccounts => Self::Malformed("The request names too many accounts."),
+        }
+    }
+}
+
 impl Refusal {
     /// Whether what the client holds is worth nothing any more. Only then are its cookies taken away.
     pub(super) const fn ends_the_session(&self) -> bool {
@@ -113,6 +126,7 @@ impl Refusal {
             Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType
             | Self::Malformed(_)
+            | Self::EncodingUnsupported
             | Self::FormExpected
             | Self::ClientInvalid
             | Self::TokenTypeUnsupported
@@ -150,6 +164,11 @@ impl Refusal {
                 "Send application/json or application/x-www-form-urlencoded.",
             )
             .oauth("invalid_request"),
+            Self::EncodingUnsupported => Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "encoding_unsupported",
+                "Send the body as it is, uncompressed and in UTF-8.",
+            ),
             Self::Malformed(detail) => bad_request("request_malformed", detail),
             Self::FormExpected => bad_request("form_expected", "Send application/x-www-form-urlencoded."),
             Self::ClientInvalid => {

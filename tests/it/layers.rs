@@ -53,6 +53,7 @@ const DOMAIN_CRATES: &[&str] = &[
     "ipnet",
     "hashbrown",
     "foldhash",
+    "unicode_normalization",
 ];
 
 /// Parts of std that reach outside the process or read the time.

@@ -20,6 +20,7 @@ mod calls;
 mod cookies;
 mod grants;
 mod imports;
+mod login_limits;
 mod logins;
 mod oauth;
 mod old_tokens;
@@ -89,11 +90,22 @@ impl Gate {
 
     /// A login from admission to answer, judged so by the upstream.
     async fn log_in(&self, fields: Fields<'_>, body: &str, upstream: Response<&str>) -> Reply {
+        self.log_in_from("192.0.2.1", Endpoint::Login, fields, body, upstream).await
+    }
+
+    async fn log_in_from(
+        &self,
+        address: &str,
+        endpoint: Endpoint,
+        fields: Fields<'_>,
+        body: &str,
+        upstream: Response<&str>,
+    ) -> Reply {
         let request = LoginRequest {
-            endpoint: Endpoint::Login,
+            endpoint,
             head: Arc::new(head(Method::POST, fields)),
             body: Bytes::copy_from_slice(body.as_bytes()),
-            address: "192.0.2.1".parse().unwrap(),
+            address: address.parse().unwrap(),
         };
         if let Err(reply) = self.endpoints.admit_login(&request).await {
             return reply;

@@ -7,6 +7,7 @@ mod framing;
 mod interim;
 mod lifetimes;
 mod limits;
+mod login_limits;
 mod logins;
 mod logs;
 mod old_tokens;

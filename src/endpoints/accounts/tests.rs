@@ -1,0 +1,270 @@
+use http::Request;
+
+use super::*;
+use crate::config::Settings;
+
+/// By the default names: a type (`""`: none), and a body.
+fn read_as(content_type: &str, body: impl AsRef<[u8]>) -> Result<Reading, Unreadable> {
+    let fields: &[(&str, &str)] = if content_type.is_empty() { &[] } else { &[("content-type", content_type)] };
+    read_with("/login", fields, body)
+}
+
+fn read_with(target: &str, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Reading, Unreadable> {
+    let settings = Settings::from_toml("upstreams.default.url = 'http://127.0.0.1:1'").unwrap();
+    let mut request = Request::builder().method("POST").uri(target);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    read(&request.body(()).unwrap().into_parts().0, body.as_ref(), &settings.limits.login.account)
+}
+
+fn accounts(content_type: &str, body: impl AsRef<[u8]>) -> Vec<String> {
+    let reading = read_as(content_type, body).unwrap();
+    assert!(reading.is_readable);
+    reading.accounts
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[test]
+fn every_account_in_json_counts() {
+    for body in [
+        r#"{"email":"ada"}"#,
+        r#"{"EMAIL":" ADA "}"#,
+        r#"{"e_mail":"ada"}"#,
+        r#"{"\u0065mail":"\u0061d\u0061"}"#,
+        r#"{"user":{"email":"ada","password":"x"}}"#,
+        r#"{"data":{"attributes":{"username":"ada"}}}"#,
+        r#"[{"login":"ada"}]"#,
+        r#"{"email":["ada"]}"#,
+        r#"{"email":{"$eq":"ada"}}"#,
+        r#"{"email":{"value":"ada"}}"#,
+        r#"{"name":"ada"}"#,
+        "\u{feff}{\"email\":\"ada\"}",
+        " \r\n\t{\"email\" : \"ada\"} \n",
+        r#"{"email":"ada","email":"ada"}"#,
+        r#"{"x":"\ud800","email":"ada","y":"\udc00\ud800"}"#,
+        r#"{"email":"ada","password":"e=mail&email=p"}"#,
+        r#"{"email":"ada","redirect":"https://app.example.com/?user=1&login=2"}"#,
+    ] {
+        for content_type in [JSON, "application/vnd.api+json; charset=UTF-8", "text/plain", "text/json", ""] {
+            assert_eq!(accounts(content_type, body), ["ada"], "{content_type} {body}");
+        }
+    }
+    assert_eq!(accounts(JSON, b"{\"x\":\"\xff\",\"email\":\"ada\"}"), ["ada"], "bytes that are no UTF-8");
+    assert_eq!(accounts(JSON, "{\"x\":\"\u{1}\",\"email\":\"ada\"}"), ["ada"], "a control character");
+    assert_eq!(accounts(JSON, r#"{"email":"😀\ud83d\ude00"}"#), ["😀😀"]);
+}
+
+#[test]
+fn a_decoy_counts_beside_the_account() {
+    for body in [
+        r#"{"email":"decoy","username":"ada"}"#,
+        r#"{"email":"decoy","email":"ada"}"#,
+        r#"{"email":"decoy","EMAIL":"ada"}"#,
+        r#"{"email":["decoy","ada"]}"#,
+        r#"{"email":"decoy","user":{"login":"ada"}}"#,
+        r#"{"email":{"$in":["decoy","ada"]}}"#,
+    ] {
+        assert_eq!(accounts(JSON, body), ["decoy", "ada"], "{body}");
+    }
+}
+
+#[test]
+fn numbers_count_as_their_text() {
+    for number in ["42", "42.0", "4.2e1", "420e-1", "\"42\"", "\" 42 \""] {
+        assert_eq!(accounts(JSON, format!(r#"{{"phone":{number}}}"#)), ["42"], "{number}");
+    }
+    assert_eq!(
+        accounts(JSON, r#"{"phone":-1.5,"userId":123456789012345678901234567890}"#),
+        ["-1.5", "123456789012345678901234567890"]
+    );
+    assert!(accounts(JSON, r#"{"email":null,"login":true,"user":{},"username":""}"#).is_empty());
+}
+
+#[test]
+fn what_is_the_same_for_many_users_is_no_account() {
+    let body = r#"{"username":"ada","device":{"name":"iPhone","identifier":"com.example.app","user":"android"},
+                   "app":{"login":"v2"},"company":{"name":"ACME"},"grant_type":"password"}"#;
+    assert_eq!(accounts(JSON, body), ["ada"]);
+}
+
+#[test]
+fn forms_and_queries_count() {
+    for body in [
+        "email=ada",
+        "EMAIL=ADA&password=x",
+        "user%5Bemail%5D=ada",
+        "user[email]=ada",
+        "user.email=ada",
+        "user.name=ada",
+        "email[]=ada",
+        "email[0]=ada",
+        "email%5B%24eq%5D=ada",
+        "e%6Dail=a%64a+",
+        "%u0065mail=ad%u0061",
+        "a=1;email=ada",
+        "email%00x=ada",
+        "_username=ada&_password=x",
+        "j_username=ada",
+        "data={\"user\":{\"email\":\"ada\"}}",
+        "+email=ada",
+    ] {
+        assert_eq!(accounts(FORM, body), ["ada"], "{body}");
+        assert_eq!(accounts("application/x-www-form-urlencoded;charset=iso-8859-1", body), ["ada"], "{body}");
+        assert_eq!(read_as("", body).unwrap().accounts, ["ada"], "without a type: {body}");
+        assert_eq!(
+            read_as("text/plain", body).unwrap(),
+            Reading { accounts: vec!["ada".to_owned()], is_readable: true },
+            "{body}"
+        );
+    }
+    assert_eq!(accounts(FORM, "email=decoy&email=ada&username=eve"), ["decoy", "ada", "eve"]);
+    assert_eq!(accounts(FORM, r#"{"email":"ada"}"#), ["ada"], "curl sends JSON so when it is not told otherwise");
+    assert_eq!(accounts(FORM, r#"["&email=ada&"]"#), ["ada"], "JSON and a form at once");
+    let reading = read_with("/login?email=ada", &[("content-type", JSON)], r#"{"email":"eve"}"#).unwrap();
+    assert_eq!(reading.accounts, ["ada", "eve"]);
+}
+
+#[test]
+fn the_user_of_basic_credentials_counts() {
+    for field in ["Basic YWRhOnB3", "basic  YWRhOnB3", "BASIC YWRhOnB3==", "Basic\tYW Rh!OnB3", "Basic QURBOnB3"] {
+        let reading = read_with("/login", &[("authorization", field)], "").unwrap();
+        assert_eq!(reading, Reading { accounts: vec!["ada".to_owned()], is_readable: true }, "{field}");
+    }
+    assert!(read_with("/login", &[("authorization", "Bearer YWRhOnB3")], "").unwrap().accounts.is_empty());
+}
+
+fn multipart(parts: &[&str]) -> String {
+    let parts: String = parts.iter().map(|part| format!("--b\r\n{part}\r\n")).collect();
+    format!("{parts}--b--\r\n")
+}
+
+#[test]
+fn parts_count_by_their_names() {
+    let read = |content_type: &str, parts: &[&str]| read_as(content_type, multipart(parts));
+    let multi = "multipart/form-data; boundary=b";
+    for part in [
+        "Content-Disposition: form-data; name=\"email\"\r\n\r\nada",
+        "content-disposition:form-data;name=email\r\n\r\nADA",
+        "Content-Disposition: form-data; filename=\"x;y\"; name=\"user[email]\"\r\nContent-Type: text/plain\r\n\r\nada",
+        "Content-Disposition: form-data; filename=\"x\\\"; name=\"email\"\r\n\r\nada",
+        "Content-Disposition: form-data; name=\"decoy\"; name=\"email\"\r\n\r\nada",
+        "Content-Disposition: form-data; NAME = \"email\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\nada",
+        "Content-Disposition: form-data; name=\"e\\mail\"\r\n\r\nada",
+        "Content-Disposition: form-data; name=\"credentials\"\r\nContent-Type: application/json\r\n\r\n{\"email\":\"ada\"}",
+    ] {
+        for content_type in [multi, "Multipart/Form-Data; charset=utf-8; boundary=\"b\""] {
+            let other = "Content-Disposition: form-data; name=\"password\"\r\n\r\n";
+            let expected = Reading { accounts: vec!["ada".to_owned()], is_readable: true };
+            assert_eq!(read(content_type, &[other, part]), Ok(expected), "{part}");
+        }
+    }
+}
+
+#[test]
+fn parts_that_readers_take_differently_are_refused() {
+    let multi = "multipart/form-data; boundary=b";
+    let plain = "Content-Disposition: form-data; name=\"email\"\r\n\r\nada";
+    for part in [
+        "Content-Disposition: form-data; name=\"email\"\n\nada",
+        "Content-Disposition: form-data;\r\n name=\"email\"\r\n\r\nada",
+        "Content-Disposition: form-data; name*=utf-8''email\r\n\r\nada",
+        "Content-Disposition: form-data; name*0=em; name*1=ail\r\n\r\nada",
+        "Content-Disposition: form-data; name=\"a\"\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nada",
+        "Content-Disposition: form-data; name=\"email\"\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\nada",
+        "X: y\r\n\r\nada",
+        "ada",
+    ] {
+        assert!(matches!(read_as(multi, multipart(&[part])), Err(Unreadable::Malformed(_))), "{part}");
+    }
+    for encoded in ["Content-Transfer-Encoding: base64", "Content-Type: text/plain; charset=utf-16", "Content-Encoding: gzip"] {
+        let part = format!("Content-Disposition: form-data; name=\"email\"\r\n{encoded}\r\n\r\nYWRh");
+        assert_eq!(read_as(multi, multipart(&[&part])), Err(Unreadable::Encoded), "{encoded}");
+    }
+    for content_type in ["multipart/form-data", "multipart/form-data; boundary=b; boundary=c", "multipart/form-data; boundary*=b"]
+    {
+        assert!(matches!(read_as(content_type, multipart(&[plain])), Err(Unreadable::Malformed(_))), "{content_type}");
+    }
+    for body in ["--b\r\n\r\n", "", "x", "--c--\r\n", "preamble\r\n--b--\r\n"].iter().filter(|body| !body.is_empty()) {
+        assert!(matches!(read_as(multi, body), Err(Unreadable::Malformed(_))), "{body}");
+    }
+}
+
+#[test]
+fn what_is_called_json_and_is_none_is_refused() {
+    for body in [
+        "email=ada",
+        "{'email':'ada'}",
+        "{email:\"ada\"}",
+        "{\"email\":\"ada\"}x",
+        "{\"email\":\"decoy\"}{\"email\":\"ada\"}",
+        "{\"email\":\"ada\",}",
+        "{\"email\":\"ada\"} //",
+        "{\"email\":\"ad\\a\"}",
+        "{\"phone\":042}",
+        "{\"email\":\"ada\"",
+        &"[".repeat(100_000),
+    ] {
+        assert!(matches!(read_as(JSON, body), Err(Unreadable::Malformed(_))), "{}", &body[..body.len().min(40)]);
+    }
+    let utf16: Vec<u8> = r#"{"email":"ada"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(matches!(read_as(JSON, utf16), Err(Unreadable::Malformed(_))));
+}
+
+#[test]
+fn what_is_compressed_or_in_another_character_set_is_refused() {
+    for encoding in ["gzip", "br", "deflate", "zstd", "x-gzip", "identity, gzip", "aes128gcm"] {
+        let fields = [("content-type", JSON), ("content-encoding", encoding)];
+        assert_eq!(read_with("/login", &fields, r#"{"email":"ada"}"#), Err(Unreadable::Encoded), "{encoding}");
+    }
+    let fields = [("content-type", JSON), ("content-encoding", "identity")];
+    assert!(read_with("/login", &fields, r#"{"email":"ada"}"#).is_ok());
+    for charset in ["utf-16", "utf-7", "UTF-32LE", "ibm037", "iso-2022-jp", "\"utf-16\""] {
+        let content_type = format!("{JSON}; charset={charset}");
+        assert_eq!(read_as(&content_type, r#"{"email":"ada"}"#), Err(Unreadable::Encoded), "{charset}");
+    }
+    for charset in ["utf-8", "UTF8", "\"utf-8\"", "us-ascii", "ISO-8859-1"] {
+        assert_eq!(accounts(&format!("{JSON}; charset={charset}"), r#"{"email":"ada"}"#), ["ada"], "{charset}");
+    }
+}
+
+#[test]
+fn honest_bodies_without_an_account_are_readable_and_other_types_are_told_apart() {
+    for (content_type, body) in [
+        ("", ""),
+        (JSON, ""),
+        (JSON, "  \n"),
+        (JSON, "{}"),
+        (
+            JSON,
+            r#"{"id":"AbC","rawId":"AbC","type":"public-key","response":{"clientDataJSON":"e30","signature":"x","userHandle":"h"}}"#,
+        ),
+        (JSON, r#"{"mfaToken":"t","code":"123456"}"#),
+        (FORM, "code=123456"),
+        (FORM, "SAMLResponse=PHNhbWw%2B"),
+    ] {
+        assert_eq!(read_as(content_type, body), Ok(Reading { accounts: Vec::new(), is_readable: true }), "{content_type} {body}");
+    }
+    for (content_type, body) in [
+        ("application/protobuf", "\x0a\x03ada"),
+        ("application/octet-stream", "\0\0"),
+        ("text/xml", "<login><email>ada</email></login>"),
+        ("text/plain", "ada secret"),
+        ("", "\u{1}"),
+    ] {
+        assert_eq!(read_as(content_type, body).map(|reading| reading.is_readable), Ok(false), "{content_type} {body}");
+    }
+}
+
+#[test]
+fn a_login_names_few_accounts() {
+    let body = |count: usize| {
+        let accounts: Vec<String> = (0..count).map(|number| format!("\"a{number}\"")).collect();
+        format!(r#"{{"email":[{}]}}"#, accounts.join(","))
+    };
+    assert_eq!(accounts(JSON, body(ACCOUNTS_MAX)).len(), ACCOUNTS_MAX);
+    assert_eq!(read_as(JSON, body(ACCOUNTS_MAX + 1)), Err(Unreadable::TooManyAccounts));
+    assert_eq!(read_as(JSON, body(5000)), Err(Unreadable::TooManyAccounts));
+}

@@ -1,0 +1,168 @@
+//! Who may try how often to log in.
+
+use std::time::Duration;
+
+use http::Response;
+
+use super::{Fields, Gate, JSON, granted, json, text};
+use crate::config::Settings;
+use crate::domain::route::Endpoint;
+use crate::domain::stats::Counter;
+use crate::endpoints::EndpointOptions;
+
+const TWO_FOR_EACH: &str = "limits.login = { per_address = '', per_account = '2/1m' }";
+
+fn refused() -> Response<&'static str> {
+    Response::builder().status(401).body("").unwrap()
+}
+
+/// The status of an attempt in JSON that the upstream refuses.
+async fn fail(gate: &Gate, address: &str, body: &str) -> u16 {
+    let reply = gate.log_in_from(address, Endpoint::Login, &[JSON], body, refused()).await;
+    if reply.status() == 429 {
+        assert!(reply.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+        assert_eq!(text(&json(&reply), "code"), "rate_limited");
+    }
+    reply.status().as_u16()
+}
+
+async fn succeed(gate: &Gate, address: &str, endpoint: Endpoint, body: &str, user: &str) -> u16 {
+    let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+    let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+    gate.log_in_from(address, endpoint, &[JSON], body, upstream).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn logins_are_limited_by_address_and_by_account() {
+    let gate = Gate::new("limits.login = { per_address = '5/1m', per_account = '2/1m' }");
+    let attempt = async |account: &str| fail(&gate, "192.0.2.1", &format!(r#"{{"email":"{account}"}}"#)).await;
+    assert_eq!(
+        [attempt("ada").await, attempt(" ADA ").await, attempt("\u{e1}da").await],
+        [401, 401, 429],
+        "however it is written"
+    );
+    assert_eq!([attempt("eve").await, attempt("bob").await, attempt("joe").await], [401, 401, 429], "too many from the address");
+    gate.world.clock.advance(Duration::from_secs(60));
+    assert_eq!(attempt("ada").await, 401);
+    assert_eq!(gate.world.count(Counter::RateLimited), 2);
+}
+
+#[tokio::test]
+async fn an_account_is_limited_however_it_is_sent() {
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+    const MULTI: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
+    let sendings: [(Fields<'_>, &str); 10] = [
+        (&[JSON], r#"{"username":"ada"}"#),
+        (&[JSON], r#"{"email":"decoy","username":"ada"}"#),
+        (&[JSON], r#"{"user":{"email":"ada"}}"#),
+        (&[JSON], r#"{"email":"other","email":"ada"}"#),
+        (&[JSON], "\u{feff}{\"email\":\"ada\"}"),
+        (&[JSON], r#"{"x":"\ud800","email":"ada"}"#),
+        (&[FORM], "email=ada"),
+        (&[], "user[login]=ada"),
+        (&[MULTI], "--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nada\r\n--b--\r\n"),
+        (&[("authorization", "Basic YWRhOnB3")], ""),
+    ];
+    for (fields, body) in sendings {
+        let gate = Gate::new(TWO_FOR_EACH);
+        for _ in 0..2 {
+            assert_eq!(fail(&gate, "192.0.2.7", r#"{"email":"Ada"}"#).await, 401);
+        }
+        let reply = gate.log_in_from("198.51.100.1", Endpoint::Login, fields, body, refused()).await;
+        assert_eq!(reply.status(), 429, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_hide_the_account_are_refused_or_rare() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
+    let send = async |fields: Fields<'_>, body: &str| {
+        gate.log_in_from("192.0.2.1", Endpoint::Login, fields, body, refused()).await.status().as_u16()
+    };
+    let gzip: Fields<'_> = &[JSON, ("content-encoding", "gzip")];
+    assert_eq!(send(gzip, "x").await, 415);
+    assert_eq!(send(&[("content-type", "application/json; charset=utf-16")], "{}").await, 415);
+    assert_eq!(send(&[JSON], "{'email':'ada'}").await, 400);
+    let protobuf: Fields<'_> = &[("content-type", "application/protobuf")];
+    let sent = [send(protobuf, "a").await, send(protobuf, "b").await, send(protobuf, "c").await, send(protobuf, "d").await];
+    assert_eq!(sent, [401, 401, 401, 429]);
+    for _ in 0..5 {
+        assert_eq!(send(&[JSON], r#"{"mfaToken":"t","code":"1"}"#).await, 401, "names nobody, in a body that can be read");
+        assert_eq!(send(&[], "").await, 401);
+    }
+    // Whose accounts are not limited can send what they like.
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '', unreadable = '' }");
+    for body in ["{'email':'ada'}", "x"] {
+        assert_eq!(fail(&gate, "192.0.2.1", body).await, 401, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_do_not_lock_the_owner_out() {
+    let gate = Gate::new(TWO_FOR_EACH);
+    let ada = r#"{"email":"ada"}"#;
+    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200);
+    for stranger in ["198.51.100.1", "198.51.100.2", "198.51.100.3"] {
+        fail(&gate, stranger, ada).await;
+    }
+    assert_eq!(fail(&gate, "198.51.100.4", ada).await, 429, "strangers share what there is");
+    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200, "but the owner has a share apart");
+    assert_eq!(succeed(&gate, "192.0.2.2", Endpoint::Login, ada, "1").await, 429, "elsewhere, nobody can tell");
+    assert_eq!([fail(&gate, "192.0.2.1", ada).await, fail(&gate, "192.0.2.1", ada).await], [401, 429], "which is limited too");
+    // IPv6 by its prefix.
+    assert_eq!(succeed(&gate, "2001:db8::1", Endpoint::Login, r#"{"email":"eve"}"#, "2").await, 200);
+    for _ in 0..3 {
+        fail(&gate, "198.51.100.9", r#"{"email":"eve"}"#).await;
+    }
+    assert_eq!(fail(&gate, "2001:db8::2", r#"{"email":"eve"}"#).await, 401);
+    assert_eq!(fail(&gate, "2001:db8:0:1::2", r#"{"email":"eve"}"#).await, 429);
+}
+
+#[tokio::test]
+async fn an_owner_is_remembered_over_a_reload_and_for_a_month() {
+    let gate = Gate::new(TWO_FOR_EACH);
+    let ada = r#"{"email":"ada"}"#;
+    let owner_is_apart = async || {
+        for _ in 0..3 {
+            fail(&gate, "198.51.100.1", ada).await;
+        }
+        fail(&gate, "192.0.2.1", ada).await == 401
+    };
+    // The second step of a login may name the account in its answer alone.
+    let answer = r#"{"user":{"id":"1","email":"Ada"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    gate.log_in_from("192.0.2.1", Endpoint::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
+    assert!(owner_is_apart().await);
+    let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{TWO_FOR_EACH}")).unwrap();
+    gate.endpoints.reload(EndpointOptions::from(&settings));
+    assert!(owner_is_apart().await);
+    gate.world.clock.advance(Duration::from_hours(31 * 24));
+    assert!(!owner_is_apart().await);
+}
+
+#[tokio::test]
+async fn naming_another_account_in_ones_own_login_gives_few_further_attempts_at_it() {
+    let gate = Gate::new(TWO_FOR_EACH);
+    let both = r#"{"email":"eve","username":"ada"}"#;
+    let places: Vec<String> = (1..=50).map(|number| format!("203.0.113.{number}")).collect();
+    for (place, user) in places.iter().zip(1..) {
+        succeed(&gate, place, Endpoint::Login, both, &format!("eve-{user}")).await;
+        succeed(&gate, place, Endpoint::Register, r#"{"name":"ada"}"#, &format!("new-{user}")).await;
+        gate.world.clock.advance(Duration::from_secs(60));
+    }
+    let mut passed = 0;
+    for place in &places {
+        for _ in 0..3 {
+            passed += u32::from(fail(&gate, place, r#"{"username":"ada"}"#).await == 401);
+        }
+    }
+    assert!(passed <= 8, "two for strangers, two for each of the few that are remembered: {passed}");
+}
+
+#[tokio::test]
+async fn a_login_without_a_limit_for_accounts_is_as_it_was() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '' }");
+    for _ in 0..30 {
+        assert_eq!(gate.log_in(&[JSON], r#"{"email":"ada"}"#, granted()).await.status(), 200);
+    }
+}
