@@ -150,9 +150,6 @@ impl Refusal {
     fn problem(&self, dialect: Dialect) -> Problem {
         let bad_request =
             |code, detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, code, detail).oauth("invalid_request");
-        let unavailable = |code, detail: &'static str| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
-        };
         match self {
             Self::MethodNotAllowed(methods) => {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {methods}."))
@@ -231,12 +228,7 @@ impl Refusal {
             | Self::Refresh(RefreshError::Store(error))
             | Self::Logout(LogoutError::Store(error))
             | Self::End(EndError::Store(error))
-            | Self::Store(error) => match error {
-                StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {
-                    unavailable("store_unavailable", "Sessions cannot be changed right now; nothing was lost.")
-                }
-                StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),
-            },
+            | Self::Store(error) => store_problem(error),
             Self::Issue(IssueError::Mint(_)) | Self::Refresh(RefreshError::Mint(_)) => {
                 unavailable("signing_unavailable", "Tokens cannot be signed right now.")
             }
@@ -250,6 +242,19 @@ impl Refusal {
             }
             Self::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
         }
+    }
+}
+
+fn unavailable(code: &'static str, detail: &'static str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
+}
+
+fn store_problem(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {
+            unavailable("store_unavailable", "Sessions cannot be changed right now; nothing was lost.")
+        }
+        StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),
     }
 }
 

@@ -137,8 +137,8 @@ fn the_user_of_basic_credentials_counts() {
 }
 
 fn multipart(parts: &[&str]) -> String {
-    let parts: String = parts.iter().map(|part| format!("--b\r\n{part}\r\n")).collect();
-    format!("{parts}--b--\r\n")
+    let parts: Vec<String> = parts.iter().map(|part| format!("--b\r\n{part}\r\n")).collect();
+    format!("{}--b--\r\n", parts.concat())
 }
 
 #[test]
