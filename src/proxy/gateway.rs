@@ -39,7 +39,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::claims::Principal;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
-use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld};
+use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
@@ -357,11 +357,12 @@ impl Gateway {
             self.counters.add(counter, 1);
         }
         let request = ids.request.to_str().unwrap_or_default();
+        let trace = trace::id(&head.headers);
         let (method, path, peer) = (&head.method, head.uri.path(), client.peer);
         if refusal.is_ours_to_mend() {
-            tracing::warn!(request, %method, path, %peer, cause = %refusal, "request failed");
+            tracing::warn!(request, trace, %method, path, %peer, cause = %refusal, "request failed");
         } else {
-            tracing::debug!(request, %method, path, %peer, cause = %refusal, "request refused");
+            tracing::debug!(request, trace, %method, path, %peer, cause = %refusal, "request refused");
         }
     }
 }

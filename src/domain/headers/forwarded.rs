@@ -46,7 +46,7 @@ impl Forwarding {
     }
 
     fn told<'a>(&self, hop: &Hop, headers: &'a HeaderMap) -> Told<'a> {
-        let way = if headers.contains_key(X_FORWARDED_FOR) { x_forwarded_for(headers) } else { forwarded(headers) };
+        let way = Some(x_forwarded_for(headers)).filter(|way| !way.is_empty()).unwrap_or_else(|| forwarded(headers));
         let (mut client, mut vouched) = (hop.address, None);
         for (position, element) in way.iter().enumerate().rev() {
             vouched = Some(position);

@@ -149,26 +149,18 @@ pub(super) enum Standing {
 pub(super) struct FieldNames {
     barred: NameSet,
     protected: NameSet,
-    /// Names that neither has are told from the others by length and first letter: almost all are.
-    sieve: Sieve,
 }
 
 impl FieldNames {
     /// `ours` are the fields that the gateway alone may set, `removed` those that never pass.
     pub(super) fn new<'a>(ours: impl Iterator<Item = &'a str>, removed: &[NamePattern]) -> Self {
         let ours = ours.map(|name| NamePattern { name: FoldedName::of(name), is_beginning: false });
-        let barred: Vec<NamePattern> = ours.chain(removed.iter().cloned()).collect();
-        let protected: Vec<NamePattern> = PROTECTED.into_iter().chain(PROTECTED_TRACING).map(NamePattern::known).collect();
-        let mut sieve = Sieve::default();
-        barred.iter().chain(&protected).for_each(|pattern| sieve.add(pattern));
-        Self { barred: NameSet::new(barred), protected: NameSet::new(protected), sieve }
+        let protected = PROTECTED.into_iter().chain(PROTECTED_TRACING).map(NamePattern::known);
+        Self { barred: NameSet::new(ours.chain(removed.iter().cloned()).collect()), protected: NameSet::new(protected.collect()) }
     }
 
     /// For a request's head and its trailers alike. `name` is in lower case, as [`http::HeaderName`] has it.
     pub(super) fn standing(&self, name: &str) -> Standing {
-        if !self.sieve.may_hold(name) {
-            return Standing::Free;
-        }
         if self.barred.has(name) {
             return Standing::Barred;
         }
@@ -182,6 +174,8 @@ impl FieldNames {
 
 #[derive(Clone, Debug)]
 struct NameSet {
+    /// Tells most names that are not in the set by their length and first letter.
+    sieve: Sieve,
     /// Sorted.
     whole: Box<[FoldedName]>,
     beginnings: Box<[FoldedName]>,
@@ -189,14 +183,17 @@ struct NameSet {
 
 impl NameSet {
     fn new(patterns: Vec<NamePattern>) -> Self {
+        let mut sieve = Sieve::default();
+        patterns.iter().for_each(|pattern| sieve.add(pattern));
         let (beginnings, mut whole): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| pattern.is_beginning);
         whole.sort_by(|one, other| one.name.cmp(&other.name));
         let names = |patterns: Vec<NamePattern>| patterns.into_iter().map(|pattern| pattern.name).collect();
-        Self { whole: names(whole), beginnings: names(beginnings) }
+        Self { sieve, whole: names(whole), beginnings: names(beginnings) }
     }
 
     fn has(&self, name: &str) -> bool {
-        self.whole.binary_search_by(|known| known.compare(name)).is_ok() || self.beginnings.iter().any(|known| known.begins(name))
+        let is_whole = || self.whole.binary_search_by(|known| known.compare(name)).is_ok();
+        self.sieve.may_hold(name) && (is_whole() || self.beginnings.iter().any(|known| known.begins(name)))
     }
 }
 

@@ -34,6 +34,12 @@ pub fn is_sound(headers: &HeaderMap) -> bool {
     first.is_some_and(|value| is_valid(value.as_bytes())) && fields.next().is_none()
 }
 
+/// The trace that a request belongs to, if it says so in a sound way: 32 hexadecimal digits, for the log.
+pub fn id(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(TRACEPARENT).filter(|_| is_sound(headers))?;
+    value.to_str().ok()?.get(3..35)
+}
+
 /// Version 00 to the letter; a later one as far as it is known to begin the same way.
 fn is_valid(value: &[u8]) -> bool {
     let lower_hex = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -104,5 +110,7 @@ mod tests {
         }
         let one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert!(!sound(&[]) && !sound(&[one, one]));
+        let told = |value| id(&std::iter::once((TRACEPARENT, HeaderValue::from_static(value))).collect()).map(str::to_owned);
+        assert_eq!((told(one).as_deref(), told("00-broken")), (Some("0af7651916cd43dd8448eb211c80319c"), None));
     }
 }

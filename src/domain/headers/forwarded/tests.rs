@@ -62,6 +62,8 @@ fn forwarded_is_believed_where_x_forwarded_for_is_absent() {
                 forwarded: for=\"[2001:db8::1]:4711\";proto=https;host=\"shop.example\", for=10.0.0.2, for=10.0.0.1\n";
     assert_eq!(lines, ours);
 
+    let (client, _) = told("10.0.0.1", &[("forwarded", "for=203.0.113.9"), ("x-forwarded-for", " , ")]);
+    assert_eq!(client, "203.0.113.9", "an empty list says nothing");
     let both = [("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-for", "203.0.113.9")];
     let (client, lines) = told("10.0.0.1", &both);
     assert_eq!(client, "203.0.113.9");
