@@ -153,6 +153,10 @@ const FAMILIES: &[Family] = &[
         (Counter::ObservedRevocationsStale, "revocations_stale"),
         (Counter::ObservedStoreUnavailable, "store_unavailable"),
     ]),
+    family("responses_ended", "by", "Responses that had begun and were broken off, by other than the upstream", &[
+        (Counter::ResponsesEndedByClient, "client"),
+        (Counter::ResponsesEndedBySession, "session"),
+    ]),
     family("upstream_failures", "kind", "Exchanges with an upstream that failed", &[
         (Counter::UpstreamErrors, "error"),
         (Counter::UpstreamTimeouts, "timeout"),

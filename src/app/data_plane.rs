@@ -78,6 +78,7 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
         target: Target { host, port, tls },
         host: replaced,
         connect_timeout: upstream.connect_timeout,
+        write_timeout: upstream.write_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_max: upstream.connections_idle_max,
         body_idle_timeout: upstream.body_idle_timeout,

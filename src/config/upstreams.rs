@@ -16,7 +16,9 @@ pub struct Upstream {
     /// `http` or `https`, host, and a port where it differs from the scheme's; nothing else.
     pub url: Uri,
     pub connect_timeout: Duration,
-    /// From the end of the request's head to the end of the answer's head; routes may set their own.
+    /// How long it may take none of the bytes that there are of a request.
+    pub write_timeout: Duration,
+    /// From the end of the request to the end of the response's head; routes may set their own.
     pub response_timeout: Duration,
     /// The longest pause within the body of an answer.
     pub body_idle_timeout: Duration,
@@ -59,6 +61,7 @@ impl Upstream {
             name: name.into(),
             url: url.clone().unwrap_or_default(),
             connect_timeout: s.read("connect_timeout", parse::duration(second / 100, 60 * second)),
+            write_timeout: s.read("write_timeout", parse::duration(second / 100, 3600 * second)),
             response_timeout: s.read("response_timeout", parse::duration(second / 100, 3600 * second)),
             body_idle_timeout: s.read("body_idle_timeout", parse::duration(second / 10, 86_400 * second)),
             idle_timeout: s.read("idle_timeout", parse::duration(second / 10, 3600 * second)),

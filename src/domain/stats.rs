@@ -122,6 +122,10 @@ counter! {
     RejectedTimeout = "rejected_timeout",
     RejectedNoRoute = "rejected_no_route",
     RateLimited = "rate_limited",
+    /// Begun, and broken off because the client went, or its request did.
+    ResponsesEndedByClient = "responses_ended_by_client",
+    /// Begun, and broken off because its session ended.
+    ResponsesEndedBySession = "responses_ended_by_session",
     UpstreamErrors = "upstream_errors",
     UpstreamTimeouts = "upstream_timeouts",
     UpstreamRetries = "upstream_retries",

@@ -1,17 +1,18 @@
-//! The body of an answer to a client.
+//! The body of a response to a client.
 
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderValue, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::ClientConnection;
-use super::upstream::{ResponseBody, StreamFault};
+use super::upstream::{ExchangeEnd, ResponseBody};
+use crate::domain::stats::Counter;
 
-/// What an answer is made of, and the end of the exchange when it is dropped.
+/// What a response is made of, and the end of the exchange when it is dropped.
 #[derive(Debug)]
 pub struct GatewayBody {
     source: Source,
@@ -22,7 +23,25 @@ pub struct GatewayBody {
 #[expect(clippy::large_enum_variant, reason = "one per exchange, moved a few times: a box would cost more")]
 enum Source {
     Whole(Bytes),
-    Upstream(ResponseBody),
+    Upstream(Streamed),
+}
+
+/// An upstream's response on its way to the client.
+#[derive(Debug)]
+struct Streamed {
+    body: ResponseBody,
+    /// The request's id.
+    request: HeaderValue,
+    end: End,
+}
+
+/// How far the response is from having ended before it was whole.
+#[derive(Debug)]
+enum End {
+    None,
+    /// Not told to hyper yet, which would drop what it has not written.
+    Withheld(ExchangeEnd),
+    Told,
 }
 
 /// From the head of a request to the last byte of its answer.
@@ -47,34 +66,81 @@ impl GatewayBody {
         Self { source: Source::Whole(bytes), _exchange: exchange }
     }
 
-    pub const fn upstream(body: ResponseBody, exchange: Exchange) -> Self {
-        Self { source: Source::Upstream(body), _exchange: exchange }
+    /// `request` is the request's id, for log lines.
+    pub const fn upstream(body: ResponseBody, exchange: Exchange, request: HeaderValue) -> Self {
+        Self { source: Source::Upstream(Streamed { body, request, end: End::None }), _exchange: exchange }
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        if let End::Withheld(end) = std::mem::replace(&mut self.end, End::None) {
+            self.end = End::Told;
+            return Poll::Ready(Some(Err(end)));
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Err(end))) => {
+                self.note(&end);
+                // What came before it leaves first: the client then sees a response that broke off, and not none at all.
+                self.end = End::Withheld(end);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
+    }
+
+    fn note(&self, end: &ExchangeEnd) {
+        let request = self.request.to_str().unwrap_or_default();
+        let upstream = self.body.upstream_name();
+        let counter = match end {
+            ExchangeEnd::Upstream(fault) => fault.counter(),
+            ExchangeEnd::Client(_) => Counter::ResponsesEndedByClient,
+            ExchangeEnd::Session => Counter::ResponsesEndedBySession,
+        };
+        self.body.counters().add(counter, 1);
+        match end {
+            ExchangeEnd::Upstream(cause) => tracing::warn!(request, upstream, %cause, "response broken off"),
+            ExchangeEnd::Client(cause) => {
+                tracing::debug!(request, upstream, %cause, "response broken off: the client's request is")
+            }
+            ExchangeEnd::Session => tracing::debug!(request, upstream, "response broken off: its session ended"),
+        }
+    }
+}
+
+/// A client that goes before it has everything ends the response too.
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if matches!(self.end, End::None) && !self.body.is_end_stream() {
+            self.body.counters().add(Counter::ResponsesEndedByClient, 1);
+        }
     }
 }
 
 impl Body for GatewayBody {
     type Data = Bytes;
-    type Error = StreamFault;
+    type Error = ExchangeEnd;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         match &mut self.get_mut().source {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Upstream(streamed) => streamed.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.is_empty(),
-            Source::Upstream(body) => body.is_end_stream(),
+            Source::Upstream(streamed) => streamed.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Upstream(body) => body.size_hint(),
+            Source::Upstream(streamed) => streamed.body.size_hint(),
         }
     }
 }

@@ -233,7 +233,10 @@ impl Gateway {
         match answer {
             Ok(Answer::Streamed(mut answer, body)) => {
                 policy.share(&mut answer.headers, &head);
-                Response::from_parts(answer, GatewayBody::upstream(body, exchange))
+                if body.ends_the_request() {
+                    answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request))
             }
             Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
             Err(refusal) => {
@@ -347,7 +350,7 @@ impl Gateway {
             self.counters.add(Counter::LoginsRefused, 1);
             return Ok(streamed(answer, body));
         }
-        let body = login_answer::collect(body, options.login_answer_bytes_max).await?;
+        let body = login_answer::collect(body, options.login_answer_bytes_max, &upstream.options().name).await?;
         let answer = UpstreamAnswer { head: response_parts(answer), body };
         Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
     }
@@ -412,7 +415,7 @@ async fn exchange(
     upstream
         .exchange(request, body, answer_timeout, &call.client.watch, &pass_interim)
         .await
-        .map_err(|error| Refusal::Upstream { upstream: Arc::clone(&upstream.options().name), error })
+        .map_err(|end| Refusal::of_end(end, &upstream.options().name))
 }
 
 /// Turns the connection into a tunnel, if that was asked for.

@@ -1,6 +1,7 @@
 //! An upstream's answer to a login, as far as the data plane looks at it.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
@@ -19,11 +20,11 @@ pub(super) fn may_grant(answer: &ResponseHead) -> bool {
 }
 
 /// Reads the answer whole.
-pub(super) async fn collect(body: ResponseBody, bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn collect(body: ResponseBody, bytes_max: usize, upstream: &Arc<str>) -> Result<Bytes, Refusal> {
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refusal::LoginAnswerBroken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|end| Refusal::of_end(end, upstream))?.into_data() else { continue };
         if whole.len() + data.len() > bytes_max {
             return Err(Refusal::LoginAnswerTooLarge);
         }

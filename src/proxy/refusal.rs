@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::reply::{Problem, Reply};
-use super::upstream::{BodyFault, ExchangeError};
+use super::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
 use crate::domain::claims::{Denial, RevokedBy};
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
@@ -30,13 +30,14 @@ pub(super) enum Refusal {
     Denied(#[from] Denial),
     #[error("{0}")]
     Body(#[from] BodyFault),
-    #[error("upstream {upstream}: {error}")]
-    Upstream { upstream: Arc<str>, error: ExchangeError },
+    #[error("upstream {upstream}: {fault}")]
+    Upstream { upstream: Arc<str>, fault: UpstreamFault },
+    /// Admitted, and the session ended before there was a response.
+    #[error("session ended")]
+    SessionEnded,
     /// A login answer that is too large to make a session of.
     #[error("upstream's login answer is larger than the limit")]
     LoginAnswerTooLarge,
-    #[error("upstream's login answer broke off")]
-    LoginAnswerBroken,
     #[error("upstream switched protocols unasked")]
     UnaskedUpgrade,
     /// A reply that the control plane made instead.
@@ -49,7 +50,19 @@ pub(super) enum Refusal {
 /// How long a client should wait before it asks an unreachable upstream again.
 const UPSTREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What befell the caller whose session ended meanwhile.
+const SESSION_ENDED: Denial = Denial::Revoked(RevokedBy::Session);
+
 impl Refusal {
+    /// What the client is told of an exchange with this upstream, of which nothing has reached it.
+    pub(super) fn of_end(end: ExchangeEnd, upstream: &Arc<str>) -> Self {
+        match end {
+            ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
+            ExchangeEnd::Client(fault) => Self::Body(fault),
+            ExchangeEnd::Session => Self::SessionEnded,
+        }
+    }
+
     /// What is counted; `None` where the control plane counted already.
     pub(super) const fn counter(&self) -> Option<Counter> {
         Some(match self {
@@ -58,12 +71,9 @@ impl Refusal {
             Self::Denied(denial) => Counter::of_denial(denial),
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
-            Self::Upstream { error: ExchangeError::ConnectTimedOut | ExchangeError::AnswerTimedOut, .. } => {
-                Counter::UpstreamTimeouts
-            }
-            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::LoginAnswerBroken | Self::UnaskedUpgrade => {
-                Counter::UpstreamErrors
-            }
+            Self::SessionEnded => Counter::of_denial(&SESSION_ENDED),
+            Self::Upstream { fault, .. } => fault.counter(),
+            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade => Counter::UpstreamErrors,
             Self::Reply(_) => return None,
             Self::Panicked => Counter::Panics,
         })
@@ -72,20 +82,16 @@ impl Refusal {
     /// Whether the operator, not the client, has something to look at.
     pub(super) const fn is_ours_to_mend(&self) -> bool {
         match self {
-            Self::Upstream { error: ExchangeError::Body(_) | ExchangeError::SessionEnded, .. }
-            | Self::Malformed(_)
+            Self::Malformed(_)
             | Self::TargetTooLong
             | Self::Path(_)
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
             | Self::Denied(_)
             | Self::Body(_)
+            | Self::SessionEnded
             | Self::Reply(_) => false,
-            Self::Upstream { .. }
-            | Self::LoginAnswerTooLarge
-            | Self::LoginAnswerBroken
-            | Self::UnaskedUpgrade
-            | Self::Panicked => true,
+            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::Panicked => true,
         }
     }
 
@@ -107,23 +113,25 @@ impl Refusal {
             }
             Self::Denied(denial) => Problem::from(&denial),
             Self::Body(fault) => body_problem(fault),
-            Self::Upstream { error, .. } => match error {
-                ExchangeError::Body(fault) => body_problem(fault),
-                ExchangeError::SessionEnded => Problem::from(&Denial::Revoked(RevokedBy::Session)),
-                ExchangeError::ConnectTimedOut | ExchangeError::AnswerTimedOut => Problem::new(
+            Self::SessionEnded => Problem::from(&SESSION_ENDED),
+            Self::Upstream { fault, .. } => match fault {
+                UpstreamFault::ConnectTimedOut
+                | UpstreamFault::WriteTimedOut
+                | UpstreamFault::ResponseTimedOut
+                | UpstreamFault::Paused => Problem::new(
                     StatusCode::GATEWAY_TIMEOUT,
                     "upstream_timeout",
                     "The service behind this address did not answer in time.",
                 ),
-                ExchangeError::Connect(_) => {
+                UpstreamFault::Connect(_) => {
                     bad_gateway("upstream_unreachable", "The service behind this address is not reachable.")
                         .retry_after(UPSTREAM_RETRY_AFTER)
                 }
-                ExchangeError::Lost(_) | ExchangeError::Malformed(_) => {
+                UpstreamFault::Lost(_) | UpstreamFault::Malformed(_) | UpstreamFault::Truncated(_) => {
                     bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
                 }
             },
-            Self::LoginAnswerTooLarge | Self::LoginAnswerBroken | Self::UnaskedUpgrade => {
+            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade => {
                 bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
             }
             Self::Reply(reply) => return Err(reply),

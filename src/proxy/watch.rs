@@ -30,6 +30,8 @@ pub enum Wait {
     RequestBody,
     /// A connection to the upstream.
     Connect,
+    /// The upstream to take more of a request.
+    UpstreamWrite,
     /// The head of the upstream's answer.
     ResponseHead,
     /// More of the answer's body.
@@ -38,11 +40,12 @@ pub enum Wait {
     ClientWrite,
 }
 
-const WAITS: [Wait; 7] = [
+const WAITS: [Wait; 8] = [
     Wait::NextRequest,
     Wait::RequestHead,
     Wait::RequestBody,
     Wait::Connect,
+    Wait::UpstreamWrite,
     Wait::ResponseHead,
     Wait::ResponseBody,
     Wait::ClientWrite,
@@ -62,12 +65,19 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Begins anew. A deadline that has passed unnoticed is forgotten.
     pub fn arm(&self, wait: Wait, span: Duration) {
+        self.forget(wait);
         self.deadlines[wait as usize].set(self.clock.after(span));
     }
 
     pub fn disarm(&self, wait: Wait) {
+        self.forget(wait);
         self.deadlines[wait as usize].set(NEVER);
+    }
+
+    fn forget(&self, wait: Wait) {
+        self.expired.set(self.expired.get() & !(1 << wait as u8));
     }
 
     pub fn is_armed(&self, wait: Wait) -> bool {
@@ -237,6 +247,20 @@ mod tests {
         ticks(&watchers, 3 * TICK);
         assert!(!watch.take_expired(Wait::RequestHead));
         assert!(watch.take_expired(Wait::ClientWrite));
+    }
+
+    #[test]
+    fn what_passed_unnoticed_does_not_fire_for_the_next_exchange() {
+        let watchers = Watchers::default();
+        let watch = watchers.watch();
+        watch.arm(Wait::ResponseHead, TICK);
+        ticks(&watchers, 3 * TICK);
+        watch.disarm(Wait::ResponseHead);
+        assert!(!watch.take_expired(Wait::ResponseHead));
+        watch.arm(Wait::ResponseHead, TICK);
+        ticks(&watchers, 3 * TICK);
+        watch.arm(Wait::ResponseHead, TICK);
+        assert!(!watch.take_expired(Wait::ResponseHead));
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Resu
     }
     let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(buffer) {
+    let length = match response_grammar().parse_response(&mut parsed, buffer) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if buffer.len() < RESPONSE_HEAD_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(Malformed("response head too large")),
@@ -114,6 +114,14 @@ pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Resu
     let framing = response_framing(status, &headers, version, method)?;
     let keep_alive = framing != Framing::Close && stays_open(&headers, version);
     Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+}
+
+/// Spaces between a field's name and the colon go (RFC 9112, section 5.1); in requests they are refused. Folded values and repeated
+/// lengths in one value may be refused (sections 5.2 and 6.3), and are.
+fn response_grammar() -> httparse::ParserConfig {
+    let mut grammar = httparse::ParserConfig::default();
+    grammar.allow_spaces_after_header_name_in_responses(true);
+    grammar
 }
 
 /// An empty value may point outside the head, so it is not sliced by its address.
@@ -186,7 +194,7 @@ fn stays_open(headers: &HeaderMap, version: Version) -> bool {
 }
 
 /// Reads a chunked body (RFC 9112, section 7.1): CRLF only, bounded lines, no signs and no spaces in sizes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::proxy) enum Chunks {
     Size,
     Data(u64),
@@ -205,6 +213,17 @@ pub(in crate::proxy) enum Chunk {
 }
 
 impl Chunks {
+    /// Whether the body ends within these bytes.
+    pub(super) fn end_within(&mut self, bytes: &mut BytesMut) -> bool {
+        loop {
+            match self.next(bytes) {
+                Ok(Chunk::Data(_) | Chunk::Trailers(_)) => {}
+                Ok(Chunk::Done) => return true,
+                Ok(Chunk::NeedMore) | Err(_) => return false,
+            }
+        }
+    }
+
     pub(in crate::proxy) fn next(&mut self, buffer: &mut BytesMut) -> Result<Chunk, Malformed> {
         loop {
             match self {
@@ -350,13 +369,50 @@ mod tests {
         for text in [
             "SSH-2.0-x\r\n\r\n",
             "HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nname : x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname\u{b}: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na name: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname x: y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname \r\n: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n : x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname\r\n\r\n",
             "HTTP/2 200\r\n\r\n",
         ] {
             assert!(head(text).is_err(), "{text}");
         }
         assert!(head(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(129))).is_err());
         assert!(head(&format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(RESPONSE_HEAD_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn spaces_before_a_colon_go_and_what_the_field_says_counts() {
+        let read = head("HTTP/1.1 200 OK\r\nContent-Length : 5\r\nX-A \t : b\r\n\r\n").unwrap().unwrap();
+        assert_eq!((read.framing, read.headers["x-a"].as_bytes()), (Framing::Length(5), &b"b"[..]));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n"), Ok(Framing::Chunked));
+        for ambiguous in [
+            "Content-Length : 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding : chunked\r\n",
+            "Content-Length : 5, 5\r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{ambiguous}\r\n")).is_err(), "{ambiguous}");
+        }
+    }
+
+    #[test]
+    fn what_old_and_simple_servers_send_is_read() {
+        for (wire, status) in [
+            ("HTTP/1.1 404\r\n\r\n", 404),
+            ("HTTP/1.1 404 \r\n\r\n", 404),
+            ("HTTP/1.0 200 OK\r\n\r\n", 200),
+            ("HTTP/1.1 200 D\u{e9}j\u{e0} vu\r\n\r\n", 200),
+            ("HTTP/1.1 200 OK\nServer: x\n\n", 200),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", 200),
+            ("HTTP/1.1 200 OK\r\nX-Empty:\r\nX-Blank: \r\n\r\n", 200),
+        ] {
+            assert_eq!(head(wire).unwrap().unwrap().status, status, "{wire}");
+        }
+        let named = head("HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"\u{e9}t\u{e9}.pdf\"\r\n\r\n");
+        let value = named.unwrap().unwrap().headers["content-disposition"].as_bytes().to_vec();
+        assert_eq!(value, "attachment; filename=\"\u{e9}t\u{e9}.pdf\"".as_bytes());
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
         let (ours, mut theirs) = duplex(64 * 1024);
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(RESPONSE_FIELDS_MAX)
+            .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(ours))
             .await
             .map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 
 mod codec;
 mod connect;
+mod end;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod request;
@@ -25,10 +26,11 @@ pub(in crate::proxy) use codec::{Chunk, Chunks};
 pub use codec::{Framing, ResponseHead};
 pub use connect::{Stream, Target, Tls};
 
+pub use end::{ExchangeEnd, UpstreamFault};
 pub(in crate::proxy) use request::Part;
 pub use request::{BodyFault, ClientBody, RequestBody};
-use request::{Outgoing, SendFault};
-pub use response::{ResponseBody, StreamFault};
+use request::{Outgoing, Progress, SendFault};
+pub use response::ResponseBody;
 
 use super::watch::{Wait, Watch, Watchers};
 use crate::domain::stats::{Counter, Counters};
@@ -53,6 +55,8 @@ pub struct UpstreamOptions {
     /// Sent as Host instead of the client's; `None` keeps the client's.
     pub host: Option<HeaderValue>,
     pub connect_timeout: Duration,
+    /// How long the upstream may take none of the bytes that there are of a request.
+    pub write_timeout: Duration,
     /// How long a connection is kept without use.
     pub idle_timeout: Duration,
     /// How many unused connections each worker keeps.
@@ -80,27 +84,6 @@ impl RequestHead<'_> {
             [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(self.method);
         idempotent && self.framing == Framing::Empty
     }
-}
-
-/// Why an exchange failed before an answer began.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    #[error("no connection within the limit")]
-    ConnectTimedOut,
-    #[error("no answer within the limit")]
-    AnswerTimedOut,
-    #[error("connection lost before an answer: {0}")]
-    Lost(io::Error),
-    #[error("malformed answer: {0}")]
-    Malformed(&'static str),
-    /// The client's fault, not the upstream's.
-    #[error("{0}")]
-    Body(BodyFault),
-    /// The session ended while the upstream was thinking.
-    #[error("session ended")]
-    SessionEnded,
 }
 
 /// A connection with what was read beyond the last answer, and a buffer for heads.
@@ -145,9 +128,19 @@ pub struct Upstream {
 }
 
 struct Failed {
-    error: ExchangeError,
+    end: ExchangeEnd,
     /// The body, when nothing of the request was sent or the request has none.
     repeatable: Option<RequestBody>,
+}
+
+/// What holds for every attempt at one exchange.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    head: RequestHead<'a>,
+    /// From the end of the request to the end of the response's head. Begins with the first attempt that sends the request whole.
+    response_timeout: Duration,
+    watch: &'a Rc<Watch>,
+    interim: Interim<'a>,
 }
 
 impl Upstream {
@@ -163,36 +156,49 @@ impl Upstream {
     /// `interim` is told of what comes before the answer, but not of 100, which answers nobody: Expect is not sent on.
     ///
     /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
-    /// was sent or if it is idempotent and has no body.
+    /// was sent or if it is idempotent and has no body. The time that is left for the response does not begin anew.
     pub async fn exchange(
         self: &Rc<Self>,
         head: RequestHead<'_>,
-        mut body: RequestBody,
-        answer_timeout: Duration,
+        body: RequestBody,
+        response_timeout: Duration,
         watch: &Rc<Watch>,
         interim: Interim<'_>,
-    ) -> Result<(ResponseHead, ResponseBody), ExchangeError> {
+    ) -> Result<(ResponseHead, ResponseBody), ExchangeEnd> {
+        let outcome = self.attempts(Asking { head, response_timeout, watch, interim }, body).await;
+        watch.disarm(Wait::ResponseHead);
+        outcome
+    }
+
+    async fn attempts(
+        self: &Rc<Self>,
+        asking: Asking<'_>,
+        mut body: RequestBody,
+    ) -> Result<(ResponseHead, ResponseBody), ExchangeEnd> {
         if let Some(connection) = self.take_idle() {
-            match self.attempt(connection, head, body, answer_timeout, watch, interim).await {
-                Ok(answer) => return Ok(answer),
+            match self.attempt(connection, asking, body).await {
+                Ok(response) => return Ok(response),
                 Err(Failed { repeatable: Some(again), .. }) => {
                     self.counters.add(Counter::UpstreamRetries, 1);
                     body = again;
                 }
-                Err(failed) => return Err(failed.error),
+                Err(failed) => return Err(failed.end),
             }
         }
         // Boxed: rare, and a TLS handshake is large.
-        let connection = Box::pin(self.connect(watch)).await?;
-        self.attempt(connection, head, body, answer_timeout, watch, interim).await.map_err(|failed| failed.error)
+        let connection = Box::pin(self.connect(asking.watch)).await?;
+        self.attempt(connection, asking, body).await.map_err(|failed| failed.end)
     }
 
-    async fn connect(&self, watch: &Watch) -> Result<Connection, ExchangeError> {
+    async fn connect(&self, watch: &Watch) -> Result<Connection, ExchangeEnd> {
         watch.arm(Wait::Connect, self.options.connect_timeout);
         let mut opening = pin!(Stream::open(&self.options.target));
         let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
-            Poll::Ready(opened) => Poll::Ready(opened.map_err(ExchangeError::Connect)),
-            Poll::Pending if watch.take_expired(Wait::Connect) => Poll::Ready(Err(ExchangeError::ConnectTimedOut)),
+            Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| UpstreamFault::Connect(error).into())),
+            Poll::Pending if watch.take_expired(Wait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
+            // A repeated attempt has what time the first one left.
+            Poll::Pending if watch.take_expired(Wait::ResponseHead) => Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into())),
+            Poll::Pending if watch.session_ended() => Poll::Ready(Err(ExchangeEnd::Session)),
             Poll::Pending => Poll::Pending,
         })
         .await;
@@ -203,30 +209,104 @@ impl Upstream {
     async fn attempt(
         self: &Rc<Self>,
         mut connection: Connection,
-        head: RequestHead<'_>,
+        asking: Asking<'_>,
         body: RequestBody,
-        answer_timeout: Duration,
-        watch: &Rc<Watch>,
-        interim: Interim<'_>,
     ) -> Result<(ResponseHead, ResponseBody), Failed> {
+        let Asking { head, watch, .. } = asking;
         let mut buffer = std::mem::take(&mut connection.head);
         buffer.clear();
         codec::write_request_head(&mut buffer, &head);
         let mut outgoing = Outgoing::new(buffer, body, head.framing);
-        watch.arm(Wait::ResponseHead, answer_timeout);
-        let answered = await_answer(&mut connection, &mut outgoing, head.method, watch, interim).await;
-        watch.disarm(Wait::ResponseHead);
-        match answered {
-            Ok(answer) => {
-                let body = ResponseBody::new(Rc::clone(self), connection, outgoing, &answer, Rc::clone(watch));
-                Ok((answer, body))
+        let outcome = self.await_response(&mut connection, &mut outgoing, asking).await;
+        watch.disarm(Wait::UpstreamWrite);
+        match outcome {
+            Ok(response) => {
+                let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, Rc::clone(watch));
+                let begun = poll_fn(|cx| Poll::Ready(body.begin(cx))).await;
+                begun.map(|()| (response, body)).map_err(|fault| Failed { end: fault.into(), repeatable: None })
             }
-            Err(error) => {
-                let lost_unanswered = connection.reused && matches!(error, ExchangeError::Lost(_)) && connection.read.is_empty();
+            Err(end) => {
+                let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));
+                let lost_unanswered = connection.reused && is_lost && connection.read.is_empty();
                 let never_sent = !outgoing.anything_sent();
                 let repeatable = (lost_unanswered && (never_sent || head.may_be_repeated())).then(|| outgoing.into_body());
-                Err(Failed { error, repeatable })
+                Err(Failed { end, repeatable })
             }
+        }
+    }
+
+    /// Writes the request and reads until the head of the final response is there. Both at once: an upstream may respond early.
+    async fn await_response(
+        &self,
+        connection: &mut Connection,
+        outgoing: &mut Outgoing,
+        asking: Asking<'_>,
+    ) -> Result<ResponseHead, ExchangeEnd> {
+        let watch = asking.watch;
+        let mut interim_left = INTERIM_ANSWERS_MAX;
+        let mut send_error = None;
+        poll_fn(|cx| {
+            if send_error.is_none() {
+                match outgoing.poll_send(&mut connection.io, cx) {
+                    Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(fault.into())),
+                    // It may have responded before it stopped listening.
+                    Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+                self.keep_time(outgoing, send_error.is_some(), asking);
+            }
+            loop {
+                match codec::read_response_head(&mut connection.read, asking.head.method) {
+                    Err(malformed) => return Poll::Ready(Err(UpstreamFault::Malformed(malformed.0).into())),
+                    Ok(Some(head)) if is_interim(head.status) => {
+                        interim_left = match interim_left.checked_sub(1) {
+                            Some(left) => left,
+                            None => return Poll::Ready(Err(UpstreamFault::Malformed("too many interim responses").into())),
+                        };
+                        if head.status != StatusCode::CONTINUE {
+                            (asking.interim)(head);
+                        }
+                        continue;
+                    }
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                }
+                match connection.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        let cause = send_error.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                        return Poll::Ready(Err(UpstreamFault::Lost(cause).into()));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(UpstreamFault::Lost(error).into())),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending if watch.take_expired(Wait::ResponseHead) => {
+                        return Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()));
+                    }
+                    Poll::Pending if watch.take_expired(Wait::UpstreamWrite) => {
+                        return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
+                    }
+                    Poll::Pending if watch.session_ended() => return Poll::Ready(Err(ExchangeEnd::Session)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// While the request is on its way, the upstream owes that it takes bytes; from then on, the response. While the client owes
+    /// more of the body, the upstream owes nothing.
+    fn keep_time(&self, outgoing: &mut Outgoing, listens_no_more: bool, asking: Asking<'_>) {
+        let watch = asking.watch;
+        let progress = if listens_no_more { Progress::Finished } else { outgoing.progress() };
+        match progress {
+            Progress::Finished => {
+                watch.disarm(Wait::UpstreamWrite);
+                if !watch.is_armed(Wait::ResponseHead) {
+                    watch.arm(Wait::ResponseHead, asking.response_timeout);
+                }
+            }
+            Progress::AwaitsClient => watch.disarm(Wait::UpstreamWrite),
+            Progress::Blocked if watch.is_armed(Wait::UpstreamWrite) => {}
+            Progress::Blocked | Progress::Moved => watch.arm(Wait::UpstreamWrite, self.options.write_timeout),
         }
     }
 
@@ -256,59 +336,6 @@ impl Upstream {
         let old = young.unwrap_or(idle.len());
         idle.drain(..old);
     }
-}
-
-/// Writes the request and reads until the head of the final answer is there. Both at once: an upstream may answer early.
-async fn await_answer(
-    connection: &mut Connection,
-    outgoing: &mut Outgoing,
-    method: &Method,
-    watch: &Watch,
-    interim: Interim<'_>,
-) -> Result<ResponseHead, ExchangeError> {
-    let mut interim_left = INTERIM_ANSWERS_MAX;
-    let mut send_error = None;
-    poll_fn(|cx| {
-        if send_error.is_none() {
-            match outgoing.poll_send(&mut connection.io, cx) {
-                Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(ExchangeError::Body(fault))),
-                // It may have answered before it stopped listening.
-                Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        loop {
-            match codec::read_response_head(&mut connection.read, method) {
-                Err(malformed) => return Poll::Ready(Err(ExchangeError::Malformed(malformed.0))),
-                Ok(Some(head)) if is_interim(head.status) => {
-                    interim_left = match interim_left.checked_sub(1) {
-                        Some(left) => left,
-                        None => return Poll::Ready(Err(ExchangeError::Malformed("too many interim answers"))),
-                    };
-                    if head.status != StatusCode::CONTINUE {
-                        interim(head);
-                    }
-                    continue;
-                }
-                Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                Ok(None) => {}
-            }
-            match connection.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => {
-                    let cause = send_error.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                    return Poll::Ready(Err(ExchangeError::Lost(cause)));
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(ExchangeError::Lost(error))),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending if watch.take_expired(Wait::ResponseHead) => {
-                    return Poll::Ready(Err(ExchangeError::AnswerTimedOut));
-                }
-                Poll::Pending if watch.session_ended() => return Poll::Ready(Err(ExchangeError::SessionEnded)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
 }
 
 fn is_interim(status: StatusCode) -> bool {

@@ -107,6 +107,19 @@ pub(super) enum SendFault {
     Upstream(io::Error),
 }
 
+/// Who keeps a request from being sent whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// Nobody: it is.
+    Finished,
+    /// The client, which owes more of the body.
+    AwaitsClient,
+    /// The upstream, which has taken nothing since the last look.
+    Blocked,
+    /// The upstream, which has taken something since.
+    Moved,
+}
+
 /// A request that is being written. What is pending leaves in the order `head`, `chunk`, `tail`.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -117,7 +130,11 @@ pub(super) struct Outgoing {
     body: RequestBody,
     framing: Framing,
     finished: bool,
+    /// What was written may still lie in a buffer of ours.
+    is_flushing: bool,
     bytes_sent: u64,
+    /// Of these, how many had been sent at the last look.
+    bytes_noted: u64,
 }
 
 impl Outgoing {
@@ -128,11 +145,33 @@ impl Outgoing {
             chunk = std::mem::take(bytes);
             body = RequestBody::Empty;
         }
-        Self { head, head_sent: 0, chunk, tail: b"", body, framing, finished: false, bytes_sent: 0 }
+        Self {
+            head,
+            head_sent: 0,
+            chunk,
+            tail: b"",
+            body,
+            framing,
+            finished: false,
+            is_flushing: false,
+            bytes_sent: 0,
+            bytes_noted: 0,
+        }
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    pub(super) fn progress(&mut self) -> Progress {
+        if self.finished {
+            return Progress::Finished;
+        }
+        if self.pending().is_empty() && !self.is_flushing {
+            return Progress::AwaitsClient;
+        }
+        let noted = std::mem::replace(&mut self.bytes_noted, self.bytes_sent);
+        if noted == self.bytes_sent { Progress::Blocked } else { Progress::Moved }
     }
 
     /// Whether the kernel took any byte of it.
@@ -192,19 +231,25 @@ impl Outgoing {
         }
     }
 
+    fn pending(&self) -> &[u8] {
+        if self.head_sent < self.head.len() {
+            &self.head[self.head_sent..]
+        } else if self.chunk.is_empty() {
+            self.tail
+        } else {
+            &self.chunk
+        }
+    }
+
     fn poll_write_pending(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let pending = if self.head_sent < self.head.len() {
-                &self.head[self.head_sent..]
-            } else if self.chunk.is_empty() {
-                self.tail
-            } else {
-                &self.chunk
-            };
+            let pending = self.pending();
             if pending.is_empty() {
                 self.head.clear();
                 self.head_sent = 0;
-                return Pin::new(io).poll_flush(cx);
+                let flushed = Pin::new(io).poll_flush(cx);
+                self.is_flushing = flushed.is_pending();
+                return flushed;
             }
             let sent = ready!(Pin::new(&mut *io).poll_write(cx, pending))?;
             if sent == 0 {
@@ -219,5 +264,16 @@ impl Outgoing {
                 self.chunk.advance(sent);
             }
         }
+    }
+
+    /// Reads on where the upstream takes no more of it, so that the client, which may read nothing before it has sent everything,
+    /// comes to the response. Ends where the body does, or its bounds.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let RequestBody::Client(body) = &mut self.body {
+            if !matches!(ready!(body.poll_part(cx)), Some(Ok(_))) {
+                self.body = RequestBody::Empty;
+            }
+        }
+        Poll::Ready(())
     }
 }

@@ -1,5 +1,6 @@
 //! The body of an upstream's answer, read while the client takes it.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -8,22 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::codec::{Chunk, Chunks, Framing};
-use super::request::Outgoing;
-use super::{Connection, ResponseHead, Stream, Upstream};
+use super::request::{Outgoing, SendFault};
+use super::{Connection, ExchangeEnd, ResponseHead, Stream, Upstream, UpstreamFault};
+use crate::domain::stats::Counters;
 use crate::proxy::watch::{Wait, Watch};
-
-/// Why an answer was broken off. The client's connection is then closed, so that nobody takes the part for the whole.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamFault {
-    #[error("upstream connection lost within the answer: {0}")]
-    Lost(std::io::Error),
-    #[error("malformed answer: {0}")]
-    Malformed(&'static str),
-    #[error("upstream paused too long within the answer")]
-    TimedOut,
-    #[error("session ended")]
-    SessionEnded,
-}
 
 #[derive(Debug)]
 enum Rest {
@@ -33,13 +22,17 @@ enum Rest {
     Done,
 }
 
-/// An answer's body. Gives the connection back to the pool when all of it was read.
+/// A response's body. Gives the connection back to the pool when all of it was read.
+///
+/// An error breaks the response off. The client's connection is then closed, so that nobody takes the part for the whole.
 #[derive(Debug)]
 pub struct ResponseBody {
     upstream: Rc<Upstream>,
     connection: Option<Connection>,
-    /// What is left to send of the request when the answer came early.
+    /// What is left to send of the request when the response came early.
     outgoing: Option<Outgoing>,
+    /// The upstream stopped listening before it had the request whole.
+    listens_no_more: bool,
     rest: Rest,
     keep_alive: bool,
     watch: Rc<Watch>,
@@ -60,11 +53,44 @@ impl ResponseBody {
             Framing::Close => Rest::Close,
         };
         let keep_alive = head.keep_alive && !head.status.is_informational();
-        let mut body = Self { upstream, connection: Some(connection), outgoing: Some(outgoing), rest, keep_alive, watch };
+        let (connection, outgoing) = (Some(connection), Some(outgoing));
+        let mut body = Self { upstream, connection, outgoing, listens_no_more: false, rest, keep_alive, watch };
         if keep_alive {
             body.give_back_when_done();
         }
         body
+    }
+
+    /// Whether the connection that carries it ends with it although the request is not out whole: more of it goes nowhere.
+    pub fn ends_the_request(&self) -> bool {
+        !self.keep_alive && self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_finished())
+    }
+
+    /// For log lines.
+    pub fn upstream_name(&self) -> &str {
+        &self.upstream.options.name
+    }
+
+    /// Those of the worker that it is on.
+    pub fn counters(&self) -> &Counters {
+        &self.upstream.counters
+    }
+
+    /// Looks whether the response has broken off by now, while nothing of it has been sent to the client.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        while !self.rest.is_whole_in(&connection.read) && connection.read.len() < BEGIN_BYTES_MAX {
+            match connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    let breaks_off = !self.rest.ends_at_end_in(&connection.read);
+                    return if breaks_off { Err(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) };
+                }
+                Poll::Ready(Err(error)) => return Err(UpstreamFault::Truncated(error)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 
     /// The bare connection after a 101, with what the upstream sent already.
@@ -85,18 +111,36 @@ impl ResponseBody {
         }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        if let Some(outgoing) = &mut self.outgoing
-            && !outgoing.is_finished()
-            && let Poll::Ready(Err(_)) = outgoing.poll_send(&mut connection.io, cx)
-        {
-            // The answer may stand all the same; the connection is not used again because the request never finished.
-            self.outgoing = None;
+    /// Sends what is left of the request.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeEnd> {
+        let (Some(outgoing), Some(connection)) = (&mut self.outgoing, &mut self.connection) else { return Ok(()) };
+        if outgoing.is_finished() {
+            return Ok(());
         }
+        if !self.listens_no_more {
+            match outgoing.poll_send(&mut connection.io, cx) {
+                // The upstream would wait for the rest.
+                Poll::Ready(Err(SendFault::Body(fault))) => return Err(fault.into()),
+                // The response may stand all the same; the connection is not used again because the request never finished.
+                Poll::Ready(Err(SendFault::Upstream(_))) => self.listens_no_more = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if self.listens_no_more {
+            let _ = outgoing.poll_discard(cx);
+        }
+        Ok(())
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        let fault = |fault: UpstreamFault| Poll::Ready(Some(Err(fault.into())));
+        if let Err(end) = self.send_on(cx) {
+            return Poll::Ready(Some(Err(end)));
+        }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         loop {
-            match self.rest.take(&mut connection.read).map_err(StreamFault::Malformed) {
-                Err(fault) => return Poll::Ready(Some(Err(fault))),
+            match self.rest.take(&mut connection.read) {
+                Err(malformed) => return fault(UpstreamFault::Malformed(malformed)),
                 Ok(Taken::Frame(frame)) => {
                     self.give_back_when_done();
                     return Poll::Ready(Some(Ok(frame)));
@@ -110,15 +154,18 @@ impl ResponseBody {
             match connection.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
                     let whole = matches!(self.rest, Rest::Close);
+                    if !whole {
+                        return fault(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into()));
+                    }
                     self.rest = Rest::Done;
                     self.connection = None;
-                    return Poll::Ready((!whole).then(|| Err(StreamFault::Lost(std::io::ErrorKind::UnexpectedEof.into()))));
+                    return Poll::Ready(None);
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(StreamFault::Lost(error)))),
+                Poll::Ready(Err(error)) => return fault(UpstreamFault::Truncated(error)),
                 Poll::Ready(Ok(_)) => self.watch.disarm(Wait::ResponseBody),
                 Poll::Pending => {
                     if self.watch.take_expired(Wait::ResponseBody) {
-                        return Poll::Ready(Some(Err(StreamFault::TimedOut)));
+                        return fault(UpstreamFault::Paused);
                     }
                     if !self.watch.is_armed(Wait::ResponseBody) {
                         self.watch.arm(Wait::ResponseBody, self.upstream.options.body_idle_timeout);
@@ -130,6 +177,9 @@ impl ResponseBody {
     }
 }
 
+/// How much of a body is waited for neither way: [`ResponseBody::begin`] looks no further.
+const BEGIN_BYTES_MAX: usize = 4 * 1024;
+
 enum Taken {
     Frame(Frame<Bytes>),
     Nothing,
@@ -137,6 +187,24 @@ enum Taken {
 }
 
 impl Rest {
+    /// Whether nothing more has to come, as far as that can be told at a glance.
+    fn is_whole_in(&self, read: &BytesMut) -> bool {
+        match self {
+            Self::Done => true,
+            Self::Length(left) => read.len() as u64 >= *left,
+            Self::Chunked(_) | Self::Close => false,
+        }
+    }
+
+    /// Whether the body is whole when nothing more comes.
+    fn ends_at_end_in(&self, read: &BytesMut) -> bool {
+        match self {
+            Self::Done | Self::Close => true,
+            Self::Length(left) => read.len() as u64 >= *left,
+            Self::Chunked(chunks) => chunks.clone().end_within(&mut read.clone()),
+        }
+    }
+
     fn take(&mut self, read: &mut BytesMut) -> Result<Taken, &'static str> {
         match self {
             Self::Done => Ok(Taken::End),
@@ -165,13 +233,13 @@ impl Rest {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = StreamFault;
+    type Error = ExchangeEnd;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         let body = self.get_mut();
         if body.watch.session_ended() {
             body.connection = None;
-            return Poll::Ready(Some(Err(StreamFault::SessionEnded)));
+            return Poll::Ready(Some(Err(ExchangeEnd::Session)));
         }
         let polled = body.poll_data(cx);
         if let Poll::Ready(Some(Err(_))) = polled {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,7 +15,7 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 /// The status and the body, or what became of them.
-type Asked = Result<(StatusCode, Result<Vec<u8>, StreamFault>), ExchangeError>;
+type Asked = Result<(StatusCode, Result<Vec<u8>, ExchangeEnd>), ExchangeEnd>;
 
 struct Bench {
     upstream: Rc<Upstream>,
@@ -65,6 +66,7 @@ fn options(address: SocketAddr) -> UpstreamOptions {
         target: Target { host: address.ip().to_string(), port: address.port(), tls: None },
         host: None,
         connect_timeout: Duration::from_secs(5),
+        write_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(20),
         idle_max: 8,
         body_idle_timeout: Duration::from_secs(5),
@@ -160,7 +162,7 @@ fn a_post_that_may_have_happened_is_not_repeated() {
         let ask = async {
             bench.ask().await.unwrap().1.unwrap();
             let failed = bench.send(&Method::POST, RequestBody::Empty, Framing::Empty).await;
-            assert!(matches!(failed, Err(ExchangeError::Lost(_))), "{failed:?}");
+            assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::Lost(_)))), "{failed:?}");
         };
         tokio::join!(serve, ask);
     });
@@ -175,7 +177,7 @@ fn a_fresh_connection_that_dies_is_not_tried_again() {
             head(&mut stream).await;
         };
         let (failed, ()) = tokio::join!(bench.ask(), serve);
-        assert!(matches!(failed, Err(ExchangeError::Lost(_))), "{failed:?}");
+        assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::Lost(_)))), "{failed:?}");
     });
 }
 
@@ -211,7 +213,8 @@ fn a_truncated_answer_is_never_taken_for_the_whole() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
     ] {
         let (answer, pooled) = answered_with(wire);
-        assert!(matches!(answer.unwrap().1, Err(StreamFault::Lost(_))));
+        let end = answer.map_or_else(Some, |(_, body)| body.err());
+        assert!(matches!(end, Some(ExchangeEnd::Upstream(UpstreamFault::Truncated(_)))), "{end:?}");
         assert_eq!(pooled, 0);
     }
 }
@@ -247,7 +250,7 @@ fn interim_answers_are_no_answers_and_not_without_end() {
     assert_eq!(answer.unwrap().0, StatusCode::OK);
     assert_eq!(pooled, 1);
     let endless: &'static [u8] = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(40).into_bytes().into_boxed_slice());
-    assert!(matches!(answered_with(endless).0, Err(ExchangeError::Malformed(_))));
+    assert!(matches!(answered_with(endless).0, Err(ExchangeEnd::Upstream(UpstreamFault::Malformed(_)))));
 }
 
 #[test]
@@ -263,7 +266,83 @@ fn an_upstream_that_says_nothing_is_given_up_on() {
             stream
         };
         let (failed, _stream) = tokio::join!(bench.ask(), serve);
-        assert!(matches!(failed, Err(ExchangeError::AnswerTimedOut)), "{failed:?}");
+        assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::ResponseTimedOut))), "{failed:?}");
+    });
+}
+
+#[test]
+fn what_is_broken_before_anything_of_it_was_passed_on_is_no_response() {
+    for (wire, is_whole) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"[..], false),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", false),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", true),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", true),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", true),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+    ] {
+        let asked = run(async {
+            let bench = Bench::new().await;
+            let serve = async {
+                let mut stream = bench.accept().await;
+                // All of it is there, and the end, before the gateway looks.
+                stream.write_all(wire).await.unwrap();
+                stream.shutdown().await.unwrap();
+                stream
+            };
+            tokio::join!(bench.ask(), serve).0
+        });
+        let ended = matches!(asked, Err(ExchangeEnd::Upstream(UpstreamFault::Truncated(_))));
+        assert!(if is_whole { asked.is_ok_and(|(_, body)| body.is_ok()) } else { ended }, "{}", wire.escape_ascii());
+    }
+}
+
+#[test]
+fn a_repeated_request_has_no_more_time_than_one_that_is_not() {
+    run(async {
+        let bench = Bench::new().await;
+        let wait = || (0..60).for_each(|_| bench.watchers.tick(|_| false));
+        let serve = async {
+            let mut first = bench.accept().await;
+            head(&mut first).await;
+            first.write_all(OK).await.unwrap();
+            head(&mut first).await;
+            wait();
+            drop(first);
+            let mut second = bench.accept().await;
+            head(&mut second).await;
+            // Of 100 ticks, which are 5 s, 60 are gone.
+            wait();
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ask = async {
+            bench.ask().await.unwrap().1.unwrap();
+            bench.ask().await
+        };
+        let ((), failed) = tokio::join!(serve, ask);
+        assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::ResponseTimedOut))), "{failed:?}");
+    });
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_more_is_given_up_on() {
+    run(async {
+        let bench = Bench::new().await;
+        let serve = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+            for _ in 0..200 {
+                bench.watchers.tick(|_| false);
+                tokio::task::yield_now().await;
+            }
+            stream
+        };
+        let much = Bytes::from(vec![b'x'; 64 << 20]);
+        let framing = Framing::Length(much.len() as u64);
+        let (failed, _stream) = tokio::join!(bench.send(&Method::POST, RequestBody::Whole(much), framing), serve);
+        assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::WriteTimedOut))), "{failed:?}");
     });
 }
 

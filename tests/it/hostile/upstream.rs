@@ -138,6 +138,11 @@ impl Conversation {
         Some(self.read.remove(0))
     }
 
+    /// Puts this among what was heard.
+    pub(super) fn note(&self, what: &str) {
+        self.heard.lock().unwrap().push(what.to_owned());
+    }
+
     /// Waits until the gateway closes.
     pub(super) fn wait_for_end(&mut self) {
         while self.fill().is_some() {}
