@@ -9,15 +9,42 @@ use serde_json::Value;
 
 use super::answer::{Answer, json, problem};
 use super::query::Query;
+use super::sessions::rfc3339;
 use super::{Admin, store_problem};
 use crate::domain::ids::{SessionId, Subject, TokenId};
 use crate::domain::lag::LagFigures;
 use crate::domain::node::{Node, NodeId};
+use crate::domain::revocation::Target;
 use crate::domain::time::Timestamp;
+use crate::sessions::audit::audit;
 use crate::sessions::{Order, OrderError};
 
 /// Parameters of every call that ends something.
 const PARAMETERS: [&str; 2] = ["wait", "timeout"];
+
+fn note(target: &Target, ended: u64, peer: SocketAddr) {
+    match target {
+        Target::Session { session } => audit!(info, "revoked_by_administrator", session = session, ended = ended, peer = peer),
+        Target::Subject { subject, issued_before } => {
+            let issued_before = rfc3339(*issued_before);
+            audit!(
+                info,
+                "revoked_by_administrator",
+                subject = subject,
+                issued_before = issued_before,
+                ended = ended,
+                peer = peer
+            );
+        }
+        Target::Token { issuer, token } => {
+            audit!(info, "revoked_by_administrator", issuer = issuer, token = token, ended = ended, peer = peer);
+        }
+        Target::Everyone { issued_before } => {
+            let issued_before = rfc3339(*issued_before);
+            audit!(info, "revoked_by_administrator", everyone = true, issued_before = issued_before, ended = ended, peer = peer);
+        }
+    }
+}
 
 impl Admin {
     pub(super) async fn revoke(&self, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
@@ -45,7 +72,7 @@ impl Admin {
             }
             Err(OrderError::Store(error)) => return store_problem(&error),
         };
-        tracing::info!(target: "audit", event = "revoked_by_administrator", target = ?ended.target, ended = ended.sessions, %peer);
+        note(&ended.target, ended.sessions, peer);
         let Some(patience) = patience else {
             return json(StatusCode::OK, &Done { ended: ended.sessions, nodes: None, detail: None });
         };

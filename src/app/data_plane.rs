@@ -14,6 +14,7 @@ use crate::domain::route::{RouteTable, UpstreamIndex};
 use crate::proxy::admission::AdmissionOptions;
 use crate::proxy::connection::ClientLimits;
 use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy, RequestIdFrom};
+use crate::proxy::linger::LingerLimits;
 use crate::proxy::listener::ListenerOptions;
 use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
 
@@ -42,6 +43,7 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
             write_timeout: listen.write_timeout,
             header_bytes_max: listen.header_bytes_max,
             header_count_max: listen.header_count_max,
+            linger: LingerLimits { bytes_max: listen.linger_bytes_max, timeout: listen.linger_timeout },
         },
         admission: AdmissionOptions {
             cache_entries_max: settings.tokens.cache_entries,

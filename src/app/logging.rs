@@ -1,5 +1,7 @@
 //! Where log lines go, and in what form.
 
+mod fields;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 use std::panic::PanicHookInfo;
@@ -8,6 +10,7 @@ use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 
+use self::fields::{EscapedJson, QuotedFields};
 use crate::config::{Log, LogFormat};
 
 /// Puts another filter in place.
@@ -17,17 +20,18 @@ static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 /// Sets the process's log up. The first call wins, as when a test starts several gateways in one process.
 pub(super) fn init(log: &Log) {
-    let builder = SubscriberBuilder::default().with_writer(io::stderr);
+    let builder = SubscriberBuilder::default();
     // What became of a filter that cannot be put in place cannot be logged.
     let (first, set_filter): (_, SetFilter) = match log.format {
         LogFormat::Text => {
-            let builder = builder.with_target(false).with_ansi(io::stderr().is_terminal());
+            let builder = builder.fmt_fields(QuotedFields).with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
             let builder = builder.with_env_filter(filter(log)).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Box::new(move |filter| handle.reload(filter).unwrap_or_default()))
         }
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_env_filter(filter(log)).with_filter_reloading();
+            let builder = builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr()));
+            let builder = builder.with_env_filter(filter(log)).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Box::new(move |filter| handle.reload(filter).unwrap_or_default()))
         }

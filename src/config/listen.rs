@@ -29,6 +29,9 @@ pub struct Listen {
     pub body_idle_timeout: Duration,
     /// The longest that a client may keep the gateway from writing to it.
     pub write_timeout: Duration,
+    /// How much of a body that nobody wants is read after the response, and for how long.
+    pub linger_bytes_max: u64,
+    pub linger_timeout: Duration,
     pub header_bytes_max: usize,
     pub header_count_max: usize,
     /// Peers whose X-Forwarded-* and Forwarded fields are believed.
@@ -55,6 +58,8 @@ impl Listen {
             idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
             body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),
             write_timeout: s.read("write_timeout", parse::duration(SECOND / 10, HOUR)),
+            linger_bytes_max: s.read("linger_bytes_max", parse::size(0, 1 << 40)),
+            linger_timeout: s.read("linger_timeout", parse::duration(Duration::ZERO, HOUR)),
             header_bytes_max: s.read("header_bytes_max", parse::memory(1 << 10, 1 << 20)),
             header_count_max: s.read("header_count_max", parse::count(10, 1000)),
             trusted_peers: s.read("trusted_peers", parse::list(parse::network)),

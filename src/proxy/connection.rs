@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use http::{HeaderMap, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::interim::InterimAnswers;
-use super::raw_head::{self, RawHeads};
+use super::linger::{LingerLimits, Lingerers, farewell, linger};
+use super::raw_head::{self, RawHeads, Unread};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
 use crate::domain::headers::forwarded::Hop;
@@ -36,6 +37,8 @@ pub struct ClientLimits {
     pub write_timeout: Duration,
     pub header_bytes_max: usize,
     pub header_count_max: usize,
+    /// After the last response.
+    pub linger: LingerLimits,
 }
 
 impl ClientLimits {
@@ -49,10 +52,6 @@ impl ClientLimits {
     }
 }
 
-/// How long, and for how much, a client is listened to after the last answer, so that it can read that answer before a reset.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 512 * 1024;
-
 const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// What the request path knows of the connection that a request came by.
@@ -64,6 +63,7 @@ pub struct ClientConnection {
     pub limits: ClientLimits,
     /// Set when an answer switches protocols: what the connection turns into.
     pub upgrade: RefCell<Option<Upgrade>>,
+    pub(super) lingerers: Rc<Lingerers>,
     raw_heads: RefCell<RawHeads>,
     interim: InterimAnswers,
     in_exchange: Cell<bool>,
@@ -75,7 +75,7 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub fn new(peer: SocketAddr, watch: Rc<Watch>, limits: ClientLimits) -> Rc<Self> {
+    pub fn new(peer: SocketAddr, watch: Rc<Watch>, limits: ClientLimits, lingerers: Rc<Lingerers>) -> Rc<Self> {
         watch.arm(Wait::NextRequest, limits.header_timeout);
         Rc::new(Self {
             peer,
@@ -84,6 +84,7 @@ impl ClientConnection {
             watch,
             limits,
             upgrade: RefCell::new(None),
+            lingerers,
             raw_heads: RefCell::new(RawHeads::new(2 * limits.read_buffer_bytes_max())),
             interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
@@ -122,6 +123,18 @@ impl ClientConnection {
     /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
     pub(super) fn take_raw_head(&self, body: raw_head::Body) -> Option<raw_head::Told> {
         self.raw_heads.borrow_mut().take(body)
+    }
+
+    /// What the client may still send of the last request.
+    pub(super) fn unread(&self) -> Unread {
+        self.raw_heads.borrow().unread()
+    }
+
+    /// Takes notice of bytes that are thrown away: whether the last request is over.
+    pub(super) fn passes_over(&self, bytes: &[u8]) -> bool {
+        let mut heads = self.raw_heads.borrow_mut();
+        heads.came(bytes);
+        heads.is_between()
     }
 
     fn bytes_came(&self, bytes: &[u8]) {
@@ -317,7 +330,7 @@ where
             let switched = connection.upgrade.borrow_mut().take();
             match switched {
                 Some(upgrade) => tunnel::run(stream, parts.read_buf, upgrade, &connection).await,
-                None => linger(&mut stream).await,
+                None => Box::pin(linger(&mut stream, &connection)).await,
             }
             rejected
         }
@@ -325,7 +338,7 @@ where
             tracing::debug!(peer = %connection.peer, "request head timed out");
             // Best effort: a client that reads learns why.
             if stream.try_write(REQUEST_TIMEOUT_ANSWER).is_ok() {
-                linger(&mut stream).await;
+                Box::pin(farewell(&mut stream, &connection)).await;
             }
             Some(Counter::RejectedTimeout)
         }
@@ -358,23 +371,6 @@ fn end_by_reset(stream: &TcpStream, resets: bool) {
     }
 }
 
-/// Closes our side and reads on for a moment: closing with unread bytes would reset the connection, and the client might lose
-/// the answer that it has not read yet (RFC 9112, section 9.6).
-pub(super) async fn linger(stream: &mut TcpStream) {
-    let mut drain = pin!(async {
-        let _ = stream.shutdown().await;
-        let mut left = LINGER_BYTES_MAX;
-        let mut scratch = [0; 4096];
-        while let Ok(read @ 1..) = stream.read(&mut scratch).await {
-            left = left.saturating_sub(read);
-            if left == 0 {
-                break;
-            }
-        }
-    });
-    let _ = tokio::time::timeout(LINGER_TIMEOUT, &mut drain).await;
-}
-
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
@@ -394,12 +390,13 @@ mod tests {
             write_timeout: TICK * WRITE_TICKS,
             header_bytes_max: READ_BUFFER_MIN,
             header_count_max: 10,
+            linger: LingerLimits { bytes_max: 0, timeout: TICK },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
-        let connection = ClientConnection::new(peer, watchers.watch(), limits);
+        let connection = ClientConnection::new(peer, watchers.watch(), limits, Lingerers::among(1));
         let mut io = ClientIo { stream, connection: Rc::clone(&connection) };
         let mut cx = Context::from_waker(Waker::noop());
         connection.watch.woken_by(Waker::noop());

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ClientConnection};
 use super::gateway::{Gateway, Shared};
+use super::linger::Lingerers;
 use super::watch::{TICK, Watchers};
 use crate::domain::stats::{Counter, Counters};
 
@@ -196,13 +197,16 @@ struct Worker {
     watchers: Rc<Watchers>,
     connections: Rc<Cell<usize>>,
     connections_max: usize,
+    lingerers: Rc<Lingerers>,
 }
 
 impl Worker {
     fn new(place: &Place) -> Self {
         let watchers = Rc::new(Watchers::default());
         let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
-        Self { gateway: Rc::new(gateway), watchers, connections: Rc::default(), connections_max: place.connections_max }
+        let connections_max = place.connections_max;
+        let lingerers = Lingerers::among(connections_max);
+        Self { gateway: Rc::new(gateway), watchers, connections: Rc::default(), connections_max, lingerers }
     }
 
     async fn run(self, listener: TcpListener, shutdown: &Shutdown) {
@@ -254,7 +258,8 @@ impl Worker {
         }
         let open = Open::count(&self.connections);
         self.gateway.count(Counter::Connections);
-        let client = ClientConnection::new(peer, self.watchers.watch(), self.gateway.client_limits());
+        let lingerers = Rc::clone(&self.lingerers);
+        let client = ClientConnection::new(peer, self.watchers.watch(), self.gateway.client_limits(), lingerers);
         let gateway = Rc::clone(&self.gateway);
         let service = Gateway::service(&gateway, &client);
         tokio::task::spawn_local(async move {

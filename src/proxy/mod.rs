@@ -14,6 +14,7 @@ pub mod gateway;
 mod interim;
 pub mod jwks_client;
 mod kept;
+pub mod linger;
 pub mod listener;
 mod login_answer;
 pub mod observation;

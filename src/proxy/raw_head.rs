@@ -33,6 +33,17 @@ pub(super) struct RawHeads {
     rest: Rest,
 }
 
+/// What a client may send that nobody asks for any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unread {
+    /// It is between two requests.
+    Nothing,
+    /// The rest of a body, whose end is known when it comes.
+    Body,
+    /// What was no request, or behind one whose end nobody knows.
+    Unknown,
+}
+
 #[derive(Debug)]
 enum Rest {
     Length(u64),
@@ -77,6 +88,20 @@ impl RawHeads {
                 Rest::Length(_) | Rest::Lost => return,
             }
         }
+    }
+
+    /// What is still to come of the last message.
+    pub(super) fn unread(&self) -> Unread {
+        match &self.rest {
+            Rest::Length(0) if self.bytes.is_empty() => Unread::Nothing,
+            Rest::Length(0) | Rest::Lost => Unread::Unknown,
+            Rest::Length(_) | Rest::Chunked(..) => Unread::Body,
+        }
+    }
+
+    /// Whether the last message is over.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.rest, Rest::Length(0))
     }
 
     fn lose(&mut self) {
@@ -187,6 +212,26 @@ mod tests {
                 }
             }
             assert_eq!(told, [PLAIN, LENGTH], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn what_is_still_to_come_of_a_body_is_known() {
+        for (framing, body, pieces) in [
+            ("Content-Length: 5", Body::Length(5), ["he", "llo"]),
+            ("Transfer-Encoding: chunked", Body::Chunked, ["5\r\nhel", "lo\r\n0\r\n\r\n"]),
+        ] {
+            let mut heads = heads();
+            assert_eq!(heads.unread(), Unread::Nothing);
+            heads.came(format!("POST / HTTP/1.1\r\n{framing}\r\n\r\n").as_bytes());
+            assert_eq!(heads.unread(), Unread::Unknown, "nobody has read the head");
+            assert_eq!(heads.take(body), PLAIN);
+            heads.came(pieces[0].as_bytes());
+            assert!(heads.unread() == Unread::Body && !heads.is_between());
+            heads.came(pieces[1].as_bytes());
+            assert!(heads.unread() == Unread::Nothing && heads.is_between());
+            heads.came(b"GET");
+            assert!(heads.unread() == Unread::Unknown && heads.is_between());
         }
     }
 

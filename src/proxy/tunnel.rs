@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirec
 use tokio::net::TcpStream;
 
 use self::frames::{Frames, SESSION_ENDED};
-use super::connection::{ClientConnection, linger};
+use super::connection::ClientConnection;
+use super::linger::farewell;
 use super::upstream::Stream;
 use super::watch::Wait;
 use crate::domain::claims::Principal;
@@ -61,7 +62,7 @@ pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, co
     if session_ended {
         tracing::debug!(peer = %connection.peer, "tunnel closed: its session ended");
         if frames.is_between() && client.try_write(SESSION_ENDED).is_ok() {
-            linger(&mut client).await;
+            farewell(&mut client, connection).await;
         }
     }
 }

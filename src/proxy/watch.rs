@@ -38,9 +38,13 @@ pub enum Wait {
     ResponseBody,
     /// Room to write to the client.
     ClientWrite,
+    /// More of what nobody wants, after the last response.
+    LingerPause,
+    /// The end of that.
+    LingerEnd,
 }
 
-const WAITS: [Wait; 8] = [
+const WAITS: [Wait; 10] = [
     Wait::NextRequest,
     Wait::RequestHead,
     Wait::RequestBody,
@@ -49,6 +53,8 @@ const WAITS: [Wait; 8] = [
     Wait::ResponseHead,
     Wait::ResponseBody,
     Wait::ClientWrite,
+    Wait::LingerPause,
+    Wait::LingerEnd,
 ];
 
 /// One client connection as the tick sees it.
@@ -56,7 +62,7 @@ const WAITS: [Wait; 8] = [
 pub struct Watch {
     clock: Rc<TickClock>,
     deadlines: [Cell<Tick>; WAITS.len()],
-    expired: Cell<u8>,
+    expired: Cell<u16>,
     session_ended: Cell<bool>,
     drain: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -77,16 +83,17 @@ impl Watch {
     }
 
     fn forget(&self, wait: Wait) {
-        self.expired.set(self.expired.get() & !(1 << wait as u8));
+        self.expired.set(self.expired.get() & !(1 << wait as u16));
     }
 
+    /// Until it is disarmed or its end is taken notice of.
     pub fn is_armed(&self, wait: Wait) -> bool {
-        self.deadlines[wait as usize].get() != NEVER
+        self.deadlines[wait as usize].get() != NEVER || self.expired.get() & (1 << wait as u16) != 0
     }
 
     /// Whether the deadline has passed since it was asked last.
     pub fn take_expired(&self, wait: Wait) -> bool {
-        let bit = 1 << wait as u8;
+        let bit = 1 << wait as u16;
         let was = self.expired.get();
         self.expired.set(was & !bit);
         was & bit != 0
@@ -127,7 +134,7 @@ impl Watch {
             let deadline = &self.deadlines[wait as usize];
             if deadline.get() <= now {
                 deadline.set(NEVER);
-                fired |= 1 << wait as u8;
+                fired |= 1 << wait as u16;
             }
         }
         if fired != 0 {
@@ -255,6 +262,7 @@ mod tests {
         let watch = watchers.watch();
         watch.arm(Wait::ResponseHead, TICK);
         ticks(&watchers, 3 * TICK);
+        assert!(watch.is_armed(Wait::ResponseHead), "nobody has taken notice");
         watch.disarm(Wait::ResponseHead);
         assert!(!watch.take_expired(Wait::ResponseHead));
         watch.arm(Wait::ResponseHead, TICK);

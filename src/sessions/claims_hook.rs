@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use super::audit::audit;
 use super::{RefreshError, Sessions};
 use crate::domain::session::{Grant, Session};
 use crate::domain::stats::Counter;
@@ -61,7 +62,7 @@ impl Sessions {
             Present::Gone => {
                 self.revoke_session(session.id, now).await?;
                 let (subject, session) = (&session.subject, session.id);
-                tracing::info!(target: "audit", event = "session_ended_by_claims_hook", %subject, %session);
+                audit!(info, "session_ended_by_claims_hook", subject = subject, session = session);
                 Err(RefreshError::Disowned)
             }
             Present::NoAnswer(cause) => {

@@ -1,6 +1,7 @@
 //! A subject's sessions, as its device list shows them, and the check of routes that ask the store each time.
 
 use super::Sessions;
+use super::audit::audit;
 use crate::domain::claims::{Denial, Principal, RevokedBy};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::session::Session;
@@ -36,7 +37,7 @@ impl Sessions {
             return Err(EndError::NotFound);
         }
         self.revoke_session(id, now).await?;
-        tracing::info!(target: "audit", event = "session_ended_from_list", %subject, session = %id);
+        audit!(info, "session_ended_from_list", subject = subject, session = id);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! An old token becomes a session of ours.
 
+use super::audit::audit;
 use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
 use super::{RefreshError, ReusePolicy, SessionPolicy, Sessions, TokenPair};
 use crate::crypto::entropy;
@@ -130,12 +131,6 @@ impl Sessions {
 
     fn note_exchange(&self, session: &Session) {
         self.counters.add(Counter::LegacyExchanges, 1);
-        tracing::info!(
-            target: "audit",
-            event = "old_token_exchanged",
-            subject = %session.subject,
-            session = %session.id,
-            address = ?session.client.address,
-        );
+        audit!(info, "old_token_exchanged", subject = session.subject, session = session.id, address = session.client.address,);
     }
 }

@@ -1,5 +1,6 @@
 //! A login that the upstream granted becomes a session.
 
+use super::audit::audit;
 use super::{CLOCK_AHEAD_MAX, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::entropy;
@@ -72,13 +73,13 @@ impl Sessions {
             return Err(error.into());
         }
         self.counters.add(counter_of(login.kind), 1);
-        tracing::info!(
-            target: "audit",
-            event = "session_issued",
-            kind = ?login.kind,
-            subject = %session.subject,
-            session = %session.id,
-            address = ?session.client.address,
+        audit!(
+            info,
+            "session_issued",
+            kind = login.kind,
+            subject = session.subject,
+            session = session.id,
+            address = session.client.address,
         );
         Ok(pair)
     }
@@ -111,7 +112,7 @@ impl Sessions {
             return Ok(());
         }
         self.revoke_session(old, now).await?;
-        tracing::info!(target: "audit", event = "session_replaced_by_login", %subject, session = %old);
+        audit!(info, "session_replaced_by_login", subject = subject, session = old);
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl Sessions {
             let target = Target::Session { session: old };
             self.replica.insert(&Revocation { target, revoked_at: now, forget_at: limit.forget_at });
             self.counters.add(Counter::SessionsEndedByLimit, 1);
-            tracing::info!(target: "audit", event = "session_ended_by_limit", subject = %session.subject, session = %old);
+            audit!(info, "session_ended_by_limit", subject = session.subject, session = old);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::audit::audit;
 use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{SessionId, Subject};
@@ -70,7 +71,7 @@ impl Sessions {
         }
         for held in &held {
             let (subject, session) = (held.subject(), held.session());
-            tracing::info!(target: "audit", event = "logout", ?scope, ?subject, ?session, ended);
+            audit!(info, "logout", scope = scope, subject = subject, session = session, ended = ended);
         }
         Ok(ended)
     }

@@ -27,6 +27,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
 mod administration;
+pub mod audit;
 pub mod caretaker;
 pub mod claims_hook;
 mod devices;

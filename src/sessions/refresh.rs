@@ -1,5 +1,6 @@
 //! A refresh token is exchanged for what comes next.
 
+use super::audit::audit;
 use super::{Opened, ReusePolicy, SessionPolicy, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
@@ -209,13 +210,15 @@ impl Sessions {
             return;
         }
         self.counters.add(Counter::ReissuesToAnotherClient, 1);
-        tracing::info!(
-            target: "audit",
-            event = "refresh_reissued_to_another_client",
-            subject = %session.subject,
-            session = %session.id,
-            rotated_by = ?session.client,
-            asked_by = ?client,
+        audit!(
+            info,
+            "refresh_reissued_to_another_client",
+            subject = session.subject,
+            session = session.id,
+            rotated_by_address = session.client.address,
+            rotated_by_agent = session.client.user_agent,
+            asked_by_address = client.address,
+            asked_by_agent = client.user_agent,
         );
     }
 
@@ -231,16 +234,18 @@ impl Sessions {
             ReusePolicy::Revoke => self.revoke_session(session.id, now).await.map(|_| true),
             ReusePolicy::Refuse => Ok(false),
         };
-        tracing::warn!(
-            target: "audit",
-            event = "refresh_token_reused",
-            subject = %session.subject,
-            session = %session.id,
-            presented = token.presented.generation.0,
-            current = session.rotation.current.0,
-            rotated_by = ?session.client,
-            asked_by = ?client,
-            session_revoked = ?revoked.as_ref().ok(),
+        audit!(
+            warn,
+            "refresh_token_reused",
+            subject = session.subject,
+            session = session.id,
+            presented = token.presented.generation,
+            current = session.rotation.current,
+            rotated_by_address = session.client.address,
+            rotated_by_agent = session.client.user_agent,
+            asked_by_address = client.address,
+            asked_by_agent = client.user_agent,
+            session_revoked = revoked.as_ref().ok(),
         );
         match revoked {
             Ok(_) => RefreshError::Reused,

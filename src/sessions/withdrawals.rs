@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Sessions;
+use super::audit::audit;
 use crate::domain::ids::SessionId;
 use crate::domain::stats::Counter;
 use crate::store::StoreError;
@@ -62,7 +63,7 @@ impl Sessions {
             let ended = self.revoke_session(session, self.clock.now()).await?;
             self.withdrawals.remove(session);
             self.counters.add(Counter::SessionsWithdrawn, ended.len() as u64);
-            tracing::info!(target: "audit", event = "session_withdrawn", %session, was_stored = !ended.is_empty());
+            audit!(info, "session_withdrawn", session = session, was_stored = !ended.is_empty());
         }
         Ok(())
     }

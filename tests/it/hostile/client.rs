@@ -70,6 +70,11 @@ impl Client {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// As [`Client::send`]: `None` once the other side has reset the connection.
+    pub(super) fn sends(&mut self, bytes: impl AsRef<[u8]>) -> Option<()> {
+        self.stream.write_all(bytes.as_ref()).ok()
+    }
+
     pub(super) fn end_sending(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }

@@ -18,5 +18,6 @@ mod streams;
 mod targets;
 mod tokens;
 mod upgrades;
+mod uploads;
 mod upstream;
 mod upstream_faults;

@@ -161,6 +161,10 @@ impl Rig {
         rig
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.app.gateway_address()
+    }
+
     pub(super) fn client(&self) -> Client {
         Client::connect(self.app.gateway_address())
     }

@@ -1,0 +1,136 @@
+//! The end of a client's connection: reading on, so that the last response is not lost.
+//!
+//! Closing with unread bytes, or before more come, resets the connection, and many clients then report the reset and not the response
+//! (RFC 9112, section 9.6). Whoever sends a long body reads nothing before it is out. So the rest of it is read and thrown away,
+//! within bounds.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connection::ClientConnection;
+use super::raw_head::Unread;
+use super::watch::Wait;
+
+/// How much of a body is read that nobody wants, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct LingerLimits {
+    pub bytes_max: u64,
+    pub timeout: Duration,
+}
+
+/// The longest wait for more of such a body.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// For a client that owes nothing more: until it closes too.
+const FAREWELL: LingerLimits = LingerLimits { bytes_max: 512 * 1024, timeout: Duration::from_secs(1) };
+
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// One in so many of a worker's connections may hold its place for a body that nobody wants.
+const SHARE: usize = 4;
+
+/// Those of one worker's connections that read such a body. When there are too many, further ones have to do with [`FAREWELL`].
+#[derive(Debug)]
+pub struct Lingerers {
+    present: Cell<usize>,
+    max: usize,
+}
+
+impl Lingerers {
+    pub fn among(connections_max: usize) -> Rc<Self> {
+        Rc::new(Self { present: Cell::new(0), max: (connections_max / SHARE).max(1) })
+    }
+
+    fn enter(self: &Rc<Self>) -> Option<Lingerer> {
+        let present = self.present.get();
+        (present < self.max).then(|| {
+            self.present.set(present + 1);
+            Lingerer(Rc::clone(self))
+        })
+    }
+}
+
+/// A place among the [`Lingerers`].
+struct Lingerer(Rc<Lingerers>);
+
+impl Drop for Lingerer {
+    fn drop(&mut self) {
+        self.0.present.set(self.0.present.get() - 1);
+    }
+}
+
+/// Closes our side and reads on: what is left of a body, then until the client closes too.
+pub(super) async fn linger(stream: &mut TcpStream, connection: &ClientConnection) {
+    let _ = stream.shutdown().await;
+    let unread = connection.unread();
+    let is_owed = !matches!(unread, Unread::Nothing);
+    if is_owed
+        && connection.limits.linger.bytes_max > 0
+        && let Some(_place) = connection.lingerers.enter()
+    {
+        match read_out(stream, connection, unread, connection.limits.linger).await {
+            ReadOut::BodyEnded => {}
+            ReadOut::ClientEnded | ReadOut::BeyondLimits => return,
+        }
+    }
+    farewell(stream, connection).await;
+}
+
+/// As [`linger`], for a client that owes nothing, or that is not worth waiting for.
+pub(super) async fn farewell(stream: &mut TcpStream, connection: &ClientConnection) {
+    let _ = stream.shutdown().await;
+    read_out(stream, connection, Unread::Unknown, FAREWELL).await;
+}
+
+enum ReadOut {
+    BodyEnded,
+    /// Or lost.
+    ClientEnded,
+    BeyondLimits,
+}
+
+async fn read_out(stream: &mut TcpStream, connection: &ClientConnection, unread: Unread, limits: LingerLimits) -> ReadOut {
+    let watch = &connection.watch;
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut left = limits.bytes_max;
+    watch.arm(Wait::LingerEnd, limits.timeout);
+    watch.arm(Wait::LingerPause, PAUSE_MAX);
+    let outcome = poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        loop {
+            if watch.take_expired(Wait::LingerEnd) || watch.take_expired(Wait::LingerPause) {
+                return Poll::Ready(ReadOut::BeyondLimits);
+            }
+            let read = match poll_read(stream, &mut scratch, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(0) => return Poll::Ready(ReadOut::ClientEnded),
+                Poll::Ready(read) => read,
+            };
+            left = left.saturating_sub(read as u64);
+            if left == 0 {
+                return Poll::Ready(ReadOut::BeyondLimits);
+            }
+            watch.arm(Wait::LingerPause, PAUSE_MAX);
+            if matches!(unread, Unread::Body) && connection.passes_over(&scratch[..read]) {
+                return Poll::Ready(ReadOut::BodyEnded);
+            }
+        }
+    })
+    .await;
+    watch.disarm(Wait::LingerEnd);
+    watch.disarm(Wait::LingerPause);
+    outcome
+}
+
+/// How many bytes came; 0 at the end of the connection, whatever kind of end that is.
+fn poll_read(stream: &mut TcpStream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<usize> {
+    let mut read = ReadBuf::new(scratch);
+    Pin::new(stream).poll_read(cx, &mut read).map(|outcome| outcome.map_or(0, |()| read.filled().len()))
+}
