@@ -37,7 +37,7 @@ use upkeep::Upkeep;
 
 use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
 use crate::admin::{Admin, AdminParts};
-use crate::config::{Reload, Settings};
+use crate::config::{ListenAddress, Reload, Settings};
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
@@ -63,7 +63,7 @@ const TASKS_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen at {address} ({key}): {error}")]
-    Listen { key: &'static str, address: SocketAddr, error: io::Error },
+    Listen { key: &'static str, address: ListenAddress, error: io::Error },
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
@@ -189,9 +189,11 @@ impl App {
         let (reload, reloads) = reload_channel();
         let admin_listener = parts.serve_admin(settings, reload, &admin).await?;
         let shutdown = Shutdown::default();
-        let workers = Workers::start(&data_plane::listener(settings), &shared, &shutdown)
-            .map_err(|error| StartError::Listen { key: "listen.address", address: settings.listen.address, error })?;
-        tracing::info!(gateway = %workers.address(), admin = ?admin_listener.as_ref().map(|(_, address)| address), "listening");
+        let address = &settings.listen.address;
+        let refused = |error| StartError::Listen { key: "listen.address", address: address.clone(), error };
+        let resolved = resolve(address).await.map_err(refused)?;
+        let workers = Workers::start(&data_plane::listener(settings, resolved), &shared, &shutdown).map_err(refused)?;
+        tracing::info!(gateway = %workers.address(), admin = admin_listener.as_ref().map(|(_, address)| tracing::field::display(address)), "listening");
         Ok(Self {
             parts,
             shared,
@@ -295,6 +297,23 @@ fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> R
     Ok(Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings), legacy })
 }
 
+/// The address that a listener is bound to. Of several that a name has, the first of IPv4, as clients that are told an address expect;
+/// else the first.
+async fn resolve(address: &ListenAddress) -> io::Result<SocketAddr> {
+    let (host, port) = match address {
+        ListenAddress::Ip(address) => return Ok(*address),
+        ListenAddress::Name { host, port } => (host.as_str(), *port),
+    };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("the name does not resolve: {error}")))?
+        .collect();
+    let resolved = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();
+    let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
+    tracing::info!(%address, %resolved, "the name of a listener is resolved");
+    Ok(resolved)
+}
+
 impl Parts {
     async fn serve_admin(
         &self,
@@ -302,9 +321,13 @@ impl Parts {
         reload: ReloadSender,
         supervisor: &Supervisor,
     ) -> Result<Option<(Arc<Admin>, SocketAddr)>, StartError> {
-        let Some(address) = settings.admin.address else { return Ok(None) };
-        let refused = |error| StartError::Listen { key: "admin.address", address, error };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let Some(address) = &settings.admin.address else { return Ok(None) };
+        let refused = |error| StartError::Listen { key: "admin.address", address: address.clone(), error };
+        let resolved = resolve(address).await.map_err(refused)?;
+        if address.is_loopback() && !resolved.ip().is_loopback() && settings.admin.token.is_none() {
+            return Err(refused(io::Error::other(format!("{resolved} is not of this machine alone: that needs admin.token"))));
+        }
+        let listener = TcpListener::bind(resolved).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         let admin = Admin::new(AdminParts {
             readiness: Arc::clone(&self.health) as _,
@@ -353,5 +376,16 @@ mod tests {
         let hurry = CancellationToken::new();
         hurry.cancel();
         app.stop(hurry).await;
+    }
+
+    #[tokio::test]
+    async fn a_listeners_name_is_resolved_or_named_in_the_fault() {
+        let localhost = resolve(&"localhost:7".parse().unwrap()).await.unwrap();
+        assert!(localhost.ip().is_loopback() && localhost.port() == 7);
+        assert_eq!(resolve(&"192.0.2.7:7".parse().unwrap()).await.unwrap(), "192.0.2.7:7".parse().unwrap());
+        let address: ListenAddress = "nowhere.invalid:7".parse().unwrap();
+        let error = resolve(&address).await.unwrap_err();
+        let fault = StartError::Listen { key: "listen.address", address, error }.to_string();
+        assert!(fault.starts_with("cannot listen at nowhere.invalid:7 (listen.address): the name does not resolve"), "{fault}");
     }
 }

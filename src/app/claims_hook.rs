@@ -16,11 +16,11 @@ use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, WithoutAns
 /// `None` when it is off. `upstreams` are those of the settings, in their order.
 pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
     let hook = settings.claims_hook.as_ref()?;
-    let url = &settings.upstreams[hook.upstream.0].url;
+    let upstream = &settings.upstreams[hook.upstream.0];
     let client = ClaimsClient::new(ClaimsClientOptions {
         upstream: upstreams[hook.upstream.0].clone(),
-        authority: url.authority().cloned().unwrap_or(Authority::from_static("localhost")),
-        path: hook.path.clone(),
+        authority: upstream.url.authority().cloned().unwrap_or(Authority::from_static("localhost")),
+        path: format!("{}{}", upstream.base_path(), hook.path),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
         timeout: hook.timeout,
         answer_bytes_max: hook.answer_bytes_max,

@@ -1,5 +1,6 @@
 //! Settings as the data plane takes them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,11 +22,11 @@ use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
 /// The gateway's name in Via.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
 
-pub(super) fn listener(settings: &Settings) -> ListenerOptions {
+pub(super) fn listener(settings: &Settings, address: SocketAddr) -> ListenerOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let listen = &settings.listen;
     ListenerOptions {
-        address: listen.address,
+        address,
         workers: if listen.workers == 0 { cores } else { listen.workers },
         connections_max: listen.connections_max,
     }
@@ -79,6 +80,7 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
         name: Arc::clone(&upstream.name),
         target: Target { host, port, tls },
         host: replaced,
+        base_path: upstream.base_path().into(),
         connect_timeout: upstream.connect_timeout,
         write_timeout: upstream.write_timeout,
         idle_timeout: upstream.idle_timeout,

@@ -24,7 +24,8 @@ pub(super) fn init(log: &Log) {
     // What became of a filter that cannot be put in place cannot be logged.
     let (first, set_filter): (_, SetFilter) = match log.format {
         LogFormat::Text => {
-            let builder = builder.fmt_fields(QuotedFields).with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+            let builder =
+                builder.fmt_fields(QuotedFields).with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
             let builder = builder.with_env_filter(filter(log)).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Box::new(move |filter| handle.reload(filter).unwrap_or_default()))

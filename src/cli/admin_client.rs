@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::output::Failure;
 use super::settings::SettingsArgs;
-use crate::config::Settings;
+use crate::config::{ListenAddress, Settings};
 use crate::domain::secret::Secret;
 
 /// The longest answer that is read, in bytes.
@@ -45,7 +45,7 @@ pub(super) struct AdminClient {
 impl AdminArgs {
     pub(super) fn client(&self) -> Result<AdminClient, Failure> {
         let settings = self.settings.load_upstream_or_none()?.settings;
-        let base = match (&self.url, settings.admin.address) {
+        let base = match (&self.url, &settings.admin.address) {
             (Some(url), _) => url.clone(),
             (None, Some(address)) => admin_url(address)?,
             (None, None) => {
@@ -104,9 +104,9 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 /// The probe of the admin listener, or of the main one where that is off.
 pub(super) fn probe_url(settings: &Settings, ready: bool) -> Result<Uri, Failure> {
     let main_path = if ready { &settings.endpoints.ready } else { &settings.endpoints.health };
-    let (address, path) = match (settings.admin.address, main_path) {
+    let (address, path) = match (&settings.admin.address, main_path) {
         (Some(address), _) => (address, if ready { "/readyz" } else { "/healthz" }),
-        (None, Some(path)) => (settings.listen.address, path.as_str()),
+        (None, Some(path)) => (&settings.listen.address, path.as_str()),
         (None, None) => {
             return Err(Failure::Refused("these settings switch every probe off; say what to ask with --url".to_owned()));
         }
@@ -114,18 +114,22 @@ pub(super) fn probe_url(settings: &Settings, ready: bool) -> Result<Uri, Failure
     format!("http://{}{path}", reachable(address)).parse().map_err(|e: http::uri::InvalidUri| Failure::failed(&e))
 }
 
-fn admin_url(address: SocketAddr) -> Result<Uri, Failure> {
+fn admin_url(address: &ListenAddress) -> Result<Uri, Failure> {
     format!("http://{}", reachable(address)).parse().map_err(|e: http::uri::InvalidUri| Failure::failed(&e))
 }
 
 /// Where a listener on all addresses is found.
-fn reachable(address: SocketAddr) -> SocketAddr {
+fn reachable(address: &ListenAddress) -> ListenAddress {
+    let address = match address {
+        ListenAddress::Ip(address) => address,
+        ListenAddress::Name { .. } => return address.clone(),
+    };
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    SocketAddr::new(ip, address.port())
+    SocketAddr::new(ip, address.port()).into()
 }
 
 /// One request on a connection of its own.

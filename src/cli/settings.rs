@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -21,7 +20,7 @@ pub(super) struct SettingsArgs {
     config: Option<PathBuf>,
     /// Where clients connect (listen.address).
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     /// Threads that carry requests, 0 for one per core (listen.workers).
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
@@ -57,7 +56,7 @@ impl SettingsArgs {
     fn flags(&self) -> Vec<Flag> {
         let set = self.set.iter().map(|(key, value)| ("--set", key.as_str(), value.clone()));
         let named = [
-            ("--listen", "listen.address", self.listen.map(|address| address.to_string())),
+            ("--listen", "listen.address", self.listen.clone()),
             ("--workers", "listen.workers", self.workers.map(|workers| workers.to_string())),
             ("--upstream", "upstreams.default.url", self.upstream.clone()),
         ];

@@ -14,7 +14,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
-    if settings.admin.address.is_some_and(|address| address == settings.listen.address && address.port() != 0) {
+    if settings.admin.address.as_ref().is_some_and(|address| *address == settings.listen.address && address.port() != 0) {
         notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
     }
 }

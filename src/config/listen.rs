@@ -1,10 +1,10 @@
 //! `[listen]`, `[node]`, `[shutdown]`, `[admin]`, `[log]`: the process and its edges.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::address::ListenAddress;
 use super::parse;
 use super::section::{Parsed, Section};
 use crate::domain::secret::Secret;
@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The listener for clients, and what one client may take up.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Data-plane threads; 0: one per core.
     pub workers: usize,
     /// Open client connections of the process; more wait in the backlog.
@@ -114,7 +114,7 @@ impl Shutdown {
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// `None`: off.
-    pub address: Option<SocketAddr>,
+    pub address: Option<ListenAddress>,
     /// The bearer token that calls must carry. Always there unless the address is a loopback one.
     pub token: Option<Secret<String>>,
 }
@@ -130,7 +130,10 @@ impl Admin {
             let is_fit = token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
             if is_fit { Ok(token) } else { Err(format!("allowed are {ADMIN_TOKEN_CHARS_MIN} or more visible ASCII characters")) }
         });
-        if address.is_some_and(|address| !address.ip().is_loopback()) && token.is_none() && !s.has_any(&["token", "token_file"]) {
+        if address.as_ref().is_some_and(|address| !address.is_loopback())
+            && token.is_none()
+            && !s.has_any(&["token", "token_file"])
+        {
             s.fault(
                 "address",
                 "an admin listener that others can reach needs admin.token or admin.token_file; \

@@ -5,6 +5,7 @@
 //! What cannot be judged by one section alone is checked in `checks`.
 
 mod account_name;
+mod address;
 mod browser;
 mod callers;
 mod checks;
@@ -41,6 +42,7 @@ use crate::domain::cors::Cors;
 use crate::domain::route::Route;
 
 pub use account_name::AccountName;
+pub use address::ListenAddress;
 pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};

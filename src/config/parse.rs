@@ -1,7 +1,7 @@
 //! Readings of single values: spans of time, sizes, addresses, names. Each error says what is allowed.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,6 +14,7 @@ use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use super::address::ListenAddress;
 use super::section::Parsed;
 use crate::domain::secret::Secret;
 use crate::domain::share::Share;
@@ -248,8 +249,10 @@ pub(super) fn parsed<T: FromStr>(allowed: &'static str) -> impl Fn(&Value) -> Pa
     }
 }
 
-pub(super) fn address(value: &Value) -> Parsed<SocketAddr> {
-    parsed("an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"")(value)
+pub(super) fn address(value: &Value) -> Parsed<ListenAddress> {
+    const ALLOWED: &str =
+        "allowed is an IP address or a name, and a port, such as \"127.0.0.1:8080\", \"[::]:8080\" or \"localhost:8080\"";
+    text(value)?.parse().map_err(|()| ALLOWED.to_owned())
 }
 
 /// A network; a single address is a network of one.
@@ -288,28 +291,37 @@ pub(super) fn url_path(value: &Value) -> Parsed<String> {
     const ALLOWED: &str = "allowed is a path such as \"/api\": it starts with a slash and has no empty, \".\" or \"..\" segment, \
                            no query, and none of % ; \\ # or characters beyond ASCII";
     let text = text(value)?;
-    if text == "/" {
-        return Ok(text);
-    }
-    let path = text.strip_suffix('/').unwrap_or(&text);
-    let is_segment = |segment: &str| {
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
-    };
-    match path.strip_prefix('/') {
-        Some(segments) if segments.split('/').all(is_segment) => Ok(path.to_owned()),
+    match text.as_str() {
+        "/" => Ok(text),
+        path if is_url_path(path) && !path.is_empty() => Ok(path.strip_suffix('/').unwrap_or(path).to_owned()),
         _ => Err(ALLOWED.to_owned()),
     }
 }
 
-/// `scheme://host[:port]` and nothing more.
+/// Whether a path is canonical, but for a slash at its end.
+fn is_url_path(text: &str) -> bool {
+    let is_segment = |segment: &str| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
+    };
+    let path = text.strip_suffix('/').unwrap_or(text);
+    path.is_empty() || path.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_segment))
+}
+
+/// `scheme://host[:port][/path]` and nothing more.
 pub(super) fn base_url(value: &Value) -> Parsed<Uri> {
-    const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", without user, path and query";
-    let uri: Uri = text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
+    const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", and a path such as \"/v2\" where requests are to \
+                           have one put before theirs: without user, query, fragment, empty, \".\" and \"..\" segments, \
+                           and without % ; \\ or characters beyond ASCII";
+    let text = text(value)?;
+    // The URI that is read has lost it.
+    let has_fragment = text.contains('#');
+    let uri: Uri = text.parse().map_err(|_| ALLOWED.to_owned())?;
     let is_plain = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && has_sound_port(authority))
-        && matches!(uri.path(), "" | "/")
-        && uri.query().is_none();
+        && is_url_path(uri.path())
+        && uri.query().is_none()
+        && !has_fragment;
     if is_plain { Ok(uri) } else { Err(ALLOWED.to_owned()) }
 }
 

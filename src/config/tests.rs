@@ -298,6 +298,9 @@ fn the_place_of_redis_may_be_given_piece_by_piece() {
 
 #[test]
 fn an_admin_listener_that_others_reach_needs_a_token() {
+    assert_one_fault("admin = { address = \"gateway.internal:9180\" }", &["admin.address", "admin.token"]);
+    assert!(Settings::from_toml(&minimal_and("admin = { address = \"localhost:9180\" }")).is_ok());
+    assert_one_fault("admin = { address = \"LocalHost:8080\" }\nlisten = { address = \"localhost:8080\" }", &["admin.address"]);
     assert_one_fault("admin = { address = \"0.0.0.0:9180\" }", &["admin.address", "admin.token"]);
     assert!(Settings::from_toml(&minimal_and("admin = { address = \"0.0.0.0:9180\", token = \"0123456789abcdef\" }")).is_ok());
     assert!(Settings::from_toml(&minimal_and("admin = { address = \"\" }")).unwrap().admin.address.is_none());

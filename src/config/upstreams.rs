@@ -13,7 +13,7 @@ use super::section::Section;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: Arc<str>,
-    /// `http` or `https`, host, and a port where it differs from the scheme's; nothing else.
+    /// `http` or `https`, host, a port where it differs from the scheme's, and a path; nothing else.
     pub url: Uri,
     pub connect_timeout: Duration,
     /// How long it may take none of the bytes that there are of a request.
@@ -52,6 +52,11 @@ impl Upstream {
 
     pub fn port(&self) -> u16 {
         self.url.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
+    }
+
+    /// What is put before the paths of requests: canonical, without a slash at its end; empty where there is nothing.
+    pub fn base_path(&self) -> &str {
+        self.url.path().trim_end_matches('/')
     }
 
     pub(super) fn read(name: &str, s: &mut Section<'_>) -> Self {

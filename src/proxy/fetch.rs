@@ -15,8 +15,11 @@ use super::upstream::{Stream, Target};
 /// followed: the operator named the place.
 pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .allow_spaces_after_header_name_in_responses(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| format!("cannot connect: {error}"))?;
     let exchange =
         async move { collect(sender.send_request(request).await.map_err(|error| error.to_string())?, bytes_max).await };
     // The connection moves only while it is polled; it ends with the exchange.

@@ -403,6 +403,7 @@ async fn exchange(
     };
     let request = RequestHead {
         method: outgoing.method,
+        base_path: &upstream.options().base_path,
         target: call.target.path_and_query(),
         host: upstream.options().host.as_ref().unwrap_or(&call.host.field),
         write_fields: &write_fields,

@@ -33,6 +33,7 @@ impl KeptConnections {
             .pool_idle_timeout(upstream.idle_timeout)
             .pool_max_idle_per_host(idle_max)
             .set_host(false)
+            .http1_allow_spaces_after_header_name_in_responses(true)
             .build(Dialer(Arc::new(upstream)));
         Self { client, idle_max }
     }

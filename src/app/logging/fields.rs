@@ -118,11 +118,15 @@ fn escaped_json(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::{Arc, Mutex};
 
     use tracing_subscriber::fmt::SubscriberBuilder;
 
     use super::*;
+    use crate::domain::ids::{SessionId, Subject};
+    use crate::sessions::LogoutScope;
+    use crate::sessions::audit::audit;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -192,6 +196,24 @@ mod tests {
             }
             assert_eq!(outside, "as_str= as_displayed= as_debugged= end=true", "{line}");
         }
+    }
+
+    #[test]
+    fn lines_of_the_audit_hold_values() {
+        let line = as_text(|| {
+            audit!(
+                info,
+                "logout",
+                scope = LogoutScope::Session,
+                subject = Some(Subject::new("7").unwrap()),
+                session = None::<SessionId>,
+                address = Some(IpAddr::from([192, 0, 2, 7])),
+                ended = 1_u64,
+            );
+        });
+        assert!(line.ends_with("event=\"logout\" scope=\"session\" subject=\"7\" address=192.0.2.7 ended=1\n"), "{line}");
+        let forged = as_text(|| audit!(info, "logout", subject = Subject::new("7 event=\"x\u{2028}").unwrap()));
+        assert!(forged.ends_with("event=\"logout\" subject=\"7 event=\\\"x\\u{2028}\"\n"), "{forged}");
     }
 
     #[test]

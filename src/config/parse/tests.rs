@@ -111,7 +111,9 @@ fn paths_of_urls_are_canonical() {
 
 #[test]
 fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
-    for text in ["http://h", "http://h/", "https://h:8443", "http://[::1]:80", "http://127.0.0.1:3000"] {
+    for text in
+        ["http://h", "http://h/", "https://h:8443", "http://[::1]:80", "http://127.0.0.1:3000", "http://h/x", "http://h/v2/x-y/"]
+    {
         assert!(base_url(&value(text)).is_ok(), "{text}");
     }
     for text in [
@@ -125,7 +127,17 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
         "http://h:0",
         "http://h:99999",
         "http://u@h",
-        "http://h/x",
+        "http://h//",
+        "http://h//x",
+        "http://h/x//",
+        "http://h/x/../y",
+        "http://h/./x",
+        "http://h/x%2fy",
+        "http://h/x;y",
+        "http://h/x?q",
+        "http://h/x#f",
+        "http://h#f",
+        "http://h/ü",
         "http://h/?q",
         "http://h?q",
     ] {

@@ -40,6 +40,7 @@ pub(in crate::proxy) struct Malformed(pub(super) &'static str);
 pub(super) fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
+    out.extend_from_slice(head.base_path.as_bytes());
     out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_field(out, HOST.as_str(), head.host.as_bytes());

@@ -221,8 +221,14 @@ pub fn request_head(bytes: &[u8]) {
         authorization: Withheld::All,
     };
     let write_fields = |out: &mut Vec<u8>| rules.write_request(&headers, &context, out);
-    let head =
-        RequestHead { method: &method, target: target.path_and_query(), host: &host, write_fields: &write_fields, framing };
+    let head = RequestHead {
+        method: &method,
+        base_path: "",
+        target: target.path_and_query(),
+        host: &host,
+        write_fields: &write_fields,
+        framing,
+    };
     let mut wire = Vec::new();
     write_request_head(&mut wire, &head);
 

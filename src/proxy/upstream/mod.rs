@@ -54,6 +54,8 @@ pub struct UpstreamOptions {
     pub target: Target,
     /// Sent as Host instead of the client's; `None` keeps the client's.
     pub host: Option<HeaderValue>,
+    /// Put before the path of each request. Canonical, without a slash at its end.
+    pub base_path: Arc<str>,
     pub connect_timeout: Duration,
     /// How long the upstream may take none of the bytes that there are of a request.
     pub write_timeout: Duration,
@@ -69,6 +71,8 @@ pub struct UpstreamOptions {
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     pub method: &'a Method,
+    /// Put before the target.
+    pub base_path: &'a str,
     /// Path and query, canonical.
     pub target: &'a str,
     pub host: &'a HeaderValue,

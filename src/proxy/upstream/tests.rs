@@ -40,7 +40,7 @@ impl Bench {
 
     async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
         let host = HeaderValue::from_static("example.com");
-        let head = RequestHead { method, target: "/a?b", host: &host, write_fields: &|_| {}, framing };
+        let head = RequestHead { method, base_path: "", target: "/a?b", host: &host, write_fields: &|_| {}, framing };
         let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch, &|_| {});
         let mut answering = pin!(answering);
         let (head, body) = poll_fn(|cx| {
@@ -65,6 +65,7 @@ fn options(address: SocketAddr) -> UpstreamOptions {
         name: "test".into(),
         target: Target { host: address.ip().to_string(), port: address.port(), tls: None },
         host: None,
+        base_path: "".into(),
         connect_timeout: Duration::from_secs(5),
         write_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(20),

@@ -1,6 +1,7 @@
 //! The whole gateway: real processes, real sockets.
 
 mod administration;
+mod audit;
 mod claims_hook;
 mod crash;
 mod cross_origin;

@@ -1,5 +1,6 @@
 //! Raw bytes from clients and upstreams that mean no good, against a running gateway on real sockets.
 
+mod base_path;
 mod client;
 mod expectations;
 mod fields;
