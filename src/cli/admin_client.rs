@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_listener_on_all_addresses_is_asked_on_loopback() {
         for (listens, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2"), ("10.1.2.3:4", "10.1.2.3:4")] {
-            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+            assert_eq!(reachable(&listens.parse().unwrap()), asked.parse().unwrap());
         }
     }
 
