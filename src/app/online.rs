@@ -36,7 +36,10 @@ pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<
         Ok(warnings) => (Ok("answers".to_owned()), warnings),
         Err(error) => (Err(error.to_string()), Vec::new()),
     };
-    findings.push(Finding { key: "store".to_owned(), outcome, warnings });
+    // The others are in the process or belong to one alone, and were not asked.
+    if settings.store.is_shared() {
+        findings.push(Finding { key: "store".to_owned(), outcome, warnings });
+    }
     Ok(findings)
 }
 

@@ -1,5 +1,6 @@
 //! `[limits]`, `[identity]`, `[[issuers]]`: how often callers may try, what upstreams learn of them, who else vouches for them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::{HeaderName, Uri};
 
 use super::account_name::AccountName;
 use super::parse::{self, Rate};
+use super::problem::shown_url;
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::headers::IdentityFields;
@@ -193,10 +195,20 @@ pub struct Issuer {
     pub scope_claims: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     File(PathBuf),
+    /// Its query may hold a key of the issuer's.
     Url(Uri),
+}
+
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Url(url) => f.debug_tuple("Url").field(&shown_url(&url.to_string())).finish(),
+        }
+    }
 }
 
 impl Issuer {

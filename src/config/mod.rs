@@ -121,6 +121,11 @@ impl Loaded {
         show::toml(&self.shown)
     }
 
+    /// Whether a flag gives a secret itself.
+    fn is_secret(&self, flag: &Flag) -> bool {
+        self.shown.iter().any(|shown| shown.secret && shown.origin == flag.name && flag.key.ends_with(&format!(".{}", shown.key)))
+    }
+
     /// What an operator should know though the settings are valid.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -138,7 +143,10 @@ impl Loaded {
 /// Every fault that was found.
 pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
     let mut loaded = validated(layers::merge(inputs).map_err(Invalid)?)?;
-    loaded.warnings = environment::warnings(&inputs.environment, &loaded.known);
+    let by_flag = inputs.flags.iter().filter(|flag| loaded.is_secret(flag)).map(|flag| {
+        format!("{} is given on the command line, which others can read in the list of processes; {0}_file is not", flag.key)
+    });
+    loaded.warnings = environment::warnings(&inputs.environment, &loaded.known).into_iter().chain(by_flag).collect();
     if let Some(file) = &inputs.file {
         let is_in_file = |shown: &section::Shown| shown.secret && shown.origin.starts_with(&format!("{}, line ", file.name));
         if let Some(first) = loaded.shown.iter().find(|shown| is_in_file(shown)) {

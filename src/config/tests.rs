@@ -335,6 +335,13 @@ fn secrets_are_neither_printed_nor_repeated_in_errors() {
         "{printed}"
     );
 
+    let issuer =
+        "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_url = \"https://h/?code=hunter2\"\n";
+    let subjects = if DEFAULT_FILE.contains("shares_subjects") { "shares_subjects = true\n" } else { "" };
+    let loaded = load(&inputs(&minimal_and(&format!("{issuer}{subjects}")), &[], &[])).unwrap();
+    let printed = format!("{}{loaded:?}", loaded.print());
+    assert!(printed.contains("https://h/?[redacted]") && !printed.contains("hunter2"), "{printed}");
+
     let bad = [
         "[refresh]\nsecret = \"hunter2\"\n",
         "[refresh]\nsecrt = \"hunter2\"\n",

@@ -406,4 +406,8 @@ fn keys_and_secrets_that_others_can_read_are_named_with_their_mode() {
     std::fs::set_permissions(inline.path().join("tokengate.toml"), PermissionsExt::from_mode(0o644)).unwrap();
     let checked = tokengate(inline.path(), &["check", "--config", "tokengate.toml"], &[]);
     assert!(out(&checked).contains("warning: admin.token: tokengate.toml has mode 0644"), "{}", out(&checked));
+    let arguments = ["check", "--config", "tokengate.toml", "--set", "admin.token=hunter2-hunter2-hunter2"];
+    let checked = tokengate(inline.path(), &arguments, &[]);
+    assert!(out(&checked).contains("warning: admin.token is given on the command line"), "{}", out(&checked));
+    assert!(!out(&checked).contains("hunter2"));
 }

@@ -157,6 +157,10 @@ impl Columns {
 
     /// Reads a row: its columns by name. The error says which column is wrong, and shows nothing of the token.
     pub(super) fn read(&self, row: &[(String, Value)], now: Timestamp) -> Result<ForeignToken, String> {
+        // In JSON each row has a header of its own.
+        if let Some(name) = self.ambiguous(row) {
+            return Err(format!("several columns could be `{name}`; name one with --column"));
+        }
         let cell = |name: &Name| Cell(row.iter().find(|(column, _)| name.is(column)).map(|(_, value)| value));
         let field = |field: Field| cell(&self.fields[field as usize]);
         let wrong = |of: Field| move |error: String| format!("{}: {error}", of.name());
@@ -164,7 +168,8 @@ impl Columns {
         let moment = |of: Field| field(of).moment().map_err(wrong(of));
 
         let subject = field(Field::UserId).text().map_err(wrong(Field::UserId))?.ok_or_else(needed(Field::UserId))?;
-        let subject = Subject::new(&subject).map_err(|error| format!("user_id: {error}"))?;
+        let subject =
+            Subject::new(whole_text(&subject).map_err(wrong(Field::UserId))?).map_err(|error| format!("user_id: {error}"))?;
         let token = field(Field::Token).text().map_err(wrong(Field::Token))?.ok_or_else(needed(Field::Token))?;
         let expires_at = moment(Field::ExpiresAt)?.ok_or_else(needed(Field::ExpiresAt))?;
         let created_at = moment(Field::CreatedAt)?.ok_or_else(needed(Field::CreatedAt))?;
@@ -173,7 +178,7 @@ impl Columns {
         }
         let revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))? || moment(Field::RevokedAt)?.is_some();
         Ok(ForeignToken {
-            digest: self.digest(&token)?,
+            digest: self.digest(token.trim())?,
             subject,
             grant: self.grant(cell)?,
             created_at,
@@ -181,6 +186,12 @@ impl Columns {
             last_used_at: moment(Field::LastUsedAt)?,
             revoked,
         })
+    }
+
+    /// A column that two members of a row could be.
+    fn ambiguous(&self, row: &[(String, Value)]) -> Option<&str> {
+        let is_twice = |name: &&Name| row.iter().filter(|(column, _)| name.is(column)).nth(1).is_some();
+        self.fields.iter().find(is_twice).map(Name::text)
     }
 
     /// The row's `id`, to name it by.
@@ -195,6 +206,13 @@ impl Columns {
         match self.form {
             TokenForm::Clear if token.len() < self.token_bytes_min => {
                 Err(format!("token: has {} bytes; allowed are {} or more (--token-bytes-min)", token.len(), self.token_bytes_min))
+            }
+            TokenForm::Clear if token.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+                Err("token: has spaces or control characters within".to_owned())
+            }
+            TokenForm::Clear if is_password_hash(token) => {
+                Err("token: is the hash of one, made as for passwords; nobody can present the token that it was made of"
+                    .to_owned())
             }
             TokenForm::Clear if !is_varied(token) => Err("token: repeats a few characters, as a placeholder does".to_owned()),
             TokenForm::Clear => imported_token::digest_of(token).ok_or_else(|| {
@@ -229,6 +247,23 @@ const CLOCK_AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How much of a row's id is shown.
 const ID_CHARS_MAX: usize = 64;
+
+/// Of padded columns without the padding. A number that passed through a spreadsheet or a float column is another one.
+fn whole_text(text: &str) -> Result<&str, String> {
+    let text = text.trim();
+    let is_mangled =
+        (text.contains('.') || text.contains("e+") || text.contains("E+") || text.contains("e-")) && text.parse::<f64>().is_ok();
+    if is_mangled { Err("is a number with a fraction or an exponent: export it as a whole one".to_owned()) } else { Ok(text) }
+}
+
+/// `$2b$…`, `$argon2id$…`, `$scrypt$…`, `pbkdf2_sha256$…`: what a table holds that hashes its tokens like passwords.
+fn is_password_hash(token: &str) -> bool {
+    let modular = token.strip_prefix('$').and_then(|rest| rest.split_once('$')).is_some_and(|(scheme, _)| {
+        scheme.starts_with('2')
+            || ["argon2", "scrypt", "pbkdf2", "1", "5", "6", "y"].iter().any(|known| scheme.starts_with(known))
+    });
+    modular || token.starts_with("pbkdf2") || token.starts_with("bcrypt")
+}
 
 /// A token of chance never has so few different bytes; zeros, stars and the empty UUID do.
 fn is_varied(token: &str) -> bool {
@@ -372,11 +407,37 @@ mod tests {
         for placeholder in ["********************", "00000000-0000-0000-0000-000000000000"] {
             assert!(read("token", json!(placeholder)).unwrap_err().contains("placeholder"), "{placeholder}");
         }
+        for hash in
+            ["$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"]
+        {
+            assert!(read("token", json!(hash)).unwrap_err().contains("hash of one"), "{hash}");
+        }
+        assert!(read("token", json!(format!("{TOKEN} {TOKEN}"))).unwrap_err().contains("spaces"));
+        assert_eq!(read("token", json!(format!("{TOKEN}    "))).unwrap().digest, taken.digest, "padded");
         let hashed = columns(&[], &[], TokenForm::Sha256);
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let mut changed = good.clone();
         changed["token"] = json!(empty);
         assert!(hashed.read(&row(changed), NOW).unwrap_err().contains("digest of an empty one"));
+    }
+
+    #[test]
+    fn a_user_is_named_exactly_or_not_at_all() {
+        let columns = columns(&[], &[], TokenForm::Clear);
+        let read = |user: Value, more: &str| {
+            let mut changed = json!({"user_id": user, "token": TOKEN, "expires_at": 1_795_600_000, "created_at": 1_795_500_000});
+            if !more.is_empty() {
+                changed[more] = json!("bob");
+            }
+            columns.read(&row(changed), NOW).map(|token| token.subject.as_str().to_owned())
+        };
+        for (user, subject) in [(json!(42), "42"), (json!("42      "), "42"), (json!("a.b@c"), "a.b@c"), (json!("1e5"), "1e5")] {
+            assert_eq!(read(user.clone(), "").as_deref(), Ok(subject), "{user}");
+        }
+        for user in [json!(42.0), json!("42.0"), json!("1.23457E+15"), json!(1e20)] {
+            assert!(read(user.clone(), "").unwrap_err().starts_with("user_id: is a number with"), "{user}");
+        }
+        assert!(read(json!("ann"), "userId").unwrap_err().contains("several columns could be `user_id`"));
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("limits.login.per_address", Reloads),
     ("limits.login.per_account", Reloads),
     ("limits.login.account", Reloads),
+    ("limits.login.unreadable", Reloads),
     ("limits.refresh.per_address", Reloads),
     ("limits.refresh.per_account", Reloads),
     ("limits.refresh.imported_per_address", Reloads),
