@@ -1,6 +1,7 @@
-//! MongoDB's Extended JSON, and what other exports wrap values in: a value within an object that says its type.
+//! Extended JSON, as `MongoDB` writes it, and what other exports wrap values in: a value within an object that says its type.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -86,8 +87,12 @@ fn binary(members: &Map<String, Value>) -> Result<Value, String> {
 }
 
 fn uuid(bytes: &[u8]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]].map(hex).join("-")
+    let mut text = String::new();
+    for (at, byte) in bytes.iter().enumerate() {
+        let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+        let _ = write!(text, "{dash}{byte:02x}");
+    }
+    text
 }
 
 /// What Node makes of bytes: `{"type":"Buffer","data":[1]}`. A bit is read as its number, longer ones in base64.

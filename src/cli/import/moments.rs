@@ -142,6 +142,7 @@ mod tests {
 
     const AT: i64 = 1_795_536_000_123;
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what reading gives")]
     fn at(millis: i64) -> Result<Moment, String> {
         Ok(Moment::At(Timestamp::from_millis(millis)))
     }

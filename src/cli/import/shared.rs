@@ -105,7 +105,9 @@ mod tests {
             token(4, "ann", false),
             token(4, "ann", false),
         ];
-        rows.iter().for_each(|row| shared.note(row));
+        for row in &rows {
+            shared.note(row);
+        }
         let objections: Vec<_> = rows.iter().map(|row| shared.objection(row)).collect();
         let (other, revoked) = (Some(Objection::OtherUser), Some(Objection::Revoked));
         assert_eq!(objections, [None, other, other, revoked, None, None, None]);
