@@ -6,14 +6,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{Ambient, StartError};
-use crate::config::{self, JwksSource, Settings};
+use crate::config::{self, IssuerSubjects, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::verifier::Verifier;
-use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
+use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TrustedClaims, TypeRule};
 use crate::domain::legacy::LegacyPolicy;
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::proxy::jwks_client::JwksClient;
 use crate::tasks::supervisor::Supervisor;
 
@@ -45,7 +46,8 @@ enum Keys {
 
 impl Issuers {
     pub(super) fn new(settings: &Settings, own: Own, ambient: &Ambient) -> Result<Self, StartError> {
-        let foreign = settings.issuers.iter().map(|issuer| Foreign::of(issuer, ambient)).collect::<Result<_, _>>()?;
+        let reserved = settings.reserved_prefixes();
+        let foreign = settings.issuers.iter().map(|issuer| Foreign::of(issuer, &reserved, ambient)).collect::<Result<_, _>>()?;
         Ok(Self { foreign, own: RwLock::new(own) })
     }
 
@@ -71,14 +73,19 @@ impl Issuers {
 }
 
 impl Foreign {
-    fn of(issuer: &config::Issuer, ambient: &Ambient) -> Result<Self, StartError> {
+    fn of(issuer: &config::Issuer, reserved: &ReservedPrefixes, ambient: &Ambient) -> Result<Self, StartError> {
         let audiences = AudienceRule::AnyOf(issuer.audiences.clone().into());
+        let subjects = match &issuer.subjects {
+            IssuerSubjects::Prefixed(prefix) => SubjectRule::Prefixed(prefix.clone()),
+            IssuerSubjects::Shared => SubjectRule::Ours(reserved.clone()),
+        };
         let policy = ClaimPolicy {
             token_type: if issuer.types.is_empty() { TypeRule::Unchecked } else { TypeRule::AnyOf(issuer.types.clone().into()) },
             leeway: issuer.leeway,
             subject_claim: ClaimPath::new(&issuer.subject_claim),
             scope_claims: issuer.scope_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
-            ..ClaimPolicy::foreign(&issuer.issuer, audiences, issuer.lifetime_max)
+            trusted_claims: TrustedClaims::Listed(issuer.trusted_claims.clone().into()),
+            ..ClaimPolicy::foreign(&issuer.issuer, audiences, issuer.lifetime_max, subjects)
         };
         let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
         let keys = match &issuer.jwks {

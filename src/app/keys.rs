@@ -15,6 +15,7 @@ use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::secret::Secret;
+use crate::domain::subjects::SubjectRule;
 use crate::sessions::Minting;
 
 /// The refresh secret's file beside the keys, where none is configured.
@@ -53,7 +54,8 @@ pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Mi
 /// What our own tokens must say.
 pub(super) fn own_policy(settings: &Settings) -> ClaimPolicy {
     let tokens = &settings.tokens;
-    ClaimPolicy { leeway: tokens.leeway, ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime) }
+    let subjects = SubjectRule::Ours(settings.reserved_prefixes());
+    ClaimPolicy { leeway: tokens.leeway, subjects, ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime) }
 }
 
 fn ring(settings: &Settings, entropy: &dyn Entropy) -> Result<KeyRing, KeysError> {

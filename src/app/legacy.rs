@@ -6,6 +6,7 @@ use crate::crypto::legacy_key::LegacyKey;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::LegacyPolicy;
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
 /// Fewer bytes of an HMAC secret are worth a warning.
@@ -13,7 +14,8 @@ const SECRET_BYTES_SOUND: usize = config::SECRET_BYTES_MIN;
 
 /// Every verifier of old tokens. Reads the key files anew on each call.
 pub(super) fn verifiers(settings: &Settings, partitions: Partitions) -> Result<Vec<(LegacyKey, LegacyPolicy)>, StartError> {
-    settings.legacy.iter().map(|legacy| Ok((key(legacy)?, policy(legacy, partitions)))).collect()
+    let reserved = settings.reserved_prefixes();
+    settings.legacy.iter().map(|legacy| Ok((key(legacy)?, policy(legacy, partitions, reserved.clone())))).collect()
 }
 
 /// Whether the key can be used: what `tokengate check` asks.
@@ -49,7 +51,7 @@ pub(super) fn warn(settings: &Settings, now: Timestamp) {
     }
 }
 
-fn policy(legacy: &config::Legacy, partitions: Partitions) -> LegacyPolicy {
+fn policy(legacy: &config::Legacy, partitions: Partitions, reserved: ReservedPrefixes) -> LegacyPolicy {
     let paths = |texts: &[String]| texts.iter().map(|text| ClaimPath::new(text)).collect::<Vec<_>>();
     LegacyPolicy {
         name: legacy.name.as_str().into(),
@@ -61,6 +63,7 @@ fn policy(legacy: &config::Legacy, partitions: Partitions) -> LegacyPolicy {
         },
         required_claims: legacy.required_claims.iter().map(|(path, text)| (ClaimPath::new(path), text.clone())).collect(),
         subject_claims: paths(&legacy.subject_claims),
+        subjects: SubjectRule::Ours(reserved),
         scope_claims: paths(&legacy.scope_claims),
         claims: legacy.claims.iter().map(|(name, path)| (name.clone(), ClaimPath::new(path))).collect(),
         needs_expiry: legacy.needs_expiry,

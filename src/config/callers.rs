@@ -11,7 +11,10 @@ use super::parse::{self, Rate};
 use super::problem::shown_url;
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
+use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::headers::IdentityFields;
+use crate::domain::ids::NameError;
+use crate::domain::subjects::{PREFIX_BYTES_MAX, SubjectPrefix};
 
 /// How often logins and refreshes may be tried. Counted on each node by itself.
 #[derive(Clone, Debug)]
@@ -191,8 +194,20 @@ pub struct Issuer {
     pub fetch_timeout: Duration,
     /// The name of a claim or, with a slash before it, a JSON pointer.
     pub subject_claim: String,
+    pub subjects: IssuerSubjects,
+    /// Claims of [`Identity::claims`] that its tokens may set.
+    pub trusted_claims: Vec<String>,
     /// The same; each a text with spaces, or a list of texts.
     pub scope_claims: Vec<String>,
+}
+
+/// Whose users the subjects of an issuer are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IssuerSubjects {
+    /// Its own: everywhere this stands before them.
+    Prefixed(SubjectPrefix),
+    /// Ours.
+    Shared,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -227,7 +242,9 @@ impl Issuer {
         let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));
         let fetch_timeout = s.read("fetch_timeout", parse::duration(second / 10, 60 * second));
         let subject_claim = s.read("subject_claim", parse::filled_text);
+        let subjects = read_subjects(s);
         let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
+        let trusted_claims = s.read("trusted_claims", parse::list(trusted_claim));
         if audiences.as_ref().is_some_and(Vec::is_empty) {
             s.fault("audiences", "must name at least one audience: without one, tokens meant for others would be accepted");
         }
@@ -265,9 +282,49 @@ impl Issuer {
             minimum_interval,
             fetch_timeout,
             subject_claim,
+            subjects: subjects?,
+            trusted_claims,
             scope_claims,
         })
     }
+}
+
+/// Exactly one of the two must be said: whoever is not told apart from our users is one of them.
+fn read_subjects(s: &mut Section<'_>) -> Option<IssuerSubjects> {
+    let prefix = s.optional("subject_prefix", |value| {
+        SubjectPrefix::new(&parse::filled_text(value)?).map_err(|error| match error {
+            NameError::TooLong => format!("is longer than {PREFIX_BYTES_MAX} bytes"),
+            NameError::Empty | NameError::ControlCharacter => error.to_string(),
+        })
+    });
+    let shares = s.read("shares_subjects", parse::flag);
+    match (prefix, shares) {
+        (Some(prefix), false) => Some(IssuerSubjects::Prefixed(prefix)),
+        (None, true) if !s.has_any(&["subject_prefix"]) => Some(IssuerSubjects::Shared),
+        (None, false) if !s.has_any(&["subject_prefix"]) => {
+            let choice = "set subject_prefix = \"partner:\" if they are users of its own, who are then told apart by it everywhere, \
+                          or shares_subjects = true if they are the very users of the API";
+            s.fault("subject_prefix", format!("is missing: it must be said whom this issuer's subjects name; {choice}"));
+            None
+        }
+        (Some(_), true) => {
+            s.fault(
+                "shares_subjects",
+                "`subject_prefix` is given too; allowed is one of subject_prefix and shares_subjects = true",
+            );
+            None
+        }
+        // What was given is wrong, and was noted.
+        (None, true | false) => None,
+    }
+}
+
+fn trusted_claim(value: &config::Value) -> Parsed<String> {
+    let name = parse::filled_text(value)?;
+    if RESERVED_CLAIMS.contains(&name.as_str()) {
+        return Err(format!("the gateway judges this claim itself; not allowed: {}", RESERVED_CLAIMS.join(", ")));
+    }
+    Ok(name)
 }
 
 pub(super) fn algorithm(value: &config::Value) -> Parsed<Algorithm> {

@@ -1,7 +1,7 @@
 //! Checks that span sections.
 
 use super::section::Notes;
-use super::{LEGACY_MAX, Settings};
+use super::{IssuerSubjects, LEGACY_MAX, Settings};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::route::{Route, RouteTable};
 
@@ -11,6 +11,8 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     own_endpoints_are_reachable(settings, notes);
     routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
+    subject_prefixes_are_distinct(settings, notes);
+    trusted_claims_are_passed_on(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
@@ -89,6 +91,34 @@ fn issuers_are_distinct(settings: &Settings, notes: &Notes) {
         }
         if settings.issuers[..index].iter().any(|earlier| earlier.issuer == foreign.issuer) {
             notes.problem(&key, None, format!("\"{}\" is the issuer of an earlier entry", foreign.issuer));
+        }
+    }
+}
+
+/// Where one prefix begins another, a user of the one issuer could have the very name of a user of the other.
+fn subject_prefixes_are_distinct(settings: &Settings, notes: &Notes) {
+    let prefix_of = |index: usize| match &settings.issuers[index].subjects {
+        IssuerSubjects::Prefixed(prefix) => Some(prefix),
+        IssuerSubjects::Shared => None,
+    };
+    for (index, prefix) in (0..settings.issuers.len()).filter_map(|index| Some((index, prefix_of(index)?))) {
+        for earlier in (0..index).filter_map(prefix_of).filter(|earlier| earlier.meets(prefix)) {
+            let message = format!(
+                "\"{}\" and \"{}\", that of an earlier entry, begin alike: none may be the beginning of another",
+                prefix.as_str(),
+                earlier.as_str()
+            );
+            notes.problem(&format!("issuers[{index}].subject_prefix"), None, message);
+        }
+    }
+}
+
+fn trusted_claims_are_passed_on(settings: &Settings, notes: &Notes) {
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        let is_passed_on = |claim: &String| settings.identity.claims.iter().any(|(name, _)| name == claim);
+        for claim in issuer.trusted_claims.iter().filter(|claim| !is_passed_on(claim)) {
+            let message = format!("\"{claim}\" is none of identity.claims: no field would tell an upstream of it");
+            notes.problem(&format!("issuers[{index}].trusted_claims"), None, message);
         }
     }
 }

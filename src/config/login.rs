@@ -10,6 +10,7 @@ use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
 use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
 use crate::domain::share::Share;
+use crate::domain::subjects::ReservedPrefixes;
 
 /// The full path of each own endpoint, prefix included; `None`: off.
 #[derive(Clone, Debug)]
@@ -154,6 +155,8 @@ pub struct Login {
     /// Of whom logins are made into sessions; the answers to all others pass unchanged.
     pub issue_share: Share,
     pub members: Members,
+    /// What no subject of ours begins with: the prefixes of `[[issuers]]`.
+    pub reserved: ReservedPrefixes,
 }
 
 const ISSUING: [(&str, Endpoint); 3] =
@@ -211,6 +214,7 @@ impl Login {
             old_session: s.read("old_session", parse::choice(&[("end", OldSession::End), ("keep", OldSession::Keep)])),
             issue_share: s.read("issue_share", parse::share),
             members: s.section("members", Members::read),
+            reserved: ReservedPrefixes::default(),
         }
     }
 }

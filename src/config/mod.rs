@@ -40,11 +40,12 @@ use section::{Noted, Notes, Section};
 
 use crate::domain::cors::Cors;
 use crate::domain::route::Route;
+use crate::domain::subjects::ReservedPrefixes;
 
 pub use account_name::AccountName;
 pub use address::ListenAddress;
 pub use browser::{Cookies, SameSite};
-pub use callers::{Identity, Issuer, JwksSource, Limits, LoginLimits, RefreshLimits};
+pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::{ClaimsHook, OnFailure};
 pub use condition::Condition;
 pub use headers::Headers;
@@ -179,6 +180,16 @@ impl Settings {
         load(&Inputs { file: Some(file), ..Inputs::default() }).map(|loaded| loaded.settings)
     }
 
+    /// What no subject of ours begins with.
+    #[must_use]
+    pub fn reserved_prefixes(&self) -> ReservedPrefixes {
+        let prefixes = self.issuers.iter().filter_map(|issuer| match &issuer.subjects {
+            IssuerSubjects::Prefixed(prefix) => Some(prefix.clone()),
+            IssuerSubjects::Shared => None,
+        });
+        prefixes.collect()
+    }
+
     /// `None` only after a fault was noted.
     fn read(layers: &layers::Layers, notes: &Notes) -> Option<Self> {
         let mut root = Section::root(&layers.merged, &layers.documented, notes);
@@ -222,7 +233,7 @@ impl Settings {
             let mend = "is missing: add [upstreams.default] with url = \"http://host:port\", or --upstream http://host:port";
             notes.problem("upstreams", None, mend);
         }
-        let settings = Self {
+        let mut settings = Self {
             listen,
             node,
             shutdown,
@@ -251,6 +262,7 @@ impl Settings {
             statistics,
         };
         checks::across_sections(&settings, notes);
+        settings.login.reserved = settings.reserved_prefixes();
         Some(settings)
     }
 }

@@ -186,8 +186,7 @@ fn times_that_do_not_fit_together_are_refused() {
 #[test]
 fn revocations_are_kept_as_long_as_the_longest_lived_token() {
     assert_eq!(Settings::from_toml(MINIMAL).unwrap().revocation.retention, Duration::from_secs(16 * 60));
-    let foreign =
-        "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"\nlifetime_max = \"2d\"";
+    let foreign = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"\nlifetime_max = \"2d\"\nshares_subjects = true";
     let settings = Settings::from_toml(&minimal_and(foreign)).unwrap();
     assert_eq!(settings.revocation.retention, Duration::from_secs(2 * 86_400 + 120));
 }
@@ -513,7 +512,7 @@ fn identity_fields_are_distinct_and_free() {
 
 #[test]
 fn a_foreign_issuer_is_pinned_in_every_respect() {
-    let issuer = |text: &str| format!("[[issuers]]\nissuer = \"https://i/\"\n{text}\n");
+    let issuer = |text: &str| format!("[[issuers]]\nissuer = \"https://i/\"\nshares_subjects = true\n{text}\n");
     let good = "audiences = [\"a\"]\nalgorithms = [\"ES256\"]\n";
     let file = format!("{good}jwks_file = \"f\"\n");
     let settings = Settings::from_toml(&minimal_and(&issuer(&file))).unwrap();
@@ -530,6 +529,50 @@ fn a_foreign_issuer_is_pinned_in_every_respect() {
         &["issuers[0].algorithms", "none"],
     );
     assert_one_fault(&issuer("audiences = [\"a\"]\njwks_file = \"f\""), &["issuers[0].algorithms: is missing", "ES256"]);
+}
+
+#[test]
+fn it_is_said_of_each_issuer_whose_users_its_subjects_are() {
+    let entry = |name: &str, text: &str| {
+        let fixed = "audiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"";
+        format!("[[issuers]]\nissuer = \"{name}\"\n{fixed}\n{text}\n")
+    };
+    for neither in ["", "shares_subjects = false", "subject_prefix = \"\""] {
+        assert_one_fault(&entry("i", neither), &["issuers[0].subject_prefix", "subject_prefix = ", "shares_subjects = true"]);
+    }
+    let both = "subject_prefix = \"p:\"\nshares_subjects = true";
+    assert_one_fault(&entry("i", both), &["issuers[0].shares_subjects", "subject_prefix"]);
+    assert_one_fault(&entry("i", "subject_prefix = \" \""), &["issuers[0].subject_prefix", "empty"]);
+    assert_one_fault(&entry("i", &format!("subject_prefix = \"{}\"", "p".repeat(65))), &["issuers[0].subject_prefix", "64"]);
+    let settings =
+        Settings::from_toml(&minimal_and(&(entry("i", "subject_prefix = \"p:\"") + &entry("j", "shares_subjects = true"))));
+    let settings = settings.unwrap();
+    assert!(matches!(&settings.issuers[0].subjects, IssuerSubjects::Prefixed(prefix) if prefix.as_str() == "p:"));
+    assert_eq!(settings.issuers[1].subjects, IssuerSubjects::Shared);
+    assert_eq!(settings.login.reserved, settings.reserved_prefixes());
+    let prefixes = ["ab", "a", "a:", "b", "abc"];
+    let alike: String = prefixes.iter().map(|text| entry(text, &format!("subject_prefix = \"{text}\""))).collect();
+    let text = Settings::from_toml(&minimal_and(&alike)).unwrap_err().to_string();
+    for index in [1, 2, 4] {
+        assert!(text.contains(&format!("issuers[{index}].subject_prefix")), "{index}: {text}");
+    }
+    assert!(!text.contains("issuers[3]"), "{text}");
+}
+
+#[test]
+fn the_claims_of_an_issuer_that_are_trusted_are_such_as_are_passed_on() {
+    let entry = |trusted: &str| {
+        let fixed = "audiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"\nsubject_prefix = \"p:\"";
+        format!(
+            "identity = {{ claims = {{ role = \"x-role\" }} }}\n[[issuers]]\nissuer = \"i\"\n{fixed}\ntrusted_claims = {trusted}\n"
+        )
+    };
+    let settings = Settings::from_toml(&minimal_and(&entry("[\"role\"]"))).unwrap();
+    assert_eq!(settings.issuers[0].trusted_claims, ["role"]);
+    assert_one_fault(&entry("[\"rolle\"]"), &["issuers[0].trusted_claims", "rolle", "identity.claims"]);
+    for own in ["sub", "sid", "gen", "scope", "jti"] {
+        assert_one_fault(&entry(&format!("[\"{own}\"]")), &["issuers[0].trusted_claims", own]);
+    }
 }
 
 #[test]

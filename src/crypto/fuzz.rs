@@ -24,6 +24,7 @@ use crate::domain::ids::{Generation, Partitions, SessionId};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::legacy::{Exchange, LegacyPolicy};
 use crate::domain::rotation::Presented;
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
 const NOW: i64 = 1_700_000_000;
@@ -51,6 +52,7 @@ fn old_policy() -> LegacyPolicy {
         audiences: AudienceRule::Unchecked,
         required_claims: vec![(ClaimPath::new("type"), "access".to_owned())],
         subject_claims: vec![ClaimPath::new("sub"), ClaimPath::new("/user/id")],
+        subjects: SubjectRule::Ours(ReservedPrefixes::default()),
         scope_claims: vec![ClaimPath::new("scope")],
         claims: vec![("role".to_owned(), ClaimPath::new("/user/role"))],
         needs_expiry: false,

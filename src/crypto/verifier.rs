@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -78,7 +77,6 @@ pub struct Verified {
     pub principal: Arc<Principal>,
     pub key: KeyRef,
     epoch: u64,
-    leeway: Duration,
 }
 
 /// SHA-256: over the whole token, signature included, where a cache of verified tokens is keyed by it.
@@ -187,11 +185,11 @@ impl Verifier {
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, Denial> {
         let opened = self.open(token)?;
         let trusted = opened.trusted;
-        let (principal, leeway) = match &*trusted.rules {
-            Rules::Issued(policy) => (opened.issued(policy, now)?, policy.leeway()),
-            Rules::Legacy(policy) => (opened.legacy(policy, now)?.principal, Duration::ZERO),
+        let principal = match &*trusted.rules {
+            Rules::Issued(policy) => opened.issued(policy, now)?,
+            Rules::Legacy(policy) => opened.legacy(policy, now)?.principal,
         };
-        Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch, leeway })
+        Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch })
     }
 
     /// Whether any old tokens are accepted.
@@ -265,7 +263,7 @@ impl Verifier {
         if !is_key_present {
             return Err(Denial::Invalid("the key is no longer trusted"));
         }
-        verified.principal.check_times(verified.leeway, now)
+        verified.principal.window.check(now)
     }
 
     /// The keys that tokens with this `kid` may be signed by. Issuers may share a `kid`, so there may be several.

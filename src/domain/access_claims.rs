@@ -1,4 +1,4 @@
-//! The payload of a JWT, read into exact types. A claim of a wrong type is a refusal, never an absence.
+//! The payload of a JWT, read into exact types. A claim of a wrong type is a refusal, never an absence; null is an absence.
 
 use serde_json::{Map, Number, Value};
 
@@ -69,7 +69,8 @@ impl AccessClaims {
             return Err(ClaimError("the payload is too large"));
         }
         let mut rest = json::object(json, PAYLOAD_DEPTH_MAX)?;
-        let mut take = |name| rest.shift_remove(name);
+        // To many libraries null and absence are the same.
+        let mut take = |name| rest.shift_remove(name).filter(|value| !value.is_null());
         let issuer = take("iss").map(string).transpose().map_err(|()| ClaimError("iss is not a string"))?;
         let audiences =
             take("aud").map_or(Ok(Vec::new()), strings).map_err(|()| ClaimError("aud is not a string or a list of them"))?;
@@ -95,13 +96,14 @@ impl AccessClaims {
         check_name(self.rest.get("sid"), "sid is not a string", "sid is empty, too long or has control characters")
     }
 
-    /// The scopes at these places, in order, each a string of words or a list of strings. Absent is none.
+    /// The scopes at these places, in order, each a string of words or a list of strings. Absent is none, and so is what cannot be one
+    /// scope: behind us scopes are words with spaces between them, and one with a space in it would become two.
     pub(super) fn scopes(&self, paths: &[ClaimPath]) -> Result<Vec<String>, ClaimError> {
-        const WRONG: ClaimError = ClaimError("scopes are not a string or a list of them, or have control characters");
+        const WRONG: ClaimError = ClaimError("scopes are not a string or a list of them");
         let mut scopes = Vec::new();
         for value in paths.iter().filter_map(|path| path.find(&self.rest)) {
             match value {
-                Value::String(words) => scopes.extend(words.split(' ').filter(|word| !word.is_empty()).map(str::to_owned)),
+                Value::String(words) => scopes.extend(words.split(' ').map(str::to_owned)),
                 Value::Array(items) => {
                     for item in items {
                         scopes.push(item.as_str().ok_or(WRONG)?.to_owned());
@@ -110,8 +112,8 @@ impl AccessClaims {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(WRONG),
             }
         }
-        let is_plain = |scope: &String| !scope.is_empty() && !scope.chars().any(char::is_control);
-        if scopes.iter().all(is_plain) { Ok(scopes) } else { Err(WRONG) }
+        scopes.retain(|scope| !scope.is_empty() && !scope.chars().any(|c| c.is_whitespace() || c.is_control()));
+        Ok(scopes)
     }
 }
 
@@ -136,7 +138,7 @@ fn token_id(value: Value) -> Result<TokenId, ClaimError> {
 }
 
 fn check_name(value: Option<&Value>, wrong_type: &'static str, bad: &'static str) -> Result<(), ClaimError> {
-    let Some(value) = value else { return Ok(()) };
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(()) };
     let text = value.as_str().ok_or(ClaimError(wrong_type))?;
     let is_good = !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
     if is_good { Ok(()) } else { Err(ClaimError(bad)) }
@@ -190,7 +192,7 @@ mod tests {
     #[test]
     fn a_wrong_type_is_a_refusal_and_never_an_absence() {
         for name in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid"] {
-            for value in ["null", "true", "{}", "[[]]", "[1]"] {
+            for value in ["true", "{}", "[[]]", "[1]"] {
                 let error = parse(&format!(r#"{{"{name}":{value}}}"#)).unwrap_err();
                 assert!(error.starts_with(name), "{name}: {value}: {error}");
             }
@@ -232,11 +234,32 @@ mod tests {
     fn scopes_are_words_or_a_list() {
         let scopes = |json: &str| parse(json).unwrap().scopes(&[ClaimPath::new("scope"), ClaimPath::new("/r/roles")]);
         assert_eq!(scopes(r#"{"scope":"a b  c "}"#).unwrap(), ["a", "b", "c"]);
-        assert_eq!(scopes(r#"{"scope":["a b"],"r":{"roles":["c"]}}"#).unwrap(), ["a b", "c"]);
+        assert_eq!(scopes(r#"{"scope":["a"],"r":{"roles":["b","c"]}}"#).unwrap(), ["a", "b", "c"]);
         assert!(scopes("{}").unwrap().is_empty());
-        for bad in [r#"{"scope":null}"#, r#"{"scope":[1]}"#, r#"{"scope":1}"#, r#"{"scope":"a\nb"}"#, r#"{"scope":[""]}"#] {
+        assert!(scopes(r#"{"scope":null,"r":null}"#).unwrap().is_empty());
+        for bad in [r#"{"scope":[1]}"#, r#"{"scope":1}"#, r#"{"scope":[null]}"#, r#"{"scope":{}}"#, r#"{"scope":true}"#] {
             assert!(scopes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_one_scope_is_none() {
+        let scopes = |json: &str| parse(json).unwrap().scopes(&[ClaimPath::new("scope")]).unwrap();
+        for odd in ["a b", "", " ", "a\\tb", "a\\nb", "a\\u0000", "a\\u00a0b", "a\\u2028b", " a", "a\\u3000"] {
+            assert_eq!(scopes(&format!(r#"{{"scope":["{odd}","read"]}}"#)), ["read"], "{odd:?}");
+        }
+        assert_eq!(scopes(r#"{"scope":"a\tb read"}"#), ["read"]);
+        assert_eq!(scopes(r#"{"scope":["https://e.com/read","zoë"]}"#), ["https://e.com/read", "zoë"]);
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let names = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid"];
+        let nulls = names.map(|name| format!(r#""{name}":null"#)).join(",");
+        let claims = parse(&format!("{{{nulls}}}")).unwrap();
+        assert_eq!((claims.issuer, claims.audiences, claims.expires_at), (None, Vec::new(), None));
+        assert_eq!((claims.not_before, claims.issued_at, claims.token), (None, None, None));
+        assert!(parse(r#"{"aud":[null]}"#).is_err(), "an audience that is null is none");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::subjects::{ReservedPrefixes, SubjectRule};
+
 /// The most that clocks may differ: leeway beyond this is cut to it.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(60);
 
@@ -22,8 +24,12 @@ pub struct ClaimPolicy {
     pub lifetime_max: Duration,
     /// Where the subject stands: `sub`, unless the issuer is odd.
     pub subject_claim: ClaimPath,
+    /// Whose users those are that the subject names.
+    pub subjects: SubjectRule,
     /// Where scopes stand; what is found is joined.
     pub scope_claims: Vec<ClaimPath>,
+    /// Which of its other claims count.
+    pub trusted_claims: TrustedClaims,
 }
 
 impl ClaimPolicy {
@@ -38,13 +44,15 @@ impl ClaimPolicy {
             leeway: Duration::ZERO,
             lifetime_max,
             subject_claim: ClaimPath::new("sub"),
+            subjects: SubjectRule::Ours(ReservedPrefixes::default()),
             scope_claims: vec![ClaimPath::new("scope")],
+            trusted_claims: TrustedClaims::All,
         }
     }
 
     /// For another issuer's tokens, with the usual claims; the fields may then be changed.
     #[must_use]
-    pub fn foreign(issuer: &str, audiences: AudienceRule, lifetime_max: Duration) -> Self {
+    pub fn foreign(issuer: &str, audiences: AudienceRule, lifetime_max: Duration, subjects: SubjectRule) -> Self {
         Self {
             kind: IssuerKind::Foreign,
             issuer: issuer.into(),
@@ -53,7 +61,9 @@ impl ClaimPolicy {
             leeway: LEEWAY_MAX,
             lifetime_max,
             subject_claim: ClaimPath::new("sub"),
+            subjects,
             scope_claims: vec![ClaimPath::new("scope")],
+            trusted_claims: TrustedClaims::Listed([].into()),
         }
     }
 
@@ -77,6 +87,27 @@ pub enum AudienceRule {
     AnyOf(Arc<[String]>),
     /// For foreign issuers that name none, by the operator's explicit choice.
     Unchecked,
+}
+
+/// Which claims of a token may say something to upstreams.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TrustedClaims {
+    /// Our own tokens': what they say was decided here.
+    All,
+    /// Names of claims. Everything else that the issuer says is not taken over.
+    Listed(Arc<[String]>),
+}
+
+impl TrustedClaims {
+    /// Leaves those that count.
+    #[must_use]
+    pub fn of(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
+        match self {
+            Self::All => {}
+            Self::Listed(names) => claims.retain(|name, _| names.contains(name)),
+        }
+        claims
+    }
 }
 
 /// What the header's `typ` must be. Media types are compared without regard to case, and `application/` may be left out
@@ -130,11 +161,17 @@ impl ClaimPath {
         &self.0
     }
 
+    /// `None` where there is nothing, or null: to many libraries the two are the same.
     #[must_use]
     pub fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
-        let Some(pointer) = self.0.strip_prefix('/') else { return claims.get(&*self.0) };
-        let (first, rest) = pointer.find('/').map_or((pointer, ""), |at| pointer.split_at(at));
-        claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+        let found = match self.0.strip_prefix('/') {
+            None => claims.get(&*self.0),
+            Some(pointer) => {
+                let (first, rest) = pointer.find('/').map_or((pointer, ""), |at| pointer.split_at(at));
+                claims.get(&first.replace("~1", "/").replace("~0", "~")).and_then(|value| value.pointer(rest))
+            }
+        };
+        found.filter(|value| !value.is_null())
     }
 }
 
@@ -157,7 +194,11 @@ mod tests {
 
     #[test]
     fn a_claim_is_found_by_name_or_pointer() {
-        let Value::Object(claims) = json!({"sub": 1, "a/b": 2, "x": {"y": [3]}, "https://e.com/r": 4}) else { panic!() };
+        let Value::Object(claims) =
+            json!({"sub": 1, "a/b": 2, "x": {"y": [3]}, "https://e.com/r": 4, "none": null, "n": {"m": null}})
+        else {
+            panic!()
+        };
         let find = |path| ClaimPath::new(path).find(&claims).cloned();
         assert_eq!(find("sub"), Some(json!(1)));
         assert_eq!(find("/sub"), Some(json!(1)));
@@ -165,6 +206,7 @@ mod tests {
         assert_eq!(find("/a~1b"), Some(json!(2)));
         assert_eq!(find("/x/y/0"), Some(json!(3)));
         assert_eq!(find("https://e.com/r"), Some(json!(4)));
+        assert_eq!((find("none"), find("/n/m")), (None, None), "null is absent");
         assert_eq!(find("/x/z"), None);
         assert_eq!(find("x/y"), None);
     }

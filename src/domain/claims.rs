@@ -1,5 +1,6 @@
 //! Who a request speaks for: claims held against the policy of their issuer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use super::access_claims::{AccessClaims, ClaimError};
 use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind, LEEWAY_MAX};
 use super::ids::{Generation, SessionId, Subject, TokenId};
+use super::subjects::SubjectError;
 use super::time::Timestamp;
 
 /// The claims of our own tokens that the gateway itself writes; neither an upstream nor the operator's mapping can.
@@ -27,10 +29,49 @@ pub struct Principal {
     pub audiences: Vec<String>,
     pub scopes: Vec<String>,
     pub issued_at: Option<Timestamp>,
+    /// As the token says; [`Principal::window`] is what counts.
     pub not_before: Option<Timestamp>,
+    /// The same.
     pub expires_at: Timestamp,
-    /// Every further claim, for those that the operator chose to pass on.
+    pub window: Window,
+    /// The further claims that count, for those that the operator chose to pass on.
     pub claims: Map<String, Value>,
+}
+
+/// When a token counts. Decided once, when it is verified, by the rules of its issuer; whoever asks later asks this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// The first moment.
+    pub opens_at: Timestamp,
+    /// The first moment after it.
+    pub closes_at: Timestamp,
+}
+
+impl Window {
+    pub const ALWAYS: Self = Self { opens_at: Timestamp::MIN, closes_at: Timestamp::MAX };
+
+    /// From `nbf` to `exp`, and as much longer at both ends as clocks may differ.
+    #[must_use]
+    pub fn new(not_before: Option<Timestamp>, expires_at: Timestamp, leeway: Duration) -> Self {
+        let opens_at = not_before.map_or(Timestamp::MIN, |from| from.saturating_sub(leeway));
+        Self { opens_at, closes_at: expires_at.saturating_add(leeway) }
+    }
+
+    /// Whether the token counts at `now`; asked on every request, however the token was verified.
+    pub fn check(&self, now: Timestamp) -> Result<(), Denial> {
+        if now >= self.closes_at {
+            return Err(Denial::Expired);
+        }
+        if now < self.opens_at {
+            return Err(Denial::Invalid("nbf lies ahead"));
+        }
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.closes_at
+    }
 }
 
 /// Why a request is not let through. The client sees a public code; the cause goes to the log and the counters.
@@ -83,6 +124,15 @@ impl std::fmt::Display for RevokedBy {
     }
 }
 
+impl From<SubjectError> for Denial {
+    fn from(error: SubjectError) -> Self {
+        Self::Invalid(match error {
+            SubjectError::Name(_) => "the subject is empty, too long or has control characters",
+            SubjectError::Reserved(_) => "the subject is one of another issuer's",
+        })
+    }
+}
+
 impl From<ClaimError> for Denial {
     fn from(error: ClaimError) -> Self {
         Self::Invalid(error.cause())
@@ -95,7 +145,8 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
         return Err(Denial::Invalid("iss is not the issuer of the key"));
     }
     let expires_at = claims.expires_at.ok_or(Denial::Invalid("exp is missing"))?;
-    check_window(claims.not_before, expires_at, policy.leeway(), now)?;
+    let window = Window::new(claims.not_before, expires_at, policy.leeway());
+    window.check(now)?;
     check_lifetime(&claims, expires_at, policy, now)?;
     match &policy.audiences {
         AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
@@ -111,7 +162,7 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
         }
         IssuerKind::Foreign => (None, None),
     };
-    let subject = subject(&claims.rest, &policy.subject_claim)?;
+    let subject = named_subject(&claims, policy)?;
     let scopes = claims.scopes(&policy.scope_claims)?;
 
     for path in policy.scope_claims.iter().chain([&policy.subject_claim]) {
@@ -132,7 +183,8 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
         issued_at: claims.issued_at,
         not_before: claims.not_before,
         expires_at,
-        claims: claims.rest,
+        window,
+        claims: policy.trusted_claims.of(claims.rest),
     })
 }
 
@@ -141,11 +193,6 @@ impl Principal {
     #[must_use]
     pub const fn is_legacy(&self) -> bool {
         self.session.is_some() && self.generation.is_none()
-    }
-
-    /// Whether the token is alive at `now`; asked on every request, however the token was verified.
-    pub fn check_times(&self, leeway: Duration, now: Timestamp) -> Result<(), Denial> {
-        check_window(self.not_before, self.expires_at, leeway, now)
     }
 
     /// What a route demands: one of `audiences` (any, when empty) and all of `scopes`.
@@ -158,21 +205,6 @@ impl Principal {
         }
         Ok(())
     }
-}
-
-pub(super) fn check_window(
-    not_before: Option<Timestamp>,
-    expires_at: Timestamp,
-    leeway: Duration,
-    now: Timestamp,
-) -> Result<(), Denial> {
-    if now >= expires_at.saturating_add(leeway) {
-        return Err(Denial::Expired);
-    }
-    if not_before.is_some_and(|from| now.saturating_add(leeway) < from) {
-        return Err(Denial::Invalid("nbf lies ahead"));
-    }
-    Ok(())
 }
 
 /// `iat` must not lie ahead, and a token must not be made to live longer than the policy allows.
@@ -211,17 +243,23 @@ fn own_generation(claims: &Map<String, Value>) -> Result<Generation, Denial> {
 /// Who a token of this policy speaks for, if the rest of it is good.
 ///
 /// # Errors
-/// There is no name where the policy looks for one.
+/// There is no name where the policy looks for one, or it names nobody that the issuer may speak for.
 pub fn named_subject(claims: &AccessClaims, policy: &ClaimPolicy) -> Result<Subject, Denial> {
-    subject(&claims.rest, &policy.subject_claim)
+    Ok(policy.subjects.subject(&name_at(&claims.rest, &policy.subject_claim)?)?)
 }
 
 /// `sub` is a string; a claim that the operator chose in its place may be an integer too, as user ids often are.
-fn subject(claims: &Map<String, Value>, path: &ClaimPath) -> Result<Subject, Denial> {
-    let value = path.find(claims).ok_or(Denial::Invalid("the subject is missing"))?;
-    let number = value.as_i64().filter(|_| path.as_str() != "sub").map(|number| number.to_string());
-    let text = value.as_str().or(number.as_deref()).ok_or(Denial::Invalid("the subject is not a string"))?;
-    Subject::new(text).map_err(|_| Denial::Invalid("the subject is empty, too long or has control characters"))
+fn name_at<'a>(claims: &'a Map<String, Value>, path: &ClaimPath) -> Result<Cow<'a, str>, Denial> {
+    match path.find(claims) {
+        None => Err(Denial::Invalid("the subject is missing")),
+        Some(Value::String(text)) => Ok(Cow::Borrowed(text)),
+        Some(Value::Number(number)) if path.as_str() != "sub" && (number.is_i64() || number.is_u64()) => {
+            Ok(Cow::Owned(number.to_string()))
+        }
+        Some(Value::Null | Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(Denial::Invalid("the subject is not a string"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -230,6 +268,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::claim_policy::TrustedClaims;
+    use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 
     const NOW: i64 = 1_700_000_000;
 
@@ -242,7 +282,12 @@ mod tests {
     }
 
     fn foreign() -> ClaimPolicy {
-        ClaimPolicy::foreign("https://idp.example", AudienceRule::AnyOf(["api".to_owned()].into()), Duration::from_secs(86_400))
+        foreign_with(SubjectRule::Ours(ReservedPrefixes::default()))
+    }
+
+    fn foreign_with(subjects: SubjectRule) -> ClaimPolicy {
+        let audiences = AudienceRule::AnyOf(["api".to_owned()].into());
+        ClaimPolicy::foreign("https://idp.example", audiences, Duration::from_secs(86_400), subjects)
     }
 
     fn own_claims() -> Value {
@@ -315,8 +360,9 @@ mod tests {
     #[test]
     fn a_token_dies_at_its_exp_and_no_later_than_the_leeway() {
         let principal = judge(&foreign_claims(), &foreign()).unwrap();
-        assert_eq!(principal.check_times(Duration::ZERO, at(NOW + 59)), Ok(()));
-        assert_eq!(principal.check_times(Duration::ZERO, at(NOW + 60)), Err(Denial::Expired));
+        assert_eq!(principal.window.check(at(NOW + 119)), Ok(()), "its issuer's leeway is granted to the end");
+        assert_eq!(principal.window.check(at(NOW + 120)), Err(Denial::Expired));
+        assert_eq!(principal.expires_at, at(NOW + 60), "what it says of itself stays");
         let mut generous = foreign();
         generous.leeway = Duration::from_secs(3600);
         assert_eq!(generous.leeway(), LEEWAY_MAX);
@@ -363,6 +409,35 @@ mod tests {
     }
 
     #[test]
+    fn the_users_of_another_issuer_are_nobody_of_ours() {
+        let prefix = SubjectPrefix::new("partner:").unwrap();
+        let subject = |rule: &SubjectRule, name: &str| {
+            let judged = judge_with(foreign_claims(), "sub", json!(name), &foreign_with(rule.clone()));
+            judged.map(|principal| principal.subject.as_str().to_owned())
+        };
+        let prefixed = SubjectRule::Prefixed(prefix.clone());
+        assert_eq!(subject(&prefixed, "7").unwrap(), "partner:7");
+        assert_eq!(subject(&prefixed, "partner:7").unwrap(), "partner:partner:7");
+        let shared = SubjectRule::Ours([prefix.clone()].into_iter().collect());
+        assert_eq!(subject(&shared, "7").unwrap(), "7");
+        assert!(subject(&shared, "partner:7").is_err(), "who shares our users does not speak for the partner's");
+        let ours = ClaimPolicy { subjects: shared, ..own() };
+        assert!(judge_with(own_claims(), "sub", json!("partner:7"), &ours).is_err(), "nor do our own tokens");
+        let elsewhere = ClaimPolicy { subject_claim: ClaimPath::new("/user/id"), ..foreign_with(prefixed) };
+        let judged = judge_with(foreign_claims(), "user", json!({"id": 7}), &elsewhere).unwrap();
+        assert_eq!(judged.subject.as_str(), "partner:7");
+    }
+
+    #[test]
+    fn of_another_issuers_claims_those_count_that_are_trusted() {
+        let mut claims = foreign_claims();
+        (claims["role"], claims["plan"]) = (json!("admin"), json!("gold"));
+        assert!(judge(&claims, &foreign()).unwrap().claims.is_empty());
+        let trusting = ClaimPolicy { trusted_claims: TrustedClaims::Listed(["plan".to_owned()].into()), ..foreign() };
+        assert_eq!(Value::Object(judge(&claims, &trusting).unwrap().claims), json!({"plan": "gold"}));
+    }
+
+    #[test]
     fn a_route_asks_for_one_audience_and_all_scopes() {
         let principal = judge(&own_claims(), &own()).unwrap();
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Arc<[String]>>();
@@ -396,7 +471,7 @@ mod tests {
             let parsed = AccessClaims::parse(claims.to_string().as_bytes()).unwrap();
             if let Ok(principal) = check(parsed.clone(), &foreign(), at(NOW + nbf)) {
                 let now = at(NOW + now);
-                prop_assert_eq!(principal.check_times(foreign().leeway(), now).err(), check(parsed, &foreign(), now).err());
+                prop_assert_eq!(principal.window.check(now).err(), check(parsed, &foreign(), now).err());
             }
         }
     }

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 
 use super::access_claims::AccessClaims;
 use super::claim_policy::{AudienceRule, ClaimPath, LEEWAY_MAX};
-use super::claims::{Denial, Principal, check_issued, check_window, names_any};
+use super::claims::{Denial, Principal, Window, check_issued, names_any};
 use super::ids::{Partitions, SessionId, Subject};
 use super::session::Grant;
+use super::subjects::SubjectRule;
 use super::time::Timestamp;
 
 /// What is demanded of the old tokens of one kind. The key and its algorithm are fixed beside it.
@@ -28,6 +29,7 @@ pub struct LegacyPolicy {
     pub required_claims: Vec<(ClaimPath, String)>,
     /// The first that is there names the subject.
     pub subject_claims: Vec<ClaimPath>,
+    pub subjects: SubjectRule,
     pub scope_claims: Vec<ClaimPath>,
     /// Claims by the names that ours have, and where an old token holds each.
     pub claims: Vec<(String, ClaimPath)>,
@@ -68,7 +70,8 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
         return Err(Denial::Invalid("iss is not that of old tokens"));
     }
     let expires_at = expiry(&claims, policy)?;
-    check_window(claims.not_before, expires_at, Duration::ZERO, now)?;
+    let window = Window::new(claims.not_before, expires_at, Duration::ZERO);
+    window.check(now)?;
     claims.issued_at.map_or(Ok(()), |issued_at| check_issued(issued_at, now))?;
     match &policy.audiences {
         AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
@@ -98,6 +101,7 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
             issued_at: claims.issued_at,
             not_before: claims.not_before,
             expires_at,
+            window,
             claims: renamed(claims.rest, mapped, policy),
         },
     })
@@ -117,7 +121,7 @@ pub fn subject(claims: &AccessClaims, policy: &LegacyPolicy) -> Result<Subject, 
             return Err(Denial::Invalid("the subject is neither a string nor an integer"));
         }
     };
-    Subject::new(&text).map_err(|_| Denial::Invalid("the subject is empty, too long or has control characters"))
+    Ok(policy.subjects.subject(&text)?)
 }
 
 fn expiry(claims: &AccessClaims, policy: &LegacyPolicy) -> Result<Timestamp, Denial> {

@@ -27,4 +27,5 @@ pub mod session;
 pub mod share;
 pub mod spelling;
 pub mod stats;
+pub mod subjects;
 pub mod time;

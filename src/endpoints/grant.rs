@@ -11,6 +11,7 @@ use crate::config::{self, Pointer};
 use crate::domain::ids::Subject;
 use crate::domain::json::{self, JsonError};
 use crate::domain::session::Grant;
+use crate::domain::subjects::SubjectError;
 use crate::proxy::control::UpstreamAnswer;
 use crate::sessions::claims_hook::PresentClaims;
 
@@ -50,6 +51,8 @@ pub(super) enum NoSession<'a> {
     },
     /// The pointer that decided, and leads to what is no id.
     IdUnusable(&'a str),
+    /// The pointer that decided; the id begins as the subjects of another issuer do.
+    AnotherIssuers(&'a str, SubjectError),
 }
 
 /// Judges an answer. Every rule of what makes a session stands here, in the order in which a refusal is told.
@@ -82,7 +85,10 @@ pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login) -> Re
 fn named_subject<'a>(answer: &Value, login: &'a config::Login) -> Result<Subject, NoSession<'a>> {
     let mut found = login.subject.iter().filter_map(|pointer| Some((pointer, answer.pointer(pointer.as_str())?)));
     match found.next() {
-        Some((pointer, value)) => subject(value).ok_or(NoSession::IdUnusable(pointer.as_str())),
+        Some((pointer, value)) => {
+            let subject = subject(value).ok_or(NoSession::IdUnusable(pointer.as_str()))?;
+            login.reserved.ours(subject).map_err(|error| NoSession::AnotherIssuers(pointer.as_str(), error))
+        }
         None => Err(NoSession::NobodyNamed { id_at: id_elsewhere(answer) }),
     }
 }
@@ -128,6 +134,7 @@ impl NoSession<'_> {
                 let cause = format!("what stands at {pointer} is no usable id: a text of up to 255 bytes, or an integer");
                 warn(&cause);
             }
+            Self::AnotherIssuers(pointer, error) => warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer")),
         }
     }
 }

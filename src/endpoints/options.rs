@@ -92,6 +92,7 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
             OldSession::Keep => false,
         },
         imported_until: settings.refresh.imported_until,
+        reserved: settings.reserved_prefixes(),
     }
 }
 

@@ -130,8 +130,7 @@ impl Sessions {
                 Held::Foreign(principal) => {
                     let token = principal.token.clone().ok_or(LogoutError::NoTokenId)?;
                     let target = Target::Token { issuer: principal.issuer.clone(), token };
-                    let leeway = self.policy.load().clock_leeway;
-                    self.revoke(target, now, principal.expires_at.saturating_add(leeway + FORGET_MARGIN)).await?;
+                    self.revoke(target, now, principal.window.closes_at.saturating_add(FORGET_MARGIN)).await?;
                     1
                 }
             };

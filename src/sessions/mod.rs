@@ -23,6 +23,7 @@ use crate::domain::rotation::Presented;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::stats::{Counter, Counters};
+use crate::domain::subjects::ReservedPrefixes;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
@@ -84,6 +85,8 @@ pub struct SessionPolicy {
     pub end_old_session: bool,
     /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
     pub imported_until: Option<Timestamp>,
+    /// What no subject of ours begins with.
+    pub reserved: ReservedPrefixes,
 }
 
 impl SessionPolicy {

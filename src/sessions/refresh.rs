@@ -33,7 +33,7 @@ pub enum RefreshError {
     /// Others kept changing the record. Nothing was decided: try again.
     #[error("too many lost races")]
     Contended,
-    /// The claims hook no longer knows the subject: the session has ended.
+    /// The claims hook no longer knows the subject, and the session has ended; or the subject is another issuer's by now.
     #[error("the subject is gone")]
     Disowned,
     /// The claims hook gave no answer, and by the operator's choice there are no tokens without one.
@@ -129,6 +129,11 @@ impl Sessions {
         }
         if !session.is_live(now) {
             return Err(RefreshError::Expired);
+        }
+        if let Some(prefix) = self.policy.load().reserved.of(&session.subject) {
+            let (subject, session) = (&session.subject, session.id);
+            tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now another issuer's: not refreshed");
+            return Err(RefreshError::Disowned);
         }
         Ok(stored)
     }

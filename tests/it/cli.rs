@@ -138,7 +138,7 @@ fn nothing_at_all_is_refused_with_the_cure() {
 
 #[test]
 fn files_that_the_settings_name_must_be_there() {
-    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"nowhere.json\"\n";
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"nowhere.json\"\nshares_subjects = true\n";
     let folder = folder_with(&format!("{UPSTREAM}{issuer}[keys]\ndirectory = \"keys\"\nsigning = \"gone\"\n"));
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     let refused = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
@@ -149,7 +149,7 @@ fn files_that_the_settings_name_must_be_there() {
 
 #[test]
 fn the_keys_of_other_issuers_are_read_beforehand() {
-    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"HS256\"]\njwks_file = \"jwks.json\"\n";
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"HS256\"]\njwks_file = \"jwks.json\"\nsubject_prefix = \"i:\"\n";
     let folder = folder_with(&format!("{UPSTREAM}{issuer}"));
     let check = |keys: &str| {
         std::fs::write(folder.path().join("jwks.json"), format!("{{\"keys\":[{keys}]}}")).unwrap();

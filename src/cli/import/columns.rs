@@ -9,6 +9,7 @@ use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::ids::Subject;
 use crate::domain::imported::ImportedDigest;
 use crate::domain::session::Grant;
+use crate::domain::subjects::ReservedPrefixes;
 use crate::domain::time::Timestamp;
 use crate::sessions::import::ForeignToken;
 
@@ -69,6 +70,8 @@ pub(super) struct Columns {
     scopes: Option<Name>,
     form: TokenForm,
     token_bytes_min: usize,
+    /// What no user's name may begin with.
+    reserved: ReservedPrefixes,
 }
 
 /// A column's name.
@@ -126,7 +129,13 @@ impl Columns {
         });
         let claims = mapping.claims.iter().map(|(claim, column)| (claim.clone(), Name::Exact(column.clone()))).collect();
         let scopes = mapping.scopes.map(|column| Name::Exact(column.to_owned()));
-        Ok(Self { fields, claims, scopes, form: mapping.form, token_bytes_min: mapping.token_bytes_min })
+        let reserved = ReservedPrefixes::default();
+        Ok(Self { fields, claims, scopes, form: mapping.form, token_bytes_min: mapping.token_bytes_min, reserved })
+    }
+
+    /// The same, for rows none of which may name another issuer's user.
+    pub(super) fn reserving(self, reserved: ReservedPrefixes) -> Self {
+        Self { reserved, ..self }
     }
 
     /// Whether a header has the columns that are needed, and each once.
@@ -170,6 +179,7 @@ impl Columns {
         let subject = field(Field::UserId).text().map_err(wrong(Field::UserId))?.ok_or_else(needed(Field::UserId))?;
         let subject =
             Subject::new(whole_text(&subject).map_err(wrong(Field::UserId))?).map_err(|error| format!("user_id: {error}"))?;
+        let subject = self.reserved.ours(subject).map_err(|error| format!("user_id: {error}"))?;
         let token = field(Field::Token).text().map_err(wrong(Field::Token))?.ok_or_else(needed(Field::Token))?;
         let expires_at = moment(Field::ExpiresAt)?.ok_or_else(needed(Field::ExpiresAt))?;
         let created_at = moment(Field::CreatedAt)?.ok_or_else(needed(Field::CreatedAt))?;

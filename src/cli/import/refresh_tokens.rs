@@ -100,7 +100,7 @@ pub(super) fn run(args: &RefreshTokensArgs) -> Result<(), Failure> {
         StoreSettings::Embedded(_) | StoreSettings::Memory => {}
     }
     let ambient = Ambient::of_system();
-    let plan = plan(args).map_err(Failure::Refused)?;
+    let plan = plan(args, &settings).map_err(Failure::Refused)?;
     let (rows, position) = Rows::open(plan, Arc::clone(&ambient.clock)).map_err(Failure::Refused)?;
     let rejects = rejects_of(args, plan_format(args), rows.header());
     let progress = Progress::new(position, Arc::clone(&ambient.clock));
@@ -116,7 +116,7 @@ pub(super) fn run(args: &RefreshTokensArgs) -> Result<(), Failure> {
     }
 }
 
-fn plan(args: &RefreshTokensArgs) -> Result<Plan, String> {
+fn plan(args: &RefreshTokensArgs, settings: &Settings) -> Result<Plan, String> {
     let columns = Columns::new(&Mapping {
         columns: &args.column,
         claims: &args.claim,
@@ -124,6 +124,7 @@ fn plan(args: &RefreshTokensArgs) -> Result<Plan, String> {
         form: args.tokens,
         token_bytes_min: args.token_bytes_min,
     })?;
+    let columns = columns.reserving(settings.reserved_prefixes());
     let path = Some(args.file.clone()).filter(|path| path.as_os_str() != "-");
     let format = plan_format(args);
     Ok(Plan { path, format, header: args.header.clone(), from_line: args.from_line, columns })

@@ -13,6 +13,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::{Exchange, LegacyPolicy};
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
 const SECRET: &[u8] = b"the API's secret, long enough to be one";
@@ -24,6 +25,7 @@ fn rules() -> LegacyPolicy {
         audiences: AudienceRule::Unchecked,
         required_claims: Vec::new(),
         subject_claims: vec![ClaimPath::new("id")],
+        subjects: SubjectRule::Ours(ReservedPrefixes::default()),
         scope_claims: Vec::new(),
         claims: Vec::new(),
         needs_expiry: true,

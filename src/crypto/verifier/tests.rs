@@ -16,6 +16,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, IssuerKind};
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::session::Grant;
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 
 const ONE_OF_EACH: [Algorithm; 5] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256, Algorithm::Hs256];
 
@@ -368,7 +369,12 @@ fn a_hit_is_asked_for_time_and_key_again() {
 }
 
 fn foreign_policy(issuer: &str) -> ClaimPolicy {
-    ClaimPolicy::foreign(issuer, AudienceRule::Unchecked, Duration::from_secs(86_400))
+    ClaimPolicy::foreign(
+        issuer,
+        AudienceRule::Unchecked,
+        Duration::from_secs(86_400),
+        SubjectRule::Ours(ReservedPrefixes::default()),
+    )
 }
 
 fn with_another_issuer(verifier: Verifier) -> Verifier {

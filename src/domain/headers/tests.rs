@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::forwarded::Hop;
 use super::*;
+use crate::domain::claims::Window;
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::time::Timestamp;
 
@@ -35,6 +36,7 @@ fn principal() -> Principal {
         issued_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
+        window: Window::ALWAYS,
         claims: [("email".to_owned(), "a@b\r\nx: y".into())].into_iter().collect(),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, Target};
+use crate::domain::subjects::ReservedPrefixes;
 
 const NOW: i64 = 1_700_000_000;
 const DIGEST: [u8; 32] = [9; 32];
@@ -21,6 +22,7 @@ fn policy() -> LegacyPolicy {
         audiences: AudienceRule::Unchecked,
         required_claims: Vec::new(),
         subject_claims: ["sub", "id", "userId", "/user/id"].map(ClaimPath::new).to_vec(),
+        subjects: SubjectRule::Ours(ReservedPrefixes::default()),
         scope_claims: vec![ClaimPath::new("scope")],
         claims: Vec::new(),
         needs_expiry: true,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
-use crate::domain::claims::{Principal, RevokedBy};
+use crate::domain::claims::{Principal, RevokedBy, Window};
 use crate::domain::replica::Replica;
 
 fn millis(millis: i64) -> Timestamp {
@@ -40,6 +40,7 @@ fn principal(subject: Subject, session: Option<SessionId>, issued_at: Option<Tim
         issued_at,
         not_before: None,
         expires_at: Timestamp::MAX,
+        window: Window::ALWAYS,
         claims: Map::new(),
     }
 }

@@ -11,7 +11,7 @@ use super::RequestHead;
 use super::codec::{
     Chunk, Chunks, Framing, Malformed, RESPONSE_FIELDS_MAX, read_response_head, write_request_head, write_trailers,
 };
-use crate::domain::claims::Principal;
+use crate::domain::claims::{Principal, Window};
 use crate::domain::fuzz::{Input, pieces};
 use crate::domain::headers::forwarded::{Forwarding, Hop};
 use crate::domain::headers::framing::effective_host;
@@ -335,6 +335,7 @@ fn principal(subject: &Subject) -> Principal {
         issued_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
+        window: Window::ALWAYS,
         claims: std::iter::once(("name".to_owned(), subject.as_str().into())).collect(),
     }
 }

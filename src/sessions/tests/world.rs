@@ -20,7 +20,7 @@ use crate::crypto::refresh_token::RefreshTokens;
 use crate::crypto::verifier::Verifier;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
-use crate::domain::claims::Principal;
+use crate::domain::claims::{Principal, Window};
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
@@ -29,6 +29,7 @@ use crate::domain::replica::Replica;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
 use crate::domain::stats::{Counter, Counters};
+use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
@@ -271,6 +272,7 @@ pub(crate) fn policy() -> SessionPolicy {
         legacy: LegacyLives::default(),
         end_old_session: true,
         imported_until: None,
+        reserved: ReservedPrefixes::default(),
     }
 }
 
@@ -359,6 +361,7 @@ impl World {
             issued_at: Some(self.now()),
             not_before: None,
             expires_at: self.now().saturating_add(pair.expires_in),
+            window: Window::new(None, self.now().saturating_add(pair.expires_in), Duration::ZERO),
             claims: serde_json::Map::new(),
         }
     }
@@ -375,6 +378,7 @@ impl World {
             issued_at: Some(self.now()),
             not_before: None,
             expires_at: self.now().saturating_add(3600 * SECOND),
+            window: Window::new(None, self.now().saturating_add(3600 * SECOND), MINUTE),
             claims: serde_json::Map::new(),
         }
     }
@@ -443,6 +447,7 @@ impl World {
             audiences: AudienceRule::Unchecked,
             required_claims: Vec::new(),
             subject_claims: vec![ClaimPath::new("id")],
+            subjects: SubjectRule::Ours(ReservedPrefixes::default()),
             scope_claims: vec![ClaimPath::new("scope")],
             claims: vec![("role".to_owned(), ClaimPath::new("/role"))],
             needs_expiry: true,
@@ -464,7 +469,12 @@ impl World {
         let foreign = ForeignKeys::parse(key_set.as_bytes(), &[Algorithm::Hs256], JwksOrigin::File).unwrap();
         let foreign_policy = ClaimPolicy {
             token_type: TypeRule::Unchecked,
-            ..ClaimPolicy::foreign("https://issuer.example", AudienceRule::Unchecked, DAY)
+            ..ClaimPolicy::foreign(
+                "https://issuer.example",
+                AudienceRule::Unchecked,
+                DAY,
+                SubjectRule::Ours(ReservedPrefixes::default()),
+            )
         };
         let own = ClaimPolicy::own(&minting.issuer, &minting.audiences, self.policy.access_lifetime);
         let verifier = Verifier::new().with_own(&minting.keys, own).with_foreign(&foreign, foreign_policy, None);

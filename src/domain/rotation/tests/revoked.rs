@@ -3,7 +3,7 @@
 use serde_json::Map;
 
 use super::*;
-use crate::domain::claims::Principal;
+use crate::domain::claims::{Principal, Window};
 use crate::domain::ids::{Partition, SessionId, Subject};
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, RevocationSet, Target};
@@ -60,6 +60,7 @@ fn principal() -> Principal {
         issued_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
+        window: Window::ALWAYS,
         claims: Map::new(),
     }
 }
