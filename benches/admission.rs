@@ -106,7 +106,7 @@ fn hit(c: &mut Criterion) {
 fn admission() -> Admission {
     let replica = Arc::new(Replica::new());
     replica.confirm(Duration::ZERO);
-    let options = AdmissionOptions { cache_entries_max: 100_000, max_staleness: Duration::MAX, leeway: Duration::ZERO };
+    let options = AdmissionOptions { cache_entries_max: 100_000, max_staleness: Duration::MAX };
     Admission::new(options, replica, Ambient::of_system().clock, Arc::new(Counters::new()))
 }
 

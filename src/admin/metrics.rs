@@ -156,6 +156,7 @@ const FAMILIES: &[Family] = &[
     family("responses_ended", "by", "Responses that had begun and were broken off, by other than the upstream", &[
         (Counter::ResponsesEndedByClient, "client"),
         (Counter::ResponsesEndedBySession, "session"),
+        (Counter::ResponsesEndedByExpiry, "expiry"),
     ]),
     family("upstream_failures", "kind", "Exchanges with an upstream that failed", &[
         (Counter::UpstreamErrors, "error"),

@@ -49,7 +49,6 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
         admission: AdmissionOptions {
             cache_entries_max: settings.tokens.cache_entries,
             max_staleness: settings.revocation.max_staleness,
-            leeway: settings.tokens.leeway,
         },
         login_timeout: settings.upstreams[login_upstream.0].response_timeout,
         upstreams,

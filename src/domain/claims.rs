@@ -113,6 +113,31 @@ pub enum RevokedBy {
     Everyone,
 }
 
+/// Why what a caller was admitted to is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    Expired,
+    Revoked(RevokedBy),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Expired => f.write_str("token expired"),
+            Self::Revoked(by) => write!(f, "revoked by {by}"),
+        }
+    }
+}
+
+impl From<Ending> for Denial {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Expired => Self::Expired,
+            Ending::Revoked(by) => Self::Revoked(by),
+        }
+    }
+}
+
 impl std::fmt::Display for RevokedBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -14,7 +14,7 @@ mod gauge;
 pub use day::{DAYS_KEPT, Day};
 pub use gauge::{Gauge, Gauges, Readings};
 
-use super::claims::{Denial, RevokedBy};
+use super::claims::{Denial, Ending, RevokedBy};
 use super::revocation::Target;
 use super::rotation::Outcome;
 
@@ -126,6 +126,8 @@ counter! {
     ResponsesEndedByClient = "responses_ended_by_client",
     /// Begun, and broken off because its session ended.
     ResponsesEndedBySession = "responses_ended_by_session",
+    /// Begun, and broken off because its token expired.
+    ResponsesEndedByExpiry = "responses_ended_by_expiry",
     UpstreamErrors = "upstream_errors",
     UpstreamTimeouts = "upstream_timeouts",
     UpstreamRetries = "upstream_retries",
@@ -158,15 +160,24 @@ impl Counter {
             Denial::NoToken => Self::RejectedNoToken,
             Denial::Ambiguous(_) => Self::RejectedAmbiguous,
             Denial::Invalid(_) => Self::RejectedInvalid,
-            Denial::Expired => Self::RejectedExpired,
-            Denial::Revoked(RevokedBy::Session) => Self::RejectedRevokedSession,
-            Denial::Revoked(RevokedBy::Subject) => Self::RejectedRevokedSubject,
-            Denial::Revoked(RevokedBy::Token) => Self::RejectedRevokedToken,
-            Denial::Revoked(RevokedBy::Everyone) => Self::RejectedRevokedEveryone,
+            Denial::Expired => Self::of_ending(Ending::Expired),
+            Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
             Denial::InsufficientScope(_) => Self::RejectedScope,
             Denial::OriginRefused => Self::RejectedOrigin,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
+        }
+    }
+
+    /// The counter of requests that were refused, or not answered, because their caller's time was over.
+    #[must_use]
+    pub const fn of_ending(ending: Ending) -> Self {
+        match ending {
+            Ending::Expired => Self::RejectedExpired,
+            Ending::Revoked(RevokedBy::Session) => Self::RejectedRevokedSession,
+            Ending::Revoked(RevokedBy::Subject) => Self::RejectedRevokedSubject,
+            Ending::Revoked(RevokedBy::Token) => Self::RejectedRevokedToken,
+            Ending::Revoked(RevokedBy::Everyone) => Self::RejectedRevokedEveryone,
         }
     }
 

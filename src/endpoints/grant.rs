@@ -134,7 +134,9 @@ impl NoSession<'_> {
                 let cause = format!("what stands at {pointer} is no usable id: a text of up to 255 bytes, or an integer");
                 warn(&cause);
             }
-            Self::AnotherIssuers(pointer, error) => warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer")),
+            Self::AnotherIssuers(pointer, error) => {
+                warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer"))
+            }
         }
     }
 }

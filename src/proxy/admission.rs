@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 
 use super::token_cache::{Known, TokenCache};
 use crate::crypto::verifier::{TokenDigest, Verifier};
-use crate::domain::claims::{Denial, Principal};
+use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::headers::RewriteRules;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
@@ -24,8 +24,6 @@ pub struct AdmissionOptions {
     pub cache_entries_max: usize,
     /// Age of the last confirmation of the revocations from which on nobody is vouched for.
     pub max_staleness: Duration,
-    /// How far our clock and that of a token's maker may differ.
-    pub leeway: Duration,
 }
 
 /// One worker's admission: its own cache in front of the shared verifier and replica.
@@ -111,9 +109,10 @@ impl Admission {
         *self.cache.borrow_mut() = TokenCache::new(self.options.cache_entries_max);
     }
 
-    /// Whether what runs on a principal's behalf must end now.
-    pub fn has_ended(&self, principal: &Principal, now: Timestamp) -> bool {
-        principal.check_times(self.options.leeway, now).is_err() || self.replica.covers(principal).is_some()
+    /// Why a principal's time is over, if it is.
+    pub fn ending(&self, principal: &Principal, now: Timestamp) -> Option<Ending> {
+        let revoked = self.replica.covers(principal).map(Ending::Revoked);
+        revoked.or_else(|| principal.window.is_over(now).then_some(Ending::Expired))
     }
 }
 

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::connection::ClientConnection;
 use super::upstream::{ExchangeEnd, ResponseBody};
+use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
 
 /// What a response is made of, and the end of the exchange when it is dropped.
@@ -96,7 +97,8 @@ impl Streamed {
         let counter = match end {
             ExchangeEnd::Upstream(fault) => fault.counter(),
             ExchangeEnd::Client(_) => Counter::ResponsesEndedByClient,
-            ExchangeEnd::Session => Counter::ResponsesEndedBySession,
+            ExchangeEnd::Caller(Ending::Expired) => Counter::ResponsesEndedByExpiry,
+            ExchangeEnd::Caller(Ending::Revoked(_)) => Counter::ResponsesEndedBySession,
         };
         self.body.counters().add(counter, 1);
         match end {
@@ -104,7 +106,7 @@ impl Streamed {
             ExchangeEnd::Client(cause) => {
                 tracing::debug!(request, upstream, %cause, "response broken off: the client's request is")
             }
-            ExchangeEnd::Session => tracing::debug!(request, upstream, "response broken off: its session ended"),
+            ExchangeEnd::Caller(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
         }
     }
 }

@@ -405,7 +405,7 @@ mod tests {
         for _ in 0..2 * WRITE_TICKS {
             let _ = Pin::new(&mut io).poll_flush(&mut cx);
             assert!(Pin::new(&mut io).poll_write(&mut cx, b"more").is_pending());
-            watchers.tick(|_| false);
+            watchers.tick(|_| None);
         }
         assert!(connection.watch.take_expired(Wait::ClientWrite));
     }

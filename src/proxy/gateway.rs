@@ -193,7 +193,7 @@ impl Gateway {
             self.admission.forget();
         }
         let now = self.shared.clock.now();
-        self.watchers.tick(|principal| self.admission.has_ended(principal, now));
+        self.watchers.tick(|principal| self.admission.ending(principal, now));
         for upstream in &self.upstreams {
             upstream.prune();
         }
@@ -296,6 +296,7 @@ impl Gateway {
         let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
+        call.client.watch.answer_begins(|| self.shared.clock.now(), route.response_timeout);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             return switch(&call, wants_upgrade, caller.bound_to(), answer, body);
         }

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::reply::{Problem, Reply};
 use super::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
-use crate::domain::claims::{Denial, RevokedBy};
+use crate::domain::claims::{Denial, Ending};
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
 
@@ -32,9 +32,9 @@ pub(super) enum Refusal {
     Body(#[from] BodyFault),
     #[error("upstream {upstream}: {fault}")]
     Upstream { upstream: Arc<str>, fault: UpstreamFault },
-    /// Admitted, and the session ended before there was a response.
-    #[error("session ended")]
-    SessionEnded,
+    /// Admitted, and revoked before there was a response.
+    #[error("{0}")]
+    CallerEnded(Ending),
     /// A login answer that is too large to make a session of.
     #[error("upstream's login answer is larger than the limit")]
     LoginAnswerTooLarge,
@@ -50,16 +50,13 @@ pub(super) enum Refusal {
 /// How long a client should wait before it asks an unreachable upstream again.
 const UPSTREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What befell the caller whose session ended meanwhile.
-const SESSION_ENDED: Denial = Denial::Revoked(RevokedBy::Session);
-
 impl Refusal {
     /// What the client is told of an exchange with this upstream, of which nothing has reached it.
     pub(super) fn of_end(end: ExchangeEnd, upstream: &Arc<str>) -> Self {
         match end {
             ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
             ExchangeEnd::Client(fault) => Self::Body(fault),
-            ExchangeEnd::Session => Self::SessionEnded,
+            ExchangeEnd::Caller(ending) => Self::CallerEnded(ending),
         }
     }
 
@@ -71,7 +68,7 @@ impl Refusal {
             Self::Denied(denial) => Counter::of_denial(denial),
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
-            Self::SessionEnded => Counter::of_denial(&SESSION_ENDED),
+            Self::CallerEnded(ending) => Counter::of_ending(*ending),
             Self::Upstream { fault, .. } => fault.counter(),
             Self::LoginAnswerTooLarge | Self::UnaskedUpgrade => Counter::UpstreamErrors,
             Self::Reply(_) => return None,
@@ -89,7 +86,7 @@ impl Refusal {
             | Self::MethodNotAllowed(_)
             | Self::Denied(_)
             | Self::Body(_)
-            | Self::SessionEnded
+            | Self::CallerEnded(_)
             | Self::Reply(_) => false,
             Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::Panicked => true,
         }
@@ -113,7 +110,7 @@ impl Refusal {
             }
             Self::Denied(denial) => Problem::from(&denial),
             Self::Body(fault) => body_problem(fault),
-            Self::SessionEnded => Problem::from(&SESSION_ENDED),
+            Self::CallerEnded(ending) => Problem::from(&Denial::from(ending)),
             Self::Upstream { fault, .. } => match fault {
                 UpstreamFault::ConnectTimedOut
                 | UpstreamFault::WriteTimedOut

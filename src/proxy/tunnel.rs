@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
-use self::frames::{Frames, SESSION_ENDED};
+use self::frames::{Frames, closing};
 use super::connection::ClientConnection;
 use super::linger::farewell;
 use super::upstream::Stream;
@@ -35,15 +35,15 @@ pub struct Upgrade {
     pub principal: Option<Arc<Principal>>,
 }
 
-/// Copies until either side closes, or the session ends: the client is then told why, unless it is in the midst of a message.
+/// Copies until either side closes, or the token or its session ends: the client is then told why, unless it is in the midst of a message.
 /// `from_client` was read already, behind the head.
 pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, connection: &ClientConnection) {
     let Upgrade { mut upstream, early, principal } = upgrade;
     let watch = &connection.watch;
     watch.disarm(Wait::NextRequest);
-    watch.speak_for(principal);
+    watch.tunnel_for(principal);
     let mut frames = Frames::default();
-    let session_ended = {
+    let ended = {
         let mut client = ClientSide { stream: &mut client, to_client: &mut frames };
         let mut copy = pin!(async {
             client.write_all(&early).await?;
@@ -52,16 +52,16 @@ pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, co
         });
         poll_fn(|cx| {
             watch.woken_by(cx.waker());
-            if watch.session_ended() {
-                return Poll::Ready(true);
+            if let Some(ending) = watch.ended() {
+                return Poll::Ready(Some(ending));
             }
-            copy.as_mut().poll(cx).map(|_| false)
+            copy.as_mut().poll(cx).map(|_| None)
         })
         .await
     };
-    if session_ended {
-        tracing::debug!(peer = %connection.peer, "tunnel closed: its session ended");
-        if frames.is_between() && client.try_write(SESSION_ENDED).is_ok() {
+    if let Some(ending) = ended {
+        tracing::debug!(peer = %connection.peer, cause = %ending, "tunnel closed");
+        if frames.is_between() && client.try_write(closing(ending)).is_ok() {
             farewell(&mut client, connection).await;
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::domain::claims::Principal;
+use crate::domain::claims::{Ending, Principal};
+use crate::domain::time::Timestamp;
 
 /// How often deadlines are looked at, and so the most by which one can be late.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -63,11 +64,33 @@ pub struct Watch {
     clock: Rc<TickClock>,
     deadlines: [Cell<Tick>; WAITS.len()],
     expired: Cell<u16>,
-    session_ended: Cell<bool>,
+    ended: Cell<Option<Ending>>,
+    phase: Cell<Phase>,
     drain: Cell<bool>,
     task: RefCell<Option<Waker>>,
-    /// Who the exchange in flight speaks for: its stream ends with the session.
+    /// Who the exchange in flight speaks for.
     principal: RefCell<Option<Arc<Principal>>>,
+}
+
+/// How far the exchange in flight has come, and so what its caller's end means for it. A revocation ends it in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The answer is awaited. Whoever was admitted in time is answered.
+    Awaited,
+    /// The answer is under way, or there is a tunnel: it ends when the token expires.
+    Stream,
+    /// The answer began after the token had expired, and has until this tick.
+    LateAnswer(Tick),
+}
+
+impl Phase {
+    const fn is_ended_by(self, ending: Ending, now: Tick) -> bool {
+        match (ending, self) {
+            (Ending::Revoked(_), _) | (Ending::Expired, Self::Stream) => true,
+            (Ending::Expired, Self::Awaited) => false,
+            (Ending::Expired, Self::LateAnswer(until)) => until <= now,
+        }
+    }
 }
 
 impl Watch {
@@ -99,15 +122,31 @@ impl Watch {
         was & bit != 0
     }
 
-    /// Binds the exchange in flight to a session, or releases it.
+    /// Binds the exchange in flight, whose answer is awaited from now on, to its caller; or releases it.
     pub fn speak_for(&self, principal: Option<Arc<Principal>>) {
-        self.session_ended.set(false);
+        self.ended.set(None);
+        self.phase.set(Phase::Awaited);
         *self.principal.borrow_mut() = principal;
     }
 
-    /// Whether the session that the exchange in flight speaks for has ended.
-    pub fn session_ended(&self) -> bool {
-        self.session_ended.get()
+    /// The head of the answer is there. It was asked for in time: should the token have expired meanwhile, the rest of the answer is
+    /// given `late_for` to come.
+    pub fn answer_begins(&self, now: impl FnOnce() -> Timestamp, late_for: Duration) {
+        if let Some(principal) = &*self.principal.borrow() {
+            let is_late = principal.window.is_over(now());
+            self.phase.set(if is_late { Phase::LateAnswer(self.clock.after(late_for)) } else { Phase::Stream });
+        }
+    }
+
+    /// Binds a tunnel to its caller.
+    pub fn tunnel_for(&self, principal: Option<Arc<Principal>>) {
+        self.speak_for(principal);
+        self.phase.set(Phase::Stream);
+    }
+
+    /// Why the exchange in flight must end, if its caller's time is over.
+    pub fn ended(&self) -> Option<Ending> {
+        self.ended.get()
     }
 
     pub fn is_draining(&self) -> bool {
@@ -128,7 +167,7 @@ impl Watch {
         }
     }
 
-    fn look(&self, now: Tick, session_has_ended: &impl Fn(&Principal) -> bool) {
+    fn look(&self, now: Tick, ending: &impl Fn(&Principal) -> Option<Ending>) {
         let mut fired = 0;
         for wait in WAITS {
             let deadline = &self.deadlines[wait as usize];
@@ -140,11 +179,12 @@ impl Watch {
         if fired != 0 {
             self.expired.set(self.expired.get() | fired);
         }
-        let ended = !self.session_ended.get() && self.principal.borrow().as_deref().is_some_and(session_has_ended);
-        if ended {
-            self.session_ended.set(true);
+        let ending = if self.ended.get().is_none() { self.principal.borrow().as_deref().and_then(ending) } else { None };
+        let ended = ending.filter(|ending| self.phase.get().is_ended_by(*ending, now));
+        if ended.is_some() {
+            self.ended.set(ended);
         }
-        if fired != 0 || ended {
+        if fired != 0 || ended.is_some() {
             self.wake();
         }
     }
@@ -177,7 +217,8 @@ impl Watchers {
             clock: Rc::clone(&self.clock),
             deadlines: [const { Cell::new(NEVER) }; WAITS.len()],
             expired: Cell::new(0),
-            session_ended: Cell::new(false),
+            ended: Cell::new(None),
+            phase: Cell::new(Phase::Awaited),
             drain: Cell::new(false),
             task: RefCell::new(None),
             principal: RefCell::new(None),
@@ -186,13 +227,13 @@ impl Watchers {
         watch
     }
 
-    /// Passes one tick: fires deadlines, ends the streams of ended sessions, forgets connections that are gone.
-    pub fn tick(&self, session_has_ended: impl Fn(&Principal) -> bool) {
+    /// Passes one tick: fires deadlines, ends what runs for callers whose time is over, forgets connections that are gone.
+    pub fn tick(&self, ending: impl Fn(&Principal) -> Option<Ending>) {
         let now = self.clock.now.get().saturating_add(1).min(NEVER - 1);
         self.clock.now.set(now);
         self.all.borrow_mut().retain(|watch| match watch.upgrade() {
             Some(watch) => {
-                watch.look(now, &session_has_ended);
+                watch.look(now, &ending);
                 true
             }
             None => false,
@@ -227,7 +268,7 @@ mod tests {
 
     fn ticks(watchers: &Watchers, span: Duration) {
         for _ in 0..span.as_millis().div_ceil(TICK.as_millis()) {
-            watchers.tick(|_| false);
+            watchers.tick(|_| None);
         }
     }
 
@@ -277,7 +318,7 @@ mod tests {
         let watch = watchers.watch();
         assert_eq!(watchers.connections(), 1);
         drop(watch);
-        watchers.tick(|_| false);
+        watchers.tick(|_| None);
         assert_eq!(watchers.all.borrow().len(), 0);
     }
 }

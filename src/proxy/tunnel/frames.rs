@@ -1,7 +1,14 @@
 //! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and the one that ends a connection.
 
+use crate::domain::claims::Ending;
+
 /// The closing frame of a server: 1008, policy violation (RFC 6455, section 7.4.1), with a reason.
-pub(super) const SESSION_ENDED: &[u8] = b"\x88\x0f\x03\xf0session ended";
+pub(super) const fn closing(ending: Ending) -> &'static [u8] {
+    match ending {
+        Ending::Expired => b"\x88\x0f\x03\xf0token expired",
+        Ending::Revoked(_) => b"\x88\x0f\x03\xf0session ended",
+    }
+}
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
@@ -65,6 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::claims::RevokedBy;
 
     fn frame(payload: usize, masked: bool) -> Vec<u8> {
         let mask = if masked { 0x80 } else { 0 };
@@ -86,10 +94,12 @@ mod tests {
 
     #[test]
     fn the_closing_frame_is_one_frame_with_code_1008() {
-        let mut frames = Frames::default();
-        frames.pass(SESSION_ENDED);
-        assert!(frames.is_between());
-        assert_eq!(u16::from_be_bytes([SESSION_ENDED[2], SESSION_ENDED[3]]), 1008);
+        for ending in [Ending::Expired, Ending::Revoked(RevokedBy::Session)] {
+            let (mut frames, bytes) = (Frames::default(), closing(ending));
+            frames.pass(bytes);
+            assert!(frames.is_between());
+            assert_eq!(u16::from_be_bytes([bytes[2], bytes[3]]), 1008);
+        }
     }
 
     #[test]

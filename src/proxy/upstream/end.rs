@@ -3,6 +3,7 @@
 use std::io;
 
 use super::request::BodyFault;
+use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
 
 /// Why an exchange ended before its response was whole, by whose fault that was. Counters, log lines and refusals go by this.
@@ -13,9 +14,9 @@ pub enum ExchangeEnd {
     /// The client's request could not be read whole.
     #[error("{0}")]
     Client(#[from] BodyFault),
-    /// The session that the exchange speaks for ended.
-    #[error("session ended")]
-    Session,
+    /// The time of the caller whom the exchange speaks for is over.
+    #[error("{0}")]
+    Caller(Ending),
 }
 
 /// What an upstream did wrong.

@@ -202,8 +202,7 @@ impl Upstream {
             Poll::Pending if watch.take_expired(Wait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
             // A repeated attempt has what time the first one left.
             Poll::Pending if watch.take_expired(Wait::ResponseHead) => Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into())),
-            Poll::Pending if watch.session_ended() => Poll::Ready(Err(ExchangeEnd::Session)),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending)))),
         })
         .await;
         watch.disarm(Wait::Connect);
@@ -288,8 +287,9 @@ impl Upstream {
                     Poll::Pending if watch.take_expired(Wait::UpstreamWrite) => {
                         return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
                     }
-                    Poll::Pending if watch.session_ended() => return Poll::Ready(Err(ExchangeEnd::Session)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        return watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending))));
+                    }
                 }
             }
         })

@@ -237,9 +237,9 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         let body = self.get_mut();
-        if body.watch.session_ended() {
+        if let Some(ending) = body.watch.ended() {
             body.connection = None;
-            return Poll::Ready(Some(Err(ExchangeEnd::Session)));
+            return Poll::Ready(Some(Err(ExchangeEnd::Caller(ending))));
         }
         let polled = body.poll_data(cx);
         if let Poll::Ready(Some(Err(_))) = polled {

@@ -262,7 +262,7 @@ fn an_upstream_that_says_nothing_is_given_up_on() {
             let mut stream = bench.accept().await;
             head(&mut stream).await;
             for _ in 0..200 {
-                bench.watchers.tick(|_| false);
+                bench.watchers.tick(|_| None);
             }
             stream
         };
@@ -302,7 +302,7 @@ fn what_is_broken_before_anything_of_it_was_passed_on_is_no_response() {
 fn a_repeated_request_has_no_more_time_than_one_that_is_not() {
     run(async {
         let bench = Bench::new().await;
-        let wait = || (0..60).for_each(|_| bench.watchers.tick(|_| false));
+        let wait = || (0..60).for_each(|_| bench.watchers.tick(|_| None));
         let serve = async {
             let mut first = bench.accept().await;
             head(&mut first).await;
@@ -335,7 +335,7 @@ fn an_upstream_that_takes_nothing_more_is_given_up_on() {
             let mut stream = bench.accept().await;
             head(&mut stream).await;
             for _ in 0..200 {
-                bench.watchers.tick(|_| false);
+                bench.watchers.tick(|_| None);
                 tokio::task::yield_now().await;
             }
             stream
@@ -360,7 +360,7 @@ fn connections_idle_away() {
         let (_, _stream) = tokio::join!(bench.ask(), serve);
         assert_eq!(bench.pooled(), 1);
         for _ in 0..500 {
-            bench.watchers.tick(|_| false);
+            bench.watchers.tick(|_| None);
         }
         bench.upstream.prune();
         assert_eq!(bench.pooled(), 0);

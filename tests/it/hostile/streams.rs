@@ -1,7 +1,15 @@
 //! What runs for long ends with its session.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+use tokengate::domain::stats::Counter;
+
+use super::client::Client;
+use super::partner::{self, Partner};
 use super::rig::{Rig, eventually};
 use super::upstream::{Conversation, Upstream};
 
@@ -85,6 +93,120 @@ fn a_request_that_waits_for_its_answer_ends_with_its_session() {
     log_out(&rig, &token);
     let answer = client.answer();
     assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"), "{answer:?}");
+}
+
+/// An upstream that answers when it is told to: what is said at once, and what after it.
+fn patient(said: &'static str, after: &'static str) -> (Upstream, Arc<AtomicBool>) {
+    let told = Arc::new(AtomicBool::new(false));
+    let waits_for = Arc::clone(&told);
+    let upstream = Upstream::start(move |conversation| {
+        while let Some(request) = conversation.request() {
+            if conversation.took_login(&request) {
+                continue;
+            }
+            while !waits_for.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            conversation.say(said);
+            thread::sleep(Duration::from_millis(200));
+            conversation.say(after);
+            if after.is_empty() {
+                conversation.wait_for_end();
+            }
+        }
+    });
+    (upstream, told)
+}
+
+fn asking(rig: &Rig, token: &str) -> Client {
+    let mut client = rig.client();
+    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    client
+}
+
+const EXPIRY: Duration = Duration::from_secs(16 * 60);
+
+#[test]
+fn a_request_that_was_admitted_in_time_is_answered_whole_after_its_token_expired() {
+    let (upstream, told) = patient("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nbe", "lled");
+    let rig = Rig::start(upstream.address);
+    let token = rig.log_in().access;
+    let mut client = asking(&rig, &token);
+    eventually("the request is with the upstream", || upstream.heard().len() == 2);
+    rig.clock.advance(EXPIRY);
+    client.assert_silent(Duration::from_millis(200));
+    told.store(true, Ordering::SeqCst);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "belled", true), "{answer:?}");
+    assert_eq!(rig.get("/api", &token).code(), "token_expired", "the next one is not");
+    assert_eq!((rig.counted(Counter::ResponsesEndedByExpiry), rig.counted(Counter::UpstreamErrors)), (0, 0));
+}
+
+#[test]
+fn an_answer_that_began_after_its_token_expired_does_not_go_on_for_ever() {
+    let (upstream, told) = patient("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n", "");
+    let rig = Rig::start_with(upstream.address, |settings| {
+        for route in &mut settings.routes {
+            route.response_timeout = Duration::from_secs(1);
+        }
+    });
+    let token = rig.log_in().access;
+    let mut client = asking(&rig, &token);
+    eventually("the request is with the upstream", || upstream.heard().len() == 2);
+    rig.clock.advance(EXPIRY);
+    told.store(true, Ordering::SeqCst);
+    assert!(client.head().starts_with("http/1.1 200 "));
+    assert_eq!(client.chunk().as_deref(), Some("one"));
+    client.assert_silent(Duration::from_millis(300));
+    assert_eq!(client.chunk(), None, "it had as long as the answer itself may be waited for");
+    assert_eq!(rig.counted(Counter::ResponsesEndedByExpiry), 1);
+}
+
+#[test]
+fn an_upload_that_was_admitted_in_time_is_taken_to_its_end() {
+    let rig = Rig::start(Upstream::echo().address);
+    let token = rig.log_in().access;
+    let mut client = rig.client();
+    client.send(format!("POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 10\r\n\r\nhello"));
+    client.assert_silent(Duration::from_millis(200));
+    rig.clock.advance(EXPIRY);
+    client.assert_silent(Duration::from_millis(200));
+    client.send("world");
+    let answer = client.answer();
+    assert!(answer.status == 200 && answer.body.ends_with("helloworld"), "{answer:?}");
+}
+
+#[test]
+fn a_revocation_ends_what_is_awaited_though_its_token_has_expired_too() {
+    let (upstream, _) = patient("", "");
+    let rig = Rig::start(upstream.address);
+    let tokens = rig.log_in();
+    let mut client = asking(&rig, &tokens.access);
+    eventually("the request is with the upstream", || upstream.heard().len() == 2);
+    rig.clock.advance(EXPIRY);
+    client.assert_silent(Duration::from_millis(200));
+    assert_eq!(rig.post("/logout", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh)).status, 200);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"), "{answer:?}");
+    assert_eq!((rig.counted(Counter::RejectedRevokedSession), rig.counted(Counter::UpstreamErrors)), (1, 0));
+}
+
+#[test]
+fn the_leeway_of_an_issuer_holds_for_its_streams_as_for_its_requests() {
+    let partner = Partner::new();
+    let settings = partner.accepted("subject_prefix = \"p:\"\nleeway = \"20s\"");
+    let rig = Rig::start_from(event_stream().address, &settings, |_| {});
+    let expires_at = crate::support::old_api::now() + 2;
+    let token = partner::token("7", &json!({"exp": expires_at}));
+    rig.clock.advance(Duration::from_secs(10));
+    let mut client = asking(&rig, &token);
+    assert!(client.head().starts_with("http/1.1 200 "), "within the leeway");
+    assert_eq!(client.chunk().as_deref(), Some("data: one\n"));
+    client.assert_silent(Duration::from_millis(300));
+    rig.clock.advance(Duration::from_secs(15));
+    assert_eq!(client.chunk(), None);
+    assert_eq!((rig.counted(Counter::ResponsesEndedByExpiry), rig.counted(Counter::ResponsesEndedBySession)), (1, 0));
+    assert_eq!(rig.get("/api", &token).code(), "token_expired");
 }
 
 #[test]

@@ -101,6 +101,27 @@ fn a_websocket_needs_a_token_and_ends_with_its_session() {
 }
 
 #[test]
+fn a_websocket_is_told_whether_its_token_expired_or_its_session_ended() {
+    let upstream = Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            if !conversation.took_login(&request) {
+                conversation.say(AGREED);
+                conversation.wait_for_end();
+                return;
+            }
+        }
+    });
+    let rig = Rig::start(upstream.address);
+    let token = rig.log_in().access;
+    let mut client = rig.client();
+    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
+    assert_eq!(client.answer().status, 101);
+    rig.clock.advance(Duration::from_secs(16 * 60));
+    assert_eq!(client.bytes(17), b"\x88\x0f\x03\xf0token expired", "a closing frame with code 1008");
+    client.assert_closed();
+}
+
+#[test]
 fn a_closing_frame_never_lands_within_a_message() {
     let upstream = Upstream::start(|conversation| {
         while let Some(request) = conversation.request() {
