@@ -64,7 +64,7 @@ fn main() {
         let hop = Hop::new([192, 0, 2, 1].into(), "http");
         let context = RequestContext {
             origin: &rules.forwarding().origin(&hop, &headers),
-            host: &HeaderValue::from_static("api.example.com"),
+            host: Some(&HeaderValue::from_static("api.example.com")),
             identity: &identity,
             request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
             authorization: Withheld::All,

@@ -9,6 +9,7 @@ use http::{HeaderValue, Request, StatusCode};
 use subtle::ConstantTimeEq as _;
 
 use super::answer::{Answer, problem};
+use crate::domain::host::Host;
 use crate::domain::secret::Secret;
 
 /// With a token: whoever brings it. Without one: local programs, but no web page that a local browser shows.
@@ -46,16 +47,8 @@ fn bears(request: &Request<Bytes>, token: &Secret<String>) -> bool {
 /// A page can make a browser send requests to loopback: across origins with `Origin`, or, by a name of its own that it lets
 /// resolve to loopback, under that name as the host.
 fn is_from_web_page(request: &Request<Bytes>) -> bool {
-    let names_another_host = request.headers().get_all(HOST).iter().any(|host| !host.to_str().is_ok_and(is_local_name));
-    request.headers().contains_key(ORIGIN) || names_another_host
-}
-
-/// `localhost` or an address, with or without a port: nothing that a page could own.
-fn is_local_name(host: &str) -> bool {
-    let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
-    let name = authority.host();
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
+    let is_local = |host| Host::of_field(host).is_ok_and(|host| host.is_local_or_address());
+    request.headers().contains_key(ORIGIN) || !request.headers().get_all(HOST).iter().all(is_local)
 }
 
 fn unauthorized() -> Answer {

@@ -11,6 +11,7 @@ use super::StartError;
 use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
+use crate::domain::host::Host;
 use crate::domain::route::{RouteTable, UpstreamIndex};
 use crate::proxy::admission::AdmissionOptions;
 use crate::proxy::connection::ClientLimits;
@@ -71,15 +72,17 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
             Some(Tls::of_authorities(&host, &pem).map_err(fault)?)
         }
     };
-    let replaced = match upstream.host {
-        HostField::Preserve => None,
-        HostField::Replace => upstream.url.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()),
-    };
+    let authority = upstream.url.authority().map_or("", |authority| authority.as_str());
+    let own_host = Host::parse(authority.as_bytes()).map_err(|error| fault(error.to_string()))?;
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
         target: Target { host, port, tls },
-        host: replaced,
         base_path: upstream.base_path().into(),
+        own_host: own_host.field().clone(),
+        replaces_host: match upstream.host {
+            HostField::Preserve => false,
+            HostField::Replace => true,
+        },
         connect_timeout: upstream.connect_timeout,
         write_timeout: upstream.write_timeout,
         idle_timeout: upstream.idle_timeout,
@@ -93,7 +96,9 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     let own_cookies = settings.cookies.iter().flat_map(|c| [c.access_name.clone(), c.refresh_name.clone()]).collect();
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
     Ok(Policy {
-        routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone()).map_err(StartError::Routes)?,
+        routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone())
+            .map_err(StartError::Routes)?
+            .answering_preflights(settings.cors.is_some()),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: settings
             .cookies

@@ -192,6 +192,6 @@ fn route_line(route: &Route, settings: &Settings) -> String {
         share => format!("{demand}, enforced for {} %", share.percent()),
     };
     let upstream = &settings.upstreams[route.upstream.0];
-    let host = route.host.as_deref().unwrap_or_default();
+    let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
     format!("{methods}{host}{}{below} → {} for {demand}", route.prefix, upstream.url.to_string().trim_end_matches('/'))
 }

@@ -107,25 +107,27 @@ fn domain(value: &config::Value) -> Parsed<String> {
 
 /// `[cors]`. `None`: off, because no origin is allowed.
 pub(super) fn cors(s: &mut Section<'_>) -> Option<Cors> {
+    // `None`: any.
     let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {
-        "*" => Ok("*".to_owned()),
-        _ => parse::origin(value),
+        "*" => Ok(None),
+        _ => parse::origin(value).map(Some),
     };
     let origins = s.read("allowed_origins", parse::list(any_or_origin));
-    let is_any = origins.iter().any(|origin| origin == "*");
+    let is_any = origins.contains(&None);
+    let (count, listed) = (origins.len(), origins.into_iter().flatten().collect());
     let cors = Cors {
         allowed_methods: s.read("allowed_methods", parse::list(parse::method)),
         allowed_headers: s.read("allowed_headers", parse::list(parse::header_name)),
         exposed_headers: s.read("exposed_headers", parse::list(parse::header_name)),
         allow_credentials: s.read("allow_credentials", parse::flag),
         max_age: s.read("max_age", parse::duration(Duration::ZERO, Duration::from_hours(24))),
-        allowed_origins: if is_any { Origins::Any } else { Origins::Listed(origins.clone()) },
+        allowed_origins: if is_any { Origins::Any } else { Origins::Listed(listed) },
     };
-    if is_any && origins.len() > 1 {
+    if is_any && count > 1 {
         s.fault("allowed_origins", "\"*\" stands alone");
     }
     if is_any && cors.allow_credentials {
         s.fault("allowed_origins", "\"*\" is not allowed with allow_credentials = true: list the origins");
     }
-    (!origins.is_empty()).then_some(cors)
+    (count > 0).then_some(cors)
 }

@@ -8,7 +8,6 @@ use crate::domain::route::{Route, RouteTable};
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     shared_store_needs_shared_keys(settings, notes);
     routes_are_distinct(&settings.routes, notes);
-    own_endpoints_are_reachable(settings, notes);
     routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
     subject_prefixes_are_distinct(settings, notes);
@@ -55,16 +54,6 @@ fn routes_are_distinct(routes: &[Route], notes: &Notes) {
                 let message = format!("matches the same requests as the earlier route \"{}\"", earlier.name);
                 notes.problem(&format!("routes[{index}].prefix"), None, message);
             }
-        }
-    }
-}
-
-/// A route of the very path of an own endpoint would never be asked.
-fn own_endpoints_are_reachable(settings: &Settings, notes: &Notes) {
-    for (index, route) in settings.routes.iter().enumerate().filter(|(_, route)| route.exact && route.host.is_none()) {
-        if let Some((name, _)) = settings.endpoints.by_key().find(|(_, path)| *path == route.prefix) {
-            let message = format!("is the path of endpoints.{name}; switch that off with \"\" or choose another");
-            notes.problem(&format!("routes[{index}].prefix"), None, message);
         }
     }
 }

@@ -100,24 +100,6 @@ impl Endpoints {
         }
     }
 
-    /// Every path, by its key in the settings.
-    pub(super) fn by_key(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let several = [("login", &self.login), ("register", &self.register), ("quick_register", &self.quick_register)];
-        let single = [
-            ("refresh", &self.refresh),
-            ("logout", &self.logout),
-            ("sessions", &self.sessions),
-            ("revoke", &self.revoke),
-            ("introspect", &self.introspect),
-            ("jwks", &self.jwks),
-            ("metadata", &self.metadata),
-            ("health", &self.health),
-            ("ready", &self.ready),
-        ];
-        let several = several.into_iter().flat_map(|(key, paths)| paths.iter().map(move |path| (key, path.as_str())));
-        several.chain(single.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))))
-    }
-
     /// Whether any endpoint is on that the upstream answers first.
     pub fn asks_upstream(&self) -> bool {
         [&self.login, &self.register, &self.quick_register].into_iter().any(|paths| !paths.is_empty())

@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 use super::address::ListenAddress;
 use super::section::Parsed;
+use crate::domain::host::{Host, HostPattern, HostPatternError};
+use crate::domain::origin::{OriginPattern, OriginPatternError};
 use crate::domain::secret::Secret;
 use crate::domain::share::Share;
 use crate::domain::time::Timestamp;
@@ -318,7 +320,9 @@ pub(super) fn base_url(value: &Value) -> Parsed<Uri> {
     let has_fragment = text.contains('#');
     let uri: Uri = text.parse().map_err(|_| ALLOWED.to_owned())?;
     let is_plain = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && has_sound_port(authority))
+        && uri
+            .authority()
+            .is_some_and(|authority| has_sound_port(authority) && Host::parse(authority.as_str().as_bytes()).is_ok())
         && is_url_path(uri.path())
         && uri.query().is_none()
         && !has_fragment;
@@ -331,15 +335,18 @@ pub(super) fn has_sound_port(authority: &Authority) -> bool {
     !authority.host().is_empty() && authority.port_u16().map_or(ends_with_host, |port| port != 0)
 }
 
-/// An origin as browsers send it (RFC 6454): lower case, no slash at the end, no default port.
-pub(super) fn origin(value: &Value) -> Parsed<String> {
+/// An origin as browsers send it (RFC 6454), or those of all names below one.
+pub(super) fn origin(value: &Value) -> Parsed<OriginPattern> {
+    text(value)?.parse().map_err(|error: OriginPatternError| error.to_string())
+}
+
+/// One host without port, or all names below one. International names may be written as they are read.
+pub(super) fn host_pattern(value: &Value) -> Parsed<HostPattern> {
     let text = text(value)?;
-    let allowed = || "allowed is an origin as browsers send it, such as \"https://app.example.com\"".to_owned();
-    let uri = base_url(value).map_err(|_| allowed())?;
-    let is_as_sent = !text.ends_with('/')
-        && !text.bytes().any(|b| b.is_ascii_uppercase())
-        && !matches!((uri.scheme_str(), uri.port_u16()), (Some("http"), Some(80)) | (Some("https"), Some(443)));
-    if is_as_sent { Ok(text) } else { Err(allowed()) }
+    let (below, name) = text.strip_prefix("*.").map_or(("", &*text), |name| ("*.", name));
+    let ascii = if name.is_ascii() { Some(name.to_owned()) } else { url::Host::parse(name).ok().map(|host| host.to_string()) };
+    let pattern = ascii.map_or(Err(HostPatternError), |name| format!("{below}{name}").parse());
+    pattern.map_err(|error| error.to_string())
 }
 
 /// Key material in hex, base64 or base64url, at least [`SECRET_BYTES_MIN`] bytes.

@@ -30,7 +30,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
     let name = s.require("name", parse::filled_text);
     let prefix = s.read("prefix", parse::url_path);
     let exact = s.read("exact", parse::flag);
-    let host = s.optional("host", host);
+    let host = s.optional("host", parse::host_pattern);
     let methods = s.read("methods", parse::list(parse::method));
     let upstream_name = s.read("upstream", parse::text);
     let access = s.read(
@@ -110,13 +110,6 @@ pub(super) fn resolve<'a>(name: &str, upstreams: &'a [Upstream]) -> Result<(Upst
     }
     let names: Vec<String> = upstreams.iter().map(|upstream| format!("\"{}\"", upstream.name)).collect();
     Err(format!("names no upstream that is there; allowed: {}", names.join(", ")))
-}
-
-fn host(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?.to_ascii_lowercase();
-    let is_host =
-        text.parse::<http::uri::Authority>().is_ok_and(|authority| authority.host() == text && authority.port().is_none());
-    if is_host { Ok(text) } else { Err("allowed is a host name without port, such as \"api.example.com\"".to_owned()) }
 }
 
 /// `scope-token` of RFC 6749, section 3.3.

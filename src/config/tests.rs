@@ -364,7 +364,10 @@ fn routes_are_checked_against_upstreams_and_each_other() {
     assert_one_fault(&route("methods = [\"get\"]"), &["routes[0].methods", "upper case"]);
     assert_one_fault(&route("prefix = \"/a/../b\""), &["routes[0].prefix", "starts with a slash"]);
     assert_one_fault(&route("host = \"a:80\""), &["routes[0].host", "without port"]);
-    assert_one_fault(&route("prefix = \"/login\"\nexact = true"), &["routes[0].prefix", "endpoints.login"]);
+    assert_one_fault(&route("host = \"*example.com\""), &["routes[0].host", "*.example.com"]);
+    let at_login = |methods: &str| route(&format!("prefix = \"/login\"\nexact = true\nmethods = [{methods}]"));
+    assert_one_fault(&at_login("\"POST\""), &["routes[0].prefix", "\"/login\"", "endpoint"]);
+    assert_eq!(Settings::from_toml(&minimal_and(&at_login("\"GET\""))).unwrap().routes.len(), 1, "a page of the front end");
     assert_one_fault(&(route("prefix = \"/a\"") + "[[routes]]\nname = \"b\"\nprefix = \"/a/\""), &["routes[1].prefix", "\"a\""]);
     assert_one_fault(&(route("prefix = \"/a\"") + "[[routes]]\nname = \"a\"\nprefix = \"/b\""), &["routes[1].name"]);
     assert_one_fault("[[routes]]\nprefix = \"/x\"\n", &["routes[0].name: is missing", "name = \"api\""]);

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::origin::{OriginPattern, origin_of};
 
 /// Cross-origin calls from browsers.
 #[derive(Clone, Debug)]
@@ -23,8 +25,7 @@ pub struct Cors {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origins {
     Any,
-    /// Exact, as browsers send them.
-    Listed(Vec<String>),
+    Listed(Vec<OriginPattern>),
 }
 
 /// Whether a browser asks if its page may call at all.
@@ -36,7 +37,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 impl Cors {
     /// Those who get answers to calls that carry cookies, and may therefore make such calls.
     #[must_use]
-    pub fn credentialed(&self) -> &[String] {
+    pub fn credentialed(&self) -> &[OriginPattern] {
         match &self.allowed_origins {
             Origins::Listed(origins) if self.allow_credentials => origins,
             Origins::Listed(_) | Origins::Any => &[],
@@ -80,12 +81,10 @@ impl Cors {
 
     /// What `Access-Control-Allow-Origin` says, if anything.
     fn allowed_origin(&self, request: &HeaderMap) -> Option<HeaderValue> {
-        let origin = request.get(ORIGIN)?;
+        let origin = origin_of(request)?;
         match &self.allowed_origins {
             Origins::Any => Some(HeaderValue::from_static("*")),
-            Origins::Listed(listed) => {
-                listed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
-            }
+            Origins::Listed(listed) => listed.iter().any(|allowed| allowed.matches(origin)).then(|| origin.clone()),
         }
     }
 }
@@ -98,11 +97,15 @@ fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use http::header::ORIGIN;
+
     use super::*;
 
     fn cors() -> Cors {
         Cors {
-            allowed_origins: Origins::Listed(vec!["https://app.example.com".to_owned()]),
+            allowed_origins: Origins::Listed(
+                ["https://app.example.com", "https://*.preview.example.com"].map(|one| one.parse().unwrap()).to_vec(),
+            ),
             allowed_methods: vec![Method::GET, Method::POST],
             allowed_headers: vec![HeaderName::from_static("authorization")],
             exposed_headers: vec![HeaderName::from_static("retry-after")],
@@ -124,7 +127,14 @@ mod tests {
             answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
         };
         assert_eq!(shared("https://app.example.com").unwrap(), "https://app.example.com");
-        for origin in ["https://app.example.com.evil.example", "http://app.example.com", "https://APP.example.com", "null"] {
+        assert_eq!(shared("https://a.b.preview.example.com").unwrap(), "https://a.b.preview.example.com");
+        for origin in [
+            "https://app.example.com.evil.example",
+            "https://preview.example.com",
+            "http://app.example.com",
+            "https://APP.example.com",
+            "null",
+        ] {
             assert_eq!(shared(origin), None, "{origin}");
         }
     }

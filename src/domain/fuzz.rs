@@ -10,12 +10,13 @@ use super::access_claims::{AccessClaims, NUMERIC_DATE_MAX, PAYLOAD_DEPTH_MAX};
 use super::headers::AuthorizationRule;
 use super::headers::forwarded::{Forwarding, Hop, Origin};
 use super::headers::framing::effective_host;
+use super::host::{Host, HostPattern};
 use super::ids::SessionId;
 use super::json;
 use super::node::{Canary, NodeId};
-use super::origin::CookieOrigins;
+use super::origin::{CookieOrigins, OriginPattern};
 use super::path::CanonicalTarget;
-use super::route::{Access, EndpointPaths, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use super::route::{Access, Asked, EndpointPaths, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
 use super::share::Share;
 
 /// Fuzzed bytes, taken apart from the front. By lines where that will do, so that people can read seeds and write them.
@@ -122,7 +123,8 @@ fn decoded_once(path: &[u8]) -> Vec<u8> {
 }
 
 /// What upstreams that were seen in the wild may take a path for, written apart from the code that guards against them: decoded
-/// any number of times, parameters removed before, after or never, backslashes as slashes, in lower case, no empty segments.
+/// any number of times, parameters removed before, after or never, cut at a decoded `?` or `#`, backslashes as slashes, in lower
+/// case by Unicode, no empty segments, no dots and spaces at their ends.
 fn lenient_readings(path: &[u8]) -> Vec<Vec<u8>> {
     let without_parameters = |path: &[u8]| {
         let segments =
@@ -134,9 +136,20 @@ fn lenient_readings(path: &[u8]) -> Vec<Vec<u8>> {
         loop {
             let slashed: Vec<u8> =
                 path.iter().map(|byte| if *byte == b'\\' { b'/' } else { byte.to_ascii_lowercase() }).collect();
-            for reading in [without_parameters(&slashed), slashed] {
-                let filled = reading.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
-                readings.push(filled.fold(Vec::new(), |path, segment| [&path[..], b"/", segment].concat()));
+            let unicode = String::from_utf8_lossy(&slashed).to_uppercase().to_lowercase().into_bytes();
+            let cut = slashed.split(|byte| b"?#".contains(byte)).next().unwrap_or_default().to_vec();
+            for reading in [without_parameters(&slashed), slashed, unicode, cut] {
+                let joined = |trim: fn(&[u8]) -> &[u8]| {
+                    let filled = reading.split(|byte| *byte == b'/').map(trim).filter(|segment| !segment.is_empty());
+                    filled.fold(Vec::new(), |path, segment| [&path[..], b"/", segment].concat())
+                };
+                let whole = joined(|segment| segment);
+                // Windows drops both; what is nothing but dots then was no way up before.
+                readings.push(joined(|segment| match segment {
+                    b"." | b".." => segment,
+                    named => &named[..named.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1)],
+                }));
+                readings.push(whole);
             }
             let next = decoded_once(&path);
             if next == path {
@@ -148,27 +161,38 @@ fn lenient_readings(path: &[u8]) -> Vec<Vec<u8>> {
     readings
 }
 
-/// Method, host and target: whatever an upstream may read into the target, it is not served by less than its rule demands.
+/// What frameworks serve that choose a format by the end of a path.
+fn without_extension(reading: &[u8]) -> Option<Vec<u8>> {
+    let dot = reading.iter().rposition(|byte| b"./".contains(byte)).filter(|at| *at > 1 && reading[*at] == b'.')?;
+    (reading[dot - 1] != b'/').then(|| reading[..dot].to_vec())
+}
+
+/// Method, host, target and fields: whatever an upstream may read into the target, it is not served by less than its rule demands.
 pub fn routes(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let Ok(method) = Method::from_bytes(input.line()) else { return };
     let (Some(host), Some(target)) = (input.text(), input.text()) else { return };
     let Ok(target) = CanonicalTarget::parse(target) else { return };
-    let readings = lenient_readings(target.path().as_bytes());
+    let mut readings = lenient_readings(target.path().as_bytes());
+    let formats: Vec<Vec<u8>> = readings.iter().filter_map(|reading| without_extension(reading)).collect();
+    readings.extend(formats);
     let is_read_as = |place: &str| readings.iter().any(|reading| reading == place.as_bytes());
     let is_read_below = |place: &str| readings.iter().any(|reading| reading.starts_with(format!("{place}/").as_bytes()));
-    match route_table().find(&method, host, &target) {
+    let headers = input.fields();
+    match route_table().find(&Asked { method: &method, host: Some(host), target: &target, headers: &headers }) {
         Match::Route(route) => {
             let is_open = route.access == Access::Public;
             let prefix = route.prefix.strip_suffix('/').unwrap_or(&route.prefix);
             let rest = target.path().strip_prefix(prefix).expect("a route matches its prefix alone");
             assert!(rest.is_empty() || !route.exact && rest.starts_with('/'), "{} at {}", route.name, target.path());
-            assert!(route.host.as_deref().is_none_or(|own| own == host));
+            assert!(route.host.as_ref().is_none_or(|own| own.matches(host)));
             assert!(!is_open || !(is_read_as("/admin") || is_read_below("/admin")), "/admin is open at {}", target.path());
             assert!(!is_open || !is_read_as("/public/account"), "/public/account is open at {}", target.path());
-            assert!(!is_open || host != "closed.example", "{} on a closed host", target.path());
+            assert!(!is_open || !host.ends_with(".closed.example"), "{} on a closed host", target.path());
             assert!(route.name.as_ref() != "read" || matches!(method, Method::GET | Method::HEAD), "{method}");
-            assert!(!is_read_as("/login") && !is_read_as("/sessions") && !is_read_below("/sessions"), "past our own endpoint");
+            let (is_post, is_delete) = (method == Method::POST, method == Method::DELETE);
+            assert!(!is_post || !is_read_as("/login"), "past our own endpoint");
+            assert!(!is_delete || !is_read_below("/sessions"), "past our own endpoint");
         }
         Match::Own(_) => assert!(target.path() == "/login" || target.path().starts_with("/sessions")),
         Match::MethodNotAllowed { allow } => assert!(!allow.split(", ").any(|name| name == method.as_str()), "{method}: {allow}"),
@@ -179,7 +203,7 @@ pub fn routes(bytes: &[u8]) {
 fn route_table() -> RouteTable {
     let route = |name: &str, host: Option<&str>, prefix: &str, exact: bool, methods: &[Method], access: Access| Route {
         name: name.into(),
-        host: host.map(str::to_owned),
+        host: host.map(|host| host.parse().expect("a host")),
         prefix: prefix.to_owned(),
         exact,
         methods: methods.to_vec(),
@@ -199,7 +223,7 @@ fn route_table() -> RouteTable {
         route("public", None, "/public", false, &[], Access::Public),
         route("account", None, "/public/account", true, &[], token()),
         route("read", None, "/read", false, &[Method::GET], Access::Public),
-        route("closed", Some("closed.example"), "/", false, &[], token()),
+        route("closed", Some("*.closed.example"), "/", false, &[], token()),
     ];
     let own =
         EndpointPaths { login: vec!["/login".to_owned()], sessions: Some("/sessions".to_owned()), ..EndpointPaths::default() };
@@ -213,23 +237,41 @@ pub fn host_and_origin(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from(input.line()) else { return };
     let headers = input.fields();
     let Ok(host) = effective_host(&method, &uri, Version::HTTP_11, &headers) else { return };
-    let field = host.field.to_str().expect("a host is ASCII");
+    let host = host.expect("without a host there is no request of HTTP/1.1");
+    let field = host.field().to_str().expect("a host is ASCII");
     assert!(!field.contains(['"', '\\', ',', ';', ' ', '\t', '@', '/', '?', '#', '%']), "{field}");
-    assert_eq!(host.name, field[..host.name.len()].to_ascii_lowercase());
-    let port = field[host.name.len()..].strip_prefix(':').unwrap_or_default();
-    assert!(port.bytes().all(|byte| byte.is_ascii_digit()), "{field}");
-    let again: HeaderMap = std::iter::once((HOST, host.field.clone())).collect();
-    assert_eq!(effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &again).as_ref(), Ok(&host));
+    assert!(!field.bytes().any(|byte| byte.is_ascii_uppercase()), "{field}");
+    assert!(!host.name().is_empty() && !host.name().ends_with('.') && !host.name().starts_with('.'), "{field}");
+    assert_eq!(host.port().map_or_else(|| host.name().to_owned(), |port| format!("{}:{port}", host.name())), field);
+    assert_eq!(Host::parse(field.as_bytes()).as_ref(), Ok(&host), "canonical is canonical");
+    let exact: HostPattern = host.name().parse().expect("a host is a pattern");
+    assert!(exact.matches(host.name()));
+    if let Some((_, above)) = host.name().split_once('.').filter(|(_, above)| !host.is_local_or_address() && !above.is_empty()) {
+        let below: HostPattern = format!("*.{above}").parse().expect("a name has names below it");
+        assert!(below.matches(host.name()) && !below.matches(above));
+    }
+    let again: HeaderMap = std::iter::once((HOST, host.field().clone())).collect();
+    let read = effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &again);
+    assert_eq!(read, Ok(Some(host.clone())));
 
+    if let Some(Ok(origin)) = headers.get(ORIGIN).map(HeaderValue::to_str)
+        && let Ok(pattern) = origin.parse::<OriginPattern>()
+    {
+        assert_eq!(pattern.to_string(), origin);
+        assert!(!pattern.matches(&HeaderValue::from_static("null")));
+        assert_eq!(pattern.matches(&headers[ORIGIN]), !origin.contains('*'), "{origin}");
+    }
+    let port = host.port().map(|port| port.to_string()).unwrap_or_default();
     let origins = CookieOrigins { listed: Vec::new(), field: HeaderName::from_static("x-csrf"), secure: false };
     if !headers.contains_key("x-csrf") && origins.believe(&uri, &headers) {
         let origin = headers[ORIGIN].to_str().expect("an origin is ASCII").to_ascii_lowercase();
         let (scheme, authority) = origin.split_once("://").expect("an origin has a scheme");
         let default = if scheme == "https" { "443" } else { "80" };
-        let rest = authority.strip_prefix(&host.name).expect("an origin is of our host and of no user");
-        let named = rest.strip_prefix(':').unwrap_or(rest);
+        let named = Host::parse(authority.as_bytes()).expect("an origin is of our host and of no user");
+        assert_eq!(named.name(), host.name());
         let number = |text: &str| if text.is_empty() { default.parse::<u16>() } else { text.parse() };
-        assert_eq!(number(named), number(port), "{origin} is not {field}");
+        let named = named.port().map(|port| port.to_string()).unwrap_or_default();
+        assert_eq!(number(&named), number(&port), "{origin} is not {field}");
     }
 }
 
@@ -265,7 +307,7 @@ struct OriginLines(String);
 
 fn lines_of_origin(origin: &Origin<'_>) -> OriginLines {
     let mut lines = Vec::new();
-    origin.write(&HeaderValue::from_static("api.example"), &mut lines);
+    origin.write(Some(&HeaderValue::from_static("api.example")), &mut lines);
     OriginLines(String::from_utf8(lines).expect("what is told of an origin is ASCII"))
 }
 

@@ -89,8 +89,8 @@ impl TrailerRules {
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
     pub origin: &'a Origin<'a>,
-    /// The effective host.
-    pub host: &'a HeaderValue,
+    /// The effective host; `None`: the client named none.
+    pub host: Option<&'a HeaderValue>,
     /// Who calls, by [`RewriteRules::identity`]; empty for nobody.
     pub identity: &'a [u8],
     pub request_id: &'a HeaderValue,

@@ -10,6 +10,7 @@ pub mod cors;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;
+pub mod host;
 pub mod ids;
 pub mod imported;
 pub mod json;

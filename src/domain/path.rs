@@ -1,21 +1,21 @@
 //! The one canonical form of a request's path: it decides the route, and it is what is forwarded.
 //!
-//! Canonical is one spelling, not one meaning: upstreams differ in what they take `//`, `;x`, `%2F` or `%2540` for. Where every
-//! reading is an attack, the path is refused here. Elsewhere the other [`Readings`] are told to the route table, which refuses
-//! what they would open.
+//! Canonical is one spelling, not one meaning: upstreams differ in what they take `//`, `;x`, `%2F`, `%2540`, `x.json` or `ſ` for.
+//! Where every reading is an attack, the path is refused here. Elsewhere the other [`Readings`] are told to the route table, which
+//! refuses what they would open.
 
 use std::borrow::Cow;
 
 mod reading;
 
-pub use reading::Readings;
+pub use reading::{Place, Readings};
 
 /// A path and query, canonical: percent-encoding only where needed and in upper case, no dot segments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CanonicalTarget<'a> {
     path_and_query: Cow<'a, str>,
     path_len: usize,
-    /// No percent-encoding, no `;`, no empty segment: nobody reads it as another path.
+    /// Nobody reads it as another path, apart from letter case and what stands behind a dot in its last segment.
     plain: bool,
 }
 
@@ -46,18 +46,17 @@ impl<'a> CanonicalTarget<'a> {
         if !path_and_query.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
-        let (path_len, plain) = scan(path_and_query.as_bytes());
+        let Scan { path_len, canonical, plain } = Scan::of(path_and_query.as_bytes());
         let (path, query) = path_and_query.split_at(path_len);
         if query.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'#') {
             return Err(PathError::BadCharacter);
         }
-        if plain {
+        if canonical {
             return Ok(Self { path_and_query: Cow::Borrowed(path_and_query), path_len, plain });
         }
         let canonical = canonical_path(path)?;
         reading::check(&canonical)?;
-        let plain = !canonical.contains(['%', ';']) && !canonical.contains("//");
-        let path_len = canonical.len();
+        let Scan { path_len, plain, .. } = Scan::of(canonical.as_bytes());
         let path_and_query = match canonical {
             Cow::Borrowed(_) => Cow::Borrowed(path_and_query),
             Cow::Owned(canonical) => Cow::Owned(canonical + query),
@@ -74,24 +73,54 @@ impl<'a> CanonicalTarget<'a> {
         &self.path_and_query
     }
 
-    /// What upstreams may take the path for. Costs nothing for a plain path.
+    /// Whether nobody reads the path as another one, apart from letter case and an extension.
+    pub const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// What upstreams may take the path for. Costs nothing for a plain path; else ask for it only where it matters.
     pub fn readings(&self) -> Readings<'_> {
         Readings::of(self.path(), self.plain)
     }
 }
 
-/// The length of the path, and whether it is canonical and plain beyond doubt. A dot behind a slash leaves doubt.
-fn scan(path_and_query: &[u8]) -> (usize, bool) {
-    let mut plain = true;
-    let mut previous = 0;
-    for (at, &byte) in path_and_query.iter().enumerate() {
-        if byte == b'?' {
-            return (at, plain);
+/// What one look at a target tells.
+struct Scan {
+    path_len: usize,
+    /// Beyond doubt. A dot behind a slash leaves doubt, and all that is encoded.
+    canonical: bool,
+    plain: bool,
+}
+
+impl Scan {
+    fn of(path_and_query: &[u8]) -> Self {
+        let (mut canonical, mut plain) = (true, true);
+        let mut path_len = path_and_query.len();
+        let (mut previous, mut dot_at) = (0, None);
+        for (at, &byte) in path_and_query.iter().enumerate() {
+            match byte {
+                b'?' => {
+                    path_len = at;
+                    break;
+                }
+                b'/' => {
+                    canonical &= previous != b'/';
+                    let is_script = dot_at.take().is_some_and(|dot| reading::is_of_script(&path_and_query[dot..at]));
+                    plain &= !matches!(previous, b'/' | b'.') && !is_script;
+                }
+                b'.' => {
+                    canonical &= previous != b'/';
+                    dot_at = Some(at + 1);
+                }
+                b'+' => plain = false,
+                b':' | b'$' => plain &= previous != b':',
+                _ if is_plain(byte) => {}
+                _ => (canonical, plain) = (false, false),
+            }
+            previous = byte;
         }
-        plain &= is_plain(byte) && !(previous == b'/' && matches!(byte, b'/' | b'.'));
-        previous = byte;
+        Self { path_len, canonical, plain: plain && previous != b'.' }
     }
-    (path_and_query.len(), plain)
 }
 
 /// RFC 3986 `pchar` without `%` and `;`, and `/`.

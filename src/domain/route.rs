@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::headers::AuthorizationRule;
+use super::host::HostPattern;
 use super::ids::SessionId;
+use super::path::CanonicalTarget;
 use super::share::Share;
 
+mod own;
 mod table;
 
 pub use table::{RouteError, RouteTable};
@@ -43,8 +46,8 @@ pub struct UpstreamIndex(pub usize);
 #[derive(Clone, Debug)]
 pub struct Route {
     pub name: Arc<str>,
-    /// Lower-case host without port; `None` matches every host.
-    pub host: Option<String>,
+    /// `None` matches every host, and requests that name none.
+    pub host: Option<HostPattern>,
     /// Canonical path; matches itself and everything below it by whole segments. `/` matches all.
     pub prefix: String,
     /// Match `prefix` alone and nothing below it.
@@ -107,6 +110,17 @@ pub struct EndpointPaths {
     pub ready: Option<String>,
 }
 
+/// What of a request decides which rule it meets.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    /// The name of a [`Host`](super::host::Host); `None`: an old client that names none.
+    pub host: Option<&'a str>,
+    pub target: &'a CanonicalTarget<'a>,
+    /// Whether a browser shows a page, or asks if it may call.
+    pub headers: &'a HeaderMap,
+}
+
 /// What a request meets.
 #[derive(Debug)]
 pub enum Match<'a> {
@@ -131,8 +145,8 @@ impl Route {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    fn is_at(&self, host: &str) -> bool {
-        self.host.as_deref().is_none_or(|own| own == host)
+    fn is_at(&self, host: Option<&str>) -> bool {
+        self.host.as_ref().is_none_or(|pattern| host.is_some_and(|host| pattern.matches(host)))
     }
 
     fn allows(&self, method: &Method) -> bool {

@@ -18,8 +18,9 @@ use super::refusal::Refusal;
 use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::forwarded::Origin;
-use crate::domain::headers::framing::{EffectiveHost, check_body_framing, effective_host};
+use crate::domain::headers::framing::{check_body_framing, effective_host};
 use crate::domain::headers::trace;
+use crate::domain::host::Host;
 use crate::domain::path::CanonicalTarget;
 
 /// What the request path carries from step to step.
@@ -27,7 +28,8 @@ pub(super) struct Call<'a> {
     pub(super) policy: &'a Policy,
     pub(super) client: &'a Rc<ClientConnection>,
     pub(super) target: CanonicalTarget<'a>,
-    pub(super) host: EffectiveHost,
+    /// `None`: a client of HTTP/1.0 that names none.
+    pub(super) host: Option<Host>,
     pub(super) origin: Origin<'a>,
     /// The client, as far as trusted peers vouch for it.
     pub(super) address: IpAddr,

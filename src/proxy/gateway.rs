@@ -40,10 +40,11 @@ use crate::domain::claims::Principal;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
+use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::replica::Replica;
-use crate::domain::route::{Endpoint, Match, Route, RouteTable, UpstreamIndex};
+use crate::domain::route::{Asked, Endpoint, Match, Route, RouteTable, UpstreamIndex};
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::Clock;
 
@@ -262,7 +263,12 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let call = Call::of(policy, client, ids, head, body)?;
         policy.notice_unnamed_proxy(&call.origin, head, client.peer.ip());
-        let found = policy.routes.find(&head.method, &call.host.name, &call.target);
+        let found = policy.routes.find(&Asked {
+            method: &head.method,
+            host: call.host.as_ref().map(Host::name),
+            target: &call.target,
+            headers: &head.headers,
+        });
         let is_own = matches!(found, Match::Own(_));
         if !is_own && let Some(fields) = policy.preflight(head) {
             return Ok(Answer::Whole(preflight_reply(fields)));
@@ -389,9 +395,10 @@ async fn exchange(
     answer_timeout: Duration,
 ) -> Result<(ResponseHead, ResponseBody), Refusal> {
     let (body, framing) = call.body.take();
+    let named_host = call.host.as_ref().map(Host::field);
     let context = RequestContext {
         origin: &call.origin,
-        host: &call.host.field,
+        host: named_host,
         identity: outgoing.identity,
         request_id: &call.ids.request,
         authorization: outgoing.authorization,
@@ -406,7 +413,7 @@ async fn exchange(
         method: outgoing.method,
         base_path: &upstream.options().base_path,
         target: call.target.path_and_query(),
-        host: upstream.options().host.as_ref().unwrap_or(&call.host.field),
+        host: upstream.options().host(named_host),
         write_fields: &write_fields,
         framing,
     };

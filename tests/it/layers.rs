@@ -51,6 +51,7 @@ const DOMAIN_CRATES: &[&str] = &[
     "zeroize",
     "subtle",
     "ipnet",
+    "unicode_normalization",
     "hashbrown",
     "foldhash",
     "unicode_normalization",

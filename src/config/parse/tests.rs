@@ -147,8 +147,8 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
 
 #[test]
 fn origins_are_as_browsers_send_them() {
-    for text in ["https://app.example.com", "http://localhost:3000"] {
-        assert_eq!(origin(&value(text)).as_deref(), Ok(text));
+    for text in ["https://app.example.com", "http://localhost:3000", "https://*.example.com", "capacitor://localhost"] {
+        assert_eq!(origin(&value(text)).map(|origin| origin.to_string()).as_deref(), Ok(text));
     }
     for text in [
         "https://app.example.com/",
@@ -160,6 +160,23 @@ fn origins_are_as_browsers_send_them() {
         "*",
     ] {
         assert!(origin(&value(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn hosts_of_routes_are_names_or_all_names_below_one() {
+    let read = |text: &str| host_pattern(&value(text)).map(|host| host.to_string()).ok();
+    for (text, host) in [
+        ("API.example.com.", "api.example.com"),
+        ("*.Example.com", "*.example.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("*.bücher.example", "*.xn--bcher-kva.example"),
+        ("[::0001]", "[::1]"),
+    ] {
+        assert_eq!(read(text).as_deref(), Some(host), "{text}");
+    }
+    for text in ["", "*", "*example.com", "a.*.com", "a:80", "a/b", "http://a", "bü cher.example"] {
+        assert_eq!(read(text), None, "{text}");
     }
 }
 

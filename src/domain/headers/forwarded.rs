@@ -130,25 +130,37 @@ impl Origin<'_> {
         is_told_anew || self.told.is_none() && name.as_str().starts_with("x-forwarded-")
     }
 
-    /// Writes where the request came from. `host` is that to which it was addressed here.
-    pub(in crate::domain) fn write(&self, host: &HeaderValue, out: &mut Vec<u8>) {
+    /// Writes where the request came from. `host` is that to which it was addressed here, if it named one.
+    pub(in crate::domain) fn write(&self, host: Option<&HeaderValue>, out: &mut Vec<u8>) {
         let hop = self.hop;
         let Some(told) = &self.told else {
             write_field(out, X_FORWARDED_FOR.as_str(), hop.address_field.as_bytes());
             write_field(out, X_FORWARDED_PROTO.as_str(), hop.scheme.as_bytes());
-            write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
-            // A host was checked before: it has no quotes and no backslashes.
-            for part in [FORWARDED.as_str().as_bytes(), b": ", hop.element.as_bytes(), host.as_bytes(), b"\"\r\n"] {
-                out.extend_from_slice(part);
+            if let Some(host) = host {
+                write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
             }
+            for part in [FORWARDED.as_str(), ": ", &hop.element] {
+                out.extend_from_slice(part.as_bytes());
+            }
+            if let Some(host) = host {
+                // A host was checked before: it has no quotes and no backslashes.
+                for part in [&b";host=\""[..], host.as_bytes(), b"\""] {
+                    out.extend_from_slice(part);
+                }
+            }
+            out.extend_from_slice(b"\r\n");
             return;
         };
         told.write_x_forwarded_for(hop, out);
-        let (proto, host) = (told.proto.or(hop.scheme.as_bytes()), told.host.or(host.as_bytes()));
+        let (proto, host) = (told.proto.or(Some(hop.scheme.as_bytes())), told.host.or(host.map(HeaderValue::as_bytes)));
         for (field, said, value) in [(X_FORWARDED_PROTO, told.proto, proto), (X_FORWARDED_HOST, told.host, host)] {
             match said {
                 Said::InField(_) => {}
-                Said::InForwarded(_) | Said::Nowhere => write_field(out, field.as_str(), value.unwrap_or_default()),
+                Said::InForwarded(_) | Said::Nowhere => {
+                    if let Some(value) = value {
+                        write_field(out, field.as_str(), value);
+                    }
+                }
             }
         }
         out.extend_from_slice(X_REAL_IP.as_str().as_bytes());
@@ -159,11 +171,11 @@ impl Origin<'_> {
 
 impl<'a> Said<'a> {
     /// What everybody is told: what is said, or else what is seen here; `None` where it cannot be repeated.
-    fn or(self, seen: &'a [u8]) -> Option<&'a [u8]> {
+    fn or(self, seen: Option<&'a [u8]>) -> Option<&'a [u8]> {
         match self {
             Self::InField(text) => text.map(str::as_bytes),
             Self::InForwarded(text) => Some(text.as_bytes()),
-            Self::Nowhere => Some(seen),
+            Self::Nowhere => seen,
         }
     }
 }
@@ -250,7 +262,7 @@ impl Hop {
             address,
             address_field: address_value(address),
             scheme: HeaderValue::from_static(scheme),
-            element: format!("for={node};proto={scheme};host=\""),
+            element: format!("for={node};proto={scheme}"),
         }
     }
 

@@ -1,75 +1,44 @@
 //! What a request's head must say exactly once: its host and the length of its body.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, Method, Uri, Version};
 
-/// The longest host that is believed, port included.
-const HOST_BYTES_MAX: usize = 300;
+use crate::domain::host::Host;
 
-/// Whom a request is addressed to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EffectiveHost {
-    /// As it is passed on.
-    pub field: HeaderValue,
-    /// In lower case, without port; for routes.
-    pub name: String,
-}
-
-/// The host of a request (RFC 9112, section 3.2): exactly one valid Host, overridden by an absolute-form target.
+/// The host of a request (RFC 9112, section 3.2): exactly one valid Host, overridden by an absolute-form target. `None`: a client of
+/// HTTP/1.0 that names none.
 ///
 /// # Errors
 /// Fixed text for the client: none, two, or not a host; CONNECT or `*`.
-pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<EffectiveHost, &'static str> {
+pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Host>, &'static str> {
     if method == Method::CONNECT {
         return Err("CONNECT is not supported.");
     }
     if uri.path() == "*" {
         return Err("The asterisk form is not supported.");
     }
+    let is_old = version < Version::HTTP_11;
     let mut fields = headers.get_all(HOST).iter();
-    let field = match (fields.next(), fields.next()) {
+    let from_field = match (fields.next(), fields.next()) {
         (Some(_), Some(_)) => return Err("More than one Host field."),
-        (Some(field), None) => Some(field),
-        (None, _) if version >= Version::HTTP_11 => return Err("The Host field is missing."),
-        (None, _) => None,
+        (Some(field), None) if is_old && field.is_empty() => None,
+        (Some(field), None) => Some(Host::of_field(field).map_err(|_| "The Host field is not valid.")?),
+        (None, _) if is_old => None,
+        (None, _) => return Err("The Host field is missing."),
     };
-    let from_field = field.map(|field| parse_host(field.as_bytes())).transpose()?;
-    if let Some(authority) = uri.authority() {
-        if authority.as_str().contains('@') {
-            return Err("The target has user information.");
-        }
-        let name = parse_host(authority.as_str().as_bytes())?;
-        let field = HeaderValue::from_str(authority.as_str()).map_err(|_| "The target's host is not valid.")?;
-        return Ok(EffectiveHost { field, name });
-    }
-    match (field, from_field) {
-        (Some(field), Some(name)) => Ok(EffectiveHost { field: field.clone(), name }),
-        (None, _) | (_, None) => Err("The request names no host."),
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err("The target has user information."),
+        Some(authority) => Host::parse(authority.as_str().as_bytes()).map(Some).map_err(|_| "The target's host is not valid."),
+        None => Ok(from_field),
     }
 }
 
-fn parse_host(bytes: &[u8]) -> Result<String, &'static str> {
-    const INVALID: &str = "The Host field is not valid.";
-    if bytes.is_empty() || bytes.len() > HOST_BYTES_MAX || bytes.contains(&b'@') {
-        return Err(INVALID);
+/// The host of a request that was let in already.
+pub fn named_host(uri: &Uri, headers: &HeaderMap) -> Option<Host> {
+    match uri.authority() {
+        Some(authority) => Host::parse(authority.as_str().as_bytes()).ok(),
+        None => Host::of_field(headers.get(HOST)?).ok(),
     }
-    // http's grammar knows ports, IPv6 brackets and percent signs; what it lets through beyond host names is refused here.
-    let authority = Authority::try_from(bytes).map_err(|_| INVALID)?;
-    let host = authority.host();
-    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    let is_v6 = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
-    let port_is_valid = match authority.as_str()[host.len()..].strip_prefix(':') {
-        None => authority.as_str().len() == host.len(),
-        Some(port) => port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
-    };
-    if host.is_empty() || !(is_name || is_v6) || !port_is_valid {
-        return Err(INVALID);
-    }
-    Ok(host.to_ascii_lowercase())
 }
 
 /// Refuses bodies whose end two readers could see in different places (RFC 9112, section 6.3). The HTTP parser in front refuses
@@ -102,44 +71,50 @@ pub fn check_body_framing(version: Version, headers: &HeaderMap) -> Result<(), &
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
-    fn host(fields: &[&'static str], target: &'static str) -> Result<String, &'static str> {
+    fn host(version: Version, fields: &[&'static str], target: &'static str) -> Result<Option<String>, &'static str> {
         let mut headers = HeaderMap::new();
         for field in fields {
             headers.append(HOST, HeaderValue::from_static(field));
         }
-        effective_host(&Method::GET, &Uri::from_static(target), Version::HTTP_11, &headers).map(|host| host.name)
+        let host = effective_host(&Method::GET, &Uri::from_static(target), version, &headers)?;
+        Ok(host.map(|host| host.field().to_str().unwrap().to_owned()))
+    }
+
+    fn named(fields: &[&'static str], target: &'static str) -> Result<String, &'static str> {
+        host(Version::HTTP_11, fields, target).map(Option::unwrap)
     }
 
     #[test]
     fn exactly_one_valid_host_is_needed() {
-        assert_eq!(host(&["Example.COM:8080"], "/"), Ok("example.com".to_owned()));
-        assert_eq!(host(&["[::1]:80"], "/"), Ok("[::1]".to_owned()));
-        assert_eq!(host(&["localhost:"], "/"), Ok("localhost".to_owned()));
-        for bad in [
-            &[][..],
-            &["a", "a"],
-            &[""],
-            &["a b"],
-            &["a/b"],
-            &["a@b"],
-            &["a:99999"],
-            &["a:+80"],
-            &["a:b"],
-            &["[::1"],
-            &["a,b"],
-            &["a%41"],
-        ] {
-            assert!(host(bad, "/").is_err(), "{bad:?}");
+        assert_eq!(named(&["Example.COM.:8080"], "/"), Ok("example.com:8080".to_owned()));
+        assert_eq!(named(&["localhost:"], "/"), Ok("localhost".to_owned()));
+        for bad in [&[][..], &["a", "a"], &[""], &["a b"], &["a@b"], &["a,b"], &["a%41"]] {
+            assert!(named(bad, "/").is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn the_absolute_form_overrides_host_but_does_not_excuse_a_bad_one() {
-        assert_eq!(host(&["a"], "http://b:1/x"), Ok("b".to_owned()));
-        assert!(host(&["a", "a"], "http://b/x").is_err());
-        assert!(host(&["a"], "http://u@b/x").is_err());
+        assert_eq!(named(&["a"], "http://B.:1/x"), Ok("b:1".to_owned()));
+        assert!(named(&["a", "a"], "http://b/x").is_err());
+        assert!(named(&["a"], "http://u@b/x").is_err());
+        assert!(named(&["a"], "http://b..c/x").is_err());
+        assert!(named(&[], "http://b/x").is_err());
+    }
+
+    #[test]
+    fn a_client_of_the_old_version_need_not_name_a_host() {
+        let old = |fields: &[&'static str], target| host(Version::HTTP_10, fields, target);
+        assert_eq!(old(&[], "/"), Ok(None));
+        assert_eq!(old(&[""], "/"), Ok(None));
+        assert_eq!(old(&["a."], "/"), Ok(Some("a".to_owned())));
+        assert_eq!(old(&[], "http://b./x"), Ok(Some("b".to_owned())));
+        assert!(old(&["a", "a"], "/").is_err());
+        assert!(old(&["a b"], "/").is_err());
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
     let hop = Hop::new("192.0.2.1".parse().unwrap(), "http");
     let context = RequestContext {
         origin: &rules.forwarding().origin(&hop, &headers),
-        host: &HeaderValue::from_static("api.example"),
+        host: Some(&HeaderValue::from_static("api.example")),
         identity: &principal.map(|principal| rules.identity(principal)).unwrap_or_default(),
         request_id: &HeaderValue::from_static("r"),
         authorization: Withheld::Tokens(&|token| token == "a.b.c"),

@@ -1,23 +1,27 @@
 //! All rules of one gateway, and which of them a request meets.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::Method;
 
-use super::{Endpoint, EndpointPaths, Match, Route};
-use crate::domain::ids::SessionId;
-use crate::domain::path::{CanonicalTarget, Readings};
+use super::own::{Guarded, Own, own_endpoints};
+use super::{Asked, EndpointPaths, Match, Route};
+use crate::domain::host::HostPattern;
+use crate::domain::path::{Place, Readings};
 
 /// All rules of one gateway, the most specific first.
 ///
 /// One rule is chosen by the canonical path alone. But upstreams read leniently: many take `/Admin`, `/admin/`, `//admin`,
-/// `/admin;x` and `/%61dmin` for `/admin`. So a rule that only a lenient reading meets still has a say: what would be less
-/// strict than it is refused. Own endpoints are met by their exact path, and their other spellings lead nowhere.
+/// `/admin;x`, `/%61dmin` and `/admin.json` for `/admin`. So a rule that only a lenient reading meets still has a say: what would be
+/// less strict than it is refused. Own endpoints are met by their exact path; what an upstream may take for it is refused to their
+/// methods.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
     own: Vec<Own>,
     rules: Vec<Rule>,
+    answers_preflights: bool,
 }
 
 /// What makes a table of routes contradictory. The operator's to mend.
@@ -29,13 +33,11 @@ pub enum RouteError {
     EndpointTwice(String),
     #[error("route \"{0}\": prefix \"{1}\" is not canonical: it starts with a slash, ends without, and has no ; or //")]
     PrefixNotCanonical(Arc<str>, String),
-    #[error("route \"{0}\": host \"{1}\" is not a lower-case host without port")]
-    HostNotCanonical(Arc<str>, String),
     #[error("route \"{0}\" matches the same requests as route \"{1}\"")]
     Twice(Arc<str>, Arc<str>),
     #[error("route \"{0}\" differs from route \"{1}\" in the spelling of its prefix alone, and demands something else")]
     SpeltAlike(Arc<str>, Arc<str>),
-    #[error("route \"{0}\" is never asked: \"{1}\" is an endpoint of the gateway")]
+    #[error("route \"{0}\" is never asked: at \"{1}\", an endpoint of the gateway takes all its methods")]
     Shadowed(Arc<str>, String),
 }
 
@@ -45,7 +47,6 @@ impl RouteError {
         match self {
             Self::EndpointNotCanonical(_) | Self::EndpointTwice(_) => None,
             Self::PrefixNotCanonical(route, _)
-            | Self::HostNotCanonical(route, _)
             | Self::Twice(route, _)
             | Self::SpeltAlike(route, _)
             | Self::Shadowed(route, _) => Some(route),
@@ -54,28 +55,17 @@ impl RouteError {
 }
 
 #[derive(Clone, Debug)]
-struct Own {
-    path: String,
-    place: Place,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    At(Endpoint),
-    /// The list, and each session below it.
-    Sessions,
-}
-
-#[derive(Clone, Debug)]
 struct Rule {
     route: Arc<Route>,
-    /// The prefix as upstreams may read it: a [`Readings`] entry.
-    reading: Vec<u8>,
+    /// Where upstreams may find what the route guards.
+    place: Place,
+    /// Whether some other route lets someone pass whom this one refuses: only then does it matter what a path may be taken for.
+    guards: bool,
 }
 
 impl RouteTable {
-    /// The order of `routes` does not matter: a named host goes before any host, a longer prefix before a shorter one, an exact
-    /// path before a prefix, listed methods before any.
+    /// The order of `routes` does not matter: a named host goes before all below a name, those before any host, a longer prefix
+    /// before a shorter one, an exact path before a prefix, listed methods before any.
     ///
     /// # Errors
     /// Everything that is wrong with the rules.
@@ -85,66 +75,94 @@ impl RouteTable {
         let mut rules: Vec<Rule> = routes.into_iter().filter_map(|route| rule(route, &mut errors)).collect();
         check_rules(&own, &rules, &mut errors);
         rules.sort_by_key(|Rule { route, .. }| {
-            Reverse((route.host.is_some(), route.prefix.len(), route.exact, !route.methods.is_empty()))
+            let host = route.host.as_ref().map(HostPattern::rank);
+            Reverse((host, route.prefix.len(), route.exact, !route.methods.is_empty()))
         });
-        if errors.is_empty() { Ok(Self { own, rules }) } else { Err(errors) }
+        let routes: Vec<Arc<Route>> = rules.iter().map(|rule| Arc::clone(&rule.route)).collect();
+        for rule in &mut rules {
+            rule.guards = routes.iter().any(|other| !other.is_as_strict_as(&rule.route));
+        }
+        if errors.is_empty() { Ok(Self { own, rules, answers_preflights: false }) } else { Err(errors) }
     }
 
-    /// `host` in lower case, without port and trailing dot.
-    pub fn find(&self, method: &Method, host: &str, target: &CanonicalTarget<'_>) -> Match<'_> {
-        let path = target.path();
-        let readings = target.readings();
-        if let Some(own) = self.find_own(method, path, &readings) {
-            return own;
+    /// Whether own endpoints answer browsers that ask for permission to call them; else that is left to the routes.
+    #[must_use]
+    pub fn answering_preflights(self, answers_preflights: bool) -> Self {
+        Self { answers_preflights, ..self }
+    }
+
+    pub fn find(&self, asked: &Asked<'_>) -> Match<'_> {
+        let path = asked.target.path();
+        let Some(endpoint) = self.own.iter().find_map(|own| own.endpoint(path)) else {
+            return self.find_beside_own(asked);
+        };
+        if endpoint.claims(asked, self.answers_preflights) {
+            return Match::Own(endpoint);
         }
-        let claims = |rule: &&Rule| rule.route.is_at(host) && (rule.route.covers(path) || rule.may_cover(&readings));
+        let found = if endpoint.guards(asked.method) { Match::NotFound } else { self.find_route(asked) };
+        match found {
+            // A page that nobody has.
+            Match::NotFound if endpoint.methods().contains(asked.method) => Match::Own(endpoint),
+            Match::NotFound => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, "").into() },
+            Match::MethodNotAllowed { allow } => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, &allow).into() },
+            Match::Own(_) | Match::Route(_) | Match::Ambiguous => found,
+        }
+    }
+
+    /// A path that is no endpoint's.
+    fn find_beside_own(&self, asked: &Asked<'_>) -> Match<'_> {
+        let found = self.find_route(asked);
+        let Match::Route(route) = found else { return found };
+        let mut guarding = self.own.iter().filter(|own| own.guards(asked.method)).peekable();
+        if guarding.peek().is_none() {
+            return found;
+        }
+        let readings = asked.target.readings();
+        let guarded = guarding.find_map(|own| own.holds(asked.target.path(), &readings).filter(|_| !own.is_told_apart_by(route)));
+        match guarded {
+            None => found,
+            Some(Guarded::NoSession) => Match::NotFound,
+            Some(Guarded::MayBeMeant) => Match::Ambiguous,
+        }
+    }
+
+    fn find_route(&self, asked: &Asked<'_>) -> Match<'_> {
+        let Asked { method, host, target, .. } = *asked;
+        let path = target.path();
+        let readings = OnceCell::new();
+        let may_cover = |rule: &Rule| rule.guards && rule.may_cover(readings.get_or_init(|| target.readings()));
+        let claims = |rule: &&Rule| rule.route.is_at(host) && (rule.route.covers(path) || may_cover(rule));
         let claiming = self.rules.iter().filter(claims);
         let Some(chosen) = claiming.clone().find(|rule| rule.route.covers(path) && rule.route.allows(method)) else {
             return not_allowed(claiming, path).unwrap_or(Match::NotFound);
         };
         let passed_over = claiming.take_while(|rule| !Arc::ptr_eq(&rule.route, &chosen.route));
-        let chosen = &chosen.route;
-        for rule in passed_over.clone().filter(|rule| !chosen.is_as_strict_as(&rule.route)) {
+        for rule in passed_over.clone().filter(|rule| !chosen.route.is_as_strict_as(&rule.route)) {
             if rule.route.allows(method) {
                 return Match::Ambiguous;
             }
             // A laxer rule takes a method from a stricter one above it only by naming it: else DELETE would pass where the
             // stricter one lists GET and POST alone.
-            if !chosen.names(method) {
+            if !chosen.route.names(method) {
                 return not_allowed(passed_over, path).unwrap_or(Match::Ambiguous);
             }
         }
-        Match::Route(chosen)
+        let opens = |reading: Readings<'_>| self.would_open(chosen, asked, &reading);
+        let is_odd = !target.is_plain() && self.rules.iter().any(|rule| rule.guards);
+        if is_odd && readings.get_or_init(|| target.readings()).behind_scripts().any(opens) {
+            return Match::Ambiguous;
+        }
+        Match::Route(&chosen.route)
     }
 
-    fn find_own(&self, method: &Method, path: &str, readings: &Readings<'_>) -> Option<Match<'static>> {
-        let endpoint = self.own.iter().find_map(|own| own.endpoint(path));
-        if let Some(endpoint) = endpoint {
-            let (methods, allow) = endpoint_methods(endpoint);
-            let is_allowed = methods.contains(method);
-            return Some(if is_allowed { Match::Own(endpoint) } else { Match::MethodNotAllowed { allow: allow.into() } });
-        }
-        // The upstream may have an endpoint of that name, with none of our limits.
-        let is_taken = self.own.iter().any(|own| readings.any(|reading| own.may_be(reading)));
-        is_taken.then_some(Match::NotFound)
-    }
-}
-
-/// The methods of an own endpoint, and the same as text. OPTIONS is there for preflights.
-const fn endpoint_methods(endpoint: Endpoint) -> (&'static [Method], &'static str) {
-    match endpoint {
-        Endpoint::Login
-        | Endpoint::Register
-        | Endpoint::QuickRegister
-        | Endpoint::Refresh
-        | Endpoint::Logout
-        | Endpoint::Revoke
-        | Endpoint::Introspect => (&[Method::POST, Method::OPTIONS], "POST, OPTIONS"),
-        Endpoint::Sessions | Endpoint::Jwks | Endpoint::Metadata => {
-            (&[Method::GET, Method::HEAD, Method::OPTIONS], "GET, HEAD, OPTIONS")
-        }
-        Endpoint::Session(_) => (&[Method::DELETE, Method::OPTIONS], "DELETE, OPTIONS"),
-        Endpoint::Health | Endpoint::Ready => (&[Method::GET, Method::HEAD], "GET, HEAD"),
+    /// Whether `chosen` is laxer than the rule of what a script reads a path as: that may lie outside of the folder of `chosen`.
+    fn would_open(&self, chosen: &Rule, asked: &Asked<'_>, reading: &Readings<'_>) -> bool {
+        let is_meant = |rule: &&Rule| {
+            rule.route.is_at(asked.host) && rule.route.allows(asked.method) && rule.place.may_hold(reading, rule.route.exact)
+        };
+        let Some(meant) = self.rules.iter().find(is_meant) else { return false };
+        let is_within = !meant.route.exact && meant.place.is_above(&chosen.place);
+        !is_within && !chosen.route.is_as_strict_as(&meant.route)
     }
 }
 
@@ -164,117 +182,18 @@ fn not_allowed<'a>(rules: impl Iterator<Item = &'a Rule>, path: &str) -> Option<
     (!allow.is_empty()).then(|| Match::MethodNotAllowed { allow: allow.join(", ").into() })
 }
 
-impl Own {
-    fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        match self.place {
-            Place::At(endpoint) => (path == self.path).then_some(endpoint),
-            Place::Sessions => match path.strip_prefix(&self.path)?.strip_prefix('/') {
-                Some(id) => SessionId::parse(id).map(Endpoint::Session),
-                None => (path == self.path).then_some(Endpoint::Sessions),
-            },
-        }
-    }
-
-    fn may_be(&self, reading: &[u8]) -> bool {
-        match self.place {
-            Place::At(_) => reading.eq_ignore_ascii_case(self.path.as_bytes()),
-            Place::Sessions => is_at_or_below(reading, self.path.as_bytes()),
-        }
-    }
-}
-
 impl Rule {
     fn may_cover(&self, readings: &Readings<'_>) -> bool {
-        if self.route.exact {
-            readings.any(|reading| reading.eq_ignore_ascii_case(&self.reading))
-        } else {
-            readings.any(|reading| is_at_or_below(reading, &self.reading))
-        }
+        self.place.may_hold(readings, self.route.exact)
     }
-}
-
-/// Whether `reading` is `place` or below it by whole segments, in whatever letter case.
-fn is_at_or_below(reading: &[u8], place: &[u8]) -> bool {
-    let Some((start, rest)) = reading.split_at_checked(place.len()) else { return false };
-    matches!(rest.first(), None | Some(b'/')) && start.eq_ignore_ascii_case(place)
-}
-
-fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own> {
-    let EndpointPaths {
-        login,
-        register,
-        quick_register,
-        refresh,
-        logout,
-        sessions,
-        revoke,
-        introspect,
-        jwks,
-        metadata,
-        health,
-        ready,
-    } = paths;
-    let several = [(login, Endpoint::Login), (register, Endpoint::Register), (quick_register, Endpoint::QuickRegister)];
-    let several =
-        several.into_iter().flat_map(|(paths, endpoint)| paths.into_iter().map(move |path| (path, Place::At(endpoint))));
-    let single = [
-        (refresh, Place::At(Endpoint::Refresh)),
-        (logout, Place::At(Endpoint::Logout)),
-        (sessions, Place::Sessions),
-        (revoke, Place::At(Endpoint::Revoke)),
-        (introspect, Place::At(Endpoint::Introspect)),
-        (jwks, Place::At(Endpoint::Jwks)),
-        (metadata, Place::At(Endpoint::Metadata)),
-        (health, Place::At(Endpoint::Health)),
-        (ready, Place::At(Endpoint::Ready)),
-    ];
-    let mut own: Vec<Own> = Vec::new();
-    for (path, place) in several.chain(single.into_iter().filter_map(|(path, place)| Some((path?, place)))) {
-        let is_plain = CanonicalTarget::parse(&path)
-            .is_ok_and(|target| target.path() == path && matches!(target.readings(), Readings::Plain(_)));
-        if !is_plain || path.ends_with('/') {
-            errors.push(RouteError::EndpointNotCanonical(path));
-        } else if own.iter().any(|other| other.path.eq_ignore_ascii_case(&path)) {
-            errors.push(RouteError::EndpointTwice(path));
-        } else {
-            own.push(Own { path, place });
-        }
-    }
-    own
 }
 
 fn rule(route: Route, errors: &mut Vec<RouteError>) -> Option<Rule> {
-    if let Some(host) = route.host.as_ref().filter(|host| !is_canonical_host(host)) {
-        errors.push(RouteError::HostNotCanonical(Arc::clone(&route.name), host.clone()));
-    }
-    let Some(reading) = canonical_prefix(&route.prefix) else {
+    let Some(place) = Place::of(&route.prefix) else {
         errors.push(RouteError::PrefixNotCanonical(route.name, route.prefix));
         return None;
     };
-    Some(Rule { route: Arc::new(route), reading })
-}
-
-fn is_canonical_host(host: &str) -> bool {
-    let is_bracketed = host.starts_with('[') && host.ends_with(']');
-    !host.is_empty()
-        && !host.ends_with('.')
-        && !host.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii_graphic())
-        && (is_bracketed || !host.contains(':'))
-}
-
-/// The one reading of a prefix, if it is canonical and has but one.
-fn canonical_prefix(prefix: &str) -> Option<Vec<u8>> {
-    let is_trimmed = prefix == "/" || !prefix.ends_with('/');
-    let target = CanonicalTarget::parse(prefix).ok().filter(|target| target.path() == prefix && is_trimmed)?;
-    match target.readings() {
-        Readings::Plain(reading) => Some(reading.to_vec()),
-        // With as many segments as before, nothing in it was ambiguous: escapes of other characters alone.
-        Readings::Lenient([one, other]) => {
-            let segments = |path: &[u8]| path.split(|byte| *byte == b'/').count();
-            let is_one = one == other && segments(&one) == segments(prefix.as_bytes()) && !prefix.contains("%25");
-            (is_one && !prefix.contains(';') && !prefix.contains("%3B")).then_some(one)
-        }
-    }
+    Some(Rule { route: Arc::new(route), place, guards: false })
 }
 
 fn check_rules(own: &[Own], rules: &[Rule], errors: &mut Vec<RouteError>) {
@@ -286,21 +205,15 @@ fn check_rules(own: &[Own], rules: &[Rule], errors: &mut Vec<RouteError>) {
             if same_place && other.prefix == route.prefix && share_methods(other, route) {
                 errors.push(RouteError::Twice(Arc::clone(&route.name), Arc::clone(&other.name)));
             }
-            let same_reading = earlier.reading.eq_ignore_ascii_case(&rule.reading);
+            let same_reading = earlier.place == rule.place;
             let same_demands = route.is_as_strict_as(other) && other.is_as_strict_as(route);
             if same_place && other.prefix != route.prefix && same_reading && !same_demands {
                 errors.push(RouteError::SpeltAlike(Arc::clone(&route.name), Arc::clone(&other.name)));
             }
         }
-        if let Some(own) = own.iter().find(|own| own.may_be(&rule.reading) && (route.exact || own.is_whole_subtree())) {
+        if let Some(own) = own.iter().find(|own| own.shadows(route, &rule.place)) {
             errors.push(RouteError::Shadowed(Arc::clone(&route.name), own.path.clone()));
         }
-    }
-}
-
-impl Own {
-    const fn is_whole_subtree(&self) -> bool {
-        matches!(self.place, Place::Sessions)
     }
 }
 

@@ -215,7 +215,7 @@ pub fn request_head(bytes: &[u8]) {
     let hop = Hop::new(PEER.into(), "http");
     let context = RequestContext {
         origin: &rules.forwarding().origin(&hop, &headers),
-        host: &host,
+        host: Some(&host),
         identity: &identity,
         request_id: &request_id,
         authorization: Withheld::All,
@@ -320,7 +320,10 @@ fn passes_the_rest(headers: &HeaderMap, sent: &Sent<'_>) {
 
 fn host(text: &str) -> Option<HeaderValue> {
     let headers = std::iter::once((HOST, HeaderValue::from_str(text).ok()?)).collect();
-    effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers).ok().map(|host| host.field)
+    effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers)
+        .ok()
+        .flatten()
+        .map(|host| host.field().clone())
 }
 
 fn principal(subject: &Subject) -> Principal {

@@ -52,10 +52,12 @@ const READ_ROOM: usize = 16 * 1024;
 pub struct UpstreamOptions {
     pub name: Arc<str>,
     pub target: Target,
-    /// Sent as Host instead of the client's; `None` keeps the client's.
-    pub host: Option<HeaderValue>,
     /// Put before the path of each request. Canonical, without a slash at its end.
     pub base_path: Arc<str>,
+    /// Host and port of its URL.
+    pub own_host: HeaderValue,
+    /// Whether it is sent as Host instead of the client's.
+    pub replaces_host: bool,
     pub connect_timeout: Duration,
     /// How long the upstream may take none of the bytes that there are of a request.
     pub write_timeout: Duration,
@@ -65,6 +67,14 @@ pub struct UpstreamOptions {
     pub idle_max: usize,
     /// The longest pause within the body of an answer.
     pub body_idle_timeout: Duration,
+}
+
+impl UpstreamOptions {
+    /// The Host field for a request whose client named this one, or none.
+    #[must_use]
+    pub fn host<'a>(&'a self, named: Option<&'a HeaderValue>) -> &'a HeaderValue {
+        named.filter(|_| !self.replaces_host).unwrap_or(&self.own_host)
+    }
 }
 
 /// What is sent ahead of the body.

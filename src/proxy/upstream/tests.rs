@@ -64,8 +64,9 @@ fn options(address: SocketAddr) -> UpstreamOptions {
     UpstreamOptions {
         name: "test".into(),
         target: Target { host: address.ip().to_string(), port: address.port(), tls: None },
-        host: None,
         base_path: "".into(),
+        own_host: HeaderValue::from_static("upstream.example"),
+        replaces_host: false,
         connect_timeout: Duration::from_secs(5),
         write_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(20),

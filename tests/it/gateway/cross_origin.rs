@@ -54,3 +54,24 @@ fn a_refused_login_can_be_read_and_what_an_upstream_says_of_origins_stands() {
     let answered = gateway.client().send("GET", "/public/x", &[("origin", APP)], None).unwrap().expect(200);
     assert_eq!(readable_by(&answered), Some("https://one.example.com"));
 }
+
+#[test]
+fn origins_of_apps_and_of_all_names_below_one_may_read_and_no_others() {
+    let upstream = Upstream::start();
+    let allowed = "https://*.example.com,capacitor://localhost";
+    let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", allowed)]);
+    let mut client = gateway.client();
+    for origin in ["https://a.example.com", "https://a.b.example.com", "capacitor://localhost"] {
+        let answer = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
+        assert_eq!(readable_by(&answer), Some(origin));
+        let question = [("origin", origin), ("access-control-request-method", "POST")];
+        let answer = client.send("OPTIONS", "/login", &question, None).unwrap().expect(204);
+        assert_eq!(readable_by(&answer), Some(origin));
+    }
+    for origin in
+        ["https://example.com", "https://evilexample.com", "https://a.example.com.evil.example", "ionic://localhost", "null"]
+    {
+        let answer = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
+        assert_eq!(readable_by(&answer), None, "{origin}");
+    }
+}

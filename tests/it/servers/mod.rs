@@ -2,6 +2,7 @@
 //! to is decided there, by how they read fields, hosts and paths.
 
 mod fields;
+mod hosts_and_paths;
 mod rig;
 
 use rig::Site;

@@ -14,7 +14,7 @@ fn told(peer: &str, fields: &[(&'static str, &str)]) -> (String, String) {
     let forwarding = forwarding();
     let origin = forwarding.origin(&hop, &headers);
     let mut out = Vec::new();
-    origin.write(&HeaderValue::from_static("api.example"), &mut out);
+    origin.write(Some(&HeaderValue::from_static("api.example")), &mut out);
     (origin.address().to_string(), String::from_utf8(out).unwrap().replace("\r\n", "\n"))
 }
 

@@ -1,0 +1,104 @@
+//! Whom a request is addressed to, in every spelling, and what an upstream is told of it.
+
+use super::client::Answer;
+use super::rig::Rig;
+use super::upstream::Upstream;
+
+const ROUTES: &str = r#"
+    [store]
+    kind = "memory"
+    [[routes]]
+    name = "admin"
+    host = "Admin.Example.com."
+    [[routes]]
+    name = "tenants"
+    host = "*.tenants.example.com"
+    [[routes]]
+    name = "open"
+    access = "public"
+    "#;
+
+fn rig(upstream: &Upstream) -> Rig {
+    Rig::start_from(upstream.address, ROUTES, |_| {})
+}
+
+fn at_host(rig: &Rig, host: &str) -> Answer {
+    rig.ask(format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+}
+
+/// What the upstream was told, in lower case.
+fn told<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
+    let fields = answer.body.lines().filter_map(|line| line.split_once(": "));
+    fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+#[test]
+fn no_spelling_of_a_host_misses_its_route() {
+    let upstream = Upstream::echo();
+    let rig = rig(&upstream);
+    for host in [
+        "admin.example.com",
+        "admin.example.com.",
+        "ADMIN.example.com",
+        "Admin.Example.Com.:8080",
+        "admin.example.com:0443",
+        "admin.example.com:",
+        "a.tenants.example.com",
+        "A.b.Tenants.example.com.",
+    ] {
+        assert_eq!(at_host(&rig, host).status, 401, "{host}");
+        let absolute = rig.ask(format!("GET http://{host}/x HTTP/1.1\r\nHost: open.example\r\n\r\n"));
+        assert_eq!(absolute.status, 401, "{host}");
+        assert_eq!(rig.ask(format!("GET /x HTTP/1.0\r\nHost: {host}\r\n\r\n")).status, 401, "{host}");
+    }
+    for host in ["admin.example.com..", "admin%2eexample.com", "admin.example.com:0", "127.1", "0x7f.0.0.1", "[::1%25lo]"] {
+        assert_eq!(at_host(&rig, host).status, 400, "{host}");
+    }
+    assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
+}
+
+#[test]
+fn an_upstream_is_told_the_host_in_the_form_that_decided() {
+    let rig = rig(&Upstream::echo());
+    for (host, canonical) in [
+        ("WWW.Example.com.", "www.example.com"),
+        ("www.example.com.:08080", "www.example.com:8080"),
+        ("localhost:8080", "localhost:8080"),
+        ("api_1:3000", "api_1:3000"),
+        ("[::0001]:80", "[::1]:80"),
+        ("tenants.example.com", "tenants.example.com"),
+    ] {
+        for answer in [at_host(&rig, host), rig.ask(format!("GET http://{host}/x HTTP/1.1\r\nHost: other.example\r\n\r\n"))] {
+            assert_eq!(answer.status, 200, "{host}: {answer:?}");
+            assert_eq!(told(&answer, "host"), [canonical], "{host}");
+            assert_eq!(told(&answer, "x-forwarded-host"), [canonical], "{host}");
+            assert!(told(&answer, "forwarded")[0].ends_with(&format!(";host=\"{canonical}\"")), "{host}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn an_old_client_that_names_no_host_is_served_where_no_route_asks_for_one() {
+    let upstream = Upstream::echo();
+    let rig = rig(&upstream);
+    for head in ["GET /healthz HTTP/1.0\r\n\r\n", "GET /healthz HTTP/1.0\r\nHost:\r\n\r\n", "GET /readyz HTTP/1.0\r\n\r\n"] {
+        assert_eq!(rig.ask(head).status, 200, "{head:?}");
+    }
+    let answer = rig.ask("GET /x HTTP/1.0\r\nUser-Agent: probe\r\n\r\n");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(told(&answer, "host"), [upstream.address.to_string()], "that of its URL");
+    assert_eq!(told(&answer, "x-forwarded-host"), [""; 0]);
+    assert!(!told(&answer, "forwarded")[0].contains("host="), "{answer:?}");
+    assert_eq!(rig.ask("GET /x HTTP/1.1\r\n\r\n").status, 400, "the new version must name one");
+    assert_eq!(rig.ask("GET /x HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n").status, 400);
+}
+
+#[test]
+fn an_old_client_that_names_no_host_meets_no_route_of_a_host() {
+    let upstream = Upstream::echo();
+    let routes = ROUTES.replace("name = \"open\"", "name = \"open\"\n    host = \"open.example.com\"");
+    let rig = Rig::start_from(upstream.address, &routes, |_| {});
+    assert_eq!(rig.ask("GET /x HTTP/1.0\r\n\r\n").status, 404);
+    assert_eq!(rig.ask("GET /healthz HTTP/1.0\r\n\r\n").status, 200);
+    assert_eq!(upstream.heard(), [""; 0]);
+}
