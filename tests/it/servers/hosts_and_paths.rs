@@ -61,7 +61,8 @@ fn no_spelling_of_a_path_reaches_a_location_past_its_route() {
 
 #[test]
 fn an_express_login_is_reached_by_its_own_path_alone() {
-    let site = Site::with(&Express::start(), GUARDED, &[]);
+    let express = Express::start();
+    let site = Site::with(&express, GUARDED, &[]);
     let body = r#"{"email":"ada"}"#;
     let post = |path: &str, method: &str| {
         let length = body.len();
