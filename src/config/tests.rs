@@ -411,8 +411,9 @@ fn calls_of_logins_may_have_several_paths_each() {
     );
     assert_one_fault("endpoints = { login = [\"/in\", \"\"] }", &["endpoints.login", "item 2"]);
     assert_one_fault("endpoints = { register = [\"/in\", \"/refresh\"] }", &["endpoints.refresh", "endpoints.register"]);
-    let of_the_route = "[[routes]]\nname = \"a\"\nprefix = \"/in\"\nexact = true\n[endpoints]\nlogin = [\"/login\", \"/in\"]";
-    assert_one_fault(of_the_route, &["routes[0].prefix", "endpoints.login"]);
+    let of_the_route =
+        "[[routes]]\nname = \"a\"\nprefix = \"/in\"\nexact = true\nmethods = [\"POST\"]\n[endpoints]\nlogin = [\"/login\", \"/in\"]";
+    assert_one_fault(of_the_route, &["routes[0].prefix", "\"/in\"", "endpoint"]);
 }
 
 #[test]

@@ -72,11 +72,13 @@ impl Own {
             Kind::At(_) => route.exact && *place == self.place,
             Kind::Sessions => self.place.is_above(place),
         };
-        let claims = |method: &Method| match self.kind {
-            Kind::At(endpoint) => endpoint.methods().contains(method) || endpoint.guards(method),
+        let takes = |method: &Method| match self.kind {
+            Kind::At(endpoint) => endpoint.methods().contains(method) || endpoint.keeps(method),
             Kind::Sessions => method == Method::DELETE,
         };
-        is_at && !route.methods.is_empty() && route.methods.iter().all(claims)
+        let everything = [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS];
+        let asked = if route.methods.is_empty() { &everything[..] } else { &route.methods };
+        is_at && asked.iter().all(takes)
     }
 
     const fn is_whole_subtree(&self) -> bool {
@@ -108,6 +110,12 @@ impl Endpoint {
             Self::Refresh | Self::Logout | Self::Revoke | Self::Introspect | Self::Session(_) => self.methods().contains(method),
             Self::Sessions | Self::Jwks | Self::Metadata | Self::Health | Self::Ready => false,
         }
+    }
+
+    /// Whether a request of this method to its own path goes to nobody else. Those for machines share their paths with no page, and a
+    /// token in their query is none of an upstream's business.
+    pub(super) fn keeps(self, method: &Method) -> bool {
+        matches!(self, Self::Revoke | Self::Introspect) || self.guards(method)
     }
 
     /// Whether it answers a request to its path.

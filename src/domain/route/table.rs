@@ -99,7 +99,7 @@ impl RouteTable {
         if endpoint.claims(asked, self.answers_preflights) {
             return Match::Own(endpoint);
         }
-        let found = if endpoint.guards(asked.method) { Match::NotFound } else { self.find_route(asked) };
+        let found = if endpoint.keeps(asked.method) { Match::NotFound } else { self.find_route(asked) };
         match found {
             // A page that nobody has.
             Match::NotFound if endpoint.methods().contains(asked.method) => Match::Own(endpoint),

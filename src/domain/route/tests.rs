@@ -42,6 +42,7 @@ fn table(routes: Vec<Route>) -> RouteTable {
 fn own() -> EndpointPaths {
     EndpointPaths {
         login: vec!["/login".to_owned()],
+        revoke: Some("/oauth/revoke".to_owned()),
         sessions: Some("/sessions".to_owned()),
         health: Some("/healthz".to_owned()),
         ..EndpointPaths::default()
@@ -316,6 +317,9 @@ fn own_endpoints_claim_their_methods_and_the_routes_have_the_others() {
         (Method::GET, &one, "/", "405 DELETE, OPTIONS"),
         (Method::GET, "/sessions/nobody", "/", "404"),
         (Method::DELETE, "/sessions/nobody", "404", "404"),
+        (Method::GET, "/oauth/revoke?token=x", "405 POST, OPTIONS", "405 POST, OPTIONS"),
+        (Method::OPTIONS, "/oauth/revoke", "405 POST", "405 POST"),
+        (Method::GET, "/oauth/revoke/x", "/", "404"),
         (Method::POST, "/refresh", "/", "404"),
     ] {
         assert_eq!(found(&covered, &method, "h", target), met, "{method} {target}");
