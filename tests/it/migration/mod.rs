@@ -91,7 +91,7 @@ fn a_hundred_thousand_refresh_tokens_come_along() {
     stage.postgres.sql(&format!(
         "INSERT INTO users (email, name) SELECT 'user-' || i || '@example.com', 'User ' || i FROM generate_series(1, 1000) i;
          INSERT INTO refresh_tokens (user_id, token, expires_at, revoked, revoked_at, created_at, last_used_at)
-         SELECT 2 + i % 1000, 'old-' || i,
+         SELECT 2 + i % 1000, 'a-refresh-token-of-old-' || i,
                 timezone('UTC', now()) + CASE WHEN i % 10 = 0 THEN interval '-1 minute' ELSE interval '5 days' END,
                 i % 10 = 1, CASE WHEN i % 10 = 1 THEN timezone('UTC', now()) END,
                 timezone('UTC', now()) - interval '2 days', NULL
@@ -112,14 +112,14 @@ fn a_hundred_thousand_refresh_tokens_come_along() {
 
     let mut client = gateway.client();
     for n in (1..=ROWS).step_by(997) {
-        let answer = client.refresh(&format!("old-{n}"));
+        let answer = client.refresh(&format!("a-refresh-token-of-old-{n}"));
         if matches!(n % 10, 0 | 1) {
             assert!(is_refused_by_gateway(&answer), "{n}: {}", answer.text());
             continue;
         }
         let tokens = Tokens::of(&answer.expect(200));
         assert_eq!(me(&mut client, &tokens.access)["email"], format!("user-{}@example.com", 1 + n % 1000), "old-{n}");
-        assert_eq!(Tokens::of(&client.refresh(&format!("old-{n}")).expect(200)).refresh, tokens.refresh, "a lost reply");
+        assert_eq!(Tokens::of(&client.refresh(&format!("a-refresh-token-of-old-{n}")).expect(200)).refresh, tokens.refresh, "a lost reply");
         client.refresh(&tokens.refresh).expect(200);
     }
     let tokens = Tokens::of(&client.refresh(ann["refreshToken"].as_str().unwrap()).expect(200));
