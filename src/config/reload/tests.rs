@@ -78,20 +78,14 @@ fn a_value_in_another_spelling_is_the_same_value() {
 const ISSUER: &str = "[[issuers]]\nissuer = 'https://i/'\naudiences = ['a']\nalgorithms = ['ES256']\njwks_file = '/dev/null'\n";
 
 fn partner(lifetime: &str) -> String {
-    // What an entry must say is the affair of others: those keys are there as the defaults have them.
     format!("{ISSUER}lifetime_max = '{lifetime}'\nshares_subjects = true\n")
-}
-
-/// Issuers must say whose subjects theirs are, where that is asked already.
-fn known(text: String) -> String {
-    if DEFAULT_FILE.contains("shares_subjects") { text } else { text.replace("shares_subjects = true\n", "") }
 }
 
 #[test]
 fn revocations_are_kept_for_as_long_as_tokens_are_still_accepted() {
-    let before = known(partner("20d"));
+    let before = partner("20d");
     let kept_for = loaded(&before).settings.revocation.retention;
-    for (after, named) in [(String::new(), "issuers[0]"), (known(partner("1h")), "issuers[0].lifetime_max")] {
+    for (after, named) in [(String::new(), "issuers[0]"), (partner("1h"), "issuers[0].lifetime_max")] {
         let (settings, needs_restart) = reload(&before, &after);
         assert_eq!(needs_restart, [named]);
         assert_eq!(settings.revocation.retention, kept_for, "the issuer's tokens are accepted until the restart");
@@ -102,7 +96,7 @@ fn revocations_are_kept_for_as_long_as_tokens_are_still_accepted() {
 #[test]
 fn what_does_not_fit_to_what_stays_is_refused_whole_with_its_cause() {
     let short = "revocation.retention = '2h'\n";
-    let refused = InForce::new(loaded(&known(partner("20d")))).reload(&loaded(short)).unwrap_err().to_string();
+    let refused = InForce::new(loaded(&partner("20d"))).reload(&loaded(short)).unwrap_err().to_string();
     assert!(refused.contains("revocation.retention") && refused.contains("issuers[0] cannot be changed before"), "{refused}");
 
     let route =

@@ -311,18 +311,18 @@ fn what_a_reload_cannot_take_over_is_named_and_stays_as_it_is() {
     let gateway = Gateway::start_in(folder.path(), &upstream, &[]);
     let file = folder.path().join("tokengate.toml");
     let settings = fs::read_to_string(&file).unwrap();
-    let changed = "[tokens]\nleeway = \"5s\"\nlifetime = \"5m\"\n[node]\nname = \"other\"\n";
+    let changed = "[tokens]\ncache_entries = 5\nlifetime = \"5m\"\n[node]\nname = \"other\"\n";
     fs::write(&file, format!("{settings}\n{changed}")).unwrap();
     let reload = || gateway.admin().call("POST", "/reload", None, None);
-    let named = json!({"status": "reloaded", "needsRestart": ["node.name", "tokens.leeway"]});
+    let named = json!({"status": "reloaded", "needsRestart": ["node.name", "tokens.cache_entries"]});
     assert_eq!(reload().expect(200).json(), named);
-    assert!(gateway.log().contains("node.name, tokens.leeway"), "{}", gateway.log());
+    assert!(gateway.log().contains("node.name, tokens.cache_entries"), "{}", gateway.log());
     let tokens = gateway.client().log_in("ann");
     assert_eq!(claim(&tokens.access, "exp").as_u64().unwrap() - claim(&tokens.access, "iat").as_u64().unwrap(), 300);
 
     let url = format!("http://{}", gateway.admin_address());
     let console = Console { url, environment: &[] };
-    assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: node.name\nneeds a restart: tokens.leeway\n");
+    assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: node.name\nneeds a restart: tokens.cache_entries\n");
     fs::write(&file, &settings).unwrap();
     assert_eq!(console.said(&["reload"], 0), "reloaded\n");
 }
