@@ -12,7 +12,7 @@ use serde_json::Map;
 use tokengate::domain::claims::Principal;
 use tokengate::domain::ids::{Partition, SessionId, Subject, TokenId};
 use tokengate::domain::replica::Replica;
-use tokengate::domain::revocation::{Revocation, Target};
+use tokengate::domain::revocation::{Cutoff, Revocation, Target};
 use tokengate::domain::time::Timestamp;
 
 const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -66,7 +66,7 @@ fn lookups(criterion: &mut Criterion, replica: &Replica, size: u64) {
     ask("live session", false, size);
     ask("revoked session", true, 0);
     replica.insert(&Revocation {
-        target: Target::Subject { subject: Subject::new("someone else").expect("a name"), issued_before: NOW },
+        target: Target::Subject { subject: Subject::new("someone else").expect("a name"), issued_before: Cutoff::named(NOW) },
         revoked_at: NOW,
         forget_at: Timestamp::MAX,
     });

@@ -9,9 +9,7 @@ use foldhash::quality::RandomState;
 
 use super::claims::{Principal, RevokedBy};
 use super::ids::{SessionId, Subject};
-use super::revocation::{
-    KindCounts, Revocation, RevocationSet, is_issued_before, session_hash, subject_hash, target_hash, token_hash,
-};
+use super::revocation::{Cutoff, KindCounts, Revocation, RevocationSet, session_hash, subject_hash, target_hash, token_hash};
 use super::time::Timestamp;
 
 /// The live revocations, shared by all threads of the process.
@@ -66,7 +64,7 @@ impl Replica {
         if principal.session.is_some_and(|session| self.covers_session(session)) {
             return Some(RevokedBy::Session);
         }
-        if self.everyone_issued_before().is_some_and(|before| is_issued_before(principal, before)) {
+        if self.everyone_issued_before().is_some_and(|before| Cutoff::named(before).covers(principal)) {
             return Some(RevokedBy::Everyone);
         }
         if self.subjects.load(Ordering::Relaxed) > 0 {
@@ -105,7 +103,7 @@ impl Replica {
             return everyone;
         }
         let hash = subject_hash(&self.hasher, subject);
-        self.read(hash).subject_issued_before(hash, subject).max(everyone)
+        self.read(hash).subject_issued_before(hash, subject).map(Cutoff::sessions).max(everyone)
     }
 
     fn everyone_issued_before(&self) -> Option<Timestamp> {

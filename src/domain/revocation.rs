@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Partition, Partitions, SessionId, Subject, TokenId};
 use super::time::Timestamp;
 
+mod cutoff;
 mod ledger;
 mod set;
 #[cfg(test)]
 mod tests;
 
+pub use cutoff::Cutoff;
 pub use set::{KindCounts, RevocationSet};
-pub(super) use set::{is_issued_before, session_hash, subject_hash, target_hash, token_hash};
+pub(super) use set::{session_hash, subject_hash, target_hash, token_hash};
 
 /// Which tokens a revocation ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -23,7 +25,7 @@ pub enum Target {
     Session { session: SessionId },
     /// Every token of the subject that was issued before a moment. For our own tokens the session's creation counts, which
     /// its id carries to the millisecond; for foreign ones `iat`, and a token without `iat` counts as old.
-    Subject { subject: Subject, issued_before: Timestamp },
+    Subject { subject: Subject, issued_before: Cutoff },
     /// One token of one issuer, by `jti`.
     Token { issuer: Arc<str>, token: TokenId },
     /// Every token of every subject that was issued before a moment, by the same measure as those of one subject.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::ids::{SessionId, Subject, TokenId};
-use crate::domain::revocation::Target;
+use crate::domain::revocation::{Cutoff, Target};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -63,8 +63,8 @@ impl Sessions {
             }
             Order::Session(session) => (Target::Session { session }, self.forget_at(now)),
             Order::Subject { subject, issued_before: Some(moment) } => {
-                let issued_before = checked(moment)?;
-                (Target::Subject { subject, issued_before }, self.forget_at(now.max(issued_before)))
+                let moment = checked(moment)?;
+                (Target::Subject { subject, issued_before: Cutoff::named(moment) }, self.forget_at(now.max(moment)))
             }
             Order::Token { issuer, token } => {
                 let issuer = issuer.unwrap_or_else(|| self.minting.load().issuer.as_str().into());

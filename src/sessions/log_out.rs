@@ -1,12 +1,10 @@
 //! Logging out: this session, the others, all.
 
-use std::time::Duration;
-
 use super::audit::audit;
 use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{SessionId, Subject};
-use crate::domain::revocation::Target;
+use crate::domain::revocation::{Cutoff, Target};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -165,8 +163,9 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// One revocation of the subject ends everything in one atomic step. It reaches up to the youngest session that is known, for
-    /// that may have been created by a clock ahead of ours; sessions from further ahead than is believable end one by one.
+    /// One revocation of the subject ends everything in one atomic step, other issuers' tokens included. It reaches up to the youngest
+    /// session that is known, for that may have been created by a clock ahead of ours; sessions from further ahead than is believable end
+    /// one by one.
     /// `known` are sessions of it that the store may have lost. Returns what was revoked, and how many sessions that ended.
     pub(super) async fn end_subject(
         &self,
@@ -177,12 +176,12 @@ impl Sessions {
         known.extend(self.store.sessions_of(subject, now).await?.iter().map(|session| session.id));
         let believable = now.saturating_add(CLOCK_AHEAD_MAX);
         let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
-        let issued_before = youngest.saturating_add(Duration::from_millis(1));
+        let issued_before = Cutoff::of_all_until(now, youngest);
         let target = Target::Subject { subject: subject.clone(), issued_before };
-        let mut ended = count(&self.revoke(target.clone(), now, self.forget_at(issued_before)).await?);
+        let mut ended = count(&self.revoke(target.clone(), now, self.forget_at(issued_before.latest())).await?);
         known.sort_unstable();
         known.dedup();
-        for id in known.into_iter().filter(|id| id.created_at() >= issued_before) {
+        for id in known.into_iter().filter(|id| id.created_at() >= issued_before.sessions()) {
             ended += count(&self.revoke_session(id, now).await?);
         }
         Ok((target, ended))

@@ -276,9 +276,8 @@ impl Sessions {
             Target::Session { session } if !session.is_of_legacy() => forget_at,
             Target::Token { .. } => forget_at,
             Target::Session { .. } => forget_at.max(self.legacy_forget_at(now)),
-            Target::Subject { issued_before, .. } | Target::Everyone { issued_before } => {
-                forget_at.max(self.legacy_forget_at(now.max(*issued_before)))
-            }
+            Target::Subject { issued_before, .. } => forget_at.max(self.legacy_forget_at(now.max(issued_before.latest()))),
+            Target::Everyone { issued_before } => forget_at.max(self.legacy_forget_at(now.max(*issued_before))),
         };
         let revocation = Revocation { target, revoked_at: now, forget_at };
         let ended = self.store.revoke(&revocation).await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::replica::Replica;
-use crate::domain::revocation::{Revocation, Target};
+use crate::domain::revocation::{Cutoff, Revocation, Target};
 use crate::domain::subjects::ReservedPrefixes;
 
 const NOW: i64 = 1_700_000_000;
@@ -217,7 +217,7 @@ proptest! {
         }
         let token = judge(&claims, &policy()).unwrap();
         let issued_before = Timestamp::from_millis(before);
-        let target = Target::Subject { subject: token.principal.subject.clone(), issued_before };
+        let target = Target::Subject { subject: token.principal.subject.clone(), issued_before: Cutoff::named(issued_before) };
         let replica = Replica::new();
         replica.insert(&Revocation { target, revoked_at: issued_before, forget_at: Timestamp::MAX });
         prop_assert_eq!(replica.covers(&token.principal).is_some(), token.session.created_at() < issued_before);

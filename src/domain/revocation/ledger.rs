@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::quality::RandomState;
 use hashbrown::{Equivalent, HashTable};
 
+use super::cutoff::Cutoff;
 use crate::domain::time::Timestamp;
 
 /// How finely moments of forgetting are told apart: an entry may stay this much longer than it has to.
@@ -18,10 +19,31 @@ const SPAN_LAST: u32 = u32::MAX;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry<K, V> {
     pub(super) key: K,
-    /// The larger wins when two are merged.
+    /// Merged by itself where two entries are merged.
     pub(super) value: V,
     pub(super) revoked_at: Timestamp,
     pub(super) forget_at: Timestamp,
+}
+
+/// What is known beside the key, of which two statements come together as one.
+pub(super) trait Merged: Copy + Eq {
+    fn merged(self, other: Self) -> Self;
+}
+
+impl Merged for () {
+    fn merged(self, (): ()) -> Self {}
+}
+
+impl Merged for Timestamp {
+    fn merged(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+impl Merged for Cutoff {
+    fn merged(self, other: Self) -> Self {
+        Self::merged(self, other)
+    }
 }
 
 /// A map from `K` to [`Entry`] that forgets by time.
@@ -48,7 +70,7 @@ struct Place {
     position: u32,
 }
 
-impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
+impl<K: Hash + Eq, V: Merged> Ledger<K, V> {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self { hasher, index: HashTable::new(), buckets: Vec::new(), slots: BTreeMap::new(), free_slots: Vec::new() }
     }
@@ -62,7 +84,7 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
         self.entry(self.place(narrow(hash), key)?)
     }
 
-    /// Adds the entry, or merges it with the one that is there: the earliest `revoked_at`, the latest `forget_at`, the larger
+    /// Adds the entry, or merges it with the one that is there: the earliest `revoked_at`, the latest `forget_at`, the merged
     /// value. Returns whether that changed anything.
     pub(super) fn insert(&mut self, hash: u64, new: Entry<K, V>) -> bool {
         let hash = narrow(hash);
@@ -71,7 +93,7 @@ impl<K: Hash + Eq, V: Copy + Ord> Ledger<K, V> {
             return true;
         };
         let Some(old) = self.entry_mut(place) else { return false };
-        let value = old.value.max(new.value);
+        let value = old.value.merged(new.value);
         let revoked_at = old.revoked_at.min(new.revoked_at);
         let forget_at = old.forget_at.max(new.forget_at);
         let news = (value, revoked_at, forget_at) != (old.value, old.revoked_at, old.forget_at);

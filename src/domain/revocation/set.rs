@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use hashbrown::Equivalent;
 
 use super::ledger::{Entry, Ledger};
-use super::{Revocation, Target};
+use super::{Cutoff, Revocation, Target};
 use crate::domain::claims::{Principal, RevokedBy};
 use crate::domain::ids::{SessionId, Subject, TokenId};
 use crate::domain::time::Timestamp;
@@ -21,7 +21,7 @@ pub struct RevocationSet {
     hasher: RandomState,
     sessions: Ledger<SessionId, ()>,
     /// The value is `issued_before`.
-    subjects: Ledger<Subject, Timestamp>,
+    subjects: Ledger<Subject, Cutoff>,
     tokens: Ledger<TokenKey, ()>,
     /// One entry at most; the value is `issued_before`.
     everyone: Ledger<(), Timestamp>,
@@ -115,7 +115,7 @@ impl RevocationSet {
         };
         let by_everyone = || {
             let before = self.everyone_issued_before()?;
-            is_issued_before(principal, before).then_some(RevokedBy::Everyone)
+            Cutoff::named(before).covers(principal).then_some(RevokedBy::Everyone)
         };
         by_session().or_else(by_everyone).or_else(by_subject).or_else(by_token)
     }
@@ -125,10 +125,10 @@ impl RevocationSet {
     }
 
     pub(in crate::domain) fn covers_subject(&self, hash: u64, principal: &Principal) -> bool {
-        self.subject_issued_before(hash, &principal.subject).is_some_and(|before| is_issued_before(principal, before))
+        self.subject_issued_before(hash, &principal.subject).is_some_and(|before| before.covers(principal))
     }
 
-    pub(in crate::domain) fn subject_issued_before(&self, hash: u64, subject: &Subject) -> Option<Timestamp> {
+    pub(in crate::domain) fn subject_issued_before(&self, hash: u64, subject: &Subject) -> Option<Cutoff> {
         self.subjects.find(hash, subject).map(|entry| entry.value)
     }
 
@@ -146,9 +146,11 @@ impl RevocationSet {
         let hash = target_hash(&self.hasher, &revocation.target);
         let forget_at = match &revocation.target {
             Target::Session { session } => self.sessions.find(hash, session).map(|entry| entry.forget_at),
-            Target::Subject { subject, issued_before } => {
-                self.subjects.find(hash, subject).filter(|entry| entry.value >= *issued_before).map(|entry| entry.forget_at)
-            }
+            Target::Subject { subject, issued_before } => self
+                .subjects
+                .find(hash, subject)
+                .filter(|entry| entry.value.includes(*issued_before))
+                .map(|entry| entry.forget_at),
             Target::Token { issuer, token } => {
                 self.tokens.find(hash, &TokenKeyRef { issuer, token }).map(|entry| entry.forget_at)
             }
@@ -260,14 +262,6 @@ pub(in crate::domain) fn target_hash(hasher: &RandomState, target: &Target) -> u
         Target::Subject { subject, .. } => subject_hash(hasher, subject),
         Target::Token { issuer, token } => token_hash(hasher, issuer, token),
         Target::Everyone { .. } => hasher.hash_one(()),
-    }
-}
-
-/// For a token of ours the session's creation counts, for a foreign one `iat`; one without it counts as old.
-pub(in crate::domain) fn is_issued_before(principal: &Principal, moment: Timestamp) -> bool {
-    match principal.session {
-        Some(session) => session.created_at() < moment,
-        None => principal.issued_at.is_none_or(|issued_at| issued_at < moment),
     }
 }
 

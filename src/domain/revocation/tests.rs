@@ -6,6 +6,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::domain::claims::{Principal, RevokedBy, Window};
+use crate::domain::ids::Generation;
 use crate::domain::replica::Replica;
 
 fn millis(millis: i64) -> Timestamp {
@@ -28,7 +29,7 @@ fn issuer(n: u8) -> Arc<str> {
     format!("https://issuer-{}", n % 2).into()
 }
 
-fn principal(subject: Subject, session: Option<SessionId>, issued_at: Option<Timestamp>) -> Principal {
+pub(super) fn principal(subject: Subject, session: Option<SessionId>, issued_at: Option<Timestamp>) -> Principal {
     Principal {
         subject,
         issuer: issuer(0),
@@ -45,11 +46,16 @@ fn principal(subject: Subject, session: Option<SessionId>, issued_at: Option<Tim
     }
 }
 
+/// Of both kinds: named, and of all that had been accepted.
+fn cutoff(before: i64) -> Cutoff {
+    if before % 2 == 0 { Cutoff::named(millis(before)) } else { Cutoff::new(millis(before), millis(before + 2000)) }
+}
+
 /// A revocation of one of few targets, so that they meet often.
 fn revocation() -> impl Strategy<Value = Revocation> {
     let target = (0..10_u8, 0..12_u8, 0..20_000_i64).prop_map(|(kind, n, before)| match kind {
         0..3 => Target::Session { session: session(n) },
-        3..6 => Target::Subject { subject: subject(n), issued_before: millis(before) },
+        3..6 => Target::Subject { subject: subject(n), issued_before: cutoff(before) },
         6 => Target::Everyone { issued_before: millis(before) },
         _ => Target::Token { issuer: issuer(n), token: token(n / 2) },
     });
@@ -69,7 +75,9 @@ fn revocations() -> impl Strategy<Value = Vec<Revocation>> {
 /// The target without `issued_before`, which merges.
 fn key(target: &Target) -> Target {
     match target {
-        Target::Subject { subject, .. } => Target::Subject { subject: subject.clone(), issued_before: Timestamp::MIN },
+        Target::Subject { subject, .. } => {
+            Target::Subject { subject: subject.clone(), issued_before: Cutoff::named(Timestamp::MIN) }
+        }
         Target::Everyone { .. } => Target::Everyone { issued_before: Timestamp::MIN },
         Target::Session { .. } | Target::Token { .. } => target.clone(),
     }
@@ -86,10 +94,10 @@ impl Naive {
             return true;
         };
         let before = old.clone();
-        if let (Target::Subject { issued_before: old, .. }, Target::Subject { issued_before: new, .. })
-        | (Target::Everyone { issued_before: old }, Target::Everyone { issued_before: new }) = (&mut old.target, &new.target)
-        {
-            *old = (*old).max(*new);
+        match (&mut old.target, &new.target) {
+            (Target::Subject { issued_before: old, .. }, Target::Subject { issued_before: new, .. }) => *old = old.merged(*new),
+            (Target::Everyone { issued_before: old }, Target::Everyone { issued_before: new }) => *old = (*old).max(*new),
+            _ => {}
         }
         old.revoked_at = old.revoked_at.min(new.revoked_at);
         old.forget_at = old.forget_at.max(new.forget_at);
@@ -177,6 +185,7 @@ proptest! {
             replica.insert(revocation);
         }
         let principal = Principal {
+            generation: (own && n % 2 == 0).then_some(Generation(1)),
             token: (n % 3 > 0).then(|| token(m / 2)),
             issuer: issuer(n),
             ..principal(subject(n), own.then(|| session(m)), issued_at.map(millis))
@@ -185,8 +194,7 @@ proptest! {
         let said = |revocation: &Revocation| match &revocation.target {
             Target::Session { session } => (principal.session == Some(*session)).then_some(RevokedBy::Session),
             Target::Subject { subject, issued_before } => {
-                let is_older = began.is_none_or(|began| began < *issued_before);
-                (principal.subject == *subject && is_older).then_some(RevokedBy::Subject)
+                (principal.subject == *subject && issued_before.covers(&principal)).then_some(RevokedBy::Subject)
             }
             Target::Token { issuer, token } => {
                 (principal.issuer == *issuer && principal.token.as_ref() == Some(token)).then_some(RevokedBy::Token)
@@ -207,12 +215,12 @@ proptest! {
 fn a_session_created_at_the_very_moment_of_a_revocation_by_subject_lives() {
     let replica = Replica::new();
     let revoke = |before| Revocation {
-        target: Target::Subject { subject: subject(1), issued_before: millis(before) },
+        target: Target::Subject { subject: subject(1), issued_before: Cutoff::named(millis(before)) },
         revoked_at: millis(0),
         forget_at: millis(1_000_000),
     };
     replica.insert(&revoke(7000));
-    let own = principal(subject(1), Some(session(7)), Some(millis(0)));
+    let own = Principal { generation: Some(Generation(1)), ..principal(subject(1), Some(session(7)), Some(millis(0))) };
     assert_eq!(replica.covers(&own), None, "created at 7000; when its access token was issued does not matter");
     assert_eq!(replica.subject_revoked_before(&subject(1)), Some(millis(7000)));
     replica.insert(&revoke(7001));
@@ -225,7 +233,7 @@ fn a_session_created_at_the_very_moment_of_a_revocation_by_subject_lives() {
 #[test]
 fn a_foreign_token_without_an_issue_date_counts_as_old() {
     let set = RevocationSet::from_iter([Revocation {
-        target: Target::Subject { subject: subject(1), issued_before: millis(5000) },
+        target: Target::Subject { subject: subject(1), issued_before: Cutoff::named(millis(5000)) },
         revoked_at: millis(5000),
         forget_at: millis(1_000_000),
     }]);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::world::{DAY, MINUTE, SECOND, World, client, refresh_token, subject};
-use crate::domain::claims::RevokedBy;
+use crate::domain::claims::{Principal, RevokedBy};
 use crate::domain::ids::TokenId;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::time::Timestamp;
@@ -116,4 +116,34 @@ async fn all_of_a_subject_ends_with_its_foreign_tokens() {
     }
     assert_eq!(world.node.replica.covers(&foreign), Some(RevokedBy::Subject));
     assert_eq!(world.node.replica.covers(&world.principal("bob", &bystander)), None);
+}
+
+#[tokio::test]
+async fn all_of_a_subject_ends_with_tokens_of_an_issuer_whose_clock_is_ahead() {
+    let world = World::new();
+    let pair = world.log_in("ada").await;
+    let at = |issued_at| Principal { issued_at: Some(issued_at), ..world.foreign_principal("ada", None) };
+    let ahead = at(world.now().saturating_add(MINUTE));
+    carry_out(&world, Order::Subject { subject: subject("ada"), issued_before: None }).await;
+    assert_eq!(world.node.replica.covers(&ahead), Some(RevokedBy::Subject), "it was accepted a moment ago");
+    assert!(world.node.replica.covers(&world.principal("ada", &pair)).is_some());
+    let again = world.log_in("ada").await;
+    assert_eq!(world.node.replica.covers(&world.principal("ada", &again)), None, "a login of ours is dated by our own clocks");
+    assert!(again.session.created_at() <= world.now().saturating_add(SECOND));
+    let other = world.another_node();
+    world.catch_up(&other).await;
+    assert_eq!(other.replica.covers(&ahead), Some(RevokedBy::Subject), "so says the log");
+    assert_eq!(other.replica.covers(&at(world.now().saturating_add(MINUTE + SECOND))), None);
+    let [revocation] = logged(&world).await.try_into().unwrap();
+    assert!(revocation.forget_at >= world.now().saturating_add(16 * MINUTE + MINUTE), "and for as long as those tokens live");
+}
+
+#[tokio::test]
+async fn a_moment_that_was_named_ends_what_was_issued_before_it_and_nothing_else() {
+    let world = World::new();
+    let moment = world.now();
+    carry_out(&world, Order::Subject { subject: subject("ada"), issued_before: Some(moment) }).await;
+    let at = |issued_at| Principal { issued_at: Some(issued_at), ..world.foreign_principal("ada", None) };
+    assert_eq!(world.node.replica.covers(&at(moment)), None);
+    assert_eq!(world.node.replica.covers(&at(moment.saturating_sub(SECOND))), Some(RevokedBy::Subject));
 }

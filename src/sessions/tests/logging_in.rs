@@ -4,7 +4,7 @@ use super::world::{DAY, Fault, MINUTE, SECOND, World, client, login, policy, ref
 use crate::crypto::keyring::KeyRing;
 use crate::domain::claims::{Denial, RevokedBy};
 use crate::domain::ids::{Generation, Partition, SessionId};
-use crate::domain::revocation::{Revocation, Target};
+use crate::domain::revocation::{Cutoff, Revocation, Target};
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
@@ -111,7 +111,7 @@ async fn a_login_never_ends_the_session_of_someone_else() {
 async fn a_session_is_never_born_revoked() {
     let world = World::new();
     let until = world.now().saturating_add(5 * SECOND);
-    let target = Target::Subject { subject: subject("ada"), issued_before: until };
+    let target = Target::Subject { subject: subject("ada"), issued_before: Cutoff::named(until) };
     world.node.replica.insert(&Revocation { target, revoked_at: world.now(), forget_at: until.saturating_add(DAY) });
     let pair = world.log_in("ada").await;
     assert_eq!(pair.session.created_at(), until, "a node whose clock is ahead revoked the subject a moment ago");
@@ -123,7 +123,7 @@ async fn a_session_is_never_born_revoked() {
 async fn a_subject_barred_for_long_gets_no_session() {
     let world = World::new();
     let until = world.now().saturating_add(DAY);
-    let target = Target::Subject { subject: subject("ada"), issued_before: until };
+    let target = Target::Subject { subject: subject("ada"), issued_before: Cutoff::named(until) };
     world.node.replica.insert(&Revocation { target, revoked_at: world.now(), forget_at: until.saturating_add(DAY) });
     assert!(matches!(world.node.sessions.issue(login("ada")).await, Err(IssueError::Barred(at)) if at == until));
 }

@@ -93,7 +93,7 @@ impl<'a> Draft<'a> {
             Target::Session { session } => self.record(*session).map(|_| *session).into_iter().collect(),
             Target::Subject { subject, issued_before } => {
                 let mut ids = self.sessions_of(subject);
-                ids.retain(|id| id.created_at() < *issued_before);
+                ids.retain(|id| id.created_at() < issued_before.sessions());
                 ids
             }
             Target::Token { .. } | Target::Everyone { .. } => Vec::new(),

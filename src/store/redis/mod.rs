@@ -317,7 +317,9 @@ impl Store for RedisStore {
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
         match &revocation.target {
             Target::Session { session } => self.revoke_session(*session, revocation).await,
-            Target::Subject { subject, issued_before } => self.revoke_subject(subject, *issued_before, revocation).await,
+            Target::Subject { subject, issued_before } => {
+                self.revoke_subject(subject, issued_before.sessions(), revocation).await
+            }
             Target::Token { .. } | Target::Everyone { .. } => {
                 let partition = revocation.target.partition(self.keys.partitions());
                 self.revoke_token(partition, revocation).await

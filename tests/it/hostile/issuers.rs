@@ -1,9 +1,11 @@
 //! Tokens of another issuer: whose users they name, and what they can do to ours.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::partner::{Partner, token};
-use super::rig::Rig;
+use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
 use crate::support::old_api::{self, now, signed};
 
@@ -125,4 +127,34 @@ fn names_kept_for_a_partners_users_are_nobodys_else() {
     };
     assert_eq!((old("7").status, old("partner:7").code().as_str()), (200, "token_invalid"));
     assert_eq!(rig.get("/api", &token("7", &json!({}))).status, 200);
+}
+
+#[test]
+fn a_partners_token_issued_ahead_of_our_clock_ends_with_all_of_its_subject() {
+    let partner = Partner::new();
+    let rig = Rig::start_from(Upstream::echo().address, &partner.accepted(PREFIXED), |_| {});
+    for ahead in [0, 1, 30, 55] {
+        let user = format!("user-{ahead}");
+        let theirs = token(&user, &json!({"iat": now() + ahead}));
+        assert_eq!(rig.get("/api", &theirs).status, 200, "{ahead}");
+        assert_eq!(authorized(&rig, "POST", "/logout", &theirs, r#"{"scope":"all"}"#).status, 200);
+        assert_eq!(rig.get("/api", &theirs).code(), "token_revoked", "{ahead}");
+    }
+    rig.clock.advance(Duration::from_secs(61));
+    let later = token("user-30", &json!({"iat": now() + 62}));
+    eventually("the revocations are confirmed after the jump", || rig.get("/api", &later).status == 200);
+    let theirs = token("user-30", &json!({"iat": now()}));
+    assert_eq!(rig.get("/api", &theirs).code(), "token_revoked", "and no minute brings it back");
+}
+
+#[test]
+fn a_login_of_ours_right_after_all_was_ended_works_at_once() {
+    let rig = Rig::start(Upstream::echo().address);
+    for _ in 0..5 {
+        let tokens = rig.log_in();
+        assert_eq!(authorized(&rig, "POST", "/logout", &tokens.access, r#"{"scope":"all"}"#).status, 200);
+        assert_eq!(rig.get("/api", &tokens.access).status, 401);
+        let again = rig.log_in();
+        assert_eq!(rig.get("/api", &again.access).status, 200);
+    }
 }

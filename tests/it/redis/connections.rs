@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokengate::domain::ids::{Generation, Partition, Partitions, SessionId};
 use tokengate::domain::lag::LagFigures;
 use tokengate::domain::node::{Asks, Canary, Node, NodeId};
-use tokengate::domain::revocation::Target;
+use tokengate::domain::revocation::{Cutoff, Target};
 use tokengate::domain::secret::Secret;
 use tokengate::domain::session::Session;
 use tokengate::domain::stats::{Day, Snapshot};
@@ -42,7 +42,7 @@ async fn a_forgotten_script_is_invisible() {
     flush();
     assert_eq!(store.revoke(&end_of(b.id)).await.unwrap(), [b.id]);
     flush();
-    let all = Target::Subject { subject: c.subject.clone(), issued_before: Timestamp::MAX };
+    let all = Target::Subject { subject: c.subject.clone(), issued_before: Cutoff::named(Timestamp::MAX) };
     assert_eq!(store.revoke(&revocation(all)).await.unwrap(), [c.id]);
     flush();
     sweep(&store, NOW).await;

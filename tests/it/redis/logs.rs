@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate::domain::revocation::{Revocation, Target};
+use tokengate::domain::revocation::{Cutoff, Revocation, Target};
 use tokengate::domain::time::{Clock as _, Timestamp};
 use tokengate::store::{LogCursor, Store};
 use tokio::time::Instant;
@@ -82,7 +82,7 @@ async fn a_long_log_is_read_whole_and_in_order() {
     let subject = session("alice", 1).subject;
     let mut expected = Vec::new();
     for n in 0..1_201_i64 {
-        let target = Target::Subject { subject: subject.clone(), issued_before: Timestamp::from_millis(n) };
+        let target = Target::Subject { subject: subject.clone(), issued_before: Cutoff::named(Timestamp::from_millis(n)) };
         expected.push(revocation(target));
         store.revoke(expected.last().unwrap()).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokengate::domain::ids::{Generation, SessionId};
-use tokengate::domain::revocation::Target;
+use tokengate::domain::revocation::{Cutoff, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::time::Timestamp;
@@ -27,7 +27,7 @@ async fn a_full_server_takes_no_login_and_every_logout() {
     assert!(matches!(store.swap(Version(1), &a).await, Err(StoreError::Full(_))));
     assert_eq!(store.load(a.id).await.unwrap().unwrap().session, a);
     assert_eq!(store.revoke(&end_of(a.id)).await.unwrap(), [a.id]);
-    let all = Target::Subject { subject: b.subject.clone(), issued_before: Timestamp::MAX };
+    let all = Target::Subject { subject: b.subject.clone(), issued_before: Cutoff::named(Timestamp::MAX) };
     assert_eq!(store.revoke(&revocation(all)).await.unwrap(), [b.id]);
     let issuer: Arc<str> = "https://issuer".into();
     let token = tokengate::domain::ids::TokenId::new("jti").unwrap();
@@ -134,7 +134,7 @@ async fn logging_out_everywhere_while_logins_arrive_leaves_no_session_behind() {
             let (store, session) = (store.clone(), session("alice", round * 16 + n));
             logins.spawn(async move { store.create(&session, None, NOW).await });
         }
-        let all = Target::Subject { subject: session("alice", 0).subject, issued_before: Timestamp::MAX };
+        let all = Target::Subject { subject: session("alice", 0).subject, issued_before: Cutoff::named(Timestamp::MAX) };
         store.revoke(&revocation(all.clone())).await.unwrap();
         while let Some(login) = logins.join_next().await {
             login.unwrap().unwrap();
@@ -174,7 +174,7 @@ async fn a_subject_with_more_sessions_than_fit_into_a_step_loses_them_all() {
         let id = SessionId::new(template.id.partition(), NOW, n.to_be_bytes());
         store.create(&Session { id, ..template.clone() }, None, NOW).await.unwrap();
     }
-    let all = revocation(Target::Subject { subject: template.subject.clone(), issued_before: Timestamp::MAX });
+    let all = revocation(Target::Subject { subject: template.subject.clone(), issued_before: Cutoff::named(Timestamp::MAX) });
     assert_eq!(store.revoke(&all).await.unwrap().len(), 2_100);
     assert_eq!(store.follow(None, Duration::ZERO).await.unwrap().revocations, [all], "logged once");
     assert_eq!(server.cli(&["DBSIZE"]), "1");

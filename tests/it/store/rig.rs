@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokengate::domain::ids::{Partitions, SessionId, Subject, TokenId};
 use tokengate::domain::imported::{Import, ImportedDigest};
 use tokengate::domain::node::NodeId;
-use tokengate::domain::revocation::{Revocation, Target};
+use tokengate::domain::revocation::{Cutoff, Revocation, Target};
 use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
@@ -131,6 +131,8 @@ pub(crate) fn by_session(session: SessionId, now: Timestamp) -> Revocation {
 }
 
 pub(crate) fn by_subject(subject: Subject, issued_before: Timestamp, now: Timestamp) -> Revocation {
+    // Of tokens it speaks up to another moment, which a store has to keep and tell again as it keeps the rest.
+    let issued_before = Cutoff::new(issued_before, issued_before.saturating_add(Duration::from_secs(60)));
     Revocation { target: Target::Subject { subject, issued_before }, revoked_at: now, forget_at: now.saturating_add(HOUR) }
 }
 
