@@ -26,7 +26,7 @@ fn note(target: &Target, ended: u64, peer: SocketAddr) {
     match target {
         Target::Session { session } => audit!(info, "revoked_by_administrator", session = session, ended = ended, peer = peer),
         Target::Subject { subject, issued_before } => {
-            let issued_before = rfc3339(*issued_before);
+            let issued_before = rfc3339(issued_before.sessions());
             audit!(
                 info,
                 "revoked_by_administrator",
