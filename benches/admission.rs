@@ -61,6 +61,7 @@ fn token(ring: &KeyRing, entropy: &dyn Entropy) -> String {
         issued_at: NOW,
         expires_at: NOW.saturating_add(LIFETIME),
         grant: &Grant { scopes, ..Grant::default() },
+        bytes_max: 12 * 1024,
     };
     mint(ring, &new).expect("a token is minted").expose().clone()
 }

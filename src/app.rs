@@ -294,7 +294,12 @@ fn node_heartbeat(settings: &Settings) -> Duration {
 
 fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> Result<Own, StartError> {
     let legacy = legacy::verifiers(settings, partitions)?;
-    Ok(Own { keys: Arc::clone(&minting.keys), policy: keys::own_policy(settings), legacy })
+    Ok(Own {
+        keys: Arc::clone(&minting.keys),
+        policy: keys::own_policy(settings),
+        token_bytes_max: settings.tokens.bytes_max,
+        legacy,
+    })
 }
 
 /// The address that a listener is bound to. Of several that a name has, the first of IPv4, as clients that are told an address expect;

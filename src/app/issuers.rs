@@ -31,6 +31,8 @@ pub(super) struct Issuers {
 pub(super) struct Own {
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: ClaimPolicy,
+    /// The largest token that is looked at, whoever made it.
+    pub(super) token_bytes_max: usize,
     pub(super) legacy: Vec<(LegacyKey, LegacyPolicy)>,
 }
 
@@ -58,7 +60,7 @@ impl Issuers {
     /// A verifier of the keys that are known now.
     pub(super) fn verifier(&self) -> Verifier {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
-        let verifier = Verifier::new().with_own(&own.keys, own.policy.clone());
+        let verifier = Verifier::new().with_token_bytes_max(own.token_bytes_max).with_own(&own.keys, own.policy.clone());
         let verifier = own.legacy.iter().fold(verifier, |verifier, (key, policy)| verifier.with_legacy(key, policy.clone()));
         self.foreign.iter().fold(verifier, |verifier, foreign| match &foreign.keys {
             Keys::File(keys) => verifier.with_foreign(keys, foreign.policy.clone(), None),

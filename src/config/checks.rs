@@ -15,8 +15,30 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
+    tokens_can_be_sent(settings, notes);
     if settings.admin.address.as_ref().is_some_and(|address| *address == settings.listen.address && address.port() != 0) {
         notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
+    }
+}
+
+/// What a head holds beside its token, at least: other fields, and other cookies.
+const HEAD_ROOM: usize = 2048;
+/// What a body holds beside its token.
+const BODY_ROOM: usize = 1024;
+
+/// A token that is accepted has to arrive first: in heads, and in bodies where it is ended, asked about or exchanged.
+fn tokens_can_be_sent(settings: &Settings, notes: &Notes) {
+    let bytes_max = settings.tokens.bytes_max;
+    let (head, body) = (settings.listen.header_bytes_max, settings.endpoints.body_bytes_max);
+    if bytes_max + HEAD_ROOM > head {
+        let message =
+            format!("must be at least 2KiB less than listen.header_bytes_max, which is {head}B: none larger could be sent");
+        notes.problem("tokens.bytes_max", None, message);
+    }
+    if bytes_max + BODY_ROOM > body {
+        let message =
+            format!("must be at least 1KiB more than tokens.bytes_max, which is {bytes_max}B: tokens come in bodies too");
+        notes.problem("endpoints.body_bytes_max", None, message);
     }
 }
 

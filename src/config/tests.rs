@@ -415,6 +415,16 @@ fn calls_of_logins_may_have_several_paths_each() {
 }
 
 #[test]
+fn tokens_fit_into_what_they_come_in() {
+    assert_one_fault("tokens = { bytes_max = \"31KiB\" }", &["tokens.bytes_max", "listen.header_bytes_max"]);
+    assert_one_fault("listen = { header_bytes_max = \"8KiB\" }", &["tokens.bytes_max", "listen.header_bytes_max"]);
+    assert_one_fault("endpoints = { body_bytes_max = \"8KiB\" }", &["endpoints.body_bytes_max", "tokens.bytes_max"]);
+    let settings = Settings::from_toml(&minimal_and("tokens = { bytes_max = \"30KiB\" }")).unwrap();
+    assert_eq!(settings.tokens.bytes_max, 30 << 10);
+    assert!(Settings::from_toml(&minimal_and("listen.header_bytes_max = \"8KiB\"\ntokens.bytes_max = \"6KiB\"")).is_ok());
+}
+
+#[test]
 fn what_makes_a_session_is_not_a_contradiction() {
     assert_one_fault("login = { statuses = [204] }", &["login.statuses", "204 to 206"]);
     assert_one_fault("login = { statuses = [] }", &["login.statuses", "must not be empty"]);

@@ -28,6 +28,8 @@ pub struct Tokens {
     pub lifetime: Duration,
     /// How far clocks may differ, for `exp` and `nbf` of our own tokens.
     pub leeway: Duration,
+    /// The largest token that is made or looked at, whoever made it.
+    pub bytes_max: usize,
     /// Verified tokens remembered, for each worker.
     pub cache_entries: usize,
 }
@@ -40,6 +42,7 @@ impl Tokens {
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, MINUTE)),
+            bytes_max: s.read("bytes_max", parse::memory(1 << 10, 1 << 20)),
             cache_entries: s.read("cache_entries", parse::count(0, 10_000_000)),
         };
         if tokens.audience.is_empty() {

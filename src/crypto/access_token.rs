@@ -1,11 +1,14 @@
 //! Access tokens: minting ours.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::keyring::KeyRing;
+use crate::domain::access_claims::{AccessClaims, ClaimError};
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::secret::Secret;
@@ -26,28 +29,84 @@ pub struct NewAccessToken<'a> {
     pub expires_at: Timestamp,
     /// Its claims never replace the registered ones: those names are passed over.
     pub grant: &'a Grant,
+    /// What clients can send and the verifier looks at.
+    pub bytes_max: usize,
 }
 
 /// Why no token was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MintError {
     #[error("no key signs")]
     NoSigningKey,
     #[error("signing failed")]
     Signing,
+    #[error("{0}")]
+    TooLarge(TooLarge),
+    /// It would be refused as soon as it came back.
+    #[error("the access token could not be used: {0}")]
+    Unusable(ClaimError),
+}
+
+/// A token that nobody could send, and what makes it so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TooLarge {
+    bytes: usize,
+    bytes_max: usize,
+    /// Names and bytes, the heaviest first.
+    claims: Vec<(String, usize)>,
+}
+
+/// How many claims are told of.
+const CLAIMS_TOLD_MAX: usize = 8;
+
+impl TooLarge {
+    fn of(token: &NewAccessToken<'_>, bytes: usize) -> Self {
+        let own = [("aud", size(token.audiences)), ("iss", size(token.issuer)), ("sub", size(token.subject))];
+        let scope = ("scope", token.grant.scopes.iter().map(|scope| scope.len() + 1).sum());
+        let granted = token.grant.claims.iter().map(|(name, value)| (name.as_str(), size(value)));
+        let mut claims: Vec<(String, usize)> =
+            own.into_iter().chain([scope]).chain(granted).map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        claims.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        claims.truncate(CLAIMS_TOLD_MAX);
+        Self { bytes, bytes_max: token.bytes_max, claims }
+    }
+}
+
+/// Of a value as JSON.
+fn size(value: &(impl Serialize + ?Sized)) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the access token would have {} bytes; allowed are {}; its claims weigh", self.bytes, self.bytes_max)?;
+        for (position, (name, bytes)) in self.claims.iter().enumerate() {
+            write!(f, "{} {name:?} {bytes}", if position == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
 }
 
 /// Makes a signed JWT of type `at+jwt` (RFC 9068) with the claims `iss sub aud exp iat jti sid gen`, `scope` when there are scopes, and
-/// the grant's.
+/// the grant's. None that could not be used: too large, or one that our own verifier would not read.
 pub fn mint(keys: &KeyRing, token: &NewAccessToken<'_>) -> Result<Secret<String>, MintError> {
     let signer = keys.signer().ok_or(MintError::NoSigningKey)?;
     let payload = serde_json::to_vec(&Payload(token)).map_err(|_| MintError::Signing)?;
+    // What is far too large is not signed first.
+    let unsigned = signer.header.len() + payload.len().div_ceil(3) * 4;
+    if unsigned > token.bytes_max {
+        return Err(MintError::TooLarge(TooLarge::of(token, unsigned)));
+    }
+    AccessClaims::parse(&payload).map_err(MintError::Unusable)?;
     let mut text = String::with_capacity(signer.header.len() + payload.len() * 4 / 3 + 96);
     text.push_str(&signer.header);
     URL_SAFE_NO_PAD.encode_string(payload, &mut text);
     let signature = signer.sign(text.as_bytes()).map_err(|_| MintError::Signing)?;
     text.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+    if text.len() > token.bytes_max {
+        return Err(MintError::TooLarge(TooLarge::of(token, text.len())));
+    }
     Ok(Secret::new(text))
 }
 

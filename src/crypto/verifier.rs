@@ -19,12 +19,12 @@ use crate::domain::ids::Subject;
 use crate::domain::legacy::{self, LegacyPolicy, LegacyToken};
 use crate::domain::time::Timestamp;
 
-/// The longest token that is looked at, in bytes.
-pub const TOKEN_BYTES_MAX: usize = 8192;
+/// The longest token that is looked at, in bytes, unless the settings say otherwise (`tokens.bytes_max`).
+pub const TOKEN_BYTES_DEFAULT: usize = 12 * 1024;
 
 /// An immutable snapshot of every key that is trusted, each with the policy of its issuer. Shared as `ArcSwap<Verifier>`; a reload,
 /// or a change of a foreign issuer's keys, puts a new one in its place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verifier {
     by_kid: HashMap<Box<str>, Vec<Trusted>>,
     without_kid: Vec<Trusted>,
@@ -36,6 +36,23 @@ pub struct Verifier {
     issuers: HashSet<Arc<str>>,
     /// Whether there are old tokens that name no issuer of their own: they are told by their key alone.
     has_nameless: bool,
+    token_bytes_max: usize,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self {
+            by_kid: HashMap::new(),
+            without_kid: Vec::new(),
+            present: HashSet::new(),
+            epoch: 0,
+            nudges: Vec::new(),
+            accepts_legacy: false,
+            issuers: HashSet::new(),
+            has_nameless: false,
+            token_bytes_max: TOKEN_BYTES_DEFAULT,
+        }
+    }
 }
 
 /// A key, the rules for its tokens, and the name of both.
@@ -108,6 +125,12 @@ impl Verifier {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Looks at tokens of up to so many bytes, whoever made them.
+    #[must_use]
+    pub fn with_token_bytes_max(self, token_bytes_max: usize) -> Self {
+        Self { token_bytes_max, ..self }
     }
 
     /// Trusts our own keys, those that wait included, for tokens under `policy`.
@@ -234,7 +257,7 @@ impl Verifier {
 
     fn is_signed_as_legacy(&self, token: &str) -> bool {
         let opened = || {
-            let segments = Segments::split(token)?;
+            let segments = self.segments(token)?;
             let header = TokenHeader::parse(segments.header)?;
             let candidates = self.known(header.kid.as_deref());
             Self::open_with(segments, header, candidates)
@@ -242,8 +265,16 @@ impl Verifier {
         opened().is_ok_and(|opened| matches!(*opened.trusted.rules, Rules::Legacy(_)))
     }
 
+    /// The parts of a token that is short enough to be looked at.
+    fn segments<'a>(&self, token: &'a str) -> Result<Segments<'a>, Denial> {
+        if token.len() > self.token_bytes_max {
+            return Err(Denial::Invalid("the token is too long"));
+        }
+        Segments::split(token)
+    }
+
     fn open<'a>(&'a self, token: &'a str) -> Result<Opened<'a>, Denial> {
-        let segments = Segments::split(token)?;
+        let segments = self.segments(token)?;
         let header = TokenHeader::parse(segments.header)?;
         let candidates = self.candidates(header.kid.as_deref())?;
         Self::open_with(segments, header, candidates)

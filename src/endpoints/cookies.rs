@@ -1,5 +1,7 @@
 //! Tokens in cookies (RFC 6265).
 
+use std::time::Duration;
+
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
@@ -45,6 +47,12 @@ pub(super) fn clear(headers: &mut HeaderMap, options: &EndpointOptions) {
             headers.append(SET_COOKIE, expired);
         }
     }
+}
+
+/// The largest access token that every browser keeps.
+pub(super) fn access_token_bytes_max(cookies: &Cookies, lifetime: Duration) -> usize {
+    let empty = cookie(cookies, &cookies.access_name, "", &cookies.path, lifetime.as_secs());
+    empty.map_or(0, |field| COOKIE_BYTES_MAX - field.len())
 }
 
 fn cookie(cookies: &Cookies, name: &str, value: &str, path: &str, max_age_secs: u64) -> Result<HeaderValue, Refusal> {

@@ -1,5 +1,6 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
+use super::cookies;
 use crate::config::{self, Cookies, Limits, Login, OldSession, Reuse, Settings};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cors::Cors;
@@ -72,6 +73,7 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
     SessionPolicy {
         access_lifetime: settings.tokens.lifetime,
         clock_leeway: settings.tokens.leeway,
+        access_token_bytes_max: access_token_bytes_max(settings),
         retention: settings.revocation.retention,
         idle_lifetime: settings.refresh.idle_lifetime,
         absolute_lifetime: settings.refresh.absolute_lifetime,
@@ -94,6 +96,12 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
         imported_until: settings.refresh.imported_until,
         reserved: settings.reserved_prefixes(),
     }
+}
+
+/// What heads can hold, and where tokens go into cookies, what those can hold.
+fn access_token_bytes_max(settings: &Settings) -> usize {
+    let in_cookies = settings.cookies.as_ref().map(|cookies| cookies::access_token_bytes_max(cookies, settings.tokens.lifetime));
+    in_cookies.unwrap_or(usize::MAX).min(settings.tokens.bytes_max)
 }
 
 /// The longest path that lies above every endpoint that reads the cookie. A `__Host-` name demands `/`.

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::accounts::Unreadable;
 use super::grant::SCOPES_MAX;
+use crate::crypto::access_token::MintError;
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
@@ -229,14 +230,8 @@ impl Refusal {
             | Self::Logout(LogoutError::Store(error))
             | Self::End(EndError::Store(error))
             | Self::Store(error) => store_problem(error),
-            Self::Issue(IssueError::Mint(_)) | Self::Refresh(RefreshError::Mint(_)) => {
-                unavailable("signing_unavailable", "Tokens cannot be signed right now.")
-            }
-            Self::TooManyScopes(_) | Self::CookieTooLarge => Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "token_too_large",
-                "What this account is granted does not fit into a token.",
-            ),
+            Self::Issue(IssueError::Mint(error)) | Self::Refresh(RefreshError::Mint(error)) => mint_problem(error),
+            Self::TooManyScopes(_) | Self::CookieTooLarge => token_too_large(),
             Self::Panicked => {
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
             }
@@ -256,6 +251,22 @@ fn store_problem(error: &StoreError) -> Problem {
         }
         StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),
     }
+}
+
+fn mint_problem(error: &MintError) -> Problem {
+    match error {
+        MintError::NoSigningKey | MintError::Signing => unavailable("signing_unavailable", "Tokens cannot be signed right now."),
+        MintError::TooLarge(_) => token_too_large(),
+        MintError::Unusable(_) => {
+            let detail = "What this account is granted makes no token that could be used.";
+            Problem::new(StatusCode::BAD_GATEWAY, "token_unusable", detail)
+        }
+    }
+}
+
+/// The fault is that of whoever grants so much: what it weighs is for the log.
+fn token_too_large() -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "token_too_large", "What this account is granted does not fit into a token.")
 }
 
 /// One answer for every cause: which one it was is for the log alone.

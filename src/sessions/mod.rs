@@ -66,6 +66,8 @@ pub struct SessionPolicy {
     pub access_lifetime: Duration,
     /// How long tokens are accepted beyond their `exp`.
     pub clock_leeway: Duration,
+    /// The largest access token that clients can use: that they can send, and keep where they are to keep it.
+    pub access_token_bytes_max: usize,
     /// How long a revocation of ours is kept: at least as long as any token that it covers may live on, leeway included.
     pub retention: Duration,
     pub idle_lifetime: Duration,
@@ -256,6 +258,7 @@ impl Sessions {
                 issued_at,
                 expires_at,
                 grant: &session.grant,
+                bytes_max: policy.access_token_bytes_max,
             },
         )?;
         Ok(TokenPair {

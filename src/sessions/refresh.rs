@@ -159,17 +159,18 @@ impl Sessions {
             Outcome::Exhausted => return Err(RefreshError::Exhausted),
         };
         let is_repetition = matches!(outcome, Outcome::Extend(_) | Outcome::Reissue);
-        let session = match next {
-            Some(next) => match self.store.swap(stored.version, &next).await? {
-                Swap::Done(_) => next,
+        let session = next.as_ref().unwrap_or(&stored.session);
+        // Before anything is stored: nothing is spent for a token that cannot be handed out.
+        let pair = self.mint(session, session.rotation.current, Some(session.rotation.token()), now)?;
+        if let Some(next) = &next {
+            match self.store.swap(stored.version, next).await? {
+                Swap::Done(_) => {}
                 Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),
-            },
-            None => stored.session,
-        };
-        if is_repetition {
-            self.note_reissue(&session, client);
+            }
         }
-        let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+        if is_repetition {
+            self.note_reissue(session, client);
+        }
         self.counters.add(Counter::of_refresh(&outcome), 1);
         tracing::debug!(session = %session.id, ?outcome, "refreshed");
         Ok(Attempt::Answered(pair))
@@ -194,18 +195,20 @@ impl Sessions {
         };
         // Not on every call: many at once would only stand in each other's way.
         let used_lately = now.since(record.last_used_at) < policy.rotation_leeway;
-        let session = if store_is_behind || !used_lately {
+        let next = if store_is_behind || !used_lately {
             let grant = self.present_grant(record, now).await?;
-            let next = Session { grant, ..used(record, next, client, policy, now) };
-            match self.store.swap(stored.version, &next).await? {
-                Swap::Done(_) => next,
-                Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),
-            }
+            Some(Session { grant, ..used(record, next, client, policy, now) })
         } else {
-            stored.session
+            None
         };
         // The generation is the one that the client holds: naming a later one would acknowledge what it never received.
-        let pair = self.mint(&session, token.presented.generation, None, now)?;
+        let pair = self.mint(next.as_ref().unwrap_or(record), token.presented.generation, None, now)?;
+        if let Some(next) = &next {
+            match self.store.swap(stored.version, next).await? {
+                Swap::Done(_) => {}
+                Swap::Lost | Swap::Missing => return Ok(Attempt::LostRace),
+            }
+        }
         self.counters.add(Counter::RefreshesReissued, 1);
         Ok(Attempt::Answered(pair))
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crypto::access_token::{NewAccessToken, mint};
+use crate::crypto::access_token::{MintError, NewAccessToken, mint};
 use crate::crypto::jwks::JwksOrigin;
 use crate::crypto::key::SigningKey;
 use crate::crypto::testing::{Fixture, ISSUER, KID, NOW, claims, header, key, now, policy, ring, token};
@@ -33,6 +33,7 @@ fn minted(ring: &KeyRing) -> String {
         issued_at: now(),
         expires_at: Timestamp::from_secs(NOW + 900),
         grant: &Grant { scopes: vec!["read".into(), "write".into()], claims },
+        bytes_max: TOKEN_BYTES_DEFAULT,
     };
     mint(ring, &new).unwrap().expose().clone()
 }
@@ -332,9 +333,53 @@ fn there_is_one_spelling_of_a_token() {
 fn a_token_of_any_length_is_refused_before_any_work() {
     let fixture = Fixture::new(Algorithm::EdDsa);
     let mut large = claims();
-    large["padding"] = "x".repeat(TOKEN_BYTES_MAX).into();
+    large["padding"] = "x".repeat(TOKEN_BYTES_DEFAULT).into();
     let error = fixture.verifier.verify(&token(&fixture.key, header(Algorithm::EdDsa), large), now()).unwrap_err();
     assert_eq!(error, Denial::Invalid("the token is too long"));
+}
+
+#[test]
+fn a_token_with_150_groups_is_taken_unless_the_settings_say_less() {
+    let fixture = Fixture::new(Algorithm::Rs256);
+    let mut large = claims();
+    let groups: Vec<String> = (0..150).map(|number| format!("6a7e41ff-5f0c-4cf5-9d5b-{number:012}")).collect();
+    large["groups"] = groups.into();
+    let large = token(&fixture.key, header(Algorithm::Rs256), large);
+    assert!(large.len() > 8192 && fixture.accepts(&large), "{}", large.len());
+    let tight = fixture.verifier.with_token_bytes_max(large.len() - 1);
+    assert_eq!(tight.verify(&large, now()).unwrap_err(), Denial::Invalid("the token is too long"));
+    let just = tight.with_token_bytes_max(large.len());
+    assert!(just.verify(&large, now()).is_ok());
+}
+
+#[test]
+fn no_token_is_made_that_would_be_refused_and_the_error_says_what_weighs() {
+    let ring = ring(Algorithm::Es256);
+    let (subject, token_id) = (Subject::new("user-1").unwrap(), TokenId::new("t1").unwrap());
+    let mint_with = |claims: Value, bytes_max: usize| {
+        let Value::Object(claims) = claims else { unreachable!() };
+        let new = NewAccessToken {
+            issuer: ISSUER,
+            subject: &subject,
+            audiences: &["api".to_owned()],
+            session: SessionId::from_bytes([3; 16]),
+            generation: Generation(2),
+            token_id: &token_id,
+            issued_at: now(),
+            expires_at: Timestamp::from_secs(NOW + 900),
+            grant: &Grant { scopes: vec!["read".into()], claims },
+            bytes_max,
+        };
+        mint(&ring, &new).map(|token| token.expose().len())
+    };
+    let length = mint_with(json!({"plan": "gold"}), 5000).unwrap();
+    assert_eq!(mint_with(json!({"plan": "gold"}), length), Ok(length));
+    assert!(mint_with(json!({"plan": "gold"}), length - 1).is_err());
+    let error = mint_with(json!({"plan": "gold", "groups": vec!["secret-group"; 400]}), 5000).unwrap_err().to_string();
+    assert!(error.contains("allowed are 5000") && error.contains("its claims weigh \"groups\" 6001, "), "{error}");
+    assert!(!error.contains("gold") && !error.contains("secret-group") && !error.contains("user-1"), "{error}");
+    let deep = (0..20).fold(json!(1), |inner, _| json!([inner]));
+    assert!(matches!(mint_with(json!({"deep": deep}), 5000), Err(MintError::Unusable(_))));
 }
 
 #[test]

@@ -138,6 +138,7 @@ async fn a_token_that_no_browser_would_keep_is_not_set() {
     let reply = gate.log_in(&[OWN_ORIGIN], "{}", upstream).await;
     assert_eq!((reply.status().as_u16(), text(&json(&reply), "code")), (502, "token_too_large"));
     assert!(cookies_of(&reply).is_empty());
+    assert_eq!(gate.world.store.calls(), 0, "no session is left behind");
 }
 
 #[tokio::test]

@@ -184,6 +184,36 @@ async fn an_old_refresh_token_in_the_body_ends_its_session() {
 }
 
 #[tokio::test]
+async fn what_fits_into_no_token_is_a_502_and_leaves_nothing_behind() {
+    let gate = Gate::new("login.scopes = ['/scopes']\nlogin.claims = { groups = '/groups', deep = '/deep' }");
+    let log_in = async |grants: String| {
+        let body = format!(r#"{{"user":{{"id":"a"}},{grants}}}"#);
+        let upstream = Response::builder().header("content-type", "application/json").body(body.as_str()).unwrap();
+        gate.log_in(&[], "{}", upstream).await
+    };
+    let groups = |count: usize| serde_json::to_string(&vec!["6a7e41ff-5f0c-4cf5-9d5b-1b6f1a5a2c1d"; count]).unwrap();
+    let scopes = |count: usize| (0..count).map(|number| format!("s{number}")).collect::<Vec<_>>().join(" ");
+    let deep = format!("{}1{}", "[".repeat(30), "]".repeat(30));
+    for (grants, code) in [
+        (format!("\"groups\":{}", groups(480)), "token_too_large"),
+        (format!("\"groups\":{}", groups(20_000)), "token_too_large"),
+        (format!("\"scopes\":\"{}\"", scopes(257)), "token_too_large"),
+        (format!("\"deep\":{deep}"), "token_unusable"),
+    ] {
+        let reply = log_in(grants).await;
+        assert_eq!((reply.status().as_u16(), text(&json(&reply), "code")), (502, code));
+    }
+    assert_eq!((gate.world.store.calls(), gate.world.count(Counter::Logins)), (0, 0));
+    for grants in [
+        format!("\"groups\":{}", groups(150)),
+        format!("\"scopes\":\"{}\"", scopes(256)),
+        format!("\"scopes\":\"{0} {0}\"", scopes(200)),
+    ] {
+        assert_eq!(log_in(grants).await.status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_login_is_a_post() {
     let gate = Gate::new("");
     let reply = gate.call(Method::GET, Endpoint::Login, &[], "").await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::world::{DAY, Fault, MINUTE, SECOND, World, client, policy, refresh_token};
+use crate::crypto::access_token::MintError;
 use crate::domain::claims::RevokedBy;
 use crate::domain::ids::Generation;
 use crate::domain::revocation::{Revocation, Target};
@@ -248,6 +249,28 @@ async fn rotation_can_be_switched_off_and_on_under_a_client_that_lost_a_reply() 
     world.acknowledge(in_place.session, in_place.generation).await;
     world.node.sessions.reload(super::world::minting(), policy());
     assert_eq!(refresh(&world, &first).await.unwrap().generation, Generation(3));
+}
+
+#[tokio::test]
+async fn what_cannot_be_handed_out_spends_nothing() {
+    for rotation in [true, false] {
+        let rules = SessionPolicy { rotation, ..policy() };
+        let world = World::with(rules.clone());
+        let pair = world.log_in("ada").await;
+        let token = refresh_token(&pair);
+        let before = world.record(pair.session).await;
+        world.clock.advance(MINUTE);
+        let tight = SessionPolicy { access_token_bytes_max: 100, ..rules.clone() };
+        world.node.sessions.reload(super::world::minting(), tight);
+        for _ in 0..3 {
+            let error = refresh(&world, &token).await.unwrap_err();
+            assert!(matches!(error, RefreshError::Mint(MintError::TooLarge(_))) && !error.is_final(), "{error}");
+            world.clock.advance(MINUTE);
+        }
+        assert_eq!(world.record(pair.session).await, before, "not used, not rotated");
+        world.node.sessions.reload(super::world::minting(), rules);
+        assert!(refresh(&world, &token).await.is_ok(), "the client still holds what it held");
+    }
 }
 
 #[tokio::test]

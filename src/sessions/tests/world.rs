@@ -17,7 +17,7 @@ use crate::crypto::key::SigningKey;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::refresh_token::RefreshTokens;
-use crate::crypto::verifier::Verifier;
+use crate::crypto::verifier::{TOKEN_BYTES_DEFAULT, Verifier};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
 use crate::domain::claims::{Principal, Window};
@@ -261,6 +261,7 @@ pub(crate) fn policy() -> SessionPolicy {
     SessionPolicy {
         access_lifetime: 15 * MINUTE,
         clock_leeway: 5 * SECOND,
+        access_token_bytes_max: TOKEN_BYTES_DEFAULT,
         retention: 16 * MINUTE,
         idle_lifetime: 7 * DAY,
         absolute_lifetime: 90 * DAY,

@@ -190,6 +190,7 @@ fn minted(keys: &KeyRing, issued_at: i64, lifetime: Duration) -> String {
         issued_at,
         expires_at: issued_at.saturating_add(lifetime),
         grant: &Grant::default(),
+        bytes_max: 12 * 1024,
     };
     access_token::mint(keys, &token).unwrap().expose().clone()
 }

@@ -21,6 +21,7 @@ mod rig;
 mod stale;
 mod streams;
 mod targets;
+mod token_sizes;
 mod tokens;
 mod upgrades;
 mod uploads;
