@@ -135,7 +135,7 @@ fn summary(settings: &Settings) -> String {
         Store::Embedded(embedded) => format!("embedded, in {}", embedded.directory.display()),
         Store::Redis(redis) => format!("redis, {}", redis.place.kind()),
     };
-    let admin = settings.admin.address.as_ref().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let admin = settings.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
     for (name, value) in [("listen", settings.listen.address.to_string()), ("admin", admin), ("store", store)] {
         let _ = writeln!(text, "  {name:9} {value}");
     }

@@ -104,7 +104,7 @@ impl Streamed {
         match end {
             ExchangeEnd::Upstream(cause) => tracing::warn!(request, upstream, %cause, "response broken off"),
             ExchangeEnd::Client(cause) => {
-                tracing::debug!(request, upstream, %cause, "response broken off: the client's request is")
+                tracing::debug!(request, upstream, %cause, "response broken off: the client's request is");
             }
             ExchangeEnd::Caller(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
         }
