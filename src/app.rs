@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -42,12 +43,14 @@ use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
 use crate::domain::ids::Partitions;
+use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
 use crate::domain::stats::{Counters, Snapshot, Tally};
 use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy};
 use crate::proxy::gateway::Shared;
+use crate::proxy::keepalive;
 use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::observation::Observations;
 use crate::sessions::health::{Alarms, Health, Readiness as _};
@@ -62,7 +65,7 @@ const TASKS_DEADLINE: Duration = Duration::from_secs(5);
 /// Why the gateway did not start, or ended on its own.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen at {address} ({key}): {error}")]
+    #[error("cannot listen at {address} ({key}): {error}{}", hint(key, error))]
     Listen { key: &'static str, address: ListenAddress, error: io::Error },
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -85,6 +88,22 @@ pub enum StartError {
     #[error("a worker failed time and again, for the causes in the log: what is left of the gateway is ended")]
     Worker,
 }
+
+/// What to do about an address that somebody else has.
+fn hint(key: &str, error: &io::Error) -> &'static str {
+    match (error.kind(), key) {
+        (io::ErrorKind::AddrInUse, LISTEN_ADDRESS) => {
+            ". Another process listens there, perhaps another gateway: end it, choose another address, or set listen.share_port = true \
+             in each of them to divide the connections among them"
+        }
+        (io::ErrorKind::AddrInUse, _) => {
+            ". Another process listens there, perhaps another gateway: end it, or choose another address"
+        }
+        (_, _) => "",
+    }
+}
+
+const LISTEN_ADDRESS: &str = "listen.address";
 
 /// A running gateway.
 pub struct App {
@@ -190,7 +209,7 @@ impl App {
         let admin_listener = parts.serve_admin(settings, reload, &admin).await?;
         let shutdown = Shutdown::default();
         let address = &settings.listen.address;
-        let refused = |error| StartError::Listen { key: "listen.address", address: address.clone(), error };
+        let refused = |error| StartError::Listen { key: LISTEN_ADDRESS, address: address.clone(), error };
         let resolved = resolve(address).await.map_err(refused)?;
         let workers = Workers::start(&data_plane::listener(settings, resolved), &shared, &shutdown).map_err(refused)?;
         tracing::info!(gateway = %workers.address(), admin = admin_listener.as_ref().map(|(_, address)| tracing::field::display(address)), "listening");
@@ -333,6 +352,7 @@ impl Parts {
             return Err(refused(io::Error::other(format!("{resolved} is not of this machine alone: that needs admin.token"))));
         }
         let listener = TcpListener::bind(resolved).await.map_err(refused)?;
+        keepalive::watch_for_death(SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         let admin = Admin::new(AdminParts {
             readiness: Arc::clone(&self.health) as _,

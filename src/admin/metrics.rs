@@ -168,6 +168,10 @@ const FAMILIES: &[Family] = &[
         (Counter::TokenCacheMisses, "miss"),
     ]),
     single("connections", "Connections accepted from clients", &[(Counter::Connections, "")]),
+    single("connections_given_up", "Connections ended to make room, of the address that held most", &[
+        (Counter::ConnectionsGivenUp, ""),
+    ]),
+    single("connections_refused", "Connections beyond what one address may have", &[(Counter::ConnectionsRefused, "")]),
     single("store_errors", "Background calls of the store that failed", &[(Counter::StoreErrors, "")]),
     single("tasks_restarted", "Background tasks started again after a panic", &[(Counter::TasksRestarted, "")]),
     single("panics", "Panics caught", &[(Counter::Panics, "")]),

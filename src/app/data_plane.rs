@@ -18,7 +18,7 @@ use crate::proxy::connection::ClientLimits;
 use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy, RequestIdFrom};
 use crate::proxy::linger::LingerLimits;
 use crate::proxy::listener::ListenerOptions;
-use crate::proxy::upstream::{Target, Tls, UpstreamOptions};
+use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
@@ -30,6 +30,8 @@ pub(super) fn listener(settings: &Settings, address: SocketAddr) -> ListenerOpti
         address,
         workers: if listen.workers == 0 { cores } else { listen.workers },
         connections_max: listen.connections_max,
+        connections_per_address_max: listen.connections_per_address_max,
+        share_port: listen.share_port,
     }
 }
 
@@ -51,7 +53,10 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
             cache_entries_max: settings.tokens.cache_entries,
             max_staleness: settings.revocation.max_staleness,
         },
-        login_timeout: settings.upstreams[login_upstream.0].response_timeout,
+        login_timeouts: ExchangeTimeouts {
+            response: settings.upstreams[login_upstream.0].response_timeout,
+            idle: settings.upstreams[login_upstream.0].body_idle_timeout,
+        },
         upstreams,
         login_upstream,
         login_answer_bytes_max: settings.login.answer_bytes_max,
@@ -87,7 +92,6 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
         write_timeout: upstream.write_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_max: upstream.connections_idle_max,
-        body_idle_timeout: upstream.body_idle_timeout,
     })
 }
 
@@ -105,6 +109,8 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
             .as_ref()
             .map(|cookies| AccessCookie { name: cookies.access_name.clone(), origins: cookies.origins.clone() }),
         cors: settings.cors.clone(),
+        ipv6_prefix: settings.limits.ipv6_prefix,
+        own_body_rate_min: settings.listen.body_rate_min,
         request_id_from: match settings.listen.request_id_from {
             config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,
             config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::address::ListenAddress;
 use super::parse;
 use super::section::{Parsed, Section};
+use crate::domain::pace::ByteRate;
 use crate::domain::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,12 +22,18 @@ pub struct Listen {
     pub workers: usize,
     /// Open client connections of the process; more wait in the backlog.
     pub connections_max: usize,
+    /// Of one address, trusted peers excepted. `None`: as many as there are places.
+    pub connections_per_address_max: Option<usize>,
+    /// Whether other processes may listen at the same address.
+    pub share_port: bool,
     /// From the first byte of a request to the end of its head.
     pub header_timeout: Duration,
     /// An open connection without a request.
     pub idle_timeout: Duration,
     /// The longest pause between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// The fewest bytes of a request's body in a second, in the long run; routes may set their own. `None`: any.
+    pub body_rate_min: Option<ByteRate>,
     /// The longest that a client may keep the gateway from writing to it.
     pub write_timeout: Duration,
     /// How much of a body that nobody wants is read after the response, and for how long.
@@ -54,9 +61,12 @@ impl Listen {
             address: s.read("address", parse::address),
             workers: s.read("workers", parse::count(0, 1024)),
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
+            connections_per_address_max: s.optional("connections_per_address_max", parse::count(1, 10_000_000)),
+            share_port: s.read("share_port", parse::flag),
             header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
             idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
             body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),
+            body_rate_min: s.read("body_rate_min", parse::byte_rate),
             write_timeout: s.read("write_timeout", parse::duration(SECOND / 10, HOUR)),
             linger_bytes_max: s.read("linger_bytes_max", parse::size(0, 1 << 40)),
             linger_timeout: s.read("linger_timeout", parse::duration(Duration::ZERO, HOUR)),

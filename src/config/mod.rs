@@ -197,7 +197,7 @@ impl Settings {
         let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
         let upstreams = root.named("upstreams", Upstream::read);
-        let routes = root.list("routes", |s| routes::read(s, &upstreams));
+        let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
         let endpoints = root.section("endpoints", Endpoints::read);
         let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
         let tokens = root.section("tokens", Tokens::read);

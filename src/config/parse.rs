@@ -18,6 +18,7 @@ use super::address::ListenAddress;
 use super::section::Parsed;
 use crate::domain::host::{Host, HostPattern, HostPatternError};
 use crate::domain::origin::{OriginPattern, OriginPatternError};
+use crate::domain::pace::ByteRate;
 use crate::domain::secret::Secret;
 use crate::domain::share::Share;
 use crate::domain::time::Timestamp;
@@ -177,6 +178,25 @@ pub(super) fn size(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
 /// [`size`] as a `usize`.
 pub(super) fn memory(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<usize> {
     move |value| size(min, max)(value).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()))
+}
+
+/// The fewest bytes in a second: `256B/s`, or `256B`. 0: off.
+pub(super) fn byte_rate(value: &Value) -> Parsed<Option<ByteRate>> {
+    const BYTES_MAX: u64 = 1 << 30;
+    let parsed = match &value.kind {
+        ValueKind::I64(0) => Some(0),
+        ValueKind::String(text) => match text.strip_suffix("/s").unwrap_or(text) {
+            "0" => Some(0),
+            size => size_from(size),
+        },
+        _ => None,
+    };
+    parsed.filter(|bytes| *bytes <= BYTES_MAX).map(ByteRate::new).ok_or_else(|| {
+        format!(
+            "allowed is a size for each second, such as \"256B/s\" or \"1KiB/s\", up to {}/s, or 0 for no limit",
+            size_text(BYTES_MAX)
+        )
+    })
 }
 
 fn size_from(text: &str) -> Option<u64> {

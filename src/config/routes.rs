@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::listen::Listen;
 use super::parse;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
@@ -26,7 +27,7 @@ enum Mode {
 }
 
 /// `None` when the route names no upstream that exists, after that was noted.
-pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route> {
+pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen) -> Option<Route> {
     let name = s.require("name", parse::filled_text);
     let prefix = s.read("prefix", parse::url_path);
     let exact = s.read("exact", parse::flag);
@@ -53,6 +54,8 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
         ]),
     );
     let body_bytes_max = s.read("body_bytes_max", parse::size(0, 1 << 40));
+    let body_rate_min = s.optional("body_rate_min", parse::byte_rate);
+    let idle_timeout = s.optional("idle_timeout", parse::duration(Duration::from_millis(100), Duration::from_hours(24)));
     let response_timeout = s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1)));
 
     let demands = !scopes.is_empty() || !audiences.is_empty();
@@ -94,7 +97,9 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Route>
         },
         authorization,
         body_bytes_max,
+        body_rate_min: body_rate_min.unwrap_or(listen.body_rate_min),
         response_timeout: response_timeout.unwrap_or(upstream.response_timeout),
+        idle_timeout: idle_timeout.unwrap_or(upstream.body_idle_timeout),
     })
 }
 

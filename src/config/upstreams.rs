@@ -20,7 +20,7 @@ pub struct Upstream {
     pub write_timeout: Duration,
     /// From the end of the request to the end of the response's head; routes may set their own.
     pub response_timeout: Duration,
-    /// The longest pause within the body of an answer.
+    /// Once a response has begun: how long no byte may move, in either direction; routes may set their own.
     pub body_idle_timeout: Duration,
     /// How long an unused connection is kept. Shorter than what the upstream itself allows.
     pub idle_timeout: Duration,

@@ -214,7 +214,9 @@ fn route_table() -> RouteTable {
         enforced: Share::ALL,
         authorization: AuthorizationRule::default(),
         body_bytes_max: 1,
+        body_rate_min: None,
         response_timeout: std::time::Duration::from_secs(1),
+        idle_timeout: std::time::Duration::from_secs(1),
     };
     let token = || Access::Token { audiences: [].into(), scopes: [].into() };
     let routes = vec![

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use super::headers::AuthorizationRule;
 use super::host::HostPattern;
 use super::ids::SessionId;
+use super::pace::ByteRate;
 use super::path::CanonicalTarget;
 use super::share::Share;
 
@@ -64,8 +65,12 @@ pub struct Route {
     /// What the upstream gets to see of the Authorization field.
     pub authorization: AuthorizationRule,
     pub body_bytes_max: u64,
+    /// The fewest bytes of a body in a second, in the long run; `None`: any.
+    pub body_rate_min: Option<ByteRate>,
     /// From the request's head to the end of the answer's head.
     pub response_timeout: Duration,
+    /// Once the response has begun: how long no byte may move, in either direction.
+    pub idle_timeout: Duration,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -134,6 +134,10 @@ counter! {
     TokenCacheHits = "token_cache_hits",
     TokenCacheMisses = "token_cache_misses",
     Connections = "connections",
+    /// Ended because all places were taken, and its address held most of them.
+    ConnectionsGivenUp = "connections_given_up",
+    /// Beyond what one address may have.
+    ConnectionsRefused = "connections_refused",
     StoreErrors = "store_errors",
     TasksRestarted = "tasks_restarted",
     Panics = "panics",

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::TRANSFER_ENCODING;
@@ -15,12 +16,13 @@ use super::connection::ClientConnection;
 use super::gateway::Policy;
 use super::raw_head::{self, Told};
 use super::refusal::Refusal;
-use super::upstream::{BodyFault, ClientBody, Framing, Part, RequestBody};
+use super::upstream::{BodyFault, ClientBody, Framing, Pacing, Part, RequestBody};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::framing::{check_body_framing, effective_host};
 use crate::domain::headers::trace;
 use crate::domain::host::Host;
+use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
 
 /// What the request path carries from step to step.
@@ -91,6 +93,8 @@ fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal>
 pub(super) struct CallBody {
     body: RequestBody,
     framing: Framing,
+    /// The longest pause within it.
+    idle_timeout: Duration,
 }
 
 impl CallBody {
@@ -106,12 +110,12 @@ impl CallBody {
             RequestBody::Client(ClientBody {
                 incoming,
                 bytes_left: u64::MAX,
-                idle_timeout: client.limits.body_idle_timeout,
+                pace: Pacing::new(Pace::new(None, client.limits.body_idle_timeout)),
                 watch: Rc::clone(&client.watch),
                 trailers: (framing == Framing::Chunked).then(|| policy.rewrite.trailers()),
             })
         };
-        Self { body, framing }
+        Self { body, framing, idle_timeout: client.limits.body_idle_timeout }
     }
 
     fn framing(&self) -> raw_head::Body {
@@ -122,8 +126,8 @@ impl CallBody {
         }
     }
 
-    /// Bounds what may come; refuses at once what is announced to be larger.
-    pub(super) fn limit(&mut self, bytes_max: u64) -> Result<(), BodyFault> {
+    /// Bounds what may come, and how slowly; refuses at once what is announced to be larger.
+    pub(super) fn limit(&mut self, bytes_max: u64, rate_min: Option<ByteRate>) -> Result<(), BodyFault> {
         if let Framing::Length(length) = self.framing
             && length > bytes_max
         {
@@ -131,6 +135,7 @@ impl CallBody {
         }
         if let RequestBody::Client(body) = &mut self.body {
             body.bytes_left = bytes_max;
+            body.pace = Pacing::new(Pace::new(rate_min, self.idle_timeout));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,12 +13,14 @@ use http::{HeaderMap, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::held::Held;
 use super::interim::InterimAnswers;
 use super::linger::{LingerLimits, Lingerers, farewell, linger};
 use super::raw_head::{self, RawHeads, Unread};
+use super::seats::{Doing, Notice};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
 use crate::domain::headers::forwarded::Hop;
@@ -67,6 +69,8 @@ pub struct ClientConnection {
     raw_heads: RefCell<RawHeads>,
     interim: InterimAnswers,
     in_exchange: Cell<bool>,
+    /// A request was made.
+    is_used: Cell<bool>,
     /// Of the present request, or the last.
     version: Cell<Version>,
     /// Whatever ends the connection now resets it, be it that the worker is torn down: an answer is under way whose end that would be,
@@ -88,6 +92,7 @@ impl ClientConnection {
             raw_heads: RefCell::new(RawHeads::new(2 * limits.read_buffer_bytes_max())),
             interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
+            is_used: Cell::new(false),
             version: Cell::new(Version::HTTP_11),
             ends_by_reset: Cell::new(false),
         })
@@ -96,9 +101,11 @@ impl ClientConnection {
     /// A request's head is complete.
     pub fn exchange_begins(&self, version: Version) {
         self.in_exchange.set(true);
+        self.is_used.set(true);
         self.version.set(version);
         self.watch.disarm(Wait::NextRequest);
         self.watch.disarm(Wait::RequestHead);
+        self.watch.does(Doing::Response);
     }
 
     /// The answer is complete or given up.
@@ -106,6 +113,12 @@ impl ClientConnection {
         self.in_exchange.set(false);
         self.watch.speak_for(None);
         self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
+        self.watch.does(Doing::Nothing);
+    }
+
+    /// No byte of a request has come since the last response left, or at all.
+    fn is_idle(&self) -> bool {
+        !self.in_exchange.get() && self.watch.is_armed(Wait::NextRequest) && !self.watch.is_armed(Wait::ClientWrite)
     }
 
     /// Whether the end of the connection may be the end of an answer.
@@ -145,7 +158,14 @@ impl ClientConnection {
         if self.watch.is_armed(Wait::NextRequest) {
             self.watch.disarm(Wait::NextRequest);
             self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
+            self.watch.does(Doing::Head);
         }
+    }
+
+    /// The bytes of a head that is to be held until it has come whole: neither short nor beyond the limit.
+    fn long_head_bytes(&self) -> Option<usize> {
+        let is_long = |bytes: &usize| (STRAIGHT_BYTES_MAX..self.limits.read_buffer_bytes_max()).contains(bytes);
+        self.raw_heads.borrow().partial_head_bytes().filter(is_long)
     }
 }
 
@@ -154,22 +174,57 @@ impl ClientConnection {
 struct ClientIo {
     stream: TcpStream,
     connection: Rc<ClientConnection>,
+    held: Held,
 }
+
+/// Of a head that has not come whole, so much goes straight to the parser, whose buffer has room for it. The rest of a longer one
+/// waits here.
+const STRAIGHT_BYTES_MAX: usize = 4 * 1024;
 
 impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.held.is_empty() {
+            ready!(this.poll_hold(cx))?;
+            this.held.hand_out(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         let came = &buf.filled()[before..];
-        if !came.is_empty() {
-            this.connection.bytes_came(came);
+        if came.is_empty() {
+            return polled;
         }
-        polled
+        this.connection.bytes_came(came);
+        let Some(head) = this.connection.long_head_bytes() else { return polled };
+        let straight = before + came.len() - came.len().min(head - STRAIGHT_BYTES_MAX);
+        this.held.extend(&buf.filled()[straight..]);
+        buf.set_filled(straight);
+        if straight > before || this.held.is_empty() {
+            return polled;
+        }
+        ready!(this.poll_hold(cx))?;
+        this.held.hand_out(buf);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl ClientIo {
+    /// Reads on until the head that is held is whole, too large, or at its end.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.long_head_bytes().is_some() {
+            let mut room = [0; STRAIGHT_BYTES_MAX];
+            let mut room = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            if room.filled().is_empty() {
+                break;
+            }
+            self.connection.bytes_came(room.filled());
+            self.held.extend(room.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn answer_moves(&self) {
         self.connection.interim.answer_moves();
         if self.connection.ends_answers() && !self.connection.ends_by_reset.replace(true) {
@@ -195,7 +250,10 @@ impl ClientIo {
                 watch.arm(Wait::ClientWrite, self.connection.limits.write_timeout);
             }
             Poll::Pending => {}
-            Poll::Ready(_) => watch.disarm(Wait::ClientWrite),
+            Poll::Ready(_) => {
+                watch.disarm(Wait::ClientWrite);
+                watch.stream_moves();
+            }
         }
     }
 }
@@ -262,13 +320,15 @@ enum End {
     Idle,
     SlowHead,
     SlowClient,
+    /// Others need the seat.
+    GivenUp,
 }
 
 impl End {
     fn breaks_an_answer_off(&self) -> bool {
         match self {
             Self::Served(result) => result.as_ref().is_err_and(hyper::Error::is_user),
-            Self::SlowClient => true,
+            Self::SlowClient | Self::GivenUp => true,
             Self::Idle | Self::SlowHead => false,
         }
     }
@@ -284,7 +344,7 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let limits = connection.limits;
-    let io = TokioIo::new(ClientIo { stream, connection: Rc::clone(&connection) });
+    let io = TokioIo::new(ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() });
     let mut http = http1::Builder::new()
         // Deadlines are the watch's: no timer per request.
         .header_read_timeout(None)
@@ -293,7 +353,7 @@ where
         .max_buf_size(limits.read_buffer_bytes_max())
         .serve_connection(io, service);
     let watch = &connection.watch;
-    let mut told_to_drain = false;
+    let mut is_last = false;
     let end = poll_fn(|cx| {
         watch.woken_by(cx.waker());
         if watch.take_expired(Wait::NextRequest) {
@@ -305,15 +365,30 @@ where
         if watch.take_expired(Wait::ClientWrite) {
             return Poll::Ready(End::SlowClient);
         }
-        if watch.is_draining() && !told_to_drain {
-            told_to_drain = true;
+        let leaves = match watch.notice() {
+            Notice::Stay | Notice::Gone => false,
+            Notice::Leave if watch.take_expired(Wait::Farewell) => return Poll::Ready(End::GivenUp),
+            Notice::Leave => true,
+            Notice::LeaveNow => return Poll::Ready(End::GivenUp),
+        };
+        if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
+            return Poll::Ready(End::Served(result));
+        }
+        // By now every byte that has come was looked at: no request is lost that could be kept.
+        if connection.is_idle() && (leaves || watch.is_draining() && connection.is_used.get()) {
+            return Poll::Ready(End::Idle);
+        }
+        let is_first_or_under_way = connection.in_exchange.get() || !connection.is_used.get();
+        if (leaves || watch.is_draining()) && is_first_or_under_way && !is_last {
+            is_last = true;
+            // Answers the request that is under way, or the one that was never made yet, and no other.
             Pin::new(&mut http).graceful_shutdown();
         }
-        Pin::new(&mut http).poll(cx).map(End::Served)
+        Poll::Pending
     })
     .await;
     let parts = http.into_parts();
-    let mut stream = parts.io.into_inner().stream;
+    let ClientIo { mut stream, held, .. } = parts.io.into_inner();
     let broke_off = end.breaks_an_answer_off();
     if !broke_off && connection.ends_by_reset.replace(false) {
         end_by_reset(&stream, false);
@@ -329,7 +404,10 @@ where
             }
             let switched = connection.upgrade.borrow_mut().take();
             match switched {
-                Some(upgrade) => tunnel::run(stream, parts.read_buf, upgrade, &connection).await,
+                Some(upgrade) => {
+                    let read_ahead = [&parts.read_buf[..], &held.into_bytes()].concat();
+                    tunnel::run(stream, read_ahead.into(), upgrade, &connection).await;
+                }
                 None => Box::pin(linger(&mut stream, &connection)).await,
             }
             rejected
@@ -342,7 +420,14 @@ where
             }
             Some(Counter::RejectedTimeout)
         }
-        End::Idle => None,
+        End::Idle => {
+            part(&mut stream).await;
+            None
+        }
+        End::GivenUp => {
+            tracing::debug!(peer = %connection.peer, "connection given up for others");
+            None
+        }
         End::SlowClient => {
             tracing::debug!(peer = %connection.peer, "client did not take the answer");
             None
@@ -371,12 +456,26 @@ fn end_by_reset(stream: &TcpStream, resets: bool) {
     }
 }
 
+/// How long a request may be under way that crosses the end of an idle connection.
+const PARTING_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Ends an idle connection so that a request which crosses the end meets an orderly one, after which clients repeat it, and no reset.
+async fn part(stream: &mut TcpStream) {
+    let mut parting = pin!(async {
+        let _ = stream.shutdown().await;
+        let mut scratch = [0; 1024];
+        while let Ok(1..) = stream.read(&mut scratch).await {}
+    });
+    let _ = tokio::time::timeout(PARTING_TIMEOUT, &mut parting).await;
+}
+
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
 
     use tokio::net::TcpListener;
 
+    use super::super::seats::Seat;
     use super::super::watch::{TICK, Watchers};
     use super::*;
 
@@ -396,8 +495,8 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
-        let connection = ClientConnection::new(peer, watchers.watch(), limits, Lingerers::among(1));
-        let mut io = ClientIo { stream, connection: Rc::clone(&connection) };
+        let connection = ClientConnection::new(peer, watchers.watch(Seat::of_test()), limits, Lingerers::among(1));
+        let mut io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() };
         let mut cx = Context::from_waker(Waker::noop());
         connection.watch.woken_by(Waker::noop());
         let much = vec![0; 64 * 1024];

@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -31,18 +30,20 @@ use super::login_answer;
 use super::observation::{Observations, TELL_INTERVAL};
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::tunnel::{self, Upgrade};
-use super::upstream::{RequestHead, ResponseBody, ResponseHead, Upstream, UpstreamOptions};
+use super::seats::Holder;
+use super::tunnel::{self, TunnelLimits, Upgrade};
+use super::upstream::{ExchangeTimeouts, RequestHead, ResponseBody, ResponseHead, Upstream, UpstreamOptions};
 use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
-use crate::domain::claims::Principal;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::network::network;
 use crate::domain::origin::CookieOrigins;
+use crate::domain::pace::ByteRate;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Asked, Endpoint, Match, Route, RouteTable, UpstreamIndex};
 use crate::domain::stats::{Counter, Counters, Tally};
@@ -60,6 +61,10 @@ pub struct Policy {
     pub request_id_from: RequestIdFrom,
     /// Whether the log was told of a proxy in front that the settings do not name.
     pub unnamed_proxy_told: AtomicBool,
+    /// IPv6 addresses with so many leading bits in common count as one.
+    pub ipv6_prefix: u8,
+    /// How slowly the body of a call to an own endpoint may come.
+    pub own_body_rate_min: Option<ByteRate>,
 }
 
 impl Policy {
@@ -115,7 +120,7 @@ pub struct GatewayOptions {
     pub upstreams: Vec<UpstreamOptions>,
     /// Who judges credentials.
     pub login_upstream: UpstreamIndex,
-    pub login_timeout: Duration,
+    pub login_timeouts: ExchangeTimeouts,
     /// The largest answer of a login that is made into a session.
     pub login_answer_bytes_max: usize,
     /// The largest body of a call to an own endpoint, logins included.
@@ -185,6 +190,16 @@ impl Gateway {
         self.shared.options.client
     }
 
+    /// In whose name a peer's connection sits.
+    pub fn holder(&self, peer: IpAddr) -> Holder {
+        let policy = &self.policy.borrow().0;
+        if policy.rewrite.forwarding().trusts(peer) {
+            Holder::Trusted
+        } else {
+            Holder::Address(network(peer, policy.ipv6_prefix))
+        }
+    }
+
     /// Passes one tick: a new policy, deadlines, ended sessions, idle connections.
     pub fn tick(&self) {
         let policy = self.shared.policy.load();
@@ -242,10 +257,11 @@ impl Gateway {
             Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
             Err(refusal) => {
                 self.note(&refusal, &head, &ids, client);
+                let ends_connection = refusal.ends_connection();
                 let mut reply = refusal.into_reply();
                 policy.share(reply.headers_mut(), &head);
-                if has_body {
-                    // Nobody reads the rest of it, so no further request can follow on this connection.
+                if has_body || ends_connection {
+                    // Nobody reads the rest of it, or knows where it ends: no further request can follow on this connection.
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 whole(reply, &ids, exchange)
@@ -286,7 +302,7 @@ impl Gateway {
     /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
     async fn proxy(&self, mut call: Call<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
         let caller = self.admit(&call, route, head).await?;
-        call.body.limit(route.body_bytes_max)?;
+        call.body.limit(route.body_bytes_max, route.body_rate_min)?;
         call.client.watch.speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
         let identity = caller.admitted.as_ref().map_or(&[][..], |admitted| &admitted.identity);
@@ -299,19 +315,23 @@ impl Gateway {
             AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
         };
         let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
-        let (mut answer, body) = exchange(upstream, &mut call, outgoing, route.response_timeout).await?;
+        let timeouts = ExchangeTimeouts { response: route.response_timeout, idle: route.idle_timeout };
+        let (mut answer, body) = exchange(upstream, &mut call, outgoing, timeouts).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         call.client.watch.answer_begins(|| self.shared.clock.now(), route.response_timeout);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return switch(&call, wants_upgrade, caller.bound_to(), answer, body);
+            let switched = body.into_stream().filter(|_| wants_upgrade).ok_or(Refusal::UnaskedUpgrade)?;
+            let limits =
+                TunnelLimits { idle_timeout: route.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
+            return Ok(switch(&call, Upgrade::new(switched, caller.bound_to(), limits), answer));
         }
         Ok(streamed(answer, body))
     }
 
     /// A call of the gateway's own. Logins are judged by the upstream first.
     async fn own(&self, mut call: Call<'_>, endpoint: Endpoint, head: &Parts) -> Result<Answer, Refusal> {
-        call.body.limit(self.shared.options.own_body_bytes_max)?;
+        call.body.limit(self.shared.options.own_body_bytes_max, call.policy.own_body_rate_min)?;
         let is_preflight = head.method == Method::OPTIONS;
         match endpoint {
             Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister if !is_preflight => {
@@ -351,7 +371,7 @@ impl Gateway {
         call.body.replace(body);
         let options = &self.shared.options;
         let upstream = &self.upstreams[options.login_upstream.0];
-        let (mut answer, body) = exchange(upstream, &mut call, outgoing, options.login_timeout).await?;
+        let (mut answer, body) = exchange(upstream, &mut call, outgoing, options.login_timeouts).await?;
         call.policy.rewrite.response(&mut answer.headers, &call.ids.request);
         if !login_answer::may_grant(&answer) {
             self.counters.add(Counter::LoginsRefused, 1);
@@ -392,7 +412,7 @@ async fn exchange(
     upstream: &Rc<Upstream>,
     call: &mut Call<'_>,
     outgoing: Outgoing<'_>,
-    answer_timeout: Duration,
+    timeouts: ExchangeTimeouts,
 ) -> Result<(ResponseHead, ResponseBody), Refusal> {
     let (body, framing) = call.body.take();
     let named_host = call.host.as_ref().map(Host::field);
@@ -422,26 +442,19 @@ async fn exchange(
         call.client.pass_interim(answer.status, &answer.headers);
     };
     upstream
-        .exchange(request, body, answer_timeout, &call.client.watch, &pass_interim)
+        .exchange(request, body, timeouts, &call.client.watch, &pass_interim)
         .await
         .map_err(|end| Refusal::of_end(end, &upstream.options().name))
 }
 
-/// Turns the connection into a tunnel, if that was asked for.
-fn switch(
-    call: &Call<'_>,
-    asked: bool,
-    principal: Option<Arc<Principal>>,
-    answer: ResponseHead,
-    body: ResponseBody,
-) -> Result<Answer, Refusal> {
-    let (upstream, early) = body.into_stream().filter(|_| asked).ok_or(Refusal::UnaskedUpgrade)?;
-    *call.client.upgrade.borrow_mut() = Some(Upgrade { upstream, early, principal });
+/// Turns the connection into a tunnel.
+fn switch(call: &Call<'_>, upgrade: Upgrade, answer: ResponseHead) -> Answer {
+    *call.client.upgrade.borrow_mut() = Some(upgrade);
     let mut reply = Reply::new(Bytes::new());
     *reply.status_mut() = answer.status;
     *reply.headers_mut() = answer.headers;
     tunnel::announce_websocket(reply.headers_mut());
-    Ok(Answer::Whole(reply))
+    Answer::Whole(reply)
 }
 
 fn preflight_reply(fields: HeaderMap) -> Reply {

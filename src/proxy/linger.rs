@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::connection::ClientConnection;
 use super::raw_head::Unread;
+use super::seats::Notice;
 use super::watch::Wait;
 
 /// How much of a body is read that nobody wants, and for how long.
@@ -105,7 +106,8 @@ async fn read_out(stream: &mut TcpStream, connection: &ClientConnection, unread:
     let outcome = poll_fn(|cx| {
         watch.woken_by(cx.waker());
         loop {
-            if watch.take_expired(Wait::LingerEnd) || watch.take_expired(Wait::LingerPause) {
+            let is_over = watch.take_expired(Wait::LingerEnd) || watch.take_expired(Wait::LingerPause);
+            if is_over || watch.notice() != Notice::Stay {
                 return Poll::Ready(ReadOut::BeyondLimits);
             }
             let read = match poll_read(stream, &mut scratch, cx) {

@@ -11,8 +11,10 @@ mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;
+mod held;
 mod interim;
 pub mod jwks_client;
+pub mod keepalive;
 mod kept;
 pub mod linger;
 pub mod listener;
@@ -21,6 +23,7 @@ pub mod observation;
 mod raw_head;
 mod refusal;
 pub mod reply;
+pub mod seats;
 pub mod token_cache;
 pub mod tunnel;
 pub mod upstream;

@@ -2,7 +2,7 @@
 //! behind a target, before anyone could refuse them; the bytes still tell.
 
 use bytes::BytesMut;
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 use super::upstream::{Chunk, Chunks};
 
@@ -23,14 +23,12 @@ pub(super) enum Body {
     Chunked,
 }
 
-/// Follows what a client sends: bytes that were read and are of no message yet. Bodies are passed over, chunk by chunk where they are
-/// chunked, so that where the next head begins is known and not guessed: a body may look like any head.
+/// Follows what a client sends. Of a head it keeps what it told and not the bytes; bodies are passed over, chunk by chunk where they
+/// are chunked, so that where the next head begins is known and not guessed: a body may look like any head.
 #[derive(Debug)]
 pub(super) struct RawHeads {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-    /// What is still to come of the last message.
-    rest: Rest,
+    place: Place,
+    ahead_bytes_max: usize,
 }
 
 /// What a client may send that nobody asks for any more.
@@ -44,95 +42,161 @@ pub(super) enum Unread {
     Unknown,
 }
 
+/// Where in the client's stream the bytes are that come next.
 #[derive(Debug)]
-enum Rest {
+enum Place {
+    Head(Scan),
+    /// Behind a head that the parser has not asked for yet: what it told, and the bytes behind it, of which nobody knows what they are.
+    Behind(Scan, Vec<u8>),
     Length(u64),
     /// And the bytes of a line or of trailers that have not come whole.
     Chunked(Chunks, BytesMut),
-    /// Nobody knows where the next message begins. For good.
+    /// Nobody knows. For good.
     Lost,
 }
 
 impl RawHeads {
-    /// `bytes_max`: the most that the parser reads ahead, and a head.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max, rest: Rest::Length(0) }
+    /// `ahead_bytes_max`: the most that the parser reads ahead, and a head.
+    pub(super) fn new(ahead_bytes_max: usize) -> Self {
+        Self { place: Place::Head(Scan::default()), ahead_bytes_max }
     }
 
     pub(super) fn came(&mut self, mut new: &[u8]) {
         while !new.is_empty() {
-            match &mut self.rest {
-                Rest::Length(0) if self.bytes.len() + new.len() > self.bytes_max => self.lose(),
-                Rest::Length(0) => {
-                    self.bytes.extend_from_slice(new);
+            match &mut self.place {
+                Place::Head(scan) => {
+                    if let Some(end) = scan.pass(new) {
+                        self.place = Place::Behind(*scan, new[end..].to_vec());
+                    }
                     return;
                 }
-                Rest::Length(left) | Rest::Chunked(Chunks::Data(left), _) if *left > 0 => {
+                Place::Behind(_, ahead) if ahead.len() + new.len() > self.ahead_bytes_max => self.place = Place::Lost,
+                Place::Behind(_, ahead) => return ahead.extend_from_slice(new),
+                Place::Length(left) | Place::Chunked(Chunks::Data(left), _) if *left > 0 => {
                     let of_body = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
                     *left -= of_body as u64;
                     new = &new[of_body..];
                 }
-                Rest::Chunked(chunks, partial) => {
+                Place::Length(_) => self.place = Place::Head(Scan::default()),
+                Place::Chunked(chunks, partial) => {
                     partial.extend_from_slice(new);
                     new = &[];
                     match pass_over(chunks, partial) {
                         Ok(false) => {}
                         Ok(true) => {
                             let next = partial.split();
-                            self.rest = Rest::Length(0);
+                            self.place = Place::Head(Scan::default());
                             self.came(&next);
                         }
-                        Err(()) => self.lose(),
+                        Err(()) => self.place = Place::Lost,
                     }
                 }
-                Rest::Length(_) | Rest::Lost => return,
+                Place::Lost => return,
             }
         }
     }
 
     /// What is still to come of the last message.
     pub(super) fn unread(&self) -> Unread {
-        match &self.rest {
-            Rest::Length(0) if self.bytes.is_empty() => Unread::Nothing,
-            Rest::Length(0) | Rest::Lost => Unread::Unknown,
-            Rest::Length(_) | Rest::Chunked(..) => Unread::Body,
+        match &self.place {
+            Place::Head(Scan { bytes: 0, .. }) | Place::Length(0) => Unread::Nothing,
+            Place::Head(_) | Place::Behind(..) | Place::Lost => Unread::Unknown,
+            Place::Length(_) | Place::Chunked(..) => Unread::Body,
         }
     }
 
     /// Whether the last message is over.
     pub(super) fn is_between(&self) -> bool {
-        matches!(self.rest, Rest::Length(0))
+        matches!(self.place, Place::Head(_) | Place::Behind(..) | Place::Length(0))
     }
 
-    fn lose(&mut self) {
-        self.rest = Rest::Lost;
-        self.bytes = Vec::new();
-    }
-
-    /// Takes the head that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly here.
+    /// Takes what the head told that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly
+    /// here.
     pub(super) fn take(&mut self, body: Body) -> Option<Told> {
-        let start = self.bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-        let Some(found) = start.and_then(|start| Some(start..self.head_end(start)?)) else {
-            self.lose();
-            return None;
-        };
-        let told = tell(&self.bytes[found.clone()], body);
-        let ahead = self.bytes.split_off(found.end);
-        self.bytes.clear();
-        self.rest = match body {
-            Body::Length(length) => Rest::Length(length),
-            Body::Chunked => Rest::Chunked(Chunks::Size, BytesMut::new()),
+        let Place::Behind(scan, ahead) = std::mem::replace(&mut self.place, Place::Lost) else { return None };
+        self.place = match body {
+            Body::Length(length) => Place::Length(length),
+            Body::Chunked => Place::Chunked(Chunks::Size, BytesMut::new()),
         };
         self.came(&ahead);
-        Some(told)
+        Some(Told { length_beside_chunks: body == Body::Chunked && scan.length, fragment: scan.fragment })
     }
 
-    fn head_end(&self, start: usize) -> Option<usize> {
-        let bytes = &self.bytes[start..];
-        let crlf = memmem::find(bytes, b"\n\r\n").map(|at| at + 3);
-        let lf = memmem::find(bytes, b"\n\n").map(|at| at + 2);
-        let end = crlf.into_iter().chain(lf).min()?;
-        Some(start + end)
+    /// The bytes of a head that has not come whole.
+    pub(super) fn partial_head_bytes(&self) -> Option<usize> {
+        match self.place {
+            Place::Head(scan) => Some(scan.bytes),
+            Place::Behind(..) | Place::Length(_) | Place::Chunked(..) | Place::Lost => None,
+        }
+    }
+}
+
+/// A head as far as it has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scan {
+    /// Without the empty lines before it.
+    bytes: usize,
+    at: At,
+    /// `#` in the request line.
+    fragment: bool,
+    /// A Content-Length.
+    length: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum At {
+    /// Empty lines before it.
+    #[default]
+    Before,
+    RequestLine,
+    /// So many bytes into a line, which so far spell [`LENGTH`].
+    Name(usize),
+    /// A carriage return that may be all of a line.
+    Return,
+    Line,
+}
+
+const LENGTH: &[u8] = b"content-length";
+
+impl Scan {
+    /// Where the head ends among these bytes; `None`: behind them.
+    fn pass(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut next = 0;
+        while let Some(&byte) = bytes.get(next) {
+            match (self.at, byte) {
+                (At::Before, b'\r' | b'\n') => {
+                    next += 1;
+                    continue;
+                }
+                (At::Before, _) => self.at = At::RequestLine,
+                (At::RequestLine | At::Line, _) => {
+                    let end = memchr(b'\n', &bytes[next..]).map(|end| next + end);
+                    let line = &bytes[next..end.unwrap_or(bytes.len())];
+                    self.fragment |= matches!(self.at, At::RequestLine) && memchr(b'#', line).is_some();
+                    self.bytes += line.len() + usize::from(end.is_some());
+                    let Some(end) = end else { return None };
+                    self.at = At::Name(0);
+                    next = end + 1;
+                }
+                (At::Name(0) | At::Return, b'\n') => return Some(next + 1),
+                (At::Name(0), b'\r') => self.step(At::Return, &mut next),
+                (At::Name(read), _) if LENGTH.get(read).is_some_and(|due| byte.eq_ignore_ascii_case(due)) => {
+                    self.step(At::Name(read + 1), &mut next);
+                }
+                (At::Name(read), _) => {
+                    self.length |= read == LENGTH.len() && byte == b':';
+                    self.at = At::Line;
+                }
+                (At::Return, _) => self.at = At::Line,
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, at: At, next: &mut usize) {
+        self.at = at;
+        self.bytes += 1;
+        *next += 1;
     }
 }
 
@@ -146,19 +210,6 @@ fn pass_over(chunks: &mut Chunks, partial: &mut BytesMut) -> Result<bool, ()> {
             Err(_) => return Err(()),
         }
     }
-}
-
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty())
-}
-
-fn tell(head: &[u8], body: Body) -> Told {
-    const NAME: &[u8] = b"content-length";
-    let request_line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
-    let is_length =
-        |line: &[u8]| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) && line[NAME.len()] == b':';
-    let length_beside_chunks = body == Body::Chunked && lines(head).any(is_length);
-    Told { length_beside_chunks, fragment: memchr(b'#', request_line).is_some() }
 }
 
 #[cfg(test)]
@@ -183,7 +234,6 @@ mod tests {
         assert_eq!(heads.take(Body::Length(5)), PLAIN);
         heads.came(b"loGET /d HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(heads.take(NONE), PLAIN);
-        assert!(heads.bytes.is_empty());
     }
 
     #[test]
@@ -246,9 +296,23 @@ mod tests {
     #[test]
     fn more_than_the_bound_is_forgotten_and_not_believed() {
         let mut heads = heads();
+        heads.came(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         heads.came(&[b'x'; 999]);
         heads.came(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(heads.take(NONE), None);
-        assert_eq!(heads.bytes.capacity(), 0);
+        assert!(matches!(heads.place, Place::Lost));
+    }
+
+    #[test]
+    fn of_a_head_that_has_not_come_whole_no_byte_is_kept() {
+        let mut heads = heads();
+        assert_eq!(heads.partial_head_bytes(), Some(0));
+        for _ in 0..1000 {
+            heads.came(b"GET /");
+        }
+        assert_eq!(heads.partial_head_bytes(), Some(5000));
+        heads.came(b" HTTP/1.1\r\n\r\n");
+        assert_eq!(heads.partial_head_bytes(), None);
+        assert_eq!(heads.take(NONE), PLAIN);
     }
 }

@@ -92,6 +92,23 @@ impl Refusal {
         }
     }
 
+    /// Whether the connection ends with it, also behind a request without a body. Where a request is broken, the client and we may not
+    /// mean the same by the bytes behind it.
+    pub(super) const fn ends_connection(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::Body(_) => true,
+            Self::Upstream { .. }
+            | Self::NoRoute
+            | Self::MethodNotAllowed(_)
+            | Self::Denied(_)
+            | Self::CallerEnded(_)
+            | Self::LoginAnswerTooLarge
+            | Self::UnaskedUpgrade
+            | Self::Reply(_)
+            | Self::Panicked => false,
+        }
+    }
+
     pub(super) fn into_reply(self) -> Reply {
         self.problem().map_or_else(|reply| *reply, Problem::into_reply)
     }

@@ -1,100 +1,177 @@
-//! A connection after it switched protocols: bytes both ways, until either side ends or the session does.
+//! A connection after it switched protocols: bytes both ways, until either side ends, the session does, or the gateway; or until
+//! nothing moves any more.
 
+mod flow;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
-use self::frames::{Frames, closing};
+use self::flow::{Flow, When};
+use self::frames::Farewell;
 use super::connection::ClientConnection;
-use super::linger::farewell;
+use super::seats::{Doing, Notice};
 use super::upstream::Stream;
-use super::watch::Wait;
+use super::watch::{Wait, Watch};
 use crate::domain::claims::Principal;
 use crate::domain::headers::write_field;
 
 /// What a connection turns into after a 101.
 #[derive(Debug)]
 pub struct Upgrade {
-    pub upstream: Stream,
+    upstream: Stream,
     /// What the upstream sent already, behind its head.
-    pub early: BytesMut,
+    early: BytesMut,
     /// Whose session ends the tunnel; nobody's on a public route.
-    pub principal: Option<Arc<Principal>>,
+    principal: Option<Arc<Principal>>,
+    limits: TunnelLimits,
 }
 
-/// Copies until either side closes, or the token or its session ends: the client is then told why, unless it is in the midst of a message.
-/// `from_client` was read already, behind the head.
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelLimits {
+    /// How long no byte may move, in either direction.
+    pub idle_timeout: Duration,
+    /// How long the upstream may take none of the bytes that the gateway has for it.
+    pub upstream_write_timeout: Duration,
+}
+
+impl Upgrade {
+    pub(super) fn new((upstream, early): (Stream, BytesMut), principal: Option<Arc<Principal>>, limits: TunnelLimits) -> Self {
+        Self { upstream, early, principal, limits }
+    }
+}
+
+/// From the moment when both sides are told goodbye: how long they may take to hear it and to close.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Copies until either side closes, or has to. `from_client` was read already, behind the head.
 pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, connection: &ClientConnection) {
-    let Upgrade { mut upstream, early, principal } = upgrade;
+    let Upgrade { mut upstream, early, principal, limits } = upgrade;
     let watch = &connection.watch;
     watch.disarm(Wait::NextRequest);
+    watch.does(Doing::Response);
     watch.tunnel_for(principal);
-    let mut frames = Frames::default();
-    let ended = {
-        let mut client = ClientSide { stream: &mut client, to_client: &mut frames };
-        let mut copy = pin!(async {
-            client.write_all(&early).await?;
-            upstream.write_all(&from_client).await?;
-            copy_bidirectional(&mut client, &mut upstream).await
-        });
-        poll_fn(|cx| {
-            watch.woken_by(cx.waker());
-            if let Some(ending) = watch.ended() {
-                return Poll::Ready(Some(ending));
-            }
-            copy.as_mut().poll(cx).map(|_| None)
-        })
-        .await
+    let write_timeouts = [connection.limits.write_timeout, limits.upstream_write_timeout];
+    let mut tunnel = Tunnel {
+        to_client: Flow::starting_with(early),
+        to_upstream: Flow::starting_with(from_client.into()),
+        farewell: None,
+        write_timeouts,
     };
-    if let Some(ending) = ended {
-        tracing::debug!(peer = %connection.peer, cause = %ending, "tunnel closed");
-        if frames.is_between() && client.try_write(closing(ending)).is_ok() {
-            farewell(&mut client, connection).await;
+    watch.stream_waits(limits.idle_timeout);
+    let end = poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        tunnel.poll(&mut client, &mut upstream, watch, cx)
+    })
+    .await;
+    tracing::debug!(peer = %connection.peer, %end, "tunnel closed");
+}
+
+/// Why a tunnel ended.
+#[derive(Debug, thiserror::Error)]
+enum TunnelEnd {
+    #[error("both sides are through")]
+    Finished,
+    #[error("{0}: both sides were told")]
+    Parted(Farewell),
+    #[error("{0}: not both sides heard it in time")]
+    NotHeard(Farewell),
+    #[error("a side was lost: {0}")]
+    Lost(#[from] io::Error),
+    #[error("a side took no more bytes")]
+    Blocked,
+    #[error("others needed the seat")]
+    GivenUp,
+}
+
+struct Tunnel {
+    to_client: Flow,
+    to_upstream: Flow,
+    /// What both sides were told, or are about to be.
+    farewell: Option<Farewell>,
+    /// Of the client and of the upstream.
+    write_timeouts: [Duration; 2],
+}
+
+impl Tunnel {
+    fn poll(&mut self, client: &mut TcpStream, upstream: &mut Stream, watch: &Watch, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
+        match watch.notice() {
+            Notice::Stay | Notice::Gone => {}
+            Notice::Leave | Notice::LeaveNow => return Poll::Ready(TunnelEnd::GivenUp),
+        }
+        if watch.take_expired(Wait::ClientWrite) || watch.take_expired(Wait::UpstreamWrite) {
+            return Poll::Ready(TunnelEnd::Blocked);
+        }
+        let farewell = if let Some(ending) = watch.ended() {
+            Some((Farewell::Ended(ending), When::AtOnce))
+        } else if watch.take_expired(Wait::Stream) {
+            Some((Farewell::Idle, When::AtOnce))
+        } else {
+            watch.is_draining().then_some((Farewell::GoingAway, When::BetweenFrames))
+        };
+        if let Some((farewell, when)) = farewell {
+            self.say(farewell, when, watch);
+        }
+        if let Some(farewell) = self.farewell
+            && watch.take_expired(Wait::Farewell)
+        {
+            return Poll::Ready(TunnelEnd::NotHeard(farewell));
+        }
+        let to_client = self.to_client.poll(upstream, client, cx);
+        let to_upstream = self.to_upstream.poll(client, upstream, cx);
+        self.arm(watch);
+        match (to_client, to_upstream) {
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error.into()),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                Poll::Ready(self.farewell.map_or(TunnelEnd::Finished, TunnelEnd::Parted))
+            }
+            (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
         }
     }
-}
 
-/// The client's socket, and how far the upstream's messages have gone into it.
-struct ClientSide<'a> {
-    stream: &'a mut TcpStream,
-    to_client: &'a mut Frames,
-}
-
-impl AsyncRead for ClientSide<'_> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ClientSide<'_> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut *this.stream).poll_write(cx, buf);
-        if let Poll::Ready(Ok(written)) = polled {
-            this.to_client.pass(&buf[..written]);
+    /// The first farewell counts, but the end of a token or session does not wait for frames under way.
+    fn say(&mut self, farewell: Farewell, when: When, watch: &Watch) {
+        let is_ending = |farewell| matches!(farewell, Farewell::Ended(_));
+        let is_news = self.farewell.is_none_or(|said| is_ending(farewell) && !is_ending(said));
+        if !is_news {
+            return;
         }
-        polled
+        if self.farewell.replace(farewell).is_none() {
+            watch.disarm(Wait::Stream);
+            watch.arm(Wait::Farewell, FAREWELL_TIMEOUT);
+        }
+        self.to_client.end_with(farewell.to_client(), when);
+        self.to_upstream.end_with(farewell.to_upstream(), when);
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_shutdown(cx)
+    fn arm(&mut self, watch: &Watch) {
+        let mut moved = false;
+        for ((flow, wait), timeout) in [(&mut self.to_client, Wait::ClientWrite), (&mut self.to_upstream, Wait::UpstreamWrite)]
+            .into_iter()
+            .zip(self.write_timeouts)
+        {
+            let progress = flow.take_progress();
+            moved |= progress.moved;
+            if !progress.is_blocked {
+                watch.disarm(wait);
+            } else if progress.moved || !watch.is_armed(wait) {
+                watch.arm(wait, timeout);
+            }
+        }
+        if moved {
+            watch.stream_moves();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::seats::{Doing, Notice, Seat};
 use crate::domain::claims::{Ending, Principal};
 use crate::domain::time::Timestamp;
 
@@ -35,28 +36,34 @@ pub enum Wait {
     UpstreamWrite,
     /// The head of the upstream's answer.
     ResponseHead,
-    /// More of the answer's body.
-    ResponseBody,
+    /// Once a response has begun: any byte, in either direction.
+    Stream,
     /// Room to write to the client.
     ClientWrite,
     /// More of what nobody wants, after the last response.
     LingerPause,
     /// The end of that.
     LingerEnd,
+    /// The end of what is under way on a connection that was asked to close.
+    Farewell,
 }
 
-const WAITS: [Wait; 10] = [
+const WAITS: [Wait; 11] = [
     Wait::NextRequest,
     Wait::RequestHead,
     Wait::RequestBody,
     Wait::Connect,
     Wait::UpstreamWrite,
     Wait::ResponseHead,
-    Wait::ResponseBody,
+    Wait::Stream,
     Wait::ClientWrite,
     Wait::LingerPause,
     Wait::LingerEnd,
+    Wait::Farewell,
 ];
+
+/// How long a connection that was asked to give up its seat may take to finish what it has just begun.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One client connection as the tick sees it.
 #[derive(Debug)]
@@ -67,6 +74,11 @@ pub struct Watch {
     ended: Cell<Option<Ending>>,
     phase: Cell<Phase>,
     drain: Cell<bool>,
+    /// How long nothing may move in a stream, in ticks.
+    stream_ticks: Cell<Tick>,
+    seat: Seat,
+    /// The last that was told.
+    notice: Cell<Notice>,
     task: RefCell<Option<Waker>>,
     /// Who the exchange in flight speaks for.
     principal: RefCell<Option<Arc<Principal>>>,
@@ -107,6 +119,22 @@ impl Watch {
 
     fn forget(&self, wait: Wait) {
         self.expired.set(self.expired.get() & !(1 << wait as u16));
+    }
+
+    /// Arms [`Wait::Stream`], unless it is.
+    pub fn stream_waits(&self, idle_timeout: Duration) {
+        if !self.is_armed(Wait::Stream) {
+            self.stream_ticks.set(TickClock::ticks(idle_timeout));
+            self.arm(Wait::Stream, idle_timeout);
+        }
+    }
+
+    /// A byte moved: if the stream is waited for, then anew.
+    pub fn stream_moves(&self) {
+        if self.is_armed(Wait::Stream) {
+            self.forget(Wait::Stream);
+            self.deadlines[Wait::Stream as usize].set(self.clock.now.get().saturating_add(self.stream_ticks.get()));
+        }
     }
 
     /// Until it is disarmed or its end is taken notice of.
@@ -153,6 +181,25 @@ impl Watch {
         self.drain.get()
     }
 
+    /// Whether the seat is to be given up.
+    pub fn notice(&self) -> Notice {
+        self.notice.get()
+    }
+
+    /// The present tick.
+    pub fn now(&self) -> u32 {
+        self.clock.now.get()
+    }
+
+    pub fn age_since(&self, then: u32) -> Duration {
+        TICK * self.now().saturating_sub(then)
+    }
+
+    /// Notes what the connection does from now on.
+    pub fn does(&self, doing: Doing) {
+        self.seat.does(doing, self.clock.now.get());
+    }
+
     /// The task to wake when something has expired.
     pub fn woken_by(&self, waker: &Waker) {
         let mut task = self.task.borrow_mut();
@@ -184,7 +231,12 @@ impl Watch {
         if ended.is_some() {
             self.ended.set(ended);
         }
-        if fired != 0 || ended.is_some() {
+        let notice = self.seat.notice();
+        let told = notice != self.notice.replace(notice);
+        if told && notice == Notice::Leave {
+            self.arm(Wait::Farewell, LEAVE_TIMEOUT);
+        }
+        if fired != 0 || ended.is_some() || told {
             self.wake();
         }
     }
@@ -199,8 +251,11 @@ struct TickClock {
 impl TickClock {
     /// The first tick by which at least `span` has passed.
     fn after(&self, span: Duration) -> Tick {
-        let ticks = span.as_millis().div_ceil(TICK.as_millis()) + 1;
-        self.now.get().saturating_add(Tick::try_from(ticks).unwrap_or(NEVER))
+        self.now.get().saturating_add(Self::ticks(span))
+    }
+
+    fn ticks(span: Duration) -> Tick {
+        Tick::try_from(span.as_millis().div_ceil(TICK.as_millis()) + 1).unwrap_or(NEVER)
     }
 }
 
@@ -212,7 +267,13 @@ pub struct Watchers {
 }
 
 impl Watchers {
-    pub fn watch(&self) -> Rc<Watch> {
+    /// Whose ticks go on from `tick`, so that what workers note can be compared.
+    pub fn from_tick(tick: u32) -> Self {
+        let clock = TickClock { now: Cell::new(tick) };
+        Self { clock: Rc::new(clock), all: RefCell::default() }
+    }
+
+    pub fn watch(&self, seat: Seat) -> Rc<Watch> {
         let watch = Rc::new(Watch {
             clock: Rc::clone(&self.clock),
             deadlines: [const { Cell::new(NEVER) }; WAITS.len()],
@@ -220,6 +281,9 @@ impl Watchers {
             ended: Cell::new(None),
             phase: Cell::new(Phase::Awaited),
             drain: Cell::new(false),
+            stream_ticks: Cell::new(NEVER),
+            seat,
+            notice: Cell::new(Notice::Stay),
             task: RefCell::new(None),
             principal: RefCell::new(None),
         });
@@ -264,6 +328,7 @@ impl Watchers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seats::{Holder, Seats};
     use super::*;
 
     fn ticks(watchers: &Watchers, span: Duration) {
@@ -275,7 +340,7 @@ mod tests {
     #[test]
     fn a_deadline_fires_once_and_never_early() {
         let watchers = Watchers::default();
-        let watch = watchers.watch();
+        let watch = watchers.watch(Seat::of_test());
         watch.arm(Wait::RequestHead, Duration::from_millis(500));
         ticks(&watchers, Duration::from_millis(500));
         assert!(!watch.take_expired(Wait::RequestHead), "the tick that was under way when it was armed does not count");
@@ -288,7 +353,7 @@ mod tests {
     #[test]
     fn what_is_disarmed_never_fires_and_others_are_not_disturbed() {
         let watchers = Watchers::default();
-        let watch = watchers.watch();
+        let watch = watchers.watch(Seat::of_test());
         watch.arm(Wait::RequestHead, TICK);
         watch.arm(Wait::ClientWrite, TICK);
         watch.disarm(Wait::RequestHead);
@@ -300,7 +365,7 @@ mod tests {
     #[test]
     fn what_passed_unnoticed_does_not_fire_for_the_next_exchange() {
         let watchers = Watchers::default();
-        let watch = watchers.watch();
+        let watch = watchers.watch(Seat::of_test());
         watch.arm(Wait::ResponseHead, TICK);
         ticks(&watchers, 3 * TICK);
         assert!(watch.is_armed(Wait::ResponseHead), "nobody has taken notice");
@@ -313,9 +378,41 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_in_which_something_moves_is_waited_for_anew() {
+        let watchers = Watchers::default();
+        let watch = watchers.watch(Seat::of_test());
+        watch.stream_moves();
+        assert!(!watch.is_armed(Wait::Stream), "nobody waits");
+        watch.stream_waits(10 * TICK);
+        for _ in 0..5 {
+            ticks(&watchers, 10 * TICK);
+            watch.stream_moves();
+        }
+        ticks(&watchers, 20 * TICK);
+        watch.stream_moves();
+        assert!(!watch.take_expired(Wait::Stream), "it moved before anybody took notice");
+        ticks(&watchers, 20 * TICK);
+        assert!(watch.take_expired(Wait::Stream));
+    }
+
+    #[test]
+    fn whoever_was_asked_to_leave_hears_of_it_with_the_next_tick_and_has_little_time() {
+        let seats = Seats::new(1, None);
+        let holder = Holder::Address([192, 0, 2, 1].into());
+        let watchers = Watchers::default();
+        let watch = watchers.watch(seats.take(holder, 0).unwrap());
+        let _newcomer = seats.take(holder, 0).unwrap();
+        assert_eq!(watch.notice(), Notice::Stay);
+        watchers.tick(|_| None);
+        assert_eq!(watch.notice(), Notice::Leave);
+        ticks(&watchers, LEAVE_TIMEOUT + TICK);
+        assert!(watch.take_expired(Wait::Farewell));
+    }
+
+    #[test]
     fn connections_that_are_gone_are_forgotten() {
         let watchers = Watchers::default();
-        let watch = watchers.watch();
+        let watch = watchers.watch(Seat::of_test());
         assert_eq!(watchers.connections(), 1);
         drop(watch);
         watchers.tick(|_| None);

@@ -19,7 +19,9 @@ fn route(prefix: &str, access: Access) -> Route {
         revocation: RevocationCheck::Replica,
         authorization: AuthorizationRule::default(),
         body_bytes_max: 0,
+        body_rate_min: None,
         response_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
     }
 }
 

@@ -1,12 +1,49 @@
-//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and the one that ends a connection.
+//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and those that end a connection.
+
+use std::fmt;
 
 use crate::domain::claims::Ending;
 
-/// The closing frame of a server: 1008, policy violation (RFC 6455, section 7.4.1), with a reason.
-pub(super) const fn closing(ending: Ending) -> &'static [u8] {
-    match ending {
-        Ending::Expired => b"\x88\x0f\x03\xf0token expired",
-        Ending::Revoked(_) => b"\x88\x0f\x03\xf0session ended",
+/// Why a tunnel ends although neither side asked for it, and the closing frames that say so (RFC 6455, section 7.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Farewell {
+    /// Of the token, or of its session.
+    Ended(Ending),
+    GoingAway,
+    Idle,
+}
+
+impl Farewell {
+    /// The closing frame of a server.
+    pub(super) const fn to_client(self) -> &'static [u8] {
+        match self {
+            // 1008, policy violation.
+            Self::Ended(Ending::Expired) => b"\x88\x0f\x03\xf0token expired",
+            Self::Ended(Ending::Revoked(_)) => b"\x88\x0f\x03\xf0session ended",
+            // 1001, going away.
+            Self::GoingAway => b"\x88\x0c\x03\xe9going away",
+            Self::Idle => b"\x88\x06\x03\xe9idle",
+        }
+    }
+
+    /// The closing frame of a client: masked, though with zeros, for there is nothing to hide.
+    pub(super) const fn to_upstream(self) -> &'static [u8] {
+        match self {
+            Self::Ended(Ending::Expired) => b"\x88\x8f\0\0\0\0\x03\xf0token expired",
+            Self::Ended(Ending::Revoked(_)) => b"\x88\x8f\0\0\0\0\x03\xf0session ended",
+            Self::GoingAway => b"\x88\x8c\0\0\0\0\x03\xe9going away",
+            Self::Idle => b"\x88\x86\0\0\0\0\x03\xe9idle",
+        }
+    }
+}
+
+impl fmt::Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(ending) => write!(f, "{ending}"),
+            Self::GoingAway => f.write_str("the gateway is going away"),
+            Self::Idle => f.write_str("nothing moved for too long"),
+        }
     }
 }
 
@@ -14,7 +51,7 @@ pub(super) const fn closing(ending: Ending) -> &'static [u8] {
 const HEADER_BYTES_MAX: usize = 14;
 
 /// Follows the bytes of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Frames {
     header: [u8; HEADER_BYTES_MAX],
     header_read: usize,
@@ -28,21 +65,39 @@ impl Frames {
     }
 
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            if self.payload_left > 0 {
-                let of_payload = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
-                self.payload_left -= of_payload as u64;
-                bytes = &bytes[of_payload..];
-                continue;
-            }
-            self.header[self.header_read] = byte;
-            self.header_read += 1;
-            bytes = rest;
-            if self.header_read == self.header_length() {
-                self.payload_left = self.payload_length();
-                self.header_read = 0;
+        while !bytes.is_empty() {
+            bytes = &bytes[self.pass_one(bytes)..];
+        }
+    }
+
+    /// Where the last frame ends that does so among these bytes, or before them.
+    pub(super) fn last_end_in(&self, bytes: &[u8]) -> Option<usize> {
+        let (mut ahead, mut at) = (self.clone(), 0);
+        let mut last = self.is_between().then_some(0);
+        while at < bytes.len() {
+            at += ahead.pass_one(&bytes[at..]);
+            if ahead.is_between() {
+                last = Some(at);
             }
         }
+        last
+    }
+
+    /// Passes bytes of one frame, and at least one; returns how many.
+    fn pass_one(&mut self, bytes: &[u8]) -> usize {
+        let Some(&byte) = bytes.first() else { return 0 };
+        if self.payload_left > 0 {
+            let of_payload = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
+            self.payload_left -= of_payload as u64;
+            return of_payload;
+        }
+        self.header[self.header_read] = byte;
+        self.header_read += 1;
+        if self.header_read == self.header_length() {
+            self.payload_left = self.payload_length();
+            self.header_read = 0;
+        }
+        1
     }
 
     /// As far as it can be told from what was read: two bytes at the least.
@@ -93,13 +148,29 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_frame_is_one_frame_with_code_1008() {
-        for ending in [Ending::Expired, Ending::Revoked(RevokedBy::Session)] {
-            let (mut frames, bytes) = (Frames::default(), closing(ending));
-            frames.pass(bytes);
-            assert!(frames.is_between());
-            assert_eq!(u16::from_be_bytes([bytes[2], bytes[3]]), 1008);
+    fn a_farewell_is_one_closing_frame_masked_towards_the_upstream_alone() {
+        let ended = [Ending::Expired, Ending::Revoked(RevokedBy::Session)].map(|ending| (Farewell::Ended(ending), 1008));
+        for (farewell, code) in ended.into_iter().chain([(Farewell::GoingAway, 1001), (Farewell::Idle, 1001)]) {
+            for (frame, payload_at) in [(farewell.to_client(), 2), (farewell.to_upstream(), 6)] {
+                let mut frames = Frames::default();
+                frames.pass(&frame[..frame.len() - 1]);
+                assert!(!frames.is_between());
+                frames.pass(&frame[frame.len() - 1..]);
+                assert!(frames.is_between(), "{farewell:?}");
+                assert_eq!((frame[0], frame[1] & 0x80 != 0), (0x88, payload_at == 6));
+                assert_eq!(u16::from_be_bytes([frame[payload_at], frame[payload_at + 1]]), code);
+            }
         }
+    }
+
+    #[test]
+    fn the_last_end_among_bytes_is_found_wherever_the_frames_began() {
+        let mut frames = Frames::default();
+        assert_eq!(frames.last_end_in(b""), Some(0));
+        assert_eq!(frames.last_end_in(b"\x82\x01a\x82\x00\x82\x05ab"), Some(5));
+        frames.pass(b"\x82\x03a");
+        assert_eq!(frames.last_end_in(b"b"), None);
+        assert_eq!(frames.last_end_in(b"bc\x82"), Some(2));
     }
 
     #[test]

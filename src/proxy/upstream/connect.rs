@@ -7,10 +7,14 @@ use std::task::{Context, Poll};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::domain::network::KEEPALIVE_TIMEOUT;
+use crate::proxy::keepalive;
 
 /// Where an upstream listens, and how to speak to it.
 #[derive(Clone, Debug)]
@@ -93,6 +97,7 @@ impl Stream {
     pub(in crate::proxy) async fn open(target: &Target) -> io::Result<Self> {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
+        keepalive::watch_for_death(SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;
         match &target.tls {
             None => Ok(Self::Plain(tcp)),
             Some(tls) => {

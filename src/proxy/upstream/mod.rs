@@ -28,9 +28,10 @@ pub use connect::{Stream, Target, Tls};
 
 pub use end::{ExchangeEnd, UpstreamFault};
 pub(in crate::proxy) use request::Part;
-pub use request::{BodyFault, ClientBody, RequestBody};
+pub use request::{BodyFault, ClientBody, Pacing, RequestBody};
 use request::{Outgoing, Progress, SendFault};
 pub use response::ResponseBody;
+use response::StreamWatch;
 
 use super::watch::{Wait, Watch, Watchers};
 use crate::domain::stats::{Counter, Counters};
@@ -65,8 +66,15 @@ pub struct UpstreamOptions {
     pub idle_timeout: Duration,
     /// How many unused connections each worker keeps.
     pub idle_max: usize,
-    /// The longest pause within the body of an answer.
-    pub body_idle_timeout: Duration,
+}
+
+/// How long one exchange may take for what.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeTimeouts {
+    /// From the end of the request to the end of the response's head.
+    pub response: Duration,
+    /// From then on: how long no byte may move, in either direction.
+    pub idle: Duration,
 }
 
 impl UpstreamOptions {
@@ -151,8 +159,8 @@ struct Failed {
 #[derive(Clone, Copy)]
 struct Asking<'a> {
     head: RequestHead<'a>,
-    /// From the end of the request to the end of the response's head. Begins with the first attempt that sends the request whole.
-    response_timeout: Duration,
+    /// That of the response begins with the first attempt that sends the request whole.
+    timeouts: ExchangeTimeouts,
     watch: &'a Rc<Watch>,
     interim: Interim<'a>,
 }
@@ -175,11 +183,11 @@ impl Upstream {
         self: &Rc<Self>,
         head: RequestHead<'_>,
         body: RequestBody,
-        response_timeout: Duration,
+        timeouts: ExchangeTimeouts,
         watch: &Rc<Watch>,
         interim: Interim<'_>,
     ) -> Result<(ResponseHead, ResponseBody), ExchangeEnd> {
-        let outcome = self.attempts(Asking { head, response_timeout, watch, interim }, body).await;
+        let outcome = self.attempts(Asking { head, timeouts, watch, interim }, body).await;
         watch.disarm(Wait::ResponseHead);
         outcome
     }
@@ -225,7 +233,7 @@ impl Upstream {
         asking: Asking<'_>,
         body: RequestBody,
     ) -> Result<(ResponseHead, ResponseBody), Failed> {
-        let Asking { head, watch, .. } = asking;
+        let Asking { head, watch, timeouts, .. } = asking;
         let mut buffer = std::mem::take(&mut connection.head);
         buffer.clear();
         codec::write_request_head(&mut buffer, &head);
@@ -234,7 +242,8 @@ impl Upstream {
         watch.disarm(Wait::UpstreamWrite);
         match outcome {
             Ok(response) => {
-                let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, Rc::clone(watch));
+                let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
+                let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, stream);
                 let begun = poll_fn(|cx| Poll::Ready(body.begin(cx))).await;
                 begun.map(|()| (response, body)).map_err(|fault| Failed { end: fault.into(), repeatable: None })
             }
@@ -315,7 +324,7 @@ impl Upstream {
             Progress::Finished => {
                 watch.disarm(Wait::UpstreamWrite);
                 if !watch.is_armed(Wait::ResponseHead) {
-                    watch.arm(Wait::ResponseHead, asking.response_timeout);
+                    watch.arm(Wait::ResponseHead, asking.timeouts.response);
                 }
             }
             Progress::AwaitsClient => watch.disarm(Wait::UpstreamWrite),

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -14,6 +15,8 @@ use tokio::io::AsyncWrite;
 use super::codec::{self, Framing};
 use super::connect::Stream;
 use crate::domain::headers::TrailerRules;
+use crate::domain::pace::Pace;
+use crate::proxy::seats::Doing;
 use crate::proxy::watch::{Wait, Watch};
 
 /// The body of a request to an upstream.
@@ -31,11 +34,51 @@ pub struct ClientBody {
     pub incoming: Incoming,
     /// What may still come, in bytes.
     pub bytes_left: u64,
-    /// The longest wait for more of it.
-    pub idle_timeout: std::time::Duration,
+    pub pace: Pacing,
     pub watch: Rc<Watch>,
     /// For a body that may have trailers.
     pub trailers: Option<TrailerRules>,
+}
+
+/// Holds a client to its pace while it is waited for. While the gateway does not read, because the upstream does not, nothing counts.
+#[derive(Debug)]
+pub struct Pacing {
+    /// `None`: as slowly as it likes.
+    pace: Option<Pace>,
+    waiting_since: Option<u32>,
+    has_waited: bool,
+}
+
+impl Pacing {
+    pub const fn new(pace: Pace) -> Self {
+        Self { pace: Some(pace), waiting_since: None, has_waited: false }
+    }
+
+    const fn none() -> Self {
+        Self { pace: None, waiting_since: None, has_waited: false }
+    }
+
+    fn waits(&mut self, watch: &Watch) {
+        let Some(pace) = &self.pace else { return };
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(watch.now());
+            watch.arm(Wait::RequestBody, pace.patience());
+        }
+        if !self.has_waited {
+            self.has_waited = true;
+            watch.does(Doing::Body);
+        }
+    }
+
+    fn came(&mut self, bytes: usize, is_end: bool, watch: &Watch) {
+        let Some(pace) = &mut self.pace else { return };
+        watch.disarm(Wait::RequestBody);
+        let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| watch.age_since(since));
+        pace.came(bytes, waited);
+        if is_end && self.has_waited {
+            watch.does(Doing::Response);
+        }
+    }
 }
 
 /// Why a request's body could not be read whole. The client's fault, each.
@@ -64,16 +107,22 @@ impl ClientBody {
                 if self.watch.take_expired(Wait::RequestBody) {
                     return Poll::Ready(Some(Err(BodyFault::TimedOut)));
                 }
-                if !self.watch.is_armed(Wait::RequestBody) {
-                    self.watch.arm(Wait::RequestBody, self.idle_timeout);
-                }
+                self.pace.waits(&self.watch);
                 Poll::Pending
             }
             Poll::Ready(next) => {
-                self.watch.disarm(Wait::RequestBody);
+                let bytes = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+                self.pace.came(bytes, next.is_none(), &self.watch);
                 Poll::Ready(next.map(|frame| self.part(frame.map_err(|_| BodyFault::Broken)?)))
             }
         }
+    }
+
+    /// From now on it may come as it likes: the response has begun, and what both are together has a limit of its own.
+    pub(super) fn is_paced_no_more(&mut self) {
+        self.pace = Pacing::none();
+        self.watch.disarm(Wait::RequestBody);
+        self.watch.does(Doing::Response);
     }
 
     fn part(&mut self, frame: hyper::body::Frame<Bytes>) -> Result<Part, BodyFault> {
@@ -133,7 +182,9 @@ pub(super) struct Outgoing {
     /// What was written may still lie in a buffer of ours.
     is_flushing: bool,
     bytes_sent: u64,
-    /// Of these, how many had been sent at the last look.
+    /// Read and thrown away: the upstream takes no more.
+    bytes_discarded: u64,
+    /// Of those sent, how many had been at the last look.
     bytes_noted: u64,
 }
 
@@ -155,6 +206,7 @@ impl Outgoing {
             finished: false,
             is_flushing: false,
             bytes_sent: 0,
+            bytes_discarded: 0,
             bytes_noted: 0,
         }
     }
@@ -172,6 +224,18 @@ impl Outgoing {
         }
         let noted = std::mem::replace(&mut self.bytes_noted, self.bytes_sent);
         if noted == self.bytes_sent { Progress::Blocked } else { Progress::Moved }
+    }
+
+    /// Sent, or read from the client for nothing.
+    pub(super) fn bytes_passed(&self) -> u64 {
+        self.bytes_sent + self.bytes_discarded
+    }
+
+    /// The response has begun: see [`ClientBody::is_paced_no_more`].
+    pub(super) fn is_paced_no_more(&mut self) {
+        if let RequestBody::Client(body) = &mut self.body {
+            body.is_paced_no_more();
+        }
     }
 
     /// Whether the kernel took any byte of it.
@@ -270,8 +334,10 @@ impl Outgoing {
     /// comes to the response. Ends where the body does, or its bounds.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let RequestBody::Client(body) = &mut self.body {
-            if !matches!(ready!(body.poll_part(cx)), Some(Ok(_))) {
-                self.body = RequestBody::Empty;
+            match ready!(body.poll_part(cx)) {
+                Some(Ok(Part::Data(data))) => self.bytes_discarded += data.len() as u64,
+                Some(Ok(Part::Trailers(_))) => {}
+                Some(Err(_)) | None => self.body = RequestBody::Empty,
             }
         }
         Poll::Ready(())

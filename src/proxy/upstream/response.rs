@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -35,17 +36,25 @@ pub struct ResponseBody {
     listens_no_more: bool,
     rest: Rest,
     keep_alive: bool,
-    watch: Rc<Watch>,
+    stream: StreamWatch,
+}
+
+/// Holds a stream to its limit. It counts for both directions alone: how slowly the client sends makes no difference any more.
+#[derive(Debug)]
+pub(super) struct StreamWatch {
+    pub(super) watch: Rc<Watch>,
+    pub(super) idle_timeout: Duration,
 }
 
 impl ResponseBody {
     pub(super) fn new(
         upstream: Rc<Upstream>,
         connection: Connection,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
         head: &ResponseHead,
-        watch: Rc<Watch>,
+        stream: StreamWatch,
     ) -> Self {
+        outgoing.is_paced_no_more();
         let rest = match head.framing {
             Framing::Empty => Rest::Done,
             Framing::Length(length) => Rest::Length(length),
@@ -54,7 +63,7 @@ impl ResponseBody {
         };
         let keep_alive = head.keep_alive && !head.status.is_informational();
         let (connection, outgoing) = (Some(connection), Some(outgoing));
-        let mut body = Self { upstream, connection, outgoing, listens_no_more: false, rest, keep_alive, watch };
+        let mut body = Self { upstream, connection, outgoing, listens_no_more: false, rest, keep_alive, stream };
         if keep_alive {
             body.give_back_when_done();
         }
@@ -102,7 +111,7 @@ impl ResponseBody {
         if !matches!(self.rest, Rest::Done) {
             return;
         }
-        self.watch.disarm(Wait::ResponseBody);
+        self.stream.watch.disarm(Wait::Stream);
         let request_is_out = self.outgoing.as_ref().is_some_and(Outgoing::is_finished);
         let (Some(mut connection), Some(outgoing)) = (self.connection.take(), self.outgoing.take()) else { return };
         if self.keep_alive && request_is_out && connection.read.is_empty() {
@@ -117,6 +126,7 @@ impl ResponseBody {
         if outgoing.is_finished() {
             return Ok(());
         }
+        let before = outgoing.bytes_passed();
         if !self.listens_no_more {
             match outgoing.poll_send(&mut connection.io, cx) {
                 // The upstream would wait for the rest.
@@ -128,6 +138,9 @@ impl ResponseBody {
         }
         if self.listens_no_more {
             let _ = outgoing.poll_discard(cx);
+        }
+        if outgoing.bytes_passed() != before {
+            self.stream.watch.stream_moves();
         }
         Ok(())
     }
@@ -162,14 +175,12 @@ impl ResponseBody {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Err(error)) => return fault(UpstreamFault::Truncated(error)),
-                Poll::Ready(Ok(_)) => self.watch.disarm(Wait::ResponseBody),
+                Poll::Ready(Ok(_)) => self.stream.watch.stream_moves(),
                 Poll::Pending => {
-                    if self.watch.take_expired(Wait::ResponseBody) {
+                    if self.stream.watch.take_expired(Wait::Stream) {
                         return fault(UpstreamFault::Paused);
                     }
-                    if !self.watch.is_armed(Wait::ResponseBody) {
-                        self.watch.arm(Wait::ResponseBody, self.upstream.options.body_idle_timeout);
-                    }
+                    self.stream.watch.stream_waits(self.stream.idle_timeout);
                     return Poll::Pending;
                 }
             }
@@ -237,7 +248,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         let body = self.get_mut();
-        if let Some(ending) = body.watch.ended() {
+        if let Some(ending) = body.stream.watch.ended() {
             body.connection = None;
             return Poll::Ready(Some(Err(ExchangeEnd::Caller(ending))));
         }
@@ -263,6 +274,6 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.watch.disarm(Wait::ResponseBody);
+        self.stream.watch.disarm(Wait::Stream);
     }
 }

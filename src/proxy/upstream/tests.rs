@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
+use crate::proxy::seats::Seat;
 
 fn run<F: Future>(test: F) -> F::Output {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(test)
@@ -29,7 +30,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let watchers = Rc::new(Watchers::default());
-        let watch = watchers.watch();
+        let watch = watchers.watch(Seat::of_test());
         Self { upstream: Upstream::new(options(address), Rc::clone(&watchers), Arc::default()), watchers, watch, listener }
     }
 
@@ -41,7 +42,8 @@ impl Bench {
     async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
         let host = HeaderValue::from_static("example.com");
         let head = RequestHead { method, base_path: "", target: "/a?b", host: &host, write_fields: &|_| {}, framing };
-        let answering = self.upstream.exchange(head, body, Duration::from_secs(5), &self.watch, &|_| {});
+        let timeouts = ExchangeTimeouts { response: Duration::from_secs(5), idle: Duration::from_secs(5) };
+        let answering = self.upstream.exchange(head, body, timeouts, &self.watch, &|_| {});
         let mut answering = pin!(answering);
         let (head, body) = poll_fn(|cx| {
             self.watch.woken_by(cx.waker());
@@ -71,7 +73,6 @@ fn options(address: SocketAddr) -> UpstreamOptions {
         write_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(20),
         idle_max: 8,
-        body_idle_timeout: Duration::from_secs(5),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
+use fred::socket2::TcpKeepalive;
 use fred::types::config::{
     Blocking, Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server, ServerConfig, TcpConfig, TlsConfig,
     TlsConnector, UnresponsiveConfig,
@@ -26,6 +27,7 @@ use super::guard::{Breaker, Verdict, in_words, store_error};
 use super::lasting::lasting;
 use super::options::Address;
 use super::password::PasswordFile;
+use crate::domain::network::{KEEPALIVE_INTERVAL, KEEPALIVE_TIME};
 use crate::domain::secret::Secret;
 use crate::store::StoreError;
 
@@ -414,6 +416,7 @@ fn client(access: &Access, address: &Address) -> Client {
         tls: access.tls.clone().map(TlsConfig::from),
         credential_provider: PasswordFile::of(access).map(|file| Arc::new(file) as _),
     };
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
     let connection = ConnectionConfig {
         connection_timeout: access.connect_timeout,
         internal_command_timeout: access.connect_timeout.min(GREETING_MAX),
@@ -425,7 +428,7 @@ fn client(access: &Access, address: &Address) -> Client {
         },
         reconnect_on_auth_error: true,
         max_command_buffer_len: COMMAND_BUFFER_MAX,
-        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        tcp: TcpConfig { nodelay: Some(true), keepalive: Some(keepalive), ..TcpConfig::default() },
         ..ConnectionConfig::default()
     };
     let performance = PerformanceConfig { default_command_timeout: access.call_timeout, ..PerformanceConfig::default() };

@@ -18,6 +18,57 @@ fn assert_refused(requests: &[&[u8]]) {
     assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
 }
 
+/// Whoever sends broken HTTP may mean something else by the bytes behind it.
+#[test]
+fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_other_refusal_is() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start(upstream.address);
+    let next = "GET /public/next HTTP/1.1\r\nHost: a\r\n\r\n";
+    for malformed in [
+        "GET /public HTTP/1.1\r\n\r\n",
+        "GET /public HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET /public HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /public/%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /public/../api HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /public#x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HEAD /public HTTP/1.1\r\n\r\n",
+    ] {
+        for together in [true, false] {
+            let mut client = rig.client();
+            client.send(malformed);
+            let answer = if together {
+                client.send(next);
+                client.head()
+            } else {
+                let head = client.head();
+                client.try_send(next);
+                head
+            };
+            assert!(
+                answer.starts_with("http/1.1 400 ") && answer.contains("\r\nconnection: close\r\n"),
+                "{malformed:?}: {answer}"
+            );
+            assert!(!client.rest().to_ascii_lowercase().contains("http/1.1 "), "{malformed:?}");
+        }
+    }
+    assert_eq!(upstream.heard(), [""; 0]);
+    for (refused, status) in [
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("GET /api HTTP/1.1\r\nHost: a\r\n\r\n", 401),
+        ("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n", 401),
+        ("GET /written HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    ] {
+        let mut client = rig.client();
+        client.send(format!("{refused}{next}"));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.field("connection")), (status, None), "{answer:?}");
+        assert_eq!(client.answer().status, 200, "{refused:?}");
+    }
+}
+
 #[test]
 fn a_length_beside_a_transfer_coding_is_refused_in_either_order() {
     assert_refused(&[

@@ -2,6 +2,7 @@
 
 mod base_path;
 mod client;
+mod connections;
 mod expectations;
 mod fields;
 mod framing;
@@ -14,8 +15,10 @@ mod login_limits;
 mod logins;
 mod logs;
 mod old_tokens;
+mod pace;
 mod panics;
 mod partner;
+mod ports;
 mod readings;
 mod rig;
 mod stale;

@@ -1,17 +1,18 @@
 //! A gateway in this process, with a clock that tests can move.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokengate::app::{Ambient, App};
+use tokengate::app::{Ambient, App, StartError};
 use tokengate::config::Settings;
 use tokengate::crypto::entropy::Entropy;
 use tokengate::domain::stats::Counter;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Client};
 
@@ -111,6 +112,15 @@ impl Rig {
     }
 
     pub(super) fn start_from(upstream: SocketAddr, further: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::try_start_from(upstream, further, change).unwrap()
+    }
+
+    /// `Err`: it does not start, for that reason.
+    pub(super) fn try_start_from(
+        upstream: SocketAddr,
+        further: &str,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Self, StartError> {
         let text = format!(
             r#"
             [listen]
@@ -155,18 +165,28 @@ impl Rig {
         });
         let entropy = Arc::new(FragileEntropy { system: system.entropy, panics_next: AtomicBool::new(false) });
         let ambient = Ambient { clock: Arc::clone(&clock) as _, entropy: Arc::clone(&entropy) as _ };
-        let app = runtime.block_on(App::start(&settings, ambient)).unwrap();
+        let app = runtime.block_on(App::start(&settings, ambient))?;
         let rig = Self { clock, entropy, app, runtime };
         eventually("the gateway is ready", || rig.runtime.block_on(rig.app.is_ready()));
-        rig
+        Ok(rig)
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::connect(self.app.gateway_address())
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.app.gateway_address()
     }
 
-    pub(super) fn client(&self) -> Client {
-        Client::connect(self.app.gateway_address())
+    /// Of the loopback addresses, all of which are this machine's, the one that ends so.
+    pub(super) fn client_from(&self, last: u8) -> Client {
+        Client::connect_from(Ipv4Addr::new(127, 0, 0, last), self.address())
+    }
+
+    /// Asks it to end; returns once it has.
+    pub(super) fn stop(self) {
+        self.runtime.block_on(self.app.stop(CancellationToken::new()));
     }
 
     /// The answer to one request on a connection of its own.

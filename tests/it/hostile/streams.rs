@@ -221,3 +221,39 @@ fn a_long_upload_ends_with_its_session() {
     assert_eq!(answer.status, 401, "{answer:?}");
     client.assert_closed();
 }
+
+/// What holds of an upload before there is a response holds no more once there is one.
+#[test]
+fn once_the_response_has_begun_only_the_silence_of_both_sides_ends_a_stream() {
+    const IDLE: Duration = Duration::from_millis(1200);
+    const PAUSE: Duration = Duration::from_millis(700);
+    let upstream = Upstream::start(|conversation| {
+        let head = conversation.head().unwrap();
+        conversation.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n");
+        while head.contains("/public/talks") && conversation.lives() {
+            thread::sleep(PAUSE / 2);
+            conversation.say("4\r\ntalk\r\n");
+        }
+        conversation.wait_for_end();
+    });
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.listen.body_idle_timeout = PAUSE / 3;
+        settings.routes[0].idle_timeout = IDLE;
+    });
+    let open = |path: &str| {
+        let mut client = rig.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\nx"));
+        assert!(client.head().starts_with("http/1.1 200 "));
+        assert_eq!(client.chunk().as_deref(), Some("begun"));
+        client
+    };
+    let (mut sends, mut hears, mut silent) = (open("/public"), open("/public/talks"), open("/public"));
+    for _ in 0..4 {
+        assert!(sends.is_silent(PAUSE), "it goes on");
+        sends.send("x");
+        assert_eq!(hears.chunk().as_deref(), Some("talk"));
+    }
+    assert_eq!(silent.chunk(), None, "neither side said anything");
+    assert_eq!(hears.chunk().as_deref(), Some("talk"));
+    assert_eq!(sends.chunk(), None, "nor here, in the end");
+}

@@ -1,9 +1,16 @@
 //! Switching protocols: when asked, to WebSocket alone, and not before the upstream agrees.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use super::rig::Rig;
-use super::upstream::Upstream;
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::rig::{Rig, eventually};
+use super::upstream::{Conversation, Upstream};
 
 const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -142,6 +149,127 @@ fn a_closing_frame_never_lands_within_a_message() {
     assert_eq!(client.bytes(4), b"\x81\x05he");
     rig.clock.advance(Duration::from_secs(16 * 60));
     client.assert_closed();
+}
+
+/// An upstream that agrees to every WebSocket, and then does so.
+fn agreeing(then: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Upstream {
+    Upstream::start(move |conversation| {
+        conversation.head();
+        conversation.say(AGREED);
+        then(conversation);
+    })
+}
+
+fn open(rig: &Rig) -> Client {
+    let mut client = rig.client();
+    client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
+    assert_eq!(client.answer().status, 101);
+    client
+}
+
+const GOING_AWAY: &[u8] = b"\x88\x0c\x03\xe9going away";
+const GOING_AWAY_MASKED: &[u8] = b"\x88\x8c\0\0\0\0\x03\xe9going away";
+
+#[test]
+fn a_gateway_that_ends_says_goodbye_on_both_sides_of_a_websocket_and_waits_for_neither_for_long() {
+    let (told, heard) = channel();
+    let upstream = agreeing(move |conversation| {
+        let all: Vec<u8> = std::iter::from_fn(|| conversation.byte()).collect();
+        told.send(all).unwrap();
+    });
+    for closes in [true, false] {
+        let rig = Rig::start_with(upstream.address, |settings| settings.shutdown.drain_deadline = Duration::from_secs(60));
+        let mut client = open(&rig);
+        client.send(b"\x81\x82\0\0\0\0hi");
+        let began_at = Instant::now();
+        let stopping = thread::spawn(move || rig.stop());
+        assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
+        let silent = (!closes).then_some(client);
+        stopping.join().unwrap();
+        assert!(began_at.elapsed() < Duration::from_secs(30));
+        assert_eq!(heard.recv().unwrap(), [b"\x81\x82\0\0\0\0hi", GOING_AWAY_MASKED].concat());
+        drop(silent);
+    }
+}
+
+#[test]
+fn a_goodbye_waits_for_the_frame_that_is_under_way() {
+    let (go_on, wait) = channel();
+    let wait = Mutex::new(wait);
+    let upstream = agreeing(move |conversation| {
+        conversation.say(b"\x81\x05he");
+        wait.lock().unwrap().recv().unwrap();
+        conversation.say(b"llo\x81\x01x");
+        conversation.wait_for_end();
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = open(&rig);
+    assert_eq!(client.bytes(4), b"\x81\x05he");
+    let stopping = thread::spawn(move || rig.stop());
+    assert!(client.is_silent(Duration::from_millis(300)));
+    go_on.send(()).unwrap();
+    assert_eq!(client.bytes(6), b"llo\x81\x01x", "what came before the goodbye was said");
+    assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
+    drop(client);
+    stopping.join().unwrap();
+}
+
+#[test]
+fn a_websocket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_on() {
+    const IDLE: Duration = Duration::from_millis(600);
+    let upstream = Upstream::start(|conversation| {
+        let head = conversation.head().unwrap();
+        conversation.say(AGREED);
+        while head.contains("/public/chatty") && conversation.lives() {
+            conversation.say(b"\x89\x00");
+            thread::sleep(IDLE / 6);
+        }
+        conversation.wait_for_end();
+    });
+    let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].idle_timeout = IDLE);
+    let mut silent = open(&rig);
+    let mut chatty = rig.client();
+    chatty.send(format!("GET /public/chatty HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
+    assert_eq!(chatty.answer().status, 101);
+    assert_eq!(silent.bytes(8), b"\x88\x06\x03\xe9idle", "a closing frame with code 1001");
+    silent.assert_closed();
+    let mut talking = open(&rig);
+    for _ in 0..18 {
+        talking.send(b"\x8a\x80\0\0\0\0");
+        assert!(talking.is_silent(IDLE / 6));
+    }
+    chatty.bytes(2 * 18);
+}
+
+#[test]
+fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
+    const FLOOD: usize = 50_000_000;
+    let ended = Arc::new(AtomicU32::new(0));
+    let ends = Arc::clone(&ended);
+    let upstream = Upstream::start(move |conversation| {
+        let head = conversation.head().unwrap();
+        conversation.say(AGREED);
+        if head.contains("/public/floods") {
+            conversation.say(vec![0; FLOOD]);
+        } else {
+            while conversation.lives() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        ends.fetch_add(1, Ordering::SeqCst);
+    });
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.listen.write_timeout = Duration::from_millis(300);
+        settings.upstreams[0].write_timeout = Duration::from_millis(300);
+    });
+    let mut deaf = rig.client();
+    deaf.send(format!("GET /public/floods HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
+    assert_eq!(deaf.answer().status, 101);
+    eventually("the client is given up", || ended.load(Ordering::SeqCst) == 1);
+    let mut flooding = open(&rig);
+    flooding.try_send(vec![0; FLOOD]);
+    // The upstream that takes nothing is given up, and with it the tunnel.
+    flooding.rest();
 }
 
 #[test]

@@ -143,6 +143,19 @@ impl Conversation {
         self.heard.lock().unwrap().push(what.to_owned());
     }
 
+    /// Whether the gateway has not closed yet; takes no bytes.
+    pub(super) fn lives(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0; 1]);
+        self.stream.set_nonblocking(false).unwrap();
+        let is_reset = self.stream.take_error().unwrap().is_some();
+        match peeked {
+            Ok(0) => false,
+            Ok(_) => !is_reset,
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock && !is_reset,
+        }
+    }
+
     /// Waits until the gateway closes.
     pub(super) fn wait_for_end(&mut self) {
         while self.fill().is_some() {}

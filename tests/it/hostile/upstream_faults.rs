@@ -309,7 +309,7 @@ fn an_answer_that_pauses_too_long_is_broken_off() {
         conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         conversation.wait_for_end();
     });
-    let rig = Rig::start_with(upstream.address, |settings| settings.upstreams[0].body_idle_timeout = SOON);
+    let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].idle_timeout = SOON);
     let answer = rig.ask(GET);
     assert!(answer.status == 200 && !answer.whole, "{answer:?}");
 }

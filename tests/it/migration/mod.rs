@@ -119,7 +119,11 @@ fn a_hundred_thousand_refresh_tokens_come_along() {
         }
         let tokens = Tokens::of(&answer.expect(200));
         assert_eq!(me(&mut client, &tokens.access)["email"], format!("user-{}@example.com", 1 + n % 1000), "old-{n}");
-        assert_eq!(Tokens::of(&client.refresh(&format!("a-refresh-token-of-old-{n}")).expect(200)).refresh, tokens.refresh, "a lost reply");
+        assert_eq!(
+            Tokens::of(&client.refresh(&format!("a-refresh-token-of-old-{n}")).expect(200)).refresh,
+            tokens.refresh,
+            "a lost reply"
+        );
         client.refresh(&tokens.refresh).expect(200);
     }
     let tokens = Tokens::of(&client.refresh(ann["refreshToken"].as_str().unwrap()).expect(200));

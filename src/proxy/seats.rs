@@ -1,0 +1,414 @@
+//! Seats for client connections: so many for the whole process, and who gives one up when all are taken.
+//!
+//! Asked once when a connection comes and once when it goes. Between the two a connection notes in a cell of its own what it does;
+//! whoever is asked to give its seat up finds that in the same cell with the next tick of its worker.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Of the seats, how many connections may be on their way out while others sit already: an eighth, …
+const LEAVING_SHARE: usize = 8;
+
+/// … and at least so many.
+const LEAVING_MIN: usize = 16;
+
+/// How many of an address's connections are set in line at once, so that not each newcomer has to look at all of them.
+const LINE_MAX: usize = 64;
+
+/// Addresses with equally many connections that are looked at for an idle one.
+const TIES_MAX: usize = 64;
+
+/// In whose name a connection sits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// A proxy in front, with the connections of many: never counted, never asked to leave.
+    Trusted,
+    /// An IPv4 address, or an IPv6 network.
+    Address(IpAddr),
+}
+
+/// What a connection does, the cheapest to lose first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Doing {
+    /// Waits for a request.
+    Nothing,
+    /// Sends the head of a request.
+    Head,
+    /// Owes more of a request's body.
+    Body,
+    /// Waits for a response, or is getting one.
+    Response,
+}
+
+/// What a connection is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    Stay,
+    /// Close once nothing is asked, and soon in any case.
+    Leave,
+    /// Close now.
+    LeaveNow,
+    /// It is gone.
+    Gone,
+}
+
+impl Notice {
+    const ALL: [Self; 4] = [Self::Stay, Self::Leave, Self::LeaveNow, Self::Gone];
+}
+
+/// Why there is no seat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSeat {
+    /// The address has as many as one may have.
+    AddressFull,
+    /// Nobody could be asked to leave: worth another try.
+    Full,
+}
+
+/// All seats of the process.
+#[derive(Debug)]
+pub struct Seats {
+    seats_max: usize,
+    leaving_max: usize,
+    per_address_max: Option<usize>,
+    room: Mutex<Room>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    taken: usize,
+    /// Since the beginning.
+    seated: u64,
+    /// Of these, those that were asked to leave.
+    leaving: usize,
+    parties: HashMap<IpAddr, Party>,
+    /// By how many of their connections stay.
+    by_size: BTreeSet<(usize, IpAddr)>,
+}
+
+/// The connections of one address.
+#[derive(Debug, Default)]
+struct Party {
+    members: Vec<Arc<Card>>,
+    staying: usize,
+    /// Some of the members that stay, and what they did when they were set in line; the first to go at the end.
+    line: Vec<(Doings, Arc<Card>)>,
+    lined_at: Option<u32>,
+}
+
+/// What the room and a connection know of each other.
+#[derive(Debug)]
+struct Card {
+    /// [`Doing`], and since which tick.
+    doing: AtomicU64,
+    /// In the order in which seats were taken.
+    number: u64,
+    notice: AtomicU8,
+    /// Position among the party's members.
+    position: AtomicUsize,
+}
+
+/// What a connection does and since when, and its number: the least goes first.
+type Doings = (u64, u64);
+
+impl Card {
+    fn doings(&self) -> Doings {
+        (self.doing.load(Ordering::Relaxed), self.number)
+    }
+
+    fn notice(&self) -> Notice {
+        Notice::ALL[usize::from(self.notice.load(Ordering::Relaxed))]
+    }
+
+    fn tell(&self, notice: Notice) {
+        self.notice.store(notice as u8, Ordering::Relaxed);
+    }
+
+    const fn is_idle((doing, _): Doings) -> bool {
+        doing >> u32::BITS == Doing::Nothing as u64
+    }
+}
+
+const fn doing_since(doing: Doing, tick: u32) -> u64 {
+    (doing as u64) << u32::BITS | tick as u64
+}
+
+impl Seats {
+    pub fn new(seats_max: usize, per_address_max: Option<usize>) -> Arc<Self> {
+        let leaving_max = (seats_max / LEAVING_SHARE).max(LEAVING_MIN);
+        Arc::new(Self { seats_max, leaving_max, per_address_max, room: Mutex::default() })
+    }
+
+    /// A seat for a newcomer. When all are taken, the address that holds most gives up the connection that has been idle longest; if
+    /// none is, and it holds clearly more than the newcomer's, the one that has been at its request longest.
+    pub fn take(self: &Arc<Self>, holder: Holder, now: u32) -> Result<Seat, NoSeat> {
+        let mut room = self.room();
+        let held = match holder {
+            Holder::Trusted => 0,
+            Holder::Address(address) => {
+                let held = room.parties.get(&address).map_or(0, |party| party.staying);
+                if self.per_address_max.is_some_and(|max| held >= max) {
+                    return Err(NoSeat::AddressFull);
+                }
+                held
+            }
+        };
+        let is_full = room.taken - room.leaving >= self.seats_max;
+        if is_full && (room.leaving >= self.leaving_max || !room.ask_one_to_leave(holder, held, now)) {
+            return Err(NoSeat::Full);
+        }
+        Ok(self.seat(room, holder, now))
+    }
+
+    /// A seat for one of the last, whether there is any or not.
+    pub fn squeeze_in(self: &Arc<Self>, holder: Holder, now: u32) -> Seat {
+        self.seat(self.room(), holder, now)
+    }
+
+    fn seat(self: &Arc<Self>, mut room: MutexGuard<'_, Room>, holder: Holder, now: u32) -> Seat {
+        let card = Arc::new(Card {
+            doing: AtomicU64::new(doing_since(Doing::Nothing, now)),
+            number: room.seated,
+            notice: AtomicU8::new(Notice::Stay as u8),
+            position: AtomicUsize::new(0),
+        });
+        room.taken += 1;
+        room.seated += 1;
+        if let Holder::Address(address) = holder {
+            let party = room.parties.entry(address).or_default();
+            card.position.store(party.members.len(), Ordering::Relaxed);
+            party.members.push(Arc::clone(&card));
+            room.resize(address, |staying| staying + 1);
+        }
+        drop(room);
+        Seat { seats: Arc::clone(self), holder, card }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// Whether somebody was asked.
+    fn ask_one_to_leave(&mut self, newcomer: Holder, held: usize, now: u32) -> bool {
+        let Some(&(most, largest)) = self.by_size.last() else { return false };
+        if let Holder::Address(address) = newcomer
+            && held == most
+        {
+            // Its own connections make room, but not the only one that it has, and that is busy.
+            return self.ask_one_of(address, held == 1, now);
+        }
+        let ties = self.by_size.iter().rev().take_while(|(size, _)| *size == most).take(TIES_MAX).map(|(_, address)| *address);
+        let ties: Vec<IpAddr> = ties.collect();
+        let is_much = most > held + 1;
+        ties.into_iter().any(|address| self.ask_one_of(address, true, now)) || is_much && self.ask_one_of(largest, false, now)
+    }
+
+    fn ask_one_of(&mut self, address: IpAddr, idle_only: bool, now: u32) -> bool {
+        let Some(leaver) = self.parties.get_mut(&address).and_then(|party| party.first_to_go(idle_only, now)) else {
+            return false;
+        };
+        let is_idle = Card::is_idle(leaver.doings());
+        leaver.tell(if is_idle { Notice::Leave } else { Notice::LeaveNow });
+        self.leaving += 1;
+        self.resize(address, |staying| staying - 1);
+        true
+    }
+
+    fn resize(&mut self, address: IpAddr, change: impl FnOnce(usize) -> usize) {
+        let Some(party) = self.parties.get_mut(&address) else { return };
+        self.by_size.remove(&(party.staying, address));
+        party.staying = change(party.staying);
+        if party.staying > 0 {
+            self.by_size.insert((party.staying, address));
+        }
+    }
+}
+
+impl Party {
+    fn first_to_go(&mut self, idle_only: bool, now: u32) -> Option<Arc<Card>> {
+        loop {
+            while let Some((doing, card)) = self.line.last() {
+                let is_as_it_was = card.notice() == Notice::Stay && card.doings() == *doing;
+                // Others may have become idle since the line was made.
+                let is_due = Card::is_idle(*doing) || self.lined_at == Some(now);
+                if !is_as_it_was || !is_due {
+                    self.line.pop();
+                    continue;
+                }
+                if idle_only && !Card::is_idle(*doing) {
+                    return None;
+                }
+                return self.line.pop().map(|(_, card)| card);
+            }
+            if self.lined_at == Some(now) {
+                return None;
+            }
+            self.line_up(now);
+        }
+    }
+
+    fn line_up(&mut self, now: u32) {
+        self.lined_at = Some(now);
+        let staying = self.members.iter().filter(|card| card.notice() == Notice::Stay);
+        self.line = staying.map(|card| (card.doings(), Arc::clone(card))).collect();
+        if self.line.len() > LINE_MAX {
+            self.line.select_nth_unstable_by_key(LINE_MAX, |(doing, _)| *doing);
+            self.line.truncate(LINE_MAX);
+            self.line.shrink_to_fit();
+        }
+        self.line.sort_unstable_by_key(|(doing, _)| std::cmp::Reverse(*doing));
+    }
+}
+
+/// A connection's seat; free again when it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    holder: Holder,
+    card: Arc<Card>,
+}
+
+impl Seat {
+    pub fn does(&self, doing: Doing, since: u32) {
+        self.card.doing.store(doing_since(doing, since), Ordering::Relaxed);
+    }
+
+    pub fn notice(&self) -> Notice {
+        self.card.notice()
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_test() -> Self {
+        Seats::new(1, None).squeeze_in(Holder::Trusted, 0)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut room = self.seats.room();
+        room.taken -= 1;
+        let stayed = self.card.notice() == Notice::Stay;
+        self.card.tell(Notice::Gone);
+        if !stayed {
+            room.leaving -= 1;
+        }
+        let Holder::Address(address) = self.holder else { return };
+        if stayed {
+            room.resize(address, |staying| staying - 1);
+        }
+        let Some(party) = room.parties.get_mut(&address) else { return };
+        let position = self.card.position.load(Ordering::Relaxed);
+        party.members.swap_remove(position);
+        if let Some(moved) = party.members.get(position) {
+            moved.position.store(position, Ordering::Relaxed);
+        }
+        if party.members.is_empty() {
+            room.parties.remove(&address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> Holder {
+        Holder::Address(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn full_of(holders: &[Holder]) -> (Arc<Seats>, Vec<Seat>) {
+        let seats = Seats::new(holders.len(), None);
+        let taken = (0..).zip(holders).map(|(tick, holder)| seats.take(*holder, tick).unwrap()).collect();
+        (seats, taken)
+    }
+
+    fn notices(taken: &[Seat]) -> Vec<Notice> {
+        taken.iter().map(Seat::notice).collect()
+    }
+
+    use Notice::{Leave, LeaveNow, Stay};
+
+    #[test]
+    fn the_address_with_most_gives_up_its_longest_idle_connection() {
+        let (seats, taken) = full_of(&[address(1), address(2), address(2), address(2)]);
+        taken[1].does(Doing::Response, 0);
+        let newcomer = seats.take(address(3), 10).unwrap();
+        assert_eq!(notices(&taken), [Stay, Stay, Leave, Stay]);
+        assert_eq!(newcomer.notice(), Stay);
+    }
+
+    #[test]
+    fn if_none_is_idle_the_one_that_is_at_it_longest_goes() {
+        let (seats, taken) = full_of(&[address(1), address(2), address(2), address(2)]);
+        for (seat, doing, since) in [(1, Doing::Response, 1), (2, Doing::Body, 3), (3, Doing::Body, 2)] {
+            taken[seat].does(doing, since);
+        }
+        let _newcomer = seats.take(address(3), 10).unwrap();
+        assert_eq!(notices(&taken), [Stay, Stay, Stay, LeaveNow]);
+    }
+
+    #[test]
+    fn a_newcomer_whose_own_address_holds_most_costs_nobody_else_anything() {
+        let (seats, taken) = full_of(&[address(1), address(2), address(2)]);
+        let _newcomer = seats.take(address(2), 10).unwrap();
+        assert_eq!(notices(&taken), [Stay, Leave, Stay]);
+    }
+
+    #[test]
+    fn nobody_loses_a_request_to_one_who_would_then_hold_as_many() {
+        let (seats, taken) = full_of(&[address(1), address(2)]);
+        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        assert_eq!(seats.take(address(3), 10).unwrap_err(), NoSeat::Full);
+        assert_eq!(seats.take(address(1), 10).unwrap_err(), NoSeat::Full);
+        taken[0].does(Doing::Nothing, 11);
+        let _newcomer = seats.take(address(3), 11).unwrap();
+        assert_eq!(notices(&taken), [Leave, Stay]);
+    }
+
+    #[test]
+    fn trusted_peers_are_neither_counted_nor_asked_to_leave() {
+        let (seats, taken) = full_of(&[Holder::Trusted, Holder::Trusted, Holder::Trusted, address(1)]);
+        let _newcomer = seats.take(Holder::Trusted, 10).unwrap();
+        assert_eq!(notices(&taken), [Stay, Stay, Stay, Leave]);
+        assert_eq!(seats.take(address(2), 11).unwrap_err(), NoSeat::Full);
+    }
+
+    #[test]
+    fn an_address_takes_no_more_than_one_may_have_and_trusted_peers_as_many_as_there_are() {
+        let seats = Seats::new(100, Some(2));
+        let mut taken: Vec<Seat> = (0..2).map(|_| seats.take(address(1), 0).unwrap()).collect();
+        assert_eq!(seats.take(address(1), 0).unwrap_err(), NoSeat::AddressFull);
+        let _others =
+            [address(2), Holder::Trusted, Holder::Trusted, Holder::Trusted].map(|holder| seats.take(holder, 0).unwrap());
+        taken.pop();
+        assert!(seats.take(address(1), 0).is_ok());
+    }
+
+    #[test]
+    fn those_on_their_way_out_are_bounded_and_each_seat_is_counted_once() {
+        let (seats, mut taken) = full_of(&[address(1); 40]);
+        let newcomers: Vec<Seat> = (0..LEAVING_MIN).map(|_| seats.take(address(2), 100).unwrap()).collect();
+        assert_eq!(notices(&taken).iter().filter(|notice| **notice == Leave).count(), LEAVING_MIN);
+        assert_eq!(seats.take(address(2), 100).unwrap_err(), NoSeat::Full);
+        assert_eq!(notices(&taken[..LEAVING_MIN]), [Leave; LEAVING_MIN], "the longest idle");
+        taken.retain(|seat| seat.notice() == Stay);
+        let _further = seats.take(address(2), 100).unwrap();
+        drop((newcomers, taken));
+        let room = seats.room();
+        assert_eq!((room.taken, room.leaving, room.parties.len(), room.by_size.len()), (1, 0, 1, 1));
+    }
+
+    #[test]
+    fn one_that_became_idle_goes_before_those_that_were_in_line() {
+        let (seats, taken) = full_of(&[address(1); 3]);
+        (1..).zip(&taken).for_each(|(since, seat)| seat.does(Doing::Response, since));
+        let _first = seats.take(address(2), 10).unwrap();
+        taken[2].does(Doing::Nothing, 11);
+        let _second = seats.take(address(3), 12).unwrap();
+        assert_eq!(notices(&taken), [LeaveNow, Stay, Leave]);
+    }
+}
