@@ -135,7 +135,7 @@ impl NoSession<'_> {
                 warn(&cause);
             }
             Self::AnotherIssuers(pointer, error) => {
-                warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer"))
+                warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer"));
             }
         }
     }

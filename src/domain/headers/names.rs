@@ -184,7 +184,9 @@ struct NameSet {
 impl NameSet {
     fn new(patterns: Vec<NamePattern>) -> Self {
         let mut sieve = Sieve::default();
-        patterns.iter().for_each(|pattern| sieve.add(pattern));
+        for pattern in &patterns {
+            sieve.add(pattern);
+        }
         let (beginnings, mut whole): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| pattern.is_beginning);
         whole.sort_by(|one, other| one.name.cmp(&other.name));
         let names = |patterns: Vec<NamePattern>| patterns.into_iter().map(|pattern| pattern.name).collect();
