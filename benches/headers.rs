@@ -9,7 +9,7 @@ use criterion::Criterion;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde_json::Map;
-use tokengate::domain::claims::Principal;
+use tokengate::domain::claims::{Principal, Window};
 use tokengate::domain::headers::forwarded::{Forwarding, Hop};
 use tokengate::domain::headers::{IdentityFields, RequestContext, RewriteRules, Withheld};
 use tokengate::domain::ids::{Partition, SessionId, Subject};
@@ -131,6 +131,7 @@ fn principal() -> Principal {
         issued_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
+        window: Window::ALWAYS,
         claims: Map::new(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
 use serde_json::Map;
-use tokengate::domain::claims::Principal;
+use tokengate::domain::claims::{Principal, Window};
 use tokengate::domain::ids::{Partition, SessionId, Subject, TokenId};
 use tokengate::domain::replica::Replica;
 use tokengate::domain::revocation::{Cutoff, Revocation, Target};
@@ -110,6 +110,7 @@ fn principal() -> Principal {
         issued_at: Some(NOW),
         not_before: None,
         expires_at: NOW.saturating_add(Duration::from_secs(900)),
+        window: Window::ALWAYS,
         claims: Map::new(),
     }
 }

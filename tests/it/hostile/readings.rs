@@ -78,6 +78,7 @@ fn no_other_spelling_of_a_login_goes_around_its_limits() {
 
 #[test]
 fn a_front_end_has_pages_at_the_paths_of_own_endpoints() {
+    const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
     let rig = rig(&Upstream::echo());
     for path in ["/login", "/register", "/quick-register", "/logout", "/refresh", "/login.html"] {
         let answer = ask(&rig, "GET", path, "Sec-Fetch-Mode: navigate\r\n");
@@ -85,7 +86,6 @@ fn a_front_end_has_pages_at_the_paths_of_own_endpoints() {
         let answer = ask(&rig, "GET", path, "");
         assert!(answer.body.starts_with(&format!("GET {path} ")), "{answer:?}");
     }
-    const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
     for fields in ["Sec-Fetch-Mode: navigate\r\n", BROWSER] {
         let answer = ask(&rig, "GET", "/sessions", fields);
         assert!(answer.body.starts_with("GET /sessions "), "{answer:?}");
