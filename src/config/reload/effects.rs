@@ -89,7 +89,6 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("tokens.algorithm", NeedsRestart),
     ("tokens.lifetime", Reloads),
     ("tokens.leeway", Reloads),
-    ("tokens.leeway", NeedsRestart),
     ("tokens.bytes_max", Reloads),
     ("tokens.cache_entries", NeedsRestart),
     ("keys.directory", Reloads),
