@@ -12,25 +12,33 @@ use super::{Admin, store_problem};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::lag::LagFigures;
 use crate::domain::node::{Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use crate::sessions::ListError;
 
 impl Admin {
     pub(super) async fn sessions_of(&self, request: &Request<Bytes>) -> Answer {
-        let subject = Query::parse(request.uri(), &["subject"]).and_then(|query| {
+        let asked = Query::parse(request.uri(), &["subject", "limit", "after"]).and_then(|query| {
             let name = query.value("subject").ok_or("Whose sessions? Say subject=….")?;
-            Subject::new(name).map_err(|error| format!("subject: {error}."))
+            let subject = Subject::new(name).map_err(|error| format!("subject: {error}."))?;
+            Ok((subject, Page::read(query.value("limit"), query.value("after"))?))
         });
-        let subject = match subject {
-            Ok(subject) => subject,
+        let (subject, page) = match asked {
+            Ok(asked) => asked,
             Err(detail) => return problem(StatusCode::BAD_REQUEST, "query_malformed", &detail),
         };
-        match self.sessions.list(&subject).await {
-            Ok(sessions) => {
-                let sessions = sessions.iter().map(Listed::from).collect();
-                json(StatusCode::OK, &Sessions { subject: &subject, sessions })
+        match self.sessions.list(&subject, page).await {
+            Ok(found) => {
+                let sessions = found.sessions.iter().map(Listed::from).collect();
+                json(StatusCode::OK, &Listing { subject: &subject, sessions, next: found.next })
             }
-            Err(error) => store_problem(&error),
+            Err(ListError::NoSuchPlace) => problem(
+                StatusCode::BAD_REQUEST,
+                "query_malformed",
+                "after: allowed is what an answer for this subject had as next.",
+            ),
+            Err(ListError::Store(error)) => store_problem(&error),
         }
     }
 
@@ -46,10 +54,13 @@ impl Admin {
 }
 
 #[derive(Serialize)]
-struct Sessions<'a> {
+struct Listing<'a> {
     subject: &'a Subject,
-    /// Oldest first.
+    /// Newest first.
     sessions: Vec<Listed<'a>>,
+    /// What `after` names to go on; without it these were the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<SessionId>,
 }
 
 /// A session as an administrator sees it; nothing from which a token could be made.

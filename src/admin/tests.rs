@@ -158,11 +158,40 @@ async fn a_subjects_sessions_are_listed_with_what_is_known_of_them() {
 }
 
 #[tokio::test]
+async fn a_long_list_is_told_page_by_page() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.log_in("ada").await;
+    }
+    let admin = admin_of(&world, Vec::new(), None);
+    let mut path = "/sessions?subject=ada&limit=2".to_owned();
+    let mut told = 0;
+    loop {
+        let (status, body) = json_of(&admin, Method::GET, &path, "").await;
+        assert_eq!(status, StatusCode::OK);
+        told += body["sessions"].as_array().unwrap().len();
+        let Some(next) = body["next"].as_str() else { break };
+        assert_eq!(told, 2);
+        path = format!("/sessions?subject=ada&limit=2&after={next}");
+    }
+    assert_eq!(told, 3);
+}
+
+#[tokio::test]
 async fn calls_that_say_too_little_or_too_much_end_nothing() {
     let world = World::new();
     let pair = world.log_in("ada").await;
     let admin = admin_of(&world, Vec::new(), None);
-    for path in ["/sessions", "/sessions?subject=", "/sessions?subject=a&subject=b", "/sessions?subjct=a"] {
+    for path in [
+        "/sessions",
+        "/sessions?subject=",
+        "/sessions?subject=a&subject=b",
+        "/sessions?subjct=a",
+        "/sessions?subject=a&limit=0",
+        "/sessions?subject=a&limit=201",
+        "/sessions?subject=a&after=x",
+        "/sessions?subject=a&after=__________________________8",
+    ] {
         assert_eq!(ask(&admin, Method::GET, path).await.0, StatusCode::BAD_REQUEST, "{path}");
     }
     let session = format!("/sessions/{}?wait=some", pair.session);

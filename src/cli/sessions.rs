@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::admin_client::{AdminArgs, printable};
 use super::output::{Failure, say};
 use super::revoke::DoneArgs;
+use crate::domain::page::{PAGE_LIMIT_DEFAULT, Page};
 
 /// List a subject's sessions, or end one.
 #[derive(Debug, Args)]
@@ -23,18 +24,25 @@ enum SessionsCommand {
     Revoke(RevokeArgs),
 }
 
-/// List the live sessions of a subject, oldest first.
+/// List the live sessions of a subject, newest first.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   tokengate sessions list --subject ann@example.com
   tokengate sessions list --subject ann@example.com --json --url http://gateway:9180
+  tokengate sessions list --subject ann@example.com --limit 200 --after AAXF2cMmJ5gBAgMEBQYHCA
 
 Times are UTC. Exit code 0: listed, be it none; 1: the gateway did not answer; 2: the call or the settings are wrong.")]
 struct ListArgs {
     /// Whose sessions.
     #[arg(long, value_name = "SUBJECT")]
     subject: String,
+    /// How many at once, 1 to 200.
+    #[arg(long, value_name = "COUNT", default_value_t = PAGE_LIMIT_DEFAULT, value_parser = limit)]
+    limit: usize,
+    /// Go on after this session: the last of a list that has more.
+    #[arg(long, value_name = "ID", value_parser = session_id)]
+    after: Option<String>,
     /// Print the gateway's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -63,6 +71,10 @@ fn session_id(text: &str) -> Result<String, String> {
     Ok(id.to_string())
 }
 
+fn limit(text: &str) -> Result<usize, String> {
+    Page::read(Some(text), None).map(|page| page.limit).map_err(str::to_owned)
+}
+
 pub(super) fn run(args: &SessionsArgs) -> Result<(), Failure> {
     match &args.command {
         SessionsCommand::List(args) => list(args),
@@ -71,7 +83,12 @@ pub(super) fn run(args: &SessionsArgs) -> Result<(), Failure> {
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair("subject", &args.subject).finish();
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("subject", &args.subject).append_pair("limit", &args.limit.to_string());
+    if let Some(after) = &args.after {
+        query.append_pair("after", after);
+    }
+    let query = query.finish();
     let (_, answer) = args.admin.client()?.get(&format!("/sessions?{query}"))?;
     say(&if args.json { answer.to_string() } else { table(&answer) })
 }
@@ -87,7 +104,7 @@ const COLUMNS: [(&str, &str); 6] = [
 
 fn table(answer: &Value) -> String {
     let sessions = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if sessions.is_empty() {
+    if sessions.is_empty() && answer["next"].is_null() {
         return "no sessions".to_owned();
     }
     let heads = COLUMNS.map(|(_, head)| head.to_owned());
@@ -99,6 +116,9 @@ fn table(answer: &Value) -> String {
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    if let Some(next) = answer["next"].as_str() {
+        let _ = writeln!(text, "There are more: --after {}", printable(next));
     }
     text
 }
@@ -134,5 +154,7 @@ mod tests {
              AAXF2cMmJ5gBAgMEBQYHCB  2026-11-24T16:00:00Z  2026-11-24T16:00:00Z  2026-12-01T16:00:00Z  2001:db8::1  -\n"
         );
         assert_eq!(table(&json!({"sessions": []})), "no sessions");
+        let page = json!({"sessions": [answer["sessions"][0]], "next": "AAXF2cMmJ5gBAgMEBQYHCA"});
+        assert!(table(&page).ends_with("\nThere are more: --after AAXF2cMmJ5gBAgMEBQYHCA\n"));
     }
 }

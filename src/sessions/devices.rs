@@ -4,8 +4,8 @@ use super::Sessions;
 use super::audit::audit;
 use crate::domain::claims::{Denial, Principal, RevokedBy};
 use crate::domain::ids::{SessionId, Subject};
-use crate::domain::session::Session;
-use crate::store::StoreError;
+use crate::domain::page::Page;
+use crate::store::{SessionPage, StoreError};
 
 /// Why a session of the list was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +17,26 @@ pub enum EndError {
     Store(#[from] StoreError),
 }
 
+/// Why sessions were not listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// No session of this subject could be there.
+    #[error("no such place in the list")]
+    NoSuchPlace,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Sessions {
-    /// The subject's live sessions, oldest first.
-    pub async fn list(&self, subject: &Subject) -> Result<Vec<Session>, StoreError> {
-        let mut sessions = self.store.sessions_of(subject, self.clock.now()).await?;
-        sessions.retain(|session| !self.is_revoked(subject, session.id));
-        Ok(sessions)
+    /// A page of the subject's live sessions, newest first.
+    pub async fn list(&self, subject: &Subject, page: Page) -> Result<SessionPage, ListError> {
+        // A place among the sessions of another partition is none among these.
+        if page.after.is_some_and(|after| after.partition() != self.store.partitions().of(subject)) {
+            return Err(ListError::NoSuchPlace);
+        }
+        let mut found = self.store.page_of(subject, page, self.clock.now()).await?;
+        found.sessions.retain(|session| !self.is_revoked(subject, session.id));
+        Ok(found)
     }
 
     /// Ends one of the subject's own sessions.

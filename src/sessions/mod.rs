@@ -47,7 +47,7 @@ mod withdrawals;
 
 pub use administration::{Ended, Order, OrderError};
 use claims_hook::ClaimsHook;
-pub use devices::EndError;
+pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 
 use super::embedded::{SWEEP_STEP_MAX, Shared, State};
 use super::{
-    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, SessionLimit, Statistics, Store,
-    StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, SessionLimit, SessionPage,
+    Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
 };
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::stats::{Day, Readings};
@@ -54,8 +55,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-        Ok(self.shared.sessions_of(subject, now))
+    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError> {
+        Ok(self.shared.page_of(subject, page, now))
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {

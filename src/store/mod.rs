@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::{Clock, Timestamp};
@@ -60,6 +61,14 @@ pub struct SessionLimit {
     pub sessions_max: u32,
     /// When the revocations of the ended ones may be forgotten.
     pub forget_at: Timestamp,
+}
+
+/// Some of a subject's sessions, newest first.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SessionPage {
+    pub sessions: Vec<Session>,
+    /// Where the next page begins; `None`: there are no more.
+    pub next: Option<SessionId>,
 }
 
 /// An access token of this generation was seen: its client has the reply of the rotation.
@@ -152,8 +161,24 @@ pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
     /// that a swap decided before loses. Sessions that are gone are passed over.
     async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError>;
 
-    /// The subject's live sessions, oldest first: in the order of their ids.
-    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError>;
+    /// A page of the subject's live sessions, newest first: against the order of their ids. Costs what the page holds, not what there
+    /// is. Fewer than the page has room for need not be the last of them: [`SessionPage::next`] tells.
+    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError>;
+
+    /// All of the subject's live sessions, oldest first, page by page: for those who can hold as many as there are.
+    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        let (mut all, mut page) = (Vec::new(), Page::FIRST);
+        loop {
+            let SessionPage { sessions, next } = self.page_of(subject, page, now).await?;
+            all.extend(sessions);
+            match next {
+                Some(_) => page.after = next,
+                None => break,
+            }
+        }
+        all.reverse();
+        Ok(all)
+    }
 
     /// Logs the revocation and deletes the records that it ends, in one atomic step. By subject, those are the sessions created
     /// before `issued_before`. Of everyone it is logged alone: the records go by [`Store::end_created_before`]. A session that

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Rotation;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
@@ -19,7 +20,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::memory::Memory;
 use crate::store::{
     Acknowledgement, DayTotals, Duty, Fence, Fenced, Finding, Lease, LogBatch, LogCursor, LogPosition, Measurement, SessionLimit,
-    Severity, Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
+    SessionPage, Severity, Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
 };
 
 /// Tells tokio's time, which tests pause; the wall clock can be set.
@@ -209,7 +210,7 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn sessions_of(&self, _: &Subject, _: Timestamp) -> Result<Vec<Session>, StoreError> {
+    async fn page_of(&self, _: &Subject, _: Page, _: Timestamp) -> Result<SessionPage, StoreError> {
         unreachable!("tasks list no sessions")
     }
 

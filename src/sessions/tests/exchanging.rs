@@ -165,7 +165,7 @@ async fn logging_an_old_token_out_ends_it_and_its_session_for_as_long_as_it_woul
     let pair = exchange(&world.node, &token).await.unwrap();
     let bearer = principal(&world.node, &token);
     let log_out = async || {
-        let credentials = Credentials { refresh_token: None, principal: Some(&bearer) };
+        let credentials = Credentials { refresh_token: None, principal: Some(&bearer), expired: None };
         world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap()
     };
     assert_eq!(log_out().await, 1);
@@ -190,8 +190,11 @@ async fn an_old_token_that_was_never_exchanged_logs_out_too_in_either_place() {
     for in_body in [false, true] {
         let token = world.old_token(if in_body { "ada" } else { "bob" }, DAY);
         let bearer = principal(&world.node, &token);
-        let credentials =
-            Credentials { refresh_token: in_body.then_some(token.as_str()), principal: (!in_body).then_some(&bearer) };
+        let credentials = Credentials {
+            refresh_token: in_body.then_some(token.as_str()),
+            principal: (!in_body).then_some(&bearer),
+            expired: None,
+        };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap(), 1);
         assert!(world.node.replica.covers(&bearer).is_some());
         assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)));
@@ -207,7 +210,7 @@ async fn logging_the_session_out_ends_the_old_token_as_well() {
     let world = world(Exchange::Once);
     let token = world.old_token("ada", 20 * DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
-    let credentials = Credentials { refresh_token: Some(&refresh_token(&pair)), principal: None };
+    let credentials = Credentials { refresh_token: Some(&refresh_token(&pair)), principal: None, expired: None };
     world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap();
     world.clock.advance(19 * DAY);
     world.node.replica.forget(world.now());
@@ -221,7 +224,7 @@ async fn logging_all_out_ends_old_tokens_of_before_and_what_was_made_of_them() {
         let (token, login) = (world.old_token("ada", 20 * DAY), world.log_in("ada").await);
         let exchanged = exchange(&world.node, &token).await.unwrap();
         let bearer = world.principal("ada", &login);
-        let credentials = Credentials { refresh_token: None, principal: Some(&bearer) };
+        let credentials = Credentials { refresh_token: None, principal: Some(&bearer), expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::All).await.unwrap(), 2);
         world.clock.advance(19 * DAY);
         world.node.replica.forget(world.now());

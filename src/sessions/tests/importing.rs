@@ -105,7 +105,7 @@ async fn revoked_tokens_stay_revoked_and_end_what_an_earlier_import_began() {
 async fn a_logout_outlives_a_second_import() {
     for scope in [LogoutScope::Session, LogoutScope::All] {
         let world = world().await;
-        let credentials = Credentials { refresh_token: Some(OLD), principal: None };
+        let credentials = Credentials { refresh_token: Some(OLD), principal: None, expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, scope).await.unwrap(), 1, "an imported token logs out too");
         world.clock.advance(DAY);
         assert_eq!(import(&world, &[token(&world, OLD)]).await.imported, 0);

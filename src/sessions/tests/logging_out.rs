@@ -7,7 +7,7 @@ use crate::sessions::{Credentials, LogoutError, LogoutScope, RefreshError, Token
 
 async fn log_out_by_refresh_token(world: &World, pair: &TokenPair, scope: LogoutScope) -> Result<u64, LogoutError> {
     let token = refresh_token(pair);
-    world.node.sessions.log_out(Credentials { refresh_token: Some(&token), principal: None }, scope).await
+    world.node.sessions.log_out(Credentials { refresh_token: Some(&token), principal: None, expired: None }, scope).await
 }
 
 async fn is_alive(world: &World, pair: &TokenPair) -> bool {
@@ -31,7 +31,7 @@ async fn each_scope_ends_what_it_names() {
             let eve = world.log_in("eve").await;
             let principal = world.principal("ada", &pairs[1]);
             let count = if by_principal {
-                let credentials = Credentials { refresh_token: None, principal: Some(&principal) };
+                let credentials = Credentials { refresh_token: None, principal: Some(&principal), expired: None };
                 world.node.sessions.log_out(credentials, scope).await
             } else {
                 log_out_by_refresh_token(&world, &pairs[1], scope).await
@@ -65,7 +65,7 @@ async fn garbage_ends_nothing_and_costs_no_store_call() {
     let mut forged = refresh_token(&pair);
     forged.replace_range(20..21, if &forged[20..21] == "A" { "B" } else { "A" });
     for text in ["", "tgr_", "x", &forged] {
-        let credentials = Credentials { refresh_token: Some(text), principal: None };
+        let credentials = Credentials { refresh_token: Some(text), principal: None, expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::All).await.unwrap(), 0);
     }
     assert_eq!(world.store.calls(), calls);
@@ -104,7 +104,7 @@ async fn a_session_that_the_store_lost_is_still_ended_for_its_access_tokens() {
     let count = other_world
         .node
         .sessions
-        .log_out(Credentials { refresh_token: Some(&token), principal: None }, LogoutScope::All)
+        .log_out(Credentials { refresh_token: Some(&token), principal: None, expired: None }, LogoutScope::All)
         .await
         .unwrap();
     assert_eq!(count, 0);
@@ -131,14 +131,14 @@ async fn logging_out_everywhere_reaches_sessions_of_a_clock_that_is_ahead() {
 async fn a_foreign_token_is_ended_by_its_id_or_with_its_subject() {
     let world = World::new();
     let foreign = world.foreign_principal("ada", Some("f1"));
-    let credentials = Credentials { refresh_token: None, principal: Some(&foreign) };
+    let credentials = Credentials { refresh_token: None, principal: Some(&foreign), expired: None };
     assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap(), 1);
     assert_eq!(world.node.replica.covers(&foreign), Some(RevokedBy::Token));
     let sibling = world.foreign_principal("ada", Some("f2"));
     assert_eq!(world.node.replica.covers(&sibling), None);
 
     let without_id = world.foreign_principal("ada", None);
-    let credentials = Credentials { refresh_token: None, principal: Some(&without_id) };
+    let credentials = Credentials { refresh_token: None, principal: Some(&without_id), expired: None };
     let result = world.node.sessions.log_out(credentials, LogoutScope::Session).await;
     assert!(matches!(result, Err(LogoutError::NoTokenId)));
     let pair = world.log_in("ada").await;
@@ -152,7 +152,7 @@ async fn both_credentials_of_one_session_count_once() {
     let world = World::new();
     let pair = world.log_in("ada").await;
     let (token, principal) = (refresh_token(&pair), world.principal("ada", &pair));
-    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal) };
+    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal), expired: None };
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Session).await.unwrap(), 1);
     assert_eq!(world.count(Counter::Logouts), 1);
     assert_eq!(world.count(Counter::RevocationsBySession), 1);
@@ -163,7 +163,7 @@ async fn both_credentials_of_two_sessions_end_both() {
     let world = World::new();
     let (one, two) = (world.log_in("ada").await, world.log_in("ada").await);
     let (token, principal) = (refresh_token(&one), world.principal("ada", &two));
-    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal) };
+    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal), expired: None };
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Others).await.unwrap(), 0);
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Session).await.unwrap(), 2);
 }
@@ -195,4 +195,30 @@ async fn a_store_that_forgot_a_logout_does_not_revive_the_session_ever() {
         world.node.replica.forget(world.now());
         assert!(matches!(refresh().await, Err(RefreshError::Unknown)), "once the revocation is forgotten too");
     }
+}
+
+#[tokio::test]
+async fn a_logout_reaches_more_sessions_than_are_read_at_once() {
+    for (scope, left) in [(LogoutScope::Others, 1), (LogoutScope::All, 0)] {
+        let world = World::new();
+        let pair = world.log_in("ada").await;
+        for _ in 0..450 {
+            world.log_in("ada").await;
+        }
+        let ended = log_out_by_refresh_token(&world, &pair, scope).await.unwrap();
+        assert_eq!(ended, 451 - left, "{scope:?}");
+        assert_eq!(world.sessions_of("ada").await.len() as u64, left, "{scope:?}");
+    }
+}
+
+#[tokio::test]
+async fn logging_out_everywhere_reads_no_more_than_it_needs() {
+    let world = World::new();
+    let pair = world.log_in("ada").await;
+    for _ in 0..450 {
+        world.log_in("ada").await;
+    }
+    let calls = world.store.calls();
+    assert_eq!(log_out_by_refresh_token(&world, &pair, LogoutScope::All).await.unwrap(), 451);
+    assert_eq!(world.store.calls(), calls + 3, "its own session, the youngest, and the end of all");
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::world::{DAY, Node, SECOND, World, client, policy, refresh_token, subject};
 use crate::domain::ids::Generation;
 use crate::domain::legacy::Exchange;
+use crate::domain::page::Page;
 use crate::domain::time::Clock as _;
 use crate::sessions::{RefreshError, SessionPolicy, TokenPair};
 
@@ -119,7 +120,7 @@ async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
     }
     world.clock.advance(SECOND);
     prop_assert!(present(&world, &world.node, &token).await.is_ok(), "refused in the end");
-    let sessions = world.node.sessions.list(&subject("ada")).await.unwrap();
+    let sessions = world.node.sessions.list(&subject("ada"), Page::FIRST).await.unwrap().sessions;
     prop_assert_eq!(sessions.iter().map(|session| session.id).collect::<Vec<_>>(), [session], "one login is one session");
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, 
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
 use crate::domain::node::{self, Canary, NodeId};
+use crate::domain::page::Page;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
@@ -34,7 +35,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
 use crate::store::memory::Memory;
-use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
+use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -176,9 +177,9 @@ impl Store for TestStore {
         self.inner.acknowledge(seen).await
     }
 
-    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError> {
         self.begin().await?;
-        self.inner.sessions_of(subject, now).await
+        self.inner.page_of(subject, page, now).await
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
@@ -336,7 +337,8 @@ impl World {
 
     /// The subject's live sessions, oldest first.
     pub(crate) async fn sessions_of(&self, subject_name: &str) -> Vec<SessionId> {
-        self.node.sessions.list(&subject(subject_name)).await.unwrap().iter().map(|session| session.id).collect()
+        let page = self.node.sessions.list(&subject(subject_name), Page::FIRST).await.unwrap();
+        page.sessions.iter().rev().map(|session| session.id).collect()
     }
 
     /// The record as the store has it.

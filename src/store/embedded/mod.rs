@@ -31,10 +31,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
+use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -152,8 +153,8 @@ impl Store for Embedded {
         self.change(Room::Grows, move |draft| draft.acknowledge(&seen)).await
     }
 
-    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-        Ok(self.shared.sessions_of(subject, now))
+    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError> {
+        Ok(self.shared.page_of(subject, page, now))
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {

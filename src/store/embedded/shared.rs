@@ -15,11 +15,12 @@ use super::state::{Changes, Sequence, State, last_end};
 use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::stats::{Day, Gauge, Readings};
 use crate::domain::time::Timestamp;
-use crate::store::{LogBatch, LogCursor, LogPosition, Statistics, StoreError, Stored};
+use crate::store::{LogBatch, LogCursor, LogPosition, SessionPage, Statistics, StoreError, Stored};
 
 /// How many log entries are copied under one hold of the lock.
 const LOG_STEP_MAX: u64 = 4096;
@@ -73,9 +74,14 @@ impl Shared {
         self.read(|state| state.session(id).map(|record| Stored::clone(record)))
     }
 
-    pub(in crate::store) fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Vec<Session> {
-        let is_live = |session: &&Session| session.is_live(now);
-        self.read(|state| state.sessions_of(subject).map(|record| &record.session).filter(is_live).cloned().collect())
+    pub(in crate::store) fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> SessionPage {
+        self.read(|state| {
+            let records = state.sessions_before(subject, page.after);
+            let mut live = records.map(|record| &record.session).filter(|session| session.is_live(now));
+            let sessions: Vec<Session> = live.by_ref().take(page.limit).cloned().collect();
+            let next = sessions.last().map(|session| session.id).filter(|_| live.next().is_some());
+            SessionPage { sessions, next }
+        })
     }
 
     pub(in crate::store) fn imported(&self, digests: &[ImportedDigest]) -> Vec<Option<SessionId>> {

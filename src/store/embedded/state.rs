@@ -89,6 +89,13 @@ impl State {
         self.by_subject.get(subject).into_iter().flatten().filter_map(|id| self.sessions.get(id))
     }
 
+    /// Those of them that were created before `after`, expired ones among them, newest first.
+    pub(super) fn sessions_before(&self, subject: &Subject, after: Option<SessionId>) -> impl Iterator<Item = &Arc<Stored>> {
+        let end = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = self.by_subject.get(subject).into_iter().flat_map(move |ids| ids.range((Bound::Unbounded, end)).rev());
+        ids.filter_map(|id| self.sessions.get(id))
+    }
+
     /// Of every session, in no particular order.
     pub(super) fn ids(&self) -> impl Iterator<Item = SessionId> {
         self.sessions.keys().copied()

@@ -28,6 +28,7 @@ mod lasting;
 mod link;
 mod nodes;
 mod options;
+mod pages;
 mod password;
 mod scripts;
 mod tls;
@@ -57,10 +58,11 @@ use self::keys::Keys;
 use self::link::COMMANDS_AT_ONCE_MAX;
 use self::nodes::Canaries;
 use self::watch::Watch;
-use super::{Acknowledgement, Finding, LogBatch, LogCursor, SessionLimit, Store, StoreError, Stored, Swap, Version};
+use super::{Acknowledgement, Finding, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Session;
 use crate::domain::time::{Clock, Timestamp};
@@ -304,14 +306,8 @@ impl Store for RedisStore {
         outcome
     }
 
-    async fn sessions_of(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-        let home = self.keys.partitions().of(subject);
-        let index = self.keys.subject(home, subject);
-        let args = vec![index.as_str().into(), 0.into(), Value::from(-1)];
-        let found = self.fleet.begin(home).await?.command("ZRANGE", args).await?;
-        let ids = codec::array(&found)?.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
-        let sessions = self.load_all(home, &ids).await?.into_iter().map(|stored| stored.session);
-        Ok(sessions.filter(|session| session.is_live(now)).collect())
+    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError> {
+        self.newest_of(subject, page, now).await
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {

@@ -28,6 +28,8 @@ macro_rules! conformance_suite {
                 a_swap_decided_before_an_acknowledgement_is_lost,
                 acknowledgements_come_in_batches_over_all_partitions,
                 sessions_of_a_subject_are_live_and_oldest_first,
+                pages_go_from_the_newest_to_the_oldest_and_miss_none,
+                a_page_stays_where_it_is_whatever_comes_and_goes,
                 odd_and_long_strings_come_back_unchanged,
                 the_store_answers_a_probe,
             );

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokengate::domain::ids::{Generation, NAME_BYTES_MAX, SessionId};
+use tokengate::domain::page::Page;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
-use tokengate::store::{Acknowledgement, SessionLimit, Store, Swap};
+use tokengate::store::{Acknowledgement, SessionLimit, SessionPage, Store, Swap};
 
 use crate::store::rig::{HOUR, MINUTE, by_session, now, read_log, rotated, session, subject};
 
@@ -203,6 +204,59 @@ pub(crate) async fn sessions_of_a_subject_are_live_and_oldest_first(store: Arc<d
     store.revoke(&by_session(sessions[2].id, now)).await.unwrap();
     sessions.remove(2);
     assert_eq!(store.sessions_of(&ann, now).await.unwrap(), sessions);
+}
+
+pub(crate) async fn pages_go_from_the_newest_to_the_oldest_and_miss_none(store: Arc<dyn Store>) {
+    let now = now();
+    // Seven within one millisecond, and some that have ended and were not swept.
+    let moments = (0..24_u64).map(|n| later(now, if (8..15).contains(&n) { 8 } else { n }));
+    let mut sessions: Vec<Session> = moments.zip(1..).map(|(at, n)| session(store.partitions(), "ann", at, n)).collect();
+    sessions.extend((0..40).map(|n| {
+        let ended = session(store.partitions(), "ann", later(now, 100 + n), 100 + n);
+        Session { lifetime: Lifetime { idle_ends_at: later(now, 200), ..ended.lifetime }, ..ended }
+    }));
+    for session in &sessions {
+        store.create(session, None, now).await.unwrap();
+    }
+    store.create(&session(store.partitions(), "bob", now, 200), None, now).await.unwrap();
+    let ann = subject("ann");
+    let then = later(now, 300);
+    let mut living: Vec<SessionId> = ids(&sessions[..24]);
+    living.sort_unstable();
+    living.reverse();
+    for limit in [1, 2, 3, 5, 23, 24, 25, 200] {
+        let (mut told, mut page) = (Vec::new(), Page { after: None, limit });
+        loop {
+            let found = store.page_of(&ann, page, then).await.unwrap();
+            assert!(found.sessions.len() <= limit);
+            told.extend(ids(&found.sessions));
+            assert!(found.next.is_none_or(|next| page.after.is_none_or(|after| next < after)), "it goes on");
+            match found.next {
+                Some(_) => page.after = found.next,
+                None => break,
+            }
+        }
+        assert_eq!(told, living, "pages of {limit}");
+    }
+    assert_eq!(store.page_of(&subject("eve"), Page::FIRST, now).await.unwrap(), SessionPage::default());
+}
+
+pub(crate) async fn a_page_stays_where_it_is_whatever_comes_and_goes(store: Arc<dyn Store>) {
+    let now = now();
+    let ann = subject("ann");
+    let sessions: Vec<Session> = (0..6).map(|n| session(store.partitions(), "ann", later(now, n), n)).collect();
+    for session in &sessions {
+        store.create(session, None, now).await.unwrap();
+    }
+    let first = store.page_of(&ann, Page { after: None, limit: 2 }, now).await.unwrap();
+    assert_eq!((ids(&first.sessions), first.next), (vec![sessions[5].id, sessions[4].id], Some(sessions[4].id)));
+    // The place itself ends, and newer ones come.
+    store.revoke(&by_session(sessions[4].id, now)).await.unwrap();
+    store.create(&session(store.partitions(), "ann", later(now, 50), 50), None, now).await.unwrap();
+    let second = store.page_of(&ann, Page { after: first.next, limit: 3 }, now).await.unwrap();
+    assert_eq!(ids(&second.sessions), [sessions[3].id, sessions[2].id, sessions[1].id]);
+    let last = store.page_of(&ann, Page { after: second.next, limit: 3 }, now).await.unwrap();
+    assert_eq!((ids(&last.sessions), last.next), (vec![sessions[0].id], None));
 }
 
 pub(crate) async fn odd_and_long_strings_come_back_unchanged(store: Arc<dyn Store>) {
