@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::kept::KeptConnections;
 use super::upstream::UpstreamOptions;
+use crate::domain::media_type;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 
@@ -38,7 +39,7 @@ pub struct ClaimsClientOptions {
 pub enum ClaimsAnswer {
     /// 200, and a JSON object.
     Object(Value),
-    /// 404 or 410: it knows no such subject.
+    /// 410, or a 404 with JSON: it knows no such subject.
     Gone,
 }
 
@@ -70,7 +71,9 @@ impl ClaimsClient {
                 Ok(object @ Value::Object(_)) => Ok(ClaimsAnswer::Object(object)),
                 Ok(_) | Err(_) => Err("the answer is not one JSON object".to_owned()),
             },
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(ClaimsAnswer::Gone),
+            StatusCode::GONE => Ok(ClaimsAnswer::Gone),
+            StatusCode::NOT_FOUND if is_of_the_api(&answer) => Ok(ClaimsAnswer::Gone),
+            StatusCode::NOT_FOUND => Err("answered 404 without JSON, as whoever does not know the path".to_owned()),
             other => Err(format!("answered {}", other.as_u16())),
         }
     }
@@ -92,4 +95,10 @@ impl ClaimsClient {
         }
         request.body(Full::from(body)).map_err(|error| error.to_string())
     }
+}
+
+/// Whether whoever was asked has answered itself: a proxy before it, a server without that path, or one that is being deployed says 404
+/// too, with a page for people or with nothing.
+fn is_of_the_api(answer: &Response<Bytes>) -> bool {
+    media_type::is_json(answer.headers()) && serde_json::from_slice::<serde::de::IgnoredAny>(answer.body()).is_ok()
 }

@@ -33,11 +33,11 @@ pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_
     }
 }
 
-/// Reads the body of an answer, if its status is 200.
+/// Reads the body of an answer, if its status is 200, or 404: that may say of what there is none.
 pub(super) async fn collect(answer: Response<Incoming>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let (head, mut body) = answer.into_parts();
     let mut document = BytesMut::new();
-    while head.status == StatusCode::OK
+    while matches!(head.status, StatusCode::OK | StatusCode::NOT_FOUND)
         && let Some(frame) = body.frame().await
     {
         let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };

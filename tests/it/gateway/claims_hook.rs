@@ -35,6 +35,12 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
             "erased" => answer(410, ""),
             "broken" => answer(500, "{}"),
             "forbidden" => answer(403, "{}"),
+            "unauthorized" => page(401, "<h1>Sign in to the proxy</h1>"),
+            "undeployed" => page(404, "<html><h1>404 Not Found</h1></html>"),
+            "unlabelled" => page(404, "{}"),
+            "unrouted" => answer(404, ""),
+            "mislabelled" => answer(404, "<html></html>"),
+            "half" => answer(404, "{\"error\":"),
             "moved" => b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec(),
             "garbled" => answer(200, "{\"user\": "),
             "listed" => answer(200, "[]"),
@@ -50,6 +56,12 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
     })
 }
 
+/// As a proxy or a web server says it to people.
+fn page(status: u16, body: &str) -> Vec<u8> {
+    let answer = String::from_utf8(answer(status, body)).unwrap();
+    answer.replace("application/json", "text/html; charset=utf-8").into_bytes()
+}
+
 fn answer(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -58,7 +70,23 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-const FAILING: [&str; 9] = ["broken", "forbidden", "moved", "garbled", "listed", "endless", "cut", "silent", "gone away"];
+const FAILING: [&str; 15] = [
+    "broken",
+    "forbidden",
+    "moved",
+    "garbled",
+    "listed",
+    "endless",
+    "cut",
+    "silent",
+    "gone away",
+    "unauthorized",
+    "undeployed",
+    "unlabelled",
+    "unrouted",
+    "mislabelled",
+    "half",
+];
 
 const SETTINGS: [(&str, &str); 6] = [
     ("claims_hook.path", HOOK),
