@@ -215,6 +215,23 @@ impl Verifier {
         Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch })
     }
 
+    /// Who a token spoke for that was good until it expired. Nobody is let in by it: it tells whose it was.
+    #[must_use]
+    pub fn expired(&self, token: &str, now: Timestamp) -> Option<Arc<Principal>> {
+        let opened = self.open(token).ok()?;
+        let ended_at = opened.claims.expires_at?;
+        if now < ended_at {
+            return None;
+        }
+        let before = ended_at.saturating_sub(Duration::from_millis(1));
+        let principal = match &*opened.trusted.rules {
+            Rules::Issued(policy) => opened.issued(policy, before),
+            Rules::Legacy(policy) if now < policy.accepted_until => opened.legacy(policy, before).map(|token| token.principal),
+            Rules::Legacy(_) => return None,
+        };
+        principal.ok().map(Arc::new)
+    }
+
     /// Whether any old tokens are accepted.
     #[must_use]
     pub const fn accepts_legacy(&self) -> bool {

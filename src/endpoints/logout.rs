@@ -28,9 +28,13 @@ impl Inner {
                 None
             }
             // The refresh token speaks for the same client.
-            Err(Denial::RevocationsStale | Denial::StoreUnavailable) if call.token.is_some() => None,
+            Err(Denial::RevocationsStale | Denial::StoreUnavailable | Denial::CookieRepeated) if call.token.is_some() => None,
             Err(
-                denial @ (Denial::Ambiguous(_) | Denial::OriginRefused | Denial::RevocationsStale | Denial::StoreUnavailable),
+                denial @ (Denial::Ambiguous(_)
+                | Denial::CookieRepeated
+                | Denial::OriginRefused
+                | Denial::RevocationsStale
+                | Denial::StoreUnavailable),
             ) => {
                 return Err(denial.clone().into());
             }
@@ -42,7 +46,8 @@ impl Inner {
             self.limits.load().admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
         }
         let refresh_token = call.token.as_ref().map(|(token, _)| token.expose().as_str());
-        let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref) };
+        let expired = request.expired.as_deref();
+        let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref), expired };
         let ended = self.sessions.log_out(credentials, scope).await?;
         if matches!(request.caller, Err(Denial::Revoked(_))) {
             self.sessions.settle().await?;

@@ -92,6 +92,11 @@ impl Refusal {
         matches!(self, Self::RefreshCookieMissing) || matches!(self, Self::Refresh(error) if error.is_final())
     }
 
+    /// Whether the browser holds what nobody can tell apart.
+    pub(super) const fn is_of_repeated_cookie(&self) -> bool {
+        matches!(self, Self::Denied(Denial::CookieRepeated))
+    }
+
     /// The answer, after the cause went to the log and the counters.
     pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
         self.note(counters);
@@ -140,7 +145,7 @@ impl Refusal {
             | Self::Issue(IssueError::Barred(_) | IssueError::Mint(_))
             // Counted where it was decided.
             | Self::Refresh(_)
-            | Self::Logout(LogoutError::NoTokenId)
+            | Self::Logout(LogoutError::NoTokenId | LogoutError::TokenExpired)
             | Self::End(EndError::NotFound)
             | Self::TooManyScopes(_)
             | Self::CookieTooLarge
@@ -222,6 +227,7 @@ impl Refusal {
                     "This token has no id, so it cannot be ended alone; the scope 'all' ends every token of its subject.";
                 bad_request("token_without_id", detail)
             }
+            Self::Logout(LogoutError::TokenExpired) => Problem::from(&Denial::Expired),
             Self::End(EndError::NotFound) => {
                 Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no such session of yours.")
             }

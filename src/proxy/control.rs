@@ -21,6 +21,8 @@ pub struct OwnRequest {
     pub address: IpAddr,
     /// The access token that came along, judged as on any protected route.
     pub caller: Result<Arc<Principal>, Denial>,
+    /// Whose access token it was, where it was good and merely expired. Looked for at logouts alone.
+    pub expired: Option<Arc<Principal>>,
 }
 
 /// A login (or registration) before and after the upstream has judged it.

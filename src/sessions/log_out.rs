@@ -4,6 +4,7 @@ use super::audit::audit;
 use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::page::Page;
 use crate::domain::revocation::{Cutoff, Target};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
@@ -20,13 +21,15 @@ pub enum LogoutScope {
     All,
 }
 
-/// Who asks. Both may be there, as clients send both; each counts by itself.
-#[derive(Clone, Copy, Debug)]
+/// Who asks. Several may be there, as clients send all that they have; each counts by itself.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Credentials<'a> {
     /// Or an old token in its place.
     pub refresh_token: Option<&'a str>,
     /// From an access token that was verified.
     pub principal: Option<&'a Principal>,
+    /// From an access token that was good and has expired: it ends its own session, and says nothing about others.
+    pub expired: Option<&'a Principal>,
 }
 
 /// Why a logout is not known to be recorded.
@@ -35,6 +38,9 @@ pub enum LogoutError {
     /// A foreign token without a `jti` cannot be ended alone.
     #[error("the token has no id to revoke it by")]
     NoTokenId,
+    /// More was to end than an expired token has power over. Nothing was.
+    #[error("the token has expired, and ends no more than its own session")]
+    TokenExpired,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -51,6 +57,10 @@ enum Held<'a> {
         subject: Subject,
     },
     Foreign(&'a Principal),
+    /// The session of a token that has expired: that one alone.
+    Expired {
+        id: SessionId,
+    },
 }
 
 impl Sessions {
@@ -59,8 +69,13 @@ impl Sessions {
     pub async fn log_out(&self, credentials: Credentials<'_>, scope: LogoutScope) -> Result<u64, LogoutError> {
         let now = self.clock.now();
         let held = self.resolve(credentials, now).await?;
+        let has_expired = held.iter().any(|held| matches!(held, Held::Expired { .. }));
         let ended = match scope {
             LogoutScope::Session => self.end_held(&held, now).await?,
+            // Nothing else speaks for the subject, and the client has what it takes to get what does.
+            LogoutScope::Others | LogoutScope::All if has_expired && subjects(&held).is_empty() => {
+                return Err(LogoutError::TokenExpired);
+            }
             LogoutScope::Others => self.end_others(&held, now).await?,
             LogoutScope::All => self.end_all(&held, now).await?,
         };
@@ -97,21 +112,27 @@ impl Sessions {
             Some(token) => self.open(token).await?,
             None => None,
         };
-        let by_refresh_token = refresh_token.map(|opened| opened.token.session);
-        if let Some(id) = by_refresh_token.filter(|id| held.iter().all(|held| held.session() != Some(*id))) {
+        if let Some(id) = refresh_token.map(|opened| opened.token.session).filter(|id| !holds(&held, *id)) {
             match self.store.load(id).await? {
                 Some(stored) if stored.session.is_live(now) => {
                     held.push(Held::Session { id, subject: Some(stored.session.subject) });
                 }
                 Some(_) => {}
-                // The store may have lost the record while access tokens of the session live on.
-                // A repetition, perhaps because the first was refused for want of replicas.
-                None if self.replica.covers_session(id) => self.store.settle(id).await?,
-                None => held.push(Held::Session { id, subject: None }),
+                None => held.extend(self.unrecorded(id).await?),
+            }
+        }
+        if let Some(expired) = credentials.expired
+            && let Some(id) = expired.session.filter(|id| !holds(&held, *id))
+        {
+            match self.store.load(id).await? {
+                Some(stored) if stored.session.is_live(now) => held.push(Held::Expired { id }),
+                Some(_) => {}
+                None if self.replica.covers(expired).is_some() => self.store.settle(id).await?,
+                None => held.extend(self.unrecorded(id).await?),
             }
         }
         let by_old_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
-        if let Some(token) = by_old_token.filter(|token| held.iter().all(|held| held.session() != Some(token.session)))
+        if let Some(token) = by_old_token.filter(|token| !holds(&held, token.session))
             && self.replica.covers(&token.principal).is_none()
         {
             held.push(Held::Legacy { id: token.session, subject: token.principal.subject });
@@ -119,11 +140,21 @@ impl Sessions {
         Ok(held)
     }
 
+    /// A session of which there is no record: the store may have lost it while access tokens of the session live on.
+    async fn unrecorded(&self, id: SessionId) -> Result<Option<Held<'static>>, StoreError> {
+        if !self.replica.covers_session(id) {
+            return Ok(Some(Held::Session { id, subject: None }));
+        }
+        // A repetition, perhaps because the first was refused for want of replicas.
+        self.store.settle(id).await?;
+        Ok(None)
+    }
+
     async fn end_held(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
         let mut ended = 0;
         for held in held {
             ended += match held {
-                Held::Session { id, .. } => count(&self.revoke_session(*id, now).await?),
+                Held::Session { id, .. } | Held::Expired { id } => count(&self.revoke_session(*id, now).await?),
                 Held::Legacy { id, .. } => count(&self.revoke_session(*id, now).await?).max(1),
                 Held::Foreign(principal) => {
                     let token = principal.token.clone().ok_or(LogoutError::NoTokenId)?;
@@ -139,9 +170,15 @@ impl Sessions {
     async fn end_others(&self, held: &[Held<'_>], now: Timestamp) -> Result<u64, LogoutError> {
         let mut ended = 0;
         for subject in subjects(held) {
-            for session in self.store.sessions_of(subject, now).await? {
-                if held.iter().all(|held| held.session() != Some(session.id)) {
+            let mut page = Page::FIRST;
+            loop {
+                let found = self.store.page_of(subject, page, now).await?;
+                for session in found.sessions.iter().filter(|session| !holds(held, session.id)) {
                     ended += count(&self.revoke_session(session.id, now).await?);
+                }
+                match found.next {
+                    Some(_) => page.after = found.next,
+                    None => break,
                 }
             }
         }
@@ -173,8 +210,8 @@ impl Sessions {
         mut known: Vec<SessionId>,
         now: Timestamp,
     ) -> Result<(Target, u64), StoreError> {
-        known.extend(self.store.sessions_of(subject, now).await?.iter().map(|session| session.id));
         let believable = now.saturating_add(CLOCK_AHEAD_MAX);
+        self.find_youngest(subject, believable, &mut known, now).await?;
         let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
         let issued_before = Cutoff::of_all_until(now, youngest);
         let target = Target::Subject { subject: subject.clone(), issued_before };
@@ -188,10 +225,36 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// Adds the subject's youngest sessions, down to the first that was created by `believable`: those before it are covered with it.
+    async fn find_youngest(
+        &self,
+        subject: &Subject,
+        believable: Timestamp,
+        known: &mut Vec<SessionId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut page = Page::FIRST;
+        loop {
+            let found = self.store.page_of(subject, page, now).await?;
+            for session in &found.sessions {
+                known.push(session.id);
+                if session.id.created_at() <= believable {
+                    return Ok(());
+                }
+            }
+            match found.next {
+                Some(_) => page.after = found.next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
 impl Held<'_> {
     fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Session { id, .. } | Self::Legacy { id, .. } => Some(*id),
+            Self::Session { id, .. } | Self::Legacy { id, .. } | Self::Expired { id } => Some(*id),
             Self::Foreign(_) => None,
         }
     }
@@ -201,8 +264,13 @@ impl Held<'_> {
             Self::Session { subject, .. } => subject.as_ref(),
             Self::Legacy { subject, .. } => Some(subject),
             Self::Foreign(principal) => Some(&principal.subject),
+            Self::Expired { .. } => None,
         }
     }
+}
+
+fn holds(held: &[Held<'_>], id: SessionId) -> bool {
+    held.iter().any(|held| held.session() == Some(id))
 }
 
 /// Each subject once.

@@ -50,11 +50,10 @@ impl Sessions {
     /// Ends what the token belongs to: its session, or the token alone where someone else made it. What is no token, or has ended
     /// already, is no error.
     pub async fn revoke_token(&self, token: &str) -> Result<(), LogoutError> {
-        let principal = self.living(token, self.clock.now());
-        let credentials = match &principal {
-            Some(principal) => Credentials { refresh_token: None, principal: Some(principal) },
-            None => Credentials { refresh_token: Some(token), principal: None },
-        };
+        let now = self.clock.now();
+        let (principal, expired) = (self.living(token, now), self.verifier.load().expired(token, now));
+        let refresh_token = Some(token).filter(|_| principal.is_none());
+        let credentials = Credentials { refresh_token, principal: principal.as_deref(), expired: expired.as_deref() };
         self.log_out(credentials, LogoutScope::Session).await.map(|_| ())
     }
 

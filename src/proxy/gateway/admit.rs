@@ -85,6 +85,13 @@ impl Gateway {
         self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.admitted.principal)
     }
 
+    /// Whose token it was that has expired, if the call may speak by it.
+    pub(super) fn expired(&self, policy: &Policy, head: &Parts) -> Option<Arc<Principal>> {
+        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name()).ok()??;
+        let may_speak = !in_cookie || may_speak_by_cookie(policy, head);
+        may_speak.then(|| self.shared.verifier.load().expired(token, self.shared.clock.now())).flatten()
+    }
+
     fn authenticate(
         &self,
         policy: &Policy,
