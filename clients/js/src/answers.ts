@@ -7,7 +7,8 @@ import type { Members } from './options.js';
 import type { Platform } from './platform.js';
 
 export interface Reading {
-    readonly members: Members;
+    /** Those that are called otherwise. */
+    readonly members: Partial<Members> | undefined;
     readonly platform: Platform;
     /** Tokens are in cookies, and must not be kept anywhere else. */
     readonly cookies: boolean;
@@ -18,13 +19,14 @@ type Answer = Record<string, unknown>;
 /** The session that an answer grants; `undefined` when it grants none. */
 export function sessionOf(answer: Answer, previous: Session | undefined, user: unknown, reading: Reading): Session | undefined {
     const { members, platform, cookies } = reading;
+    const member = (name: keyof Members) => answer[members?.[name] ?? name];
     const [accessToken, refreshToken, expiresIn, generation] = [
         // The API's own token, where the gateway leaves its answer as it is.
-        answer[members.accessToken] ?? answer.token,
+        member('accessToken') ?? answer.token,
         // Without rotation, the refresh token stays and is not sent again.
-        answer[members.refreshToken] ?? previous?.refreshToken,
-        answer[members.expiresIn],
-        answer[members.generation] ?? (previous?.generation ?? 0) + 1,
+        member('refreshToken') ?? previous?.refreshToken,
+        member('expiresIn'),
+        member('generation') ?? (previous?.generation ?? 0) + 1,
     ] as [string | undefined, string | undefined, number | undefined, number];
     if (!(accessToken || (cookies && expiresIn))) return undefined;
     const tokens = cookies ? {} : { accessToken, refreshToken };
@@ -38,7 +40,10 @@ export function sessionOf(answer: Answer, previous: Session | undefined, user: u
  */
 export async function renewedBy(response: Response, previous: Session, reading: Reading): Promise<Session | undefined> {
     const answer = await jsonOf(response);
-    if (response.status === 401 || (response.status === 400 && answer.error === 'invalid_grant')) return undefined;
+    // By the gateway's own word: a proxy before it answers 401 too.
+    const { status } = response;
+    if ((status === 401 && /^refresh_token_/.test(answer.code as string)) || (status === 400 && answer.error === 'invalid_grant'))
+        return undefined;
     const session = sessionOf(answer, previous, previous.user, reading);
     if (response.ok && session) return session;
     throw refusalOf(response, answer, reading);

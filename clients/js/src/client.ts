@@ -5,7 +5,7 @@ import { type Entry, NOTHING, type Session, compare, isKnown, isSameLogin, ofOld
 import { TokengateError } from './errors.js';
 import { isSafe, jsonOf, refusesToken } from './http.js';
 import { oldToken } from './old_token.js';
-import { type ClientOptions, ENDPOINTS, MEMBERS, timingOf } from './options.js';
+import { type ClientOptions, type Endpoints, pathOf, timingOf } from './options.js';
 import { type Platform, browser, pause } from './platform.js';
 import { type RefreshEvent, refresher } from './refresher.js';
 import { storageOf } from './storage.js';
@@ -75,7 +75,7 @@ export interface Client {
      * @throws {TokengateError} `logout_unconfirmed`: the gateway could not be told; calling again tries again.
      */
     logout(scope?: LogoutScope): Promise<{ ended: number }>;
-    /** The user's sessions on all devices. */
+    /** The user's sessions on all devices, newest first. */
     sessions(): Promise<Device[]>;
     /** Ends one of them. */
     endSession(id: string): Promise<void>;
@@ -101,6 +101,8 @@ const UNKNOWN: State = { status: 'unknown', user: null };
 const SIGNED_OUT: State = { status: 'signed-out', user: null };
 const LOGOUT_ATTEMPTS_MAX = 3;
 const LOGOUT_PAUSE = 500;
+/** A list that is longer is not asked for to its end. */
+const DEVICES_MAX = 5000;
 
 export function createClient(options: ClientOptions = {}): Client {
     return connect(options, browser());
@@ -111,11 +113,11 @@ export function connect(options: ClientOptions, platform: Platform): Client {
     const { key = 'tokengate', csrfHeader = 'x-csrf', onEvent, user: userOf = (answer) => answer.user ?? null } = options;
     const base = new URL(options.baseUrl ?? '/', platform.origin ?? 'http://localhost');
     const origins = new Set([base, ...(options.origins ?? [])].map((url) => new URL(url).origin));
-    const endpoints = { ...ENDPOINTS, ...options.endpoints };
+    const endpoint = (name: keyof Endpoints) => options.endpoints?.[name] ?? pathOf(name);
     const kind = options.storage ?? 'localStorage';
     const storage = typeof kind === 'string' ? storageOf(kind, key) : kind;
-    const cookies = storage.cookies ?? false;
-    const reading: Reading = { members: { ...MEMBERS, ...options.members }, platform, cookies };
+    const cookies = !!storage.cookies;
+    const reading: Reading = { members: options.members, platform, cookies };
     const old = oldToken(options.oldTokenKey ?? 'authToken');
     const timing = timingOf(options);
     const listeners = new Set<() => void>();
@@ -131,8 +133,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         storage,
         tabs,
         timing,
-        attempt: async (session, signal) =>
-            renewedBy(await post(endpoints.refresh, tokenOf(session), { signal, redirect: 'error' }), session, reading),
+        attempt: renewed,
         decided(start, session) {
             if (isKnown(start) ? !session : session) begin(session);
             else if (session) tabs.commit({ ...start, session });
@@ -147,7 +148,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
 
     function report(event: ClientEvent) {
         // Later, when whoever made the client has it: some things happen while it is made.
-        if (onEvent) queueMicrotask(() => onEvent(event));
+        queueMicrotask(() => onEvent?.(event));
     }
 
     function changed(source: Source) {
@@ -206,14 +207,17 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         });
     }
 
-    /** The refresh token, unless a cookie carries it. An API's own token stands in for it: there it may be exchanged. */
-    function tokenOf(session: Session | undefined): { refreshToken?: string | undefined } {
-        return { refreshToken: session?.refreshToken ?? session?.accessToken };
+    /** The session as it goes on; `undefined` when it is over. */
+    async function renewed(session: Session, signal?: AbortSignal): Promise<Session | undefined> {
+        // Neither, where a cookie carries it. An API's own token stands in for a refresh token: there it may be exchanged.
+        const refreshToken = session.refreshToken ?? session.accessToken;
+        const response = await post(endpoint('refresh'), { refreshToken }, { signal, redirect: 'error' } as RequestInit);
+        return renewedBy(response, session, reading);
     }
 
     function end(session: Session | undefined, body: object): Promise<Response> {
         const headers = bearer(new Headers(), session);
-        return post(endpoints.logout, { refreshToken: session?.refreshToken, ...body }, { headers, keepalive: true });
+        return post(endpoint('logout'), { refreshToken: session?.refreshToken, ...body }, { headers, keepalive: true });
     }
 
     function bearer(headers: Headers, session: Session | undefined): Headers {
@@ -222,9 +226,9 @@ export function connect(options: ClientOptions, platform: Platform): Client {
     }
 
     async function logIn<Answer>(
-        endpoint: string,
+        name: keyof Endpoints,
         body: unknown,
-        { path = endpoint, ...init }: LoginOptions = {},
+        { path = endpoint(name), ...init }: LoginOptions = {},
     ): Promise<Answer> {
         start();
         // Its cookies could arrive after those of the login.
@@ -253,16 +257,20 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         }
         // Without a token there is nothing to end; a cookie may be there all the same.
         if (!target && !cookies) return { ended: 0 };
+        let session = target?.session;
         for (let attempt = 1; ; attempt++) {
             try {
-                const response = await end(target?.session, { scope });
+                const response = await end(session, { scope });
                 const answer = await jsonOf(response);
+                // After a night's sleep: for more than its own session the gateway wants a token that is alive.
+                if (answer.code === 'token_expired' && session)
+                    session =
+                        scope === 'others' ? (await refreshes.fresh(entry), tabs.current().session) : await renewed(session);
                 if (!response.ok) throw refusalOf(response, answer, reading);
                 if (unconfirmed === target) unconfirmed = undefined;
                 return { ended: Number(answer.ended ?? 0) };
             } catch (cause) {
-                if (attempt >= LOGOUT_ATTEMPTS_MAX)
-                    throw new TokengateError('logout_unconfirmed', 'Logout not confirmed.', { cause });
+                if (attempt >= LOGOUT_ATTEMPTS_MAX) throw new TokengateError('logout_unconfirmed', 'Not confirmed.', { cause });
                 await pause(platform, LOGOUT_PAUSE * attempt);
             }
         }
@@ -321,19 +329,23 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         return response;
     }
 
+    /** Page by page. */
+    async function devices(before: Device[], query = ''): Promise<Device[]> {
+        const { sessions = [], next } = await jsonOf(await own(endpoint('sessions') + query, 'GET'));
+        const all = before.concat(sessions as Device[]);
+        return next && all.length < DEVICES_MAX ? devices(all, `?limit=200&after=${next}`) : all;
+    }
+
     start();
 
     return {
-        login: (body, options) => logIn(endpoints.login, body, options),
-        register: (body, options) => logIn(endpoints.register, body, options),
-        quickRegister: (body, options) => logIn(endpoints.quickRegister, body, options),
+        login: (body, options) => logIn('login', body, options),
+        register: (body, options) => logIn('register', body, options),
+        quickRegister: (body, options) => logIn('quickRegister', body, options),
         logout,
-        async sessions() {
-            const { sessions } = await jsonOf(await own(endpoints.sessions, 'GET'));
-            return (sessions ?? []) as Device[];
-        },
+        sessions: () => devices([]),
         async endSession(id) {
-            await own(`${endpoints.sessions}/${encodeURIComponent(id)}`, 'DELETE');
+            await own(`${endpoint('sessions')}/${encodeURIComponent(id)}`, 'DELETE');
         },
         fetch,
         accessToken,
@@ -358,11 +370,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
 function stateOf(entry: Entry, previous: State): State {
     if (!entry.session) return SIGNED_OUT;
     if (!isKnown(entry)) return UNKNOWN;
-    const { user } = entry.session;
-    return previous.status === 'signed-in' && isAlike(previous.user, user) ? previous : { status: 'signed-in', user };
-}
-
-/** Users are JSON; another tab's copy of the same one must not look like a change. */
-function isAlike(a: unknown, b: unknown): boolean {
-    return a === b || JSON.stringify(a) === JSON.stringify(b);
+    const state: State = { status: 'signed-in', user: entry.session.user };
+    // Users are JSON; another tab's copy of the same one must not look like a change.
+    return JSON.stringify(previous) === JSON.stringify(state) ? previous : state;
 }

@@ -19,15 +19,12 @@ export interface ErrorDetails {
 
 /** A call of the client that failed. What the network does wrong stays the platform's own error. */
 export class TokengateError extends Error {
-    constructor(
-        readonly code: ErrorCode,
-        message: string,
-        details: ErrorDetails,
-    ) {
+    constructor(code: ErrorCode, message: string, details: ErrorDetails) {
         super(message);
-        Object.assign(this, details);
-        this.name = 'TokengateError';
+        Object.assign(this, details, { code, name: 'TokengateError' });
     }
 }
 
-export interface TokengateError extends Omit<ErrorDetails, 'cause'> {}
+export interface TokengateError extends Omit<ErrorDetails, 'cause'> {
+    readonly code: ErrorCode;
+}

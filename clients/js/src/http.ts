@@ -19,12 +19,8 @@ export async function refusesToken(response: Response, tokensAreCookies: boolean
 }
 
 /** The body's JSON object; an empty one when it is none. */
-export async function jsonOf(response: Response): Promise<Record<string, unknown>> {
-    try {
-        return Object(await response.json());
-    } catch {
-        return {};
-    }
+export function jsonOf(response: Response): Promise<Record<string, unknown>> {
+    return response.json().then(Object, () => ({}));
 }
 
 /** Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3), in seconds or as a date. */

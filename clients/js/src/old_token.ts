@@ -1,5 +1,7 @@
 /** The token that older code left in `localStorage`. */
 
+import { tried } from './platform.js';
+
 export interface OldToken {
     read(): string | undefined;
     /** It was exchanged or refused, or its user has logged out. */
@@ -7,16 +9,9 @@ export interface OldToken {
 }
 
 export function oldToken(key: string | false): OldToken {
-    const inStore = <T>(use: (store: Storage, key: string) => T): T | undefined => {
-        try {
-            return key === false ? undefined : use(localStorage, key);
-        } catch {
-            // Not there, or blocked by the user: then there is no token.
-            return undefined;
-        }
-    };
+    // Not there, or blocked by the user: then there is no token.
     return {
-        read: () => inStore((store, key) => store.getItem(key)) || undefined,
-        remove: () => inStore((store, key) => store.removeItem(key)),
+        read: () => tried(() => key && localStorage.getItem(key)) || undefined,
+        remove: () => tried(() => key && localStorage.removeItem(key)),
     };
 }

@@ -50,21 +50,10 @@ export interface ClientOptions {
     onEvent?: (event: ClientEvent) => void;
 }
 
-export const ENDPOINTS: Endpoints = {
-    login: '/login',
-    register: '/register',
-    quickRegister: '/quick-register',
-    refresh: '/refresh',
-    logout: '/logout',
-    sessions: '/sessions',
-};
-
-export const MEMBERS: Members = {
-    accessToken: 'accessToken',
-    refreshToken: 'refreshToken',
-    expiresIn: 'expiresIn',
-    generation: 'generation',
-};
+/** Where an endpoint is, unless that is said: `/quick-register` is the one of two words. */
+export function pathOf(name: keyof Endpoints): string {
+    return `/${name.replace('R', '-r')}`;
+}
 
 export function timingOf({ refreshBefore = 60, refreshJitter = refreshBefore / 6, refreshTimeout = 10 }: ClientOptions): Timing {
     return { refreshBefore: refreshBefore * 1000, jitter: refreshJitter * 1000, timeout: refreshTimeout * 1000 };

@@ -24,7 +24,23 @@ export interface Platform {
     readonly origin: string | undefined;
 }
 
-const WAKE_EVENTS = ['visibilitychange', 'pageshow', 'online', 'resume'] as const;
+/** What `use` gives; `undefined` where the surroundings lack or forbid what it needs. */
+export function tried<T>(use: () => T): T | undefined {
+    try {
+        return use();
+    } catch {
+        return undefined;
+    }
+}
+
+/** Hears events of the window, where there are any; gives what ends that. */
+export function listen<T extends Event>(events: readonly string[], heard: (event: T) => void): () => void {
+    const controller = new AbortController();
+    // Captured: some of these go to the document, and not all of them bubble. React Native has a window without events.
+    for (const event of events)
+        globalThis.window?.addEventListener?.(event, heard as EventListener, { capture: true, signal: controller.signal });
+    return () => controller.abort();
+}
 
 export function pause(platform: Platform, milliseconds: number): Promise<void> {
     return new Promise((resolve) => platform.after(milliseconds, resolve));
@@ -43,20 +59,18 @@ export function browser(): Platform {
             return () => clearTimeout(timer);
         },
         channel(name, listener) {
-            if (!window || typeof BroadcastChannel === 'undefined') return undefined;
-            const channel = new BroadcastChannel(name);
-            channel.onmessage = (event) => listener(event.data);
-            return { post: (message) => channel.postMessage(message), close: () => channel.close() };
+            // Old browsers have none, and some throw where storage is partitioned or blocked: tabs then hear of each other by the storage.
+            return tried(() => {
+                const channel = window && new BroadcastChannel(name);
+                if (!channel) return undefined;
+                channel.onmessage = (event) => listener(event.data);
+                return { post: (message) => tried(() => channel.postMessage(message)), close: () => channel.close() };
+            });
         },
-        onWake(listener) {
-            const controller = new AbortController();
-            const heard = ({ type }: Event) => {
+        onWake: (listener) =>
+            listen(['visibilitychange', 'pageshow', 'online', 'resume'], ({ type }) => {
                 if (type !== 'visibilitychange' || !document?.hidden) listener(type === 'online');
-            };
-            // Captured: some of these go to the document, and not all of them bubble.
-            for (const event of WAKE_EVENTS) window?.addEventListener(event, heard, { capture: true, signal: controller.signal });
-            return () => controller.abort();
-        },
+            }),
         // Absent outside secure contexts, and in old browsers.
         locks: (globalThis.navigator as Partial<Navigator> | undefined)?.locks,
         origin: globalThis.location?.origin,

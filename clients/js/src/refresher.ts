@@ -145,7 +145,7 @@ export function refresher({ platform, storage, tabs, timing, attempt, decided, r
             if (otherWasQuicker || !start.session || mine.signal.aborted) return;
             attempts.push(platform.monotonic());
             report({ type: 'refreshing', generation: start.session.generation });
-            const giveUp = platform.after(timing.timeout, () => mine.abort(new Error('Timed out.')));
+            const giveUp = platform.after(timing.timeout, () => mine.abort());
             try {
                 // Raced too: a platform may leave a fetch hanging whatever its signal says.
                 settle(start, await orAborted(attempt(start.session, mine.signal), mine.signal));
@@ -211,7 +211,7 @@ export function refresher({ platform, storage, tabs, timing, attempt, decided, r
             if (now + wait >= deadline) {
                 if (!failures) return;
                 const retryAfter = Math.ceil(wait / 1000);
-                throw new TokengateError('refresh_unavailable', 'Refreshing is not possible right now.', {
+                throw new TokengateError('refresh_unavailable', 'Cannot refresh now.', {
                     retryAfter,
                     cause: lastCause,
                 });

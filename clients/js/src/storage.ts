@@ -1,6 +1,7 @@
 /** Where a tab keeps what it knows of its login. */
 
 import { type Entry, parse } from './entry.js';
+import { listen, tried } from './platform.js';
 
 /** A place of one's own needs no more than this. Reading and writing must not wait. */
 export interface Storage {
@@ -21,15 +22,8 @@ export interface Storage {
 export type StorageKind = 'memory' | 'localStorage' | 'cookie';
 
 export function storageOf(kind: StorageKind, key: string): Storage {
-    switch (kind) {
-        case 'memory':
-            return inMemory();
-        case 'localStorage':
-            return inLocalStorage(key);
-        case 'cookie':
-            // What is kept holds no tokens then: a hint that there is a session, its generation, and the user as the login answered.
-            return { ...inLocalStorage(key), cookies: true };
-    }
+    // With cookies, what is kept holds no tokens: a hint that there is a session, its generation, and the user as the login answered.
+    return kind === 'memory' ? inMemory() : { ...inLocalStorage(key), cookies: kind === 'cookie' };
 }
 
 /** This tab alone, until it is closed or loaded again. Every tab has a session of its own. */
@@ -47,16 +41,10 @@ function inMemory(): Storage {
 function inLocalStorage(key: string): Storage {
     // Where the browser refuses to store (private mode, full disk, blocked by the user), at least this tab goes on.
     let unstored: Entry | undefined;
-    const entryOf = (text: () => string | null) => {
-        try {
-            return parse(JSON.parse(text() ?? 'null'));
-        } catch {
-            return undefined;
-        }
-    };
+    const entryOf = (text: () => string | null) => tried(() => parse(JSON.parse(text() ?? 'null')));
     return {
         sharedAs: key,
-        isBlind: typeof window === 'undefined',
+        isBlind: !globalThis.window,
         read: () => unstored ?? entryOf(() => localStorage.getItem(key)),
         write(entry) {
             try {
@@ -66,14 +54,11 @@ function inLocalStorage(key: string): Storage {
                 unstored = entry;
             }
         },
-        watch(listener) {
-            const heard = ({ storageArea, key: changed, newValue }: StorageEvent) => {
+        watch: (listener) =>
+            listen<StorageEvent>(['storage'], ({ storageArea, key: changed, newValue }) => {
                 if (storageArea !== localStorage || (changed !== null && changed !== key)) return;
                 const entry = entryOf(() => newValue);
                 if (entry || newValue === null) listener(entry);
-            };
-            window.addEventListener('storage', heard);
-            return () => window.removeEventListener('storage', heard);
-        },
+            }),
     };
 }

@@ -142,8 +142,8 @@ describe('when to refresh', () => {
 
 describe('what ends a session', () => {
     test.each([
-        ['401', () => refused()],
-        ['401 without a body', () => new Response(null, { status: 401 })],
+        ['401 refresh_token_invalid', () => refused()],
+        ['401 refresh_token_missing', () => json(401, { code: 'refresh_token_missing' })],
         ['400 invalid_grant', () => json(400, { error: 'invalid_grant' })],
     ])('%s of /refresh does', async (_name, response) => {
         const world = new World();
@@ -159,6 +159,10 @@ describe('what ends a session', () => {
         ['an unreachable network', () => ({ ...OK, losesRequest: true })],
         ['a lost reply', () => ({ ...OK, losesReply: true })],
         ['400 of another kind', answering(() => json(400, { error: 'invalid_request' }))],
+        ['401 without a body', answering(() => new Response(null, { status: 401 }))],
+        ["401 of a proxy's own", answering(() => new Response('<html>Sign in</html>', { status: 401 }))],
+        ['401 of another program', answering(() => json(401, { code: 'unauthorized', error: 'invalid_grant' }))],
+        ['401 of a route of the gateway', answering(() => json(401, { code: 'token_missing', error: 'invalid_token' }))],
         ['403', answering(() => json(403, { code: 'origin_refused' }))],
         ['404', answering(() => json(404, {}))],
         ['429', answering(() => json(429, { code: 'rate_limited' }, { 'retry-after': '7' }))],

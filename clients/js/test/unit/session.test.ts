@@ -171,6 +171,21 @@ describe('logout', () => {
         expect(tab.status).toBe('signed-in');
     });
 
+    test.each(['all', 'others'] as const)('of %s with a token that has expired is repeated with a new one', async (scope) => {
+        const world = new World();
+        const tab = world.tab();
+        await settled(world, tab.client.login(CREDENTIALS));
+        let told = 0;
+        tab.fate = (path) =>
+            path !== '/logout'
+                ? OK
+                : { ...OK, answer: () => (++told === 1 ? json(401, { code: 'token_expired' }) : json(200, { ended: 2 })) };
+        expect(await settled(world, tab.client.logout(scope), 5000)).toEqual({ ended: 2 });
+        expect(JSON.parse(String(tab.requests.at(-1)!.body))).toMatchObject({ scope, refreshToken: 'r.1.2.1' });
+        expect(tab.status).toBe(scope === 'all' ? 'signed-out' : 'signed-in');
+        expect(tab.stored?.session?.generation).toBe(scope === 'all' ? undefined : 2);
+    });
+
     test('that was not confirmed is tried three times, says so, and can be repeated', async () => {
         const world = new World();
         const tab = world.tab();
@@ -198,6 +213,22 @@ describe('devices', () => {
         expect(await settled(world, tab.client.sessions())).toEqual([{ id: 's1', current: true }]);
         await settled(world, tab.client.endSession('a/b'));
         expect(tab.requests.at(-1)).toMatchObject({ path: '/sessions/a%2Fb', method: 'DELETE' });
+    });
+});
+
+describe('many devices', () => {
+    test('are asked for page by page', async () => {
+        const world = new World();
+        const tab = world.tab();
+        await settled(world, tab.client.login(CREDENTIALS));
+        world.gateway.api = (request) => {
+            const after = new URL(request.url).searchParams.get('after');
+            return after
+                ? json(200, { sessions: [{ id: 's1' }] })
+                : json(200, { sessions: [{ id: 's3' }, { id: 's2' }], next: 's2' });
+        };
+        expect(await settled(world, tab.client.sessions())).toEqual([{ id: 's3' }, { id: 's2' }, { id: 's1' }]);
+        expect(world.gateway.calls.length).toBe(2);
     });
 });
 
