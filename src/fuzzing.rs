@@ -33,6 +33,7 @@ targets! {
     request_head = crate::proxy::upstream::fuzz::request_head,
     pipelined_heads = crate::proxy::fuzz::pipelined_heads,
     presented_tokens = crate::proxy::fuzz::presented_tokens,
+    cookies = crate::domain::cookies::fuzz::cookies,
     access_token = crate::crypto::fuzz::access_token,
     old_token = crate::crypto::fuzz::old_token,
     refresh_token = crate::crypto::fuzz::refresh_token,

@@ -13,6 +13,7 @@ use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::host::Host;
 use crate::domain::route::{RouteTable, UpstreamIndex};
+use crate::endpoints::CookieMode;
 use crate::proxy::admission::AdmissionOptions;
 use crate::proxy::connection::ClientLimits;
 use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy, RequestIdFrom};
@@ -97,17 +98,15 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
 
 pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     let fields = settings.identity.fields();
-    let own_cookies = settings.cookies.iter().flat_map(|c| [c.access_name.clone(), c.refresh_name.clone()]).collect();
+    let cookies = CookieMode::of(settings);
+    let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
     Ok(Policy {
         routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone())
             .map_err(StartError::Routes)?
             .answering_preflights(settings.cors.is_some()),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
-        access_cookie: settings
-            .cookies
-            .as_ref()
-            .map(|cookies| AccessCookie { name: cookies.access_name.clone(), origins: cookies.origins.clone() }),
+        access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
         cors: settings.cors.clone(),
         ipv6_prefix: settings.limits.ipv6_prefix,
         own_body_rate_min: settings.listen.body_rate_min,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::parse;
 use super::section::{Parsed, Section};
+use crate::domain::cookies::{FormerCookie, HOST_PREFIX, SECURE_PREFIX};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
 
@@ -21,7 +22,12 @@ pub struct Cookies {
     pub tokens_in_body: bool,
     /// Whose calls count that change something.
     pub origins: CookieOrigins,
+    /// Where earlier settings kept them: no more than [`FORMER_MAX`].
+    pub former: Vec<FormerCookie>,
 }
+
+/// Each may cost three lines of an answer.
+const FORMER_MAX: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SameSite {
@@ -61,7 +67,13 @@ impl Cookies {
                 field: s.read("csrf_header", parse::header_name),
                 secure,
             },
+            former: Vec::new(),
         };
+        let former = s.list("former", former);
+        if former.len() > FORMER_MAX {
+            s.fault("former", format!("at most {FORMER_MAX} are allowed"));
+        }
+        let cookies = Self { former: former.into_iter().flatten().collect(), ..cookies };
         if !enabled {
             return None;
         }
@@ -69,10 +81,10 @@ impl Cookies {
             s.fault("refresh_name", "must differ from cookies.access_name");
         }
         for (key, name) in [("access_name", &cookies.access_name), ("refresh_name", &cookies.refresh_name)] {
-            if name.starts_with("__Host-") && !(cookies.secure && cookies.path == "/" && cookies.domain.is_none()) {
+            if name.starts_with(HOST_PREFIX) && !(cookies.secure && cookies.path == "/" && cookies.domain.is_none()) {
                 s.fault(key, "a name with __Host- needs secure = true, path = \"/\" and no domain: browsers drop it otherwise");
             }
-            if name.starts_with("__Secure-") && !cookies.secure {
+            if name.starts_with(SECURE_PREFIX) && !cookies.secure {
                 s.fault(key, "a name with __Secure- needs secure = true: browsers drop it otherwise");
             }
         }
@@ -81,6 +93,15 @@ impl Cookies {
         }
         Some(cookies)
     }
+}
+
+fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
+    let name = s.require("name", cookie_name)?;
+    let (domain, path) = (s.optional("domain", domain), s.optional("path", parse::url_path));
+    if name.starts_with(HOST_PREFIX) && (domain.is_some() || path.as_deref().is_some_and(|path| path != "/")) {
+        s.fault("name", "a name with __Host- had path \"/\" and no domain: browsers drop it otherwise");
+    }
+    Some(FormerCookie { name, domain, path })
 }
 
 /// `token` of RFC 9110, as RFC 6265 asks for.

@@ -256,9 +256,9 @@ impl<'a> Section<'a> {
             }
         };
         let read_entry = |(index, value): (usize, &'a Value)| {
+            let header = format!("[[{path}]]");
             let path = format!("{path}[{index}]");
             let here = self.table_at(&path, Some(value));
-            let header = format!("[[{key}]]");
             let mut section =
                 Section { path, pattern: pattern.clone(), header, here, documented, keys: BTreeSet::new(), notes: self.notes };
             let out = read(&mut section);

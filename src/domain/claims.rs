@@ -82,6 +82,9 @@ pub enum Denial {
     /// Two Authorization fields, or tokens in two places: 400 `invalid_request`.
     #[error("ambiguous credentials: {0}")]
     Ambiguous(&'static str),
+    /// Two cookies of one name of ours. Which is whose cannot be told: 400, and the browser is made to forget both.
+    #[error("ambiguous credentials: a cookie of ours twice")]
+    CookieRepeated,
     /// 401 `invalid_token`. The text names the cause and holds nothing of the token.
     #[error("invalid token: {0}")]
     Invalid(&'static str),

@@ -19,6 +19,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
+use super::cookies;
 pub use authorization::{AuthorizationRule, Withheld};
 use forwarded::{Forwarding, Origin};
 pub use lines::write_field;
@@ -60,7 +61,7 @@ impl IdentityFields {
 pub struct RewriteRules {
     identity: IdentityFields,
     names: Arc<FieldNames>,
-    /// Cookies that are the gateway's own.
+    /// Cookies that are the gateway's own, or were.
     own_cookies: Vec<String>,
     forwarding: Forwarding,
     /// Names the gateway (RFC 9110, section 7.6.3).
@@ -162,23 +163,10 @@ impl RewriteRules {
         !(is_of_this_hop || is_written_anew || is_kept_back || is_of_broken_trace)
     }
 
-    /// Writes the cookies in one field, without the gateway's own.
+    /// Writes the cookies without the gateway's own.
     fn write_cookies(&self, headers: &HeaderMap, out: &mut Vec<u8>) {
-        if self.own_cookies.is_empty() {
-            return;
-        }
-        let is_own =
-            |pair: &str| self.own_cookies.iter().any(|own| pair.split('=').next().is_some_and(|name| name.trim() == own));
-        let kept: Vec<&str> = headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|text| text.split(';'))
-            .map(str::trim)
-            .filter(|pair| !pair.is_empty() && !is_own(pair))
-            .collect();
-        if !kept.is_empty() {
-            write_field(out, COOKIE.as_str(), kept.join("; ").as_bytes());
+        if !self.own_cookies.is_empty() {
+            cookies::write_others(headers, &self.own_cookies, out);
         }
     }
 

@@ -127,6 +127,9 @@ pub fn origin_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     }
 }
 
+/// Where a browser says that a call comes from (Fetch Metadata); no page can set it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Who may make a browser call with its cookies: the origins listed, the request's own host, and whoever can set the agreed field.
 #[derive(Clone, Debug)]
 pub struct CookieOrigins {
@@ -146,6 +149,17 @@ impl CookieOrigins {
         }
         let Some(origin) = origin_of(headers) else { return false };
         self.listed.iter().any(|listed| listed.matches(origin)) || self.is_own(origin, uri, headers)
+    }
+
+    /// Whether cookies may be taken away that are worth nothing: no page of another site asks. Browsers do not always say where a call
+    /// comes from, but where they do it counts.
+    #[must_use]
+    pub fn may_mend(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let is_foreign = || {
+            let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
+            headers.contains_key(ORIGIN) || sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+        };
+        self.believe(uri, headers) || !is_foreign()
     }
 
     fn is_own(&self, origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {

@@ -162,7 +162,7 @@ impl Counter {
     pub const fn of_denial(denial: &Denial) -> Self {
         match denial {
             Denial::NoToken => Self::RejectedNoToken,
-            Denial::Ambiguous(_) => Self::RejectedAmbiguous,
+            Denial::Ambiguous(_) | Denial::CookieRepeated => Self::RejectedAmbiguous,
             Denial::Invalid(_) => Self::RejectedInvalid,
             Denial::Expired => Self::of_ending(Ending::Expired),
             Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
@@ -190,7 +190,7 @@ impl Counter {
     pub const fn of_observed(denial: &Denial) -> Self {
         match denial {
             Denial::NoToken => Self::ObservedNoToken,
-            Denial::Ambiguous(_) => Self::ObservedAmbiguous,
+            Denial::Ambiguous(_) | Denial::CookieRepeated => Self::ObservedAmbiguous,
             Denial::Invalid(_) => Self::ObservedInvalid,
             Denial::Expired => Self::ObservedExpired,
             Denial::Revoked(RevokedBy::Session) => Self::ObservedRevokedSession,

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use super::cookies;
@@ -13,6 +12,7 @@ use super::origin;
 use super::refusal::{Dialect, Refusal};
 use crate::config::MemberPath;
 use crate::domain::secret::Secret;
+use crate::domain::{media_type, placeholder};
 
 /// Where the token came from, and therefore where its successor goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,15 +40,16 @@ const JSON_NAME_OLD: &str = "token";
 
 /// How the caller speaks, by its content type alone: errors are answered so as well.
 pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
-    if is_media_type(headers, "application/x-www-form-urlencoded") { Dialect::OAuth } else { Dialect::Json }
+    if media_type::is(headers, "application/x-www-form-urlencoded") { Dialect::OAuth } else { Dialect::Json }
 }
 
 /// Reads the call. A token from a cookie counts only from an origin that is believed.
 pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
     let mut call = read_body(head, body, options)?;
     let Some(cookies) = &options.cookies else { return Ok(call) };
-    if let Some(token) = cookies::value_of(&head.headers, &cookies.refresh_name)? {
-        if call.token.is_some() {
+    if let Some(token) = cookies::value_of(&head.headers, cookies.own.refresh_name())? {
+        // Whoever has none to name, and lets the browser send it, may write so.
+        if call.token.as_ref().is_some_and(|(named, _)| !placeholder::stands_for_nothing(named.expose())) {
             return Err(Refusal::Malformed("A refresh token was sent in the body and in a cookie."));
         }
         origin::believe_cookie(head, &cookies.origins)?;
@@ -61,7 +62,7 @@ pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Res
 pub(super) fn old_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<Secret<String>> {
     let from_cookie = || {
         let cookies = options.cookies.as_ref()?;
-        cookies::value_of(&head.headers, &cookies.refresh_name).ok().flatten()
+        cookies::value_of(&head.headers, cookies.own.refresh_name()).ok().flatten()
     };
     let from_body = || read_body(head, body, options).ok()?.token.map(|(token, _)| token);
     from_cookie().or_else(from_body)
@@ -72,9 +73,9 @@ fn read_body(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Result<Ca
         let dialect = dialect(&head.headers);
         return Ok(Call { dialect, token: None, grant_type: None, scope: None, has_body: false });
     }
-    if is_media_type(&head.headers, "application/x-www-form-urlencoded") {
+    if media_type::is(&head.headers, "application/x-www-form-urlencoded") {
         read_form(body)
-    } else if is_media_type(&head.headers, "application/json") {
+    } else if media_type::is(&head.headers, "application/json") {
         read_json(body, options)
     } else {
         Err(Refusal::UnsupportedMediaType)
@@ -106,11 +107,4 @@ fn read_form(body: &Bytes) -> Result<Call, Refusal> {
     let text = |name: &str| form.text(name).map(str::to_owned);
     let token = text("refresh_token").map(|token| (Secret::new(token), Source::Body));
     Ok(Call { dialect: Dialect::OAuth, token, grant_type: text("grant_type"), scope: text("scope"), has_body: true })
-}
-
-/// Whether there is exactly one content type, and it is this one, whatever its parameters.
-pub(super) fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut fields = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
-    field.to_str().is_ok_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
 }

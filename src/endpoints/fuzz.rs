@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::accounts::{self, Reading};
@@ -19,8 +19,10 @@ use super::options::EndpointOptions;
 use super::refusal::Dialect;
 use super::tokens;
 use crate::config::Settings;
+use crate::domain::cookies::{self, Sent};
 use crate::domain::fuzz::Input;
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::media_type;
 use crate::domain::secret::Secret;
 use crate::domain::spelling;
 use crate::proxy::control::UpstreamAnswer;
@@ -55,17 +57,18 @@ pub fn credentials_of_calls(bytes: &[u8]) {
     let (head, ()) = request.into_parts();
     let from_login = credentials::old_token(&head, &body, &OPTIONS);
     let Ok(call) = credentials::read(&head, &body, &OPTIONS) else { return };
-    assert_eq!(call.dialect == Dialect::OAuth, credentials::is_media_type(&headers, "application/x-www-form-urlencoded"));
+    assert_eq!(call.dialect == Dialect::OAuth, media_type::is(&headers, "application/x-www-form-urlencoded"));
     let Some((token, source)) = call.token else { return };
     let token = token.expose();
     assert!(!token.is_empty() && from_login.is_some_and(|other| other.expose() == token), "a login reads another token");
-    let in_cookies = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let in_cookies: Vec<&str> =
-        in_cookies.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().strip_prefix("refresh=")).collect();
+    let in_cookie = cookies::find(&headers, "refresh");
     match source {
-        Source::Cookie => assert_eq!(in_cookies, [token]),
+        Source::Cookie => match in_cookie {
+            Sent::Once(value) => assert_eq!(String::from_utf8_lossy(value), *token),
+            Sent::Nothing | Sent::Repeatedly => panic!("a cookie that nobody sent"),
+        },
         Source::Body => {
-            assert!(in_cookies.iter().all(|value| value.is_empty()), "a token in two places");
+            assert_eq!(in_cookie, Sent::Nothing, "a token in two places");
             let named: Vec<String> = match call.dialect {
                 Dialect::OAuth => {
                     let named = form_urlencoded::parse(&body).filter(|(name, _)| name == "refresh_token");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
@@ -10,6 +10,7 @@ use super::json_object::JsonObject;
 use crate::config::{self, Pointer};
 use crate::domain::ids::Subject;
 use crate::domain::json::{self, JsonError};
+use crate::domain::media_type;
 use crate::domain::session::Grant;
 use crate::domain::subjects::SubjectError;
 use crate::proxy::control::UpstreamAnswer;
@@ -218,10 +219,7 @@ fn id_elsewhere(answer: &Value) -> Option<String> {
 fn is_plain_json(headers: &HeaderMap) -> bool {
     let encodings = headers.get_all(CONTENT_ENCODING);
     let is_plain = encodings.iter().all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-    is_plain && is_json
+    is_plain && media_type::is_json(headers)
 }
 
 /// Reads what an upstream says of a subject at a later time, from the places where its login answers say it.

@@ -44,7 +44,7 @@ mod tests;
 mod tokens;
 
 pub use grant::present_claims;
-pub use options::{EndpointOptions, session_policy};
+pub use options::{CookieMode, EndpointOptions, session_policy};
 
 use limits::RateLimits;
 use owners::Owners;
@@ -164,10 +164,12 @@ impl Inner {
         };
         let result = self.dispatch(&request, &options).await;
         let reply = result.unwrap_or_else(|refusal| {
-            let takes_cookies = refusal.ends_the_session();
+            let (ends_the_session, is_of_repeated_cookie) = (refusal.ends_the_session(), refusal.is_of_repeated_cookie());
             let mut reply = refusal.into_reply(dialect, &self.counters);
-            if takes_cookies {
+            if ends_the_session {
                 take_cookies(&mut reply, &request.head, &options);
+            } else if is_of_repeated_cookie {
+                take_repeated_cookies(&mut reply, &request.head, &options);
             }
             reply
         });
@@ -228,7 +230,16 @@ fn take_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
     if let Some(cookies) = &options.cookies
         && origin::believe_cookie(head, &cookies.origins).is_ok()
     {
-        cookies::clear(reply.headers_mut(), options);
+        cookies::clear(reply.headers_mut(), &cookies.own);
+    }
+}
+
+/// Clears cookies of which nobody can say whose they are: as long as they are there, no call of this browser can be answered.
+fn take_repeated_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
+    if let Some(cookies) = &options.cookies
+        && cookies.origins.may_mend(&head.uri, &head.headers)
+    {
+        cookies::clear(reply.headers_mut(), &cookies.own);
     }
 }
 

@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Inner;
-use super::credentials::is_media_type;
 use super::form::Form;
 use super::options::{EndpointOptions, Metadata};
 use super::refusal::Refusal;
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::claims::Principal;
 use crate::domain::ids::TokenId;
+use crate::domain::media_type;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::proxy::control::OwnRequest;
@@ -48,7 +48,7 @@ impl Inner {
         match self.sessions.revoke_token(token).await {
             Ok(()) => {}
             Err(LogoutError::NoTokenId) => return Err(Refusal::TokenTypeUnsupported),
-            Err(LogoutError::Store(error)) => return Err(error.into()),
+            Err(error @ (LogoutError::TokenExpired | LogoutError::Store(_))) => return Err(error.into()),
         }
         let mut reply = Response::new(Bytes::new());
         forbid_caching(&mut reply);
@@ -80,7 +80,7 @@ fn forbid_caching(reply: &mut Reply) {
 }
 
 fn form<'a>(head: &Parts, body: &'a Bytes) -> Result<Form<'a>, Refusal> {
-    if !is_media_type(&head.headers, "application/x-www-form-urlencoded") {
+    if !media_type::is(&head.headers, "application/x-www-form-urlencoded") {
         return Err(Refusal::FormExpected);
     }
     Form::parse(body)

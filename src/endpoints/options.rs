@@ -1,10 +1,11 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
-use super::cookies;
 use crate::config::{self, Cookies, Limits, Login, OldSession, Reuse, Settings};
 use crate::crypto::client_secret::ClientSecret;
+use crate::domain::cookies::{HOST_PREFIX, OwnCookies, Slot};
 use crate::domain::cors::Cors;
 use crate::domain::legacy::LegacyLives;
+use crate::domain::origin::CookieOrigins;
 use crate::sessions::{ReusePolicy, SessionPolicy};
 
 /// A reload swaps it as a whole.
@@ -12,9 +13,7 @@ use crate::sessions::{ReusePolicy, SessionPolicy};
 pub struct EndpointOptions {
     pub login: Login,
     /// `None`: tokens travel in bodies and the Authorization field alone.
-    pub cookies: Option<Cookies>,
-    /// Where browsers send the refresh cookie: no further than the endpoints that read it, as far as its name allows.
-    pub refresh_cookie_path: String,
+    pub cookies: Option<CookieMode>,
     pub cors: Option<Cors>,
     pub limits: Limits,
     /// Whether there are old tokens, which clients may send under an old name.
@@ -23,6 +22,29 @@ pub struct EndpointOptions {
     pub clients: Vec<(String, ClientSecret)>,
     /// `None`: our issuer is no URL, so that there is nothing to find.
     pub metadata: Option<Metadata>,
+}
+
+/// How tokens travel in cookies.
+#[derive(Clone, Debug)]
+pub struct CookieMode {
+    pub own: OwnCookies,
+    /// Whether answers carry the tokens in their body as well.
+    pub tokens_in_body: bool,
+    /// Whose calls count that change something.
+    pub origins: CookieOrigins,
+}
+
+impl CookieMode {
+    /// `None`: off.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Option<Self> {
+        let Cookies { access_name, refresh_name, same_site, secure, domain, path, tokens_in_body, origins, former } =
+            settings.cookies.clone()?;
+        let refresh_path = refresh_cookie_path(&refresh_name, &settings.endpoints);
+        let access = Slot { name: access_name, domain: domain.clone(), path };
+        let refresh = Slot { name: refresh_name, domain, path: refresh_path };
+        Some(Self { own: OwnCookies::new(access, refresh, &former, same_site.name(), secure), tokens_in_body, origins })
+    }
 }
 
 /// Where everything is, for clients that ask (RFC 8414): absolute URLs; `None` for what is off.
@@ -53,11 +75,9 @@ impl Metadata {
 
 impl From<&Settings> for EndpointOptions {
     fn from(settings: &Settings) -> Self {
-        let cookies = settings.cookies.clone();
         Self {
             login: settings.login.clone(),
-            refresh_cookie_path: cookies.as_ref().map_or_else(String::new, |c| refresh_cookie_path(c, &settings.endpoints)),
-            cookies,
+            cookies: CookieMode::of(settings),
             cors: settings.cors.clone(),
             limits: settings.limits.clone(),
             accepts_legacy: !settings.legacy.is_empty(),
@@ -100,16 +120,17 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
 
 /// What heads can hold, and where tokens go into cookies, what those can hold.
 fn access_token_bytes_max(settings: &Settings) -> usize {
-    let in_cookies = settings.cookies.as_ref().map(|cookies| cookies::access_token_bytes_max(cookies, settings.tokens.lifetime));
+    let in_cookies = CookieMode::of(settings).map(|cookies| cookies.own.access_bytes_max(settings.tokens.lifetime.as_secs()));
     in_cookies.unwrap_or(usize::MAX).min(settings.tokens.bytes_max)
 }
 
-/// The longest path that lies above every endpoint that reads the cookie. A `__Host-` name demands `/`.
-fn refresh_cookie_path(cookies: &Cookies, endpoints: &config::Endpoints) -> String {
+/// Where browsers send the refresh cookie: no further than the endpoints that read it. The longest path that lies above all of them; a
+/// `__Host-` name demands `/`.
+fn refresh_cookie_path(refresh_name: &str, endpoints: &config::Endpoints) -> String {
     let logins = [&endpoints.login, &endpoints.register, &endpoints.quick_register].into_iter().flatten();
     let readers = [&endpoints.refresh, &endpoints.logout].into_iter().flatten().chain(logins);
     let readers: Vec<Vec<&str>> = readers.map(|path| path.split('/').skip(1).collect()).collect();
-    let Some((first, others)) = readers.split_first().filter(|_| !cookies.refresh_name.starts_with("__Host-")) else {
+    let Some((first, others)) = readers.split_first().filter(|_| !refresh_name.starts_with(HOST_PREFIX)) else {
         return "/".to_owned();
     };
     let shared =
@@ -126,7 +147,9 @@ mod tests {
             "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.prefix = '{prefix}'\n\
              cookies = {{ enabled = true, access_name = 'a', refresh_name = '{refresh_name}' }}"
         ));
-        EndpointOptions::from(&settings.unwrap()).refresh_cookie_path
+        let field = CookieMode::of(&settings.unwrap()).unwrap().own.refresh("t", 1).unwrap();
+        let path = field.to_str().unwrap().split("; ").find_map(|attribute| attribute.strip_prefix("Path="));
+        path.unwrap().to_owned()
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::AUTHORIZATION;
 
 use super::token_cache::{Known, TokenCache};
 use crate::crypto::verifier::{TokenDigest, Verifier};
 use crate::domain::claims::{Denial, Ending, Principal};
+use crate::domain::cookies::{self, Sent};
 use crate::domain::headers::RewriteRules;
+use crate::domain::placeholder;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
 use crate::domain::stats::{Counter, Counters};
@@ -127,10 +129,10 @@ pub struct Presented<'a> {
 /// The one token that came along, from the one place where it may be; `None` when there is none.
 ///
 /// # Errors
-/// Two Authorization fields, a token in two places, or one that is not text.
+/// Two Authorization fields, a token in two places, a cookie twice, or a token that is not text.
 pub fn presented_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<Presented<'a>>, Denial> {
     let in_field = authorization_token(headers)?;
-    let in_cookie = cookie.map(|name| cookie_value(headers, name)).transpose()?.flatten();
+    let in_cookie = cookie.map(|name| cookie_token(headers, name)).transpose()?.flatten();
     match (in_field, in_cookie) {
         (Some(_), Some(_)) => Err(Denial::Ambiguous("a token in Authorization and in a cookie")),
         (Some(token), None) => Ok(Some(Presented { token, in_cookie: false })),
@@ -139,7 +141,7 @@ pub fn presented_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Resu
     }
 }
 
-const SCHEME: &str = "bearer ";
+const SCHEME: &[u8] = b"bearer ";
 
 fn authorization_token(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
@@ -147,40 +149,28 @@ fn authorization_token(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
     if fields.next().is_some() {
         return Err(Denial::Ambiguous("two Authorization fields"));
     }
-    let text = field.to_str().map_err(|_| Denial::Invalid("Authorization is not ASCII"))?;
-    let is_bearer = text.len() >= SCHEME.len() && text.as_bytes()[..SCHEME.len()].eq_ignore_ascii_case(SCHEME.as_bytes());
-    if !is_bearer {
+    let (scheme, token) = field.as_bytes().split_at_checked(SCHEME.len()).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
         // Another scheme, such as Basic, is none of ours.
         return Ok(None);
     }
-    match text[SCHEME.len()..].trim_matches(' ') {
-        "" => Err(Denial::Invalid("empty token")),
-        token => Ok(Some(token)),
-    }
+    let token = std::str::from_utf8(token).map_err(|_| Denial::Invalid("the token is not text"))?.trim_matches(' ');
+    // A front end that has none writes one all the same.
+    Ok(Some(token).filter(|token| !placeholder::stands_for_nothing(token)))
 }
 
-/// The value of one cookie (RFC 6265, section 5.4).
-fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
-    let mut found = None;
-    for field in headers.get_all(COOKIE) {
-        let Ok(text) = field.to_str() else { continue };
-        for pair in text.split(';') {
-            let Some((key, value)) = pair.trim().split_once('=') else { continue };
-            if key != name {
-                continue;
-            }
-            if found.replace(value).is_some() {
-                return Err(Denial::Ambiguous("the session cookie twice"));
-            }
-        }
+fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
+    match cookies::find(headers, name) {
+        Sent::Nothing => Ok(None),
+        Sent::Once(value) => std::str::from_utf8(value).map(Some).map_err(|_| Denial::Invalid("the cookie is not text")),
+        Sent::Repeatedly => Err(Denial::CookieRepeated),
     }
-    Ok(found.filter(|value| !value.is_empty()))
 }
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use http::header::HeaderName;
+    use http::header::{COOKIE, HeaderName};
 
     use super::*;
 
@@ -201,11 +191,24 @@ mod tests {
     }
 
     #[test]
-    fn another_scheme_is_no_token_and_an_empty_one_is_a_bad_one() {
-        assert_eq!(token(&headers(&[(AUTHORIZATION, "Basic YTpi")]), None), Ok(None));
-        assert_eq!(token(&headers(&[(AUTHORIZATION, "Bearer")]), None), Ok(None));
-        assert_eq!(token(&headers(&[(AUTHORIZATION, "Bearer ")]), None), Err(Denial::Invalid("empty token")));
+    fn another_scheme_is_no_token_and_neither_is_what_stands_for_none() {
+        for value in
+            ["Basic YTpi", "Bearer", "Bearer ", "Digest username=\"Zoë\"", "é", "Bearer null", "bearer  undefined ", "Béarer"]
+        {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            let mut headers: HeaderMap = [(AUTHORIZATION, value.clone())].into_iter().collect();
+            assert_eq!(token(&headers, None), Ok(None), "{value:?}");
+            headers.append(COOKIE, HeaderValue::from_bytes("n=Zoë; s=tok".as_bytes()).unwrap());
+            assert_eq!(token(&headers, Some("s")), Ok(Some("tok")), "{value:?} is no second token");
+        }
         assert_eq!(token(&HeaderMap::new(), Some("s")), Ok(None));
+    }
+
+    #[test]
+    fn a_token_that_is_not_text_is_a_bad_one() {
+        let field = |name, value: &[u8]| [(name, HeaderValue::from_bytes(value).unwrap())].into_iter().collect();
+        assert_eq!(token(&field(AUTHORIZATION, b"Bearer a\xff"), None), Err(Denial::Invalid("the token is not text")));
+        assert_eq!(token(&field(COOKIE, b"s=a\xff"), Some("s")), Err(Denial::Invalid("the cookie is not text")));
     }
 
     #[test]
@@ -213,9 +216,10 @@ mod tests {
         let twice = headers(&[(AUTHORIZATION, "Bearer a"), (AUTHORIZATION, "Bearer a")]);
         let both = headers(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "x=1; s=b")]);
         let cookies = headers(&[(COOKIE, "s=a; s=b")]);
-        for bad in [&twice, &both, &cookies] {
+        for bad in [&twice, &both] {
             assert!(matches!(token(bad, Some("s")), Err(Denial::Ambiguous(_))), "{bad:?}");
         }
+        assert_eq!(token(&cookies, Some("s")), Err(Denial::CookieRepeated));
         assert_eq!(token(&both, None), Ok(Some("a")), "cookies count in cookie mode alone");
         let in_cookie = headers(&[(COOKIE, "a=1; s=tok; z=2")]);
         assert_eq!(presented_token(&in_cookie, Some("s")), Ok(Some(Presented { token: "tok", in_cookie: true })));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, response};
 use hyper::body::{Body as _, Incoming};
@@ -36,6 +36,8 @@ use super::upstream::{ExchangeTimeouts, RequestHead, ResponseBody, ResponseHead,
 use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
+use crate::domain::claims::Denial;
+use crate::domain::cookies::OwnCookies;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
@@ -80,8 +82,17 @@ impl Policy {
         }
     }
 
+    /// Makes the browser forget cookies of which nobody can say whose they are, unless another site made it call.
+    fn take_repeated_cookies(&self, answer: &mut HeaderMap, head: &Parts) {
+        if let Some(cookie) = self.access_cookie.as_ref().filter(|cookie| cookie.origins.may_mend(&head.uri, &head.headers)) {
+            for field in cookie.own.all_emptied() {
+                answer.append(SET_COOKIE, field.clone());
+            }
+        }
+    }
+
     fn cookie_name(&self) -> Option<&str> {
-        self.access_cookie.as_ref().map(|cookie| cookie.name.as_str())
+        self.access_cookie.as_ref().map(|cookie| cookie.own.access_name())
     }
 
     /// A browser's question before a call of another origin's page carries no token: it is answered whatever the route demands.
@@ -100,7 +111,7 @@ impl Policy {
 /// Where a browser keeps an access token, and whose calls with it count that change something.
 #[derive(Clone, Debug)]
 pub struct AccessCookie {
-    pub name: String,
+    pub own: OwnCookies,
     pub origins: CookieOrigins,
 }
 
@@ -258,7 +269,11 @@ impl Gateway {
             Err(refusal) => {
                 self.note(&refusal, &head, &ids, client);
                 let ends_connection = refusal.ends_connection();
+                let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
                 let mut reply = refusal.into_reply();
+                if is_of_repeated_cookie {
+                    policy.take_repeated_cookies(reply.headers_mut(), &head);
+                }
                 policy.share(reply.headers_mut(), &head);
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends: no further request can follow on this connection.
@@ -351,8 +366,10 @@ impl Gateway {
             | Endpoint::Health
             | Endpoint::Ready => {
                 let caller = self.caller(call.policy, head);
+                let is_expired = endpoint == Endpoint::Logout && caller == Err(Denial::Expired);
+                let expired = is_expired.then(|| self.expired(call.policy, head)).flatten();
                 let body = call.body.collect().await?;
-                let request = OwnRequest { endpoint, head: head.clone(), body, address: call.address, caller };
+                let request = OwnRequest { endpoint, head: head.clone(), body, address: call.address, caller, expired };
                 Ok(Answer::Whole(self.shared.control.answer(request).await))
             }
         }

@@ -4,19 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
 
 use super::refusal::Refusal;
 use super::upstream::{ResponseBody, ResponseHead};
+use crate::domain::media_type;
 
 /// Whether the answer may be made into a session: 2xx, and JSON. Everything else passes through, unread.
 pub(super) fn may_grant(answer: &ResponseHead) -> bool {
-    let is_json = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
-    });
-    answer.status.is_success() && is_json
+    answer.status.is_success() && media_type::is_json(&answer.headers)
 }
 
 /// Reads the answer whole.

@@ -146,16 +146,17 @@ impl From<&Denial> for Problem {
                 .oauth("invalid_token")
                 .challenge(format!(r#"Bearer error="invalid_token", error_description="{detail}""#))
         };
+        let ambiguous = |detail: &'static str| {
+            Self::new(StatusCode::BAD_REQUEST, "token_ambiguous", detail)
+                .oauth("invalid_request")
+                .challenge(format!(r#"Bearer error="invalid_request", error_description="{detail}""#))
+        };
         match denial {
             Denial::NoToken => {
                 Self::new(StatusCode::UNAUTHORIZED, "token_missing", "This resource needs an access token.").challenge("Bearer")
             }
-            Denial::Ambiguous(_) => {
-                let detail = "Exactly one access token may be sent, in one place.";
-                Self::new(StatusCode::BAD_REQUEST, "token_ambiguous", detail)
-                    .oauth("invalid_request")
-                    .challenge(format!(r#"Bearer error="invalid_request", error_description="{detail}""#))
-            }
+            Denial::Ambiguous(_) => ambiguous("Exactly one access token may be sent, in one place."),
+            Denial::CookieRepeated => ambiguous("Two cookies of one name were sent: log in again."),
             Denial::Invalid(_) => invalid("token_invalid", "The access token is not valid."),
             Denial::Expired => invalid("token_expired", "The access token has expired."),
             Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),

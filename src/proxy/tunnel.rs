@@ -182,9 +182,8 @@ pub(super) fn wants_websocket(head: &Parts) -> bool {
         head.headers
             .get_all(name)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|one| one.trim().eq_ignore_ascii_case(token))
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|one| one.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     };
     head.version == Version::HTTP_11
         && head.method == Method::GET

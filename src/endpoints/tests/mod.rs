@@ -80,6 +80,7 @@ impl Gate {
             body: Bytes::copy_from_slice(body.as_bytes()),
             address: "192.0.2.1".parse().unwrap(),
             caller: caller.map(Arc::new),
+            expired: None,
         };
         self.endpoints.answer(request).await
     }

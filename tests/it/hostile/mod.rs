@@ -3,6 +3,7 @@
 mod base_path;
 mod client;
 mod connections;
+mod cookies;
 mod expectations;
 mod fields;
 mod framing;
@@ -11,8 +12,10 @@ mod interim;
 mod issuers;
 mod lifetimes;
 mod limits;
+mod listing;
 mod login_limits;
 mod logins;
+mod logout;
 mod logs;
 mod old_tokens;
 mod pace;
