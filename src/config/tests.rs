@@ -205,6 +205,27 @@ fn cookies_that_a_browser_would_drop_are_refused() {
 }
 
 #[test]
+fn former_cookies_are_named_with_what_browsers_kept_of_them() {
+    let cookies = |former: &str| format!("[cookies]\nenabled = true\nformer = [{former}]\n");
+    let settings =
+        Settings::from_toml(&minimal_and(&cookies("{ name = 'a' }, { name = 'b', domain = 'a.example', path = '/x' }")));
+    let former = settings.unwrap().cookies.unwrap().former;
+    assert_eq!((former[0].name.as_str(), &former[0].domain, &former[0].path), ("a", &None, &None));
+    assert_eq!((former[1].domain.as_deref(), former[1].path.as_deref()), (Some("a.example"), Some("/x")));
+    for (former, named) in [
+        ("{ domain = 'a.example' }", "cookies.former[0].name"),
+        ("{ name = 'a b' }", "cookies.former[0].name"),
+        ("{ name = 'a', domain = '.a.example' }", "cookies.former[0].domain"),
+        ("{ name = 'a', path = 'x' }", "cookies.former[0].path"),
+        ("{ name = '__Host-a', path = '/x' }", "cookies.former[0].name"),
+        ("{ name = 'a', pth = '/x' }", "cookies.former[0].pth"),
+    ] {
+        assert_one_fault(&cookies(former), &[named]);
+    }
+    assert_one_fault(&cookies(&"{ name = 'a' },".repeat(17)), &["cookies.former", "16"]);
+}
+
+#[test]
 fn any_origin_goes_without_credentials_alone() {
     assert_one_fault(
         "cors = { allowed_origins = [\"*\"], allow_credentials = true }",
