@@ -111,7 +111,7 @@ pub fn accounts_in_bodies(bytes: &[u8]) {
             }
         }
     }
-    if credentials::is_media_type(&head.headers, "application/x-www-form-urlencoded") {
+    if media_type::is(&head.headers, "application/x-www-form-urlencoded") {
         for (name, value) in form_urlencoded::parse(body) {
             assert!(!matches!(&*name, "email" | "user[email]" | "username") || is_found(&value), "{name}={value}");
         }
