@@ -19,6 +19,8 @@ fn what_users_choose_is_quoted_in_the_audit_and_forges_nothing() {
         let granted = client.post("/login", &json!({"email": subject, "password": PASSWORD})).expect(200);
         client.log_out(&granted.member("accessToken"), "session").expect(200);
     }
+    let logouts = || gateway.log().matches(r#""event":"logout""#).count();
+    eventually("the log has come", || logouts() == FORGERIES.len() + 1);
     let log = gateway.log();
     assert!(!log.contains(['\u{2028}', '\u{2029}', '\u{202e}']), "{log}");
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
