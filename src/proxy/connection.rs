@@ -162,10 +162,10 @@ impl ClientConnection {
         }
     }
 
-    /// The bytes of a head that is to be held until it has come whole: neither short nor beyond the limit.
-    fn long_head_bytes(&self) -> Option<usize> {
-        let is_long = |bytes: &usize| (STRAIGHT_BYTES_MAX..self.limits.read_buffer_bytes_max()).contains(bytes);
-        self.raw_heads.borrow().partial_head_bytes().filter(is_long)
+    /// The bytes of a head that is to be held until it has come whole, or is larger than it may be.
+    fn partial_head_bytes(&self) -> Option<usize> {
+        let is_held = |bytes: &usize| (1..self.limits.read_buffer_bytes_max()).contains(bytes);
+        self.raw_heads.borrow().partial_head_bytes().filter(is_held)
     }
 }
 
@@ -177,9 +177,8 @@ struct ClientIo {
     held: Held,
 }
 
-/// Of a head that has not come whole, so much goes straight to the parser, whose buffer has room for it. The rest of a longer one
-/// waits here.
-const STRAIGHT_BYTES_MAX: usize = 4 * 1024;
+/// What is read at once of a head that is held.
+const HOLD_ROOM: usize = 4 * 1024;
 
 impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -196,11 +195,11 @@ impl AsyncRead for ClientIo {
             return polled;
         }
         this.connection.bytes_came(came);
-        let Some(head) = this.connection.long_head_bytes() else { return polled };
-        let straight = before + came.len() - came.len().min(head - STRAIGHT_BYTES_MAX);
+        let Some(head) = this.connection.partial_head_bytes() else { return polled };
+        let straight = before + came.len() - came.len().min(head);
         this.held.extend(&buf.filled()[straight..]);
         buf.set_filled(straight);
-        if straight > before || this.held.is_empty() {
+        if straight > before {
             return polled;
         }
         ready!(this.poll_hold(cx))?;
@@ -212,8 +211,8 @@ impl AsyncRead for ClientIo {
 impl ClientIo {
     /// Reads on until the head that is held is whole, too large, or at its end.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.connection.long_head_bytes().is_some() {
-            let mut room = [0; STRAIGHT_BYTES_MAX];
+        while self.connection.partial_head_bytes().is_some() {
+            let mut room = [0; HOLD_ROOM];
             let mut room = ReadBuf::new(&mut room);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
             if room.filled().is_empty() {

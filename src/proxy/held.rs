@@ -1,4 +1,4 @@
-//! Bytes of a long head, until it has come whole. The parser would keep them in a buffer that doubles, and read it again with each
+//! Bytes of a head, until it has come whole. The parser would keep them in a buffer that doubles, and read it again with each
 //! piece that comes.
 
 use std::collections::VecDeque;

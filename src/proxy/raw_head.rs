@@ -122,9 +122,10 @@ impl RawHeads {
         Some(Told { length_beside_chunks: body == Body::Chunked && scan.length, fragment: scan.fragment })
     }
 
-    /// The bytes of a head that has not come whole.
+    /// The bytes of a head that has not come whole. `None` too for what begins as no request does, such as a TLS handshake.
     pub(super) fn partial_head_bytes(&self) -> Option<usize> {
         match self.place {
+            Place::Head(Scan { is_foreign: true, .. }) => None,
             Place::Head(scan) => Some(scan.bytes),
             Place::Behind(..) | Place::Length(_) | Place::Chunked(..) | Place::Lost => None,
         }
@@ -141,6 +142,8 @@ struct Scan {
     fragment: bool,
     /// A Content-Length.
     length: bool,
+    /// It does not begin with a character of a method.
+    is_foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -168,7 +171,10 @@ impl Scan {
                     next += 1;
                     continue;
                 }
-                (At::Before, _) => self.at = At::RequestLine,
+                (At::Before, _) => {
+                    self.at = At::RequestLine;
+                    self.is_foreign = !byte.is_ascii_graphic();
+                }
                 (At::RequestLine | At::Line, _) => {
                     let end = memchr(b'\n', &bytes[next..]).map(|end| next + end);
                     let line = &bytes[next..end.unwrap_or(bytes.len())];
@@ -314,5 +320,7 @@ mod tests {
         heads.came(b" HTTP/1.1\r\n\r\n");
         assert_eq!(heads.partial_head_bytes(), None);
         assert_eq!(heads.take(NONE), PLAIN);
+        heads.came(b"\x16\x03\x01");
+        assert_eq!(heads.partial_head_bytes(), None, "no head");
     }
 }

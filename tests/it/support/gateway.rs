@@ -161,14 +161,6 @@ impl Gateway {
         }
     }
 
-    /// The memory that it holds at the moment, in bytes.
-    pub(crate) fn resident_bytes(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
-        kib * 1024
-    }
-
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");
