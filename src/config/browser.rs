@@ -96,8 +96,9 @@ impl Cookies {
 }
 
 fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
-    let name = s.require("name", cookie_name)?;
+    let name = s.require("name", cookie_name);
     let (domain, path) = (s.optional("domain", domain), s.optional("path", parse::url_path));
+    let name = name?;
     if name.starts_with(HOST_PREFIX) && (domain.is_some() || path.as_deref().is_some_and(|path| path != "/")) {
         s.fault("name", "a name with __Host- had path \"/\" and no domain: browsers drop it otherwise");
     }
