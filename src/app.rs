@@ -352,7 +352,7 @@ impl Parts {
             return Err(refused(io::Error::other(format!("{resolved} is not of this machine alone: that needs admin.token"))));
         }
         let listener = TcpListener::bind(resolved).await.map_err(refused)?;
-        keepalive::watch_for_death(SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
+        keepalive::watch_for_death(&SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         let admin = Admin::new(AdminParts {
             readiness: Arc::clone(&self.health) as _,

@@ -7,9 +7,9 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::domain::network::{KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, KEEPALIVE_TIME, KEEPALIVE_TIMEOUT};
 
-/// Of a connection, or of all that a listener will accept: ends it when its peer is silent and does not answer the kernel's questions, or has not acknowledged what was sent; it may
-/// refuse to take more for `write_timeout` at the least.
-pub fn watch_for_death(socket: SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
+/// Ends a connection, or any that a listener accepts, whose peer is silent and does not answer the kernel's questions, or does not
+/// acknowledge what was sent. A peer may refuse to take more for `write_timeout` at the least.
+pub fn watch_for_death(socket: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)?;

@@ -235,7 +235,7 @@ fn listen(address: SocketAddr, neighbours: Neighbours, write_timeout: Duration) 
     let socket = bind(address, neighbours)?;
     // Accepted sockets inherit what is set here.
     socket.set_tcp_nodelay(true)?;
-    keepalive::watch_for_death(SockRef::from(&socket), write_timeout)?;
+    keepalive::watch_for_death(&SockRef::from(&socket), write_timeout)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

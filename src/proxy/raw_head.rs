@@ -125,8 +125,7 @@ impl RawHeads {
     /// The bytes of a head that has not come whole. `None` too for what begins as no request does, such as a TLS handshake.
     pub(super) fn partial_head_bytes(&self) -> Option<usize> {
         match self.place {
-            Place::Head(Scan { is_foreign: true, .. }) => None,
-            Place::Head(scan) => Some(scan.bytes),
+            Place::Head(scan) => (!scan.is_foreign).then_some(scan.bytes),
             Place::Behind(..) | Place::Length(_) | Place::Chunked(..) | Place::Lost => None,
         }
     }
@@ -167,10 +166,7 @@ impl Scan {
         let mut next = 0;
         while let Some(&byte) = bytes.get(next) {
             match (self.at, byte) {
-                (At::Before, b'\r' | b'\n') => {
-                    next += 1;
-                    continue;
-                }
+                (At::Before, b'\r' | b'\n') => next += 1,
                 (At::Before, _) => {
                     self.at = At::RequestLine;
                     self.is_foreign = !byte.is_ascii_graphic();
@@ -180,9 +176,8 @@ impl Scan {
                     let line = &bytes[next..end.unwrap_or(bytes.len())];
                     self.fragment |= matches!(self.at, At::RequestLine) && memchr(b'#', line).is_some();
                     self.bytes += line.len() + usize::from(end.is_some());
-                    let Some(end) = end else { return None };
+                    next = end? + 1;
                     self.at = At::Name(0);
-                    next = end + 1;
                 }
                 (At::Name(0) | At::Return, b'\n') => return Some(next + 1),
                 (At::Name(0), b'\r') => self.step(At::Return, &mut next),

@@ -70,7 +70,7 @@ pub enum NoSeat {
 /// All seats of the process.
 #[derive(Debug)]
 pub struct Seats {
-    seats_max: usize,
+    capacity: usize,
     leaving_max: usize,
     per_address_max: Option<usize>,
     room: Mutex<Room>,
@@ -136,9 +136,9 @@ const fn doing_since(doing: Doing, tick: u32) -> u64 {
 }
 
 impl Seats {
-    pub fn new(seats_max: usize, per_address_max: Option<usize>) -> Arc<Self> {
-        let leaving_max = (seats_max / LEAVING_SHARE).max(LEAVING_MIN);
-        Arc::new(Self { seats_max, leaving_max, per_address_max, room: Mutex::default() })
+    pub fn new(capacity: usize, per_address_max: Option<usize>) -> Arc<Self> {
+        let leaving_max = (capacity / LEAVING_SHARE).max(LEAVING_MIN);
+        Arc::new(Self { capacity, leaving_max, per_address_max, room: Mutex::default() })
     }
 
     /// A seat for a newcomer. When all are taken, the address that holds most gives up the connection that has been idle longest; if
@@ -155,7 +155,7 @@ impl Seats {
                 held
             }
         };
-        let is_full = room.taken - room.leaving >= self.seats_max;
+        let is_full = room.taken - room.leaving >= self.capacity;
         if is_full && (room.leaving >= self.leaving_max || !room.ask_one_to_leave(holder, held, now)) {
             return Err(NoSeat::Full);
         }
@@ -361,7 +361,9 @@ mod tests {
     #[test]
     fn nobody_loses_a_request_to_one_who_would_then_hold_as_many() {
         let (seats, taken) = full_of(&[address(1), address(2)]);
-        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        for seat in &taken {
+            seat.does(Doing::Response, 1);
+        }
         assert_eq!(seats.take(address(3), 10).unwrap_err(), NoSeat::Full);
         assert_eq!(seats.take(address(1), 10).unwrap_err(), NoSeat::Full);
         taken[0].does(Doing::Nothing, 11);

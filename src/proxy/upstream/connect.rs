@@ -97,7 +97,7 @@ impl Stream {
     pub(in crate::proxy) async fn open(target: &Target) -> io::Result<Self> {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
-        keepalive::watch_for_death(SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;
+        keepalive::watch_for_death(&SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;
         match &target.tls {
             None => Ok(Self::Plain(tcp)),
             Some(tls) => {

@@ -182,10 +182,11 @@ fn a_gateway_that_ends_says_goodbye_on_both_sides_of_a_websocket_and_waits_for_n
         let mut client = open(&rig);
         client.send(b"\x81\x82\0\0\0\0hi");
         let began_at = Instant::now();
-        let stopping = thread::spawn(move || rig.stop());
-        assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
-        let silent = (!closes).then_some(client);
-        stopping.join().unwrap();
+        let silent = thread::scope(|scope| {
+            scope.spawn(|| rig.stop());
+            assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
+            (!closes).then_some(client)
+        });
         assert!(began_at.elapsed() < Duration::from_secs(30));
         assert_eq!(heard.recv().unwrap(), [b"\x81\x82\0\0\0\0hi", GOING_AWAY_MASKED].concat());
         drop(silent);
@@ -205,13 +206,14 @@ fn a_goodbye_waits_for_the_frame_that_is_under_way() {
     let rig = Rig::start(upstream.address);
     let mut client = open(&rig);
     assert_eq!(client.bytes(4), b"\x81\x05he");
-    let stopping = thread::spawn(move || rig.stop());
-    assert!(client.is_silent(Duration::from_millis(300)));
-    go_on.send(()).unwrap();
-    assert_eq!(client.bytes(6), b"llo\x81\x01x", "what came before the goodbye was said");
-    assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
-    drop(client);
-    stopping.join().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| rig.stop());
+        assert!(client.is_silent(Duration::from_millis(300)));
+        go_on.send(()).unwrap();
+        assert_eq!(client.bytes(6), b"llo\x81\x01x", "what came before the goodbye was said");
+        assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
+        drop(client);
+    });
 }
 
 #[test]
