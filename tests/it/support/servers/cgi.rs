@@ -11,7 +11,8 @@ use super::Server;
 use super::leash::{Leashed, program};
 use crate::support::http::Message;
 
-/// Takes every login as user-1; answers all else with its environment, an empty line, and the body.
+/// Takes every login as user-1; answers all else with its environment, an empty line, and the body. It serves all paths: each is its
+/// `PATH_INFO`, as lighttpd reads it.
 const PROGRAM: &str = r#"
 if [ "$REQUEST_METHOD $REQUEST_URI" = "POST /login" ]; then
     printf 'Status: 200 OK\r\nContent-Type: application/json\r\n\r\n{"user":{"id":"user-1"}}'
@@ -38,7 +39,7 @@ impl Cgi {
             let file = format!(
                 "server.modules = ( \"mod_rewrite\", \"mod_cgi\" )\nserver.bind = \"{}\"\nserver.port = {}\n\
                  server.document-root = \"{home}\"\nserver.upload-dirs = ( \"{home}\" )\n\
-                 url.rewrite-once = ( \"\" => \"/program.cgi\" )\ncgi.assign = ( \".cgi\" => \"/bin/sh\" )\n",
+                 url.rewrite-once = ( \"^/.*\" => \"/program.cgi$0\" )\ncgi.assign = ( \".cgi\" => \"/bin/sh\" )\n",
                 address.ip(),
                 address.port()
             );
