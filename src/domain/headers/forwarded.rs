@@ -1,7 +1,7 @@
 //! Where a request came from, as told to the upstream and as believed from peers (RFC 7239).
 //!
 //! There is one way along which a request came. It is read once, and whatever tells the upstream of it is written from that: so
-//! X-Forwarded-For, X-Real-IP and Forwarded never disagree.
+//! X-Forwarded-For, X-Forwarded-Host, X-Real-IP and Forwarded never disagree.
 
 mod element;
 
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::write_field;
+use crate::domain::host::Host;
 use element::{Element, Node};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -59,7 +60,7 @@ impl Forwarding {
         let first = vouched.map(|position| &way[position]);
         Told {
             proto: Said::of(headers, &X_FORWARDED_PROTO, first.and_then(|element| element.proto)),
-            host: Said::of(headers, &X_FORWARDED_HOST, first.and_then(|element| element.host)),
+            host: told_host(headers, first.and_then(|element| element.host)),
             client,
             vouched,
             way,
@@ -84,10 +85,11 @@ struct Told<'a> {
     vouched: Option<usize>,
     client: IpAddr,
     proto: Said<'a>,
-    host: Said<'a>,
+    /// As upstreams are told it; `None` where nothing is said that is a host.
+    host: Option<Host>,
 }
 
-/// What is said of the client's own request.
+/// What is said of the scheme of the client's own request.
 #[derive(Clone, Copy, Debug)]
 enum Said<'a> {
     /// By a field of its own, which passes as it came. Repeated in Forwarded, if it is plain.
@@ -126,7 +128,7 @@ impl Origin<'_> {
 
     /// Whether [`Origin::write`] says itself, or keeps back, what a field says that came along.
     pub(super) fn replaces(&self, name: &HeaderName) -> bool {
-        let is_told_anew = *name == X_FORWARDED_FOR || *name == FORWARDED || *name == X_REAL_IP;
+        let is_told_anew = [X_FORWARDED_FOR, X_FORWARDED_HOST, FORWARDED, X_REAL_IP].contains(name);
         is_told_anew || self.told.is_none() && name.as_str().starts_with("x-forwarded-")
     }
 
@@ -152,16 +154,18 @@ impl Origin<'_> {
             return;
         };
         told.write_x_forwarded_for(hop, out);
-        let (proto, host) = (told.proto.or(Some(hop.scheme.as_bytes())), told.host.or(host.map(HeaderValue::as_bytes)));
-        for (field, said, value) in [(X_FORWARDED_PROTO, told.proto, proto), (X_FORWARDED_HOST, told.host, host)] {
-            match said {
-                Said::InField(_) => {}
-                Said::InForwarded(_) | Said::Nowhere => {
-                    if let Some(value) = value {
-                        write_field(out, field.as_str(), value);
-                    }
+        let proto = told.proto.or(Some(hop.scheme.as_bytes()));
+        match told.proto {
+            Said::InField(_) => {}
+            Said::InForwarded(_) | Said::Nowhere => {
+                if let Some(proto) = proto {
+                    write_field(out, X_FORWARDED_PROTO.as_str(), proto);
                 }
             }
+        }
+        let host = told.host.as_ref().map(Host::field).or(host).map(HeaderValue::as_bytes);
+        if let Some(host) = host {
+            write_field(out, X_FORWARDED_HOST.as_str(), host);
         }
         out.extend_from_slice(X_REAL_IP.as_str().as_bytes());
         let _ = write!(out, ": {}\r\n", told.client);
@@ -214,6 +218,16 @@ impl Told<'_> {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// To which host the client's own request was addressed, in the one form that hosts have. Of a list, readers take the first.
+fn told_host(headers: &HeaderMap, in_forwarded: Option<&str>) -> Option<Host> {
+    let Some(field) = headers.get(X_FORWARDED_HOST) else { return Host::parse(in_forwarded?.as_bytes()).ok() };
+    if let Ok(host) = Host::of_field(field) {
+        return Some(host);
+    }
+    let first = field.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+    Host::parse(first.trim_ascii()).ok()
 }
 
 /// The way by X-Forwarded-For. Empty elements of a list are none (RFC 9110, section 5.6.1).

@@ -17,6 +17,9 @@ pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &He
     if uri.path() == "*" {
         return Err("The asterisk form is not supported.");
     }
+    if uri.authority().is_some() && uri.scheme().is_none() {
+        return Err("The target is neither a path nor a URL.");
+    }
     let is_old = version < Version::HTTP_11;
     let mut fields = headers.get_all(HOST).iter();
     let from_field = match (fields.next(), fields.next()) {
@@ -104,6 +107,8 @@ mod tests {
         assert!(named(&["a"], "http://u@b/x").is_err());
         assert!(named(&["a"], "http://b..c/x").is_err());
         assert!(named(&[], "http://b/x").is_err());
+        assert!(named(&["a"], "b").is_err(), "the form of CONNECT");
+        assert!(named(&["a"], "b:80").is_err());
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn what_is_believed_of_x_forwarded_for_stands_in_forwarded_too() {
     ];
     let (client, lines) = told("10.0.0.1", &fields);
     assert_eq!(client, "203.0.113.9");
-    let ours = "x-forwarded-for: 198.51.100.7, 203.0.113.9:80, 10.0.0.2, 10.0.0.1\nx-real-ip: 203.0.113.9\n\
+    let ours = "x-forwarded-for: 198.51.100.7, 203.0.113.9:80, 10.0.0.2, 10.0.0.1\nx-forwarded-host: shop.example\nx-real-ip: 203.0.113.9\n\
                 forwarded: for=198.51.100.7, for=\"203.0.113.9:80\";proto=https;host=\"shop.example\", for=10.0.0.2, for=10.0.0.1\n";
     assert_eq!(lines, ours);
 }
@@ -102,7 +102,34 @@ fn nobody_is_believed_beyond_what_cannot_be_read() {
     let (_, lines) = told("10.0.0.1", &[("x-forwarded-for", "a\"b\\, 203.0.113.9")]);
     assert!(lines.contains("x-forwarded-for: unknown, 203.0.113.9, 10.0.0.1\n"), "{lines}");
     let hostile = [("x-forwarded-proto", "ht\"tp"), ("x-forwarded-host", "a\\\"b")];
-    assert!(told("10.0.0.1", &hostile).1.contains("forwarded: for=10.0.0.1\n"));
+    assert!(told("10.0.0.1", &hostile).1.contains("forwarded: for=10.0.0.1;host=\"api.example\"\n"));
+}
+
+#[test]
+fn a_host_is_told_in_one_form_whoever_tells_it() {
+    let host = |fields: &[(&'static str, &str)]| {
+        let lines = told("10.0.0.1", fields).1;
+        let host = lines.lines().find_map(|line| line.strip_prefix("x-forwarded-host: ")).unwrap().to_owned();
+        assert_eq!(lines.matches("x-forwarded-host").count(), 1, "{lines}");
+        assert!(lines.contains(&format!("host=\"{host}\"")), "{lines}");
+        host
+    };
+    for (said, told) in [
+        ("shop.example", "shop.example"),
+        ("Shop.Example.:0443", "shop.example:443"),
+        ("shop.example., proxy.example", "shop.example"),
+        ("[2001:DB8::0A]:80", "[2001:db8::a]:80"),
+        ("a/b", "api.example"),
+        ("127.1", "api.example"),
+        ("", "api.example"),
+        (", shop.example", "api.example"),
+    ] {
+        assert_eq!(host(&[("x-forwarded-host", said)]), told, "{said}");
+        assert_eq!(host(&[("x-forwarded-host", said), ("x-forwarded-host", "evil.example")]), told, "{said}");
+    }
+    for (said, told) in [("Shop.Example.", "shop.example"), ("127.1", "api.example")] {
+        assert_eq!(host(&[("forwarded", &format!("for=203.0.113.9;host=\"{said}\""))]), told, "{said}");
+    }
 }
 
 #[test]
