@@ -47,7 +47,7 @@ impl Endpoints {
         };
         let mut paths = |key: &'static str| {
             let paths: Vec<String> =
-                s.read(key, parse::list(endpoint_path)).into_iter().map(|path| format!("{prefix}{path}")).collect();
+                s.read(key, parse::list(login_path)).into_iter().map(|path| format!("{prefix}{path}")).collect();
             for path in &paths {
                 take(s, key, path);
             }
@@ -111,6 +111,13 @@ fn endpoint_path(value: &config::Value) -> Parsed<String> {
         root if root == "/" => Err("an own endpoint cannot be all of \"/\"".to_owned()),
         path => Ok(path),
     }
+}
+
+/// The upstream is asked at the same path: a slash at its end counts.
+fn login_path(value: &config::Value) -> Parsed<String> {
+    let path = endpoint_path(value)?;
+    let ends_in_a_slash = parse::text(value)?.ends_with('/');
+    Ok(if ends_in_a_slash { path + "/" } else { path })
 }
 
 /// How the upstream's answer to a login, registration or quick registration becomes a session.

@@ -17,11 +17,18 @@ pub(super) struct Own {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     At(Endpoint),
     /// The list, and each session below it.
     Sessions,
+}
+
+impl Kind {
+    /// Upstreams answer logins, and some (Django) at paths with a slash at the end alone.
+    const fn may_end_in_a_slash(self) -> bool {
+        matches!(self, Self::At(Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister))
+    }
 }
 
 /// What a path that is spelt otherwise than an own endpoint means for a request.
@@ -201,11 +208,12 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
     ];
     let mut own: Vec<Own> = Vec::new();
     for (path, kind) in several.chain(single.into_iter().filter_map(|(path, kind)| Some((path?, kind)))) {
-        let Some(place) = Place::of(&path).filter(|_| !path.ends_with('/') && !path.contains('%')) else {
+        let named = if kind.may_end_in_a_slash() { path.strip_suffix('/').unwrap_or(&path) } else { &path };
+        let Some(place) = Place::of(named).filter(|_| !named.ends_with('/') && !path.contains('%')) else {
             errors.push(RouteError::EndpointNotCanonical(path));
             continue;
         };
-        if own.iter().any(|other| other.place == place) {
+        if own.iter().any(|other| other.place == place && (other.kind != kind || other.path == path)) {
             errors.push(RouteError::EndpointTwice(path));
         } else {
             own.push(Own { path, place, kind });
