@@ -165,6 +165,9 @@ impl Route {
 
     /// Whether everyone who may use this route may use `other` too.
     fn is_as_strict_as(&self, other: &Self) -> bool {
+        if other.enforced == Share::NONE {
+            return true;
+        }
         let (audiences, scopes) = match (&self.access, &other.access) {
             (_, Access::Public | Access::Optional) => return true,
             (Access::Public | Access::Optional, Access::Token { .. }) => return false,

@@ -27,7 +27,9 @@ pub struct RouteTable {
 /// What makes a table of routes contradictory. The operator's to mend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RouteError {
-    #[error("endpoint path \"{0}\" is not canonical: it starts with a slash, ends without, and has no %, ; or //")]
+    #[error(
+        "endpoint path \"{0}\" is not canonical: it starts with a slash, ends without unless it is a login's, and has no %, ; or //"
+    )]
     EndpointNotCanonical(String),
     #[error("endpoint path \"{0}\" is used twice")]
     EndpointTwice(String),
@@ -157,12 +159,18 @@ impl RouteTable {
 
     /// Whether `chosen` is laxer than the rule of what a script reads a path as: that may lie outside of the folder of `chosen`.
     fn would_open(&self, chosen: &Rule, asked: &Asked<'_>, reading: &Readings<'_>) -> bool {
-        let is_meant = |rule: &&Rule| {
-            rule.route.is_at(asked.host) && rule.route.allows(asked.method) && rule.place.may_hold(reading, rule.route.exact)
-        };
-        let Some(meant) = self.rules.iter().find(is_meant) else { return false };
-        let is_within = !meant.route.exact && meant.place.is_above(&chosen.place);
-        !is_within && !chosen.route.is_as_strict_as(&meant.route)
+        for meant in self.rules.iter().filter(|rule| rule.route.is_at(asked.host) && rule.may_cover(reading)) {
+            let is_asked = meant.route.allows(asked.method);
+            let is_within = !meant.route.exact && meant.place.is_above(&chosen.place);
+            let is_stricter = !is_within && !chosen.route.is_as_strict_as(&meant.route);
+            if is_stricter && (is_asked || !chosen.route.names(asked.method)) {
+                return true;
+            }
+            if is_asked {
+                return false;
+            }
+        }
+        false
     }
 }
 

@@ -276,6 +276,58 @@ fn readings_cost_nothing_where_routes_do_not_differ() {
 }
 
 #[test]
+fn what_is_merely_observed_refuses_no_path() {
+    let observed = Route { enforced: Share::NONE, methods: vec![Method::GET], ..route("/tasks", scoped(&["tasks"])) };
+    for open in [Access::Public, Access::Optional, token()] {
+        let table = table(vec![route("/", open.clone()), observed.clone()]);
+        for target in ["/tasks.json", "/TASKS", "/tasks;x", "/index.php/tasks"] {
+            assert_eq!(found(&table, &Method::GET, "h", target), "/", "{target} {open:?}");
+        }
+        assert_eq!(found(&table, &Method::GET, "h", "/tasks/1"), "/tasks");
+        assert_eq!(found(&table, &Method::POST, "h", "/tasks"), "/");
+    }
+}
+
+#[test]
+fn a_script_leads_to_no_method_that_the_path_behind_it_refuses() {
+    let read = Route { methods: vec![Method::GET], ..route("/tasks", token()) };
+    let script = route("/index.php", Access::Public);
+    let any = table(vec![route("/", Access::Public), script, read.clone()]);
+    assert_eq!(found(&any, &Method::DELETE, "h", "/tasks"), "405 GET, HEAD");
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(found(&any, &method, "h", "/index.php/tasks"), "ambiguous", "{method}");
+        assert_eq!(found(&any, &method, "h", "/index.php/things"), "/index.php", "{method}");
+    }
+    let named = Route { methods: vec![Method::POST], ..route("/index.php", Access::Public) };
+    let table = table(vec![named, read]);
+    assert_eq!(found(&table, &Method::POST, "h", "/index.php/tasks"), "/index.php", "it names the method");
+}
+
+#[test]
+fn a_login_may_end_in_a_slash() {
+    let paths = |login: &[&str], sessions: &str| EndpointPaths {
+        login: login.iter().map(|path| (*path).to_owned()).collect(),
+        sessions: Some(sessions.to_owned()),
+        ..EndpointPaths::default()
+    };
+    let post = |login: &[&str], target: &str| {
+        let table = RouteTable::new(paths(login, "/sessions"), vec![route("/", Access::Public)]).unwrap();
+        found(&table, &Method::POST, "h", target)
+    };
+    assert_eq!(post(&["/api/login/"], "/api/login/"), "own Login");
+    for other in ["/api/login", "/api/login//", "/API/login/", "/api/login.json"] {
+        assert_eq!(post(&["/api/login/"], other), "ambiguous", "{other}");
+    }
+    assert_eq!(post(&["/login", "/login/"], "/login"), "own Login");
+    assert_eq!(post(&["/login", "/login/"], "/login/"), "own Login");
+    for (login, sessions) in
+        [(&["/login//"][..], "/sessions"), (&["/"], "/sessions"), (&["/login/", "/login/"], "/s"), (&["/a/"], "/a"), (&[], "/s/")]
+    {
+        assert!(RouteTable::new(paths(login, sessions), Vec::new()).is_err(), "{login:?} {sessions}");
+    }
+}
+
+#[test]
 fn what_a_more_enforced_route_may_be_meant_to_guard_is_refused() {
     let share = |prefix: &str, enforced| Route { enforced, ..route(prefix, token()) };
     let half = Share::new(50).unwrap();
