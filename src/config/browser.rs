@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::parse;
 use super::section::{Parsed, Section};
-use crate::domain::cookies::{FormerCookie, HOST_PREFIX, SECURE_PREFIX};
+use crate::domain::cookies::{ATTRIBUTE_BYTES_MAX, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, SECURE_PREFIX};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
 
@@ -60,7 +60,7 @@ impl Cookies {
             ),
             secure,
             domain: s.optional("domain", domain),
-            path: s.read("path", parse::url_path),
+            path: s.read("path", cookie_path),
             tokens_in_body: s.read("tokens_in_body", parse::flag),
             origins: CookieOrigins {
                 listed: s.read("csrf_origins", parse::list(parse::origin)),
@@ -97,7 +97,7 @@ impl Cookies {
 
 fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
     let name = s.require("name", cookie_name);
-    let (domain, path) = (s.optional("domain", domain), s.optional("path", parse::url_path));
+    let (domain, path) = (s.optional("domain", domain), s.optional("path", cookie_path));
     let name = name?;
     if name.starts_with(HOST_PREFIX) && (domain.is_some() || path.as_deref().is_some_and(|path| path != "/")) {
         s.fault("name", "a name with __Host- had path \"/\" and no domain: browsers drop it otherwise");
@@ -109,7 +109,20 @@ fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
 fn cookie_name(value: &config::Value) -> Parsed<String> {
     let text = parse::filled_text(value)?;
     let is_token = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if is_token { Ok(text) } else { Err("allowed is a cookie name: ASCII letters, digits and !#$%&'*+-.^_`|~".to_owned()) }
+    if is_token && text.len() <= NAME_BYTES_MAX {
+        Ok(text)
+    } else {
+        Err(format!("allowed is a cookie name of at most {NAME_BYTES_MAX} bytes: ASCII letters, digits and !#$%&'*+-.^_`|~"))
+    }
+}
+
+fn cookie_path(value: &config::Value) -> Parsed<String> {
+    let path = parse::url_path(value)?;
+    if path.len() <= ATTRIBUTE_BYTES_MAX {
+        Ok(path)
+    } else {
+        Err(format!("must not be longer than {ATTRIBUTE_BYTES_MAX} bytes: browsers pass over a longer one"))
+    }
 }
 
 fn domain(value: &config::Value) -> Parsed<String> {

@@ -1,6 +1,7 @@
 //! Checks that span sections.
 
 use super::section::Notes;
+use super::tokens::TokenRoom;
 use super::{IssuerSubjects, LEGACY_MAX, Settings};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::route::{Route, RouteTable};
@@ -21,23 +22,20 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     }
 }
 
-/// What a head holds beside its token, at least: other fields, and other cookies.
-const HEAD_ROOM: usize = 2048;
-/// What a body holds beside its token.
-const BODY_ROOM: usize = 1024;
-
-/// A token that is accepted has to arrive first: in heads, and in bodies where it is ended, asked about or exchanged.
+/// A token that is accepted has to arrive first.
 fn tokens_can_be_sent(settings: &Settings, notes: &Notes) {
     let bytes_max = settings.tokens.bytes_max;
     let (head, body) = (settings.listen.header_bytes_max, settings.endpoints.body_bytes_max);
-    if bytes_max + HEAD_ROOM > head {
+    let room = TokenRoom::of(head, body);
+    if bytes_max > room.in_head {
+        let most = room.in_head;
         let message =
-            format!("must be at least 2KiB less than listen.header_bytes_max, which is {head}B: none larger could be sent");
+            format!("must be at most {most}B with listen.header_bytes_max, which is {head}B: other fields need room too");
         notes.problem("tokens.bytes_max", None, message);
     }
-    if bytes_max + BODY_ROOM > body {
-        let message =
-            format!("must be at least 1KiB more than tokens.bytes_max, which is {bytes_max}B: tokens come in bodies too");
+    if bytes_max > room.in_body {
+        let most = room.in_body;
+        let message = format!("holds tokens of at most {most}B, and tokens.bytes_max is {bytes_max}B: tokens come in bodies too");
         notes.problem("endpoints.body_bytes_max", None, message);
     }
 }

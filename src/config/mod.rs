@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use section::{Noted, Notes, Section};
+use tokens::TokenRoom;
 
 use crate::domain::cors::Cors;
 use crate::domain::route::Route;
@@ -200,7 +201,8 @@ impl Settings {
         let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
         let endpoints = root.section("endpoints", Endpoints::read);
         let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
-        let tokens = root.section("tokens", Tokens::read);
+        let room = TokenRoom::of(listen.header_bytes_max, endpoints.body_bytes_max);
+        let tokens = root.section("tokens", |s| Tokens::read(s, room));
         let (directory, signing) = root.section("keys", tokens::read_keys);
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);

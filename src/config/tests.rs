@@ -201,6 +201,11 @@ fn cookies_that_a_browser_would_drop_are_refused() {
     assert_one_fault(&cookies("access_name = \"__Secure-a\"\nsecure = false"), &["cookies.access_name", "__Secure-"]);
     assert_one_fault(&cookies("access_name = \"r\""), &["cookies.refresh_name"]);
     assert_one_fault(&cookies("access_name = \"a b\""), &["cookies.access_name", "cookie name"]);
+    assert_one_fault(&cookies(&format!("access_name = \"{}\"", "a".repeat(257))), &["cookies.access_name", "256"]);
+    assert_one_fault(
+        &cookies(&format!("access_name = \"a\"\npath = \"/{}\"", "a".repeat(1024))),
+        &["cookies.path", "1024 bytes"],
+    );
     assert!(Settings::from_toml(&minimal_and(&cookies(""))).unwrap().cookies.is_some());
 }
 
@@ -438,8 +443,22 @@ fn calls_of_logins_may_have_several_paths_each() {
 #[test]
 fn tokens_fit_into_what_they_come_in() {
     assert_one_fault("tokens = { bytes_max = \"31KiB\" }", &["tokens.bytes_max", "listen.header_bytes_max"]);
-    assert_one_fault("listen = { header_bytes_max = \"8KiB\" }", &["tokens.bytes_max", "listen.header_bytes_max"]);
-    assert_one_fault("endpoints = { body_bytes_max = \"8KiB\" }", &["endpoints.body_bytes_max", "tokens.bytes_max"]);
+    let both = |other: &str| format!("tokens.bytes_max = \"12KiB\"\n{other}");
+    assert_one_fault(&both("listen.header_bytes_max = \"8KiB\""), &["tokens.bytes_max", "listen.header_bytes_max"]);
+    assert_one_fault(&both("endpoints.body_bytes_max = \"8KiB\""), &["endpoints.body_bytes_max", "tokens.bytes_max"]);
+    for (alone, bytes_max) in [
+        ("", 12 << 10),
+        ("listen.header_bytes_max = \"8KiB\"", 6 << 10),
+        ("listen.header_bytes_max = \"2KiB\"", 1 << 10),
+        ("endpoints.body_bytes_max = \"8KiB\"", 7 << 10),
+        ("listen.header_bytes_max = \"1MiB\"", 12 << 10),
+    ] {
+        assert_eq!(
+            Settings::from_toml(&minimal_and(alone)).unwrap().tokens.bytes_max,
+            bytes_max,
+            "nobody asked for more: {alone}"
+        );
+    }
     let settings = Settings::from_toml(&minimal_and("tokens = { bytes_max = \"30KiB\" }")).unwrap();
     assert_eq!(settings.tokens.bytes_max, 30 << 10);
     assert!(Settings::from_toml(&minimal_and("listen.header_bytes_max = \"8KiB\"\ntokens.bytes_max = \"6KiB\"")).is_ok());

@@ -17,6 +17,29 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Algorithms of the keys that the gateway makes itself. RSA keys are brought along as files.
 const GENERATED: [(&str, Algorithm); 3] = [("ES256", Algorithm::Es256), ("EdDSA", Algorithm::EdDsa), ("HS256", Algorithm::Hs256)];
 
+/// The largest token, unless the settings say otherwise or there is less room.
+const BYTES_MAX_DEFAULT: usize = 12 << 10;
+
+/// What a head and a body hold of a token. It has to arrive: in heads, and in bodies where it is ended, asked about or exchanged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenRoom {
+    pub(super) in_head: usize,
+    pub(super) in_body: usize,
+}
+
+/// What a head holds beside its token: other fields, and other cookies.
+const HEAD_ROOM: usize = 2048;
+/// What a body holds beside its token.
+const BODY_ROOM: usize = 1024;
+
+impl TokenRoom {
+    /// Of small heads and bodies half.
+    pub(super) fn of(header_bytes_max: usize, body_bytes_max: usize) -> Self {
+        let beside = |whole: usize, other: usize| whole.saturating_sub(other).max(whole / 2);
+        Self { in_head: beside(header_bytes_max, HEAD_ROOM), in_body: beside(body_bytes_max, BODY_ROOM) }
+    }
+}
+
 /// Access tokens of our own.
 #[derive(Clone, Debug)]
 pub struct Tokens {
@@ -35,14 +58,16 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    pub(super) fn read(s: &mut Section<'_>, room: TokenRoom) -> Self {
         let tokens = Self {
             issuer: s.read("issuer", parse::filled_text),
             audience: s.read("audience", parse::list(parse::filled_text)),
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, MINUTE)),
-            bytes_max: s.read("bytes_max", parse::memory(1 << 10, 1 << 20)),
+            bytes_max: s
+                .optional("bytes_max", parse::memory(1 << 10, 1 << 20))
+                .unwrap_or_else(|| BYTES_MAX_DEFAULT.min(room.in_head).min(room.in_body)),
             cache_entries: s.read("cache_entries", parse::count(0, 10_000_000)),
         };
         if tokens.audience.is_empty() {

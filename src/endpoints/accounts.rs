@@ -7,7 +7,9 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 
-use crate::config::AccountName;
+use serde_json::Value;
+
+use crate::config::{AccountName, Pointer};
 use crate::domain::spelling;
 
 mod content_type;
@@ -31,6 +33,13 @@ pub(super) struct Reading {
     pub(super) is_readable: bool,
 }
 
+impl Reading {
+    /// A body that was not followed.
+    pub(super) const fn of_nobody() -> Self {
+        Self { accounts: Vec::new(), is_readable: false }
+    }
+}
+
 /// Why a login is not passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unreadable {
@@ -43,27 +52,39 @@ pub(super) enum Unreadable {
 
 /// Reads body, query and credentials.
 pub(super) fn read(head: &Parts, body: &[u8], names: &[AccountName]) -> Result<Reading, Unreadable> {
-    let mut found = Found { names, accounts: Vec::new() };
+    let mut found = Found::new(names);
     if let Some(query) = head.uri.query() {
         form::read(query.as_bytes(), &mut found);
     }
-    for field in head.headers.get_all(AUTHORIZATION) {
-        if let Some(user) = basic_user(field.as_bytes()) {
-            found.account(&user);
-        }
-    }
     let is_empty = body.trim_ascii().is_empty();
-    let is_readable = is_empty || read_body(&head.headers, body, &mut found)?;
+    let mut is_readable = is_empty || read_body(&head.headers, body, &mut found)?;
+    let users = head.headers.get_all(AUTHORIZATION).iter().filter_map(|field| basic_user(field.as_bytes()));
+    if found.is_oauth && !found.accounts.is_empty() {
+        // The user of Basic is a client then (RFC 6749, section 2.3.1), and the same for all users. If the API says so too.
+        is_readable &= users.count() == 0;
+    } else {
+        users.for_each(|user| found.account(&user));
+    }
     if found.accounts.len() > ACCOUNTS_MAX {
         return Err(Unreadable::TooManyAccounts);
     }
     Ok(Reading { accounts: found.accounts, is_readable })
 }
 
-/// What an upstream's answer names.
-pub(super) fn in_answer(body: &[u8], names: &[AccountName]) -> Vec<String> {
-    let mut found = Found { names, accounts: Vec::new() };
-    let _ = json::read(body, &mut found);
+/// What an upstream's answer names beside the id of the user: elsewhere it may tell of others.
+pub(super) fn beside(id_at: &Pointer, answer: &[u8], names: &[AccountName]) -> Vec<String> {
+    let mut found = Found::new(names);
+    let user_at = id_at.as_str().rsplit_once('/').map_or("", |(user_at, _)| user_at);
+    let path: Vec<String> = user_at.split('/').skip(1).map(spelling::name).collect();
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    for (name, value) in answer.pointer(user_at).and_then(Value::as_object).into_iter().flatten() {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => continue,
+        };
+        found.value(&[path.as_slice(), &[spelling::name(name)]].concat(), &text);
+    }
     found.accounts
 }
 
@@ -97,13 +118,16 @@ fn read_body(headers: &HeaderMap, body: &[u8], found: &mut Found<'_>) -> Result<
     if is_called_a_form || !is_json {
         form::read(body, found);
     }
-    Ok(is_json || is_called_a_form || found.accounts.len() > known)
+    let is_form = form::is_plain(body) && (is_called_a_form || found.accounts.len() > known);
+    Ok(is_json || is_form)
 }
 
 /// Gathers accounts.
 struct Found<'a> {
     names: &'a [AccountName],
     accounts: Vec<String>,
+    /// Whether a grant is asked for, as by RFC 6749.
+    is_oauth: bool,
 }
 
 /// Objects that tell of something else than the user. What they hold is the same for many users, whom it would lock out together.
@@ -122,9 +146,14 @@ const ABOUT_OTHERS: [&str; 12] = [
     "tenant",
 ];
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    const fn new(names: &'a [AccountName]) -> Self {
+        Self { names, accounts: Vec::new(), is_oauth: false }
+    }
+
     /// A value, and the names that lead to it, each in its one spelling.
     fn value(&mut self, path: &[String], text: &str) {
+        self.is_oauth |= matches!(path, [name] if name == "granttype");
         if self.is_account(path) {
             self.account(text);
         }

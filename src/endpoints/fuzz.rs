@@ -144,7 +144,11 @@ pub fn login_answer(bytes: &[u8]) {
     let mut answer = Response::builder().status(status).body(()).expect("an answer");
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     let answer = UpstreamAnswer { head: answer.into_parts().0, body: body.clone() };
-    let Ok(Granted { subject, grant, mut object }) = grant::judge(&answer, &OPTIONS.login) else { return };
+    let Ok(Granted { subject, grant, mut object, id_at: _ }) =
+        grant::judge(&answer, &OPTIONS.login, OPTIONS.tokens_in_login_body())
+    else {
+        return;
+    };
     assert!(matches!(status.as_u16(), 200 | 201));
     let before: Value = serde_json::from_slice(&body).expect("JSON");
     let deciding = ["/user/id", "/id"].iter().find_map(|pointer| before.pointer(pointer)).expect("somebody is named");

@@ -27,6 +27,8 @@ const DEPTH_MAX: u8 = 100;
 pub(super) struct Granted {
     pub(super) subject: Subject,
     pub(super) grant: Grant,
+    /// Where the answer names the subject.
+    pub(super) id_at: Pointer,
     /// What the client gets, before the tokens are put into it.
     pub(super) object: JsonObject,
 }
@@ -54,10 +56,14 @@ pub(super) enum NoSession<'a> {
     IdUnusable(&'a str),
     /// The pointer that decided; the id begins as the subjects of another issuer do.
     AnotherIssuers(&'a str, SubjectError),
+    /// There is no place in it for the tokens.
+    NoRoom,
 }
 
 /// Judges an answer. Every rule of what makes a session stands here, in the order in which a refusal is told.
-pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login) -> Result<Granted, NoSession<'a>> {
+///
+/// `with_tokens`: whether it has to carry the tokens.
+pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login, with_tokens: bool) -> Result<Granted, NoSession<'a>> {
     if !answer.head.status.is_success() {
         return Err(NoSession::NotSuccessful);
     }
@@ -76,19 +82,29 @@ pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login) -> Re
     if let Some(lacks) = login.requires.iter().find(|condition| !condition.holds(&value)) {
         return Err(NoSession::Lacks(lacks.as_str()));
     }
-    let subject = named_subject(&value, login)?;
+    let (subject, id_at) = named_subject(&value, login)?;
     if !login.statuses.contains(&answer.head.status) {
         return Err(NoSession::Status);
     }
-    Ok(Granted { subject, grant: grant(&value, login), object })
+    if with_tokens && !has_room(&object, &login.members) {
+        return Err(NoSession::NoRoom);
+    }
+    Ok(Granted { subject, grant: grant(&value, login), id_at: id_at.clone(), object })
 }
 
-fn named_subject<'a>(answer: &Value, login: &'a config::Login) -> Result<Subject, NoSession<'a>> {
+/// Whether each of the tokens that clients are to find has a place.
+fn has_room(object: &JsonObject, members: &config::Members) -> bool {
+    let can_be_set = |places: &Vec<config::MemberPath>| places.iter().any(|place| object.can_set_at(place.names()));
+    can_be_set(&members.access_token) && (members.refresh_token.is_empty() || can_be_set(&members.refresh_token))
+}
+
+fn named_subject<'a>(answer: &Value, login: &'a config::Login) -> Result<(Subject, &'a Pointer), NoSession<'a>> {
     let mut found = login.subject.iter().filter_map(|pointer| Some((pointer, answer.pointer(pointer.as_str())?)));
     match found.next() {
         Some((pointer, value)) => {
             let subject = subject(value).ok_or(NoSession::IdUnusable(pointer.as_str()))?;
-            login.reserved.ours(subject).map_err(|error| NoSession::AnotherIssuers(pointer.as_str(), error))
+            let subject = login.reserved.ours(subject).map_err(|error| NoSession::AnotherIssuers(pointer.as_str(), error))?;
+            Ok((subject, pointer))
         }
         None => Err(NoSession::NobodyNamed { id_at: id_elsewhere(answer) }),
     }
@@ -137,6 +153,10 @@ impl NoSession<'_> {
             }
             Self::AnotherIssuers(pointer, error) => {
                 warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer"));
+            }
+            Self::NoRoom => {
+                let set = "login.members.access_token and login.members.refresh_token = names that lead through objects alone";
+                advise("something else stands on the way to the members of the tokens", set);
             }
         }
     }

@@ -65,6 +65,20 @@ impl JsonObject {
         is_placed
     }
 
+    /// Whether [`JsonObject::set_at`] would find its way.
+    pub(super) fn can_set_at(&self, names: &[String]) -> bool {
+        match names {
+            [] => false,
+            [_] => true,
+            [name, below @ ..] => match self.0.iter().rfind(|(other, _)| other == name) {
+                Some((_, there)) if there.get() != "null" => {
+                    Self::parse(there.get().as_bytes()).is_some_and(|inner| inner.can_set_at(below))
+                }
+                Some(_) | None => true,
+            },
+        }
+    }
+
     pub(super) fn new() -> Self {
         Self(Vec::new())
     }
@@ -130,7 +144,10 @@ mod tests {
         let set = |text: &str, names: &[&str]| {
             let mut object = JsonObject::parse(text.as_bytes()).unwrap();
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            object.set_at(&names, &"x").then(|| serde_json::to_string(&object).unwrap())
+            let can_be_set = object.can_set_at(&names);
+            let is_set = object.set_at(&names, &"x");
+            assert_eq!(can_be_set, is_set, "{text}");
+            is_set.then(|| serde_json::to_string(&object).unwrap())
         };
         let text = r#"{"data":{"n":1e400,"t":{"a":"old","b":[1.0]}},"user":{"id": 1}}"#;
         let after = r#"{"data":{"n":1e400,"t":{"a":"x","b":[1.0]}},"user":{"id": 1}}"#;

@@ -6,12 +6,11 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 
-use super::accounts::{self, Reading};
+use super::accounts::{self, Reading, Unreadable};
 use super::grant::{self, Granted, SCOPES_MAX};
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, credentials, origin, shared, tokens};
-use crate::domain::ids::Subject;
 use crate::domain::route::Endpoint;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
@@ -55,7 +54,9 @@ impl Inner {
         let reading = match accounts::read(&request.head, &request.body, &options.limits.login.account) {
             Ok(reading) => reading,
             // Who limits no accounts need not know them.
-            Err(_) if !limits.counts_accounts() => Reading { accounts: Vec::new(), is_readable: false },
+            Err(_) if !limits.counts_accounts() => Reading::of_nobody(),
+            // Whoever registers may invite others. So many are not counted one by one.
+            Err(Unreadable::TooManyAccounts) if request.endpoint != Endpoint::Login => Reading::of_nobody(),
             Err(unreadable) => return Err(unreadable.into()),
         };
         if !reading.is_readable {
@@ -70,17 +71,21 @@ impl Inner {
     }
 
     /// Remembers from where an account was logged in. The answer may name it where the request does not, as after a second factor.
-    fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, subject: &Subject, options: &EndpointOptions) {
+    fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, granted: &Granted, options: &EndpointOptions) {
         let limits = self.limits.load();
         // Anyone can register, under any name.
         if request.endpoint != Endpoint::Login || !limits.counts_accounts() {
             return;
         }
         let names = &options.limits.login.account;
-        let asked = accounts::read(&request.head, &request.body, names).map(|reading| reading.accounts).unwrap_or_default();
+        let mut asked = accounts::read(&request.head, &request.body, names).map(|reading| reading.accounts).unwrap_or_default();
+        // Of several the upstream may have looked at any: whoever names another's beside his own does not own it.
+        if asked.len() > 1 {
+            asked.clear();
+        }
         let network = limits.network(request.address);
-        for account in asked.iter().chain(&accounts::in_answer(&answer.body, names)) {
-            self.owners.remember(account, network, subject, options.limits.entries_max, self.clock.monotonic());
+        for account in asked.iter().chain(&accounts::beside(&granted.id_at, &answer.body, names)) {
+            self.owners.remember(account, network, &granted.subject, options.limits.entries_max, self.clock.monotonic());
         }
     }
 
@@ -103,9 +108,9 @@ impl Inner {
             self.counters.add(Counter::LoginsNotIssued, 1);
             return None;
         }
-        match grant::judge(answer, login) {
+        match grant::judge(answer, login, options.tokens_in_login_body()) {
             Ok(granted) => {
-                self.note_login(request, answer, &granted.subject, options);
+                self.note_login(request, answer, &granted, options);
                 let is_issued = login.issue_share.includes(granted.subject.as_str().as_bytes());
                 if !is_issued {
                     self.counters.add(Counter::LoginsNotIssued, 1);
@@ -127,7 +132,7 @@ impl Inner {
         mut head: http::response::Parts,
         options: &EndpointOptions,
     ) -> Result<Reply, Refusal> {
-        let Granted { subject, grant, mut object } = granted;
+        let Granted { subject, grant, mut object, id_at: _ } = granted;
         if grant.scopes.len() > SCOPES_MAX {
             return Err(Refusal::TooManyScopes(grant.scopes.len()));
         }
@@ -140,8 +145,7 @@ impl Inner {
         };
         let pair = self.sessions.issue(login).await?;
         cookies::set(&mut head.headers, options, &pair)?;
-        let tokens_in_body = options.cookies.as_ref().is_none_or(|cookies| cookies.tokens_in_body);
-        tokens::merge(&mut object, &pair, &options.login.members, tokens_in_body);
+        tokens::merge(&mut object, &pair, &options.login.members, options.tokens_in_login_body());
         for name in OF_THE_OLD_BODY {
             head.headers.remove(name);
         }

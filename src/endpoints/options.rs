@@ -2,7 +2,7 @@
 
 use crate::config::{self, Cookies, Limits, Login, OldSession, Reuse, Settings};
 use crate::crypto::client_secret::ClientSecret;
-use crate::domain::cookies::{HOST_PREFIX, OwnCookies, Slot};
+use crate::domain::cookies::{ATTRIBUTE_BYTES_MAX, HOST_PREFIX, OwnCookies, Slot};
 use crate::domain::cors::Cors;
 use crate::domain::legacy::LegacyLives;
 use crate::domain::origin::CookieOrigins;
@@ -73,6 +73,13 @@ impl Metadata {
     }
 }
 
+impl EndpointOptions {
+    /// Whether the answer to a login carries the tokens itself.
+    pub(super) fn tokens_in_login_body(&self) -> bool {
+        self.cookies.as_ref().is_none_or(|cookies| cookies.tokens_in_body)
+    }
+}
+
 impl From<&Settings> for EndpointOptions {
     fn from(settings: &Settings) -> Self {
         Self {
@@ -120,7 +127,7 @@ pub fn session_policy(settings: &Settings) -> SessionPolicy {
 
 /// What heads can hold, and where tokens go into cookies, what those can hold.
 fn access_token_bytes_max(settings: &Settings) -> usize {
-    let in_cookies = CookieMode::of(settings).map(|cookies| cookies.own.access_bytes_max(settings.tokens.lifetime.as_secs()));
+    let in_cookies = CookieMode::of(settings).map(|cookies| cookies.own.access_bytes_max());
     in_cookies.unwrap_or(usize::MAX).min(settings.tokens.bytes_max)
 }
 
@@ -135,7 +142,9 @@ fn refresh_cookie_path(refresh_name: &str, endpoints: &config::Endpoints) -> Str
     };
     let shared =
         first.iter().enumerate().take_while(|(i, segment)| others.iter().all(|other| other.get(*i) == Some(*segment))).count();
-    format!("/{}", first[..shared].join("/"))
+    Some(format!("/{}", first[..shared].join("/")))
+        .filter(|path| path.len() <= ATTRIBUTE_BYTES_MAX)
+        .unwrap_or_else(|| "/".to_owned())
 }
 
 #[cfg(test)]

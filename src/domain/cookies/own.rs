@@ -99,10 +99,10 @@ impl OwnCookies {
         self.refresh.set(token, lives_secs, self.same_site, self.secure)
     }
 
-    /// The largest access token that every browser keeps.
+    /// The largest access token that browsers keep.
     #[must_use]
-    pub fn access_bytes_max(&self, lives_secs: u64) -> usize {
-        self.access("", lives_secs).map_or(0, |field| COOKIE_BYTES_MAX - field.len())
+    pub fn access_bytes_max(&self) -> usize {
+        COOKIE_BYTES_MAX.saturating_sub(self.access.name.len())
     }
 
     /// Fields that leave nothing beside what [`OwnCookies::access`] and [`OwnCookies::refresh`] set.
@@ -118,8 +118,14 @@ impl OwnCookies {
     }
 }
 
-/// The least that every browser keeps of one cookie, name and attributes included (RFC 6265, section 6.1).
+/// The most that browsers keep of one cookie, name and value (RFC 6265bis, section 5.6).
 const COOKIE_BYTES_MAX: usize = 4096;
+
+/// Longer attributes they pass over: a cookie would get another path.
+pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
+
+/// So that there is room for every refresh token, whose length is known.
+pub const NAME_BYTES_MAX: usize = 256;
 
 impl Slot {
     fn can_be_set(&self) -> bool {
@@ -128,6 +134,9 @@ impl Slot {
 
     fn set(&self, value: &str, lives_secs: u64, same_site: &str, secure: bool) -> Option<HeaderValue> {
         let Self { name, domain, path } = self;
+        if name.len() + value.len() > COOKIE_BYTES_MAX {
+            return None;
+        }
         let mut text = format!("{name}={value}; Path={path}; Max-Age={lives_secs}; HttpOnly; SameSite={same_site}");
         if secure || name.starts_with(HOST_PREFIX) || name.starts_with(SECURE_PREFIX) {
             text.push_str("; Secure");
@@ -135,9 +144,6 @@ impl Slot {
         if let Some(domain) = domain {
             text.push_str("; Domain=");
             text.push_str(domain);
-        }
-        if text.len() > COOKIE_BYTES_MAX {
-            return None;
         }
         let mut field = HeaderValue::try_from(text).ok()?;
         field.set_sensitive(true);
@@ -190,6 +196,7 @@ mod tests {
     #[test]
     fn what_no_browser_would_keep_is_not_set() {
         let own = OwnCookies::new(slot("a", None, "/"), slot("r", None, "/"), &[], "Lax", true);
-        assert!(own.access(&"x".repeat(4000), 1).is_some() && own.access(&"x".repeat(4096), 1).is_none());
+        assert_eq!(own.access_bytes_max(), 4095);
+        assert!(own.access(&"x".repeat(4095), 1).is_some() && own.access(&"x".repeat(4096), 1).is_none());
     }
 }

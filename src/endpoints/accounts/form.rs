@@ -14,6 +14,14 @@ pub(super) fn read(form: &[u8], found: &mut Found<'_>) {
     }
 }
 
+/// Whether nobody can take it for anything but a form: some APIs read JSON, XML or binary formats whatever type they are told.
+pub(super) fn is_plain(form: &[u8]) -> bool {
+    let form = form.trim_ascii();
+    let begins_otherwise = form.first().is_none_or(|byte| matches!(byte, b'{' | b'[' | b'"' | b'\'' | b'<' | b'-' | 0x80..));
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    !begins_otherwise && form.contains(&b'=') && !form.iter().any(is_control)
+}
+
 fn read_pair(pair: &[u8], found: &mut Found<'_>) {
     let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { return };
     let (name, value) = (decoded(&pair[..equals]), decoded(&pair[equals + 1..]));

@@ -1,6 +1,6 @@
 //! JSON, read to its end: every member of every object, repeated ones too.
 //!
-//! Not by `serde_json`, which gives up where others go on: at lone surrogates, at bytes that are no UTF-8, at control characters.
+//! Not by `serde_json`, which gives up where others go on: at lone surrogates, at bytes that are no UTF-8, at control characters, at NaN.
 
 use std::fmt::Write as _;
 
@@ -9,6 +9,9 @@ use crate::domain::spelling;
 
 /// How deeply a body may nest.
 const DEPTH_MAX: usize = 64;
+
+/// Values that are neither text nor numbers, those included that Python reads and writes.
+const WORDS: [&str; 6] = ["true", "false", "null", "NaN", "Infinity", "-Infinity"];
 
 /// Not JSON, or something behind it. What came before was found all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,10 +44,11 @@ impl Reader<'_, '_, '_> {
                 self.found.value(&self.path, &text);
                 Ok(())
             }
-            Some(b'-' | b'0'..=b'9') => self.number(),
             Some(_) => {
-                let word = ["true", "false", "null"].into_iter().find(|word| self.bytes.starts_with(word.as_bytes()));
-                self.bytes = &self.bytes[word.ok_or(Malformed)?.len()..];
+                let Some(word) = WORDS.into_iter().find(|word| self.bytes.starts_with(word.as_bytes())) else {
+                    return self.number();
+                };
+                self.bytes = &self.bytes[word.len()..];
                 Ok(())
             }
             None => Err(Malformed),

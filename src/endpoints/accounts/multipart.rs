@@ -64,21 +64,33 @@ fn read_part(part: &[u8], found: &mut Found<'_>) -> Result<(), Unreadable> {
 /// What the part may be called, in whichever way a reader finds the end of the quotes before: some undo escapes, some do not; some take
 /// the first of two names, some the last.
 fn names(disposition: &str) -> Result<Vec<String>, Unreadable> {
-    let mut names = Vec::new();
-    let mut rest = disposition;
-    while let Some(at) = rest.to_ascii_lowercase().find("name") {
-        let is_whole = !rest[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-        rest = &rest[at + "name".len()..];
-        let after = rest.trim_start();
-        if is_whole && after.starts_with('*') {
-            // Extended and continued parameters (RFC 2231), which no browser sends for a name.
+    let lower = disposition.to_ascii_lowercase();
+    let (mut names, mut count) = (Vec::new(), 0);
+    for (at, word) in lower.match_indices("name") {
+        if lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            continue;
+        }
+        let after = disposition[at + word.len()..].trim_start();
+        if is_extended(after) {
             return Err(MALFORMED);
         }
-        if let Some(value) = after.strip_prefix('=').filter(|_| is_whole).map(str::trim_start) {
-            names.push(unquoted(value.split(';').next().unwrap_or_default().trim_end()));
-            names.push(unquoted(value));
-            names.extend(value.strip_prefix('"').and_then(|quoted| quoted.split('"').next()).map(str::to_owned));
+        let Some(value) = after.strip_prefix('=').map(str::trim_start) else { continue };
+        count += 1;
+        if count > NAMES_MAX {
+            return Err(MALFORMED);
         }
+        names.push(unquoted(value.split(';').next().unwrap_or_default().trim_end()));
+        names.push(unquoted(value));
+        names.extend(value.strip_prefix('"').and_then(|quoted| quoted.split('"').next()).map(str::to_owned));
     }
     Ok(names)
+}
+
+/// How many times one part may say its name. Each may be as long as the part, so that all of many would be far more than the body.
+const NAMES_MAX: usize = 4;
+
+/// Extended and continued parameters (`name*=`, `name*0=`; RFC 2231), which no browser sends for a name.
+fn is_extended(after_name: &str) -> bool {
+    let rest = after_name.strip_prefix('*').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '*'));
+    rest.is_some_and(|rest| rest.trim_start().starts_with('='))
 }

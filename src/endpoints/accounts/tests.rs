@@ -258,6 +258,56 @@ fn honest_bodies_without_an_account_are_readable_and_other_types_are_told_apart(
     }
 }
 
+/// Some APIs read JSON whatever type they are told, in every encoding that Python knows, XML or binary formats.
+#[test]
+fn what_is_called_a_form_and_may_be_something_else_is_not_readable() {
+    let utf16: Vec<u8> = r#"{"username":"ada"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for body in [
+        br#"{"z":nan,"username":"ada"}"#.as_slice(),
+        br#"{"a&email=decoy&":1,'username':"ada"}"#,
+        br#"{"email":"decoy"}{"username":"ada"}"#,
+        b" [1,]&email=decoy",
+        b"<login a='&email=decoy&'><email>ada</email></login>",
+        b"\x82\xa8username\xa3ada\xa1z\xafx&email=decoy&y",
+        b"email: ada",
+        &utf16,
+        &[b"\xff\xfe".as_slice(), &utf16].concat(),
+    ] {
+        for content_type in [FORM, "text/plain", ""] {
+            let reading = read_as(content_type, body);
+            assert_eq!(reading.map(|reading| reading.is_readable), Ok(false), "{content_type} {}", body.escape_ascii());
+        }
+    }
+    for body in [r#"{"z":NaN,"username":"ada"}"#, r#"[Infinity,-Infinity,-1,{"username":"ada"}]"#] {
+        for content_type in [FORM, "text/plain", "", JSON] {
+            assert_eq!(accounts(content_type, body), ["ada"], "{content_type} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_part_that_says_its_name_again_and_again_is_refused_at_little_cost() {
+    let read = |disposition: &str| {
+        read_as("multipart/form-data; boundary=b", multipart(&[&format!("Content-Disposition: {disposition}\r\n\r\nada")]))
+    };
+    assert!(matches!(read(&format!("form-data; {}", "name=;".repeat(10_000))), Err(Unreadable::Malformed(_))));
+    assert!(read(&format!("form-data; name=a; {}", "rename=;".repeat(10_000))).is_ok());
+    assert_eq!(read("form-data; name=\"email\"; filename=\"my name*.png\"").unwrap().accounts, ["ada"], "an honest file");
+}
+
+#[test]
+fn the_user_of_basic_is_a_client_where_a_grant_is_asked_for() {
+    let basic = |body: &str| read_with("/login", &[("content-type", FORM), ("authorization", "Basic YWRhOnB3")], body).unwrap();
+    let of = |accounts: &[&str], is_readable| Reading {
+        accounts: accounts.iter().map(|account| (*account).to_owned()).collect(),
+        is_readable,
+    };
+    assert_eq!(basic("grant_type=password&username=eve"), of(&["eve"], false), "it may be a decoy: limited by address");
+    assert_eq!(basic("grant_type=password"), of(&["ada"], true));
+    assert_eq!(basic("username=eve"), of(&["eve", "ada"], true));
+    assert_eq!(accounts(FORM, "grant_type=password&username=eve"), ["eve"]);
+}
+
 #[test]
 fn a_login_names_few_accounts() {
     let body = |count: usize| {

@@ -142,6 +142,20 @@ async fn a_token_that_no_browser_would_keep_is_not_set() {
 }
 
 #[tokio::test]
+async fn whatever_browsers_keep_is_set() {
+    let gate = Gate::new(&format!("{ON}\nlogin.claims = {{ big = '/big' }}\nlimits.login.per_address = ''"));
+    let mut largest = 0;
+    for size in 2700..2900 {
+        let body = format!(r#"{{"user":{{"id":"a"}},"big":"{}"}}"#, "x".repeat(size));
+        let upstream = http::Response::builder().header("content-type", "application/json").body(body.as_str()).unwrap();
+        let reply = gate.log_in(&[OWN_ORIGIN], "{}", upstream).await;
+        assert!(matches!(reply.status().as_u16(), 200 | 502));
+        largest = cookies_of(&reply).iter().map(|(pair, _)| pair.len() - 1).chain([largest]).max().unwrap();
+    }
+    assert!((4093..=4096).contains(&largest), "name and value, which is what browsers count: {largest}");
+}
+
+#[tokio::test]
 async fn a_browser_may_ask_first_and_is_answered_by_the_list() {
     let cors = "cors = { allowed_origins = ['https://app.example.com'], allow_credentials = true }";
     let gate = Gate::new(&format!("{ON}\n{cors}"));

@@ -12,7 +12,7 @@ fn judged(login: &str, status: u16, body: &str) -> Result<String, String> {
     let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n[login]\n{login}")).unwrap();
     let head = Response::builder().status(status).header("content-type", "application/json").body(()).unwrap().into_parts().0;
     let answer = UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) };
-    grant::judge(&answer, &settings.login).map(|granted| granted.subject.to_string()).map_err(|cause| match cause {
+    grant::judge(&answer, &settings.login, true).map(|granted| granted.subject.to_string()).map_err(|cause| match cause {
         NoSession::NobodyNamed { id_at } => format!("an id at {}", id_at.unwrap_or_default()),
         other => format!("{other:?}"),
     })
@@ -123,11 +123,27 @@ fn challenges_pending_verifications_and_errors_make_no_session() {
         r#""error":true"#,
         r#""data":{"error_code":"LOCKED"}"#,
         r#""meta":{"is_authenticated":false}"#,
+        r#""success":"false""#,
+        r#""ok":"FALSE""#,
+        r#""status":"ERROR""#,
+        r#""data":{"status":"Failed"}"#,
+        r#""2fa":true"#,
+        r#""two_factor_auth_required":true"#,
+        r#""state":"pending""#,
+        r#""pending":true"#,
     ] {
         let judged = by_default(&format!("{{{user},{says}}}"));
         assert!(judged.as_ref().is_err_and(|cause| cause.starts_with("Says")), "{says}: {judged:?}");
     }
-    for inside in [r#""mfaRequired":true"#, r#""pending_verification":true"#, r#""error":"e""#, r#""confirmed":false"#] {
+    for inside in [
+        r#""mfaRequired":true"#,
+        r#""pending_verification":true"#,
+        r#""error":"e""#,
+        r#""confirmed":false"#,
+        r#""status":"locked""#,
+        r#""status":"pending_verification""#,
+        r#""unverified":true"#,
+    ] {
         assert!(by_default(&format!(r#"{{"user":{{"id":"42",{inside}}}}}"#)).is_err(), "{inside}");
     }
 }
@@ -154,6 +170,10 @@ fn what_says_that_all_is_well_is_believed() {
         r#""session":{"id":"s"}"#,
         r#""message":"error-free since 2019""#,
         r#""settings":{"mfaRequired":true,"error":"none"}"#,
+        r#""error":0"#,
+        r#""data":{"status":"active"}"#,
+        r#""verified":false"#,
+        r#""pending":3"#,
     ] {
         assert_eq!(by_default(&format!("{{{user},{says}}}")).as_deref(), Ok("42"), "{says}");
     }
@@ -171,6 +191,18 @@ fn the_operator_decides_what_must_hold_and_what_must_not() {
         (r#""status":"active","token":"t","locked":true"#, "Says(\"/locked\")"),
     ] {
         assert_eq!(judged(login, 200, &body(says)), Err(cause.to_owned()), "{says}");
+    }
+}
+
+#[test]
+fn an_answer_without_room_for_the_tokens_makes_no_session() {
+    let members = "members = { access_token = ['/data/token', '/tokens/access'], refresh_token = '/tokens/refresh' }";
+    let body = |text: &str| format!(r#"{{"user":{{"id":"42"}},{text}}}"#);
+    for room in [r#""data":{},"tokens":{}"#, r#""data":"x""#, r#""tokens":null"#, r#""tokens":{"access":1}"#] {
+        assert_eq!(judged(members, 200, &body(room)).as_deref(), Ok("42"), "{room}");
+    }
+    for taken in [r#""tokens":"x""#, r#""data":1,"tokens":[]"#] {
+        assert_eq!(judged(members, 200, &body(taken)), Err("NoRoom".to_owned()), "{taken}");
     }
 }
 

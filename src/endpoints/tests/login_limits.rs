@@ -160,6 +160,53 @@ async fn naming_another_account_in_ones_own_login_gives_few_further_attempts_at_
 }
 
 #[tokio::test]
+async fn whoever_names_another_beside_himself_takes_no_place_of_its_owner() {
+    let gate = Gate::new(TWO_FOR_EACH);
+    for user in 1..=5 {
+        let place = format!("203.0.113.{user}");
+        let both = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
+        succeed(&gate, &place, Endpoint::Login, &both, &format!("eve-{user}")).await;
+        // An address book in the answer is not the user's account either.
+        let answer = format!(r#"{{"user":{{"id":"eve-{user}","email":"eve{user}","friends":[{{"email":"ada"}}]}}}}"#);
+        let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+        gate.log_in_from(&place, Endpoint::Login, &[JSON], r#"{"code":"1"}"#, upstream).await;
+        gate.world.clock.advance(Duration::from_secs(60));
+    }
+    let ada = r#"{"username":"ada"}"#;
+    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200);
+    for _ in 0..3 {
+        fail(&gate, "203.0.113.1", ada).await;
+    }
+    assert_eq!(fail(&gate, "203.0.113.2", ada).await, 429);
+    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200, "the owner is known all the same");
+}
+
+#[tokio::test]
+async fn whoever_registers_may_invite_many() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
+    let invited: Vec<String> = (0..40).map(|number| format!(r#"{{"email":"friend{number}"}}"#)).collect();
+    let body = format!(r#"{{"email":"ada","invited":[{}]}}"#, invited.join(","));
+    let register = async || succeed(&gate, "192.0.2.1", Endpoint::Register, &body, "1").await;
+    assert_eq!([register().await, register().await, register().await, register().await], [200, 200, 200, 429]);
+    assert_eq!(succeed(&gate, "192.0.2.2", Endpoint::Login, &body, "1").await, 400, "nobody logs in as forty");
+}
+
+#[tokio::test]
+async fn users_of_one_client_share_no_limit_of_accounts() {
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '9/1m' }");
+    let fields: Fields<'_> = &[FORM, ("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
+    let log_in = async |user: &str| {
+        let body = format!("grant_type=password&username={user}&password=x");
+        gate.log_in_from("192.0.2.1", Endpoint::Login, fields, &body, refused()).await.status().as_u16()
+    };
+    for user in ["a", "b", "c", "d", "e"] {
+        assert_eq!(log_in(user).await, 401);
+    }
+    assert_eq!([log_in("a").await, log_in("a").await], [401, 429]);
+}
+
+#[tokio::test]
 async fn a_login_without_a_limit_for_accounts_is_as_it_was() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '' }");
     for _ in 0..30 {

@@ -7,6 +7,8 @@ use super::rig::Rig;
 use super::upstream::Upstream;
 use crate::support::old_api::{SECRET, now, signed};
 
+const CLIENT_SECRET: &str = "0123456789abcdef0123456789abcdef";
+
 fn groups(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("6a7e41ff-5f0c-4cf5-9d5b-{number:012}")).collect()
 }
@@ -15,7 +17,7 @@ fn groups(count: usize) -> Vec<String> {
 fn a_token_that_lists_many_groups_is_taken_everywhere_and_a_larger_one_nowhere() {
     let further = format!(
         "[store]\nkind = \"memory\"\n[[legacy]]\nname = \"old-api\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n\
-         accepted_until = 2099-12-31\n"
+         accepted_until = 2099-12-31\n[[clients]]\nid = \"reports\"\nsecret = \"{CLIENT_SECRET}\"\n"
     );
     let rig = Rig::start_from(Upstream::echo().address, &further, |_| {});
     let of = |count: usize| {
@@ -28,6 +30,15 @@ fn a_token_that_lists_many_groups_is_taken_everywhere_and_a_larger_one_nowhere()
     assert_eq!(rig.get("/api", &larger).code(), "token_invalid");
     for (token, status) in [(&large, 200), (&larger, 401)] {
         assert_eq!(rig.post("/refresh", &format!(r#"{{"token":"{token}"}}"#)).status, status, "{}", token.len());
+    }
+    for (token, is_active) in [(&large, true), (&larger, false)] {
+        let form = format!("client_id=reports&client_secret={CLIENT_SECRET}&token={token}");
+        let length = form.len();
+        let answer = rig.ask(format!(
+            "POST /oauth/introspect HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {length}\r\n\r\n{form}"
+        ));
+        assert_eq!((answer.status, answer.body.contains(r#""active":true"#)), (200, is_active), "{}", answer.body);
     }
     assert_eq!(rig.post("/logout", &format!(r#"{{"token":"{large}"}}"#)).status, 200);
     assert_eq!(rig.get("/api", &large).status, 401, "it has ended");
