@@ -13,6 +13,7 @@ mod process;
 mod stores;
 mod tasks;
 mod upkeep;
+mod watched_keys;
 
 use std::io;
 use std::net::SocketAddr;
@@ -165,13 +166,14 @@ impl App {
             counters: Arc::clone(&counters),
         }));
         let alarms = Arc::new(Alarms::default());
-        let health = Arc::new(Health::new(
+        let health = Health::new(
             Arc::clone(&sessions),
             Arc::clone(&replica),
             Arc::clone(&alarms),
             Arc::clone(&ambient.clock),
             settings.revocation.max_staleness,
-        ));
+        );
+        let health = Arc::new(health.with_issuers(issuers.fetched()));
         let endpoints = Arc::new(Endpoints::new(EndpointParts {
             sessions: Arc::clone(&sessions),
             health: Arc::clone(&health) as _,
@@ -263,7 +265,7 @@ impl App {
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         self.parts.issuers.set_own(own);
-        self.parts.verifier.store(Arc::new(self.parts.issuers.verifier()));
+        self.parts.issuers.put_in_place(&self.parts.verifier);
         self.parts.sessions.reload(minting, session_policy(settings));
         self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &self.shared.options.upstreams));
         self.endpoints.reload(EndpointOptions::from(settings));

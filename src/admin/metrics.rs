@@ -133,6 +133,7 @@ const FAMILIES: &[Family] = &[
         (Counter::RejectedOrigin, "origin"),
         (Counter::RejectedRevocationsStale, "revocations_stale"),
         (Counter::RejectedStoreUnavailable, "store_unavailable"),
+        (Counter::RejectedIssuerKeysUnavailable, "issuer_keys_unavailable"),
         (Counter::RejectedMalformed, "malformed"),
         (Counter::RejectedTooLarge, "too_large"),
         (Counter::RejectedTimeout, "timeout"),
@@ -152,6 +153,7 @@ const FAMILIES: &[Family] = &[
         (Counter::ObservedOrigin, "origin"),
         (Counter::ObservedRevocationsStale, "revocations_stale"),
         (Counter::ObservedStoreUnavailable, "store_unavailable"),
+        (Counter::ObservedIssuerKeysUnavailable, "issuer_keys_unavailable"),
     ]),
     family("responses_ended", "by", "Responses that had begun and were broken off, by other than the upstream", &[
         (Counter::ResponsesEndedByClient, "client"),

@@ -1,14 +1,16 @@
 //! Other issuers' keys: read from files, or fetched in the background; and the verifier that is made of them and our own.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::watched_keys::WatchedKeys;
 use super::{Ambient, StartError};
 use crate::config::{self, IssuerSubjects, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
-use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
+use crate::crypto::jwks::ForeignKeys;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::verifier::Verifier;
@@ -16,6 +18,7 @@ use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TrustedC
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::proxy::jwks_client::JwksClient;
+use crate::sessions::health::FetchedKeys;
 use crate::tasks::supervisor::Supervisor;
 
 /// How long an issuer's last keys are trusted while it cannot be reached.
@@ -25,6 +28,8 @@ const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Issuers {
     foreign: Vec<Foreign>,
     own: RwLock<Own>,
+    /// Held while a verifier is made and put in place: one that was made of older keys must not come last.
+    placing: Mutex<()>,
 }
 
 /// Our own keys and what our tokens must say, and the same for old tokens.
@@ -39,10 +44,11 @@ pub(super) struct Own {
 struct Foreign {
     policy: ClaimPolicy,
     keys: Keys,
+    required: bool,
 }
 
 enum Keys {
-    File(ForeignKeys),
+    File(Arc<WatchedKeys>),
     Fetched(Arc<JwksCache>),
 }
 
@@ -50,11 +56,26 @@ impl Issuers {
     pub(super) fn new(settings: &Settings, own: Own, ambient: &Ambient) -> Result<Self, StartError> {
         let reserved = settings.reserved_prefixes();
         let foreign = settings.issuers.iter().map(|issuer| Foreign::of(issuer, &reserved, ambient)).collect::<Result<_, _>>()?;
-        Ok(Self { foreign, own: RwLock::new(own) })
+        Ok(Self { foreign, own: RwLock::new(own), placing: Mutex::new(()) })
     }
 
     pub(super) fn set_own(&self, own: Own) {
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
+    }
+
+    /// The keys that are fetched.
+    pub(super) fn fetched(&self) -> Vec<FetchedKeys> {
+        let fetched = |foreign: &Foreign| match &foreign.keys {
+            Keys::File(_) => None,
+            Keys::Fetched(cache) => Some(FetchedKeys { keys: Arc::clone(cache), required: foreign.required }),
+        };
+        self.foreign.iter().filter_map(fetched).collect()
+    }
+
+    /// Replaces the verifier by one of the keys that are known now.
+    pub(super) fn put_in_place(&self, verifier: &ArcSwap<Verifier>) {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        verifier.store(Arc::new(self.verifier()));
     }
 
     /// A verifier of the keys that are known now.
@@ -63,12 +84,12 @@ impl Issuers {
         let verifier = Verifier::new().with_token_bytes_max(own.token_bytes_max).with_own(&own.keys, own.policy.clone());
         let verifier = own.legacy.iter().fold(verifier, |verifier, (key, policy)| verifier.with_legacy(key, policy.clone()));
         self.foreign.iter().fold(verifier, |verifier, foreign| match &foreign.keys {
-            Keys::File(keys) => verifier.with_foreign(keys, foreign.policy.clone(), None),
+            Keys::File(watched) => verifier.with_foreign(&watched.keys(), foreign.policy.clone(), None),
             Keys::Fetched(cache) => {
                 let known = cache.keys();
                 let none = ForeignKeys::default();
                 let keys = known.as_deref().unwrap_or(&none);
-                verifier.with_foreign(keys, foreign.policy.clone(), Some(cache.nudge()))
+                verifier.with_foreign(keys, foreign.policy.clone(), Some(cache.wishes()))
             }
         })
     }
@@ -84,6 +105,7 @@ impl Foreign {
         let policy = ClaimPolicy {
             token_type: if issuer.types.is_empty() { TypeRule::Unchecked } else { TypeRule::AnyOf(issuer.types.clone().into()) },
             leeway: issuer.leeway,
+            audience_claims: issuer.audience_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
             subject_claim: ClaimPath::new(&issuer.subject_claim),
             scope_claims: issuer.scope_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
             trusted_claims: TrustedClaims::Listed(issuer.trusted_claims.clone().into()),
@@ -92,20 +114,22 @@ impl Foreign {
         let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
         let keys = match &issuer.jwks {
             JwksSource::File(path) => {
-                let document = std::fs::read(path).map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?;
-                let keys = ForeignKeys::parse(&document, &issuer.algorithms, JwksOrigin::File);
-                Keys::File(keys.map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?)
+                let watched = WatchedKeys::read(path, &issuer.algorithms);
+                Keys::File(Arc::new(watched.map_err(|error| fault(format!("jwks_file {}: {error}", path.display())))?))
             }
             JwksSource::Url(url) => Keys::Fetched(Arc::new(cache(issuer, url, ambient)?)),
         };
-        Ok(Self { policy, keys })
+        Ok(Self { policy, keys, required: issuer.required })
     }
 }
 
 /// Fetches the key set of an issuer.
-#[expect(clippy::unnecessary_wraps, reason = "what it is made of can be wrong")]
 pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient) -> Result<JwksCache, StartError> {
-    Ok(JwksCache::new(jwks_settings(issuer, url), Arc::new(JwksClient), Arc::clone(&ambient.clock)))
+    let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| fault(format!("ca_file {}: {error}", path.display())));
+    let authorities = issuer.ca_file.as_ref().map(read).transpose()?;
+    let client = JwksClient::new(url, authorities.as_deref()).map_err(|error| fault(format!("jwks_url: {error}")))?;
+    Ok(JwksCache::new(jwks_settings(issuer, url), Arc::new(client), Arc::clone(&ambient.clock)))
 }
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {
@@ -119,31 +143,47 @@ fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {
     }
 }
 
-/// Starts one task for each issuer whose keys are fetched: it keeps them fresh, and puts a new verifier in place when they change.
+/// Starts one task for each issuer: it keeps the keys fresh, and puts a new verifier in place when they change.
 pub(super) fn spawn(supervisor: &Supervisor, issuers: &Arc<Issuers>, verifier: &Arc<ArcSwap<Verifier>>) {
     for foreign in &issuers.foreign {
-        let Keys::Fetched(cache) = &foreign.keys else { continue };
-        let (cache, issuers, verifier) = (Arc::clone(cache), Arc::clone(issuers), Arc::clone(verifier));
+        let (issuers, verifier) = (Arc::clone(issuers), Arc::clone(verifier));
         let issuer = Arc::clone(&foreign.policy.issuer);
-        supervisor.spawn("issuer keys", move |stop| {
-            let (cache, issuers, verifier) = (Arc::clone(&cache), Arc::clone(&issuers), Arc::clone(&verifier));
-            let issuer = Arc::clone(&issuer);
-            async move {
-                while let Some(refreshed) = stop.run_until_cancelled(cache.turn()).await {
-                    match refreshed {
-                        Refreshed::Unchanged => {}
-                        Refreshed::Changed(_) => {
-                            tracing::info!(%issuer, "issuer's keys changed");
-                            verifier.store(Arc::new(issuers.verifier()));
-                        }
-                        Refreshed::Failed(error) => tracing::warn!(%issuer, %error, "issuer's keys cannot be fetched"),
-                        Refreshed::Dropped(error) => {
-                            tracing::error!(%issuer, %error, "issuer's keys are too old to be trusted");
-                            verifier.store(Arc::new(issuers.verifier()));
+        match &foreign.keys {
+            Keys::File(watched) => {
+                let watched = Arc::clone(watched);
+                supervisor.spawn("issuer key file", move |stop| {
+                    let (watched, issuers, verifier) = (Arc::clone(&watched), Arc::clone(&issuers), Arc::clone(&verifier));
+                    let issuer = Arc::clone(&issuer);
+                    async move {
+                        let following = watched.follow(&issuer, || issuers.put_in_place(&verifier));
+                        let _ = stop.run_until_cancelled(following).await;
+                    }
+                });
+            }
+            Keys::Fetched(cache) => {
+                let cache = Arc::clone(cache);
+                supervisor.spawn("issuer keys", move |stop| {
+                    let (cache, issuers, verifier) = (Arc::clone(&cache), Arc::clone(&issuers), Arc::clone(&verifier));
+                    let issuer = Arc::clone(&issuer);
+                    async move {
+                        while let Some(refreshed) = stop.run_until_cancelled(cache.turn()).await {
+                            match &refreshed {
+                                Refreshed::Unchanged => {}
+                                Refreshed::Changed(_) => {
+                                    tracing::info!(%issuer, "issuer's keys changed");
+                                    issuers.put_in_place(&verifier);
+                                }
+                                Refreshed::Failed(error) => tracing::warn!(%issuer, %error, "issuer's keys cannot be fetched"),
+                                Refreshed::Dropped(error) => {
+                                    tracing::error!(%issuer, %error, "issuer's keys are too old to be trusted");
+                                    issuers.put_in_place(&verifier);
+                                }
+                            }
+                            cache.announce(&refreshed);
                         }
                     }
-                }
+                });
             }
-        });
+        }
     }
 }

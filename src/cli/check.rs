@@ -115,6 +115,9 @@ fn files(settings: &Settings) -> Vec<(String, &Path)> {
     for upstream in &settings.upstreams {
         files.extend(upstream.ca_file.as_deref().map(|path| (format!("upstreams.{}.ca_file", upstream.name), path)));
     }
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        files.extend(issuer.ca_file.as_deref().map(|path| (format!("issuers[{index}].ca_file"), path)));
+    }
     match &settings.store {
         Store::Redis(redis) => {
             files.extend(redis.ca_file.as_deref().map(|path| ("store.redis.ca_file".to_owned(), path)));

@@ -197,6 +197,12 @@ pub struct Issuer {
     pub subjects: IssuerSubjects,
     /// Claims of [`Identity::claims`] that its tokens may set.
     pub trusted_claims: Vec<String>,
+    /// Where its tokens name whom they are for: each the name of a claim or a JSON pointer. Never empty.
+    pub audience_claims: Vec<String>,
+    /// Whether a node without its keys is not ready.
+    pub required: bool,
+    /// The only authorities that may vouch for the server of its key set, instead of those of the web.
+    pub ca_file: Option<PathBuf>,
     /// The same; each a text with spaces, or a list of texts.
     pub scope_claims: Vec<String>,
 }
@@ -245,6 +251,18 @@ impl Issuer {
         let subjects = read_subjects(s);
         let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
         let trusted_claims = s.read("trusted_claims", parse::list(trusted_claim));
+        let audience_claims = s.read("audience_claims", parse::list(parse::filled_text));
+        let required = s.read("required", parse::flag);
+        let ca_file = s.optional("ca_file", parse::path);
+        if audience_claims.is_empty() {
+            s.fault("audience_claims", "must name at least one claim: without one, no token would name an audience");
+        }
+        if ca_file.is_some() && jwks_url.as_ref().is_none_or(|url| url.scheme_str() != Some("https")) {
+            s.fault("ca_file", "vouches for the server of an https jwks_url, and there is none");
+        }
+        if required && jwks_url.is_none() {
+            s.fault("required", "is about keys that are fetched from a jwks_url, and there is none");
+        }
         if audiences.as_ref().is_some_and(Vec::is_empty) {
             s.fault("audiences", "must name at least one audience: without one, tokens meant for others would be accepted");
         }
@@ -284,6 +302,9 @@ impl Issuer {
             subject_claim,
             subjects: subjects?,
             trusted_claims,
+            audience_claims,
+            required,
+            ca_file,
             scope_claims,
         })
     }

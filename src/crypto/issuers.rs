@@ -1,6 +1,6 @@
 //! The keys of an issuer that publishes them at a URL: fetched by us on our own schedule, never because of one token.
 //!
-//! A token whose `kid` nobody has only leaves a wish behind ([`Nudge`]); how soon the wish is granted is decided here, so that a flood
+//! A token whose `kid` nobody has only leaves a wish behind ([`KeyWishes`]); how soon the wish is granted is decided here, so that a flood
 //! of made-up tokens causes no more than one fetch per minimum interval. While fetches fail, the keys that were there last go on.
 
 use std::fmt;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::jwks::{ForeignKeys, JwksError, JwksOrigin, Nudge};
+use super::jwks::{ForeignKeys, JwksError, JwksOrigin};
+use super::key_wishes::KeyWishes;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::time::Clock;
 
@@ -43,7 +44,7 @@ pub struct JwksCache {
     settings: JwksSettings,
     source: Arc<dyn JwksSource>,
     clock: Arc<dyn Clock>,
-    nudge: Arc<Nudge>,
+    wishes: Arc<KeyWishes>,
     state: Mutex<State>,
     /// Held during a fetch: there is never more than one.
     in_flight: tokio::sync::Mutex<()>,
@@ -80,7 +81,8 @@ pub enum FetchError {
 impl JwksCache {
     #[must_use]
     pub fn new(settings: JwksSettings, source: Arc<dyn JwksSource>, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, source, clock, nudge: Nudge::new(), state: Mutex::default(), in_flight: tokio::sync::Mutex::new(()) }
+        let wishes = KeyWishes::new(Arc::clone(&clock), settings.fetch_timeout);
+        Self { settings, source, clock, wishes, state: Mutex::default(), in_flight: tokio::sync::Mutex::new(()) }
     }
 
     /// The keys that verify now; `None` before the first success, and after [`JwksSettings::stale_max`] without one.
@@ -89,10 +91,10 @@ impl JwksCache {
         self.locked().keys.clone()
     }
 
-    /// What the verifier tells of unknown keys; see [`super::verifier::Verifier::with_foreign`].
+    /// Where those wait who name a key that is not there; see [`super::verifier::Verifier::with_foreign`].
     #[must_use]
-    pub fn nudge(&self) -> Arc<Nudge> {
-        self.nudge.clone()
+    pub fn wishes(&self) -> Arc<KeyWishes> {
+        Arc::clone(&self.wishes)
     }
 
     /// Waits until the next fetch is due, by routine or because an unknown `kid` was seen, and carries it out. Call it in a loop;
@@ -101,7 +103,7 @@ impl JwksCache {
         let routine = self.due_in(Wish::Routine);
         tokio::select! {
             () = tokio::time::sleep(routine) => {}
-            () = self.nudge.asked() => tokio::time::sleep(self.due_in(Wish::UnknownKid).min(routine)).await,
+            () = self.wishes.asked() => tokio::time::sleep(self.due_in(Wish::UnknownKid).min(routine)).await,
         }
         self.refresh().await
     }
@@ -110,7 +112,12 @@ impl JwksCache {
     /// the one that keeps to the schedule.
     pub async fn refresh(&self) -> Refreshed {
         let _alone = self.in_flight.lock().await;
-        self.locked().schedule.begun(self.clock.monotonic());
+        let due_at = {
+            let mut state = self.locked();
+            state.schedule.begun(self.clock.monotonic());
+            state.schedule.due_at(Wish::UnknownKid, &self.settings)
+        };
+        self.wishes.fetch_begins(due_at.unwrap_or_default());
         let fetched = self.fetch().await;
         let now = self.clock.monotonic();
         let mut state = self.locked();
@@ -133,6 +140,16 @@ impl JwksCache {
                 }
             }
         }
+    }
+
+    /// Lets those look again who wait for a key: call it when what [`JwksCache::turn`] gave is in place.
+    pub fn announce(&self, refreshed: &Refreshed) {
+        let succeeded = match refreshed {
+            Refreshed::Changed(_) | Refreshed::Unchanged => true,
+            Refreshed::Failed(_) | Refreshed::Dropped(_) => false,
+        };
+        let due_at = self.locked().schedule.due_at(Wish::UnknownKid, &self.settings);
+        self.wishes.fetch_ended(succeeded, due_at.unwrap_or_default());
     }
 
     /// How long until the next fetch.
@@ -220,8 +237,12 @@ mod tests {
     use serde_json::json;
     use tokio::time::Instant;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::crypto::key_wishes::{UNKNOWN, WAITING_MAX};
     use crate::crypto::testing;
+    use crate::domain::claims::Denial;
     use crate::domain::time::Timestamp;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -292,6 +313,13 @@ mod tests {
             Self { cache: JwksCache::new(settings, source.clone(), Arc::new(PausedClock(start))), source }
         }
 
+        /// One turn, announced.
+        async fn turn(&self) -> Refreshed {
+            let refreshed = self.cache.turn().await;
+            self.cache.announce(&refreshed);
+            refreshed
+        }
+
         fn asked_at(&self) -> Vec<u64> {
             self.source.asked_at.lock().unwrap().clone()
         }
@@ -319,12 +347,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn unknown_kids_cause_no_more_than_one_fetch_in_the_minimum_interval() {
         let stage = Stage::new([Ok(set()), Ok(set()), Ok(set())]);
-        stage.cache.turn().await;
-        for _ in 0..3 {
-            for _ in 0..1000 {
-                stage.cache.nudge().ask();
+        stage.turn().await;
+        for round in 0..3 {
+            for n in 0..1000 {
+                let wishes = stage.cache.wishes();
+                let kid = format!("made up {round} {n}");
+                assert!(matches!(wishes.granted(Some(&kid)).await, Err(Denial::IssuerKeysUnavailable(_))), "due in a minute");
             }
-            assert!(matches!(stage.cache.turn().await, Refreshed::Changed(_) | Refreshed::Unchanged));
+            stage.turn().await;
         }
         assert_eq!(stage.asked_at(), [0, 60, 120, 180]);
     }
@@ -351,8 +381,8 @@ mod tests {
     async fn an_issuer_that_fails_is_not_asked_more_often_for_unknown_kids() {
         let stage = Stage::new([down()]);
         for _ in 0..5 {
-            stage.cache.nudge().ask();
-            stage.cache.turn().await;
+            let _ = stage.cache.wishes().granted(Some("new")).now_or_never();
+            stage.turn().await;
         }
         assert_eq!(stage.asked_at(), [0, 60, 180, 420, 900]);
     }
@@ -381,5 +411,50 @@ mod tests {
         let stage = Stage::slow([Ok(set())], Duration::from_secs(1));
         tokio::join!(stage.cache.refresh(), stage.cache.refresh(), stage.cache.turn());
         assert!(stage.cache.keys().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_token_of_a_rotated_key_waits_for_the_fetch_that_is_due() {
+        let stage = Stage::slow([Ok(set()), Ok(set())], Duration::from_secs(1));
+        stage.turn().await;
+        tokio::time::sleep(2 * MINUTE).await;
+        let wishes = stage.cache.wishes();
+        let (_, granted) = tokio::join!(stage.turn(), wishes.granted(Some("new")));
+        assert_eq!((granted, stage.asked_at()), (Ok(()), vec![0, 121]), "at once: the last fetch is long ago");
+        assert_eq!(wishes.verdict(Some("new")), UNKNOWN, "had it not come");
+        assert_eq!(wishes.granted(Some("new")).await, Err(UNKNOWN), "nobody waits for it any more");
+        assert!(
+            matches!(wishes.granted(Some("newer")).await, Err(Denial::IssuerKeysUnavailable(_))),
+            "which might be published by now"
+        );
+        tokio::time::sleep(MINUTE).await;
+        let (_, granted) = tokio::join!(stage.turn(), wishes.granted(Some("new")));
+        assert_eq!(granted, Ok(()), "an interval later it is looked for again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_were_never_loaded_are_waited_for_and_then_not_at_hand() {
+        let stage = Stage::slow([down(), down(), Ok(set())], Duration::from_secs(1));
+        let wishes = stage.cache.wishes();
+        let (_, granted) = tokio::join!(stage.turn(), wishes.granted(Some("k")));
+        assert!(matches!(granted, Err(Denial::IssuerKeysUnavailable(_))), "{granted:?}");
+        assert_eq!(wishes.granted(Some("k")).now_or_never(), Some(Err(Denial::IssuerKeysUnavailable(Duration::from_secs(59)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_so_many_places_to_wait_in_and_they_are_given_back() {
+        let stage = Stage::new([Ok(set())]);
+        let wishes = stage.cache.wishes();
+        let kids: Vec<String> = (0..WAITING_MAX).map(|n| n.to_string()).collect();
+        let mut waiting: Vec<_> = kids.iter().map(|kid| Box::pin(wishes.granted(Some(kid)))).collect();
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none());
+        }
+        assert!(matches!(wishes.granted(Some("more")).now_or_never(), Some(Err(Denial::IssuerKeysUnavailable(_)))));
+        drop(waiting);
+        assert!(wishes.granted(Some("more")).now_or_never().is_none());
+        let started_at = Instant::now();
+        assert!(matches!(wishes.granted(Some("k")).await, Err(Denial::IssuerKeysUnavailable(_))), "nobody fetches");
+        assert_eq!(started_at.elapsed(), Duration::from_secs(5), "and no longer than a fetch may take");
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::key::{KeyFault, VerifyingKey};
@@ -138,26 +137,6 @@ impl fmt::Display for SkippedKey {
             Some(kid) => write!(f, "key {kid:?} {}", self.reason),
             None => write!(f, "a key without kid {}", self.reason),
         }
-    }
-}
-
-/// Told that a token named a key that nobody has. Remembers one wish, however many ask; never fetches by itself.
-#[derive(Debug, Default)]
-pub struct Nudge(Notify);
-
-impl Nudge {
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    pub(super) fn ask(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits until someone has asked since the last return.
-    pub async fn asked(&self) {
-        self.0.notified().await;
     }
 }
 

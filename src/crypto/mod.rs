@@ -15,6 +15,7 @@ pub mod issuers;
 pub mod jwks;
 pub mod key;
 pub mod key_files;
+pub mod key_wishes;
 pub mod keyring;
 pub mod legacy_key;
 pub mod password;

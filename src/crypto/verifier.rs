@@ -4,21 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 
-use super::jwks::{ForeignKeys, Nudge};
+use super::jwks::ForeignKeys;
 use super::key::{RSA_BITS_MAX, VerifyingKey};
+use super::key_wishes::{KeyWishes, UNKNOWN};
 use super::keyring::KeyRing;
 use super::legacy_key::LegacyKey;
 use super::token_header::{Segments, TokenHeader};
 use crate::domain::access_claims::AccessClaims;
-use crate::domain::claim_policy::ClaimPolicy;
+use crate::domain::claim_policy::{ClaimPolicy, IssuerKind};
 use crate::domain::claims::{self, Denial, Principal};
 use crate::domain::ids::Subject;
 use crate::domain::legacy::{self, LegacyPolicy, LegacyToken};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 
 /// The longest token that is looked at, in bytes, unless the settings say otherwise (`tokens.bytes_max`).
 pub const TOKEN_BYTES_DEFAULT: usize = 12 * 1024;
@@ -29,9 +31,12 @@ pub const TOKEN_BYTES_DEFAULT: usize = 12 * 1024;
 pub struct Verifier {
     by_kid: HashMap<Box<str>, Vec<Trusted>>,
     without_kid: Vec<Trusted>,
+    /// The keys of other issuers, for tokens or keys that bear no `kid`.
+    by_issuer: HashMap<Arc<str>, Vec<Trusted>>,
     present: HashSet<KeyRef>,
     epoch: u64,
-    nudges: Vec<Arc<Nudge>>,
+    /// Where keys come from that are fetched.
+    sources: HashMap<Arc<str>, Arc<KeyWishes>>,
     accepts_legacy: bool,
     /// Whose tokens are accepted, whether or not a key of theirs is there.
     issuers: HashSet<Arc<str>>,
@@ -47,7 +52,8 @@ impl Default for Verifier {
             without_kid: Vec::new(),
             present: HashSet::new(),
             epoch: 0,
-            nudges: Vec::new(),
+            by_issuer: HashMap::new(),
+            sources: HashMap::new(),
             accepts_legacy: false,
             issuers: HashSet::new(),
             has_nameless: false,
@@ -57,8 +63,9 @@ impl Default for Verifier {
 }
 
 /// A key, the rules for its tokens, and the name of both.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Trusted {
+    has_kid: bool,
     key: Arc<VerifyingKey>,
     rules: Arc<Rules>,
     id: KeyRef,
@@ -141,10 +148,10 @@ impl Verifier {
         self.with_keys(ring.keys().iter().map(|entry| (Some(&*entry.kid), &entry.key)), policy)
     }
 
-    /// Trusts an issuer's keys for tokens under `policy`. `nudge` is told when a token names a key that nobody here has.
+    /// Trusts an issuer's keys for tokens under `policy`. At `wishes` its keys can be waited for that are not here.
     #[must_use]
-    pub fn with_foreign(mut self, keys: &ForeignKeys, policy: ClaimPolicy, nudge: Option<Arc<Nudge>>) -> Self {
-        self.nudges.extend(nudge);
+    pub fn with_foreign(mut self, keys: &ForeignKeys, policy: ClaimPolicy, wishes: Option<Arc<KeyWishes>>) -> Self {
+        self.sources.extend(wishes.map(|wishes| (Arc::clone(&policy.issuer), wishes)));
         self.issuers.insert(Arc::clone(&policy.issuer));
         self.with_keys(keys.keys().iter().map(|entry| (entry.kid.as_deref(), &entry.key)), policy)
     }
@@ -173,9 +180,14 @@ impl Verifier {
         for (kid, key) in keys {
             let id = KeyRef::of(kid, key, &rules);
             if self.present.insert(id) {
-                let trusted = Trusted { key: key.clone(), rules: rules.clone(), id };
+                let trusted = Trusted { has_kid: kid.is_some(), key: key.clone(), rules: rules.clone(), id };
+                let of_another = rules.foreign_issuer();
+                if let Some(issuer) = of_another {
+                    self.by_issuer.entry(Arc::clone(issuer)).or_default().push(trusted.clone());
+                }
                 match kid {
                     Some(kid) => self.by_kid.entry(kid.into()).or_default().push(trusted),
+                    None if of_another.is_some() => {}
                     None => self.without_kid.push(trusted),
                 }
             }
@@ -202,10 +214,11 @@ impl Verifier {
         self.epoch
     }
 
-    /// Judges a token from scratch. Which keys may have made it is decided by its `kid` alone, exactly; the algorithm is the key's.
+    /// Judges a token from scratch. Which keys may have made it is decided by its `kid`, exactly; where another issuer's token or key
+    /// bears none, by the issuer. The algorithm is the key's.
     ///
     /// # Errors
-    /// [`Denial::Expired`] or [`Denial::Invalid`].
+    /// [`Denial::Expired`], [`Denial::Invalid`], or [`Denial::KeyUnknown`]: see [`Verifier::wish`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, Denial> {
         let opened = self.open(token)?;
         let trusted = opened.trusted;
@@ -274,13 +287,7 @@ impl Verifier {
     }
 
     fn is_signed_as_legacy(&self, token: &str) -> bool {
-        let opened = || {
-            let segments = self.segments(token)?;
-            let header = TokenHeader::parse(segments.header)?;
-            let candidates = self.known(header.kid.as_deref());
-            Self::open_with(segments, header, candidates)
-        };
-        opened().is_ok_and(|opened| matches!(*opened.trusted.rules, Rules::Legacy(_)))
+        self.open(token).is_ok_and(|opened| matches!(*opened.trusted.rules, Rules::Legacy(_)))
     }
 
     /// The parts of a token that is short enough to be looked at.
@@ -294,16 +301,44 @@ impl Verifier {
     fn open<'a>(&'a self, token: &'a str) -> Result<Opened<'a>, Denial> {
         let segments = self.segments(token)?;
         let header = TokenHeader::parse(segments.header)?;
-        let candidates = self.candidates(header.kid.as_deref())?;
-        Self::open_with(segments, header, candidates)
+        let signature = Signature::read(segments, &header.alg)?;
+        let named = self.known(header.kid.as_deref());
+        let signer = signature.key_of(named.iter());
+        let claims = segments.claims()?;
+        let issuer = claims.issuer.as_deref();
+        let trusted = match signer {
+            Some(signer) => issuer_of(named, &signer.key, issuer)?,
+            // Nothing of it is believed yet: what it says of its issuer tells no more than whose keys to try.
+            None => self.of_issuer(issuer, header.kid.as_deref(), &signature).ok_or_else(|| self.unsigned(issuer, named))?,
+        };
+        Ok(Opened { trusted, segments, typ: header.typ, claims })
     }
 
-    fn open_with<'a>(segments: Segments<'a>, header: TokenHeader, candidates: &'a [Trusted]) -> Result<Opened<'a>, Denial> {
-        let key = signer(candidates, &header.alg, segments)?;
-        let payload = URL_SAFE_NO_PAD.decode(segments.payload).map_err(|_| Denial::Invalid("the payload is malformed"))?;
-        let claims = AccessClaims::read(&payload)?;
-        let trusted = issuer_of(candidates, key, claims.issuer.as_deref())?;
-        Ok(Opened { trusted, segments, typ: header.typ, claims })
+    /// Where to wait for the key of a token that was refused as [`Denial::KeyUnknown`].
+    #[must_use]
+    pub fn wish(&self, token: &str) -> Option<Wish> {
+        let segments = self.segments(token).ok()?;
+        let kid = TokenHeader::parse(segments.header).ok()?.kid;
+        let wishes = Arc::clone(self.sources.get(segments.claims().ok()?.issuer.as_deref()?)?);
+        Some(Wish { wishes, kid })
+    }
+
+    /// The key of this issuer that made the signature, where the token or the key bears no `kid`.
+    fn of_issuer(&self, issuer: Option<&str>, kid: Option<&str>, signature: &Signature<'_>) -> Option<&Trusted> {
+        let keys = self.by_issuer.get(issuer?)?;
+        let fitting = keys.iter().filter(|trusted| kid.is_none() || !trusted.has_kid);
+        signature.key_of(fitting.filter(|trusted| signature.is_of_algorithm(trusted)).take(KEYS_TRIED_MAX))
+    }
+
+    /// Why nobody's key is the signer's: of an issuer whose keys are fetched, a key may be missing.
+    fn unsigned(&self, issuer: Option<&str>, named: &[Trusted]) -> Denial {
+        let is_of_issuer = |trusted: &Trusted| trusted.rules.foreign_issuer().map(|known| &**known) == issuer;
+        match issuer.filter(|issuer| self.sources.contains_key(*issuer)) {
+            Some(_) if !named.iter().any(is_of_issuer) => Denial::KeyUnknown,
+            Some(_) => BAD_SIGNATURE,
+            None if named.is_empty() => UNKNOWN,
+            None => BAD_SIGNATURE,
+        }
     }
 
     /// What every cache hit asks again: is the token alive, and is its key still trusted under the same policy?
@@ -316,17 +351,6 @@ impl Verifier {
     }
 
     /// The keys that tokens with this `kid` may be signed by. Issuers may share a `kid`, so there may be several.
-    fn candidates(&self, kid: Option<&str>) -> Result<&[Trusted], Denial> {
-        let candidates = self.known(kid);
-        if candidates.is_empty() {
-            for nudge in &self.nudges {
-                nudge.ask();
-            }
-            return Err(Denial::Invalid("no key of that kid is trusted"));
-        }
-        Ok(candidates)
-    }
-
     fn known(&self, kid: Option<&str>) -> &[Trusted] {
         match kid {
             Some(kid) => self.by_kid.get(kid).map_or(&[][..], Vec::as_slice),
@@ -335,13 +359,84 @@ impl Verifier {
     }
 }
 
-/// The candidate whose signature the token carries. The algorithm that the token names must be the key's; it chooses nothing.
-fn signer<'a>(candidates: &'a [Trusted], alg: &str, segments: Segments<'_>) -> Result<&'a VerifyingKey, Denial> {
-    let mut signature = [0; RSA_BITS_MAX / 8];
-    let written = URL_SAFE_NO_PAD.decode_slice(segments.signature, &mut signature);
-    let signature = &signature[..written.map_err(|_| Denial::Invalid("the signature is malformed"))?];
-    let is_signer = |key: &&VerifyingKey| key.algorithm().name() == alg && key.verify(segments.signed.as_bytes(), signature);
-    candidates.iter().map(|trusted| &*trusted.key).find(is_signer).ok_or(Denial::Invalid("the signature is wrong"))
+/// How many keys of an issuer a token without `kid` is tried with: each costs as much as any signature.
+const KEYS_TRIED_MAX: usize = 16;
+
+const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
+
+/// A key that is not here, and where it can be waited for.
+#[derive(Debug)]
+pub struct Wish {
+    wishes: Arc<KeyWishes>,
+    kid: Option<String>,
+}
+
+impl Wish {
+    /// Waits for the fetch that is due. Afterwards the token may be verified again, by the verifier of then.
+    ///
+    /// # Errors
+    /// See [`KeyWishes::granted`].
+    pub async fn granted(&self) -> Result<(), Denial> {
+        self.wishes.granted(self.kid.as_deref()).await
+    }
+
+    /// What is said when the key did not come.
+    #[must_use]
+    pub fn verdict(&self) -> Denial {
+        self.wishes.verdict(self.kid.as_deref())
+    }
+}
+
+/// Judges a token, and waits for its key if that is not here and is due.
+///
+/// # Errors
+/// As [`Verifier::verify`], and [`Denial::IssuerKeysUnavailable`].
+pub async fn verify_when_known(verifier: &ArcSwap<Verifier>, token: &str, clock: &dyn Clock) -> Result<Verified, Denial> {
+    let wish = {
+        let present = verifier.load();
+        match present.verify(token, clock.now()) {
+            Err(Denial::KeyUnknown) => present.wish(token).ok_or(UNKNOWN)?,
+            judged => return judged,
+        }
+    };
+    wish.granted().await?;
+    match verifier.load().verify(token, clock.now()) {
+        Err(Denial::KeyUnknown) => Err(wish.verdict()),
+        judged => judged,
+    }
+}
+
+/// The signature that a token carries. The algorithm that the token names must be the key's; it chooses nothing.
+struct Signature<'a> {
+    bytes: [u8; RSA_BITS_MAX / 8],
+    length: usize,
+    algorithm: &'a str,
+    signed: &'a str,
+}
+
+impl<'a> Signature<'a> {
+    fn read(segments: Segments<'a>, algorithm: &'a str) -> Result<Self, Denial> {
+        let mut bytes = [0; RSA_BITS_MAX / 8];
+        let written = URL_SAFE_NO_PAD.decode_slice(segments.signature, &mut bytes);
+        let length = written.map_err(|_| Denial::Invalid("the signature is malformed"))?;
+        Ok(Self { bytes, length, algorithm, signed: segments.signed })
+    }
+
+    fn is_of_algorithm(&self, trusted: &Trusted) -> bool {
+        trusted.key.algorithm().name() == self.algorithm
+    }
+
+    fn key_of<'k>(&self, mut candidates: impl Iterator<Item = &'k Trusted>) -> Option<&'k Trusted> {
+        let signature = &self.bytes[..self.length];
+        candidates.find(|trusted| self.is_of_algorithm(trusted) && trusted.key.verify(self.signed.as_bytes(), signature))
+    }
+}
+
+impl Segments<'_> {
+    fn claims(self) -> Result<AccessClaims, Denial> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Denial::Invalid("the payload is malformed"))?;
+        Ok(AccessClaims::read(&payload)?)
+    }
 }
 
 /// The issuer that is meant, among those that sign with this very key: some providers share theirs between tenants.
@@ -352,6 +447,14 @@ fn issuer_of<'a>(candidates: &'a [Trusted], key: &VerifyingKey, issuer: Option<&
 }
 
 impl Rules {
+    /// Whose keys they go with, if another issuer's.
+    fn foreign_issuer(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Issued(policy) if policy.kind == IssuerKind::Foreign => Some(&policy.issuer),
+            Self::Issued(_) | Self::Legacy(_) => None,
+        }
+    }
+
     fn admit_issuer(&self, issuer: Option<&str>) -> bool {
         match self {
             Self::Issued(policy) => Some(&*policy.issuer) == issuer,

@@ -91,6 +91,20 @@ impl AccessClaims {
         check_name(self.rest.get("sid"), "sid is not a string", "sid is empty, too long or has control characters")
     }
 
+    /// The audiences at these places, in order.
+    pub(super) fn audiences_at(&self, paths: &[ClaimPath]) -> Result<Vec<String>, ClaimError> {
+        let mut audiences = Vec::new();
+        for path in paths {
+            if path.as_str() == "aud" {
+                audiences.extend_from_slice(&self.audiences);
+            } else if let Some(value) = path.find(&self.rest) {
+                let named = strings(value.clone());
+                audiences.extend(named.map_err(|()| ClaimError("the audience is not a string or a list of them"))?);
+            }
+        }
+        Ok(audiences)
+    }
+
     /// The scopes at these places, in order, each a string of words or a list of strings. Absent is none, and so is what cannot be one
     /// scope: behind us scopes are words with spaces between them, and one with a space in it would become two.
     pub(super) fn scopes(&self, paths: &[ClaimPath]) -> Result<Vec<String>, ClaimError> {

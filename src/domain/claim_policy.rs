@@ -17,6 +17,8 @@ pub struct ClaimPolicy {
     /// The exact value of `iss`.
     pub issuer: Arc<str>,
     pub audiences: AudienceRule,
+    /// Where audiences stand: `aud`, unless the issuer is odd; what is found is joined.
+    pub audience_claims: Vec<ClaimPath>,
     pub token_type: TypeRule,
     /// For `exp` and `nbf`; at most [`LEEWAY_MAX`], which is what `iat` is always given.
     pub leeway: Duration,
@@ -40,6 +42,7 @@ impl ClaimPolicy {
             kind: IssuerKind::Own,
             issuer: issuer.into(),
             audiences: AudienceRule::AnyOf(audiences.into()),
+            audience_claims: vec![ClaimPath::new("aud")],
             token_type: TypeRule::access_token(),
             leeway: Duration::ZERO,
             lifetime_max,
@@ -57,6 +60,7 @@ impl ClaimPolicy {
             kind: IssuerKind::Foreign,
             issuer: issuer.into(),
             audiences,
+            audience_claims: vec![ClaimPath::new("aud")],
             token_type: TypeRule::Unchecked,
             leeway: LEEWAY_MAX,
             lifetime_max,

@@ -88,6 +88,12 @@ pub enum Denial {
     /// 401 `invalid_token`. The text names the cause and holds nothing of the token.
     #[error("invalid token: {0}")]
     Invalid(&'static str),
+    /// The issuer that the token names publishes no such key, as far as is known: 401 `token_invalid`, unless it is to be waited for.
+    #[error("no key of that kid is known of the issuer that is named")]
+    KeyUnknown,
+    /// 503: that issuer's keys cannot be had for now; they may in so long.
+    #[error("the issuer's keys are not at hand")]
+    IssuerKeysUnavailable(Duration),
     #[error("expired token")]
     Expired,
     #[error("revoked by {0}")]
@@ -176,8 +182,9 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     let window = Window::new(claims.not_before, expires_at, policy.leeway());
     window.check(now)?;
     check_lifetime(&claims, expires_at, policy, now)?;
+    let audiences = claims.audiences_at(&policy.audience_claims)?;
     match &policy.audiences {
-        AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
+        AudienceRule::AnyOf(ours) if names_any(&audiences, ours) => {}
         AudienceRule::AnyOf(_) => return Err(Denial::Invalid("aud does not name us")),
         AudienceRule::Unchecked => {}
     }
@@ -206,7 +213,7 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
         session,
         generation,
         token: claims.token,
-        audiences: claims.audiences,
+        audiences,
         scopes,
         issued_at: claims.issued_at,
         not_before: claims.not_before,
@@ -454,6 +461,20 @@ mod tests {
         let elsewhere = ClaimPolicy { subject_claim: ClaimPath::new("/user/id"), ..foreign_with(prefixed) };
         let judged = judge_with(foreign_claims(), "user", json!({"id": 7}), &elsewhere).unwrap();
         assert_eq!(judged.subject.as_str(), "partner:7");
+    }
+
+    #[test]
+    fn audiences_may_stand_elsewhere() {
+        let policy = ClaimPolicy { audience_claims: vec![ClaimPath::new("client_id"), ClaimPath::new("/ctx/aud")], ..foreign() };
+        let judge = |further: Value| {
+            let mut claims = foreign_claims();
+            claims.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+            judge(&claims, &policy).map(|principal| principal.audiences)
+        };
+        assert_eq!(judge(json!({"client_id": "api"})).unwrap(), ["api"]);
+        assert_eq!(judge(json!({"client_id": null, "ctx": {"aud": ["x", "api"]}})).unwrap(), ["x", "api"]);
+        assert!(judge(json!({})).is_err(), "aud is not looked at, though it names us");
+        assert!(judge(json!({"client_id": 7})).is_err() && judge(json!({"client_id": ["api", 7]})).is_err());
     }
 
     #[test]

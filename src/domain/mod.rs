@@ -25,6 +25,8 @@ pub mod pace;
 pub mod page;
 pub mod path;
 pub mod placeholder;
+#[cfg(test)]
+mod providers;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

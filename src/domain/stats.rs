@@ -101,6 +101,7 @@ counter! {
     RejectedOrigin = "rejected_origin",
     RejectedRevocationsStale = "rejected_revocations_stale",
     RejectedStoreUnavailable = "rejected_store_unavailable",
+    RejectedIssuerKeysUnavailable = "rejected_issuer_keys_unavailable",
     /// Let through though they would have been refused: the route observes them.
     ObservedNoToken = "observed_no_token",
     ObservedAmbiguous = "observed_ambiguous",
@@ -114,6 +115,7 @@ counter! {
     ObservedOrigin = "observed_origin",
     ObservedRevocationsStale = "observed_revocations_stale",
     ObservedStoreUnavailable = "observed_store_unavailable",
+    ObservedIssuerKeysUnavailable = "observed_issuer_keys_unavailable",
     /// Broken or ambiguous HTTP.
     RejectedMalformed = "rejected_malformed",
     /// Header or body beyond its limit.
@@ -163,7 +165,8 @@ impl Counter {
         match denial {
             Denial::NoToken => Self::RejectedNoToken,
             Denial::Ambiguous(_) | Denial::CookieRepeated => Self::RejectedAmbiguous,
-            Denial::Invalid(_) => Self::RejectedInvalid,
+            Denial::Invalid(_) | Denial::KeyUnknown => Self::RejectedInvalid,
+            Denial::IssuerKeysUnavailable(_) => Self::RejectedIssuerKeysUnavailable,
             Denial::Expired => Self::of_ending(Ending::Expired),
             Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
             Denial::InsufficientScope(_) => Self::RejectedScope,
@@ -191,7 +194,8 @@ impl Counter {
         match denial {
             Denial::NoToken => Self::ObservedNoToken,
             Denial::Ambiguous(_) | Denial::CookieRepeated => Self::ObservedAmbiguous,
-            Denial::Invalid(_) => Self::ObservedInvalid,
+            Denial::Invalid(_) | Denial::KeyUnknown => Self::ObservedInvalid,
+            Denial::IssuerKeysUnavailable(_) => Self::ObservedIssuerKeysUnavailable,
             Denial::Expired => Self::ObservedExpired,
             Denial::Revoked(RevokedBy::Session) => Self::ObservedRevokedSession,
             Denial::Revoked(RevokedBy::Subject) => Self::ObservedRevokedSubject,

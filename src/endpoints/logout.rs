@@ -24,17 +24,27 @@ impl Inner {
         };
         let principal = match &request.caller {
             Ok(principal) => Some(principal),
-            Err(Denial::NoToken | Denial::Invalid(_) | Denial::Expired | Denial::Revoked(_) | Denial::InsufficientScope(_)) => {
+            Err(
+                Denial::NoToken
+                | Denial::Invalid(_)
+                | Denial::KeyUnknown
+                | Denial::Expired
+                | Denial::Revoked(_)
+                | Denial::InsufficientScope(_),
+            ) => None,
+            // The refresh token speaks for the same client.
+            Err(Denial::RevocationsStale | Denial::StoreUnavailable | Denial::IssuerKeysUnavailable(_) | Denial::CookieRepeated)
+                if call.token.is_some() =>
+            {
                 None
             }
-            // The refresh token speaks for the same client.
-            Err(Denial::RevocationsStale | Denial::StoreUnavailable | Denial::CookieRepeated) if call.token.is_some() => None,
             Err(
                 denial @ (Denial::Ambiguous(_)
                 | Denial::CookieRepeated
                 | Denial::OriginRefused
                 | Denial::RevocationsStale
-                | Denial::StoreUnavailable),
+                | Denial::StoreUnavailable
+                | Denial::IssuerKeysUnavailable(_)),
             ) => {
                 return Err(denial.clone().into());
             }

@@ -365,7 +365,7 @@ impl Gateway {
             | Endpoint::Metadata
             | Endpoint::Health
             | Endpoint::Ready => {
-                let caller = self.caller(call.policy, head);
+                let caller = self.caller(call.policy, head).await;
                 let is_expired = endpoint == Endpoint::Logout && caller == Err(Denial::Expired);
                 let expired = is_expired.then(|| self.expired(call.policy, head)).flatten();
                 let body = call.body.collect().await?;

@@ -13,7 +13,27 @@ use crate::crypto::jwks::JWKS_BYTES_MAX;
 
 /// One connection for each fetch: they are minutes apart.
 #[derive(Debug)]
-pub struct JwksClient;
+pub struct JwksClient {
+    target: Target,
+}
+
+impl JwksClient {
+    /// `authorities`: a PEM text with the only ones that may vouch for the server, instead of those of the web.
+    ///
+    /// # Errors
+    /// The URL has no host, or the authorities cannot be read.
+    pub fn new(uri: &Uri, authorities: Option<&[u8]>) -> Result<Self, String> {
+        let host = uri.host().ok_or("the URL has no host")?.trim_matches(['[', ']']).to_owned();
+        let is_https = uri.scheme_str() == Some("https");
+        let tls = match (is_https, authorities) {
+            (false, _) => None,
+            (true, None) => Some(Tls::of_web(&host)?),
+            (true, Some(pem)) => Some(Tls::of_authorities(&host, pem)?),
+        };
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        Ok(Self { target: Target { host, port, tls } })
+    }
+}
 
 #[async_trait]
 impl JwksSource for JwksClient {
@@ -25,15 +45,7 @@ impl JwksSource for JwksClient {
             .header(USER_AGENT, concat!("tokengate/", env!("CARGO_PKG_VERSION")))
             .body(Full::default())
             .map_err(|error| error.to_string())?;
-        let answer = fetch(&target(&uri)?, request, JWKS_BYTES_MAX).await?;
+        let answer = fetch(&self.target, request, JWKS_BYTES_MAX).await?;
         if answer.status() == StatusCode::OK { Ok(answer.into_body()) } else { Err(format!("answered {}", answer.status())) }
     }
-}
-
-fn target(uri: &Uri) -> Result<Target, String> {
-    let host = uri.host().ok_or("the URL has no host")?.trim_matches(['[', ']']).to_owned();
-    let is_https = uri.scheme_str() == Some("https");
-    let tls = if is_https { Some(Tls::of_web(&host)?) } else { None };
-    let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-    Ok(Target { host, port, tls })
 }

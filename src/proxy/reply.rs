@@ -157,7 +157,7 @@ impl From<&Denial> for Problem {
             }
             Denial::Ambiguous(_) => ambiguous("Exactly one access token may be sent, in one place."),
             Denial::CookieRepeated => ambiguous("Two cookies of one name were sent: log in again."),
-            Denial::Invalid(_) => invalid("token_invalid", "The access token is not valid."),
+            Denial::Invalid(_) | Denial::KeyUnknown => invalid("token_invalid", "The access token is not valid."),
             Denial::Expired => invalid("token_expired", "The access token has expired."),
             Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),
             Denial::InsufficientScope(scopes) => {
@@ -171,6 +171,10 @@ impl From<&Denial> for Problem {
                 "origin_refused",
                 "With cookies, this call is taken from known origins or with the agreed header field alone.",
             ),
+            Denial::IssuerKeysUnavailable(due_in) => {
+                let detail = "The keys of the token's issuer are not at hand right now.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_keys_unavailable", detail).retry_after(*due_in)
+            }
             Denial::RevocationsStale => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "revocations_stale", "Tokens cannot be vouched for right now.")
                     .retry_after(STORE_RETRY_AFTER)

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::Sessions;
+use crate::crypto::issuers::JwksCache;
 use crate::domain::replica::Replica;
 use crate::domain::time::Clock;
 
@@ -45,6 +46,13 @@ impl Alarms {
     }
 }
 
+/// The keys of another issuer, and whether the node is of no use without them.
+#[derive(Debug)]
+pub struct FetchedKeys {
+    pub keys: Arc<JwksCache>,
+    pub required: bool,
+}
+
 /// Tells what a node needs before it may be given work.
 #[async_trait]
 pub trait Readiness: Send + Sync + 'static {
@@ -61,6 +69,7 @@ pub struct Health {
     max_staleness: Duration,
     draining: AtomicBool,
     alarms: Arc<Alarms>,
+    issuers: Vec<FetchedKeys>,
     /// When the store was asked last, on the monotonic clock, and whether it answered.
     probed: Mutex<Option<(Duration, bool)>>,
 }
@@ -74,7 +83,33 @@ impl Health {
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
     ) -> Self {
-        Self { sessions, replica, clock, max_staleness, draining: AtomicBool::new(false), alarms, probed: Mutex::new(None) }
+        Self {
+            sessions,
+            replica,
+            clock,
+            max_staleness,
+            draining: AtomicBool::new(false),
+            alarms,
+            issuers: Vec::new(),
+            probed: Mutex::new(None),
+        }
+    }
+
+    /// The same, of a node that takes tokens of these issuers too.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Vec<FetchedKeys>) -> Self {
+        Self { issuers, ..self }
+    }
+
+    fn issuer_keys(&self) -> Option<Dependency> {
+        let missing: Vec<&FetchedKeys> = self.issuers.iter().filter(|issuer| issuer.keys.keys().is_none()).collect();
+        let is_required = missing.iter().any(|issuer| issuer.required);
+        (!self.issuers.is_empty()).then(|| Dependency {
+            name: "issuer_keys",
+            ready: !is_required,
+            detail: is_required.then_some("those of a required issuer were never fetched, or not for a day"),
+            alarms: if missing.is_empty() { Vec::new() } else { vec!["unavailable"] },
+        })
     }
 
     /// From now on the node is not ready: it is about to stop.
@@ -111,10 +146,12 @@ impl Readiness for Health {
         let serving = self.draining.load(Ordering::Relaxed).then_some("shutting down");
         let dependency =
             |name, fault: Option<&'static str>, alarms| Dependency { name, ready: fault.is_none(), detail: fault, alarms };
-        vec![
+        let mut dependencies = vec![
             dependency("store", store, self.alarms.present()),
             dependency("revocations", revocations, Vec::new()),
             dependency("serving", serving, Vec::new()),
-        ]
+        ];
+        dependencies.extend(self.issuer_keys());
+        dependencies
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Credentials, LogoutError, LogoutScope, Opened, RefreshError, Sessions};
-use crate::domain::claims::Principal;
+use crate::crypto::verifier::verify_when_known;
+use crate::domain::claims::{Denial, Principal};
 use crate::domain::rotation::{self, Outcome};
 use crate::domain::session::Session;
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// What a token is worth now.
@@ -26,7 +26,11 @@ impl Sessions {
     pub async fn worth(&self, token: &str) -> Result<Worth, StoreError> {
         let now = self.clock.now();
         let policy = self.policy.load_full();
-        if let Ok(verified) = self.verifier.load().verify(token, now) {
+        let verified = verify_when_known(&self.verifier, token, &*self.clock).await;
+        if let Err(Denial::IssuerKeysUnavailable(_)) = verified {
+            return Err(keys_not_at_hand());
+        }
+        if let Ok(verified) = verified {
             if self.replica.is_stale(self.clock.monotonic(), policy.max_staleness) {
                 return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()));
             }
@@ -51,16 +55,19 @@ impl Sessions {
     /// already, is no error.
     pub async fn revoke_token(&self, token: &str) -> Result<(), LogoutError> {
         let now = self.clock.now();
-        let (principal, expired) = (self.living(token, now), self.verifier.load().expired(token, now));
+        let (principal, expired) = (self.living(token).await?, self.verifier.load().expired(token, now));
         let refresh_token = Some(token).filter(|_| principal.is_none());
         let credentials = Credentials { refresh_token, principal: principal.as_deref(), expired: expired.as_deref() };
         self.log_out(credentials, LogoutScope::Session).await.map(|_| ())
     }
 
     /// Whom an access token speaks for that is not known to be revoked.
-    fn living(&self, token: &str, now: Timestamp) -> Option<Arc<Principal>> {
-        let principal = self.verifier.load().verify(token, now).ok()?.principal;
-        self.replica.covers(&principal).is_none().then_some(principal)
+    async fn living(&self, token: &str) -> Result<Option<Arc<Principal>>, StoreError> {
+        match verify_when_known(&self.verifier, token, &*self.clock).await {
+            Ok(verified) => Ok(Some(verified.principal).filter(|principal| self.replica.covers(principal).is_none())),
+            Err(Denial::IssuerKeysUnavailable(_)) => Err(keys_not_at_hand()),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The `iss` of our own tokens.
@@ -68,4 +75,9 @@ impl Sessions {
     pub fn issuer(&self) -> String {
         self.minting.load().issuer.clone()
     }
+}
+
+/// What the token is worth cannot be known now: to those who ask, the same as a store that does not answer.
+fn keys_not_at_hand() -> StoreError {
+    StoreError::Unavailable("the keys of the token's issuer are not at hand".to_owned())
 }

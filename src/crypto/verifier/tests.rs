@@ -463,32 +463,83 @@ fn a_foreign_issuer_cannot_make_tokens_of_ours() {
     assert_eq!((principal.session, principal.generation), (None, None));
 }
 
-#[test]
-fn a_key_without_kid_serves_tokens_without_kid_alone() {
-    let (signing, verifying) = key(Algorithm::EdDsa);
-    let mut jwk = verifying.jwk("x").unwrap();
-    jwk.as_object_mut().unwrap().shift_remove("kid");
-    let set = json!({"keys": [jwk]}).to_string();
-    let keys = ForeignKeys::parse(set.as_bytes(), &[Algorithm::EdDsa], JwksOrigin::Url).unwrap();
-    let verifier = Verifier::new().with_foreign(&keys, foreign_policy("https://idp.example"), None);
-    let claims = json!({"iss": "https://idp.example", "sub": "u", "exp": NOW + 60});
-    assert!(verifier.verify(&token(&signing, json!({"alg": "EdDSA"}), &claims), now()).is_ok());
-    assert!(verifier.verify(&token(&signing, json!({"alg": "EdDSA", "kid": ""}), &claims), now()).is_err());
-    assert!(verifier.verify(&token(&signing, json!({"alg": "EdDSA", "kid": "x"}), &claims), now()).is_err());
+fn without_kid(keys: &[&VerifyingKey]) -> ForeignKeys {
+    let jwks: Vec<Value> = keys
+        .iter()
+        .map(|key| {
+            let mut jwk = key.jwk("x").unwrap();
+            jwk.as_object_mut().unwrap().shift_remove("kid");
+            jwk
+        })
+        .collect();
+    let set = json!({"keys": jwks}).to_string();
+    ForeignKeys::parse(set.as_bytes(), &[Algorithm::EdDsa], JwksOrigin::Url).unwrap()
 }
 
-#[tokio::test]
-async fn an_unknown_kid_leaves_one_wish_however_many_ask() {
-    let nudge = Nudge::new();
-    let (signing, _) = key(Algorithm::EdDsa);
-    let verifier =
-        Verifier::new().with_foreign(&ForeignKeys::default(), foreign_policy("https://idp.example"), Some(nudge.clone()));
-    for _ in 0..3 {
-        verifier.verify(&token(&signing, header(Algorithm::EdDsa), claims()), now()).unwrap_err();
+#[test]
+fn without_a_kid_the_keys_of_the_issuer_are_tried() {
+    let (signing, verifying) = key(Algorithm::EdDsa);
+    let (stranger, other) = key(Algorithm::EdDsa);
+    let nameless = Verifier::new().with_foreign(&without_kid(&[&other, &verifying]), foreign_policy("https://idp.example"), None);
+    let named = Verifier::new().with_keys(
+        [(Some("a"), &Arc::new(other)), (Some("b"), &Arc::new(verifying))].into_iter(),
+        foreign_policy("https://idp.example"),
+    );
+    let claims = |issuer: &str| json!({"iss": issuer, "sub": "u", "exp": NOW + 60});
+    let judge = |verifier: &Verifier, header: Value, issuer: &str| {
+        verifier.verify(&token(&signing, header, claims(issuer)), now()).is_ok()
+    };
+    for verifier in [&nameless, &named] {
+        assert!(judge(verifier, json!({"alg": "EdDSA"}), "https://idp.example"));
+        assert!(!judge(verifier, json!({"alg": "EdDSA"}), "https://other.example"), "another issuer's keys are not tried");
+        assert!(!judge(verifier, json!({"alg": "ES256"}), "https://idp.example"), "nor keys of another algorithm");
     }
-    nudge.asked().await;
-    let again = tokio::time::timeout(Duration::from_millis(1), nudge.asked()).await;
-    assert!(again.is_err());
+    assert!(judge(&nameless, json!({"alg": "EdDSA", "kid": "x"}), "https://idp.example"), "the set names none");
+    assert!(!judge(&named, json!({"alg": "EdDSA", "kid": "x"}), "https://idp.example"), "the set names others");
+    assert!(!judge(&named, json!({"alg": "EdDSA", "kid": "a"}), "https://idp.example"), "a kid that is there decides");
+    let forged = token(&stranger, json!({"alg": "EdDSA"}), claims("https://nobody.example"));
+    assert!(nameless.verify(&forged, now()).is_err());
+}
+
+#[test]
+fn a_token_without_kid_is_tried_with_so_many_keys_and_no_more() {
+    let keys: Vec<_> = (0..=KEYS_TRIED_MAX).map(|_| key(Algorithm::EdDsa)).collect();
+    let verifying: Vec<&VerifyingKey> = keys.iter().map(|(_, verifying)| verifying).collect();
+    let verifier = Verifier::new().with_foreign(&without_kid(&verifying), foreign_policy("https://idp.example"), None);
+    let claims = json!({"iss": "https://idp.example", "sub": "u", "exp": NOW + 60});
+    let is_taken = |n: usize| verifier.verify(&token(&keys[n].0, json!({"alg": "EdDSA"}), &claims), now()).is_ok();
+    assert!(is_taken(0) && is_taken(KEYS_TRIED_MAX - 1) && !is_taken(KEYS_TRIED_MAX));
+}
+
+#[test]
+fn a_key_is_missing_only_of_an_issuer_whose_keys_are_fetched() {
+    let (signing, _) = key(Algorithm::EdDsa);
+    let (_, theirs) = key(Algorithm::EdDsa);
+    let wishes = KeyWishes::new(Arc::new(StandingClock), Duration::from_secs(5));
+    let set = json!({"keys": [theirs.jwk("theirs")]}).to_string();
+    let keys = ForeignKeys::parse(set.as_bytes(), &[Algorithm::EdDsa], JwksOrigin::Url).unwrap();
+    let verifier = Verifier::new().with_foreign(&keys, foreign_policy("https://idp.example"), Some(wishes));
+    let judge = |header: Value, issuer: &str| {
+        let token = token(&signing, header, json!({"iss": issuer, "sub": "u", "exp": NOW + 60}));
+        (verifier.verify(&token, now()).unwrap_err(), verifier.wish(&token).is_some())
+    };
+    for header in [json!({"alg": "EdDSA", "kid": "new"}), json!({"alg": "EdDSA"})] {
+        assert_eq!(judge(header.clone(), "https://idp.example"), (Denial::KeyUnknown, true), "{header}");
+        assert_eq!(judge(header.clone(), "https://other.example"), (UNKNOWN, false), "{header}");
+    }
+    assert_eq!(judge(json!({"alg": "EdDSA", "kid": "theirs"}), "https://idp.example").0, BAD_SIGNATURE, "the key is there");
+}
+
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Gateway {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let caller = match (&route.access, self.authenticate(call.policy, head, &route.access, route.when_stale)) {
+        let caller = match (&route.access, self.authenticate(call.policy, head, &route.access, route.when_stale).await) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
@@ -80,9 +80,9 @@ impl Gateway {
     }
 
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
-    pub(super) fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
+    pub(super) async fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
-        self.authenticate(policy, head, &anyone, WhenStale::Reject).map(|caller| caller.admitted.principal)
+        self.authenticate(policy, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.principal)
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
@@ -92,7 +92,38 @@ impl Gateway {
         may_speak.then(|| self.shared.verifier.load().expired(token, self.shared.clock.now())).flatten()
     }
 
-    fn authenticate(
+    async fn authenticate(
+        &self,
+        policy: &Policy,
+        head: &Parts,
+        access: &Access,
+        when_stale: WhenStale,
+    ) -> Result<Authenticated, Denial> {
+        let judge = || self.authenticate_now(policy, head, access, when_stale);
+        match judge() {
+            // Boxed: once for each key that is rotated in.
+            Err(Denial::KeyUnknown) => Box::pin(self.when_known(policy, head, judge)).await,
+            judged => judged,
+        }
+    }
+
+    /// Waits for the key of the caller's token, and judges again.
+    async fn when_known(
+        &self,
+        policy: &Policy,
+        head: &Parts,
+        judge: impl Fn() -> Result<Authenticated, Denial>,
+    ) -> Result<Authenticated, Denial> {
+        let Presented { token, .. } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
+        let wish = self.shared.verifier.load().wish(token).ok_or(Denial::KeyUnknown)?;
+        wish.granted().await?;
+        match judge() {
+            Err(Denial::KeyUnknown) => Err(wish.verdict()),
+            judged => judged,
+        }
+    }
+
+    fn authenticate_now(
         &self,
         policy: &Policy,
         head: &Parts,

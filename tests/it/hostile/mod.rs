@@ -9,6 +9,7 @@ mod fields;
 mod framing;
 mod hosts;
 mod interim;
+mod issuer_keys;
 mod issuers;
 mod lifetimes;
 mod limits;

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::support::old_api::{now, signed};
 
-const SECRET: &str = "what the partner signs with, shared with the gateway in a file";
+pub(super) const SECRET: &str = "what the partner signs with, shared with the gateway in a file";
 
 pub(super) const ISSUER: &str = "https://partner.example";
 
@@ -21,7 +21,7 @@ impl Partner {
         partner
     }
 
-    fn publish(&self, secret: &str) {
+    pub(super) fn publish(&self, secret: &str) {
         use base64::Engine as _;
         let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
         let set = json!({"keys": [{"kty": "oct", "kid": "p1", "alg": "HS256", "k": secret}]});

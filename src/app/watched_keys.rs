@@ -1,0 +1,179 @@
+//! An issuer's keys in a file of the operator's, read again whenever it changes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
+use crate::domain::algorithm::Algorithm;
+
+/// Whoever writes a file seldom does so in one step.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// The file is read so often in any case: it may be a link to a place that is not watched, or lie on a disk that tells nothing.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The keys that the file held when it was last good.
+pub(super) struct WatchedKeys {
+    path: PathBuf,
+    algorithms: Vec<Algorithm>,
+    keys: ArcSwap<ForeignKeys>,
+}
+
+impl WatchedKeys {
+    pub(super) fn read(path: &Path, algorithms: &[Algorithm]) -> Result<Self, String> {
+        let keys = parse(path, algorithms)?;
+        Ok(Self { path: path.to_owned(), algorithms: algorithms.to_vec(), keys: ArcSwap::from_pointee(keys) })
+    }
+
+    pub(super) fn keys(&self) -> Arc<ForeignKeys> {
+        self.keys.load_full()
+    }
+
+    /// Follows the file for ever. `changed` is called when there are other keys than before; while the file cannot be used, the last ones
+    /// go on.
+    pub(super) async fn follow(&self, issuer: &str, changed: impl Fn()) {
+        let touched = Arc::new(Notify::new());
+        let _watcher = self.watch(&touched).inspect_err(|error| {
+            let path = self.path.display();
+            tracing::warn!(issuer, %path, %error, "an issuer's key file cannot be watched, and is read from time to time instead");
+        });
+        let mut told = None;
+        loop {
+            tokio::select! {
+                () = touched.notified() => tokio::time::sleep(SETTLING).await,
+                () = tokio::time::sleep(READ_INTERVAL) => {}
+            }
+            match parse(&self.path, &self.algorithms) {
+                Ok(keys) => {
+                    told = None;
+                    if !self.keys.load().is_same(&keys) {
+                        self.keys.store(Arc::new(keys));
+                        tracing::info!(issuer, "issuer's keys changed");
+                        changed();
+                    }
+                }
+                Err(error) if told.as_ref() == Some(&error) => {}
+                Err(error) => {
+                    let path = self.path.display();
+                    tracing::warn!(issuer, %path, error, "an issuer's key file cannot be used: its last keys go on");
+                    told = Some(error);
+                }
+            }
+        }
+    }
+
+    /// The folder is watched and not the file: that is replaced, be it by a rename, or by a link on the way to it that is set anew.
+    fn watch(&self, touched: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let touched = Arc::clone(touched);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading the file is an event too, which must not lead to the next reading.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                touched.notify_one();
+            }
+        })?;
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    }
+}
+
+fn parse(path: &Path, algorithms: &[Algorithm]) -> Result<ForeignKeys, String> {
+    let document = read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    ForeignKeys::parse(&document, algorithms, JwksOrigin::File).map_err(|error| error.to_string())
+}
+
+/// No more than a key set may have, and a byte.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut document = Vec::new();
+    fs::File::open(path)?.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut document)?;
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn set(kid: &str) -> String {
+        format!(r#"{{"keys":[{{"kty":"oct","kid":"{kid}","alg":"HS256","k":"{}"}}]}}"#, "QUFB".repeat(16))
+    }
+
+    struct Stage {
+        folder: tempfile::TempDir,
+        watched: Arc<WatchedKeys>,
+        changes: mpsc::UnboundedReceiver<()>,
+    }
+
+    impl Stage {
+        async fn start(prepare: impl FnOnce(&Path)) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            prepare(folder.path());
+            let watched = Arc::new(WatchedKeys::read(&folder.path().join("jwks.json"), &[Algorithm::Hs256]).unwrap());
+            let (sender, changes) = mpsc::unbounded_channel();
+            let followed = Arc::clone(&watched);
+            tokio::spawn(async move { followed.follow("i", || sender.send(()).unwrap()).await });
+            // It watches once it has run for the first time.
+            tokio::task::yield_now().await;
+            Self { folder, watched, changes }
+        }
+
+        async fn comes_to(&mut self, kid: &str) {
+            tokio::time::timeout(PATIENCE, self.changes.recv()).await.expect("a change is noticed").unwrap();
+            assert_eq!(self.watched.keys().keys()[0].kid.as_deref(), Some(kid));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_written_or_replaced_is_read_again() {
+        let mut stage = Stage::start(|folder| fs::write(folder.join("jwks.json"), set("a")).unwrap()).await;
+        let path = stage.folder.path().join("jwks.json");
+        fs::write(&path, set("b")).unwrap();
+        stage.comes_to("b").await;
+        fs::write(path.with_extension("new"), set("c")).unwrap();
+        fs::rename(path.with_extension("new"), &path).unwrap();
+        stage.comes_to("c").await;
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_set_anew_beside_the_file_is_followed() {
+        let mut stage = Stage::start(|folder| {
+            for name in ["1", "2"] {
+                fs::create_dir(folder.join(name)).unwrap();
+                fs::write(folder.join(name).join("jwks.json"), set(name)).unwrap();
+            }
+            symlink("1", folder.join("..data")).unwrap();
+            symlink("..data/jwks.json", folder.join("jwks.json")).unwrap();
+        })
+        .await;
+        let folder = stage.folder.path().to_owned();
+        symlink("2", folder.join("..data_tmp")).unwrap();
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+        stage.comes_to("2").await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_broken_or_gone_leaves_the_keys_as_they_are() {
+        let mut stage = Stage::start(|folder| fs::write(folder.join("jwks.json"), set("a")).unwrap()).await;
+        let path = stage.folder.path().join("jwks.json");
+        fs::write(&path, "{\"keys\":[").unwrap();
+        tokio::time::sleep(3 * SETTLING).await;
+        fs::remove_file(&path).unwrap();
+        tokio::time::sleep(3 * SETTLING).await;
+        assert_eq!(stage.watched.keys().keys()[0].kid.as_deref(), Some("a"));
+        fs::write(&path, set("b")).unwrap();
+        stage.comes_to("b").await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Keys of another issuer that are late, missing or rotated.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokengate::domain::stats::Counter;
+
+use super::partner::{Partner, token};
+use super::rig::{Rig, eventually};
+use super::upstream::Upstream;
+
+const IDP: &str = "https://idp.example";
+
+/// Another gateway plays the issuer: its tokens are its own, and its key set is what it publishes.
+fn idp() -> (Rig, String) {
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.tokens.issuer = IDP.to_owned());
+    let keys = rig.ask("GET /.well-known/jwks.json HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(keys.status, 200, "{keys:?}");
+    (rig, keys.body)
+}
+
+/// A server of key sets that answers as it is told to; `None`: 503.
+struct KeyServer {
+    upstream: Upstream,
+    keys: Arc<Mutex<Option<String>>>,
+}
+
+impl KeyServer {
+    fn start(keys: Option<&str>) -> Self {
+        let keys = Arc::new(Mutex::new(keys.map(str::to_owned)));
+        let answered = Arc::clone(&keys);
+        let upstream = Upstream::start(move |conversation| {
+            while conversation.request().is_some() {
+                let keys = answered.lock().unwrap().clone();
+                let (status, body) = keys.map_or(("503 Later", String::new()), |keys| ("200 OK", keys));
+                conversation.say(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+            }
+        });
+        Self { upstream, keys }
+    }
+
+    fn publish(&self, keys: &str) {
+        *self.keys.lock().unwrap() = Some(keys.to_owned());
+    }
+
+    fn accepted(&self, further: &str) -> String {
+        format!(
+            "[store]\nkind = \"memory\"\n[[issuers]]\nissuer = \"{IDP}\"\naudiences = [\"tokengate\"]\nalgorithms = [\"ES256\", \"EdDSA\"]\n\
+             jwks_url = \"http://{}/keys\"\nsubject_prefix = \"idp:\"\n{further}\n",
+            self.upstream.address
+        )
+    }
+}
+
+#[test]
+fn tokens_of_an_issuer_whose_keys_never_came_are_asked_to_come_later() {
+    let (idp, keys) = idp();
+    let server = KeyServer::start(None);
+    let rig =
+        Rig::start_from(Upstream::echo().address, &server.accepted("minimum_interval = \"2s\"\nfetch_timeout = \"1s\""), |_| {});
+    let theirs = idp.log_in().access;
+    let refused = rig.get("/api", &theirs);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "issuer_keys_unavailable"), "{refused:?}");
+    assert!(refused.field("retry-after").is_some_and(|after| after.parse::<u64>().unwrap() >= 1), "{refused:?}");
+    assert!(rig.counted(Counter::RejectedIssuerKeysUnavailable) >= 1);
+    let ready = rig.ask("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(ready.status, 200, "a partner that is down takes no node out: {ready:?}");
+    assert_eq!(rig.get("/api", &rig.log_in().access).status, 200, "our own are none of its business");
+    assert_eq!(rig.get("/api", "a.b.c").code(), "token_invalid");
+    server.publish(&keys);
+    eventually("the keys are fetched again", || rig.get("/api", &theirs).status == 200);
+}
+
+#[test]
+fn the_first_token_of_a_key_that_was_rotated_in_waits_for_it() {
+    let ((before, old_keys), (after, new_keys)) = (idp(), idp());
+    let server = KeyServer::start(Some(&old_keys));
+    let rig =
+        Rig::start_from(Upstream::echo().address, &server.accepted("minimum_interval = \"2s\"\nfetch_timeout = \"10s\""), |_| {});
+    let old = before.log_in().access;
+    eventually("the keys are there", || rig.get("/api", &old).status == 200);
+    server.publish(&new_keys);
+    let seen = rig.get("/api", &after.log_in().access);
+    assert_eq!(seen.status, 200, "one call, and no refusal: {seen:?}");
+    assert!(seen.body.to_ascii_lowercase().contains("x-auth-subject: idp:user-1"), "{seen:?}");
+    assert_eq!(rig.get("/api", &old).code(), "token_invalid", "the key is gone, and nobody waits for it twice");
+    assert!((3..=4).contains(&server.upstream.heard().len()), "at the start, and once for each key that was missing");
+}
+
+#[test]
+fn keys_that_nobody_has_cost_no_more_than_a_fetch_in_each_interval() {
+    let (idp, keys) = idp();
+    let (stranger, _) = self::idp();
+    let server = KeyServer::start(Some(&keys));
+    let rig = Rig::start_from(
+        Upstream::echo().address,
+        &server.accepted("minimum_interval = \"1h\"\nrefresh_interval = \"1h\""),
+        |_| {},
+    );
+    let good = idp.log_in().access;
+    eventually("the keys are there", || rig.get("/api", &good).status == 200);
+    let forged = stranger.log_in().access;
+    let began_at = tokio::time::Instant::now();
+    for _ in 0..50 {
+        let refused = rig.get("/api", &forged);
+        assert_eq!((refused.status, refused.code().as_str()), (503, "issuer_keys_unavailable"), "it might be published by now");
+    }
+    assert!(began_at.elapsed() < Duration::from_secs(5), "nobody waits for what is not due");
+    assert_eq!((server.upstream.heard().len(), rig.get("/api", &good).status), (1, 200));
+}
+
+#[test]
+fn a_key_file_that_changes_is_taken_over_while_the_gateway_runs() {
+    let partner = Partner::new();
+    let rig = Rig::start_from(Upstream::echo().address, &partner.accepted("subject_prefix = \"p:\""), |_| {});
+    let theirs = token("7", &serde_json::json!({}));
+    assert_eq!(rig.get("/api", &theirs).status, 200);
+    partner.publish("another secret, as long as it has to be for this algorithm");
+    eventually("the old key is gone", || rig.get("/api", &theirs).status == 401);
+    partner.publish(super::partner::SECRET);
+    eventually("and back", || rig.get("/api", &theirs).status == 200);
+}
