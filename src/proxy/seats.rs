@@ -204,7 +204,14 @@ impl Room {
         let ties = self.by_size.iter().rev().take_while(|(size, _)| *size == most).take(TIES_MAX).map(|(_, address)| *address);
         let ties: Vec<IpAddr> = ties.collect();
         let is_much = most > held + 1;
-        ties.into_iter().any(|address| self.ask_one_of(address, true, now)) || is_much && self.ask_one_of(largest, false, now)
+        let others_make_room = ties.into_iter().any(|address| self.ask_one_of(address, true, now))
+            || is_much && self.ask_one_of(largest, false, now);
+        // Else its own do: it is not to stand in the way of those who come behind it.
+        others_make_room
+            || match newcomer {
+                Holder::Address(address) => self.ask_one_of(address, held == 1, now),
+                Holder::Trusted => false,
+            }
     }
 
     fn ask_one_of(&mut self, address: IpAddr, idle_only: bool, now: u32) -> bool {
@@ -369,6 +376,20 @@ mod tests {
         taken[0].does(Doing::Nothing, 11);
         let _newcomer = seats.take(address(3), 11).unwrap();
         assert_eq!(notices(&taken), [Leave, Stay]);
+    }
+
+    #[test]
+    fn an_address_that_holds_nearly_most_makes_room_for_its_own_and_blocks_nobody() {
+        let (seats, taken) = full_of(&[address(1), address(1), address(1), address(2), address(2)]);
+        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        let _second = seats.take(address(2), 10).unwrap();
+        assert_eq!(notices(&taken), [Stay, Stay, Stay, LeaveNow, Stay]);
+        let (seats, taken) = full_of(&[address(1), address(1), address(2)]);
+        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        assert_eq!(seats.take(address(2), 10).unwrap_err(), NoSeat::Full, "not the only one that it has");
+        taken[2].does(Doing::Nothing, 11);
+        let _second = seats.take(address(2), 12).unwrap();
+        assert_eq!(notices(&taken), [Stay, Stay, Leave]);
     }
 
     #[test]
