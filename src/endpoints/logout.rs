@@ -33,11 +33,9 @@ impl Inner {
                 | Denial::InsufficientScope(_),
             ) => None,
             // The refresh token speaks for the same client.
-            Err(Denial::RevocationsStale | Denial::StoreUnavailable | Denial::IssuerKeysUnavailable(_) | Denial::CookieRepeated)
-                if call.token.is_some() =>
-            {
-                None
-            }
+            Err(
+                Denial::RevocationsStale | Denial::StoreUnavailable | Denial::IssuerKeysUnavailable(_) | Denial::CookieRepeated,
+            ) if call.token.is_some() => None,
             Err(
                 denial @ (Denial::Ambiguous(_)
                 | Denial::CookieRepeated

@@ -112,8 +112,18 @@ impl ClientConnection {
     pub fn exchange_ends(&self) {
         self.in_exchange.set(false);
         self.watch.speak_for(None);
-        self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
-        self.watch.does(Doing::Nothing);
+        if self.raw_heads.borrow().is_within_a_head() {
+            // It came with the request before it.
+            self.head_begins();
+        } else {
+            self.watch.arm(Wait::NextRequest, self.limits.idle_timeout);
+            self.watch.does(Doing::Nothing);
+        }
+    }
+
+    fn head_begins(&self) {
+        self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
+        self.watch.does(Doing::Head);
     }
 
     /// No byte of a request has come since the last response left, or at all.
@@ -155,10 +165,9 @@ impl ClientConnection {
         if self.in_exchange.get() {
             return;
         }
-        if self.watch.is_armed(Wait::NextRequest) {
+        if self.watch.is_armed(Wait::NextRequest) && !self.raw_heads.borrow().is_before_a_head() {
             self.watch.disarm(Wait::NextRequest);
-            self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
-            self.watch.does(Doing::Head);
+            self.head_begins();
         }
     }
 

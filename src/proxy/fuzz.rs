@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 
 use super::admission::presented_token;
 use super::raw_head::{Body, RawHeads, Told};
-use super::upstream::{Chunk, Chunks};
+use super::upstream::Chunks;
 use crate::domain::cookies;
 use crate::domain::fuzz::{Input, pieces};
 
@@ -112,14 +112,9 @@ fn body_length(bytes: &[u8], body: Body) -> Option<usize> {
     match body {
         Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= bytes.len()),
         Body::Chunked => {
-            let (mut chunks, mut buffer) = (Chunks::Size, BytesMut::from(bytes));
-            loop {
-                match chunks.next(&mut buffer).ok()? {
-                    Chunk::Data(_) | Chunk::Trailers(_) => {}
-                    Chunk::NeedMore => return None,
-                    Chunk::Done => return Some(bytes.len() - buffer.len()),
-                }
-            }
+            let mut buffer = BytesMut::from(bytes);
+            let is_whole = Chunks::Size.end_within(&mut buffer).ok()?;
+            is_whole.then(|| bytes.len() - buffer.len())
         }
     }
 }

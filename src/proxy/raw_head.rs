@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use memchr::memchr;
 
-use super::upstream::{Chunk, Chunks};
+use super::upstream::Chunks;
 
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,14 +81,14 @@ impl RawHeads {
                 Place::Chunked(chunks, partial) => {
                     partial.extend_from_slice(new);
                     new = &[];
-                    match pass_over(chunks, partial) {
+                    match chunks.end_within(partial) {
                         Ok(false) => {}
                         Ok(true) => {
                             let next = partial.split();
                             self.place = Place::Head(Scan::default());
                             self.came(&next);
                         }
-                        Err(()) => self.place = Place::Lost,
+                        Err(_) => self.place = Place::Lost,
                     }
                 }
                 Place::Lost => return,
@@ -120,6 +120,16 @@ impl RawHeads {
         };
         self.came(&ahead);
         Some(Told { length_beside_chunks: body == Body::Chunked && scan.length, fragment: scan.fragment })
+    }
+
+    /// Whether nothing of the next message has come. Empty lines before a head are none of it: some clients send one behind a body.
+    pub(super) fn is_before_a_head(&self) -> bool {
+        matches!(self.place, Place::Head(Scan { bytes: 0, .. }))
+    }
+
+    /// Whether a head has begun to come, and is not whole.
+    pub(super) fn is_within_a_head(&self) -> bool {
+        matches!(self.place, Place::Head(Scan { bytes: 1.., .. }))
     }
 
     /// The bytes of a head that has not come whole. `None` too for what begins as no request does, such as a TLS handshake.
@@ -198,18 +208,6 @@ impl Scan {
         self.at = at;
         self.bytes += 1;
         *next += 1;
-    }
-}
-
-/// Whether the body ended among what came; what came behind it is left.
-fn pass_over(chunks: &mut Chunks, partial: &mut BytesMut) -> Result<bool, ()> {
-    loop {
-        match chunks.next(partial) {
-            Ok(Chunk::Data(_) | Chunk::Trailers(_)) => {}
-            Ok(Chunk::NeedMore) => return Ok(false),
-            Ok(Chunk::Done) => return Ok(true),
-            Err(_) => return Err(()),
-        }
     }
 }
 

@@ -215,12 +215,12 @@ pub(in crate::proxy) enum Chunk {
 
 impl Chunks {
     /// Whether the body ends within these bytes.
-    pub(super) fn end_within(&mut self, bytes: &mut BytesMut) -> bool {
+    pub(in crate::proxy) fn end_within(&mut self, bytes: &mut BytesMut) -> Result<bool, Malformed> {
         loop {
-            match self.next(bytes) {
-                Ok(Chunk::Data(_) | Chunk::Trailers(_)) => {}
-                Ok(Chunk::Done) => return true,
-                Ok(Chunk::NeedMore) | Err(_) => return false,
+            match self.next(bytes)? {
+                Chunk::Data(_) | Chunk::Trailers(_) => {}
+                Chunk::Done => return Ok(true),
+                Chunk::NeedMore => return Ok(false),
             }
         }
     }
@@ -248,11 +248,11 @@ impl Chunks {
                     return Ok(Chunk::Data(data));
                 }
                 Self::DataEnd => {
+                    if !b"\r\n".starts_with(&buffer[..buffer.len().min(2)]) {
+                        return Err(Malformed("chunk does not end in CRLF"));
+                    }
                     if buffer.len() < 2 {
                         return Ok(Chunk::NeedMore);
-                    }
-                    if &buffer[..2] != b"\r\n" {
-                        return Err(Malformed("chunk does not end in CRLF"));
                     }
                     buffer.advance(2);
                     *self = Self::Size;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode};
 
-pub(in crate::proxy) use codec::{Chunk, Chunks};
+pub(in crate::proxy) use codec::Chunks;
 pub use codec::{Framing, ResponseHead};
 pub use connect::{Stream, Target, Tls};
 
@@ -244,8 +244,7 @@ impl Upstream {
             Ok(response) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
                 let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, stream);
-                let begun = poll_fn(|cx| Poll::Ready(body.begin(cx))).await;
-                begun.map(|()| (response, body)).map_err(|fault| Failed { end: fault.into(), repeatable: None })
+                body.begin().await.map(|()| (response, body)).map_err(|fault| Failed { end: fault.into(), repeatable: None })
             }
             Err(end) => {
                 let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));

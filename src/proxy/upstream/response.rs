@@ -1,5 +1,6 @@
 //! The body of an upstream's answer, read while the client takes it.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -85,21 +86,34 @@ impl ResponseBody {
         &self.upstream.counters
     }
 
-    /// Looks whether the response has broken off by now, while nothing of it has been sent to the client.
-    pub(super) fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        while !self.rest.is_whole_in(&connection.read) && connection.read.len() < BEGIN_BYTES_MAX {
-            match connection.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => {
-                    let breaks_off = !self.rest.ends_at_end_in(&connection.read);
-                    return if breaks_off { Err(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) };
-                }
-                Poll::Ready(Err(error)) => return Err(UpstreamFault::Truncated(error)),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending => break,
+    /// Looks whether the response is broken by now, while nothing of it has been sent to the client. Where more has to come, the
+    /// sockets are asked once more: an upstream that dies often does so right behind its last byte.
+    pub(super) async fn begin(&mut self) -> Result<(), UpstreamFault> {
+        for is_last_look in [false, true] {
+            match poll_fn(|cx| Poll::Ready(self.look_ahead(cx))).await? {
+                Outlook::Whole => break,
+                Outlook::Open if is_last_look => break,
+                Outlook::Open => tokio::task::yield_now().await,
             }
         }
         Ok(())
+    }
+
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<Outlook, UpstreamFault> {
+        let Some(connection) = &mut self.connection else { return Ok(Outlook::Whole) };
+        loop {
+            let outlook = self.rest.outlook(&connection.read).map_err(UpstreamFault::Malformed)?;
+            if outlook == Outlook::Whole || connection.read.len() >= BEGIN_BYTES_MAX {
+                return Ok(outlook);
+            }
+            match connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) if self.rest.ends_with_the_connection() => return Ok(Outlook::Whole),
+                Poll::Ready(Ok(0)) => return Err(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Err(error)) => return Err(UpstreamFault::Truncated(error)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return Ok(outlook),
+            }
+        }
     }
 
     /// The bare connection after a 101, with what the upstream sent already.
@@ -166,8 +180,7 @@ impl ResponseBody {
             }
             match connection.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
-                    let whole = matches!(self.rest, Rest::Close);
-                    if !whole {
+                    if !self.rest.ends_with_the_connection() {
                         return fault(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into()));
                     }
                     self.rest = Rest::Done;
@@ -188,8 +201,16 @@ impl ResponseBody {
     }
 }
 
-/// How much of a body is waited for neither way: [`ResponseBody::begin`] looks no further.
+/// How far [`ResponseBody::begin`] looks into a body.
 const BEGIN_BYTES_MAX: usize = 4 * 1024;
+
+/// Of a body that has not been passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outlook {
+    /// Nothing more has to come.
+    Whole,
+    Open,
+}
 
 enum Taken {
     Frame(Frame<Bytes>),
@@ -198,22 +219,19 @@ enum Taken {
 }
 
 impl Rest {
-    /// Whether nothing more has to come, as far as that can be told at a glance.
-    fn is_whole_in(&self, read: &BytesMut) -> bool {
-        match self {
+    /// What these bytes say of the rest, if they are all that there is of it.
+    fn outlook(&self, read: &BytesMut) -> Result<Outlook, &'static str> {
+        let is_whole = match self {
             Self::Done => true,
             Self::Length(left) => read.len() as u64 >= *left,
-            Self::Chunked(_) | Self::Close => false,
-        }
+            Self::Close => false,
+            Self::Chunked(chunks) => chunks.clone().end_within(&mut read.clone()).map_err(|malformed| malformed.0)?,
+        };
+        Ok(if is_whole { Outlook::Whole } else { Outlook::Open })
     }
 
-    /// Whether the body is whole when nothing more comes.
-    fn ends_at_end_in(&self, read: &BytesMut) -> bool {
-        match self {
-            Self::Done | Self::Close => true,
-            Self::Length(left) => read.len() as u64 >= *left,
-            Self::Chunked(chunks) => chunks.clone().end_within(&mut read.clone()),
-        }
+    fn ends_with_the_connection(&self) -> bool {
+        matches!(self, Self::Close)
     }
 
     fn take(&mut self, read: &mut BytesMut) -> Result<Taken, &'static str> {

@@ -301,6 +301,27 @@ fn what_is_broken_before_anything_of_it_was_passed_on_is_no_response() {
 }
 
 #[test]
+fn an_upstream_that_dies_right_behind_its_last_byte_is_noticed_before_anything_is_passed_on() {
+    for wire in
+        [&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"]
+    {
+        let asked = run(async {
+            let bench = Bench::new().await;
+            let serve = async {
+                let mut stream = bench.accept().await;
+                head(&mut stream).await;
+                stream.write_all(wire).await.unwrap();
+                // Here the gateway looks for the first time.
+                tokio::task::yield_now().await;
+                drop(stream);
+            };
+            tokio::join!(bench.ask(), serve).0
+        });
+        assert!(matches!(asked, Err(ExchangeEnd::Upstream(UpstreamFault::Truncated(_)))), "{}", wire.escape_ascii());
+    }
+}
+
+#[test]
 fn a_repeated_request_has_no_more_time_than_one_that_is_not() {
     run(async {
         let bench = Bench::new().await;

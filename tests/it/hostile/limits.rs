@@ -83,6 +83,30 @@ fn a_head_that_does_not_arrive_in_time_is_408() {
 }
 
 #[test]
+fn a_head_that_began_behind_another_request_has_no_more_time() {
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let mut client = rig.client();
+    client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\nGET /public HT");
+    assert_eq!(client.answer().status, 200);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.whole), (408, true), "{answer:?}");
+    client.assert_closed();
+}
+
+/// Some clients send one behind a body. Nobody asked anything: a 408 would be taken for the answer to the next request.
+#[test]
+fn an_empty_line_between_two_requests_is_no_beginning_of_one() {
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let mut client = rig.client();
+    client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.answer().status, 200);
+    client.send("\r\n");
+    client.assert_silent(3 * SOON);
+    client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
 fn a_connection_without_a_request_is_closed_without_a_word() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| {
         settings.listen.header_timeout = SOON;

@@ -119,6 +119,38 @@ fn a_truncated_body_is_never_taken_for_a_whole_one() {
 }
 
 #[test]
+fn a_response_that_is_malformed_or_ends_before_anything_of_it_was_sent_is_502() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, stays_open) in [
+        ("zz\r\n", true),
+        ("5\nhello", true),
+        ("5\r\nhelloX", true),
+        ("5\r\nhello\r\nzz\r\n", true),
+        ("5\r\nhello\r\n0\r\nbad trailer\r\n\r\n", true),
+        ("", false),
+        ("5\r\nhel", false),
+        ("5\r\nhello\r\n0\r\n", false),
+    ] {
+        let upstream = Upstream::start(move |conversation| {
+            conversation.request();
+            conversation.say(format!("{chunked}{body}"));
+            if stays_open {
+                conversation.wait_for_end();
+            }
+        });
+        let rig = Rig::start(upstream.address);
+        let answer = rig.ask(GET);
+        if stays_open {
+            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{body:?}: {answer:?}");
+        } else {
+            // The end may have come a moment too late.
+            assert!(answer.status == 502 || !answer.whole, "{body:?}: {answer:?}");
+        }
+        eventually("it is counted", || rig.counted(Counter::UpstreamErrors) == 1);
+    }
+}
+
+#[test]
 fn a_space_before_a_colon_goes() {
     let said = "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length : 2\r\n\r\nok";
     let answer = answer_through(&Upstream::answering_once(said));
