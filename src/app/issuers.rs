@@ -16,6 +16,7 @@ use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TrustedClaims, TypeRule};
 use crate::domain::legacy::LegacyPolicy;
+use crate::domain::secret::Secret;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::proxy::jwks_client::JwksClient;
 use crate::sessions::health::FetchedKeys;
@@ -134,7 +135,7 @@ pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient)
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {
     JwksSettings {
-        url: url.to_string(),
+        url: Secret::new(url.to_string()),
         algorithms: issuer.algorithms.clone(),
         refresh_interval: issuer.refresh_interval,
         minimum_interval: issuer.minimum_interval,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::jwks::{ForeignKeys, JwksError, JwksOrigin};
 use super::key_wishes::KeyWishes;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::secret::Secret;
 use crate::domain::time::Clock;
 
 /// Gets a key set over the network. Implementations stop reading past [`super::jwks::JWKS_BYTES_MAX`], take 200 alone, and follow no
@@ -25,9 +26,10 @@ pub trait JwksSource: Send + Sync + 'static {
 }
 
 /// Where an issuer's keys are, and how often they may be asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct JwksSettings {
-    pub url: String,
+    /// Its query may hold a key of the issuer's.
+    pub url: Secret<String>,
     /// The algorithms that this issuer's keys may be fixed to.
     pub algorithms: Vec<Algorithm>,
     /// From one success to the next routine fetch.
@@ -161,7 +163,7 @@ impl JwksCache {
 
     async fn fetch(&self) -> Result<ForeignKeys, FetchError> {
         let timeout = self.settings.fetch_timeout;
-        let document = tokio::time::timeout(timeout, self.source.fetch(&self.settings.url)).await;
+        let document = tokio::time::timeout(timeout, self.source.fetch(self.settings.url.expose())).await;
         let document = document.map_err(|_| FetchError::Timeout(timeout))?.map_err(FetchError::Source)?;
         Ok(ForeignKeys::parse(&document, &self.settings.algorithms, JwksOrigin::Url)?)
     }
@@ -272,7 +274,7 @@ mod tests {
     #[async_trait]
     impl JwksSource for Script {
         async fn fetch(&self, url: &str) -> Result<Bytes, String> {
-            assert_eq!(url, "https://idp.example/jwks");
+            assert_eq!(url, "https://idp.example/jwks?code=hunter2");
             self.asked_at.lock().unwrap().push(self.start.elapsed().as_secs());
             *self.running.lock().unwrap() += 1;
             assert_eq!(*self.running.lock().unwrap(), 1, "one at a time");
@@ -303,7 +305,7 @@ mod tests {
                 running: Mutex::default(),
             });
             let settings = JwksSettings {
-                url: "https://idp.example/jwks".into(),
+                url: Secret::new("https://idp.example/jwks?code=hunter2".to_owned()),
                 algorithms: vec![Algorithm::EdDsa],
                 refresh_interval: 10 * MINUTE,
                 minimum_interval: MINUTE,
@@ -332,6 +334,12 @@ mod tests {
 
     fn down() -> Result<Bytes, String> {
         Err("connection refused".into())
+    }
+
+    #[test]
+    fn the_url_is_not_shown() {
+        let shown = format!("{:?}", Stage::new([]).cache);
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     #[tokio::test(start_paused = true)]
