@@ -43,6 +43,14 @@ impl Field {
         }
     }
 
+    /// Whether it says that a token is dead, as several columns of a table may.
+    const fn is_end(self) -> bool {
+        match self {
+            Self::Revoked | Self::RevokedAt => true,
+            Self::Id | Self::UserId | Self::Token | Self::ExpiresAt | Self::CreatedAt | Self::LastUsedAt => false,
+        }
+    }
+
     /// Without it no row means anything.
     const fn is_needed(self) -> bool {
         match self {
@@ -66,6 +74,8 @@ pub(super) enum TokenForm {
 pub(super) struct Columns {
     /// In the order of [`Field::ALL`].
     fields: [Name; Field::ALL.len()],
+    /// Columns that are read as `revoked` or `revoked_at` beside those of these names: each can say that a token is dead.
+    ends: Vec<(Field, Name)>,
     claims: Vec<(String, Name)>,
     scopes: Option<Name>,
     form: TokenForm,
@@ -79,24 +89,28 @@ pub(super) struct Columns {
 enum Name {
     /// The operator said so.
     Exact(String),
-    /// `userId`, `UserID` and `user_id` are one.
-    Alike(&'static str),
+    /// `userId`, `UserID` and `user_id` are one, but for columns that the operator has named for something else.
+    Alike { name: &'static str, except: Vec<String> },
 }
 
 impl Name {
     fn is(&self, column: &str) -> bool {
         match self {
             Self::Exact(name) => name == column,
-            Self::Alike(name) => spelling(name).eq(spelling(column)),
+            Self::Alike { name, except } => is_alike(name, column) && !except.iter().any(|name| name == column),
         }
     }
 
     fn text(&self) -> &str {
         match self {
             Self::Exact(name) => name,
-            Self::Alike(name) => name,
+            Self::Alike { name, .. } => name,
         }
     }
+}
+
+fn is_alike(name: &str, column: &str) -> bool {
+    spelling(name).eq(spelling(column))
 }
 
 fn spelling(name: &str) -> impl Iterator<Item = char> {
@@ -124,13 +138,25 @@ impl Columns {
             return Err(format!("--claim {claim}=…: the gateway sets this claim itself"));
         }
         let fields = Field::ALL.map(|field| {
-            let named = mapping.columns.iter().rev().find(|(name, _)| name == field.name());
-            named.map_or(Name::Alike(field.name()), |(_, column)| Name::Exact(column.clone()))
+            let is_named = |(name, _): &&(String, String)| name == field.name();
+            match mapping.columns.iter().rev().find(is_named) {
+                Some((_, column)) if !field.is_end() => Name::Exact(column.clone()),
+                Some(_) | None => {
+                    let taken = mapping.columns.iter().map(|(_, column)| column);
+                    let except = taken.filter(|column| is_alike(field.name(), column)).cloned().collect();
+                    Name::Alike { name: field.name(), except }
+                }
+            }
         });
+        let ends = Field::ALL.into_iter().filter(|field| field.is_end()).flat_map(|field| {
+            let named = mapping.columns.iter().filter(move |(name, _)| name == field.name());
+            named.map(move |(_, column)| (field, Name::Exact(column.clone())))
+        });
+        let ends = ends.collect();
         let claims = mapping.claims.iter().map(|(claim, column)| (claim.clone(), Name::Exact(column.clone()))).collect();
         let scopes = mapping.scopes.map(|column| Name::Exact(column.to_owned()));
         let reserved = ReservedPrefixes::default();
-        Ok(Self { fields, claims, scopes, form: mapping.form, token_bytes_min: mapping.token_bytes_min, reserved })
+        Ok(Self { fields, ends, claims, scopes, form: mapping.form, token_bytes_min: mapping.token_bytes_min, reserved })
     }
 
     /// The same, for rows none of which may name another issuer's user.
@@ -144,6 +170,7 @@ impl Columns {
         let demanded = named.map(|(field, name)| (field.name(), name, field.is_needed() || matches!(name, Name::Exact(_))));
         let asked = self.claims.iter().map(|(claim, name)| (claim.as_str(), name, true));
         let asked = asked.chain(self.scopes.iter().map(|name| ("scopes", name, true)));
+        let asked = asked.chain(self.ends.iter().map(|(field, name)| (field.name(), name, true)));
         for (what, name, is_needed) in demanded.chain(asked) {
             match header.iter().filter(|column| name.is(column)).count() {
                 0 if is_needed => {
@@ -157,11 +184,11 @@ impl Columns {
         Ok(())
     }
 
-    /// Columns that nobody reads here, and that may say that a token is dead.
-    pub(super) fn overlooked<'a>(&self, header: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-        let asked = || self.claims.iter().map(|(_, name)| name).chain(&self.scopes).chain(&self.fields);
-        let is_suspect = |column: &str| SPEAKS_OF_DEATH.iter().any(|name| Name::Alike(name).is(column));
-        header.filter(|column| is_suspect(column) && !asked().any(|name| name.is(column))).collect()
+    /// Whether nobody reads a column here that may say that a token is dead.
+    pub(super) fn overlooks(&self, column: &str) -> bool {
+        let ends = self.ends.iter().map(|(_, name)| name);
+        let mut asked = self.claims.iter().map(|(_, name)| name).chain(&self.scopes).chain(&self.fields).chain(ends);
+        SPEAKS_OF_DEATH.iter().any(|name| is_alike(name, column)) && !asked.any(|name| name.is(column))
     }
 
     /// Reads a row: its columns by name. The error says which column is wrong, and shows nothing of the token.
@@ -186,7 +213,15 @@ impl Columns {
         if created_at > now.saturating_add(CLOCK_AHEAD_MAX) {
             return Err("created_at: lies ahead".to_owned());
         }
-        let revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))? || moment(Field::RevokedAt)?.is_some();
+        let mut revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))? || moment(Field::RevokedAt)?.is_some();
+        for (of, name) in &self.ends {
+            if revoked {
+                break;
+            }
+            let is_moment = *of == Field::RevokedAt;
+            let said = if is_moment { cell(name).moment().map(|at| at.is_some()) } else { cell(name).truth() };
+            revoked = said.map_err(|error| format!("{} ({}): {error}", of.name(), name.text()))?;
+        }
         Ok(ForeignToken {
             digest: self.digest(token.trim())?,
             subject,
@@ -291,12 +326,18 @@ fn is_varied(token: &str) -> bool {
 }
 
 /// Names of columns that often say that a token is dead, and that are read only where the operator names them.
-const SPEAKS_OF_DEATH: [&str; 18] = [
+const SPEAKS_OF_DEATH: [&str; 36] = [
     "is_revoked",
+    "revoked_by",
+    "revoked_on",
+    "revocation_date",
     "is_valid",
     "is_active",
     "active",
     "valid",
+    "invalid",
+    "is_invalid",
+    "inactive",
     "enabled",
     "disabled",
     "status",
@@ -305,11 +346,23 @@ const SPEAKS_OF_DEATH: [&str; 18] = [
     "is_deleted",
     "deleted_at",
     "used",
+    "is_used",
     "used_at",
+    "consumed",
     "consumed_at",
+    "invalidated",
     "invalidated_at",
+    "ended_at",
+    "logged_out_at",
+    "logout_at",
+    "rotated_at",
+    "blocked",
+    "is_blocked",
     "blacklisted",
+    "is_blacklisted",
     "replaced_by",
+    "replaced_by_token",
+    "is_expired",
 ];
 
 /// A text with spaces or commas, or a list of texts.
@@ -467,9 +520,35 @@ mod tests {
     fn a_column_that_may_say_that_a_token_is_dead_is_not_passed_over_in_silence() {
         let header = ["id", "user_id", "token", "isRevoked", "deleted_at", "revoked_at", "status"];
         let plain = columns(&[], &[], TokenForm::Clear);
-        assert_eq!(plain.overlooked(header.into_iter()), ["isRevoked", "deleted_at", "status"]);
+        assert_eq!(
+            header.into_iter().filter(|name| plain.overlooks(name)).collect::<Vec<_>>(),
+            ["isRevoked", "deleted_at", "status"]
+        );
         let named = columns(&[("revoked", "isRevoked"), ("revoked_at", "deleted_at")], &[("status", "status")], TokenForm::Clear);
-        assert!(named.overlooked(header.into_iter()).is_empty());
+        assert!(!header.into_iter().any(|name| named.overlooks(name)));
+    }
+
+    #[test]
+    fn every_column_that_is_named_for_it_can_say_that_a_token_is_dead() {
+        let named = [("revoked_at", "deletedAt"), ("revoked_at", "Revoked"), ("revoked", "isUsed")];
+        let columns = columns(&named, &[], TokenForm::Clear);
+        let good = json!({"userId": "ann", "token": TOKEN, "expiresAt": 1_795_600_000, "createdAt": 1_795_500_000});
+        let is_revoked = |name: &str, value: Value| {
+            let mut changed = good.clone();
+            changed[name] = value;
+            columns.read(&row(changed), NOW).map(|token| token.revoked)
+        };
+        for (name, value) in [
+            ("deletedAt", json!("2026-11-24T00:00:00Z")),
+            ("Revoked", json!("2026-11-24T00:00:00Z")),
+            ("isUsed", json!(true)),
+            ("revoked_at", json!("2026-11-24T00:00:00Z")),
+            ("revoked", json!(1)),
+        ] {
+            assert_eq!(is_revoked(name, value), Ok(true), "{name}");
+            assert_eq!(is_revoked(name, json!(null)), Ok(false), "{name}");
+        }
+        assert!(is_revoked("deletedAt", json!("maybe")).unwrap_err().starts_with("revoked_at (deletedAt): is no moment"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A file of rows, whatever its format: read one after the other, gathered into batches.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -102,15 +103,37 @@ pub(super) struct Rows {
     clock: Arc<dyn Clock>,
     /// As the file begins, for the file of rows that were set aside.
     header_raw: Vec<u8>,
-    overlooked: Vec<String>,
-    /// Whether they were looked for: in JSON the first row tells.
-    has_columns: bool,
+    names: Names,
     shared: SharedTokens,
     /// Whether `shared` knows all rows; otherwise it learns of each as it comes.
     knows_all: bool,
     /// Tokens that were taken before a later row spoke against them.
     regretted: Vec<ForeignToken>,
     ended: bool,
+}
+
+/// The names of columns that the rows so far have.
+#[derive(Default)]
+struct Names {
+    met: HashSet<String>,
+    /// Those that are not read, and may say that a token is dead.
+    overlooked: Vec<String>,
+}
+
+/// So many names are looked at.
+const NAMES_MAX: usize = 1024;
+
+impl Names {
+    fn meet<'a>(&mut self, names: impl Iterator<Item = &'a str>, columns: &Columns) {
+        for name in names {
+            if self.met.len() < NAMES_MAX && !self.met.contains(name) {
+                self.met.insert(name.to_owned());
+                if columns.overlooks(name) {
+                    self.overlooked.push(name.to_owned());
+                }
+            }
+        }
+    }
 }
 
 enum Records {
@@ -174,27 +197,13 @@ impl Rows {
             }
         };
         let (columns, from_line) = (plan.columns, plan.from_line);
-        let overlooked = match &records {
-            Records::Csv { header, .. } => {
-                columns.overlooked(header.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
-            }
-            Records::Ndjson(_) => Vec::new(),
-        };
+        let mut names = Names::default();
+        if let Records::Csv { header, .. } = &records {
+            names.meet(header.iter().map(String::as_str), &columns);
+        }
         let (shared, regretted) = (SharedTokens::default(), Vec::new());
-        let has_columns = matches!(records, Records::Csv { .. });
-        let rows = Self {
-            records,
-            columns,
-            from_line,
-            clock,
-            header_raw,
-            overlooked,
-            has_columns,
-            shared,
-            knows_all: false,
-            regretted,
-            ended: false,
-        };
+        let rows =
+            Self { records, columns, from_line, clock, header_raw, names, shared, knows_all: false, regretted, ended: false };
         Ok((rows, position))
     }
 
@@ -209,7 +218,7 @@ impl Rows {
 
     /// Columns that are not read, and may say that a token is dead.
     pub(super) fn overlooked(&self) -> &[String] {
-        &self.overlooked
+        &self.names.overlooked
     }
 
     /// Whether there were more tokens than are compared with each other.
@@ -253,12 +262,9 @@ impl Rows {
                 batch.first_line = line;
             }
             let id = row.as_ref().ok().and_then(|row| self.columns.id(row));
-            if !self.has_columns
-                && let Ok(row) = &row
-            {
-                self.has_columns = true;
-                let names = self.columns.overlooked(row.iter().map(|(name, _)| name.as_str()));
-                self.overlooked = names.into_iter().map(str::to_owned).collect();
+            // In JSON each row has names of its own, and those that tell of an end often come with it.
+            if let (Ok(row), Records::Ndjson(_)) = (&row, &self.records) {
+                self.names.meet(row.iter().map(|(name, _)| name.as_str()), &self.columns);
             }
             let token = row.and_then(|row| self.columns.read(&row, self.clock.now()));
             match token.and_then(|token| self.undisputed(token)) {
