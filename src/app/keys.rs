@@ -32,19 +32,22 @@ pub enum KeysError {
     File { path: PathBuf, error: io::Error },
 }
 
-/// What tokens are made of. Reads the folder anew on each call; what is in memory alone is taken from `before`, or else a reload would
-/// log everybody out.
+/// What tokens are made of. Reads the folder anew on each call. With `before`, which is what a reload replaces, nothing is made: what
+/// is in memory alone is taken over, and what is missing in the folder is an error. Else a reload would log everybody out.
 pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Minting>) -> Result<Minting, KeysError> {
     let entropy = ambient.entropy.as_ref();
-    let in_memory = before.filter(|_| settings.keys.directory.is_none());
+    let makes = Makes { missing: before.is_none(), entropy };
     Ok(Minting {
-        keys: match in_memory {
-            Some(before) => Arc::clone(&before.keys),
-            None => Arc::new(ring(settings, entropy)?),
+        keys: match (before, &settings.keys.directory) {
+            (Some(before), None) => Arc::clone(&before.keys),
+            (None, None) => Arc::new(KeyRing::ephemeral(settings.tokens.algorithm, entropy)?),
+            (_, Some(directory)) => Arc::new(ring(settings, directory, &makes)?),
         },
-        refresh_tokens: match in_memory.filter(|_| settings.refresh.secrets.is_empty()) {
-            Some(before) => before.refresh_tokens.clone(),
-            None => refresh_tokens(settings, entropy)?,
+        refresh_tokens: match (before, settings.refresh.secrets.as_slice(), &settings.keys.directory) {
+            (Some(before), [], None) => before.refresh_tokens.clone(),
+            (None, [], None) => refresh_tokens(&[deployment_secret::generate_secret(entropy)])?,
+            (_, [], Some(directory)) => refresh_tokens(&[kept_secret(directory, &makes)?])?,
+            (_, secrets, _) => refresh_tokens(secrets)?,
         },
         issuer: settings.tokens.issuer.clone(),
         audiences: settings.tokens.audience.clone(),
@@ -58,11 +61,16 @@ pub(super) fn own_policy(settings: &Settings) -> ClaimPolicy {
     ClaimPolicy { leeway: tokens.leeway, subjects, ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime) }
 }
 
-fn ring(settings: &Settings, entropy: &dyn Entropy) -> Result<KeyRing, KeysError> {
+/// Whether what is missing in the folder is made.
+struct Makes<'a> {
+    missing: bool,
+    entropy: &'a dyn Entropy,
+}
+
+fn ring(settings: &Settings, directory: &Path, makes: &Makes<'_>) -> Result<KeyRing, KeysError> {
     let keys = &settings.keys;
-    let Some(directory) = &keys.directory else { return Ok(KeyRing::ephemeral(settings.tokens.algorithm, entropy)?) };
-    if keys.generate && !has_keys(directory) {
-        let made = key_files::generate(directory, settings.tokens.algorithm, entropy)?;
+    if makes.missing && keys.generate && !has_keys(directory) {
+        let made = key_files::generate(directory, settings.tokens.algorithm, makes.entropy)?;
         tracing::info!(kid = made.kid, path = %made.path.display(), "no signing key was there: made one");
     }
     Ok(KeyRing::load(directory, keys.signing.as_deref())?)
@@ -73,28 +81,19 @@ fn has_keys(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|entry| is_key(entry.path())))
 }
 
-fn refresh_tokens(settings: &Settings, entropy: &dyn Entropy) -> Result<RefreshTokens, KeysError> {
-    let configured = &settings.refresh.secrets;
-    let kept;
-    let texts = if configured.is_empty() {
-        kept = [kept_secret(settings.keys.directory.as_deref(), entropy)?];
-        &kept[..]
-    } else {
-        configured
-    };
-    let secrets = texts.iter().map(|text| DeploymentSecret::parse(text.expose())).collect::<Result<Vec<_>, _>>()?;
+fn refresh_tokens(secrets: &[Secret<String>]) -> Result<RefreshTokens, KeysError> {
+    let secrets = secrets.iter().map(|text| DeploymentSecret::parse(text.expose())).collect::<Result<Vec<_>, _>>()?;
     Ok(RefreshTokens::new(&secrets)?)
 }
 
-/// The secret beside the keys; made when it is missing.
-fn kept_secret(directory: Option<&Path>, entropy: &dyn Entropy) -> Result<Secret<String>, KeysError> {
-    let Some(directory) = directory else { return Ok(deployment_secret::generate_secret(entropy)) };
+/// The secret beside the keys.
+fn kept_secret(directory: &Path, makes: &Makes<'_>) -> Result<Secret<String>, KeysError> {
     let path = directory.join(REFRESH_SECRET_FILE);
     let fault = |error| KeysError::File { path: path.clone(), error };
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Secret::new(text.trim().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = deployment_secret::generate_secret(entropy);
+        Err(error) if makes.missing && error.kind() == io::ErrorKind::NotFound => {
+            let secret = deployment_secret::generate_secret(makes.entropy);
             write_new(directory, &path, secret.expose()).map_err(fault)?;
             Ok(secret)
         }
@@ -110,4 +109,36 @@ fn write_new(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Inputs, SettingsFile, load};
+
+    #[test]
+    fn a_reload_makes_no_keys_in_the_place_of_those_that_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        let text = format!(
+            "upstreams.api.url = 'http://127.0.0.1:1'\nstore.kind = 'memory'\nkeys.directory = '{}'\n",
+            keys.display()
+        );
+        let file = SettingsFile { name: "settings".to_owned(), text };
+        let settings = load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap().settings;
+        let ambient = Ambient::of_system();
+        let at_start = minting(&settings, &ambient, None).unwrap();
+        assert!(minting(&settings, &ambient, Some(&at_start)).is_ok());
+
+        let (secret, aside) = (keys.join(REFRESH_SECRET_FILE), folder.path().join("aside"));
+        fs::rename(&secret, &aside).unwrap();
+        let refused = minting(&settings, &ambient, Some(&at_start)).err().unwrap().to_string();
+        assert!(refused.contains(REFRESH_SECRET_FILE) && !secret.exists(), "{refused}");
+        fs::rename(&aside, &secret).unwrap();
+        fs::rename(&keys, &aside).unwrap();
+        let refused = minting(&settings, &ambient, Some(&at_start)).err().unwrap().to_string();
+        assert!(refused.contains("keys.directory") && !keys.exists(), "{refused}");
+        fs::rename(&aside, &keys).unwrap();
+        assert!(minting(&settings, &ambient, Some(&at_start)).is_ok());
+    }
 }
