@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +14,7 @@ use super::{Ambient, App, StartError, logging, permissions, stores};
 use crate::admin::reload::Reloaded;
 use crate::cli::demo::{Demo, Stage};
 use crate::config::{InForce, Loaded, Settings};
+use crate::proxy::watch::TICK;
 use crate::store::Store;
 
 /// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
@@ -31,11 +33,11 @@ pub fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, String>) -> Result<
                 failure = &mut failed => break Some(failure),
                 _ = reloads.recv() => {
                     // What came of it is in the log.
-                    let _ = reload(&mut app, &mut in_force, &load);
+                    let _ = reload(&mut app, &mut in_force, &load).await;
                 }
                 reply = app.reload_asked_for() => {
                     // Whoever asked may have gone.
-                    let _ = reply.send(reload(&mut app, &mut in_force, &load).map_err(|error| error.to_string()));
+                    let _ = reply.send(reload(&mut app, &mut in_force, &load).await.map_err(|error| error.to_string()));
                 }
             }
         };
@@ -55,8 +57,15 @@ fn warn_of(loaded: &Loaded) {
     }
 }
 
-/// Takes over what can be, as a whole or not at all. Returns what cannot be.
-fn reload(app: &mut App, in_force: &mut InForce, load: impl Fn() -> Result<Loaded, String>) -> Result<Reloaded, StartError> {
+/// How long every worker needs to take over what was reloaded: it does so at its next tick.
+const TAKEN_OVER_IN: Duration = TICK.saturating_mul(2);
+
+/// Takes over what can be, as a whole or not at all, and waits until it is in force. Returns what cannot be.
+async fn reload(
+    app: &mut App,
+    in_force: &mut InForce,
+    load: impl Fn() -> Result<Loaded, String>,
+) -> Result<Reloaded, StartError> {
     let outcome = load().map_err(StartError::Settings).and_then(|new| {
         warn_of(&new);
         let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
@@ -67,6 +76,7 @@ fn reload(app: &mut App, in_force: &mut InForce, load: impl Fn() -> Result<Loade
     match outcome {
         Ok((now_in_force, needs_restart)) => {
             *in_force = now_in_force;
+            tokio::time::sleep(TAKEN_OVER_IN).await;
             if !needs_restart.is_empty() {
                 let keys = needs_restart.join(", ");
                 tracing::warn!(keys, "these settings need a restart; until then their old values stay in force");

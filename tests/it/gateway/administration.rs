@@ -296,7 +296,7 @@ fn a_reload_that_was_asked_for_is_answered() {
 
     fs::write(&file, format!("{settings}\n[[routes]]\nname = \"open\"\nprefix = \"/open\"\naccess = \"public\"\n")).unwrap();
     assert_eq!(reload().expect(200).json(), json!({"status": "reloaded", "needsRestart": []}));
-    until("workers take the new routes over", || gateway.client().get("/open/x", None).status() == 200);
+    gateway.client().get("/open/x", None).expect(200);
 
     fs::write(&file, format!("{settings}\n[tokens]\nlifetime = \"soon\"\n")).unwrap();
     let refused = reload().expect(422).json();
@@ -325,6 +325,22 @@ fn what_a_reload_cannot_take_over_is_named_and_stays_as_it_is() {
     assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: node.name\nneeds a restart: tokens.cache_entries\n");
     fs::write(&file, &settings).unwrap();
     assert_eq!(console.said(&["reload"], 0), "reloaded\n");
+}
+
+#[test]
+fn what_is_said_to_be_reloaded_is_in_force() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[("listen.workers", "4")]);
+    let file = folder.path().join("tokengate.toml");
+    let settings = fs::read_to_string(&file).unwrap();
+    for health in ["/up-1", "/up-2", "/up-3"] {
+        fs::write(&file, format!("{settings}\n[endpoints]\nhealth = \"{health}\"\n")).unwrap();
+        gateway.admin().call("POST", "/reload", None, None).expect(200);
+        // Each connection is some worker's.
+        for _ in 0..8 {
+            gateway.client().get(health, None).expect(200);
+        }
+    }
 }
 
 #[test]
