@@ -120,10 +120,8 @@ mod tests {
     fn a_reload_makes_no_keys_in_the_place_of_those_that_are_gone() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
-        let text = format!(
-            "upstreams.api.url = 'http://127.0.0.1:1'\nstore.kind = 'memory'\nkeys.directory = '{}'\n",
-            keys.display()
-        );
+        let text =
+            format!("upstreams.api.url = 'http://127.0.0.1:1'\nstore.kind = 'memory'\nkeys.directory = '{}'\n", keys.display());
         let file = SettingsFile { name: "settings".to_owned(), text };
         let settings = load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap().settings;
         let ambient = Ambient::of_system();

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -277,6 +279,36 @@ fn what_is_nobodys_token_opens_no_session_and_good_rows_do() {
 }
 
 #[test]
+fn a_copy_of_the_store_yields_no_token() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("tokens.csv"), format!("{HEADER}{}", row(1, "ann", LIVES, DAY_MILLIS, false))).unwrap();
+    assert!(import_into(folder.path(), &["tokens.csv"], None).status.success());
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[("store.kind", "embedded"), UNTIL]);
+    let mut client = gateway.client();
+    let first = client.log_in("bob");
+    let second = Tokens::of(&client.refresh(&first.refresh).expect(200));
+    let imported = Tokens::of(&client.refresh(LIVES).expect(200));
+    drop(gateway);
+
+    let store = fs::read(folder.path().join("data/tokengate.redb")).unwrap();
+    let holds = |bytes: &[u8]| memchr::memmem::find(&store, bytes).is_some();
+    assert!(holds(b"bob"), "what it holds can be read");
+    assert!(!holds(LIVES.as_bytes()));
+    for Tokens { access, refresh } in [first, second, imported] {
+        assert!(!holds(access.as_bytes()) && !holds(refresh.as_bytes()));
+        // What nobody else can make.
+        for made in [access.rsplit('.').next().unwrap(), refresh.trim_start_matches("tgr_")] {
+            let bytes = URL_SAFE_NO_PAD.decode(made).unwrap();
+            assert!(!holds(made.as_bytes()) && !holds(&bytes[bytes.len() - 16..]));
+        }
+    }
+    let keys = fs::read_dir(folder.path().join("data/keys")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    for key in keys {
+        assert!(!holds(key.trim_ascii()));
+    }
+}
+
+#[test]
 fn rows_of_mongodb_become_sessions() {
     let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
     let (expires_at, created_at) = (now().millis() + DAY_MILLIS, now().millis() - DAY_MILLIS);
@@ -292,6 +324,20 @@ fn rows_of_mongodb_become_sessions() {
     let tokens = Tokens::of(&gateway.client().refresh(LIVES).expect(200));
     let seen = gateway.client().get("/api/me", Some(&tokens.access)).expect(200);
     assert_eq!(seen.upstream_saw("x-auth-subject"), ["65f1c0ffee65f1c0ffee0002"]);
+}
+
+#[test]
+fn a_member_that_only_dead_tokens_have_is_named_wherever_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (expires_at, created_at) = (now().millis() + DAY_MILLIS, now().millis() - DAY_MILLIS);
+    let rows =
+        [("", "0"), (r#","deletedAt":"2026-11-02T00:00:00Z""#, "1"), (r#","used_at":1,"deletedAt":1"#, "2")].map(|(dead, n)| {
+            format!(r#"{{"userId":"u{n}","token":"{LIVES}{n}","expiresAt":{expires_at},"createdAt":{created_at}{dead}}}"#)
+        });
+    fs::write(folder.path().join("tokens.ndjson"), rows.join("\n")).unwrap();
+    let done = import_into(folder.path(), &["tokens.ndjson", "--dry-run"], None);
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("not read: deletedAt, used_at."), "{said}");
 }
 
 #[test]

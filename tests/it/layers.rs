@@ -54,7 +54,6 @@ const DOMAIN_CRATES: &[&str] = &[
     "unicode_normalization",
     "hashbrown",
     "foldhash",
-    "unicode_normalization",
 ];
 
 /// Parts of std that reach outside the process or read the time.

@@ -9,6 +9,7 @@ mod hostile;
 mod import;
 mod layers;
 mod migration;
+mod promises;
 mod redis;
 mod servers;
 mod store;
