@@ -16,7 +16,7 @@ pub enum AuthorizationRule {
 pub enum Withheld<'a> {
     None,
     All,
-    /// Those with a token of which this is true.
+    /// Those with a token of which this is true. It may say so of any token once it was asked about too many.
     Tokens(&'a dyn Fn(&str) -> bool),
 }
 
@@ -46,8 +46,9 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &str> {
     let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     value
         .split(move |byte| !is_of_token(byte))
-        .filter(|run| run.split(|byte| *byte == b'.').count() == 3)
         .filter_map(|run| std::str::from_utf8(run).ok())
+        .map(|run| run.trim_matches('.'))
+        .filter(|run| run.bytes().filter(|byte| *byte == b'.').count() == 2)
 }
 
 #[cfg(test)]
@@ -65,6 +66,8 @@ mod tests {
             "Bearer: aa.b-b.c_c",
             "Basic YTpi, Bearer aa.b-b.c_c",
             "Bearer x.y.z,aa.b-b.c_c",
+            "Bearer aa.b-b.c_c.",
+            "Bearer ..aa.b-b.c_c",
             "Token aa.b-b.c_c",
             "aa.b-b.c_c",
         ] {

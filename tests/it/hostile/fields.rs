@@ -255,6 +255,25 @@ fn a_token_of_ours_reaches_no_upstream_unless_its_route_says_so() {
 }
 
 #[test]
+fn a_token_of_ours_does_not_hide_among_others() {
+    let rig = Rig::start(Upstream::echo().address);
+    let access = rig.log_in().access;
+    let foreign = |count: usize| vec!["e30.e30.e30"; count];
+    let ask = |fields: &[String]| {
+        let lines = fields.iter().map(|value| format!("Authorization: {value}\r\n")).collect::<String>();
+        rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{lines}\r\n"))
+    };
+    let few = ask(&[foreign(8).join(" ")]);
+    assert_eq!(values(&few.body.to_ascii_lowercase(), "authorization"), [foreign(8).join(" ")], "few are looked at, each");
+    let field = [foreign(400), vec![&access]].concat().join(" ");
+    let fields: Vec<String> = [foreign(40), vec![&access]].concat().into_iter().map(str::to_owned).collect();
+    for hidden in [vec![field], fields] {
+        let answer = ask(&hidden);
+        assert!(answer.status == 200 && !answer.body.contains(&access), "{answer:?}");
+    }
+}
+
+#[test]
 fn basic_passes_beside_a_token_in_a_cookie() {
     let cookies = "[store]\nkind = \"memory\"\n[cookies]\nenabled = true\ntokens_in_body = true\n";
     let rig = Rig::start_from(Upstream::echo().address, cookies, |_| {});
