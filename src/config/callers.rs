@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::{ACCEPT, ORIGIN};
 use http::{HeaderName, Uri};
 
 use super::account_name::AccountName;
@@ -12,7 +13,7 @@ use super::problem::shown_url;
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claims::RESERVED_CLAIMS;
-use crate::domain::headers::IdentityFields;
+use crate::domain::headers::{self, IdentityFields};
 use crate::domain::ids::NameError;
 use crate::domain::subjects::{PREFIX_BYTES_MAX, SubjectPrefix};
 
@@ -80,35 +81,6 @@ pub struct Identity {
     pub claims: Vec<(String, HeaderName)>,
 }
 
-/// Fields that mean something else already.
-const HEADERS_TAKEN: [&str; 25] = [
-    "accept",
-    "authorization",
-    "baggage",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "origin",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-real-ip",
-    "x-request-id",
-];
-
 impl Identity {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let identity = Self {
@@ -163,7 +135,7 @@ fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
     if !name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err("allowed are letters, digits and dashes: many servers read everything else as a dash".to_owned());
     }
-    if HEADERS_TAKEN.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
+    if headers::is_protected(name.as_str()) || [ACCEPT, ORIGIN].contains(&name) {
         return Err(
             "this field means something else already; allowed is a name of its own, such as \"x-auth-subject\"".to_owned()
         );

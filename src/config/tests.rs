@@ -556,7 +556,10 @@ fn fields_to_be_removed_are_names_or_beginnings_and_none_that_the_gateway_needs(
 
 #[test]
 fn identity_fields_are_distinct_and_free() {
-    assert_one_fault("identity = { subject_header = \"Authorization\" }", &["identity.subject_header", "something else"]);
+    for taken in ["Authorization", "x-forwarded-user", "x-b3-traceid", "Origin"] {
+        let identity = format!("identity = {{ subject_header = \"{taken}\" }}");
+        assert_one_fault(&identity, &["identity.subject_header", "something else"]);
+    }
     assert_one_fault("identity = { subject_header = \"x_user\" }", &["identity.subject_header", "dashes"]);
     assert_one_fault("identity = { subject_header = \"x.user\" }", &["identity.subject_header", "dashes"]);
     assert_one_fault("identity = { claims = { role = \"X-Auth-Subject\" } }", &["identity.claims", "twice"]);

@@ -23,8 +23,8 @@ use super::cookies;
 pub use authorization::{AuthorizationRule, Withheld};
 use forwarded::{Forwarding, Origin};
 pub use lines::write_field;
-pub use names::NamePattern;
 use names::{FieldNames, Standing};
+pub use names::{NamePattern, is_protected};
 pub use trace::X_REQUEST_ID;
 use trace::{TRACEPARENT, TRACESTATE};
 
@@ -119,11 +119,10 @@ impl RewriteRules {
     /// says those.
     pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         let named = named_by_connection(headers);
-        let is_traced = trace::is_sound(headers);
         for (name, value) in headers {
             let passes = match self.names.standing(name.as_str()) {
                 Standing::Free => !named.contains(name),
-                Standing::Protected => self.passes(name, value, is_traced, context),
+                Standing::Protected => self.passes(name, value, headers, context),
                 Standing::Barred => false,
             };
             if passes {
@@ -151,7 +150,7 @@ impl RewriteRules {
     }
 
     /// Whether a protected field passes as it came. Connection has no power over these.
-    fn passes(&self, name: &HeaderName, value: &HeaderValue, is_traced: bool, context: &RequestContext<'_>) -> bool {
+    fn passes(&self, name: &HeaderName, value: &HeaderValue, headers: &HeaderMap, context: &RequestContext<'_>) -> bool {
         let is_of_this_hop = is_hop_by_hop(name) || *name == PROXY_AUTHORIZATION || *name == EXPECT;
         let is_written_anew = *name == HOST
             || *name == CONTENT_LENGTH
@@ -159,7 +158,7 @@ impl RewriteRules {
             || *name == COOKIE && !self.own_cookies.is_empty()
             || context.origin.replaces(name);
         let is_kept_back = *name == AUTHORIZATION && context.authorization.holds(value.as_bytes());
-        let is_of_broken_trace = !is_traced && (*name == TRACEPARENT || *name == TRACESTATE);
+        let is_of_broken_trace = (*name == TRACEPARENT || *name == TRACESTATE) && !trace::is_sound(headers);
         !(is_of_this_hop || is_written_anew || is_kept_back || is_of_broken_trace)
     }
 

@@ -61,6 +61,15 @@ const KEPT: [&str; 15] = [
     "x-request-id",
 ];
 
+/// Whether a field has a meaning on the way, in whatever spelling: it can be nobody's own.
+pub fn is_protected(name: &str) -> bool {
+    protected().any(|field| field.covers(name))
+}
+
+fn protected() -> impl Iterator<Item = NamePattern> {
+    PROTECTED.into_iter().chain(PROTECTED_TRACING).map(NamePattern::known)
+}
+
 /// What is written for every character outside letters and digits.
 const SEPARATOR: u8 = b'-';
 
@@ -155,8 +164,10 @@ impl FieldNames {
     /// `ours` are the fields that the gateway alone may set, `removed` those that never pass.
     pub(super) fn new<'a>(ours: impl Iterator<Item = &'a str>, removed: &[NamePattern]) -> Self {
         let ours = ours.map(|name| NamePattern { name: FoldedName::of(name), is_beginning: false });
-        let protected = PROTECTED.into_iter().chain(PROTECTED_TRACING).map(NamePattern::known);
-        Self { barred: NameSet::new(ours.chain(removed.iter().cloned()).collect()), protected: NameSet::new(protected.collect()) }
+        Self {
+            barred: NameSet::new(ours.chain(removed.iter().cloned()).collect()),
+            protected: NameSet::new(protected().collect()),
+        }
     }
 
     /// For a request's head and its trailers alike. `name` is in lower case, as [`http::HeaderName`] has it.
@@ -164,12 +175,19 @@ impl FieldNames {
         if self.barred.has(name) {
             return Standing::Barred;
         }
-        if !self.protected.has(name) {
-            return Standing::Free;
+        match self.protected.find(name) {
+            None => Standing::Free,
+            Some(Spelling::Canonical) => Standing::Protected,
+            Some(Spelling::Other) => Standing::Barred,
         }
-        let is_canonical = name.bytes().all(|byte| byte == fold(byte));
-        if is_canonical { Standing::Protected } else { Standing::Barred }
     }
+}
+
+/// How a name that is in a set is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spelling {
+    Canonical,
+    Other,
 }
 
 #[derive(Clone, Debug)]
@@ -194,8 +212,21 @@ impl NameSet {
     }
 
     fn has(&self, name: &str) -> bool {
-        let is_whole = || self.whole.binary_search_by(|known| known.compare(name)).is_ok();
-        self.sieve.may_hold(name) && (is_whole() || self.beginnings.iter().any(|known| known.begins(name)))
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<Spelling> {
+        if !self.sieve.may_hold(name) {
+            return None;
+        }
+        // Honest fields are spelt as they ought to be, and found without folding.
+        if self.whole.binary_search_by(|known| known.0.as_bytes().cmp(name.as_bytes())).is_ok() {
+            return Some(Spelling::Canonical);
+        }
+        let is_canonical = name.bytes().all(|byte| byte == fold(byte));
+        let is_other_spelling = || !is_canonical && self.whole.binary_search_by(|known| known.compare(name)).is_ok();
+        let is_in = is_other_spelling() || self.beginnings.iter().any(|known| known.begins(name));
+        is_in.then_some(if is_canonical { Spelling::Canonical } else { Spelling::Other })
     }
 }
 
