@@ -92,7 +92,7 @@ struct Told<'a> {
 /// What is said of the scheme of the client's own request.
 #[derive(Clone, Copy, Debug)]
 enum Said<'a> {
-    /// By a field of its own, which passes as it came. Repeated in Forwarded, if it is plain.
+    /// By a field of its own, which passes as it came. Repeated in Forwarded, if it is a scheme.
     InField(Option<&'a str>),
     InForwarded(&'a str),
     Nowhere,
@@ -100,17 +100,21 @@ enum Said<'a> {
 
 impl<'a> Said<'a> {
     fn of(headers: &'a HeaderMap, field: &HeaderName, in_forwarded: Option<&'a str>) -> Self {
-        let is_plain =
-            |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._:[]".contains(&byte));
         match headers.get(field) {
             // Of a list, readers take the first.
             Some(value) => {
                 let first = value.to_str().ok().and_then(|text| text.split(',').next()).map(str::trim);
-                Self::InField(first.filter(is_plain))
+                Self::InField(first.filter(is_scheme))
             }
-            None => in_forwarded.filter(is_plain).map_or(Self::Nowhere, Self::InForwarded),
+            None => in_forwarded.filter(is_scheme).map_or(Self::Nowhere, Self::InForwarded),
         }
     }
+}
+
+/// RFC 3986, section 3.1.
+fn is_scheme(text: &&str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 impl Origin<'_> {

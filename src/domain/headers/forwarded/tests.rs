@@ -133,6 +133,18 @@ fn a_host_is_told_in_one_form_whoever_tells_it() {
 }
 
 #[test]
+fn what_is_no_scheme_is_repeated_nowhere() {
+    for proto in ["javascript:", "ht tp", "1http", "-", ""] {
+        let lines = told("10.0.0.1", &[("x-forwarded-proto", proto)]).1;
+        assert!(lines.contains("forwarded: for=10.0.0.1;host=\"api.example\"\n"), "{proto}: {lines}");
+        let lines = told("10.0.0.1", &[("forwarded", &format!("for=203.0.113.9;proto=\"{proto}\""))]).1;
+        assert!(lines.contains("x-forwarded-proto: http\n") && lines.contains(";proto=http;"), "{proto}: {lines}");
+    }
+    let good = [("x-forwarded-proto", "wss"), ("x-forwarded-host", "[2001:db8::1]:8443")];
+    assert!(told("10.0.0.1", &good).1.contains("forwarded: for=10.0.0.1;proto=wss;host=\"[2001:db8::1]:8443\"\n"));
+}
+
+#[test]
 fn no_more_steps_are_passed_on_than_are_read() {
     let steps = |lines: &str| {
         let field = lines.lines().find_map(|line| line.strip_prefix("x-forwarded-for: ")).unwrap();
