@@ -4,7 +4,6 @@
 //! 4.1.18): `X.Auth.Subject` and `x!auth_subject` arrive as `HTTP_X_AUTH_SUBJECT`, as `X-Auth-Subject` does. So names are compared
 //! as such servers do, and a field that counts has one spelling: every other one is taken for an attempt to pass as it.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -79,7 +78,7 @@ const fn fold(byte: u8) -> u8 {
 }
 
 /// A name in the one form in which names are compared.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct FoldedName(Box<str>);
 
 impl FoldedName {
@@ -88,8 +87,8 @@ impl FoldedName {
     }
 
     /// Compares without an intermediate copy: what is asked about comes from outside.
-    fn compare(&self, name: &str) -> Ordering {
-        self.0.bytes().cmp(name.bytes().map(fold))
+    fn is(&self, name: &str) -> bool {
+        self.0.len() == name.len() && self.begins(name)
     }
 
     fn begins(&self, name: &str) -> bool {
@@ -106,7 +105,7 @@ pub struct NamePattern {
 
 impl NamePattern {
     pub fn covers(&self, name: &str) -> bool {
-        if self.is_beginning { self.name.begins(name) } else { self.name.compare(name).is_eq() }
+        if self.is_beginning { self.name.begins(name) } else { self.name.is(name) }
     }
 
     /// The first field among those that covers which cannot be removed.
@@ -194,21 +193,28 @@ enum Spelling {
 struct NameSet {
     /// Tells most names that are not in the set by their length and first letter.
     sieve: Sieve,
-    /// Sorted.
-    whole: Box<[FoldedName]>,
+    /// By their lengths.
+    whole: Box<[Vec<FoldedName>]>,
     beginnings: Box<[FoldedName]>,
 }
 
 impl NameSet {
     fn new(patterns: Vec<NamePattern>) -> Self {
         let mut sieve = Sieve::default();
-        for pattern in &patterns {
-            sieve.add(pattern);
+        let mut whole = Vec::new();
+        let mut beginnings = Vec::new();
+        for pattern in patterns {
+            sieve.add(&pattern);
+            let NamePattern { name, is_beginning } = pattern;
+            if is_beginning {
+                beginnings.push(name);
+            } else {
+                let length = name.0.len();
+                whole.resize(whole.len().max(length + 1), Vec::new());
+                whole[length].push(name);
+            }
         }
-        let (beginnings, mut whole): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| pattern.is_beginning);
-        whole.sort_by(|one, other| one.name.cmp(&other.name));
-        let names = |patterns: Vec<NamePattern>| patterns.into_iter().map(|pattern| pattern.name).collect();
-        Self { sieve, whole: names(whole), beginnings: names(beginnings) }
+        Self { sieve, whole: whole.into(), beginnings: beginnings.into() }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -219,13 +225,14 @@ impl NameSet {
         if !self.sieve.may_hold(name) {
             return None;
         }
+        let alike = self.whole.get(name.len()).map_or(&[][..], Vec::as_slice);
         // Honest fields are spelt as they ought to be, and found without folding.
-        if self.whole.binary_search_by(|known| known.0.as_bytes().cmp(name.as_bytes())).is_ok() {
+        if alike.iter().any(|known| *known.0 == *name) {
             return Some(Spelling::Canonical);
         }
         let is_canonical = name.bytes().all(|byte| byte == fold(byte));
-        let is_other_spelling = || !is_canonical && self.whole.binary_search_by(|known| known.compare(name)).is_ok();
-        let is_in = is_other_spelling() || self.beginnings.iter().any(|known| known.begins(name));
+        let is_other_spelling = !is_canonical && alike.iter().any(|known| known.is(name));
+        let is_in = is_other_spelling || self.beginnings.iter().any(|known| known.begins(name));
         is_in.then_some(if is_canonical { Spelling::Canonical } else { Spelling::Other })
     }
 }
