@@ -39,6 +39,8 @@ fn an_id_of_an_object_that_stands_for_the_user_makes_a_session() {
             "123",
         ),
         (r#"{"two_factor":false,"user":{"id":3,"two_factor":true,"emailVerified":false}}"#, "3"),
+        // A user who has second factors, and has shown one.
+        (r#"{"user":{"id":"4","mfaInfo":[{"factorId":"totp"}],"twoFactor":true}}"#, "4"),
     ] {
         assert_eq!(by_default(body).as_deref(), Ok(subject), "{body}");
     }
