@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use ambient::Ambient;
+pub use issuers::key_client;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use legacy::key as legacy_key;
@@ -36,6 +37,7 @@ pub use permissions::warnings as permission_warnings;
 pub use process::{probe_online, run, run_demo, with_store};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
+pub use watched_keys::key_set;
 
 use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
 use crate::admin::{Admin, AdminParts};

@@ -1,6 +1,5 @@
 //! Other issuers' keys: read from files, or fetched in the background; and the verifier that is made of them and our own.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -126,11 +125,20 @@ impl Foreign {
 
 /// Fetches the key set of an issuer.
 pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient) -> Result<JwksCache, StartError> {
-    let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
-    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| fault(format!("ca_file {}: {error}", path.display())));
-    let authorities = issuer.ca_file.as_ref().map(read).transpose()?;
-    let client = JwksClient::new(url, authorities.as_deref()).map_err(|error| fault(format!("jwks_url: {error}")))?;
+    let client = key_client(issuer, url)?;
     Ok(JwksCache::new(jwks_settings(issuer, url), Arc::new(client), Arc::clone(&ambient.clock)))
+}
+
+/// What fetches the keys of an issuer.
+///
+/// # Errors
+/// `ca_file` cannot be read, or holds no certificate.
+pub fn key_client(issuer: &config::Issuer, url: &http::Uri) -> Result<JwksClient, StartError> {
+    let fault = |key: &str, error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error: format!("{key}: {error}") };
+    let Some(path) = &issuer.ca_file else { return JwksClient::new(url, None).map_err(|error| fault("jwks_url", error)) };
+    let key = format!("ca_file {}", path.display());
+    let authorities = std::fs::read(path).map_err(|error| fault(&key, format!("cannot be read: {error}")))?;
+    JwksClient::new(url, Some(&authorities)).map_err(|error| fault(&key, error))
 }
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {

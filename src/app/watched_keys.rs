@@ -28,7 +28,7 @@ pub(super) struct WatchedKeys {
 
 impl WatchedKeys {
     pub(super) fn read(path: &Path, algorithms: &[Algorithm]) -> Result<Self, String> {
-        let keys = parse(path, algorithms)?;
+        let keys = key_set(path, algorithms)?;
         Ok(Self { path: path.to_owned(), algorithms: algorithms.to_vec(), keys: ArcSwap::from_pointee(keys) })
     }
 
@@ -50,7 +50,7 @@ impl WatchedKeys {
                 () = touched.notified() => tokio::time::sleep(SETTLING).await,
                 () = tokio::time::sleep(READ_INTERVAL) => {}
             }
-            match parse(&self.path, &self.algorithms) {
+            match key_set(&self.path, &self.algorithms) {
                 Ok(keys) => {
                     told = None;
                     if !self.keys.load().is_same(&keys) {
@@ -84,15 +84,22 @@ impl WatchedKeys {
     }
 }
 
-fn parse(path: &Path, algorithms: &[Algorithm]) -> Result<ForeignKeys, String> {
+/// The keys that a file of an issuer's holds.
+///
+/// # Errors
+/// It cannot be read, or holds no key that can be used.
+pub fn key_set(path: &Path, algorithms: &[Algorithm]) -> Result<ForeignKeys, String> {
     let document = read(path).map_err(|error| format!("cannot be read: {error}"))?;
     ForeignKeys::parse(&document, algorithms, JwksOrigin::File).map_err(|error| error.to_string())
 }
 
-/// No more than a key set may have, and a byte.
+/// No more than a key set may have, and a byte; and of a file alone: a pipe would be waited for, for ever.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     use io::Read as _;
     let mut document = Vec::new();
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
     fs::File::open(path)?.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut document)?;
     Ok(document)
 }
@@ -100,6 +107,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use tokio::sync::mpsc;
 
@@ -172,6 +180,9 @@ mod tests {
         tokio::time::sleep(3 * SETTLING).await;
         fs::remove_file(&path).unwrap();
         tokio::time::sleep(3 * SETTLING).await;
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        tokio::time::sleep(3 * SETTLING).await;
+        fs::remove_file(&path).unwrap();
         assert_eq!(stage.watched.keys().keys()[0].kid.as_deref(), Some("a"));
         fs::write(&path, set("b")).unwrap();
         stage.comes_to("b").await;

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use clap::Args;
@@ -12,10 +11,9 @@ use super::settings::SettingsArgs;
 use crate::app;
 use crate::config::{JwksSource, Settings, Store, shown_url};
 use crate::crypto::deployment_secret::DeploymentSecret;
-use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
+use crate::crypto::jwks::ForeignKeys;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
-use crate::domain::algorithm::Algorithm;
 use crate::domain::route::{Access, Route};
 use crate::domain::share::Share;
 
@@ -88,10 +86,12 @@ fn faults_of_files(settings: &Settings) -> Vec<String> {
         Err(error) => faults.push(format!("refresh.secret: {error}")),
     }
     for (index, issuer) in settings.issuers.iter().enumerate() {
-        if let JwksSource::File(path) = &issuer.jwks
-            && let Err(error) = key_set(path, &issuer.algorithms)
-        {
-            faults.push(format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display()));
+        match &issuer.jwks {
+            JwksSource::File(path) => {
+                let error = app::key_set(path, &issuer.algorithms).err();
+                faults.extend(error.map(|error| format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display())));
+            }
+            JwksSource::Url(url) => faults.extend(app::key_client(issuer, url).err().map(|error| error.to_string())),
         }
     }
     faults.extend(settings.legacy.iter().filter_map(|legacy| app::legacy_key(legacy).err()).map(|error| error.to_string()));
@@ -103,20 +103,10 @@ fn faults_of_files(settings: &Settings) -> Vec<String> {
     faults
 }
 
-fn key_set(path: &Path, allowed: &[Algorithm]) -> Result<ForeignKeys, String> {
-    let mut document = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut document));
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    ForeignKeys::parse(&document, allowed, JwksOrigin::File).map_err(|error| error.to_string())
-}
-
 fn files(settings: &Settings) -> Vec<(String, &Path)> {
     let mut files: Vec<(String, &Path)> = Vec::new();
     for upstream in &settings.upstreams {
         files.extend(upstream.ca_file.as_deref().map(|path| (format!("upstreams.{}.ca_file", upstream.name), path)));
-    }
-    for (index, issuer) in settings.issuers.iter().enumerate() {
-        files.extend(issuer.ca_file.as_deref().map(|path| (format!("issuers[{index}].ca_file"), path)));
     }
     match &settings.store {
         Store::Redis(redis) => {
@@ -158,7 +148,7 @@ fn summary(settings: &Settings) -> String {
     for issuer in &settings.issuers {
         let keys = match &issuer.jwks {
             JwksSource::Url(url) => format!("keys from {}", shown_url(&url.to_string())),
-            JwksSource::File(path) => key_set(path, &issuer.algorithms).map_or_else(|e| e, |set| keys_line(&set)),
+            JwksSource::File(path) => app::key_set(path, &issuer.algorithms).map_or_else(|e| e, |set| keys_line(&set)),
         };
         let _ = writeln!(text, "  {:9} {} with {keys}", "issuer", issuer.issuer);
     }

@@ -242,7 +242,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::crypto::key_wishes::{UNKNOWN, WAITING_MAX};
+    use crate::crypto::key_wishes::{UNKNOWN, WAITING_MAX, Wish};
     use crate::crypto::testing;
     use crate::domain::claims::Denial;
     use crate::domain::time::Timestamp;
@@ -438,6 +438,21 @@ mod tests {
         tokio::time::sleep(MINUTE).await;
         let (_, granted) = tokio::join!(stage.turn(), wishes.granted(Some("new")));
         assert_eq!(granted, Ok(()), "an interval later it is looked for again");
+    }
+
+    /// Many tokens of a new key come at once: some are judged before it is there, and ask for it after it came.
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_asks_for_a_key_which_has_just_come_is_judged_again() {
+        let stage = Stage::new([Ok(set()), Ok(set())]);
+        stage.turn().await;
+        tokio::time::sleep(2 * MINUTE).await;
+        let wish = |kid: &str| Wish::new(stage.cache.wishes(), Some(kid.to_owned()));
+        let (_, first) = tokio::join!(stage.turn(), async { wish("new").then(|| Ok("admitted")).await });
+        assert_eq!(first, Ok("admitted"));
+        for kid in ["new", "nobody has wished for"] {
+            assert_eq!(wish(kid).then(|| Ok("admitted")).now_or_never(), Some(Ok("admitted")), "{kid}");
+        }
+        assert_eq!(wish("new").then(|| Err::<(), _>(Denial::KeyUnknown)).now_or_never(), Some(Err(UNKNOWN)));
     }
 
     #[tokio::test(start_paused = true)]

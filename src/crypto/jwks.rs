@@ -70,6 +70,8 @@ pub enum JwksError {
     NoList,
     #[error("the key set has more than {JWKS_KEYS_MAX} keys")]
     TooMany,
+    #[error("the key set has no key")]
+    Empty,
     #[error("the key set has no key that can be used: {0}")]
     NoneUsable(String),
 }
@@ -95,6 +97,9 @@ impl ForeignKeys {
         }
         let mut members = json::object(document, JWKS_DEPTH_MAX)?;
         let Some(Value::Array(list)) = members.get_mut("keys").map(Value::take) else { return Err(JwksError::NoList) };
+        if list.is_empty() {
+            return Err(JwksError::Empty);
+        }
         if list.len() > JWKS_KEYS_MAX {
             return Err(JwksError::TooMany);
         }

@@ -55,7 +55,7 @@ struct Book {
     wished: HashSet<u64>,
     /// Wished for before it began.
     pending: HashSet<u64>,
-    /// Did not come with the last fetch.
+    /// Wished for before the last fetch began. Whoever still misses them knows that they did not come with it.
     absent: HashSet<u64>,
 }
 
@@ -65,11 +65,11 @@ impl KeyWishes {
         Arc::new(Self { clock, patience, wished: Notify::new(), fetched, book: Mutex::default(), hasher: RandomState::default() })
     }
 
-    /// Waits for the fetch that is due, if it is due soon and there is room. Afterwards the token may be judged again.
+    /// Waits for the fetch that is due, if it is due soon and there is room. Afterwards the token is to be judged again.
     ///
     /// # Errors
     /// The key is known to be unknown; or that cannot be told for now.
-    pub async fn granted(&self, kid: Option<&str>) -> Result<(), Denial> {
+    pub(super) async fn granted(&self, kid: Option<&str>) -> Result<(), Denial> {
         let key = self.hasher.hash_one(kid);
         let mut fetched = self.fetched.subscribe();
         let _place = {
@@ -97,8 +97,7 @@ impl KeyWishes {
     }
 
     /// What is said of a key that the fetch which was waited for did not bring.
-    #[must_use]
-    pub fn verdict(&self, kid: Option<&str>) -> Denial {
+    pub(super) fn verdict(&self, kid: Option<&str>) -> Denial {
         let is_absent = self.book().is_absent(self.hasher.hash_one(kid), self.clock.monotonic());
         // Wished for while that fetch was under way: the key may have been published since.
         if is_absent { UNKNOWN } else { self.later() }
@@ -148,6 +147,33 @@ impl Book {
     fn is_absent(&self, key: u64, now: Duration) -> bool {
         // While a fetch is under way, it may bring what the last one did not.
         !self.in_flight && now < self.due_at && self.absent.contains(&key)
+    }
+}
+
+/// A key that is not here, and where it can be waited for.
+#[derive(Debug)]
+pub struct Wish {
+    wishes: Arc<KeyWishes>,
+    kid: Option<String>,
+}
+
+impl Wish {
+    pub(super) const fn new(wishes: Arc<KeyWishes>, kid: Option<String>) -> Self {
+        Self { wishes, kid }
+    }
+
+    /// Waits for the fetch that is due, if any, and has the token judged again, by the verifier of then. That is done in any case: the
+    /// key may have come since the token was judged first, and before anything was wished for.
+    ///
+    /// # Errors
+    /// What `judge` says; in place of [`Denial::KeyUnknown`], what is known of the key.
+    pub async fn then<T>(&self, judge: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
+        let kid = self.kid.as_deref();
+        let granted = self.wishes.granted(kid).await;
+        match judge() {
+            Err(Denial::KeyUnknown) => Err(granted.err().unwrap_or_else(|| self.wishes.verdict(kid))),
+            judged => judged,
+        }
     }
 }
 

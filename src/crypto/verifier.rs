@@ -11,7 +11,7 @@ use ring::digest;
 
 use super::jwks::ForeignKeys;
 use super::key::{RSA_BITS_MAX, VerifyingKey};
-use super::key_wishes::{KeyWishes, UNKNOWN};
+use super::key_wishes::{KeyWishes, UNKNOWN, Wish};
 use super::keyring::KeyRing;
 use super::legacy_key::LegacyKey;
 use super::token_header::{Segments, TokenHeader};
@@ -319,8 +319,8 @@ impl Verifier {
     pub fn wish(&self, token: &str) -> Option<Wish> {
         let segments = self.segments(token).ok()?;
         let kid = TokenHeader::parse(segments.header).ok()?.kid;
-        let wishes = Arc::clone(self.sources.get(segments.claims().ok()?.issuer.as_deref()?)?);
-        Some(Wish { wishes, kid })
+        let wishes = self.sources.get(segments.claims().ok()?.issuer.as_deref()?)?;
+        Some(Wish::new(Arc::clone(wishes), kid))
     }
 
     /// The key of this issuer that made the signature, where the token or the key bears no `kid`.
@@ -364,29 +364,6 @@ const KEYS_TRIED_MAX: usize = 16;
 
 const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
 
-/// A key that is not here, and where it can be waited for.
-#[derive(Debug)]
-pub struct Wish {
-    wishes: Arc<KeyWishes>,
-    kid: Option<String>,
-}
-
-impl Wish {
-    /// Waits for the fetch that is due. Afterwards the token may be verified again, by the verifier of then.
-    ///
-    /// # Errors
-    /// See [`KeyWishes::granted`].
-    pub async fn granted(&self) -> Result<(), Denial> {
-        self.wishes.granted(self.kid.as_deref()).await
-    }
-
-    /// What is said when the key did not come.
-    #[must_use]
-    pub fn verdict(&self) -> Denial {
-        self.wishes.verdict(self.kid.as_deref())
-    }
-}
-
 /// Judges a token, and waits for its key if that is not here and is due.
 ///
 /// # Errors
@@ -399,11 +376,7 @@ pub async fn verify_when_known(verifier: &ArcSwap<Verifier>, token: &str, clock:
             judged => return judged,
         }
     };
-    wish.granted().await?;
-    match verifier.load().verify(token, clock.now()) {
-        Err(Denial::KeyUnknown) => Err(wish.verdict()),
-        judged => judged,
-    }
+    wish.then(|| verifier.load().verify(token, clock.now())).await
 }
 
 /// The signature that a token carries. The algorithm that the token names must be the key's; it chooses nothing.

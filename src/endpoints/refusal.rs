@@ -112,7 +112,9 @@ impl Refusal {
             counters.add(counter, 1);
         }
         let code = self.problem(Dialect::Json);
-        if code.status().is_server_error() {
+        // Anybody can name a key that does not exist.
+        let is_of_a_key = matches!(self, Self::Denied(Denial::IssuerKeysUnavailable(_)));
+        if code.status().is_server_error() && !is_of_a_key {
             tracing::warn!(error = %self, code = code.code(), "an own endpoint could not do what was asked");
         } else {
             tracing::debug!(error = %self, code = code.code(), "an own endpoint refused");

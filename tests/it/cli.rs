@@ -165,6 +165,24 @@ fn the_keys_of_other_issuers_are_read_beforehand() {
 }
 
 #[test]
+fn files_of_other_issuers_that_are_of_no_use_are_named_beforehand() {
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\nshares_subjects = true\n";
+    let folder = folder_with("");
+    assert!(Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    std::fs::write(folder.path().join("empty.pem"), "").unwrap();
+    for (keys, fault) in [
+        ("jwks_file = \"pipe\"\n", "issuers[0].jwks_file = \"pipe\": cannot be read: no regular file"),
+        ("jwks_url = \"https://h/\"\nca_file = \"gone.pem\"\n", "issuer i: ca_file gone.pem: cannot be read"),
+        ("jwks_url = \"https://h/\"\nca_file = \"empty.pem\"\n", "issuer i: ca_file empty.pem: holds no certificate"),
+    ] {
+        std::fs::write(folder.path().join("tokengate.toml"), format!("{UPSTREAM}{issuer}{keys}")).unwrap();
+        let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+        assert_eq!(checked.status.code(), Some(2), "{keys}");
+        assert!(err(&checked).contains(fault), "{keys}: {}", err(&checked));
+    }
+}
+
+#[test]
 fn keys_are_made_listed_and_never_mixed_up() {
     let folder = tempfile::tempdir().unwrap();
     let made = tokengate(folder.path(), &["keys", "generate", "--directory", "keys"], &[]);

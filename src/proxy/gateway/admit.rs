@@ -116,11 +116,7 @@ impl Gateway {
     ) -> Result<Authenticated, Denial> {
         let Presented { token, .. } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
         let wish = self.shared.verifier.load().wish(token).ok_or(Denial::KeyUnknown)?;
-        wish.granted().await?;
-        match judge() {
-            Err(Denial::KeyUnknown) => Err(wish.verdict()),
-            judged => judged,
-        }
+        wish.then(judge).await
     }
 
     fn authenticate_now(

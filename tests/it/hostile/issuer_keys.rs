@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::json;
 use tokengate::domain::stats::Counter;
 
-use super::partner::{Partner, token};
+use super::partner::{self, Partner, token};
 use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
+use crate::support::gateway::Gateway;
+use crate::support::old_api::{now, signed};
+use crate::support::upstream as judged;
 
 const IDP: &str = "https://idp.example";
 
@@ -41,6 +45,11 @@ impl KeyServer {
 
     fn publish(&self, keys: &str) {
         *self.keys.lock().unwrap() = Some(keys.to_owned());
+    }
+
+    /// From now on it has none to give.
+    fn withhold(&self) {
+        *self.keys.lock().unwrap() = None;
     }
 
     fn accepted(&self, further: &str) -> String {
@@ -119,4 +128,90 @@ fn a_key_file_that_changes_is_taken_over_while_the_gateway_runs() {
     eventually("the old key is gone", || rig.get("/api", &theirs).status == 401);
     partner.publish(super::partner::SECRET);
     eventually("and back", || rig.get("/api", &theirs).status == 200);
+}
+
+#[test]
+fn a_node_whose_required_issuer_has_no_keys_is_not_ready() {
+    let (idp, keys) = idp();
+    let ready = |rig: &Rig| rig.ask("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status;
+    for (required, without_keys) in [(true, 503), (false, 200)] {
+        let server = KeyServer::start(Some(&keys));
+        let settings = server.accepted(&format!("required = {required}\nminimum_interval = \"1s\"\nfetch_timeout = \"1s\""));
+        let rig = Rig::start_from(Upstream::echo().address, &settings, |_| {});
+        let theirs = idp.log_in().access;
+        eventually("the keys are there", || rig.get("/api", &theirs).status == 200);
+        server.withhold();
+        // Longer than keys go on without a fetch that succeeds; a key that nobody has makes for the next one.
+        rig.clock.advance(Duration::from_secs(25 * 3600));
+        let stranger = self::idp().0.log_in().access;
+        eventually("the keys are dropped", || {
+            rig.get("/api", &stranger);
+            rig.get("/api", &theirs).code() == "issuer_keys_unavailable"
+        });
+        eventually("readiness follows", || ready(&rig) == without_keys);
+        server.publish(&keys);
+        eventually("and comes back", || ready(&rig) == 200 && rig.get("/api", &theirs).code() == "token_expired");
+    }
+}
+
+#[test]
+fn keys_that_never_came_are_an_alarm_in_readyz() {
+    let issuer = [
+        ("issuers.0.issuer", IDP),
+        ("issuers.0.audiences", "tokengate"),
+        ("issuers.0.algorithms", "ES256"),
+        ("issuers.0.subject_prefix", "idp:"),
+        ("issuers.0.fetch_timeout", "1s"),
+    ];
+    let url = format!("http://{}/keys", Upstream::nowhere());
+    for (required, status) in [("false", 200), ("true", 503)] {
+        let folder = tempfile::tempdir().unwrap();
+        let further = [("issuers.0.jwks_url", url.as_str()), ("issuers.0.required", required)];
+        let set = [issuer.as_slice(), &further].concat();
+        let gateway = Gateway::launch(folder.path(), &judged::Upstream::start(), &set);
+        let of_issuers = || {
+            let told = gateway.admin().get("/readyz", None);
+            let of_issuers =
+                told.json()["dependencies"].as_array().unwrap().iter().find(|one| one["name"] == "issuer_keys").cloned();
+            (told.status(), of_issuers.unwrap())
+        };
+        eventually("all else is ready", || of_issuers().0 == status);
+        let (_, told) = of_issuers();
+        assert_eq!((&told["ready"], &told["alarms"]), (&json!(required == "false"), &json!(["unavailable"])), "{told}");
+    }
+}
+
+#[test]
+fn tokens_of_keycloak_and_cognito_pass_and_say_who_calls() {
+    let partner = Partner::new();
+    let keycloak = |audience: &str| {
+        json!({
+            "exp": now() + 330, "iat": now() + 30, "auth_time": now() + 29, "jti": "onrtac:1", "iss": partner::ISSUER,
+            "aud": [audience, "account"], "sub": "f:1:ada", "typ": "Bearer", "azp": "spa", "sid": "5c", "acr": "1",
+            "allowed-origins": ["/*"], "realm_access": {"roles": ["offline_access", "admin"]}, "nonce": null,
+            "resource_access": {"account": {"roles": ["view-profile"]}}, "scope": "openid email", "email_verified": true,
+        })
+    };
+    let cognito = |client: &str| {
+        json!({
+            "sub": "aa-bb", "cognito:groups": ["admin"], "iss": partner::ISSUER, "version": 2, "client_id": client, "origin_jti": "o",
+            "event_id": "e", "token_use": "access", "scope": "aws.cognito.signin.user.admin", "auth_time": now() - 5,
+            "exp": now() + 3595, "iat": now() - 5, "jti": "j", "username": "ada",
+        })
+    };
+    let of_keycloak = "scope_claims = [\"scope\", \"/realm_access/roles\"]";
+    let of_cognito = "audience_claims = [\"client_id\"]\nscope_claims = [\"scope\", \"cognito:groups\"]";
+    for (claims, further, subject) in [(&keycloak as &dyn Fn(&str) -> _, of_keycloak, "f:1:ada"), (&cognito, of_cognito, "aa-bb")]
+    {
+        let settings = partner.accepted(&format!("subject_prefix = \"idp:\"\n{further}"));
+        let rig = Rig::start_from(Upstream::echo().address, &settings, |_| {});
+        for header in
+            [json!({"alg": "HS256", "typ": "JWT", "kid": "p1"}), json!({"alg": "HS256", "kid": "p1"}), json!({"alg": "HS256"})]
+        {
+            let theirs = |audience: &str| signed(partner::SECRET, &header, &claims(audience));
+            let seen = rig.get("/scoped", &theirs("api"));
+            assert!(seen.body.to_ascii_lowercase().contains(&format!("x-auth-subject: idp:{subject}\r\n")), "{header}: {seen:?}");
+            assert_eq!(rig.get("/scoped", &theirs("another")).code(), "token_invalid", "{header}");
+        }
+    }
 }
