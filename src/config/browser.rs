@@ -22,7 +22,7 @@ pub struct Cookies {
     pub tokens_in_body: bool,
     /// Whose calls count that change something.
     pub origins: CookieOrigins,
-    /// Where earlier settings kept them: no more than [`FORMER_MAX`].
+    /// Where earlier settings kept them: no more than `FORMER_MAX`.
     pub former: Vec<FormerCookie>,
 }
 

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -176,6 +177,13 @@ impl ClientConnection {
         let is_held = |bytes: &usize| (1..self.limits.read_buffer_bytes_max()).contains(bytes);
         self.raw_heads.borrow().partial_head_bytes().filter(is_held)
     }
+
+    /// Whether nothing is under way but a head, of which much is held: it may be long in coming.
+    fn holds_much(&self) -> bool {
+        !self.in_exchange.get()
+            && !self.watch.is_armed(Wait::ClientWrite)
+            && self.partial_head_bytes().is_some_and(|bytes| bytes >= HOLD_ROOM)
+    }
 }
 
 /// The client's socket, telling the watch what it waits for.
@@ -218,19 +226,34 @@ impl AsyncRead for ClientIo {
 }
 
 impl ClientIo {
+    /// Holds the first bytes that come, and a head until it is whole. Whatever else there is, an end or an error, the parser finds.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            ready!(self.poll_hold_more(cx))?;
+        }
+        self.poll_hold(cx)
+    }
+
     /// Reads on until the head that is held is whole, too large, or at its end.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.partial_head_bytes().is_some() {
-            let mut room = [0; HOLD_ROOM];
-            let mut room = ReadBuf::new(&mut room);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-            if room.filled().is_empty() {
+            if ready!(self.poll_hold_more(cx))? == 0 {
                 break;
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much came; 0: the client has ended.
+    fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [0; HOLD_ROOM];
+        let mut room = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        if !room.filled().is_empty() {
             self.connection.bytes_came(room.filled());
             self.held.extend(room.filled());
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(room.filled().len()))
     }
 
     fn answer_moves(&self) {
@@ -322,6 +345,45 @@ fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
     Some(&room[..length])
 }
 
+/// Who reads what a client sends.
+enum Reader<S: HttpService<Incoming>> {
+    /// Nobody but us, as long as a head is awaited: neither the parser's buffer nor the room for a handler is there.
+    Holding(ClientIo, S),
+    Parser(http1::Connection<TokioIo<ClientIo>, S>),
+}
+
+impl<S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>> Reader<S> {
+    fn parse(self, limits: &ClientLimits) -> Self {
+        match self {
+            Self::Holding(io, service) => Self::Parser(
+                http1::Builder::new()
+                    // Deadlines are the watch's: no timer per request.
+                    .header_read_timeout(None)
+                    .max_headers(limits.header_count_max)
+                    .max_header_size(limits.header_bytes_max)
+                    .max_buf_size(limits.read_buffer_bytes_max())
+                    .serve_connection(TokioIo::new(io), service),
+            ),
+            Self::Parser(http) => Self::Parser(http),
+        }
+    }
+
+    fn hold(self) -> Self {
+        let Self::Parser(http) = self else { return self };
+        let parts = http.into_parts();
+        let mut io = parts.io.into_inner();
+        io.held.put_before(&parts.read_buf);
+        Self::Holding(io, parts.service)
+    }
+
+    fn into_io(self) -> Option<ClientIo> {
+        match self.hold() {
+            Self::Holding(io, _) => Some(io),
+            Self::Parser(_) => None,
+        }
+    }
+}
+
 enum End {
     Served(hyper::Result<()>),
     /// Nothing was asked of us: close without a word.
@@ -344,22 +406,13 @@ impl End {
 
 /// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
 /// handler got to see, if one ended it.
-pub async fn serve<S, B>(stream: TcpStream, connection: Rc<ClientConnection>, service: S) -> Option<Counter>
+pub async fn serve<S>(stream: TcpStream, connection: Rc<ClientConnection>, service: S) -> Option<Counter>
 where
-    S: Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>,
-    S::Error: std::error::Error + Send + Sync + 'static,
-    B: http_body::Body + 'static,
-    B::Error: std::error::Error + Send + Sync + 'static,
+    S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>,
 {
     let limits = connection.limits;
-    let io = TokioIo::new(ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() });
-    let mut http = http1::Builder::new()
-        // Deadlines are the watch's: no timer per request.
-        .header_read_timeout(None)
-        .max_headers(limits.header_count_max)
-        .max_header_size(limits.header_bytes_max)
-        .max_buf_size(limits.read_buffer_bytes_max())
-        .serve_connection(io, service);
+    let io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() };
+    let mut reader = Some(Reader::Holding(io, service));
     let watch = &connection.watch;
     let mut is_last = false;
     let end = poll_fn(|cx| {
@@ -379,7 +432,14 @@ where
             Notice::Leave => true,
             Notice::LeaveNow => return Poll::Ready(End::GivenUp),
         };
-        if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
+        if let Some(Reader::Holding(io, _)) = &mut reader
+            && io.poll_head(cx).is_ready()
+        {
+            reader = reader.take().map(|reader| reader.parse(&limits));
+        }
+        if let Some(Reader::Parser(http)) = &mut reader
+            && let Poll::Ready(result) = Pin::new(http).poll(cx)
+        {
             return Poll::Ready(End::Served(result));
         }
         // By now every byte that has come was looked at: no request is lost that could be kept.
@@ -387,16 +447,22 @@ where
             return Poll::Ready(End::Idle);
         }
         let is_first_or_under_way = connection.in_exchange.get() || !connection.is_used.get();
-        if (leaves || watch.is_draining()) && is_first_or_under_way && !is_last {
+        if (leaves || watch.is_draining())
+            && is_first_or_under_way
+            && !is_last
+            && let Some(Reader::Parser(http)) = &mut reader
+        {
             is_last = true;
-            // Answers the request that is under way, or the one that was never made yet, and no other.
-            Pin::new(&mut http).graceful_shutdown();
+            // Answers the request that is under way, and no other.
+            Pin::new(http).graceful_shutdown();
+        }
+        if connection.holds_much() && !is_last {
+            reader = reader.take().map(Reader::hold);
         }
         Poll::Pending
     })
     .await;
-    let parts = http.into_parts();
-    let ClientIo { mut stream, held, .. } = parts.io.into_inner();
+    let ClientIo { mut stream, held, .. } = reader.and_then(Reader::into_io)?;
     let broke_off = end.breaks_an_answer_off();
     if !broke_off && connection.ends_by_reset.replace(false) {
         end_by_reset(&stream, false);
@@ -413,8 +479,7 @@ where
             let switched = connection.upgrade.borrow_mut().take();
             match switched {
                 Some(upgrade) => {
-                    let read_ahead = [&parts.read_buf[..], &held.into_bytes()].concat();
-                    tunnel::run(stream, read_ahead.into(), upgrade, &connection).await;
+                    Box::pin(tunnel::run(stream, held.into_bytes().into(), upgrade, &connection)).await;
                 }
                 None => Box::pin(linger(&mut stream, &connection)).await,
             }
@@ -429,7 +494,7 @@ where
             Some(Counter::RejectedTimeout)
         }
         End::Idle => {
-            part(&mut stream).await;
+            Box::pin(part(&mut stream)).await;
             None
         }
         End::GivenUp => {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use tokio::io::ReadBuf;
 
 /// What one piece holds: no more than that is reserved beyond what came.
-const PIECE_BYTES: usize = 4 * 1024;
+const PIECE_BYTES: usize = 2 * 1024;
 
 /// Bytes in the order in which they came.
 #[derive(Debug, Default)]
@@ -31,6 +31,15 @@ impl Held {
                 }
                 Some(_) | None => self.pieces.push_back(Vec::with_capacity(PIECE_BYTES)),
             }
+        }
+    }
+
+    /// Bytes that came before all of these.
+    pub(super) fn put_before(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let behind = std::mem::take(self).into_bytes();
+            self.extend(bytes);
+            self.extend(&behind);
         }
     }
 
@@ -87,5 +96,15 @@ mod tests {
         held.hand_out(&mut ReadBuf::new(&mut buffer));
         assert_eq!(held.into_bytes(), [7; 2 * PIECE_BYTES - 10]);
         assert!(Held::default().into_bytes().is_empty());
+    }
+
+    #[test]
+    fn bytes_can_be_put_before_those_that_are_held() {
+        let mut held = Held::default();
+        held.extend(b"xxbehind");
+        held.hand_out(&mut ReadBuf::new(&mut [0; 2]));
+        held.put_before(b"");
+        held.put_before(b"before ");
+        assert_eq!(held.into_bytes(), b"before behind");
     }
 }

@@ -37,7 +37,7 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 /// One in so many of a worker's connections may hold its place for a body that nobody wants.
 const SHARE: usize = 4;
 
-/// Those of one worker's connections that read such a body. When there are too many, further ones have to do with [`FAREWELL`].
+/// Those of one worker's connections that read such a body. When there are too many, further ones have to do with `FAREWELL`.
 #[derive(Debug)]
 pub struct Lingerers {
     present: Cell<usize>,

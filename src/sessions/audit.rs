@@ -1,6 +1,6 @@
 //! The audit: a line for each thing that befalls a session, under the target `audit`.
 //!
-//! Lines are written by [`audit`] alone. It takes values and no debug output: what a value looks like in a line is said here, once for
+//! Lines are written by `audit` alone. It takes values and no debug output: what a value looks like in a line is said here, once for
 //! its type, and text that users chose is text, which the log quotes.
 
 use std::net::{IpAddr, SocketAddr};

@@ -8,6 +8,7 @@ mod cross_origin;
 mod drain;
 mod logins;
 mod logout_propagation;
+mod memory;
 mod migration;
 mod oauth;
 mod refresh_storm;

@@ -153,3 +153,51 @@ fn an_address_has_no_more_connections_than_one_may_have() {
         client.answer_if_any().is_some_and(|answer| answer.status == 200)
     });
 }
+
+/// A request whose head is larger than what is read at once.
+fn long_request() -> String {
+    format!("GET /public HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(20_000))
+}
+
+#[test]
+fn a_long_head_is_read_however_slowly_it_comes_and_wherever_in_a_connection() {
+    let rig = rig(|_| {});
+    let long = long_request();
+    let mut client = rig.client();
+    for round in 0..3 {
+        for piece in [&long[..9000], &long[9000..18_000]] {
+            client.send(piece);
+            assert!(client.is_silent(A_WHILE), "round {round}");
+        }
+        client.send(format!("{}{REQUEST}{}", &long[18_000..], &long[..9000]));
+        for _ in 0..2 {
+            assert_eq!(client.answer().status, 200, "round {round}");
+        }
+        assert!(client.is_silent(A_WHILE), "round {round}");
+        client.send(&long[9000..]);
+        assert_eq!(client.answer().status, 200, "round {round}");
+        assert_served(&mut client);
+    }
+}
+
+#[test]
+fn a_request_that_has_begun_to_come_when_the_gateway_is_asked_to_end_is_answered_as_the_last() {
+    for before in ["", REQUEST] {
+        let rig = rig(|settings| settings.shutdown.drain_deadline = Duration::from_secs(60));
+        let long = long_request();
+        let mut client = rig.client();
+        if !before.is_empty() {
+            assert_served(&mut client);
+        }
+        client.send(&long[..9000]);
+        assert!(client.is_silent(A_WHILE));
+        std::thread::scope(|scope| {
+            scope.spawn(|| rig.stop());
+            assert!(client.is_silent(A_WHILE));
+            client.send(&long[9000..]);
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.field("connection")), (200, Some("close")), "{before}");
+            client.assert_closed();
+        });
+    }
+}

@@ -118,6 +118,8 @@ impl Gateway {
             .args(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
             .current_dir(folder)
             .env_clear()
+            // What it takes of memory is then told by the page.
+            .env("MIMALLOC_ALLOW_THP", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -204,6 +206,13 @@ impl Gateway {
             assert!(Instant::now() < deadline && !self.log().contains("settings not reloaded"), "{}", self.log());
             thread::sleep(POLL_PAUSE);
         }
+    }
+
+    /// Of memory, what the kernel counts as its own.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")).unwrap();
+        kib.parse::<usize>().unwrap() * 1024
     }
 
     /// What it logged so far, one JSON object a line.
