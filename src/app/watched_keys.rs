@@ -110,6 +110,7 @@ mod tests {
     use std::process::Command;
 
     use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -123,6 +124,7 @@ mod tests {
         folder: tempfile::TempDir,
         watched: Arc<WatchedKeys>,
         changes: mpsc::UnboundedReceiver<()>,
+        _following: JoinSet<()>,
     }
 
     impl Stage {
@@ -132,10 +134,11 @@ mod tests {
             let watched = Arc::new(WatchedKeys::read(&folder.path().join("jwks.json"), &[Algorithm::Hs256]).unwrap());
             let (sender, changes) = mpsc::unbounded_channel();
             let followed = Arc::clone(&watched);
-            tokio::spawn(async move { followed.follow("i", || sender.send(()).unwrap()).await });
+            let mut following = JoinSet::new();
+            following.spawn(async move { followed.follow("i", || sender.send(()).unwrap()).await });
             // It watches once it has run for the first time.
             tokio::task::yield_now().await;
-            Self { folder, watched, changes }
+            Self { folder, watched, changes, _following: following }
         }
 
         async fn comes_to(&mut self, kid: &str) {

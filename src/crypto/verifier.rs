@@ -335,9 +335,8 @@ impl Verifier {
         let is_of_issuer = |trusted: &Trusted| trusted.rules.foreign_issuer().map(|known| &**known) == issuer;
         match issuer.filter(|issuer| self.sources.contains_key(*issuer)) {
             Some(_) if !named.iter().any(is_of_issuer) => Denial::KeyUnknown,
-            Some(_) => BAD_SIGNATURE,
             None if named.is_empty() => UNKNOWN,
-            None => BAD_SIGNATURE,
+            Some(_) | None => BAD_SIGNATURE,
         }
     }
 

@@ -346,6 +346,7 @@ fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
 }
 
 /// Who reads what a client sends.
+#[expect(clippy::large_enum_variant, reason = "the room is there anyway: a parser comes into it with each head")]
 enum Reader<S: HttpService<Incoming>> {
     /// Nobody but us, as long as a head is awaited: neither the parser's buffer nor the room for a handler is there.
     Holding(ClientIo, S),

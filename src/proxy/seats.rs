@@ -381,11 +381,15 @@ mod tests {
     #[test]
     fn an_address_that_holds_nearly_most_makes_room_for_its_own_and_blocks_nobody() {
         let (seats, taken) = full_of(&[address(1), address(1), address(1), address(2), address(2)]);
-        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        for seat in &taken {
+            seat.does(Doing::Response, 1);
+        }
         let _second = seats.take(address(2), 10).unwrap();
         assert_eq!(notices(&taken), [Stay, Stay, Stay, LeaveNow, Stay]);
         let (seats, taken) = full_of(&[address(1), address(1), address(2)]);
-        taken.iter().for_each(|seat| seat.does(Doing::Response, 1));
+        for seat in &taken {
+            seat.does(Doing::Response, 1);
+        }
         assert_eq!(seats.take(address(2), 10).unwrap_err(), NoSeat::Full, "not the only one that it has");
         taken[2].does(Doing::Nothing, 11);
         let _second = seats.take(address(2), 12).unwrap();

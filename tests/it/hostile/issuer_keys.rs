@@ -17,7 +17,7 @@ const IDP: &str = "https://idp.example";
 
 /// Another gateway plays the issuer: its tokens are its own, and its key set is what it publishes.
 fn idp() -> (Rig, String) {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.tokens.issuer = IDP.to_owned());
+    let rig = Rig::start_with(Upstream::echo().address, |settings| IDP.clone_into(&mut settings.tokens.issuer));
     let keys = rig.ask("GET /.well-known/jwks.json HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(keys.status, 200, "{keys:?}");
     (rig, keys.body)

@@ -215,6 +215,16 @@ impl Gateway {
         kib.parse::<usize>().unwrap() * 1024
     }
 
+    /// Waits for what `holds` of the log, which comes by a pipe.
+    #[track_caller]
+    pub(crate) fn await_log(&self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !holds(&self.log()) {
+            assert!(Instant::now() < deadline, "never: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What it logged so far, one JSON object a line.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
