@@ -26,10 +26,8 @@ pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_
     let mut exchange = pin!(exchange);
     tokio::select! {
         answer = &mut exchange => answer,
-        ended = connection => {
-            ended.map_err(|error| error.to_string())?;
-            exchange.await
-        }
+        // However it ended, the answer may have come before: simple servers close without the farewell of TLS.
+        ended = connection => exchange.await.map_err(|error| ended.err().map_or(error, |cause| cause.to_string())),
     }
 }
 
