@@ -44,8 +44,9 @@ impl RedisStore {
         let mut asked = count;
         loop {
             let most = i64::try_from(asked).unwrap_or(i64::MAX);
-            let args = vec![index.as_str().into(), highest.as_str().into(), "-inf".into(), "LIMIT".into(), 0.into(), most.into()];
-            let listed = self.fleet.begin(home).await?.command("ZREVRANGEBYSCORE", args).await?;
+            let mut args = vec![index.as_str().into(), highest.as_str().into(), "-inf".into(), "BYSCORE".into(), "REV".into()];
+            args.extend(["LIMIT".into(), 0.into(), most.into()]);
+            let listed = self.fleet.begin(home).await?.command("ZRANGE", args).await?;
             let listed = codec::array(&listed)?;
             let ids = listed.iter().map(codec::session_id).collect::<Result<Vec<_>, _>>()?;
             let before: Vec<SessionId> = ids.into_iter().filter(|id| after.is_none_or(|after| *id < after)).take(count).collect();
