@@ -206,7 +206,7 @@ fn tls_server(certified: &str, document: String) -> (SocketAddr, String) {
     let config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
+    let serve = move || {
         for stream in listener.incoming() {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = StreamOwned::new(connection, stream.unwrap());
@@ -216,7 +216,8 @@ fn tls_server(certified: &str, document: String) -> (SocketAddr, String) {
                 stream.write_all((head + &document).as_bytes()).unwrap();
             }
         }
-    });
+    };
+    thread::Builder::new().spawn(serve).unwrap();
     (address, authority_pem)
 }
 
