@@ -51,7 +51,7 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::route::RouteError;
 use crate::domain::stats::{Counters, Snapshot, Tally};
-use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints, session_policy};
+use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints};
 use crate::proxy::gateway::Shared;
 use crate::proxy::keepalive;
 use crate::proxy::listener::{Shutdown, Workers};
@@ -161,7 +161,7 @@ impl App {
             replica: Arc::clone(&replica),
             minting,
             verifier: Arc::clone(&verifier),
-            policy: session_policy(settings),
+            policy: settings.session_policy(),
             claims_hook: claims_hook::hook(settings, &options.upstreams),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
@@ -268,7 +268,7 @@ impl App {
         legacy::warn(settings, self.parts.ambient.clock.now());
         self.parts.issuers.set_own(own);
         self.parts.issuers.put_in_place(&self.parts.verifier);
-        self.parts.sessions.reload(minting, session_policy(settings));
+        self.parts.sessions.reload(minting, settings.session_policy());
         self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &self.shared.options.upstreams));
         self.endpoints.reload(EndpointOptions::from(settings));
         self.shared.policy.store(Arc::new(policy));

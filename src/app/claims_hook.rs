@@ -11,7 +11,7 @@ use crate::domain::session::Session;
 use crate::endpoints::present_claims;
 use crate::proxy::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
 use crate::proxy::upstream::UpstreamOptions;
-use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, WithoutAnswer};
+use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 
 /// `None` when it is off. `upstreams` are those of the settings, in their order.
 pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
@@ -25,11 +25,7 @@ pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option
         timeout: hook.timeout,
         answer_bytes_max: hook.answer_bytes_max,
     });
-    let without_answer = match hook.on_failure {
-        config::OnFailure::Keep => WithoutAnswer::Keep,
-        config::OnFailure::Refuse => WithoutAnswer::Refuse,
-    };
-    Some(ClaimsHook { source: Arc::new(Upstream { client, login: settings.login.clone() }), without_answer })
+    Some(ClaimsHook { source: Arc::new(Upstream { client, login: settings.login.clone() }), without_claims: hook.on_failure })
 }
 
 struct Upstream {

@@ -13,11 +13,8 @@ use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::host::Host;
 use crate::domain::route::{RouteTable, UpstreamIndex};
-use crate::endpoints::CookieMode;
 use crate::proxy::admission::AdmissionOptions;
-use crate::proxy::connection::ClientLimits;
-use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy, RequestIdFrom};
-use crate::proxy::linger::LingerLimits;
+use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy};
 use crate::proxy::listener::ListenerOptions;
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
@@ -41,15 +38,7 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
     let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let login_upstream = settings.login.upstream.unwrap_or(UpstreamIndex(0));
     Ok(GatewayOptions {
-        client: ClientLimits {
-            header_timeout: listen.header_timeout,
-            idle_timeout: listen.idle_timeout,
-            body_idle_timeout: listen.body_idle_timeout,
-            write_timeout: listen.write_timeout,
-            header_bytes_max: listen.header_bytes_max,
-            header_count_max: listen.header_count_max,
-            linger: LingerLimits { bytes_max: listen.linger_bytes_max, timeout: listen.linger_timeout },
-        },
+        client: listen.limits,
         admission: AdmissionOptions {
             cache_entries_max: settings.tokens.cache_entries,
             max_staleness: settings.revocation.max_staleness,
@@ -98,11 +87,11 @@ fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> 
 
 pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     let fields = settings.identity.fields();
-    let cookies = CookieMode::of(settings);
+    let cookies = settings.cookies.clone();
     let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
     Ok(Policy {
-        routes: RouteTable::new(settings.endpoints.paths(), settings.routes.clone())
+        routes: RouteTable::new(settings.endpoints.paths.clone(), settings.routes.clone())
             .map_err(StartError::Routes)?
             .answering_preflights(settings.cors.is_some()),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
@@ -110,11 +99,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
         cors: settings.cors.clone(),
         ipv6_prefix: settings.limits.ipv6_prefix,
         own_body_rate_min: settings.listen.body_rate_min,
-        request_id_from: match settings.listen.request_id_from {
-            config::RequestIdFrom::Nobody => RequestIdFrom::Nobody,
-            config::RequestIdFrom::TrustedPeers => RequestIdFrom::TrustedPeers,
-            config::RequestIdFrom::Anyone => RequestIdFrom::Anyone,
-        },
+        request_id_from: settings.listen.request_id_from,
         unnamed_proxy_told: AtomicBool::new(false),
     })
 }

@@ -103,7 +103,7 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 
 /// The probe of the admin listener, or of the main one where that is off.
 pub(super) fn probe_url(settings: &Settings, ready: bool) -> Result<Uri, Failure> {
-    let main_path = if ready { &settings.endpoints.ready } else { &settings.endpoints.health };
+    let main_path = if ready { &settings.endpoints.paths.ready } else { &settings.endpoints.paths.health };
     let (address, path) = match (&settings.admin.address, main_path) {
         (Some(address), _) => (address, if ready { "/readyz" } else { "/healthz" }),
         (None, Some(path)) => (&settings.listen.address, path.as_str()),

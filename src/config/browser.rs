@@ -4,95 +4,73 @@ use std::time::Duration;
 
 use super::parse;
 use super::section::{Parsed, Section};
-use crate::domain::cookies::{ATTRIBUTE_BYTES_MAX, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, SECURE_PREFIX};
+use crate::domain::cookies::{
+    ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, SameSite, Slot,
+};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
+use crate::domain::route::EndpointPaths;
 
-/// Tokens in cookies.
-#[derive(Clone, Debug)]
-pub struct Cookies {
-    pub access_name: String,
-    pub refresh_name: String,
-    pub same_site: SameSite,
-    pub secure: bool,
-    /// `None`: the host that set it alone.
-    pub domain: Option<String>,
-    pub path: String,
-    /// Whether answers carry the tokens in their body as well.
-    pub tokens_in_body: bool,
-    /// Whose calls count that change something.
-    pub origins: CookieOrigins,
-    /// Where earlier settings kept them: no more than `FORMER_MAX`.
-    pub former: Vec<FormerCookie>,
-}
-
-/// Each may cost three lines of an answer.
+/// Each may cost three fields of a response.
 const FORMER_MAX: usize = 16;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SameSite {
-    Strict,
-    Lax,
-    None,
-}
-
-impl SameSite {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Strict => "Strict",
-            Self::Lax => "Lax",
-            Self::None => "None",
+/// `[cookies]`. `None`: off, so that tokens travel in bodies and the Authorization field alone.
+pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<CookieMode> {
+    let enabled = s.read("enabled", parse::flag);
+    let secure = s.read("secure", parse::flag);
+    let access_name = s.read("access_name", cookie_name);
+    let refresh_name = s.read("refresh_name", cookie_name);
+    let same_site =
+        s.read("same_site", parse::choice(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]));
+    let domain = s.optional("domain", domain);
+    let path = s.read("path", cookie_path);
+    let tokens_in_body = s.read("tokens_in_body", parse::flag);
+    let origins = CookieOrigins {
+        listed: s.read("csrf_origins", parse::list(parse::origin)),
+        field: s.read("csrf_header", parse::header_name),
+        secure,
+    };
+    let former = s.list("former", former);
+    if former.len() > FORMER_MAX {
+        s.fault("former", format!("at most {FORMER_MAX} are allowed"));
+    }
+    let former: Vec<FormerCookie> = former.into_iter().flatten().collect();
+    if !enabled {
+        return None;
+    }
+    if access_name == refresh_name {
+        s.fault("refresh_name", "must differ from cookies.access_name");
+    }
+    for (key, name) in [("access_name", &access_name), ("refresh_name", &refresh_name)] {
+        if name.starts_with(HOST_PREFIX) && !(secure && path == "/" && domain.is_none()) {
+            s.fault(key, "a name with __Host- needs secure = true, path = \"/\" and no domain: browsers drop it otherwise");
+        }
+        if name.starts_with(SECURE_PREFIX) && !secure {
+            s.fault(key, "a name with __Secure- needs secure = true: browsers drop it otherwise");
         }
     }
+    if same_site == SameSite::None && !secure {
+        s.fault("same_site", "\"none\" needs secure = true: browsers drop the cookie otherwise");
+    }
+    let refresh_path = refresh_cookie_path(&refresh_name, endpoints);
+    let access = Slot { name: access_name, domain: domain.clone(), path };
+    let refresh = Slot { name: refresh_name, domain, path: refresh_path };
+    Some(CookieMode { own: OwnCookies::new(access, refresh, &former, same_site, secure), tokens_in_body, origins })
 }
 
-impl Cookies {
-    /// `None`: off.
-    pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
-        let enabled = s.read("enabled", parse::flag);
-        let secure = s.read("secure", parse::flag);
-        let cookies = Self {
-            access_name: s.read("access_name", cookie_name),
-            refresh_name: s.read("refresh_name", cookie_name),
-            same_site: s.read(
-                "same_site",
-                parse::choice(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]),
-            ),
-            secure,
-            domain: s.optional("domain", domain),
-            path: s.read("path", cookie_path),
-            tokens_in_body: s.read("tokens_in_body", parse::flag),
-            origins: CookieOrigins {
-                listed: s.read("csrf_origins", parse::list(parse::origin)),
-                field: s.read("csrf_header", parse::header_name),
-                secure,
-            },
-            former: Vec::new(),
-        };
-        let former = s.list("former", former);
-        if former.len() > FORMER_MAX {
-            s.fault("former", format!("at most {FORMER_MAX} are allowed"));
-        }
-        let cookies = Self { former: former.into_iter().flatten().collect(), ..cookies };
-        if !enabled {
-            return None;
-        }
-        if cookies.access_name == cookies.refresh_name {
-            s.fault("refresh_name", "must differ from cookies.access_name");
-        }
-        for (key, name) in [("access_name", &cookies.access_name), ("refresh_name", &cookies.refresh_name)] {
-            if name.starts_with(HOST_PREFIX) && !(cookies.secure && cookies.path == "/" && cookies.domain.is_none()) {
-                s.fault(key, "a name with __Host- needs secure = true, path = \"/\" and no domain: browsers drop it otherwise");
-            }
-            if name.starts_with(SECURE_PREFIX) && !cookies.secure {
-                s.fault(key, "a name with __Secure- needs secure = true: browsers drop it otherwise");
-            }
-        }
-        if cookies.same_site == SameSite::None && !cookies.secure {
-            s.fault("same_site", "\"none\" needs secure = true: browsers drop the cookie otherwise");
-        }
-        Some(cookies)
-    }
+/// Where browsers send the refresh cookie: no further than the endpoints that read it. The longest path that lies above all of them; a
+/// `__Host-` name demands `/`.
+fn refresh_cookie_path(refresh_name: &str, endpoints: &EndpointPaths) -> String {
+    let readers = [&endpoints.refresh, &endpoints.logout].into_iter().flatten().chain(endpoints.logins());
+    let readers: Vec<Vec<&str>> = readers.map(|path| path.split('/').skip(1).collect()).collect();
+    let Some((first, others)) = readers.split_first().filter(|_| !refresh_name.starts_with(HOST_PREFIX)) else {
+        return "/".to_owned();
+    };
+    let shared =
+        first.iter().enumerate().take_while(|(i, segment)| others.iter().all(|other| other.get(*i) == Some(*segment))).count();
+    Some(format!("/{}", first[..shared].join("/")))
+        .filter(|path| path.len() <= ATTRIBUTE_BYTES_MAX)
+        .unwrap_or_else(|| "/".to_owned())
 }
 
 fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
@@ -165,4 +143,24 @@ pub(super) fn cors(s: &mut Section<'_>) -> Option<Cors> {
         s.fault("allowed_origins", "\"*\" is not allowed with allow_credentials = true: list the origins");
     }
     (count > 0).then_some(cors)
+}
+
+#[cfg(test)]
+mod tests {
+    fn path_of(refresh_name: &str, prefix: &str) -> String {
+        let settings = crate::config::Settings::from_toml(&format!(
+            "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.prefix = '{prefix}'\n\
+             cookies = {{ enabled = true, access_name = 'a', refresh_name = '{refresh_name}' }}"
+        ));
+        let field = settings.unwrap().cookies.unwrap().own.refresh("t", 1).unwrap();
+        let path = field.to_str().unwrap().split("; ").find_map(|attribute| attribute.strip_prefix("Path="));
+        path.unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_refresh_cookie_goes_no_further_than_its_readers() {
+        assert_eq!(path_of("__Secure-refresh", "/auth/v1"), "/auth/v1");
+        assert_eq!(path_of("__Secure-refresh", ""), "/");
+        assert_eq!(path_of("__Host-refresh", "/auth"), "/", "the name demands it");
+    }
 }

@@ -25,7 +25,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
 /// A token that is accepted has to arrive first.
 fn tokens_can_be_sent(settings: &Settings, notes: &Notes) {
     let bytes_max = settings.tokens.bytes_max;
-    let (head, body) = (settings.listen.header_bytes_max, settings.endpoints.body_bytes_max);
+    let (head, body) = (settings.listen.limits.header_bytes_max, settings.endpoints.body_bytes_max);
     let room = TokenRoom::of(head, body);
     if bytes_max > room.in_head {
         let most = room.in_head;
@@ -80,7 +80,7 @@ fn routes_are_distinct(routes: &[Route], notes: &Notes) {
 
 /// What the table refuses beyond the faults that were found key by key.
 fn routes_make_a_table(settings: &Settings, notes: &Notes) {
-    let Err(errors) = RouteTable::new(settings.endpoints.paths(), settings.routes.clone()) else { return };
+    let Err(errors) = RouteTable::new(settings.endpoints.paths.clone(), settings.routes.clone()) else { return };
     for error in errors {
         let Some(name) = error.route() else { continue };
         let index = settings.routes.iter().rposition(|route| &*route.name == name).unwrap_or_default();

@@ -8,6 +8,7 @@ use super::section::Section;
 use super::upstreams::Upstream;
 use crate::domain::route::UpstreamIndex;
 use crate::domain::secret::Secret;
+use crate::domain::session_policy::WithoutClaims;
 
 #[derive(Clone, Debug)]
 pub struct ClaimsHook {
@@ -18,16 +19,7 @@ pub struct ClaimsHook {
     /// From the question to the end of the answer.
     pub timeout: Duration,
     pub answer_bytes_max: usize,
-    pub on_failure: OnFailure,
-}
-
-/// What becomes of a refresh while there is no answer. It never ends the session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnFailure {
-    /// The claims of before hold.
-    Keep,
-    /// 503.
-    Refuse,
+    pub on_failure: WithoutClaims,
 }
 
 /// Clients give a refresh up after ten seconds.
@@ -45,7 +37,7 @@ impl ClaimsHook {
         });
         let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), TIMEOUT_MAX));
         let answer_bytes_max = s.read("answer_bytes_max", parse::memory(1 << 10, 1 << 20));
-        let on_failure = s.read("on_failure", parse::choice(&[("keep", OnFailure::Keep), ("refuse", OnFailure::Refuse)]));
+        let on_failure = s.read("on_failure", parse::choice(&[("keep", WithoutClaims::Keep), ("refuse", WithoutClaims::Refuse)]));
         let path = path?;
         match resolve(&name, upstreams) {
             Ok((upstream, _)) => Some(Self { upstream, path, token, timeout, answer_bytes_max, on_failure }),

@@ -63,7 +63,7 @@ impl Legacy {
         let subject_claims = s.read("subject_claims", parse::list(parse::filled_text));
         let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
         let claims = s.map("claims", |name, value| {
-            super::login::claim_of_ours(name)?;
+            super::login::mappable_claim(name)?;
             parse::filled_text(value)
         });
         let needs_expiry = s.read("needs_expiry", parse::flag);

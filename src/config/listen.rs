@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use super::address::ListenAddress;
 use super::parse;
 use super::section::{Parsed, Section};
+use crate::domain::client_limits::{ClientLimits, LingerLimits};
+use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::pace::ByteRate;
 use crate::domain::secret::Secret;
 
@@ -26,32 +28,12 @@ pub struct Listen {
     pub connections_per_address_max: Option<usize>,
     /// Whether other processes may listen at the same address.
     pub share_port: bool,
-    /// From the first byte of a request to the end of its head.
-    pub header_timeout: Duration,
-    /// An open connection without a request.
-    pub idle_timeout: Duration,
-    /// The longest pause between two pieces of a request's body.
-    pub body_idle_timeout: Duration,
+    pub limits: ClientLimits,
     /// The fewest bytes of a request's body in a second, in the long run; routes may set their own. `None`: any.
     pub body_rate_min: Option<ByteRate>,
-    /// The longest that a client may keep the gateway from writing to it.
-    pub write_timeout: Duration,
-    /// How much of a body that nobody wants is read after the response, and for how long.
-    pub linger_bytes_max: u64,
-    pub linger_timeout: Duration,
-    pub header_bytes_max: usize,
-    pub header_count_max: usize,
     /// Peers whose X-Forwarded-* and Forwarded fields are believed.
     pub trusted_peers: Vec<IpNet>,
     pub request_id_from: RequestIdFrom,
-}
-
-/// Whose X-Request-Id is taken over; all others get one of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RequestIdFrom {
-    Nobody,
-    TrustedPeers,
-    Anyone,
 }
 
 impl Listen {
@@ -63,21 +45,29 @@ impl Listen {
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
             connections_per_address_max: s.optional("connections_per_address_max", parse::count(1, 10_000_000)),
             share_port: s.read("share_port", parse::flag),
-            header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
-            idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
-            body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),
+            limits: read_limits(s),
             body_rate_min: s.read("body_rate_min", parse::byte_rate),
-            write_timeout: s.read("write_timeout", parse::duration(SECOND / 10, HOUR)),
-            linger_bytes_max: s.read("linger_bytes_max", parse::size(0, 1 << 40)),
-            linger_timeout: s.read("linger_timeout", parse::duration(Duration::ZERO, HOUR)),
-            header_bytes_max: s.read("header_bytes_max", parse::memory(1 << 10, 1 << 20)),
-            header_count_max: s.read("header_count_max", parse::count(10, 1000)),
             trusted_peers: s.read("trusted_peers", parse::list(parse::network)),
             request_id_from: s.read(
                 "request_id_from",
                 parse::choice(&[("nobody", Nobody), ("trusted_peers", TrustedPeers), ("anyone", Anyone)]),
             ),
         }
+    }
+}
+
+fn read_limits(s: &mut Section<'_>) -> ClientLimits {
+    ClientLimits {
+        header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
+        idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
+        body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),
+        write_timeout: s.read("write_timeout", parse::duration(SECOND / 10, HOUR)),
+        header_bytes_max: s.read("header_bytes_max", parse::memory(1 << 10, 1 << 20)),
+        header_count_max: s.read("header_count_max", parse::count(10, 1000)),
+        linger: LingerLimits {
+            bytes_max: s.read("linger_bytes_max", parse::size(0, 1 << 40)),
+            timeout: s.read("linger_timeout", parse::duration(Duration::ZERO, HOUR)),
+        },
     }
 }
 

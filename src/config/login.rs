@@ -8,29 +8,17 @@ use super::parse::{self, Pointer};
 use super::routes::resolve;
 use super::section::{Parsed, Section};
 use super::upstreams::Upstream;
+use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS, is_mappable};
 use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
+use crate::domain::session_policy::OldSession;
 use crate::domain::share::Share;
 use crate::domain::subjects::ReservedPrefixes;
 
-/// The full path of each own endpoint, prefix included; `None`: off.
+/// The gateway's own endpoints.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    /// The first three may have several paths each, or none.
-    pub login: Vec<String>,
-    pub register: Vec<String>,
-    pub quick_register: Vec<String>,
-    pub refresh: Option<String>,
-    pub logout: Option<String>,
-    /// The list; one session is `{sessions}/{id}`.
-    pub sessions: Option<String>,
-    pub revoke: Option<String>,
-    /// `None` also without clients that may ask.
-    pub introspect: Option<String>,
-    pub jwks: Option<String>,
-    /// `None` also where the issuer is no URL.
-    pub metadata: Option<String>,
-    pub health: Option<String>,
-    pub ready: Option<String>,
+    /// `introspect` is off also without clients that may ask, `metadata` also where the issuer is no URL.
+    pub paths: EndpointPaths,
     /// The longest request body that an own endpoint reads.
     pub body_bytes_max: usize,
 }
@@ -59,7 +47,7 @@ impl Endpoints {
             take(s, key, &path);
             Some(path)
         };
-        Self {
+        let paths = EndpointPaths {
             login,
             register,
             quick_register,
@@ -72,37 +60,16 @@ impl Endpoints {
             metadata: path("metadata", ""),
             health: path("health", ""),
             ready: path("ready", ""),
-            body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)),
-        }
+        };
+        Self { paths, body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)) }
     }
 
     /// Without those that nobody could use: their paths then go to the routes.
     #[must_use]
-    pub(super) fn usable(self, has_clients: bool, has_issuer_url: bool) -> Self {
-        Self { introspect: self.introspect.filter(|_| has_clients), metadata: self.metadata.filter(|_| has_issuer_url), ..self }
-    }
-
-    /// As the route table takes them.
-    pub fn paths(&self) -> EndpointPaths {
-        EndpointPaths {
-            login: self.login.clone(),
-            register: self.register.clone(),
-            quick_register: self.quick_register.clone(),
-            refresh: self.refresh.clone(),
-            logout: self.logout.clone(),
-            sessions: self.sessions.clone(),
-            revoke: self.revoke.clone(),
-            introspect: self.introspect.clone(),
-            jwks: self.jwks.clone(),
-            metadata: self.metadata.clone(),
-            health: self.health.clone(),
-            ready: self.ready.clone(),
-        }
-    }
-
-    /// Whether any endpoint is on that the upstream answers first.
-    pub fn asks_upstream(&self) -> bool {
-        [&self.login, &self.register, &self.quick_register].into_iter().any(|paths| !paths.is_empty())
+    pub(super) fn usable(mut self, has_clients: bool, has_issuer_url: bool) -> Self {
+        self.paths.introspect.take_if(|_| !has_clients);
+        self.paths.metadata.take_if(|_| !has_issuer_url);
+        self
     }
 }
 
@@ -151,22 +118,12 @@ pub struct Login {
 const ISSUING: [(&str, Endpoint); 3] =
     [("login", Endpoint::Login), ("register", Endpoint::Register), ("quick_register", Endpoint::QuickRegister)];
 
-/// What becomes of the session whose refresh token came along with a login.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OldSession {
-    End,
-    Keep,
-}
-
-/// Claims that the gateway sets itself.
-const CLAIMS_OWN: [&str; 11] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "sid", "gen", "scope", "client_id"];
-
 /// Whether a claim of that name may be mapped into our tokens.
-pub(super) fn claim_of_ours(name: &str) -> Parsed<()> {
-    if CLAIMS_OWN.contains(&name) {
-        return Err(format!("the gateway sets this claim itself; not allowed: {}", CLAIMS_OWN.join(", ")));
+pub(super) fn mappable_claim(name: &str) -> Parsed<()> {
+    if is_mappable(name) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("the gateway sets this claim itself; not allowed: {}, {CLIENT_CLAIM}", RESERVED_CLAIMS.join(", ")))
 }
 
 impl Login {
@@ -175,7 +132,7 @@ impl Login {
         let upstream = match resolve(&name, upstreams) {
             Ok((index, _)) => Some(index),
             // Without any upstream the fault is noted once, for all.
-            Err(message) if endpoints.asks_upstream() && !upstreams.is_empty() => {
+            Err(message) if endpoints.paths.asks_upstream() && !upstreams.is_empty() => {
                 s.fault("upstream", message);
                 None
             }
@@ -196,7 +153,7 @@ impl Login {
             unless,
             scopes: s.read("scopes", parse::list(parse::pointer)),
             claims: s.map("claims", |name, value| {
-                claim_of_ours(name)?;
+                mappable_claim(name)?;
                 parse::pointer(value)
             }),
             answer_bytes_max: s.read("answer_bytes_max", parse::memory(1 << 10, 64 << 20)),

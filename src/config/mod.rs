@@ -26,6 +26,7 @@ mod problem;
 mod reload;
 mod routes;
 mod section;
+mod session_policy;
 mod show;
 mod store;
 mod tokens;
@@ -34,26 +35,26 @@ mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use section::{Noted, Notes, Section};
 use tokens::TokenRoom;
 
+use crate::domain::cookies::CookieMode;
 use crate::domain::cors::Cors;
+use crate::domain::revocation::Retention;
 use crate::domain::route::Route;
 use crate::domain::subjects::ReservedPrefixes;
 
 pub use account_name::AccountName;
 pub use address::ListenAddress;
-pub use browser::{Cookies, SameSite};
 pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLimits, RefreshLimits};
-pub use claims_hook::{ClaimsHook, OnFailure};
+pub use claims_hook::ClaimsHook;
 pub use condition::Condition;
 pub use headers::Headers;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
-pub use listen::{Admin, Listen, Log, LogFormat, Node, RequestIdFrom, Shutdown};
-pub use login::{Endpoints, Login, OldSession};
+pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
+pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
 pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
@@ -62,7 +63,7 @@ pub use reload::{InForce, Reload};
 pub use routes::UPSTREAM_DEFAULT;
 pub use section::FromFile;
 pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store};
-pub use tokens::{Keys, Refresh, Reuse, Revocation, Sessions, Tokens};
+pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstreams::{HostField, Upstream};
 
@@ -85,7 +86,7 @@ pub struct Settings {
     /// `None`: off.
     pub claims_hook: Option<ClaimsHook>,
     /// `None`: tokens travel in bodies and the Authorization field alone.
-    pub cookies: Option<Cookies>,
+    pub cookies: Option<CookieMode>,
     pub cors: Option<Cors>,
     pub revocation: Revocation,
     pub limits: Limits,
@@ -201,12 +202,12 @@ impl Settings {
         let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
         let endpoints = root.section("endpoints", Endpoints::read);
         let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
-        let room = TokenRoom::of(listen.header_bytes_max, endpoints.body_bytes_max);
+        let room = TokenRoom::of(listen.limits.header_bytes_max, endpoints.body_bytes_max);
         let tokens = root.section("tokens", |s| Tokens::read(s, room));
         let (directory, signing) = root.section("keys", tokens::read_keys);
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);
-        let mut cookies = root.section("cookies", Cookies::read);
+        let mut cookies = root.section("cookies", |s| browser::cookies(s, &endpoints.paths));
         let cors = root.section("cors", browser::cors);
         if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {
             cookies.origins.listed.extend_from_slice(cors.credentialed());
@@ -217,9 +218,10 @@ impl Settings {
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
         let clients = root.list("clients", OAuthClient::read);
-        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin().is_some());
+        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some());
         let legacy = root.list("legacy", Legacy::read);
-        let needed = token_life_max(&tokens, issuers.iter().flatten());
+        let foreign = issuers.iter().flatten().map(|issuer| issuer.lifetime_max + issuer.leeway);
+        let needed = Retention::covering(foreign.chain([tokens.lifetime + tokens.leeway]));
         let revocation = root.section("revocation", |s| Revocation::read(s, needed));
         let store = root.section("store", Store::read);
         let admin = root.section("admin", Admin::read);
@@ -267,15 +269,6 @@ impl Settings {
         settings.login.reserved = settings.reserved_prefixes();
         Some(settings)
     }
-}
-
-/// How far ahead the clock of a token's maker may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
-
-/// The longest that any accepted token may live on, for as long must a revocation be remembered.
-fn token_life_max<'a>(tokens: &Tokens, issuers: impl Iterator<Item = &'a Issuer>) -> Duration {
-    let foreign = issuers.map(|issuer| issuer.lifetime_max + issuer.leeway);
-    foreign.fold(tokens.lifetime + tokens.leeway, Duration::max) + CLOCK_SKEW_MAX
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Layering, faults and the default file. Tests of single values stand beside their readers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use config::{Value, ValueKind};
 
@@ -9,6 +10,7 @@ use super::section::Notes;
 use super::*;
 use crate::domain::cors::Origins;
 use crate::domain::route::{Access, UpstreamIndex};
+use crate::domain::session_policy::WithoutClaims;
 
 const MINIMAL: &str = "[upstreams.api]\nurl = \"http://127.0.0.1:3000\"\n";
 
@@ -185,10 +187,10 @@ fn times_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn revocations_are_kept_as_long_as_the_longest_lived_token() {
-    assert_eq!(Settings::from_toml(MINIMAL).unwrap().revocation.retention, Duration::from_secs(16 * 60));
+    assert_eq!(Settings::from_toml(MINIMAL).unwrap().revocation.retention.span(), Duration::from_secs(16 * 60));
     let foreign = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_file = \"f\"\nlifetime_max = \"2d\"\nshares_subjects = true";
     let settings = Settings::from_toml(&minimal_and(foreign)).unwrap();
-    assert_eq!(settings.revocation.retention, Duration::from_secs(2 * 86_400 + 120));
+    assert_eq!(settings.revocation.retention.span(), Duration::from_secs(2 * 86_400 + 120));
 }
 
 #[test]
@@ -214,9 +216,10 @@ fn former_cookies_are_named_with_what_browsers_kept_of_them() {
     let cookies = |former: &str| format!("[cookies]\nenabled = true\nformer = [{former}]\n");
     let settings =
         Settings::from_toml(&minimal_and(&cookies("{ name = 'a' }, { name = 'b', domain = 'a.example', path = '/x' }")));
-    let former = settings.unwrap().cookies.unwrap().former;
-    assert_eq!((former[0].name.as_str(), &former[0].domain, &former[0].path), ("a", &None, &None));
-    assert_eq!((former[1].domain.as_deref(), former[1].path.as_deref()), (Some("a.example"), Some("/x")));
+    let own = settings.unwrap().cookies.unwrap().own;
+    assert!(["a", "b"].iter().all(|name| own.names().iter().any(|own| own == name)), "{own:?}");
+    let emptied = |start: &str| own.others_emptied().iter().any(|field| field.to_str().unwrap().starts_with(start));
+    assert!(emptied("a=; Path=/;") && emptied("b=; Path=/x;"), "{own:?}");
     for (former, named) in [
         ("{ domain = 'a.example' }", "cookies.former[0].name"),
         ("{ name = 'a b' }", "cookies.former[0].name"),
@@ -415,9 +418,9 @@ fn several_upstreams_without_a_default_must_be_named() {
 #[test]
 fn own_endpoints_take_the_prefix_and_never_one_path_twice() {
     let settings = Settings::from_toml(&minimal_and("endpoints = { prefix = \"/auth/\", register = \"\" }")).unwrap();
-    assert_eq!(settings.endpoints.login, ["/auth/login"]);
-    assert_eq!(settings.endpoints.jwks.as_deref(), Some("/.well-known/jwks.json"));
-    assert!(settings.endpoints.register.is_empty());
+    assert_eq!(settings.endpoints.paths.login, ["/auth/login"]);
+    assert_eq!(settings.endpoints.paths.jwks.as_deref(), Some("/.well-known/jwks.json"));
+    assert!(settings.endpoints.paths.register.is_empty());
     assert_one_fault("endpoints = { logout = \"/login\" }", &["endpoints.logout", "endpoints.login"]);
     assert_one_fault("endpoints = { login = \"/\" }", &["endpoints.login"]);
 }
@@ -427,9 +430,9 @@ fn calls_of_logins_may_have_several_paths_each() {
     let text =
         "endpoints = { prefix = \"/auth\", login = [\"/login\", \"/login/2fa\"], register = \"/join\", quick_register = [] }";
     let settings = Settings::from_toml(&minimal_and(text)).unwrap();
-    assert_eq!(settings.endpoints.login, ["/auth/login", "/auth/login/2fa"]);
-    assert_eq!(settings.endpoints.register, ["/auth/join"]);
-    assert!(settings.endpoints.quick_register.is_empty());
+    assert_eq!(settings.endpoints.paths.login, ["/auth/login", "/auth/login/2fa"]);
+    assert_eq!(settings.endpoints.paths.register, ["/auth/join"]);
+    assert!(settings.endpoints.paths.quick_register.is_empty());
     assert_one_fault(
         "endpoints = { login = [\"/in\", \"/in\"] }",
         &["endpoints.login", "\"/in\" is the path of endpoints.login"],
@@ -493,7 +496,7 @@ fn a_claims_hook_has_an_upstream_and_answers_in_the_time_of_a_refresh() {
     let hook = |text: &str| Settings::from_toml(&minimal_and(&format!("claims_hook = {{ {text} }}"))).unwrap().claims_hook;
     assert!(hook("").is_none() && hook("timeout = \"1s\"").is_none());
     let on = hook("path = \"/claims\"").unwrap();
-    assert_eq!((on.upstream.0, on.on_failure), (0, OnFailure::Keep));
+    assert_eq!((on.upstream.0, on.on_failure), (0, WithoutClaims::Keep));
     assert_one_fault(
         "claims_hook = { path = \"/claims\", upstream = \"nobody\" }\n",
         &["claims_hook.upstream = \"nobody\"", "\"api\""],

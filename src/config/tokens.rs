@@ -7,7 +7,9 @@ use super::parse;
 use super::section::Section;
 use super::store::Store;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::revocation::{Retention, TooShort};
 use crate::domain::secret::Secret;
+use crate::domain::session_policy::ReusePolicy;
 use crate::domain::time::Timestamp;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,6 +46,8 @@ impl TokenRoom {
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub issuer: String,
+    /// Scheme, host and port of the issuer; `None` where it is no URL (RFC 8414, section 2).
+    pub origin: Option<String>,
     /// What `aud` says, and of which a token must name at least one. Never empty.
     pub audience: Vec<String>,
     /// Of keys that are made; each key on disk has its own.
@@ -59,8 +63,10 @@ pub struct Tokens {
 
 impl Tokens {
     pub(super) fn read(s: &mut Section<'_>, room: TokenRoom) -> Self {
+        let issuer = s.read("issuer", parse::filled_text);
         let tokens = Self {
-            issuer: s.read("issuer", parse::filled_text),
+            origin: origin_of(&issuer),
+            issuer,
             audience: s.read("audience", parse::list(parse::filled_text)),
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
@@ -80,14 +86,12 @@ impl Tokens {
     }
 }
 
-impl Tokens {
-    /// Scheme, host and port of the issuer, where it is a URL as RFC 8414, section 2, has it.
-    pub fn origin(&self) -> Option<String> {
-        let url = url::Url::parse(&self.issuer).ok()?;
-        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-        let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
-        (is_plain && is_web).then(|| url.origin().ascii_serialization())
-    }
+/// Scheme, host and port of an issuer, where it is a URL as RFC 8414, section 2, has it.
+fn origin_of(issuer: &str) -> Option<String> {
+    let url = url::Url::parse(issuer).ok()?;
+    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
+    (is_plain && is_web).then(|| url.origin().ascii_serialization())
 }
 
 /// The key ring.
@@ -110,20 +114,11 @@ pub struct Refresh {
     pub idle_lifetime: Duration,
     pub absolute_lifetime: Duration,
     pub rotation: bool,
-    pub reuse: Reuse,
+    pub reuse: ReusePolicy,
     /// How long seen generations are gathered before the store is told.
     pub acknowledge_interval: Duration,
     /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
     pub imported_until: Option<Timestamp>,
-}
-
-/// What a spent refresh token brings upon its session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reuse {
-    /// The session ends: the token was stolen.
-    Revoke,
-    /// The token alone is refused.
-    Refuse,
 }
 
 impl Refresh {
@@ -134,7 +129,7 @@ impl Refresh {
             idle_lifetime: s.read("idle_lifetime", parse::duration(MINUTE, 3650 * DAY)),
             absolute_lifetime: s.read("absolute_lifetime", parse::duration(MINUTE, 3650 * DAY)),
             rotation: s.read("rotation", parse::flag),
-            reuse: s.read("reuse", parse::choice(&[("revoke", Reuse::Revoke), ("refuse", Reuse::Refuse)])),
+            reuse: s.read("reuse", parse::choice(&[("revoke", ReusePolicy::Revoke), ("refuse", ReusePolicy::Refuse)])),
             acknowledge_interval: s.read("acknowledge_interval", parse::duration(MINUTE / 6000, MINUTE)),
             imported_until: s.read("imported_until", parse::or_off(parse::moment)),
         };
@@ -150,13 +145,14 @@ impl Refresh {
 
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    /// Live sessions of one subject; more end the oldest. 0: unlimited.
-    pub per_subject_max: u32,
+    /// Live sessions of one subject; more end the oldest. `None`: unlimited.
+    pub per_subject_max: Option<u32>,
 }
 
 impl Sessions {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        Self { per_subject_max: s.read("per_subject_max", parse::number_u32(0, 10_000)) }
+        let per_subject_max = s.read("per_subject_max", parse::number_u32(0, 10_000));
+        Self { per_subject_max: Some(per_subject_max).filter(|max| *max > 0) }
     }
 }
 
@@ -167,15 +163,15 @@ pub struct Revocation {
     pub max_staleness: Duration,
     /// How long a read of the log waits for news; its end is the heartbeat.
     pub heartbeat: Duration,
-    /// How long a revocation is kept: no token that it covers lives longer.
-    pub retention: Duration,
+    /// How long a revocation is kept.
+    pub retention: Retention,
     /// Between two canaries by which the node takes the time of the log.
     pub canary_interval: Duration,
 }
 
 impl Revocation {
-    /// `needed`: the longest that any accepted token may live on, leeway included.
-    pub(super) fn read(s: &mut Section<'_>, needed: Duration) -> Self {
+    /// `needed`: the shortest retention that covers every accepted token.
+    pub(super) fn read(s: &mut Section<'_>, needed: Retention) -> Self {
         let max_staleness = s.read("max_staleness", parse::duration(Duration::from_secs(1), HOUR));
         let heartbeat = s.read("heartbeat", parse::duration(Duration::from_millis(50), MINUTE));
         let retention = s.optional("retention", parse::duration(MINUTE, 400 * DAY));
@@ -183,11 +179,17 @@ impl Revocation {
         if heartbeat * 3 > max_staleness {
             s.fault("heartbeat", "must be at most a third of revocation.max_staleness: one lost heartbeat is no fault");
         }
-        if retention.is_some_and(|retention| retention < needed) {
-            let needed = parse::duration_text(needed);
-            s.fault("retention", format!("must be at least {needed}: a revoked token that lives longer would come back to life"));
-        }
-        Self { max_staleness, heartbeat, retention: retention.unwrap_or(needed), canary_interval }
+        let retention = retention.map_or(needed, |span| {
+            needed.extended_to(span).unwrap_or_else(|TooShort { needed: shortest }| {
+                let shortest = parse::duration_text(shortest);
+                s.fault(
+                    "retention",
+                    format!("must be at least {shortest}: a revoked token that lives longer would be accepted again"),
+                );
+                needed
+            })
+        });
+        Self { max_staleness, heartbeat, retention, canary_interval }
     }
 }
 

@@ -15,6 +15,15 @@ use super::time::Timestamp;
 /// The claims of our own tokens that the gateway itself writes; neither an upstream nor the operator's mapping can.
 pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "gen", "scope"];
 
+/// Names the OAuth client that a token was issued to (RFC 9068, section 2.2). Foreign tokens may carry it; nobody else can grant it.
+pub const CLIENT_CLAIM: &str = "client_id";
+
+/// Whether an operator's mapping may set a claim of this name in our own tokens.
+#[must_use]
+pub fn is_mappable(name: &str) -> bool {
+    !RESERVED_CLAIMS.contains(&name) && name != CLIENT_CLAIM
+}
+
 /// Who a request speaks for, after its token was verified. Immutable and shared: one per distinct token.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {

@@ -10,7 +10,9 @@ mod own;
 use http::HeaderMap;
 use http::header::COOKIE;
 
-pub use own::{ATTRIBUTE_BYTES_MAX, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, Slot};
+pub use own::{
+    ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, SameSite, Slot,
+};
 
 /// What a request has under one name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

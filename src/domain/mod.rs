@@ -6,6 +6,7 @@ pub mod access_claims;
 pub mod algorithm;
 pub mod claim_policy;
 pub mod claims;
+pub mod client_limits;
 pub mod cookies;
 pub mod cors;
 #[cfg(any(test, fuzzing))]
@@ -33,6 +34,7 @@ pub mod rotation;
 pub mod route;
 pub mod secret;
 pub mod session;
+pub mod session_policy;
 pub mod share;
 pub mod spelling;
 pub mod stats;

@@ -9,11 +9,13 @@ use super::time::Timestamp;
 
 mod cutoff;
 mod ledger;
+mod retention;
 mod set;
 #[cfg(test)]
 mod tests;
 
 pub use cutoff::Cutoff;
+pub use retention::{Retention, TooShort};
 pub use set::{KindCounts, RevocationSet};
 pub(super) use set::{session_hash, subject_hash, target_hash, token_hash};
 

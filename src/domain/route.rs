@@ -115,6 +115,19 @@ pub struct EndpointPaths {
     pub ready: Option<String>,
 }
 
+impl EndpointPaths {
+    /// Those that the upstream answers first.
+    pub fn logins(&self) -> impl Iterator<Item = &String> {
+        [&self.login, &self.register, &self.quick_register].into_iter().flatten()
+    }
+
+    /// Whether any endpoint is on that the upstream answers first.
+    #[must_use]
+    pub fn asks_upstream(&self) -> bool {
+        self.logins().next().is_some()
+    }
+}
+
 /// What of a request decides which rule it meets.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {

@@ -44,7 +44,7 @@ mod tests;
 mod tokens;
 
 pub use grant::present_claims;
-pub use options::{CookieMode, EndpointOptions, session_policy};
+pub use options::EndpointOptions;
 
 use limits::RateLimits;
 use owners::Owners;

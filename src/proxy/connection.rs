@@ -19,40 +19,17 @@ use tokio::net::TcpStream;
 
 use super::held::Held;
 use super::interim::InterimAnswers;
-use super::linger::{LingerLimits, Lingerers, farewell, linger};
+use super::linger::{Lingerers, farewell, linger};
 use super::raw_head::{self, RawHeads, Unread};
 use super::seats::{Doing, Notice};
 use super::tunnel::{self, Upgrade};
 use super::watch::{Wait, Watch};
+use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::forwarded::Hop;
 use crate::domain::stats::Counter;
 
-/// What a client may take its time with, and how much of it.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientLimits {
-    /// From the first byte of a request to the end of its head.
-    pub header_timeout: Duration,
-    /// Between two requests.
-    pub idle_timeout: Duration,
-    /// The longest pause within a request's body.
-    pub body_idle_timeout: Duration,
-    /// The longest that a client may refuse to take bytes.
-    pub write_timeout: Duration,
-    pub header_bytes_max: usize,
-    pub header_count_max: usize,
-    /// After the last response.
-    pub linger: LingerLimits,
-}
-
-impl ClientLimits {
-    /// The longest target of a request.
-    pub(super) fn target_bytes_max(&self) -> usize {
-        self.header_bytes_max / 2
-    }
-
-    fn read_buffer_bytes_max(&self) -> usize {
-        self.header_bytes_max.max(READ_BUFFER_MIN)
-    }
+fn read_buffer_bytes_max(limits: &ClientLimits) -> usize {
+    limits.header_bytes_max.max(READ_BUFFER_MIN)
 }
 
 const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -90,7 +67,7 @@ impl ClientConnection {
             limits,
             upgrade: RefCell::new(None),
             lingerers,
-            raw_heads: RefCell::new(RawHeads::new(2 * limits.read_buffer_bytes_max())),
+            raw_heads: RefCell::new(RawHeads::new(2 * read_buffer_bytes_max(&limits))),
             interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
             is_used: Cell::new(false),
@@ -174,7 +151,7 @@ impl ClientConnection {
 
     /// The bytes of a head that is to be held until it has come whole, or is larger than it may be.
     fn partial_head_bytes(&self) -> Option<usize> {
-        let is_held = |bytes: &usize| (1..self.limits.read_buffer_bytes_max()).contains(bytes);
+        let is_held = |bytes: &usize| (1..read_buffer_bytes_max(&self.limits)).contains(bytes);
         self.raw_heads.borrow().partial_head_bytes().filter(is_held)
     }
 
@@ -362,7 +339,7 @@ impl<S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error 
                     .header_read_timeout(None)
                     .max_headers(limits.header_count_max)
                     .max_header_size(limits.header_bytes_max)
-                    .max_buf_size(limits.read_buffer_bytes_max())
+                    .max_buf_size(read_buffer_bytes_max(limits))
                     .serve_connection(TokioIo::new(io), service),
             ),
             Self::Parser(http) => Self::Parser(http),
@@ -552,6 +529,7 @@ mod tests {
     use super::super::seats::Seat;
     use super::super::watch::{TICK, Watchers};
     use super::*;
+    use crate::domain::client_limits::LingerLimits;
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up_however_often_it_is_tried() {

@@ -23,7 +23,7 @@ use hyper::{Request, Response};
 use super::admission::{Admission, AdmissionOptions};
 use super::body::{Exchange, GatewayBody};
 use super::call::{Call, Ids};
-use super::connection::{ClientConnection, ClientLimits};
+use super::connection::ClientConnection;
 use super::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
 use super::entropy::EntropyPool;
 use super::login_answer;
@@ -37,9 +37,11 @@ use super::watch::Watchers;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
 use crate::domain::claims::Denial;
+use crate::domain::client_limits::ClientLimits;
 use crate::domain::cookies::OwnCookies;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
+use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
@@ -116,14 +118,6 @@ impl Policy {
 pub struct AccessCookie {
     pub own: OwnCookies,
     pub origins: CookieOrigins,
-}
-
-/// Whose X-Request-Id is taken over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RequestIdFrom {
-    Nobody,
-    TrustedPeers,
-    Anyone,
 }
 
 /// Fixed for the life of the process.

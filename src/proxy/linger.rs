@@ -18,13 +18,7 @@ use super::connection::ClientConnection;
 use super::raw_head::Unread;
 use super::seats::Notice;
 use super::watch::Wait;
-
-/// How much of a body is read that nobody wants, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct LingerLimits {
-    pub bytes_max: u64,
-    pub timeout: Duration,
-}
+use crate::domain::client_limits::LingerLimits;
 
 /// The longest wait for more of such a body.
 const PAUSE_MAX: Duration = Duration::from_secs(5);

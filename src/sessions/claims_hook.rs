@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::audit::audit;
 use super::{RefreshError, Sessions};
 use crate::domain::session::{Grant, Session};
+use crate::domain::session_policy::WithoutClaims;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 
@@ -36,20 +37,11 @@ pub struct PresentClaims {
     pub claims: Map<String, Value>,
 }
 
-/// What becomes of a refresh while the source gives no answer. The session lives on in any case.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WithoutAnswer {
-    /// The claims of before hold.
-    Keep,
-    /// No tokens for now.
-    Refuse,
-}
-
 /// A source, and how much depends on it.
 #[derive(Clone)]
 pub struct ClaimsHook {
     pub source: Arc<dyn ClaimsSource>,
-    pub without_answer: WithoutAnswer,
+    pub without_claims: WithoutClaims,
 }
 
 impl Sessions {
@@ -68,9 +60,9 @@ impl Sessions {
             Present::NoAnswer(cause) => {
                 self.counters.add(Counter::ClaimsHookFailures, 1);
                 tracing::warn!(cause, session = %session.id, "the claims hook gave no answer");
-                match hook.without_answer {
-                    WithoutAnswer::Keep => Ok(session.grant.clone()),
-                    WithoutAnswer::Refuse => Err(RefreshError::ClaimsUnknown),
+                match hook.without_claims {
+                    WithoutClaims::Keep => Ok(session.grant.clone()),
+                    WithoutClaims::Refuse => Err(RefreshError::ClaimsUnknown),
                 }
             }
         }
@@ -88,6 +80,6 @@ fn narrowed(grant: &Grant, present: PresentClaims) -> Grant {
 
 impl std::fmt::Debug for ClaimsHook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClaimsHook").field("without_answer", &self.without_answer).finish_non_exhaustive()
+        f.debug_struct("ClaimsHook").field("without_claims", &self.without_claims).finish_non_exhaustive()
     }
 }

@@ -2,13 +2,14 @@
 
 use super::audit::audit;
 use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
-use super::{RefreshError, ReusePolicy, SessionPolicy, Sessions, TokenPair};
+use super::{RefreshError, Sessions, TokenPair};
 use crate::crypto::entropy;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::legacy::{Exchange, LegacyToken};
 use crate::domain::rotation::{Presented, Rotation};
 use crate::domain::session::{Client, Lifetime, Session};
+use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SessionPolicy;
 use crate::domain::ids::Subject;
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Rotation;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
@@ -138,7 +138,7 @@ impl Importer {
             // It may have ended long ago; the log need not hear of it with every repetition.
             if self.store.load(session).await?.is_some() {
                 let target = Target::Session { session };
-                let revocation = Revocation { target, revoked_at: now, forget_at: self.policy.forget_at(now) };
+                let revocation = Revocation { target, revoked_at: now, forget_at: self.policy.retention.forget_at(now) };
                 ended += self.store.revoke(&revocation).await?.len() as u64;
             }
         }

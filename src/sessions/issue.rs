@@ -9,6 +9,7 @@ use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Rotation;
 use crate::domain::secret::Secret;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
+use crate::domain::session_policy::OldSession;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::store::{SessionLimit, StoreError};
@@ -63,7 +64,7 @@ impl Sessions {
         };
         // Before anything is stored: without a key that signs, no session is left behind that nobody can use.
         let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
-        if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.end_old_session) {
+        if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.old_session == OldSession::End) {
             self.end_old(token.expose(), &session.subject, now).await?;
         }
         if let Err(error) = self.create(&session, now).await {

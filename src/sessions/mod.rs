@@ -16,14 +16,13 @@ use crate::crypto::refresh_token::{RefreshToken, RefreshTokens};
 use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::imported;
-use crate::domain::legacy::LegacyLives;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Presented;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::{Counter, Counters};
-use crate::domain::subjects::ReservedPrefixes;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
@@ -59,55 +58,6 @@ const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// Added to every moment at which a revocation may be forgotten: nodes do not forget in the same instant.
 const FORGET_MARGIN: Duration = Duration::from_secs(60);
-
-/// What the operator decides about sessions. A reload swaps it as a whole.
-#[derive(Clone, Debug)]
-pub struct SessionPolicy {
-    pub access_lifetime: Duration,
-    /// How long tokens are accepted beyond their `exp`.
-    pub clock_leeway: Duration,
-    /// The largest access token that clients can use: that they can send, and keep where they are to keep it.
-    pub access_token_bytes_max: usize,
-    /// How long a revocation of ours is kept: at least as long as any token that it covers may live on, leeway included.
-    pub retention: Duration,
-    pub idle_lifetime: Duration,
-    pub absolute_lifetime: Duration,
-    /// Live sessions of one subject; more end the oldest. `None`: unlimited.
-    pub sessions_max: Option<u32>,
-    /// How long after a rotation the token before it still gets the same answer.
-    pub rotation_leeway: Duration,
-    /// `false`: a refresh answers with an access token alone, and the refresh token stays as it is.
-    pub rotation: bool,
-    pub reuse: ReusePolicy,
-    /// Age of the last confirmation of the revocations from which on no old token is exchanged: it may be revoked.
-    pub max_staleness: Duration,
-    /// How long old tokens live on, and so the revocations that cover them.
-    pub legacy: LegacyLives,
-    /// Whether a login that brings an old refresh token of the same subject ends that token's session.
-    pub end_old_session: bool,
-    /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
-    pub imported_until: Option<Timestamp>,
-    /// What no subject of ours begins with.
-    pub reserved: ReservedPrefixes,
-}
-
-impl SessionPolicy {
-    /// When a revocation of something that lives now may be forgotten.
-    #[must_use]
-    pub fn forget_at(&self, now: Timestamp) -> Timestamp {
-        let token_life = self.access_lifetime.saturating_add(self.clock_leeway).saturating_add(FORGET_MARGIN);
-        now.saturating_add(self.retention.max(token_life))
-    }
-}
-
-/// What a spent refresh token brings upon its session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReusePolicy {
-    /// The session ends: the token was stolen.
-    Revoke,
-    /// The token alone is refused.
-    Refuse,
-}
 
 /// What tokens are made of. A reload swaps it as a whole.
 #[derive(Debug)]
@@ -300,6 +250,6 @@ impl Sessions {
 
     /// When a revocation of something that lives now may be forgotten.
     fn forget_at(&self, now: Timestamp) -> Timestamp {
-        self.policy.load().forget_at(now)
+        self.policy.load().retention.forget_at(now)
     }
 }

@@ -1,12 +1,13 @@
 //! A refresh token is exchanged for what comes next.
 
 use super::audit::audit;
-use super::{Opened, ReusePolicy, SessionPolicy, Sessions, TokenPair};
+use super::{Opened, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::ids::SessionId;
 use crate::domain::rotation::{self, Outcome, Rotation};
 use crate::domain::session::{Client, Session};
+use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, Stored, Swap};

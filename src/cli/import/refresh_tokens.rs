@@ -17,7 +17,6 @@ use crate::app::{self, Ambient};
 use crate::cli::output::{Failure, complain, say};
 use crate::cli::settings::{SettingsArgs, assignment};
 use crate::config::{Settings, Store as StoreSettings};
-use crate::endpoints::session_policy;
 use crate::sessions::import::{Fate, Importer, Tally};
 use crate::store::StoreError;
 
@@ -196,7 +195,7 @@ impl Import {
     }
 
     fn carry_out(&mut self, rows: Rows, settings: &Settings, ambient: &Ambient) -> Result<(), Failure> {
-        let policy = session_policy(settings);
+        let policy = settings.session_policy();
         let clock = Arc::clone(&ambient.clock);
         let work = |store| self.feed(rows, Importer::new(store, policy, clock));
         app::with_store(settings, work).map_err(|error| Failure::failed(&error))?

@@ -55,10 +55,10 @@ fn a_key_that_needs_a_restart_keeps_its_value_and_is_named() {
         "listen = { header_timeout = '20s', request_id_from = 'anyone' }\ntokens.lifetime = '5m'\nrevocation.max_staleness = '10s'",
     );
     assert_eq!(named, ["listen.header_timeout", "revocation.max_staleness"]);
-    assert_eq!(settings.listen.header_timeout.as_secs(), 10);
+    assert_eq!(settings.listen.limits.header_timeout.as_secs(), 10);
     assert_eq!(settings.revocation.max_staleness.as_secs(), 30);
     assert_eq!(settings.tokens.lifetime.as_secs(), 300);
-    assert_eq!(settings.listen.request_id_from, crate::config::RequestIdFrom::Anyone);
+    assert_eq!(settings.listen.request_id_from, crate::domain::headers::trace::RequestIdFrom::Anyone);
 }
 
 #[test]

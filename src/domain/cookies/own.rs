@@ -2,6 +2,8 @@
 
 use http::HeaderValue;
 
+use crate::domain::origin::CookieOrigins;
+
 /// A browser keeps one value for each name, domain and path (RFC 6265, section 5.3), and sends all that fit under the one name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
@@ -21,6 +23,36 @@ pub struct FormerCookie {
     pub path: Option<String>,
 }
 
+/// With which requests from other sites a browser sends a cookie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+impl SameSite {
+    /// The value of the attribute.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Lax => "Lax",
+            Self::None => "None",
+        }
+    }
+}
+
+/// How tokens travel in cookies.
+#[derive(Clone, Debug)]
+pub struct CookieMode {
+    pub own: OwnCookies,
+    /// Whether responses carry the tokens in their body as well.
+    pub tokens_in_body: bool,
+    /// Which origins' calls count that change something.
+    pub origins: CookieOrigins,
+}
+
 /// Browsers drop a cookie of this prefix unless it is secure, of path `/` and without a domain.
 pub const HOST_PREFIX: &str = "__Host-";
 /// Browsers drop a cookie of this prefix unless it is secure.
@@ -36,14 +68,13 @@ pub struct OwnCookies {
     others_emptied: Vec<HeaderValue>,
     /// The same, and the two.
     all_emptied: Vec<HeaderValue>,
-    same_site: &'static str,
+    same_site: SameSite,
     secure: bool,
 }
 
 impl OwnCookies {
-    /// `same_site` as the attribute has it.
     #[must_use]
-    pub fn new(access: Slot, refresh: Slot, former: &[FormerCookie], same_site: &'static str, secure: bool) -> Self {
+    pub fn new(access: Slot, refresh: Slot, former: &[FormerCookie], same_site: SameSite, secure: bool) -> Self {
         let mut slots = vec![access.clone(), refresh.clone()];
         let mut add = |slot: Slot| {
             if !slots.contains(&slot) && slot.can_be_set() {
@@ -132,12 +163,12 @@ impl Slot {
         !self.name.starts_with(HOST_PREFIX) || self.domain.is_none() && self.path == "/"
     }
 
-    fn set(&self, value: &str, lives_secs: u64, same_site: &str, secure: bool) -> Option<HeaderValue> {
+    fn set(&self, value: &str, lives_secs: u64, same_site: SameSite, secure: bool) -> Option<HeaderValue> {
         let Self { name, domain, path } = self;
         if name.len() + value.len() > COOKIE_BYTES_MAX {
             return None;
         }
-        let mut text = format!("{name}={value}; Path={path}; Max-Age={lives_secs}; HttpOnly; SameSite={same_site}");
+        let mut text = format!("{name}={value}; Path={path}; Max-Age={lives_secs}; HttpOnly; SameSite={}", same_site.name());
         if secure || name.starts_with(HOST_PREFIX) || name.starts_with(SECURE_PREFIX) {
             text.push_str("; Secure");
         }
@@ -166,7 +197,7 @@ mod tests {
 
     #[test]
     fn names_that_only_we_can_set_have_one_place_each() {
-        let own = OwnCookies::new(slot("__Host-a", None, "/"), slot("__Host-r", None, "/"), &[], "Lax", true);
+        let own = OwnCookies::new(slot("__Host-a", None, "/"), slot("__Host-r", None, "/"), &[], SameSite::Lax, true);
         assert!(own.others_emptied().is_empty());
         assert_eq!(emptied(own.all_emptied()), ["__Host-a=; Path=/", "__Host-r=; Path=/"]);
     }
@@ -177,8 +208,13 @@ mod tests {
             FormerCookie { name: "__Host-r".to_owned(), domain: None, path: None },
             FormerCookie { name: "a".to_owned(), domain: Some("old.example".to_owned()), path: Some("/app".to_owned()) },
         ];
-        let own =
-            OwnCookies::new(slot("a", Some("example.com"), "/"), slot("r", Some("example.com"), "/auth"), &former, "Lax", true);
+        let own = OwnCookies::new(
+            slot("a", Some("example.com"), "/"),
+            slot("r", Some("example.com"), "/auth"),
+            &former,
+            SameSite::Lax,
+            true,
+        );
         assert_eq!(own.names(), ["__Host-r", "a", "r"]);
         let others = [
             "a=; Path=/",
@@ -195,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_no_browser_would_keep_is_not_set() {
-        let own = OwnCookies::new(slot("a", None, "/"), slot("r", None, "/"), &[], "Lax", true);
+        let own = OwnCookies::new(slot("a", None, "/"), slot("r", None, "/"), &[], SameSite::Lax, true);
         assert_eq!(own.access_bytes_max(), 4095);
         assert!(own.access(&"x".repeat(4095), 1).is_some() && own.access(&"x".repeat(4096), 1).is_none());
     }

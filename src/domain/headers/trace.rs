@@ -9,6 +9,14 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The longest request id that is taken over from outside.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// Whose X-Request-Id is taken over; all others get one of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestIdFrom {
+    Nobody,
+    TrustedPeers,
+    Anyone,
+}
+
 /// The request's id: the one that came along if it may be believed and is harmless, or 32 hexadecimal digits of `entropy`.
 pub fn request_id(given: Option<&HeaderValue>, believed: bool, entropy: [u8; 16]) -> HeaderValue {
     let harmless = |value: &&HeaderValue| {

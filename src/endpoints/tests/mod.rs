@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use serde_json::Value;
 
-use super::{EndpointOptions, EndpointParts, Endpoints, session_policy};
+use super::{EndpointOptions, EndpointParts, Endpoints};
 use crate::config::Settings;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::Endpoint;
@@ -42,7 +42,7 @@ impl Gate {
     /// With these settings beside the defaults.
     fn new(text: &str) -> Self {
         let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap();
-        let world = World::with(session_policy(&settings));
+        let world = World::with(settings.session_policy());
         world.node.replica.confirm(std::time::Duration::ZERO);
         let health = Arc::new(Health::new(
             world.node.sessions.clone(),

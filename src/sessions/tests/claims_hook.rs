@@ -8,9 +8,10 @@ use super::world::{DAY, MINUTE, SECOND, World, client, policy, refresh_token};
 use crate::domain::claims::RevokedBy;
 use crate::domain::legacy::Exchange;
 use crate::domain::session::Session;
+use crate::domain::session_policy::{SessionPolicy, WithoutClaims};
 use crate::domain::stats::Counter;
-use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims, WithoutAnswer};
-use crate::sessions::{RefreshError, SessionPolicy, TokenPair};
+use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims};
+use crate::sessions::{RefreshError, TokenPair};
 
 /// Gives the answers that it was told, one after the other.
 #[derive(Default)]
@@ -26,11 +27,11 @@ impl ClaimsSource for Script {
 
 fn world(
     policy: SessionPolicy,
-    without_answer: WithoutAnswer,
+    without_claims: WithoutClaims,
     answers: impl IntoIterator<Item = Present>,
 ) -> (World, Arc<Script>) {
     let script = Arc::new(Script(Mutex::new(answers.into_iter().collect())));
-    let hook = ClaimsHook { source: Arc::<Script>::clone(&script), without_answer };
+    let hook = ClaimsHook { source: Arc::<Script>::clone(&script), without_claims };
     (World::with_hook(policy, Some(hook)), script)
 }
 
@@ -48,7 +49,7 @@ async fn refresh(world: &World, pair: &TokenPair) -> Result<TokenPair, RefreshEr
 async fn claims_are_those_of_now_and_scopes_never_grow() {
     let answers =
         [known("admin", Some(&["read", "write"])), known("guest", None), known("guest", Some(&[])), known("x", Some(&["read"]))];
-    let (world, _) = world(policy(), WithoutAnswer::Keep, answers);
+    let (world, _) = world(policy(), WithoutClaims::Keep, answers);
     let mut pair = world.log_in("ada").await;
     for (role, scopes) in [("admin", &["read"][..]), ("guest", &["read"]), ("guest", &[]), ("x", &[])] {
         world.clock.advance(MINUTE);
@@ -63,7 +64,7 @@ async fn claims_are_those_of_now_and_scopes_never_grow() {
 async fn a_repeated_answer_is_not_asked_for_again() {
     for rotation in [true, false] {
         let policy = SessionPolicy { rotation, ..policy() };
-        let (world, script) = world(policy, WithoutAnswer::Keep, [known("admin", None)]);
+        let (world, script) = world(policy, WithoutClaims::Keep, [known("admin", None)]);
         let first = world.log_in("ada").await;
         world.clock.advance(MINUTE);
         refresh(&world, &first).await.unwrap();
@@ -78,7 +79,7 @@ async fn a_repeated_answer_is_not_asked_for_again() {
 #[tokio::test]
 async fn a_subject_that_is_gone_has_no_session_any_more() {
     for rotation in [true, false] {
-        let (world, _) = world(SessionPolicy { rotation, ..policy() }, WithoutAnswer::Keep, [Present::Gone]);
+        let (world, _) = world(SessionPolicy { rotation, ..policy() }, WithoutClaims::Keep, [Present::Gone]);
         let pair = world.log_in("ada").await;
         world.clock.advance(MINUTE);
         let refused = refresh(&world, &pair).await.unwrap_err();
@@ -95,7 +96,7 @@ async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody
     let silent = || Present::NoAnswer("timed out".to_owned());
     for rotation in [true, false] {
         let policy = SessionPolicy { rotation, ..policy() };
-        let (keeping, _) = world(policy.clone(), WithoutAnswer::Keep, [known("admin", None), silent()]);
+        let (keeping, _) = world(policy.clone(), WithoutClaims::Keep, [known("admin", None), silent()]);
         let first = keeping.log_in("ada").await;
         keeping.clock.advance(MINUTE);
         let mut second = refresh(&keeping, &first).await.unwrap();
@@ -105,7 +106,7 @@ async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody
         assert_eq!(keeping.record(second.session).await.unwrap().grant.claims["role"], json!("admin"));
         assert_eq!(keeping.count(Counter::ClaimsHookFailures), 1);
 
-        let (refusing, _) = world(policy, WithoutAnswer::Refuse, [silent(), known("admin", None)]);
+        let (refusing, _) = world(policy, WithoutClaims::Refuse, [silent(), known("admin", None)]);
         let pair = refusing.log_in("ada").await;
         refusing.clock.advance(MINUTE);
         let refused = refresh(&refusing, &pair).await.unwrap_err();
@@ -117,7 +118,7 @@ async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody
 #[tokio::test]
 async fn an_exchange_gives_the_claims_of_now_and_ends_the_old_token_of_a_subject_that_is_gone() {
     for how in [Exchange::Once, Exchange::Many] {
-        let (world, script) = world(policy(), WithoutAnswer::Keep, [known("guest", Some(&["a"])), Present::Gone]);
+        let (world, script) = world(policy(), WithoutClaims::Keep, [known("guest", Some(&["a"])), Present::Gone]);
         world.accept_old_tokens(how, world.now().saturating_add(30 * DAY));
         let (token, gone) = (world.old_token("ada", DAY), world.old_token("ada", 2 * DAY));
         let exchange = async |token: &str| {

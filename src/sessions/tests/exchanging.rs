@@ -4,9 +4,10 @@ use crate::domain::ids::Generation;
 use crate::domain::legacy::{Exchange, LegacyLives};
 use crate::domain::revocation::Target;
 use crate::domain::session::Client;
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
-use crate::sessions::{Credentials, LogoutScope, RefreshError, SessionPolicy, TokenPair};
+use crate::sessions::{Credentials, LogoutScope, RefreshError, TokenPair};
 use crate::store::Store as _;
 
 /// The world's policy, where the old tokens end after thirty days.

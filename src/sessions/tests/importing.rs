@@ -2,10 +2,11 @@ use super::world::{DAY, Fault, MINUTE, SECOND, World, client, login, policy, ref
 use crate::crypto::imported_token::digest_of;
 use crate::domain::ids::Generation;
 use crate::domain::session::Grant;
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::sessions::import::{ForeignToken, Importer, Tally};
-use crate::sessions::{Credentials, Login, LogoutScope, RefreshError, SessionPolicy, TokenPair};
+use crate::sessions::{Credentials, Login, LogoutScope, RefreshError, TokenPair};
 
 const OLD: &str = "c0ffee-of-another-maker";
 

@@ -6,9 +6,10 @@ use crate::domain::claims::{Denial, RevokedBy};
 use crate::domain::ids::{Generation, Partition, SessionId};
 use crate::domain::revocation::{Cutoff, Revocation, Target};
 use crate::domain::secret::Secret;
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
-use crate::sessions::{Credentials, EndError, IssueError, LogoutScope, Minting, RefreshError, SessionPolicy};
+use crate::sessions::{Credentials, EndError, IssueError, LogoutScope, Minting, RefreshError};
 
 #[tokio::test]
 async fn a_login_gives_a_pair_of_the_first_generation() {

@@ -8,8 +8,9 @@ use super::world::{DAY, Node, SECOND, World, client, policy, refresh_token, subj
 use crate::domain::ids::Generation;
 use crate::domain::legacy::Exchange;
 use crate::domain::page::Page;
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::Clock as _;
-use crate::sessions::{RefreshError, SessionPolicy, TokenPair};
+use crate::sessions::{RefreshError, TokenPair};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {

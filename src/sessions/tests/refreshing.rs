@@ -9,8 +9,9 @@ use crate::domain::claims::RevokedBy;
 use crate::domain::ids::Generation;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Client;
+use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
-use crate::sessions::{RefreshError, ReusePolicy, SessionPolicy, TokenPair};
+use crate::sessions::{RefreshError, TokenPair};
 
 async fn refresh(world: &World, token: &str) -> Result<TokenPair, RefreshError> {
     world.node.sessions.refresh(token, &client()).await

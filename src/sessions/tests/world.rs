@@ -27,13 +27,15 @@ use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
 use crate::domain::node::{self, Canary, NodeId};
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
+use crate::domain::revocation::Retention;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
+use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
-use crate::sessions::{Login, LoginKind, Minting, ReusePolicy, SessionParts, SessionPolicy, Sessions, TokenPair};
+use crate::sessions::{Login, LoginKind, Minting, SessionParts, Sessions, TokenPair};
 use crate::store::memory::Memory;
 use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
 
@@ -261,9 +263,8 @@ pub(crate) struct World {
 pub(crate) fn policy() -> SessionPolicy {
     SessionPolicy {
         access_lifetime: 15 * MINUTE,
-        clock_leeway: 5 * SECOND,
         access_token_bytes_max: TOKEN_BYTES_DEFAULT,
-        retention: 16 * MINUTE,
+        retention: Retention::covering([15 * MINUTE + 5 * SECOND]),
         idle_lifetime: 7 * DAY,
         absolute_lifetime: 90 * DAY,
         sessions_max: None,
@@ -272,7 +273,7 @@ pub(crate) fn policy() -> SessionPolicy {
         reuse: ReusePolicy::Revoke,
         max_staleness: 30 * SECOND,
         legacy: LegacyLives::default(),
-        end_old_session: true,
+        old_session: OldSession::End,
         imported_until: None,
         reserved: ReservedPrefixes::default(),
     }

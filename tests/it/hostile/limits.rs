@@ -13,8 +13,8 @@ const SOON: Duration = Duration::from_millis(300);
 fn a_head_that_is_too_large_or_has_too_many_fields_is_431() {
     let upstream = Upstream::echo();
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.listen.header_bytes_max = 16 * 1024;
-        settings.listen.header_count_max = 20;
+        settings.listen.limits.header_bytes_max = 16 * 1024;
+        settings.listen.limits.header_count_max = 20;
     });
     let large = format!("GET /public HTTP/1.1\r\nHost: a\r\nX-Large: {}\r\n\r\n", "x".repeat(17 * 1024));
     let many = format!("GET /public HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-Many: 1\r\n".repeat(20));
@@ -48,7 +48,7 @@ fn a_target_that_is_too_long_is_414() {
 
 #[test]
 fn what_the_parser_refuses_by_itself_is_counted() {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let too_large = format!("GET /public HTTP/1.1\r\nHost: a\r\nX-Large: {}\r\n\r\n", "x".repeat(100 * 1024));
     for (request, status, counter) in [
         (too_large.as_str(), 431, Counter::RejectedTooLarge),
@@ -65,7 +65,7 @@ fn what_the_parser_refuses_by_itself_is_counted() {
 
 #[test]
 fn a_head_that_does_not_arrive_in_time_is_408() {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHo");
     assert_eq!(client.answer().status, 408);
@@ -84,7 +84,7 @@ fn a_head_that_does_not_arrive_in_time_is_408() {
 
 #[test]
 fn a_head_that_began_behind_another_request_has_no_more_time() {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\nGET /public HT");
     assert_eq!(client.answer().status, 200);
@@ -96,7 +96,7 @@ fn a_head_that_began_behind_another_request_has_no_more_time() {
 /// Some clients send one behind a body. Nobody asked anything: a 408 would be taken for the answer to the next request.
 #[test]
 fn an_empty_line_between_two_requests_is_no_beginning_of_one() {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.header_timeout = SOON);
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(client.answer().status, 200);
@@ -109,8 +109,8 @@ fn an_empty_line_between_two_requests_is_no_beginning_of_one() {
 #[test]
 fn a_connection_without_a_request_is_closed_without_a_word() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| {
-        settings.listen.header_timeout = SOON;
-        settings.listen.idle_timeout = SOON;
+        settings.listen.limits.header_timeout = SOON;
+        settings.listen.limits.idle_timeout = SOON;
     });
     rig.client().assert_closed();
     let mut client = rig.client();
@@ -122,7 +122,7 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
 #[test]
 fn a_body_that_stalls_is_408_for_upstreams_and_own_endpoints() {
     let upstream = Upstream::echo();
-    let rig = Rig::start_with(upstream.address, |settings| settings.listen.body_idle_timeout = SOON);
+    let rig = Rig::start_with(upstream.address, |settings| settings.listen.limits.body_idle_timeout = SOON);
     for path in ["/public", "/refresh", "/login"] {
         for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
             let mut client = rig.client();
@@ -199,7 +199,7 @@ fn a_client_that_does_not_take_its_answer_is_dropped() {
         conversation.say(format!("HTTP/1.1 200 OK\r\n{length}\r\n"));
         conversation.say("x".repeat(100_000_000));
     });
-    let rig = Rig::start_with(upstream.address, |settings| settings.listen.write_timeout = SOON);
+    let rig = Rig::start_with(upstream.address, |settings| settings.listen.limits.write_timeout = SOON);
     // To the second, the end of the connection would be the end of the answer.
     for request in ["GET /public HTTP/1.1\r\nHost: a\r\n\r\n", "GET /public/long HTTP/1.0\r\nHost: a\r\n\r\n"] {
         let mut client = rig.client();

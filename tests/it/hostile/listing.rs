@@ -36,5 +36,5 @@ fn a_list_of_sessions_is_told_page_by_page_from_the_newest_on() {
 #[test]
 fn a_subject_has_a_thousand_sessions_and_no_more() {
     let settings = tokengate::config::Settings::from_toml("upstreams.default.url = 'http://127.0.0.1:1'").unwrap();
-    assert_eq!(settings.sessions.per_subject_max, 1000);
+    assert_eq!(settings.sessions.per_subject_max, Some(1000));
 }

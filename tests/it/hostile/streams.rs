@@ -237,7 +237,7 @@ fn once_the_response_has_begun_only_the_silence_of_both_sides_ends_a_stream() {
         conversation.wait_for_end();
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.listen.body_idle_timeout = PAUSE / 3;
+        settings.listen.limits.body_idle_timeout = PAUSE / 3;
         settings.routes[0].idle_timeout = IDLE;
     });
     let open = |path: &str| {

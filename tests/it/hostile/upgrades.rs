@@ -261,7 +261,7 @@ fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
         ends.fetch_add(1, Ordering::SeqCst);
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.listen.write_timeout = Duration::from_millis(300);
+        settings.listen.limits.write_timeout = Duration::from_millis(300);
         settings.upstreams[0].write_timeout = Duration::from_millis(300);
     });
     let mut deaf = rig.client();

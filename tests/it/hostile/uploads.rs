@@ -103,10 +103,11 @@ fn an_early_response_of_the_upstream_reaches_a_client_that_sends_everything_befo
 
 #[test]
 fn a_client_is_listened_to_within_bounds() {
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.linger_bytes_max = 2 << 20);
+    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.linger.bytes_max = 2 << 20);
     let mut client = rig.client();
     assert_eq!(upload(&mut client, "POST /api", false, 64 << 20, Duration::ZERO), None, "not more than so many bytes");
-    let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.linger_timeout = Duration::from_millis(500));
+    let rig =
+        Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.linger.timeout = Duration::from_millis(500));
     let mut client = rig.client();
     let sent = upload(&mut client, "POST /api", false, 64 << 20, Duration::from_millis(50));
     assert_eq!(sent, None, "not longer than so long");
