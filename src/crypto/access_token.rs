@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -92,22 +90,15 @@ impl fmt::Display for TooLarge {
 pub fn mint(keys: &KeyRing, token: &NewAccessToken<'_>) -> Result<Secret<String>, MintError> {
     let signer = keys.signer().ok_or(MintError::NoSigningKey)?;
     let payload = serde_json::to_vec(&Payload(token)).map_err(|_| MintError::Signing)?;
+    let too_large = |bytes| MintError::TooLarge(TooLarge::of(token, bytes));
     // What is far too large is not signed first.
-    let unsigned = signer.header.len() + payload.len().div_ceil(3) * 4;
-    if unsigned > token.bytes_max {
-        return Err(MintError::TooLarge(TooLarge::of(token, unsigned)));
+    let payload_chars = payload.len().div_ceil(3) * 4;
+    if payload_chars > token.bytes_max {
+        return Err(too_large(payload_chars));
     }
     AccessClaims::parse(&payload).map_err(MintError::Unusable)?;
-    let mut text = String::with_capacity(signer.header.len() + payload.len() * 4 / 3 + 96);
-    text.push_str(&signer.header);
-    URL_SAFE_NO_PAD.encode_string(payload, &mut text);
-    let signature = signer.sign(text.as_bytes()).map_err(|_| MintError::Signing)?;
-    text.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut text);
-    if text.len() > token.bytes_max {
-        return Err(MintError::TooLarge(TooLarge::of(token, text.len())));
-    }
-    Ok(Secret::new(text))
+    let text = signer.encode(&Payload(token)).map_err(|_| MintError::Signing)?;
+    if text.len() > token.bytes_max { Err(too_large(text.len())) } else { Ok(Secret::new(text)) }
 }
 
 struct Payload<'a>(&'a NewAccessToken<'a>);
@@ -136,5 +127,63 @@ impl Serialize for Payload<'_> {
             }
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::crypto::testing::{self, KID};
+    use crate::domain::algorithm::Algorithm;
+
+    fn minted(algorithm: Algorithm, bytes_max: usize) -> Result<String, MintError> {
+        let claims: Map<_, _> = [("plan".to_owned(), json!("gold")), ("sub".to_owned(), json!("mallory"))].into_iter().collect();
+        let new = NewAccessToken {
+            issuer: "https://gate.example",
+            subject: &Subject::new("user-1").unwrap(),
+            audiences: &["api".to_owned()],
+            session: SessionId::from_bytes([3; 16]),
+            generation: Generation(2),
+            token_id: &TokenId::new("t1").unwrap(),
+            issued_at: Timestamp::from_millis(1_700_000_000_999),
+            expires_at: Timestamp::from_millis(1_700_000_900_999),
+            grant: &Grant { scopes: vec!["read".to_owned(), "write".to_owned()], claims },
+            bytes_max,
+        };
+        mint(&testing::ring(algorithm), &new).map(|token| token.expose().clone())
+    }
+
+    fn decoded(part: &str) -> String {
+        String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_byte_of_a_token_is_decided_by_what_it_says() {
+        let token = minted(Algorithm::Hs256, 4096).unwrap();
+        let parts: Vec<&str> = token.split('.').collect();
+        assert_eq!(decoded(parts[0]), format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{KID}"}}"#));
+        let session = SessionId::from_bytes([3; 16]);
+        let said = format!(
+            r#"{{"iss":"https://gate.example","sub":"user-1","aud":"api","exp":1700000900,"iat":1700000000,"jti":"t1","sid":"{session}","#
+        );
+        assert_eq!(decoded(parts[1]), said + r#""gen":2,"scope":"read write","plan":"gold"}"#);
+        assert_eq!(minted(Algorithm::Hs256, 4096).unwrap(), token);
+        for algorithm in Algorithm::ALL {
+            let token = minted(algorithm, 4096).unwrap();
+            assert!(decoded(token.split('.').next().unwrap()).contains(algorithm.name()), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_have_as_many_bytes_as_are_allowed_and_no_more() {
+        let bytes = minted(Algorithm::Es256, 4096).unwrap().len();
+        assert!(minted(Algorithm::Es256, bytes).is_ok());
+        for few in [0, 100, bytes - 100, bytes - 1] {
+            assert!(matches!(minted(Algorithm::Es256, few), Err(MintError::TooLarge(_))), "{few}");
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn public_key_info(der: &[u8]) -> Option<PublicParts<'_>> {
 }
 
 /// Reads an `RSAPublicKey` (RFC 8017, appendix A.1.1).
-pub(super) fn rsa_public_key(der: &[u8]) -> Option<PublicParts<'_>> {
+fn rsa_public_key(der: &[u8]) -> Option<PublicParts<'_>> {
     let (n, rest) = positive(whole(SEQUENCE, der)?)?;
     let (e, rest) = positive(rest)?;
     rest.is_empty().then_some(PublicParts::Rsa { n, e })

@@ -1,15 +1,17 @@
-//! Keys, parsed and judged once, each fixed to one algorithm.
+//! Keys, judged once, each fixed to one algorithm.
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header};
 use ring::rand::SystemRandom;
-use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair, RsaPublicKeyComponents, UnparsedPublicKey};
-use ring::{agreement, digest, hmac};
-use serde_json::{Value, json};
+use ring::signature::{KeyPair as _, RsaPublicKeyComponents};
+use ring::{agreement, digest};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::der::{self, KeyKind, PublicParts};
+use super::provider::{self, Pair, jwt_algorithm};
 use crate::domain::algorithm::Algorithm;
 
 /// The least that an HMAC key must hold, in bytes (RFC 7518, section 3.2, for HS256).
@@ -42,32 +44,25 @@ pub enum KeyFault {
     Algorithm(Algorithm),
 }
 
-/// Verifies signatures of one algorithm.
+/// Verifies signatures of one algorithm, by jsonwebtoken.
 pub struct VerifyingKey {
     algorithm: Algorithm,
-    material: Material,
+    key: DecodingKey,
     identity: [u8; 32],
-}
-
-enum Material {
-    /// An EC point or an Ed25519 key.
-    Curve(UnparsedPublicKey<Box<[u8]>>),
-    Rsa(&'static signature::RsaParameters, RsaPublicKeyComponents<Box<[u8]>>),
-    Shared(hmac::Key),
 }
 
 impl VerifyingKey {
     /// From an uncompressed point (SEC 1, section 2.3.3).
     pub fn ec(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyFault> {
-        let (verification, exchange): (&'static dyn signature::VerificationAlgorithm, _) = match algorithm {
-            Algorithm::Es256 => (&signature::ECDSA_P256_SHA256_FIXED, &agreement::ECDH_P256),
-            Algorithm::Es384 => (&signature::ECDSA_P384_SHA384_FIXED, &agreement::ECDH_P384),
+        let exchange = match algorithm {
+            Algorithm::Es256 => &agreement::ECDH_P256,
+            Algorithm::Es384 => &agreement::ECDH_P384,
             other => return Err(KeyFault::Algorithm(other)),
         };
         if !is_on_curve(exchange, point) {
             return Err(KeyFault::NotOnCurve);
         }
-        Ok(Self::new(algorithm, &[point], Material::Curve(UnparsedPublicKey::new(verification, point.into()))))
+        Ok(Self::new(algorithm, &[point], DecodingKey::from_ec_der(point)))
     }
 
     /// From the 32 bytes of an Ed25519 public key (RFC 8032, section 5.1.5).
@@ -81,21 +76,14 @@ impl VerifyingKey {
         if SMALL_ORDER_Y.contains(&y) {
             return Err(KeyFault::SmallOrder);
         }
-        let material = Material::Curve(UnparsedPublicKey::new(&signature::ED25519, key.into()));
-        Ok(Self::new(Algorithm::EdDsa, &[key], material))
+        Ok(Self::new(Algorithm::EdDsa, &[key], DecodingKey::from_ed_der(key)))
     }
 
     /// From modulus and exponent, big-endian; leading zeros are dropped.
     pub fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Result<Self, KeyFault> {
-        let parameters = match algorithm {
-            Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-            Algorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-            Algorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-            Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
-            Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
-            Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
-            other => return Err(KeyFault::Algorithm(other)),
-        };
+        if !algorithm.is_rsa() {
+            return Err(KeyFault::Algorithm(algorithm));
+        }
         let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
         check_rsa_size(n)?;
         let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
@@ -103,22 +91,18 @@ impl VerifyingKey {
         if !is_odd(n) || !is_odd(e) || e == [1] || e.len() > 4 {
             return Err(KeyFault::RsaParts);
         }
-        let components = RsaPublicKeyComponents { n: n.into(), e: e.into() };
-        Ok(Self::new(algorithm, &[n, e], Material::Rsa(parameters, components)))
+        Ok(Self::new(algorithm, &[n, e], DecodingKey::from_rsa_raw_components(n, e)))
     }
 
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyFault> {
-        let key = hmac_key(algorithm, secret)?;
-        Ok(Self::new(algorithm, &[secret], Material::Shared(key)))
+        check_hmac(algorithm, secret, HMAC_BYTES_MIN)?;
+        Ok(Self::new(algorithm, &[secret], DecodingKey::from_secret(secret)))
     }
 
-    /// For old tokens alone, whose secrets others chose: of any length up to [`HMAC_BYTES_MAX`], but not empty.
+    /// For legacy tokens alone, whose secrets others chose: of any length up to [`HMAC_BYTES_MAX`], but not empty.
     pub(super) fn legacy_hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyFault> {
-        if secret.is_empty() || secret.len() > HMAC_BYTES_MAX {
-            return Err(KeyFault::HmacSize { bytes: secret.len() });
-        }
-        let key = hmac::Key::new(hmac_hash(algorithm)?, secret);
-        Ok(Self::new(algorithm, &[secret], Material::Shared(key)))
+        check_hmac(algorithm, secret, 1)?;
+        Ok(Self::new(algorithm, &[secret], DecodingKey::from_secret(secret)))
     }
 
     /// From a `SubjectPublicKeyInfo`; the algorithm is the usual one of the kind (RS256 for RSA).
@@ -141,7 +125,8 @@ impl VerifyingKey {
         }
     }
 
-    fn new(algorithm: Algorithm, parts: &[&[u8]], material: Material) -> Self {
+    fn new(algorithm: Algorithm, parts: &[&[u8]], key: DecodingKey) -> Self {
+        provider::install();
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(algorithm.name().as_bytes());
         for part in parts {
@@ -150,21 +135,18 @@ impl VerifyingKey {
         }
         let mut identity = [0; 32];
         identity.copy_from_slice(hash.finish().as_ref());
-        Self { algorithm, material, identity }
+        Self { algorithm, key, identity }
     }
 
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether `signature` is this key's over `message`, in the raw form of RFC 7518 (ECDSA: r ‖ s, never DER).
+    /// Whether `signature` is this key's over `message`: in base64url without padding, and before that in the raw form of RFC 7518
+    /// (ECDSA: r ‖ s, never DER).
     #[must_use]
-    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        match &self.material {
-            Material::Curve(key) => key.verify(message, signature).is_ok(),
-            Material::Rsa(parameters, key) => key.verify(parameters, message, signature).is_ok(),
-            Material::Shared(key) => hmac::verify(key, message, signature).is_ok(),
-        }
+    pub fn verify(&self, message: &[u8], signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message, &self.key, jwt_algorithm(self.algorithm)).unwrap_or(false)
     }
 
     /// Equal for equal keys with the same algorithm. Not for publication: for an HMAC key it is a hash of the secret.
@@ -172,54 +154,27 @@ impl VerifyingKey {
         &self.identity
     }
 
-    /// The point of an EC key, or an Ed25519 key.
-    pub(super) fn curve_bytes(&self) -> Option<&[u8]> {
-        match &self.material {
-            Material::Curve(key) => Some(key.as_ref()),
-            Material::Rsa(..) | Material::Shared(_) => None,
+    /// `None` for an HMAC key: it is never published, and its thumbprint would be a hash of the secret.
+    fn public_jwk(&self) -> Option<Jwk> {
+        if self.algorithm.is_symmetric() {
+            return None;
         }
+        Jwk::from_decoding_key(&self.key, Some(jwt_algorithm(self.algorithm))).ok()
     }
 
-    /// Modulus and exponent.
-    pub(super) fn rsa_parts(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        match &self.material {
-            Material::Rsa(_, key) => Some((key.n.to_vec(), key.e.to_vec())),
-            Material::Curve(_) | Material::Shared(_) => None,
-        }
-    }
-
-    /// The members of the key's JWK that its thumbprint covers, in that order; `None` for an HMAC key.
-    fn jwk_members(&self) -> Option<Value> {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match &self.material {
-            Material::Curve(key) => {
-                let bytes = key.as_ref();
-                Some(match self.algorithm {
-                    Algorithm::Es256 => json!({"crv": "P-256", "kty": "EC", "x": text(&bytes[1..33]), "y": text(&bytes[33..])}),
-                    Algorithm::Es384 => json!({"crv": "P-384", "kty": "EC", "x": text(&bytes[1..49]), "y": text(&bytes[49..])}),
-                    _ => json!({"crv": "Ed25519", "kty": "OKP", "x": text(bytes)}),
-                })
-            }
-            Material::Rsa(_, key) => Some(json!({"e": text(&key.e), "kty": "RSA", "n": text(&key.n)})),
-            Material::Shared(_) => None,
-        }
-    }
-
-    /// The public JWK (RFC 7517) under this `kid`; `None` for an HMAC key, which is never published.
+    /// The public JWK (RFC 7517) under this `kid`; `None` for an HMAC key.
     #[must_use]
     pub fn jwk(&self, kid: &str) -> Option<Value> {
-        let mut jwk = self.jwk_members()?;
-        jwk["kid"] = kid.into();
-        jwk["alg"] = self.algorithm.name().into();
-        jwk["use"] = "sig".into();
-        Some(jwk)
+        let mut jwk = self.public_jwk()?;
+        jwk.common.key_id = Some(kid.to_owned());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        serde_json::to_value(jwk).ok()
     }
 
-    /// The SHA-256 thumbprint in base64url (RFC 7638); `None` for an HMAC key, whose thumbprint would be a hash of the secret.
+    /// The SHA-256 thumbprint in base64url (RFC 7638); `None` for an HMAC key.
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
-        let text = self.jwk_members()?.to_string();
-        Some(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes())))
+        self.public_jwk()?.thumbprint(ThumbprintHash::SHA256).ok()
     }
 }
 
@@ -229,18 +184,10 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Makes signatures of one algorithm.
+/// Makes signatures of one algorithm, by jsonwebtoken.
 pub struct SigningKey {
     algorithm: Algorithm,
-    pair: Pair,
-    random: SystemRandom,
-}
-
-enum Pair {
-    Ec(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Rsa(&'static dyn signature::RsaEncoding, Box<RsaKeyPair>),
-    Shared(hmac::Key),
+    key: EncodingKey,
 }
 
 /// The random source failed, or ring found the key unusable.
@@ -257,67 +204,49 @@ impl SigningKey {
 
     /// From PKCS#8, for this algorithm.
     pub fn from_pkcs8_as(algorithm: Algorithm, der: &[u8]) -> Result<(Self, VerifyingKey), KeyFault> {
-        let random = SystemRandom::new();
-        let damaged = |_| KeyFault::Damaged;
-        let (pair, verifying) = match algorithm {
-            Algorithm::Es256 | Algorithm::Es384 => {
-                let signing = if algorithm == Algorithm::Es256 {
-                    &signature::ECDSA_P256_SHA256_FIXED_SIGNING
-                } else {
-                    &signature::ECDSA_P384_SHA384_FIXED_SIGNING
-                };
-                let pair = EcdsaKeyPair::from_pkcs8(signing, der, &random).map_err(damaged)?;
-                let verifying = VerifyingKey::ec(algorithm, pair.public_key().as_ref())?;
-                (Pair::Ec(pair), verifying)
-            }
-            Algorithm::EdDsa => {
-                // OpenSSL writes the private half alone; the public one is then computed, not trusted.
-                let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(damaged)?;
-                let verifying = VerifyingKey::ed25519(pair.public_key().as_ref())?;
-                (Pair::Ed25519(pair), verifying)
-            }
+        let key = match algorithm {
+            Algorithm::Es256 | Algorithm::Es384 => EncodingKey::from_ec_der(der),
+            Algorithm::EdDsa => EncodingKey::from_ed_der(der),
             Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => {
                 check_rsa_size(der::private_rsa_modulus(der).ok_or(KeyFault::Damaged)?)?;
-                return Self::from_rsa_pair(algorithm, RsaKeyPair::from_pkcs8(der).map_err(damaged)?);
+                EncodingKey::from_rsa_der(der)
             }
             Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return Err(KeyFault::Algorithm(algorithm)),
         };
-        Ok((Self { algorithm, pair, random }, verifying))
-    }
-
-    /// From an `RSAPrivateKey` (RFC 8017, appendix A.1.2): PKCS#1, as jsonwebtoken hands it over.
-    pub(super) fn from_rsa_der(algorithm: Algorithm, der: &[u8]) -> Result<(Self, VerifyingKey), KeyFault> {
-        Self::from_rsa_pair(algorithm, RsaKeyPair::from_der(der).map_err(|_| KeyFault::Damaged)?)
-    }
-
-    fn from_rsa_pair(algorithm: Algorithm, pair: RsaKeyPair) -> Result<(Self, VerifyingKey), KeyFault> {
-        let parts = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
-        let verifying = VerifyingKey::rsa(algorithm, &parts.n, &parts.e)?;
-        let pair = Pair::Rsa(rsa_encoding(algorithm)?, Box::new(pair));
-        Ok((Self { algorithm, pair, random: SystemRandom::new() }, verifying))
+        let verifying = match Pair::parse(algorithm, der).map_err(|_| KeyFault::Damaged)? {
+            Pair::Ec(pair) => VerifyingKey::ec(algorithm, pair.public_key().as_ref())?,
+            Pair::Ed25519(pair) => VerifyingKey::ed25519(pair.public_key().as_ref())?,
+            Pair::Rsa(_, pair) => {
+                let parts = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
+                VerifyingKey::rsa(algorithm, &parts.n, &parts.e)?
+            }
+            Pair::Shared(_) => return Err(KeyFault::Algorithm(algorithm)),
+        };
+        Ok((Self { algorithm, key }, verifying))
     }
 
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<(Self, VerifyingKey), KeyFault> {
-        let pair = Pair::Shared(hmac_key(algorithm, secret)?);
-        Ok((Self { algorithm, pair, random: SystemRandom::new() }, VerifyingKey::hmac(algorithm, secret)?))
+        let verifying = VerifyingKey::hmac(algorithm, secret)?;
+        Ok((Self { algorithm, key: EncodingKey::from_secret(secret) }, verifying))
     }
 
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The signature in the raw form of RFC 7518.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningFailed> {
-        match &self.pair {
-            Pair::Ec(pair) => pair.sign(&self.random, message).map(|s| s.as_ref().to_vec()).map_err(|_| SigningFailed),
-            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
-            Pair::Rsa(encoding, pair) => {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(*encoding, &self.random, message, &mut signature).map_err(|_| SigningFailed)?;
-                Ok(signature)
-            }
-            Pair::Shared(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
-        }
+    /// The header of tokens of this key: their `typ`, its `alg`, and this `kid`.
+    pub(super) fn header(&self, typ: &str, kid: &str) -> Header {
+        Header { typ: Some(typ.to_owned()), kid: Some(kid.to_owned()), ..Header::new(jwt_algorithm(self.algorithm)) }
+    }
+
+    /// A JWT in compact form. The header must be one of [`SigningKey::header`].
+    pub(super) fn encode(&self, header: &Header, claims: &impl Serialize) -> Result<String, SigningFailed> {
+        jsonwebtoken::encode(header, claims, &self.key).map_err(|_| SigningFailed)
+    }
+
+    /// The signature over any message, in base64url without padding.
+    pub fn sign(&self, message: &[u8]) -> Result<String, SigningFailed> {
+        jsonwebtoken::crypto::sign(message, &self.key, jwt_algorithm(self.algorithm)).map_err(|_| SigningFailed)
     }
 }
 
@@ -336,33 +265,11 @@ const fn usual_algorithm(kind: KeyKind) -> Algorithm {
     }
 }
 
-fn rsa_encoding(algorithm: Algorithm) -> Result<&'static dyn signature::RsaEncoding, KeyFault> {
-    Ok(match algorithm {
-        Algorithm::Rs256 => &signature::RSA_PKCS1_SHA256,
-        Algorithm::Rs384 => &signature::RSA_PKCS1_SHA384,
-        Algorithm::Rs512 => &signature::RSA_PKCS1_SHA512,
-        Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
-        Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
-        Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
-        other => return Err(KeyFault::Algorithm(other)),
-    })
-}
-
-fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key, KeyFault> {
-    let hash = hmac_hash(algorithm)?;
-    if !(HMAC_BYTES_MIN..=HMAC_BYTES_MAX).contains(&secret.len()) {
-        return Err(KeyFault::HmacSize { bytes: secret.len() });
+fn check_hmac(algorithm: Algorithm, secret: &[u8], bytes_min: usize) -> Result<(), KeyFault> {
+    if !algorithm.is_symmetric() {
+        return Err(KeyFault::Algorithm(algorithm));
     }
-    Ok(hmac::Key::new(hash, secret))
-}
-
-fn hmac_hash(algorithm: Algorithm) -> Result<hmac::Algorithm, KeyFault> {
-    Ok(match algorithm {
-        Algorithm::Hs256 => hmac::HMAC_SHA256,
-        Algorithm::Hs384 => hmac::HMAC_SHA384,
-        Algorithm::Hs512 => hmac::HMAC_SHA512,
-        other => return Err(KeyFault::Algorithm(other)),
-    })
+    if (bytes_min..=HMAC_BYTES_MAX).contains(&secret.len()) { Ok(()) } else { Err(KeyFault::HmacSize { bytes: secret.len() }) }
 }
 
 /// ring judges a point only when it is used, so it is used once here, in a key agreement whose result nobody sees.

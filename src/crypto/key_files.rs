@@ -364,9 +364,10 @@ mod tests {
             assert_eq!(ring.keys().len(), 1);
             assert_eq!((&*ring.keys()[0].kid, ring.keys()[0].role), (made.kid.as_str(), Role::Signs));
             assert_eq!(ring.keys()[0].key.algorithm(), algorithm);
-            let signature = ring.signer().unwrap().sign(b"message").unwrap();
-            assert!(ring.keys()[0].key.verify(b"message", &signature));
-            assert!(!ring.keys()[0].key.verify(b"massage", &signature));
+            let token = ring.signer().unwrap().encode(&()).unwrap();
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            assert!(ring.keys()[0].key.verify(message.as_bytes(), signature));
+            assert!(!ring.keys()[0].key.verify(b"another message", signature));
         }
     }
 

@@ -4,14 +4,17 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Header;
+use serde::Serialize;
 use serde_json::json;
 
 use super::entropy::Entropy;
-use super::key::{SigningKey, VerifyingKey};
+use super::key::{SigningFailed, SigningKey, VerifyingKey};
 use super::key_files::{self, KeyError, KeyFile, KeyProblem};
 use crate::domain::algorithm::Algorithm;
+
+/// The `typ` of our access tokens (RFC 9068, section 2.1).
+const TOKEN_TYPE: &str = "at+jwt";
 
 /// An immutable snapshot of our own keys; a reload makes a new one.
 #[derive(Debug)]
@@ -54,8 +57,7 @@ impl fmt::Display for Role {
 #[derive(Debug)]
 pub(super) struct Signer {
     key: SigningKey,
-    /// The protected header in base64url, and the dot after it.
-    pub(super) header: String,
+    header: Header,
 }
 
 impl KeyRing {
@@ -115,7 +117,7 @@ impl KeyRing {
                 (None, _) => Role::Verifies,
             };
             if let (Some(key), true) = (file.signing, signs) {
-                signer = Some(Signer { header: encoded_header(key.algorithm(), &file.kid), key });
+                signer = Some(Signer { header: key.header(TOKEN_TYPE, &file.kid), key });
             }
             keys.push(RingKey { kid: file.kid, key: Arc::new(file.verifying), role });
         }
@@ -141,15 +143,8 @@ impl KeyRing {
 }
 
 impl Signer {
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, super::key::SigningFailed> {
-        self.key.sign(message)
+    /// A JWT with these claims.
+    pub(super) fn encode(&self, claims: &impl Serialize) -> Result<String, SigningFailed> {
+        self.key.encode(&self.header, claims)
     }
-}
-
-/// `typ` is `at+jwt` (RFC 9068, section 2.1).
-fn encoded_header(algorithm: Algorithm, kid: &str) -> String {
-    let header = json!({"typ": "at+jwt", "alg": algorithm.name(), "kid": kid}).to_string();
-    let mut text = URL_SAFE_NO_PAD.encode(header);
-    text.push('.');
-    text
 }

@@ -76,8 +76,7 @@ pub(super) fn header(algorithm: Algorithm) -> Value {
 pub(super) fn token(key: &SigningKey, header: impl ToString, payload: impl ToString) -> String {
     let text = |part: String| URL_SAFE_NO_PAD.encode(part);
     let signed = format!("{}.{}", text(header.to_string()), text(payload.to_string()));
-    let signature = key.sign(signed.as_bytes()).unwrap();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    format!("{signed}.{}", key.sign(signed.as_bytes()).unwrap())
 }
 
 /// A key, with a verifier that trusts it under [`policy`].

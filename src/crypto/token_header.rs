@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use crate::domain::access_claims::AccessClaims;
 use crate::domain::claims::Denial;
 use crate::domain::json;
 
@@ -29,6 +30,12 @@ impl<'a> Segments<'a> {
             (!payload.contains('.')).then_some(Self { header, payload, signature, signed })
         });
         two_dots.ok_or(Denial::Invalid("the token does not have three parts"))
+    }
+
+    /// What the payload says. Nothing of it is to be believed before the signature was verified.
+    pub(super) fn claims(self) -> Result<AccessClaims, Denial> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Denial::Invalid("the payload is malformed"))?;
+        Ok(AccessClaims::read(&payload)?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The examples of the RFCs, and keys that must not be taken.
 
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKeyKind;
 
 use super::*;
 use crate::crypto::testing::{self, rsa_pkcs8};
@@ -14,12 +16,18 @@ fn bytes(text: &str) -> Vec<u8> {
 /// Whether the key verifies the example, and nothing next to it.
 fn verifies(key: &VerifyingKey, header: &str, payload: &str, signature: &str) -> bool {
     let signed = format!("{header}.{payload}");
-    let signature = bytes(signature);
-    let mut wrong = signature.clone();
+    let mut wrong = bytes(signature);
     wrong[10] ^= 1;
-    assert!(!key.verify(signed.as_bytes(), &wrong));
-    assert!(!key.verify(format!("{signed}A").as_bytes(), &signature));
-    key.verify(signed.as_bytes(), &signature)
+    assert!(!key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.encode(wrong)));
+    assert!(!key.verify(format!("{signed}A").as_bytes(), signature));
+    for malformed in [&signature[1..], &format!("{signature}="), &format!("{signature}A"), "", "!"] {
+        assert!(!key.verify(signed.as_bytes(), malformed), "{malformed}");
+    }
+    key.verify(signed.as_bytes(), signature)
+}
+
+fn point(key: &VerifyingKey) -> Vec<u8> {
+    key.key.try_get_as_bytes().unwrap().to_vec()
 }
 
 #[test]
@@ -28,7 +36,7 @@ fn rfc_7515_a_1_hs256() {
     let (signing, key) = SigningKey::hmac(Algorithm::Hs256, &secret).unwrap();
     let (header, signature) = ("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     assert!(verifies(&key, header, RFC_7515_PAYLOAD, signature));
-    assert_eq!(signing.sign(format!("{header}.{RFC_7515_PAYLOAD}").as_bytes()).unwrap(), bytes(signature));
+    assert_eq!(signing.sign(format!("{header}.{RFC_7515_PAYLOAD}").as_bytes()).unwrap(), signature);
 }
 
 #[test]
@@ -65,7 +73,7 @@ fn rfc_8037_appendix_a_ed25519() {
     assert_eq!(key.thumbprint().unwrap(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "A.3");
     let (header, payload) = ("eyJhbGciOiJFZERTQSJ9", "RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc");
     let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-    assert_eq!(signing.sign(format!("{header}.{payload}").as_bytes()).unwrap(), bytes(signature));
+    assert_eq!(signing.sign(format!("{header}.{payload}").as_bytes()).unwrap(), signature);
     assert!(verifies(&key, header, payload, signature));
 }
 
@@ -81,7 +89,7 @@ fn rfc_7638_thumbprint() {
 #[test]
 fn a_point_must_be_on_its_curve_and_uncompressed() {
     let (_, key) = testing::key(Algorithm::Es256);
-    let good = key.curve_bytes().unwrap().to_vec();
+    let good = point(&key);
     let refused = |point: &[u8]| VerifyingKey::ec(Algorithm::Es256, point).unwrap_err() == KeyFault::NotOnCurve;
     assert!(VerifyingKey::ec(Algorithm::Es256, &good).is_ok());
     let mut off = good.clone();
@@ -95,7 +103,7 @@ fn a_point_must_be_on_its_curve_and_uncompressed() {
     assert!(refused(&good[1..]));
     assert!(refused(&[]));
     let (_, p384) = testing::key(Algorithm::Es384);
-    assert!(refused(p384.curve_bytes().unwrap()), "a point of another curve");
+    assert!(refused(&point(&p384)), "a point of another curve");
     assert!(VerifyingKey::ec(Algorithm::Es384, &good).is_err());
 }
 
@@ -121,21 +129,21 @@ fn an_edwards_point_must_not_be_of_small_order() {
 #[test]
 fn an_rsa_key_must_be_large_and_plausible() {
     let (_, good) = testing::key(Algorithm::Rs256);
-    let (n, e) = good.rsa_parts().unwrap();
+    let DecodingKeyKind::RsaModulusExponent { n, e } = good.key.kind() else { panic!("an RSA key") };
     let rsa = |n: &[u8], e: &[u8]| VerifyingKey::rsa(Algorithm::Rs256, n, e).map(|_| ());
-    assert_eq!(rsa(&n, &e), Ok(()));
+    assert_eq!(rsa(n, e), Ok(()));
     assert_eq!(rsa(&[&[0], n.as_slice()].concat(), &[0, 1, 0, 1]), Ok(()), "leading zeros change nothing");
-    assert_eq!(rsa(&n[..128], &e), Err(KeyFault::RsaSize { bits: 1024 }));
-    assert_eq!(rsa(&[&[0x7f], &n[1..]].concat(), &e), Err(KeyFault::RsaSize { bits: 2047 }));
-    assert_eq!(rsa(&[0xff; 1025], &e), Err(KeyFault::RsaSize { bits: 8200 }));
-    assert_eq!(rsa(&[], &e), Err(KeyFault::RsaSize { bits: 0 }));
-    assert_eq!(rsa(&n, &[1]), Err(KeyFault::RsaParts));
-    assert_eq!(rsa(&n, &[2]), Err(KeyFault::RsaParts));
-    assert_eq!(rsa(&n, &[]), Err(KeyFault::RsaParts));
-    assert_eq!(rsa(&n, &[1, 0, 0, 0, 1]), Err(KeyFault::RsaParts));
+    assert_eq!(rsa(&n[..128], e), Err(KeyFault::RsaSize { bits: 1024 }));
+    assert_eq!(rsa(&[&[0x7f], &n[1..]].concat(), e), Err(KeyFault::RsaSize { bits: 2047 }));
+    assert_eq!(rsa(&[0xff; 1025], e), Err(KeyFault::RsaSize { bits: 8200 }));
+    assert_eq!(rsa(&[], e), Err(KeyFault::RsaSize { bits: 0 }));
+    assert_eq!(rsa(n, &[1]), Err(KeyFault::RsaParts));
+    assert_eq!(rsa(n, &[2]), Err(KeyFault::RsaParts));
+    assert_eq!(rsa(n, &[]), Err(KeyFault::RsaParts));
+    assert_eq!(rsa(n, &[1, 0, 0, 0, 1]), Err(KeyFault::RsaParts));
     let mut even = n.clone();
     even[255] &= 0xfe;
-    assert_eq!(rsa(&even, &e), Err(KeyFault::RsaParts));
+    assert_eq!(rsa(&even, e), Err(KeyFault::RsaParts));
 }
 
 #[test]

@@ -590,8 +590,7 @@ proptest! {
     fn no_header_or_payload_makes_it_panic(header in "\\{\\PC{0,60}\\}", payload in proptest::collection::vec(any::<u8>(), 0..200)) {
         let fixture = Fixture::new(Algorithm::Hs256);
         let signed = format!("{}.{}", text(header), text(payload));
-        let signature = fixture.key.sign(signed.as_bytes()).unwrap();
-        let token = format!("{signed}.{}", text(signature));
+        let token = format!("{signed}.{}", fixture.key.sign(signed.as_bytes()).unwrap());
         prop_assert!(!fixture.accepts(&token));
     }
 }

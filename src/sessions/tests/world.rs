@@ -498,5 +498,5 @@ pub(crate) fn old_token(claims: &serde_json::Value) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let signed = format!("{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()));
     let (key, _) = SigningKey::hmac(Algorithm::Hs256, OLD_SECRET).unwrap();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).unwrap()))
+    format!("{signed}.{}", key.sign(signed.as_bytes()).unwrap())
 }

@@ -53,7 +53,7 @@ pub(crate) fn signed(secret: &str, header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));
     let (key, _) = SigningKey::hmac(Algorithm::Hs256, secret.as_bytes()).unwrap();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).unwrap()))
+    format!("{signed}.{}", key.sign(signed.as_bytes()).unwrap())
 }
 
 /// Seconds since the epoch.
