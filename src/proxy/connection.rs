@@ -47,6 +47,8 @@ pub struct ClientConnection {
     raw_heads: RefCell<RawHeads>,
     interim: InterimAnswers,
     in_exchange: Cell<bool>,
+    /// Something of the response has been written.
+    has_responded: Cell<bool>,
     /// A request was made.
     is_used: Cell<bool>,
     /// Of the present request, or the last.
@@ -70,6 +72,7 @@ impl ClientConnection {
             raw_heads: RefCell::new(RawHeads::new(2 * read_buffer_bytes_max(&limits))),
             interim: InterimAnswers::default(),
             in_exchange: Cell::new(false),
+            has_responded: Cell::new(false),
             is_used: Cell::new(false),
             version: Cell::new(Version::HTTP_11),
             ends_by_reset: Cell::new(false),
@@ -79,6 +82,7 @@ impl ClientConnection {
     /// A request's head is complete.
     pub fn exchange_begins(&self, version: Version) {
         self.in_exchange.set(true);
+        self.has_responded.set(false);
         self.is_used.set(true);
         self.version.set(version);
         self.watch.disarm(Wait::NextRequest);
@@ -102,6 +106,21 @@ impl ClientConnection {
     fn head_begins(&self) {
         self.watch.arm(Wait::RequestHead, self.limits.header_timeout);
         self.watch.does(Doing::Head);
+    }
+
+    /// Whether a request has come whole whose response has not left whole. A client that ends its side then may still read.
+    fn owes_a_response(&self) -> bool {
+        let heads = self.raw_heads.borrow();
+        heads.is_behind_a_head() || self.in_exchange.get() && heads.unread() == Unread::Nothing || self.is_writing()
+    }
+
+    /// Whether a response has begun to leave, and is not out whole.
+    fn is_responding(&self) -> bool {
+        self.in_exchange.get() && self.has_responded.get() || self.is_writing()
+    }
+
+    fn is_writing(&self) -> bool {
+        !self.interim.is_answer_flushed()
     }
 
     /// No byte of a request has come since the last response left, or at all.
@@ -169,10 +188,16 @@ struct ClientIo {
     stream: TcpStream,
     connection: Rc<ClientConnection>,
     held: Held,
+    /// The client has ended its side, and the parser has not been told.
+    is_half_closed: bool,
 }
 
 /// What is read at once of a head that is held.
 const HOLD_ROOM: usize = 4 * 1024;
+
+/// How long a client that has ended its side is believed to be there still, before something is written to it. If it is not, its
+/// system answers that with a reset.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(2);
 
 impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -186,7 +211,10 @@ impl AsyncRead for ClientIo {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         let came = &buf.filled()[before..];
         if came.is_empty() {
-            return polled;
+            return match polled {
+                Poll::Ready(Ok(())) => this.poll_end(),
+                Poll::Ready(Err(_)) | Poll::Pending => polled,
+            };
         }
         this.connection.bytes_came(came);
         let Some(head) = this.connection.partial_head_bytes() else { return polled };
@@ -233,7 +261,34 @@ impl ClientIo {
         Poll::Ready(Ok(room.filled().len()))
     }
 
+    /// The client's side has ended: ready once the parser is to know, which ends what is under way. Whether the client has left or
+    /// merely has nothing more to send cannot be told. So a request that came whole goes on, within [`HALF_CLOSED_MAX`] or until the
+    /// response is complete. An end within a response is that of a client which had enough.
+    ///
+    /// The parser asks again when [`Wait::HalfClosed`] is over, and when it has written everything.
+    fn poll_end(&mut self) -> Poll<io::Result<()>> {
+        let connection = &self.connection;
+        let watch = &connection.watch;
+        // Behind an end, a reset is not what is read.
+        if let Some(error) = self.stream.take_error()? {
+            return Poll::Ready(Err(error));
+        }
+        let is_over = !connection.owes_a_response()
+            || connection.is_responding() && !self.is_half_closed
+            || watch.take_expired(Wait::HalfClosed) && !connection.is_responding();
+        if is_over {
+            watch.disarm(Wait::HalfClosed);
+            return Poll::Ready(Ok(()));
+        }
+        self.is_half_closed = true;
+        if !watch.is_armed(Wait::HalfClosed) {
+            watch.arm(Wait::HalfClosed, HALF_CLOSED_MAX);
+        }
+        Poll::Pending
+    }
+
     fn answer_moves(&self) {
+        self.connection.has_responded.set(true);
         self.connection.interim.answer_moves();
         if self.connection.ends_answers() && !self.connection.ends_by_reset.replace(true) {
             end_by_reset(&self.stream, true);
@@ -300,6 +355,10 @@ impl AsyncWrite for ClientIo {
         // hyper flushes when it has written all that it had.
         this.connection.interim.answer_flushed();
         ready!(this.poll_interim(cx))?;
+        if this.is_half_closed && !this.connection.owes_a_response() {
+            // Nothing else would have the parser read the end.
+            cx.waker().wake_by_ref();
+        }
         Pin::new(&mut this.stream).poll_flush(cx)
     }
 
@@ -389,7 +448,7 @@ where
     S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>,
 {
     let limits = connection.limits;
-    let io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() };
+    let io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default(), is_half_closed: false };
     let mut reader = Some(Reader::Holding(io, service));
     let watch = &connection.watch;
     let mut is_last = false;
@@ -548,7 +607,7 @@ mod tests {
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
         let connection = ClientConnection::new(peer, watchers.watch(Seat::of_test()), limits, Lingerers::among(1));
-        let mut io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default() };
+        let mut io = ClientIo { stream, connection: Rc::clone(&connection), held: Held::default(), is_half_closed: false };
         let mut cx = Context::from_waker(Waker::noop());
         connection.watch.woken_by(Waker::noop());
         let much = vec![0; 64 * 1024];

@@ -69,6 +69,10 @@ impl InterimAnswers {
         self.all_flushed.set(false);
     }
 
+    pub(super) fn is_answer_flushed(&self) -> bool {
+        self.all_flushed.get()
+    }
+
     /// hyper has written all that it had.
     pub(super) fn answer_flushed(&self) {
         self.all_flushed.set(true);

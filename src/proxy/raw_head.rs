@@ -110,6 +110,11 @@ impl RawHeads {
         matches!(self.place, Place::Head(_) | Place::Behind(..) | Place::Length(0))
     }
 
+    /// Whether a head has come whole that nobody has taken yet.
+    pub(super) fn is_behind_a_head(&self) -> bool {
+        matches!(self.place, Place::Behind(..))
+    }
+
     /// Takes what the head told that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly
     /// here.
     pub(super) fn take(&mut self, body: Body) -> Option<Told> {

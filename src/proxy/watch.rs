@@ -40,6 +40,8 @@ pub enum Wait {
     Stream,
     /// Room to write to the client.
     ClientWrite,
+    /// A response for a client that has ended its side: it may have left.
+    HalfClosed,
     /// More of what nobody wants, after the last response.
     LingerPause,
     /// The end of that.
@@ -48,7 +50,7 @@ pub enum Wait {
     Farewell,
 }
 
-const WAITS: [Wait; 11] = [
+const WAITS: [Wait; 12] = [
     Wait::NextRequest,
     Wait::RequestHead,
     Wait::RequestBody,
@@ -57,6 +59,7 @@ const WAITS: [Wait; 11] = [
     Wait::ResponseHead,
     Wait::Stream,
     Wait::ClientWrite,
+    Wait::HalfClosed,
     Wait::LingerPause,
     Wait::LingerEnd,
     Wait::Farewell,

@@ -112,8 +112,9 @@ pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Resu
             HeaderValue::from_maybe_shared(slice(&head, at, length)).map_err(|_| Malformed("bad response field value"))?;
         headers.append(name, value);
     }
-    let framing = response_framing(status, &headers, version, method)?;
-    let keep_alive = framing != Framing::Close && stays_open(&headers, version);
+    let coding = transfer_coding(&headers, version)?;
+    let framing = response_framing(status, &headers, coding, method)?;
+    let keep_alive = framing != Framing::Close && coding != Coding::Identity && stays_open(&headers, version);
     Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
 }
 
@@ -131,10 +132,9 @@ fn slice(head: &Bytes, at: usize, len: usize) -> Bytes {
 }
 
 /// RFC 9112, section 6.3, minus every case that two readers could read differently.
-fn response_framing(status: StatusCode, headers: &HeaderMap, version: Version, method: &Method) -> Result<Framing, Malformed> {
+fn response_framing(status: StatusCode, headers: &HeaderMap, coding: Coding, method: &Method) -> Result<Framing, Malformed> {
     let length = content_length(headers)?;
-    let coding = transfer_coding(headers, version)?;
-    if coding.is_some() && length.is_some() {
+    if coding == Coding::Chunked && length.is_some() {
         return Err(Malformed("response has both Content-Length and Transfer-Encoding"));
     }
     let has_no_body = method == Method::HEAD
@@ -145,10 +145,10 @@ fn response_framing(status: StatusCode, headers: &HeaderMap, version: Version, m
         return Ok(Framing::Empty);
     }
     Ok(match (coding, length) {
-        (Some(()), _) => Framing::Chunked,
-        (None, Some(0)) => Framing::Empty,
-        (None, Some(length)) => Framing::Length(length),
-        (None, None) => Framing::Close,
+        (Coding::Chunked, _) => Framing::Chunked,
+        (Coding::None | Coding::Identity, Some(0)) => Framing::Empty,
+        (Coding::None | Coding::Identity, Some(length)) => Framing::Length(length),
+        (Coding::None | Coding::Identity, None) => Framing::Close,
     })
 }
 
@@ -169,18 +169,34 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     Ok(known)
 }
 
-/// `Some` when the body is chunked. Any other coding is one that we did not ask for.
-fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Option<()>, Malformed> {
-    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let chunked_alone = values.next().is_none() && value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    if !chunked_alone {
-        return Err(Malformed("response has a Transfer-Encoding other than chunked"));
+/// What was done to a body for its way here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    None,
+    /// Nothing, in the words of RFC 2616, section 3.6. Whether a Content-Length counts beside it is read in two ways: the connection
+    /// is not used again, so that no byte behind the length can be taken for another response.
+    Identity,
+    Chunked,
+}
+
+/// Any other coding is one that the request did not ask for. To drop its name, as some proxies do, would pass off the coded bytes as
+/// the body.
+fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, Malformed> {
+    let mut coding = Coding::None;
+    for token in headers.get_all(TRANSFER_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let token = token.trim_ascii();
+        coding = match coding {
+            Coding::None if token.eq_ignore_ascii_case(b"identity") => Coding::Identity,
+            Coding::None | Coding::Identity if token.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
+            Coding::None | Coding::Identity | Coding::Chunked => {
+                return Err(Malformed("response has a Transfer-Encoding other than chunked"));
+            }
+        };
     }
-    if version == Version::HTTP_10 {
+    if coding == Coding::Chunked && version == Version::HTTP_10 {
         return Err(Malformed("HTTP/1.0 response has a Transfer-Encoding"));
     }
-    Ok(Some(()))
+    Ok(coding)
 }
 
 fn stays_open(headers: &HeaderMap, version: Version) -> bool {
@@ -348,6 +364,23 @@ mod tests {
     }
 
     #[test]
+    fn a_coding_that_changes_nothing_is_none_and_its_connection_is_not_used_again() {
+        for (fields, expected) in [
+            ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", Framing::Length(5)),
+            ("Transfer-Encoding: Identity\r\n", Framing::Close),
+        ] {
+            let head = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+            assert_eq!((head.framing, head.keep_alive), (expected, false), "{fields}");
+        }
+        for fields in
+            ["Transfer-Encoding: identity, chunked\r\n", "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"]
+        {
+            assert_eq!(framing(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")), Ok(Framing::Chunked), "{fields}");
+        }
+        assert_eq!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"), Ok(Framing::Close));
+    }
+
+    #[test]
     fn ambiguous_framing_is_refused() {
         for fields in [
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -358,7 +391,13 @@ mod tests {
             "Content-Length: 99999999999999999999\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: identity, identity\r\n",
+            "Transfer-Encoding: identity, gzip\r\n",
+            "Transfer-Encoding: identity, chunked\r\nContent-Length: 5\r\n",
+            "Transfer-Encoding: chunked;q=1\r\n",
+            "Transfer-Encoding: \r\n",
         ] {
             assert!(framing(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(), "{fields}");
         }

@@ -244,7 +244,7 @@ impl Upstream {
             Ok(response) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
                 let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, stream);
-                body.begin().await.map(|()| (response, body)).map_err(|fault| Failed { end: fault.into(), repeatable: None })
+                body.begin().await.map(|()| (response, body)).map_err(|end| Failed { end, repeatable: None })
             }
             Err(end) => {
                 let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));

@@ -86,24 +86,48 @@ impl ResponseBody {
         &self.upstream.counters
     }
 
-    /// Looks whether the response is broken by now, while nothing of it has been sent to the client. Where more has to come, the
-    /// sockets are asked once more: an upstream that dies often does so right behind its last byte.
-    pub(super) async fn begin(&mut self) -> Result<(), UpstreamFault> {
-        for is_last_look in [false, true] {
-            match poll_fn(|cx| Poll::Ready(self.look_ahead(cx))).await? {
-                Outlook::Whole => break,
-                Outlook::Open if is_last_look => break,
-                Outlook::Open => tokio::task::yield_now().await,
-            }
+    /// Looks whether the response is broken by now, while nothing of it has been sent to the client, who could then be told of it by
+    /// another response. A small response is awaited whole, for [`WITHHELD_MAX`] at most. Of every other one, the sockets are asked
+    /// once more: an upstream that dies often does so right behind its last byte.
+    pub(super) async fn begin(&mut self) -> Result<(), ExchangeEnd> {
+        if poll_fn(|cx| Poll::Ready(self.look_ahead(cx))).await? == Outlook::Whole {
+            return Ok(());
         }
+        if self.is_withheld() {
+            return self.await_whole().await;
+        }
+        tokio::task::yield_now().await;
+        poll_fn(|cx| Poll::Ready(self.look_ahead(cx))).await?;
         Ok(())
+    }
+
+    /// Whether the head alone would be of no use to the client, and nobody waits for the client. The rest of a request that is not out
+    /// whole may be what the upstream awaits.
+    fn is_withheld(&self) -> bool {
+        let request_is_out = self.outgoing.as_ref().is_some_and(Outgoing::is_finished);
+        let is_small = match self.rest {
+            Rest::Length(left) => left <= WITHHELD_BYTES_MAX as u64,
+            Rest::Chunked(_) | Rest::Close | Rest::Done => false,
+        };
+        request_is_out && is_small
+    }
+
+    async fn await_whole(&mut self) -> Result<(), ExchangeEnd> {
+        self.stream.watch.arm(Wait::ResponseHead, WITHHELD_MAX);
+        poll_fn(|cx| {
+            if self.look_ahead(cx)? == Outlook::Whole || self.stream.watch.take_expired(Wait::ResponseHead) {
+                return Poll::Ready(Ok(()));
+            }
+            self.stream.watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending))))
+        })
+        .await
     }
 
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<Outlook, UpstreamFault> {
         let Some(connection) = &mut self.connection else { return Ok(Outlook::Whole) };
         loop {
             let outlook = self.rest.outlook(&connection.read).map_err(UpstreamFault::Malformed)?;
-            if outlook == Outlook::Whole || connection.read.len() >= BEGIN_BYTES_MAX {
+            if outlook == Outlook::Whole || connection.read.len() >= WITHHELD_BYTES_MAX {
                 return Ok(outlook);
             }
             match connection.poll_fill(cx) {
@@ -201,8 +225,11 @@ impl ResponseBody {
     }
 }
 
-/// How far [`ResponseBody::begin`] looks into a body.
-const BEGIN_BYTES_MAX: usize = 4 * 1024;
+/// How far [`ResponseBody::begin`] looks into a body, and the largest body that it awaits whole.
+const WITHHELD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a head waits for its body. An upstream that breaks off does so soon, and whoever sends a small body slowly may mean it.
+const WITHHELD_MAX: Duration = Duration::from_millis(500);
 
 /// Of a body that has not been passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

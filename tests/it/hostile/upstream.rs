@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::client::find;
 
@@ -154,6 +155,17 @@ impl Conversation {
             Ok(_) => !is_reset,
             Err(error) => error.kind() == std::io::ErrorKind::WouldBlock && !is_reset,
         }
+    }
+
+    /// Whether the gateway closes within this span, and sends nothing more.
+    pub(super) fn ends_within(&mut self, span: Duration) -> bool {
+        self.stream.set_read_timeout(Some(span)).unwrap();
+        let ends = match self.stream.peek(&mut [0; 1]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        self.stream.set_read_timeout(None).unwrap();
+        ends
     }
 
     /// Waits until the gateway closes.

@@ -158,6 +158,26 @@ fn a_space_before_a_colon_goes() {
 }
 
 #[test]
+fn a_coding_that_changes_nothing_is_taken_out() {
+    let identity = "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n";
+    for (said, length) in [
+        (format!("{identity}Content-Length: 2\r\n\r\nok"), Some("2")),
+        (format!("{identity}Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\nevil"), Some("2")),
+        (format!("{identity}\r\nok"), None),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned(), None),
+    ] {
+        let upstream = Upstream::answering_once(said);
+        let rig = Rig::start(upstream.address);
+        for _ in 0..2 {
+            let answer = rig.ask(GET);
+            assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "ok", true), "{answer:?}");
+            let coding = answer.field("transfer-encoding");
+            assert_eq!((answer.field("content-length"), coding), (length, length.is_none().then_some("chunked")), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn equal_lengths_are_told_once() {
     let said = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok";
     let answer = answer_through(&Upstream::answering_once(said));
@@ -166,10 +186,12 @@ fn equal_lengths_are_told_once() {
 
 #[test]
 fn a_truncated_response_is_counted_once_whether_or_not_it_had_begun() {
-    for (pause, statuses) in [(Duration::ZERO, &[200, 502][..]), (SOON, &[200])] {
+    for (length, pause, statuses) in
+        [(10, Duration::ZERO, &[502][..]), (100_000, Duration::ZERO, &[200, 502]), (100_000, SOON, &[200])]
+    {
         let upstream = Upstream::start(move |conversation| {
             conversation.request();
-            conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+            conversation.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nhello"));
             std::thread::sleep(pause);
         });
         let rig = Rig::start(upstream.address);
@@ -310,7 +332,7 @@ fn what_clients_and_sessions_end_is_no_failure_of_the_upstream() {
 fn a_truncated_body_is_a_reset_where_the_end_of_the_connection_ends_the_body() {
     for said in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhello",
     ] {
         let upstream = Upstream::start(move |conversation| {
             conversation.request();
