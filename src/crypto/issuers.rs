@@ -1,6 +1,6 @@
 //! The keys of an issuer that publishes them at a URL: fetched by us on our own schedule, never because of one token.
 //!
-//! A token whose `kid` nobody has only leaves a wish behind ([`KeyWishes`]); how soon the wish is granted is decided here, so that a flood
+//! A token whose `kid` nobody has, or whose signature its key did not make, only leaves a wish behind ([`KeyWishes`]); how soon the wish is granted is decided here, so that a flood
 //! of made-up tokens causes no more than one fetch per minimum interval. While fetches fail, the keys that were there last go on.
 
 use std::fmt;
@@ -244,6 +244,7 @@ mod tests {
     use super::*;
     use crate::crypto::key_wishes::{UNKNOWN, WAITING_MAX, Wish};
     use crate::crypto::testing;
+    use crate::crypto::verifier::BAD_SIGNATURE;
     use crate::domain::claims::Denial;
     use crate::domain::time::Timestamp;
 
@@ -453,6 +454,29 @@ mod tests {
             assert_eq!(wish(kid).then(|| Ok("admitted")).now_or_never(), Some(Ok("admitted")), "{kid}");
         }
         assert_eq!(wish("new").then(|| Err::<(), _>(Denial::KeyUnknown)).now_or_never(), Some(Err(UNKNOWN)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_disputed_is_fetched_when_that_is_due_and_believed_until_then() {
+        let stage = Stage::slow([Ok(set()), Ok(set()), down()], Duration::from_secs(1));
+        stage.turn().await;
+        let wish = |kid: &str| Wish::new(stage.cache.wishes(), Some(kid.to_owned()));
+        let disputed = || Err::<(), _>(Denial::KeyDisputed);
+        let invalid = Err(BAD_SIGNATURE);
+        assert_eq!(wish("k").then(disputed).now_or_never(), Some(invalid.clone()), "it was confirmed a moment ago");
+        tokio::time::sleep(2 * MINUTE).await;
+        let (_, first) = tokio::join!(stage.turn(), async { wish("k").then(|| Ok("admitted by the new key")).await });
+        assert_eq!((first, stage.asked_at()), (Ok("admitted by the new key"), vec![0, 120]));
+        for kid in ["k", "another"] {
+            assert_eq!(
+                wish(kid).then(disputed).now_or_never(),
+                Some(invalid.clone()),
+                "{kid}: no fetch, and nothing to wait for"
+            );
+        }
+        tokio::time::sleep(2 * MINUTE).await;
+        let (_, second) = tokio::join!(stage.turn(), async { wish("k").then(disputed).await });
+        assert_eq!(second, invalid, "that it could not be fetched makes no signature good, nor worth another call");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,9 @@
 //! Keys of an issuer that tokens named and nobody here has: who may wait for the next fetch, and for how long.
 //!
+//! A key that is here, and did not make the signature of a token that names it, may have been replaced under its name: it is wished for
+//! in the same way. But that the key is here was said by the last fetch, and until the next one is due that is believed: the token is
+//! invalid, and waits for nothing.
+//!
 //! The first token of a key that was rotated in comes before the key set that holds it. It is worth a fetch, but not at its own choice:
 //! a token is read here before its signature can be judged, so anybody can name any key. A wish therefore only wakes the task that
 //! fetches, which keeps to its minimum interval; what a wish may then do is wait, in a bounded number of places, for a fetch that is
@@ -14,6 +18,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use tokio::sync::{Notify, watch};
 
+use super::verifier::BAD_SIGNATURE;
 use crate::domain::claims::Denial;
 use crate::domain::time::Clock;
 
@@ -166,12 +171,14 @@ impl Wish {
     /// key may have come since the token was judged first, and before anything was wished for.
     ///
     /// # Errors
-    /// What `judge` says; in place of [`Denial::KeyUnknown`], what is known of the key.
+    /// What `judge` says; in place of [`Denial::KeyUnknown`], what is known of the key. A key that is still disputed is the signer's no
+    /// more, whether or not it could be fetched again: made-up signatures must not get a 503.
     pub async fn then<T>(&self, judge: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
         let kid = self.kid.as_deref();
         let granted = self.wishes.granted(kid).await;
         match judge() {
             Err(Denial::KeyUnknown) => Err(granted.err().unwrap_or_else(|| self.wishes.verdict(kid))),
+            Err(Denial::KeyDisputed) => Err(BAD_SIGNATURE),
             judged => judged,
         }
     }

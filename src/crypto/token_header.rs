@@ -67,9 +67,10 @@ impl TokenHeader {
 
 fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Denial> {
     match members.get_mut(name).map(Value::take) {
-        None => Ok(None),
+        // To many libraries null and absence are the same, as in claims.
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
             Err(Denial::Invalid("a member of the header has a wrong type"))
         }
     }
@@ -100,6 +101,14 @@ mod tests {
     }
 
     #[test]
+    fn null_is_absent() {
+        let header = parse(r#"{"alg":"ES256","kid":null,"typ":null}"#).unwrap();
+        assert_eq!((header.kid, header.typ), (None, None));
+        assert!(parse(r#"{"alg":null}"#).is_err(), "what must be there is not");
+        assert!(parse(r#"{"alg":"ES256","crit":null}"#).is_err(), "an extension is not taken for absent");
+    }
+
+    #[test]
     fn extensions_wrong_types_and_repetitions_are_refused() {
         for bad in [
             "{}",
@@ -107,7 +116,6 @@ mod tests {
             r#"{"alg":null}"#,
             r#"{"alg":["ES256"]}"#,
             r#"{"alg":"ES256","kid":1}"#,
-            r#"{"alg":"ES256","kid":null}"#,
             r#"{"alg":"ES256","typ":{}}"#,
             r#"{"alg":"ES256","alg":"ES256"}"#,
             r#"{"alg":"ES256","kid":"a","kid":"b"}"#,

@@ -218,7 +218,8 @@ impl Verifier {
     /// bears none, by the issuer. The algorithm is the key's.
     ///
     /// # Errors
-    /// [`Denial::Expired`], [`Denial::Invalid`], or [`Denial::KeyUnknown`]: see [`Verifier::wish`].
+    /// [`Denial::Expired`], [`Denial::Invalid`], or one that a fetch may change ([`Denial::may_pass_with_other_keys`]): see
+    /// [`Verifier::wish`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, Denial> {
         let opened = self.open(token)?;
         let trusted = opened.trusted;
@@ -314,7 +315,7 @@ impl Verifier {
         Ok(Opened { trusted, segments, typ: header.typ, claims })
     }
 
-    /// Where to wait for the key of a token that was refused as [`Denial::KeyUnknown`].
+    /// Where to wait for the key of a token that may pass with other keys.
     #[must_use]
     pub fn wish(&self, token: &str) -> Option<Wish> {
         let segments = self.segments(token).ok()?;
@@ -330,13 +331,14 @@ impl Verifier {
         signature.key_of(fitting.filter(|trusted| signature.is_of_algorithm(trusted)).take(KEYS_TRIED_MAX))
     }
 
-    /// Why nobody's key is the signer's: of an issuer whose keys are fetched, a key may be missing.
+    /// Why nobody's key is the signer's: of an issuer whose keys are fetched, a key may be missing, or be another by now.
     fn unsigned(&self, issuer: Option<&str>, named: &[Trusted]) -> Denial {
         let is_of_issuer = |trusted: &Trusted| trusted.rules.foreign_issuer().map(|known| &**known) == issuer;
         match issuer.filter(|issuer| self.sources.contains_key(*issuer)) {
-            Some(_) if !named.iter().any(is_of_issuer) => Denial::KeyUnknown,
+            Some(_) if named.iter().any(is_of_issuer) => Denial::KeyDisputed,
+            Some(_) => Denial::KeyUnknown,
             None if named.is_empty() => UNKNOWN,
-            Some(_) | None => BAD_SIGNATURE,
+            None => BAD_SIGNATURE,
         }
     }
 
@@ -361,7 +363,7 @@ impl Verifier {
 /// How many keys of an issuer a token without `kid` is tried with: each costs as much as any signature.
 const KEYS_TRIED_MAX: usize = 16;
 
-const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
+pub(super) const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
 
 /// Judges a token, and waits for its key if that is not here and is due.
 ///
@@ -371,7 +373,7 @@ pub async fn verify_when_known(verifier: &ArcSwap<Verifier>, token: &str, clock:
     let wish = {
         let present = verifier.load();
         match present.verify(token, clock.now()) {
-            Err(Denial::KeyUnknown) => present.wish(token).ok_or(UNKNOWN)?,
+            Err(denial) if denial.may_pass_with_other_keys() => present.wish(token).ok_or(denial)?,
             judged => return judged,
         }
     };
@@ -429,7 +431,6 @@ impl Rules {
 
 impl Opened<'_> {
     fn issued(self, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
-        self.claims.check_names()?;
         if !policy.token_type.admits(self.typ.as_deref()) {
             return Err(Denial::Invalid("typ is not that of an access token"));
         }

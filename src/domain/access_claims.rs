@@ -58,7 +58,7 @@ impl AccessClaims {
         Ok(claims)
     }
 
-    /// Leaves `sub` and `sid` unjudged: what they mean in an old token is for its own rules to say. The caller bounds the size.
+    /// Leaves `sub` and `sid` unjudged: what they mean is for the rules of the token's issuer to say. The caller bounds the size.
     ///
     /// # Errors
     /// Not a JSON object, a member twice, deep nesting, a registered claim of a wrong type.

@@ -100,6 +100,10 @@ pub enum Denial {
     /// The issuer that the token names publishes no such key, as far as is known: 401 `token_invalid`, unless it is to be waited for.
     #[error("no key of that kid is known of the issuer that is named")]
     KeyUnknown,
+    /// The issuer's key of that name did not make the signature, as far as is known: 401 `token_invalid`, unless a fetch that is due
+    /// brings another key of the same name.
+    #[error("the issuer's key of that kid did not make the signature")]
+    KeyDisputed,
     /// 503: that issuer's keys cannot be had for now; they may in so long.
     #[error("the issuer's keys are not at hand")]
     IssuerKeysUnavailable(Duration),
@@ -119,6 +123,27 @@ pub enum Denial {
     /// 503: the route asks the store on every request, and the store does not answer.
     #[error("store unavailable for a strict check")]
     StoreUnavailable,
+}
+
+impl Denial {
+    /// Whether the token may be good by keys that its issuer has published since they were fetched.
+    #[must_use]
+    pub const fn may_pass_with_other_keys(&self) -> bool {
+        match self {
+            Self::KeyUnknown | Self::KeyDisputed => true,
+            Self::NoToken
+            | Self::Ambiguous(_)
+            | Self::CookieRepeated
+            | Self::Invalid(_)
+            | Self::IssuerKeysUnavailable(_)
+            | Self::Expired
+            | Self::Revoked(_)
+            | Self::InsufficientScope(_)
+            | Self::OriginRefused
+            | Self::RevocationsStale
+            | Self::StoreUnavailable => false,
+        }
+    }
 }
 
 /// What kind of revocation covers a token.
@@ -199,6 +224,7 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     }
     let (session, generation) = match policy.kind {
         IssuerKind::Own => {
+            claims.check_names()?;
             if claims.token.is_none() {
                 return Err(Denial::Invalid("jti is missing"));
             }
@@ -292,14 +318,12 @@ pub fn named_subject(claims: &AccessClaims, policy: &ClaimPolicy) -> Result<Subj
     Ok(policy.subjects.subject(&name_at(&claims.rest, &policy.subject_claim)?)?)
 }
 
-/// `sub` is a string; a claim that the operator chose in its place may be an integer too, as user ids often are.
+/// A string, or an integer, as user ids often are: some issuers write one into `sub` too.
 fn name_at<'a>(claims: &'a Map<String, Value>, path: &ClaimPath) -> Result<Cow<'a, str>, Denial> {
     match path.find(claims) {
         None => Err(Denial::Invalid("the subject is missing")),
         Some(Value::String(text)) => Ok(Cow::Borrowed(text)),
-        Some(Value::Number(number)) if path.as_str() != "sub" && (number.is_i64() || number.is_u64()) => {
-            Ok(Cow::Owned(number.to_string()))
-        }
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(Cow::Owned(number.to_string())),
         Some(Value::Null | Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
             Err(Denial::Invalid("the subject is not a string"))
         }
@@ -376,6 +400,25 @@ mod tests {
         claims["gen"] = json!(1);
         let principal = judge(&claims, &foreign()).unwrap();
         assert_eq!((principal.session, principal.generation), (None, None));
+    }
+
+    #[test]
+    fn what_names_a_session_of_its_issuer_is_not_judged() {
+        for sid in [json!(7), json!(""), json!({"of": "theirs"}), json!("x".repeat(300))] {
+            let principal = judge_with(foreign_claims(), "sid", sid.clone(), &foreign());
+            assert!(principal.is_ok_and(|principal| principal.session.is_none()), "{sid}");
+        }
+    }
+
+    #[test]
+    fn a_subject_of_another_issuer_may_be_an_integer_and_nothing_else_that_is_no_string() {
+        let subject = |sub: Value| judge_with(foreign_claims(), "sub", sub, &foreign()).map(|p| p.subject.as_str().to_owned());
+        assert_eq!(subject(json!(7)), Ok("7".to_owned()));
+        assert_eq!(subject(json!(u64::MAX)), Ok(u64::MAX.to_string()), "to the last digit");
+        for bad in [json!(7.0), json!(1e20), json!(true), json!([7]), json!({"id": 7}), json!(""), json!("a\n")] {
+            assert!(subject(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(judge_with(own_claims(), "sub", json!(7), &own()).is_err(), "ours are strings");
     }
 
     #[test]

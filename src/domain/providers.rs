@@ -36,7 +36,7 @@ impl Provider {
             trusted_claims: TrustedClaims::Listed([].into()),
             ..ClaimPolicy::foreign(issuer, audiences, Duration::from_secs(86_400), subjects)
         };
-        check(AccessClaims::parse(payload.to_string().as_bytes())?, &policy, Timestamp::from_secs(NOW))
+        check(AccessClaims::read(payload.to_string().as_bytes())?, &policy, Timestamp::from_secs(NOW))
     }
 }
 

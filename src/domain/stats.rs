@@ -165,7 +165,7 @@ impl Counter {
         match denial {
             Denial::NoToken => Self::RejectedNoToken,
             Denial::Ambiguous(_) | Denial::CookieRepeated => Self::RejectedAmbiguous,
-            Denial::Invalid(_) | Denial::KeyUnknown => Self::RejectedInvalid,
+            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => Self::RejectedInvalid,
             Denial::IssuerKeysUnavailable(_) => Self::RejectedIssuerKeysUnavailable,
             Denial::Expired => Self::of_ending(Ending::Expired),
             Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
@@ -194,7 +194,7 @@ impl Counter {
         match denial {
             Denial::NoToken => Self::ObservedNoToken,
             Denial::Ambiguous(_) | Denial::CookieRepeated => Self::ObservedAmbiguous,
-            Denial::Invalid(_) | Denial::KeyUnknown => Self::ObservedInvalid,
+            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => Self::ObservedInvalid,
             Denial::IssuerKeysUnavailable(_) => Self::ObservedIssuerKeysUnavailable,
             Denial::Expired => Self::ObservedExpired,
             Denial::Revoked(RevokedBy::Session) => Self::ObservedRevokedSession,

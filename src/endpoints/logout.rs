@@ -28,6 +28,7 @@ impl Inner {
                 Denial::NoToken
                 | Denial::Invalid(_)
                 | Denial::KeyUnknown
+                | Denial::KeyDisputed
                 | Denial::Expired
                 | Denial::Revoked(_)
                 | Denial::InsufficientScope(_),

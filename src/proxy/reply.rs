@@ -157,7 +157,9 @@ impl From<&Denial> for Problem {
             }
             Denial::Ambiguous(_) => ambiguous("Exactly one access token may be sent, in one place."),
             Denial::CookieRepeated => ambiguous("Two cookies of one name were sent: log in again."),
-            Denial::Invalid(_) | Denial::KeyUnknown => invalid("token_invalid", "The access token is not valid."),
+            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => {
+                invalid("token_invalid", "The access token is not valid.")
+            }
             Denial::Expired => invalid("token_expired", "The access token has expired."),
             Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),
             Denial::InsufficientScope(scopes) => {

@@ -527,7 +527,9 @@ fn a_key_is_missing_only_of_an_issuer_whose_keys_are_fetched() {
         assert_eq!(judge(header.clone(), "https://idp.example"), (Denial::KeyUnknown, true), "{header}");
         assert_eq!(judge(header.clone(), "https://other.example"), (UNKNOWN, false), "{header}");
     }
-    assert_eq!(judge(json!({"alg": "EdDSA", "kid": "theirs"}), "https://idp.example").0, BAD_SIGNATURE, "the key is there");
+    let of_another = json!({"alg": "EdDSA", "kid": "theirs"});
+    assert_eq!(judge(of_another.clone(), "https://idp.example"), (Denial::KeyDisputed, true), "it may have been replaced");
+    assert_eq!(judge(of_another, "https://other.example"), (BAD_SIGNATURE, false), "by its own issuer alone");
 }
 
 struct StandingClock;

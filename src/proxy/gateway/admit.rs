@@ -102,20 +102,21 @@ impl Gateway {
         let judge = || self.authenticate_now(policy, head, access, when_stale);
         match judge() {
             // Boxed: once for each key that is rotated in.
-            Err(Denial::KeyUnknown) => Box::pin(self.when_known(policy, head, judge)).await,
+            Err(denial) if denial.may_pass_with_other_keys() => Box::pin(self.when_known(policy, head, denial, judge)).await,
             judged => judged,
         }
     }
 
-    /// Waits for the key of the caller's token, and judges again.
+    /// Waits for the key of the caller's token, and judges again what was `denied`.
     async fn when_known(
         &self,
         policy: &Policy,
         head: &Parts,
+        denied: Denial,
         judge: impl Fn() -> Result<Authenticated, Denial>,
     ) -> Result<Authenticated, Denial> {
         let Presented { token, .. } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
-        let wish = self.shared.verifier.load().wish(token).ok_or(Denial::KeyUnknown)?;
+        let wish = self.shared.verifier.load().wish(token).ok_or(denied)?;
         wish.then(judge).await
     }
 
