@@ -21,7 +21,7 @@ use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::{LogoutError, Worth};
+use crate::sessions::{RevokeError, Worth};
 
 /// How long the metadata may be kept: no longer than the key set.
 const METADATA_CACHE_CONTROL: &str = super::JWKS_CACHE_CONTROL;
@@ -47,8 +47,9 @@ impl Inner {
         }
         match self.sessions.revoke_token(token).await {
             Ok(()) => {}
-            Err(LogoutError::NoTokenId) => return Err(Refusal::TokenTypeUnsupported),
-            Err(error @ (LogoutError::TokenExpired | LogoutError::Store(_))) => return Err(error.into()),
+            Err(RevokeError::NoTokenId) => return Err(Refusal::TokenTypeUnsupported),
+            // 503: the client must assume that the token lives (RFC 7009, section 2.2.1).
+            Err(RevokeError::Undecided(cause)) => return Err(cause.into()),
         }
         let mut reply = Response::new(Bytes::new());
         forbid_caching(&mut reply);

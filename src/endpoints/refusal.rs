@@ -10,7 +10,7 @@ use crate::crypto::access_token::MintError;
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
-use crate::sessions::{EndError, IssueError, LogoutError, RefreshError};
+use crate::sessions::{EndError, IssueError, LogoutError, RefreshError, Undecided};
 use crate::store::StoreError;
 
 /// How the caller speaks, and therefore wants to be answered.
@@ -74,6 +74,16 @@ pub(super) enum Refusal {
     Panicked,
     #[error("the control plane is shutting down")]
     ShuttingDown,
+}
+
+impl From<Undecided> for Refusal {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::IssuerKeysUnavailable(due_in) => Self::Denied(Denial::IssuerKeysUnavailable(due_in)),
+            Undecided::RevocationsStale => Self::Denied(Denial::RevocationsStale),
+            Undecided::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<Unreadable> for Refusal {

@@ -50,7 +50,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
-pub use tokens::Worth;
+pub use tokens::{RevokeError, Undecided, Worth};
 use withdrawals::Withdrawals;
 
 /// How far ahead of our clock another node's may run before what it stamped is no longer waited for.
@@ -243,9 +243,13 @@ impl Sessions {
         self.revoke(Target::Session { session }, now, self.forget_at(now)).await
     }
 
-    /// When a revocation of old tokens that were made until `now` may be forgotten.
+    /// When a revocation of old tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
+    /// had not heard of it made of one. Such a session is dated by its token, and so covered; it cannot be refreshed, and ends by idling.
     fn legacy_forget_at(&self, now: Timestamp) -> Timestamp {
-        self.policy.load().legacy.end_by(now).map_or(now, |end| end.saturating_add(FORGET_MARGIN))
+        let policy = self.policy.load();
+        let Some(end) = policy.legacy.end_by(now) else { return now };
+        let made_late_ends_at = now.saturating_add(policy.max_staleness).saturating_add(policy.idle_lifetime);
+        end.max(made_late_ends_at).saturating_add(FORGET_MARGIN)
     }
 
     /// When a revocation of something that lives now may be forgotten.

@@ -1,6 +1,7 @@
 //! What a token is worth, and its end, for those who hold nothing but its text (RFC 7662, RFC 7009).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Credentials, LogoutError, LogoutScope, Opened, RefreshError, Sessions};
 use crate::crypto::verifier::verify_when_known;
@@ -18,29 +19,45 @@ pub enum Worth {
     Refresh(Box<Session>),
 }
 
+/// Why it cannot be known now what a token is worth. It may be worth something: to say "nothing" would be untrue, and to say that it has
+/// ended too.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecided {
+    /// They may be in so long.
+    #[error("the keys of the token's issuer are not at hand")]
+    IssuerKeysUnavailable(Duration),
+    #[error("the revocations were not confirmed lately")]
+    RevocationsStale,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a token is not known to have ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// A foreign token without a `jti` cannot be ended alone.
+    #[error("the token has no id to revoke it by")]
+    NoTokenId,
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
+}
+
 impl Sessions {
     /// Looks at a token of whatever kind; changes nothing.
-    ///
-    /// # Errors
-    /// When it cannot be known: the store does not answer, or the revocations were not confirmed lately.
-    pub async fn worth(&self, token: &str) -> Result<Worth, StoreError> {
+    pub async fn worth(&self, token: &str) -> Result<Worth, Undecided> {
         let now = self.clock.now();
         let policy = self.policy.load_full();
-        let verified = verify_when_known(&self.verifier, token, &*self.clock).await;
-        if let Err(Denial::IssuerKeysUnavailable(_)) = verified {
-            return Err(keys_not_at_hand());
-        }
-        if let Ok(verified) = verified {
+        if let Some(principal) = self.access(token).await? {
             if self.replica.is_stale(self.clock.monotonic(), policy.max_staleness) {
-                return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()));
+                return Err(Undecided::RevocationsStale);
             }
-            let is_revoked = self.replica.covers(&verified.principal).is_some();
-            return Ok(if is_revoked { Worth::Nothing } else { Worth::Access(verified.principal) });
+            let is_revoked = self.replica.covers(&principal).is_some();
+            return Ok(if is_revoked { Worth::Nothing } else { Worth::Access(principal) });
         }
         let Some(Opened { token, .. }) = self.open(token).await? else { return Ok(Worth::Nothing) };
         let stored = match self.load_live(token.session, now).await {
             Ok(stored) => stored,
-            Err(RefreshError::Store(error)) => return Err(error),
+            Err(RefreshError::Store(error)) => return Err(error.into()),
             Err(_) => return Ok(Worth::Nothing),
         };
         Ok(match rotation::present(&stored.session.rotation, token.presented, policy.rotation_leeway, now) {
@@ -53,19 +70,26 @@ impl Sessions {
 
     /// Ends what the token belongs to: its session, or the token alone where someone else made it. What is no token, or has ended
     /// already, is no error.
-    pub async fn revoke_token(&self, token: &str) -> Result<(), LogoutError> {
+    pub async fn revoke_token(&self, token: &str) -> Result<(), RevokeError> {
         let now = self.clock.now();
-        let (principal, expired) = (self.living(token).await?, self.verifier.load().expired(token, now));
-        let refresh_token = Some(token).filter(|_| principal.is_none());
-        let credentials = Credentials { refresh_token, principal: principal.as_deref(), expired: expired.as_deref() };
-        self.log_out(credentials, LogoutScope::Session).await.map(|_| ())
+        let living = self.access(token).await?.filter(|principal| self.replica.covers(principal).is_none());
+        let expired = self.verifier.load().expired(token, now);
+        let refresh_token = Some(token).filter(|_| living.is_none());
+        let credentials = Credentials { refresh_token, principal: living.as_deref(), expired: expired.as_deref() };
+        match self.log_out(credentials, LogoutScope::Session).await {
+            Ok(_) => Ok(()),
+            Err(LogoutError::NoTokenId) => Err(RevokeError::NoTokenId),
+            // Its own session is all that it was to end.
+            Err(LogoutError::TokenExpired) => Ok(()),
+            Err(LogoutError::Store(error)) => Err(Undecided::Store(error).into()),
+        }
     }
 
-    /// Whom an access token speaks for that is not known to be revoked.
-    async fn living(&self, token: &str) -> Result<Option<Arc<Principal>>, StoreError> {
+    /// Whom an access token speaks for, revoked or not; `None`: it is none that is good.
+    async fn access(&self, token: &str) -> Result<Option<Arc<Principal>>, Undecided> {
         match verify_when_known(&self.verifier, token, &*self.clock).await {
-            Ok(verified) => Ok(Some(verified.principal).filter(|principal| self.replica.covers(principal).is_none())),
-            Err(Denial::IssuerKeysUnavailable(_)) => Err(keys_not_at_hand()),
+            Ok(verified) => Ok(Some(verified.principal)),
+            Err(Denial::IssuerKeysUnavailable(due_in)) => Err(Undecided::IssuerKeysUnavailable(due_in)),
             Err(_) => Ok(None),
         }
     }
@@ -75,9 +99,4 @@ impl Sessions {
     pub fn issuer(&self) -> String {
         self.minting.load().issuer.clone()
     }
-}
-
-/// What the token is worth cannot be known now: to those who ask, the same as a store that does not answer.
-fn keys_not_at_hand() -> StoreError {
-    StoreError::Unavailable("the keys of the token's issuer are not at hand".to_owned())
 }

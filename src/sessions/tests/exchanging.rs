@@ -239,6 +239,31 @@ async fn logging_all_out_ends_old_tokens_of_before_and_what_was_made_of_them() {
     }
 }
 
+/// Dated by its token, such a session is covered; so it must be for as long as it could live.
+#[tokio::test]
+async fn what_a_node_that_has_not_heard_of_a_logout_makes_of_an_old_token_never_comes_to_life() {
+    for (how, scope) in
+        [(Exchange::Once, LogoutScope::Session), (Exchange::Once, LogoutScope::All), (Exchange::Many, LogoutScope::All)]
+    {
+        let world = world(how);
+        world.clock.advance(29 * DAY);
+        world.node.replica.confirm(world.clock.monotonic());
+        let late = world.another_node();
+        late.replica.confirm(world.clock.monotonic());
+        let token = world.old_token("ada", DAY);
+        let bearer = principal(&world.node, &token);
+        let credentials = Credentials { refresh_token: None, principal: Some(&bearer), expired: None };
+        world.node.sessions.log_out(credentials, scope).await.unwrap();
+        let pair = exchange(&late, &token).await.unwrap();
+        world.catch_up(&late).await;
+        world.clock.advance(6 * DAY);
+        late.replica.forget(world.now());
+        late.replica.confirm(world.clock.monotonic());
+        assert!(matches!(refresh(&late, &pair).await, Err(RefreshError::Revoked)), "{how:?} {scope:?}");
+        assert!(world.sessions_of("ada").await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_the_limit_ends_does_not_come_back_from_its_old_token() {
     let world = world_with(Exchange::Once, |policy| SessionPolicy { sessions_max: Some(1), ..policy });

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use tokengate::app::StartError;
+use tokengate::crypto::key::{SigningKey, VerifyingKey};
 use tokengate::domain::stats::Counter;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -126,6 +129,95 @@ fn keys_that_nobody_has_cost_no_more_than_a_fetch_in_each_interval() {
     }
     assert!(began_at.elapsed() < Duration::from_secs(5), "nobody waits for what is not due");
     assert_eq!((server.upstream.heard().len(), rig.get("/api", &good).status), (1, 200));
+}
+
+/// A key of an issuer's, and tokens that it signs under a name.
+struct IssuerKey {
+    signing: SigningKey,
+    verifying: VerifyingKey,
+}
+
+impl IssuerKey {
+    fn new() -> Self {
+        let der = rcgen::KeyPair::generate().unwrap().serialize_der();
+        let (signing, verifying) = SigningKey::from_pkcs8(&der).unwrap();
+        Self { signing, verifying }
+    }
+
+    fn set(&self, kid: &str) -> String {
+        json!({"keys": [self.verifying.jwk(kid).unwrap()]}).to_string()
+    }
+
+    fn token(&self, kid: &str, subject: &Value) -> String {
+        let claims = json!({"iss": IDP, "sub": subject, "aud": "tokengate", "iat": now(), "exp": now() + 600});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "ES256", "kid": kid})), part(&claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.signing.sign(signed.as_bytes()).unwrap()))
+    }
+}
+
+#[test]
+fn the_first_token_of_a_key_that_was_replaced_under_its_name_waits_for_it() {
+    let (before, after) = (IssuerKey::new(), IssuerKey::new());
+    let server = KeyServer::start(Some(&before.set("one")));
+    let further = "types = []\nminimum_interval = \"2s\"\nfetch_timeout = \"10s\"";
+    let rig = Rig::start_from(Upstream::echo().address, &server.accepted(further), |_| {});
+    let old = before.token("one", &json!(7));
+    eventually("the keys are there", || rig.get("/api", &old).status == 200);
+    server.publish(&after.set("one"));
+    let seen = rig.get("/api", &after.token("one", &json!(7)));
+    assert_eq!(seen.status, 200, "one call, and no refusal: {seen:?}");
+    assert!(seen.body.to_ascii_lowercase().contains("x-auth-subject: idp:7\r\n"), "{seen:?}");
+    assert_eq!(rig.get("/api", &old).code(), "token_invalid");
+}
+
+#[test]
+fn signatures_that_are_made_up_under_a_name_that_is_known_are_401_and_cost_no_more_than_a_fetch_in_each_interval() {
+    let (theirs, stranger) = (IssuerKey::new(), IssuerKey::new());
+    let server = KeyServer::start(Some(&theirs.set("one")));
+    let further = "types = []\nminimum_interval = \"1h\"\nrefresh_interval = \"1h\"";
+    let rig = Rig::start_from(Upstream::echo().address, &server.accepted(further), |_| {});
+    let good = theirs.token("one", &json!("7"));
+    eventually("the keys are there", || rig.get("/api", &good).status == 200);
+    let began_at = tokio::time::Instant::now();
+    for n in 0..50 {
+        let refused = rig.get("/api", &stranger.token("one", &json!(n)));
+        assert_eq!((refused.status, refused.code().as_str()), (401, "token_invalid"));
+    }
+    assert!(began_at.elapsed() < Duration::from_secs(5), "nobody waits for what is not due");
+    assert_eq!((server.upstream.heard().len(), rig.get("/api", &good).status), (1, 200));
+}
+
+#[test]
+fn what_an_issuers_token_is_worth_is_not_said_while_its_keys_are_not_at_hand() {
+    let (theirs, stranger) = (IssuerKey::new(), IssuerKey::new());
+    let server = KeyServer::start(None);
+    let client = "[[clients]]\nid = \"reports\"\nsecret = \"0123456789abcdef0123456789abcdef\"";
+    let further = format!("types = []\nminimum_interval = \"2s\"\nfetch_timeout = \"1s\"\n{client}");
+    let rig = Rig::start_from(Upstream::echo().address, &server.accepted(&further), |_| {});
+    let post = |path: &str, token: &str| {
+        let form = format!("token={token}");
+        let credentials = STANDARD.encode("reports:0123456789abcdef0123456789abcdef");
+        rig.ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ))
+    };
+    let token = theirs.token("one", &json!("7"));
+    for path in ["/oauth/introspect", "/oauth/revoke"] {
+        let told = post(path, &token);
+        assert_eq!((told.status, told.code().as_str()), (503, "issuer_keys_unavailable"), "{path}: {told:?}");
+        assert!(told.field("retry-after").is_some_and(|after| after.parse::<u64>().unwrap() >= 1), "{told:?}");
+        assert!(told.body.contains("temporarily_unavailable"), "{told:?}");
+    }
+    assert_eq!(rig.counted(Counter::StoreErrors), 0, "no store was at fault");
+    server.publish(&theirs.set("one"));
+    eventually("the keys are there", || post("/oauth/introspect", &token).body.contains("\"active\":true"));
+    let forged = stranger.token("one", &json!("7"));
+    assert_eq!(post("/oauth/introspect", &forged).body, "{\"active\":false}");
+    assert_eq!(post("/oauth/revoke", &forged).status, 200);
+    assert_eq!(rig.get("/api", &token).status, 200, "a forgery ends nothing");
 }
 
 #[test]
