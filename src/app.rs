@@ -3,6 +3,7 @@
 mod ambient;
 mod claims_hook;
 mod data_plane;
+mod files;
 mod issuers;
 mod keys;
 mod legacy;
@@ -28,10 +29,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use ambient::Ambient;
-pub use issuers::key_client;
+pub use files::faults as file_faults;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
-pub use legacy::key as legacy_key;
 pub use online::Finding as OnlineFinding;
 pub use permissions::warnings as permission_warnings;
 pub use process::{probe_online, run, run_demo, with_store};
@@ -74,8 +74,8 @@ pub enum StartError {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Store(#[from] StoreStartError),
-    #[error("upstreams.{name}.url: {error}")]
-    Upstream { name: Arc<str>, error: String },
+    #[error("upstreams.{name}.{key}: {error}")]
+    Upstream { name: Arc<str>, key: &'static str, error: String },
     #[error("routes: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Routes(Vec<RouteError>),
     #[error("issuer {issuer}: {error}")]

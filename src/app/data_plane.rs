@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use http::HeaderValue;
 use http::uri::Scheme;
 
-use super::StartError;
+use super::{StartError, files};
 use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
@@ -54,21 +54,22 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
     })
 }
 
-fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
-    let fault = |error: String| StartError::Upstream { name: Arc::clone(&upstream.name), error };
+pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
+    let fault = |key: &'static str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
     let host = upstream.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let is_https = upstream.url.scheme() == Some(&Scheme::HTTPS);
     let port = upstream.url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let tls = match (is_https, &upstream.ca_file) {
         (false, _) => None,
-        (true, None) => Some(Tls::of_web(&host).map_err(fault)?),
+        (true, None) => Some(Tls::of_web(&host).map_err(|error| fault("url", error))?),
         (true, Some(file)) => {
-            let pem = std::fs::read(file).map_err(|error| fault(format!("ca_file {}: {error}", file.display())))?;
-            Some(Tls::of_authorities(&host, &pem).map_err(fault)?)
+            let of_file = |error: String| fault("ca_file", format!("{}: {error}", file.display()));
+            let pem = files::read(file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
+            Some(Tls::of_authorities(&host, &pem).map_err(of_file)?)
         }
     };
     let authority = upstream.url.authority().map_or("", |authority| authority.as_str());
-    let own_host = Host::parse(authority.as_bytes()).map_err(|error| fault(error.to_string()))?;
+    let own_host = Host::parse(authority.as_bytes()).map_err(|error| fault("url", error.to_string()))?;
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
         target: Target { host, port, tls },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::watched_keys::WatchedKeys;
-use super::{Ambient, StartError};
+use super::{Ambient, StartError, files};
 use crate::config::{self, IssuerSubjects, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::ForeignKeys;
@@ -133,11 +133,11 @@ pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient)
 ///
 /// # Errors
 /// `ca_file` cannot be read, or holds no certificate.
-pub fn key_client(issuer: &config::Issuer, url: &http::Uri) -> Result<JwksClient, StartError> {
+pub(super) fn key_client(issuer: &config::Issuer, url: &http::Uri) -> Result<JwksClient, StartError> {
     let fault = |key: &str, error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error: format!("{key}: {error}") };
     let Some(path) = &issuer.ca_file else { return JwksClient::new(url, None).map_err(|error| fault("jwks_url", error)) };
     let key = format!("ca_file {}", path.display());
-    let authorities = std::fs::read(path).map_err(|error| fault(&key, format!("cannot be read: {error}")))?;
+    let authorities = files::read(path, files::PEM_BYTES_MAX).map_err(|error| fault(&key, format!("cannot be read: {error}")))?;
     JwksClient::new(url, Some(&authorities)).map_err(|error| fault(&key, error))
 }
 

@@ -54,6 +54,24 @@ pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Mi
     })
 }
 
+/// Why tokens could not be minted with what is there. Nothing is made; what a start would make is no fault.
+pub(super) fn faults(settings: &Settings) -> Vec<String> {
+    let keys = &settings.keys;
+    let ring = keys
+        .directory
+        .as_ref()
+        .filter(|directory| !keys.generate || has_keys(directory))
+        .and_then(|directory| KeyRing::load(directory, keys.signing.as_deref()).err());
+    let kept = keys.directory.as_ref().map(|directory| directory.join(REFRESH_SECRET_FILE));
+    let secrets = match (settings.refresh.secrets.as_slice(), kept.filter(|path| path.exists())) {
+        ([], None) => Ok(()),
+        ([], Some(path)) => read_secret(&path).and_then(|secret| refresh_tokens(&[secret])).map(drop),
+        (secrets, _) => refresh_tokens(secrets).map(drop),
+    };
+    let problems = ring.iter().flat_map(|error| &error.0).map(|problem| format!("keys.directory: {problem}"));
+    problems.chain(secrets.err().map(|error| error.to_string())).collect()
+}
+
 /// What our own tokens must say.
 pub(super) fn own_policy(settings: &Settings) -> ClaimPolicy {
     let tokens = &settings.tokens;
@@ -89,16 +107,19 @@ fn refresh_tokens(secrets: &[Secret<String>]) -> Result<RefreshTokens, KeysError
 /// The secret beside the keys.
 fn kept_secret(directory: &Path, makes: &Makes<'_>) -> Result<Secret<String>, KeysError> {
     let path = directory.join(REFRESH_SECRET_FILE);
-    let fault = |error| KeysError::File { path: path.clone(), error };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Secret::new(text.trim().to_owned())),
-        Err(error) if makes.missing && error.kind() == io::ErrorKind::NotFound => {
+    match read_secret(&path) {
+        Err(KeysError::File { error, .. }) if makes.missing && error.kind() == io::ErrorKind::NotFound => {
             let secret = deployment_secret::generate_secret(makes.entropy);
-            write_new(directory, &path, secret.expose()).map_err(fault)?;
+            write_new(directory, &path, secret.expose()).map_err(|error| KeysError::File { path, error })?;
             Ok(secret)
         }
-        Err(error) => Err(fault(error)),
+        read => read,
     }
+}
+
+fn read_secret(path: &Path) -> Result<Secret<String>, KeysError> {
+    let text = fs::read_to_string(path).map_err(|error| KeysError::File { path: path.to_owned(), error })?;
+    Ok(Secret::new(text.trim().to_owned()))
 }
 
 /// Whole or not at all, and known to be on disk before the first token is made with it.

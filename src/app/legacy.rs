@@ -1,6 +1,6 @@
 //! Old tokens as the settings describe them: their keys and rules.
 
-use super::StartError;
+use super::{StartError, files};
 use crate::config::{self, LegacySource, Settings};
 use crate::crypto::legacy_key::LegacyKey;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
@@ -19,7 +19,7 @@ pub(super) fn verifiers(settings: &Settings, partitions: Partitions) -> Result<V
 }
 
 /// Whether the key can be used: what `tokengate check` asks.
-pub fn key(legacy: &config::Legacy) -> Result<LegacyKey, StartError> {
+pub(super) fn key(legacy: &config::Legacy) -> Result<LegacyKey, StartError> {
     let fault = |error: String| StartError::Legacy { name: legacy.name.clone(), error };
     let kid = legacy.kid.as_deref();
     match &legacy.key {
@@ -27,7 +27,7 @@ pub fn key(legacy: &config::Legacy) -> Result<LegacyKey, StartError> {
             .map_err(|error| fault(format!("the secret {error}"))),
         LegacySource::PublicKey(path) => {
             let place = |error: String| fault(format!("public_key_file {}: {error}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| place(format!("cannot be read: {error}")))?;
+            let pem = files::read(path, files::PEM_BYTES_MAX).map_err(|error| place(format!("cannot be read: {error}")))?;
             LegacyKey::public(kid, legacy.algorithm, &pem).map_err(|error| place(error.to_string()))
         }
     }

@@ -93,10 +93,11 @@ async fn reload(
 
 /// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
 pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
-    control_runtime()?.block_on(async {
+    let (runtime, ambient) = (control_runtime()?, Ambient::of_system());
+    let stage = runtime.block_on(Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)));
+    let stage = stage.map_err(StartError::Demo)?;
+    let outcome = runtime.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
-        let ambient = Ambient::of_system();
-        let stage = Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)).await.map_err(StartError::Demo)?;
         logging::init(&stage.settings().log);
         let mut app = App::start(stage.settings(), ambient).await?;
         // The demo has no settings to read again.
@@ -117,7 +118,11 @@ pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
             outcome
         };
         tokio::join!(serving, ending).1
-    })
+    });
+    // With it ends what may still write, also where the gateway did not start.
+    drop(runtime);
+    drop(stage);
+    outcome
 }
 
 /// Asks store, upstreams and key sets once, as these settings would reach them, whether they are there and fit for their work. Changes

@@ -1,10 +1,11 @@
 //! The store that the settings name.
 
+use std::io;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Ambient;
+use super::{Ambient, files};
 use crate::config::{self, Settings};
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
@@ -25,8 +26,8 @@ pub enum StoreStartError {
     Embedded(#[from] EmbeddedError),
     #[error("store.redis: {0}")]
     Redis(#[from] RedisOptionsError),
-    #[error("store.redis: {path}: {error}", path = .path.display())]
-    File { path: PathBuf, error: std::io::Error },
+    #[error("store: {path}: {error}", path = .path.display())]
+    File { path: PathBuf, error: io::Error },
     #[error("{0}")]
     Unavailable(#[from] StoreError),
     #[error("{0}")]
@@ -80,7 +81,28 @@ pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<
     }
 }
 
+/// Why no store could be opened, as far as that can be told from its files. Nothing is opened: that would take it from a gateway that
+/// runs.
+pub(super) fn fault(settings: &Settings) -> Option<StoreStartError> {
+    match &settings.store {
+        config::Store::Memory => None,
+        config::Store::Embedded(embedded) => {
+            let path = embedded.directory.clone();
+            let is_other = path.exists() && !path.is_dir();
+            is_other.then(|| StoreStartError::File { path, error: io::ErrorKind::NotADirectory.into() })
+        }
+        config::Store::Redis(redis) => {
+            let checked = options(redis).and_then(|options| Ok(options.check()?));
+            checked.err()
+        }
+    }
+}
+
 async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
+    Ok(RedisStore::connect(&options(redis)?).await?)
+}
+
+fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
     let mut options = match &redis.place {
         config::RedisPlace::Url(url) => RedisOptions::from_url(url.expose(), redis.partitions)?,
         config::RedisPlace::Listed(servers) => listed(servers, redis.partitions)?,
@@ -110,7 +132,7 @@ async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
         };
         options.tls = Some(TlsOptions { authorities_pem, identity_pem });
     }
-    Ok(RedisStore::connect(&options).await?)
+    Ok(options)
 }
 
 fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<RedisOptions, RedisOptionsError> {
@@ -136,5 +158,7 @@ fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<Red
 }
 
 fn read(path: &PathBuf) -> Result<String, StoreStartError> {
-    std::fs::read_to_string(path).map_err(|error| StoreStartError::File { path: path.clone(), error })
+    let text = files::read(path, files::PEM_BYTES_MAX)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not text")));
+    text.map_err(|error| StoreStartError::File { path: path.clone(), error })
 }

@@ -1,7 +1,5 @@
 //! An issuer's keys in a file of the operator's, read again whenever it changes.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +8,7 @@ use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::files;
 use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
 use crate::domain::algorithm::Algorithm;
 
@@ -89,23 +88,13 @@ impl WatchedKeys {
 /// # Errors
 /// It cannot be read, or holds no key that can be used.
 pub fn key_set(path: &Path, algorithms: &[Algorithm]) -> Result<ForeignKeys, String> {
-    let document = read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let document = files::read(path, JWKS_BYTES_MAX).map_err(|error| format!("cannot be read: {error}"))?;
     ForeignKeys::parse(&document, algorithms, JwksOrigin::File).map_err(|error| error.to_string())
-}
-
-/// No more than a key set may have, and a byte; and of a file alone: a pipe would be waited for, for ever.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    use io::Read as _;
-    let mut document = Vec::new();
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
-    }
-    fs::File::open(path)?.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut document)?;
-    Ok(document)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! `tokengate check`: are the settings valid, and is what they name there?
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::path::Path;
 
 use clap::Args;
 
@@ -10,10 +8,7 @@ use super::output::{Failure, say};
 use super::settings::SettingsArgs;
 use crate::app;
 use crate::config::{JwksSource, Settings, Store, shown_url};
-use crate::crypto::deployment_secret::DeploymentSecret;
 use crate::crypto::jwks::ForeignKeys;
-use crate::crypto::keyring::KeyRing;
-use crate::crypto::refresh_token::RefreshTokens;
 use crate::domain::route::{Access, Route};
 use crate::domain::share::Share;
 
@@ -36,7 +31,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let loaded = args.settings.load()?;
     let settings = &loaded.settings;
-    let faults = faults_of_files(settings);
+    let faults = app::file_faults(settings);
     if !faults.is_empty() {
         return Err(Failure::Refused(format!("the settings name what cannot be used:\n  {}", faults.join("\n  "))));
     }
@@ -68,57 +63,6 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         "the settings are valid, but what they name does not answer as it should:\n  {}",
         unfit.join("\n  ")
     )))
-}
-
-/// What the settings alone cannot tell: the keys and files that they name. All faults at once.
-fn faults_of_files(settings: &Settings) -> Vec<String> {
-    let mut faults = Vec::new();
-    if let Some(directory) = &settings.keys.directory {
-        let will_be_made = settings.keys.generate && !directory.exists();
-        if !will_be_made && let Err(error) = KeyRing::load(directory, settings.keys.signing.as_deref()) {
-            faults.extend(error.0.iter().map(|problem| format!("keys: {problem}")));
-        }
-    }
-    let secrets = settings.refresh.secrets.iter().map(|secret| DeploymentSecret::parse(secret.expose()));
-    match secrets.collect::<Result<Vec<_>, _>>() {
-        Ok(secrets) if secrets.is_empty() => {}
-        Ok(secrets) => faults.extend(RefreshTokens::new(&secrets).err().map(|error| format!("refresh.secret: {error}"))),
-        Err(error) => faults.push(format!("refresh.secret: {error}")),
-    }
-    for (index, issuer) in settings.issuers.iter().enumerate() {
-        match &issuer.jwks {
-            JwksSource::File(path) => {
-                let error = app::key_set(path, &issuer.algorithms).err();
-                faults.extend(error.map(|error| format!("issuers[{index}].jwks_file = \"{}\": {error}", path.display())));
-            }
-            JwksSource::Url(url) => faults.extend(app::key_client(issuer, url).err().map(|error| error.to_string())),
-        }
-    }
-    faults.extend(settings.legacy.iter().filter_map(|legacy| app::legacy_key(legacy).err()).map(|error| error.to_string()));
-    for (key, path) in files(settings) {
-        if let Err(error) = File::open(path).and_then(|file| file.metadata()) {
-            faults.push(format!("{key} = \"{}\": cannot be read: {error}", path.display()));
-        }
-    }
-    faults
-}
-
-fn files(settings: &Settings) -> Vec<(String, &Path)> {
-    let mut files: Vec<(String, &Path)> = Vec::new();
-    for upstream in &settings.upstreams {
-        files.extend(upstream.ca_file.as_deref().map(|path| (format!("upstreams.{}.ca_file", upstream.name), path)));
-    }
-    match &settings.store {
-        Store::Redis(redis) => {
-            files.extend(redis.ca_file.as_deref().map(|path| ("store.redis.ca_file".to_owned(), path)));
-            if let Some((certificate, key)) = &redis.certificate_files {
-                files.push(("store.redis.certificate_file".to_owned(), certificate));
-                files.push(("store.redis.key_file".to_owned(), key));
-            }
-        }
-        Store::Embedded(_) | Store::Memory => {}
-    }
-    files
 }
 
 fn summary(settings: &Settings) -> String {

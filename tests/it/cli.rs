@@ -164,6 +164,67 @@ fn the_keys_of_other_issuers_are_read_beforehand() {
     assert!(err(&none).contains("issuers[0].jwks_file = \"jwks.json\": the key set has no key"), "{}", err(&none));
 }
 
+/// What `run` would refuse, `check` refuses with the same words.
+#[test]
+fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
+    let folder = folder_with("");
+    let place = |name: &str| folder.path().join(name);
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(place("good.pem"), made.cert.pem()).unwrap();
+    std::fs::write(place("good-key.pem"), made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(place("other-key.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    std::fs::write(place("garbage.pem"), "what is no certificate").unwrap();
+    std::fs::write(place("broken.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(place("huge.pem"), vec![b'\n'; 5 << 20]).unwrap();
+    assert!(Command::new("mkfifo").arg(place("pipe")).status().unwrap().success());
+    std::fs::create_dir(place("keys")).unwrap();
+    std::fs::write(place("keys/refresh-secret"), "short").unwrap();
+    std::fs::create_dir(place("empty")).unwrap();
+
+    let upstream = |file: &str| format!("[upstreams.api]\nurl = \"https://localhost:1\"\nca_file = \"{file}\"\n");
+    let redis = |further: &str| {
+        let store = "[store]\nkind = \"redis\"\n[store.redis]\nurl = \"rediss://127.0.0.1:1\"\n";
+        let secret = "[refresh]\nsecret = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+        format!("{UPSTREAM}[keys]\ndirectory = \"signing\"\n{secret}{store}{further}\n")
+    };
+    assert!(tokengate(folder.path(), &["keys", "generate", "--directory", "signing"], &[]).status.success());
+    let keys = |directory: &str| format!("{UPSTREAM}[keys]\ndirectory = \"{directory}\"\n");
+    let faulty = [
+        (upstream("gone.pem"), "upstreams.api.ca_file: gone.pem: cannot be read: No such file"),
+        (upstream("garbage.pem"), "upstreams.api.ca_file: garbage.pem: holds no certificate"),
+        (upstream("broken.pem"), "upstreams.api.ca_file: broken.pem: "),
+        (upstream("pipe"), "upstreams.api.ca_file: pipe: cannot be read: no regular file"),
+        (upstream("huge.pem"), "upstreams.api.ca_file: huge.pem: cannot be read: larger than 4194304 bytes"),
+        (redis("ca_file = \"gone.pem\""), "store: gone.pem: No such file"),
+        (redis("ca_file = \"garbage.pem\""), "store.redis: TLS: no certificate in the PEM text"),
+        (redis("certificate_file = \"good.pem\"\nkey_file = \"garbage.pem\""), "store.redis: TLS: "),
+        (redis("certificate_file = \"good.pem\"\nkey_file = \"other-key.pem\""), "store.redis: TLS: "),
+        (keys("keys"), "refresh.secret: "),
+        (keys("good.pem"), "keys.directory: "),
+        (format!("{UPSTREAM}[store]\nkind = \"embedded\"\n[store.embedded]\ndirectory = \"good.pem\"\n"), "good.pem"),
+    ];
+    for (settings, fault) in &faulty {
+        std::fs::write(place("tokengate.toml"), settings).unwrap();
+        for command in ["check", "run"] {
+            let refused = tokengate(folder.path(), &[command, "--config", "tokengate.toml"], &[]);
+            assert!(!refused.status.success(), "{command}: {settings}");
+            assert!(err(&refused).contains(fault), "{command}: {settings}: {}", err(&refused));
+        }
+    }
+    let good = [
+        upstream("good.pem"),
+        redis("ca_file = \"good.pem\"\ncertificate_file = \"good.pem\"\nkey_file = \"good-key.pem\""),
+        keys("empty"),
+        keys("to be made"),
+    ];
+    for settings in good {
+        std::fs::write(place("tokengate.toml"), &settings).unwrap();
+        let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+        assert!(checked.status.success(), "{settings}: {}", err(&checked));
+    }
+    assert!(!place("to be made").exists() && place("empty").read_dir().unwrap().next().is_none(), "a check makes nothing");
+}
+
 #[test]
 fn files_of_other_issuers_that_are_of_no_use_are_named_beforehand() {
     let issuer = "[[issuers]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\nshares_subjects = true\n";
