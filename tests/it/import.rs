@@ -326,6 +326,85 @@ fn rows_of_mongodb_become_sessions() {
     assert_eq!(seen.upstream_saw("x-auth-subject"), ["65f1c0ffee65f1c0ffee0002"]);
 }
 
+/// As mongoexport --jsonArray, DBeaver, DataGrip and `psql … json_agg` write it.
+#[test]
+fn a_list_of_objects_is_read_however_it_is_laid_out_and_what_is_set_aside_can_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (expires_at, created_at) = (now().millis() + DAY_MILLIS, now().millis() - DAY_MILLIS);
+    let object = |n: u32| serde_json::json!({"userId": format!("u{n}"), "token": format!("{LIVES}{n}"), "expiresAt": expires_at, "createdAt": created_at});
+    let rows = serde_json::json!([object(1), {"userId": "u", "token": "short"}, object(2), object(3)]);
+    for (name, table) in [("flat.json", rows.to_string()), ("laid-out.json", format!("\u{feff}{rows:#}\n"))] {
+        fs::write(folder.path().join(name), table).unwrap();
+        let done = import_into(folder.path(), &[name], None);
+        assert_eq!(
+            [count(&done, "imported") + count(&done, "already there"), count(&done, "set aside")],
+            [3, 1],
+            "{}",
+            err(&done)
+        );
+        let again = import_into(folder.path(), &[&format!("{name}.rejects"), "--dry-run"], None);
+        assert_eq!(count(&again, "rows"), 1, "{}", err(&again));
+    }
+}
+
+#[test]
+fn columns_may_stand_between_something_else_than_commas() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |between: &str| {
+        let table = format!("{HEADER}{}", row(1, "ann", LIVES, DAY_MILLIS, false));
+        table.replace(',', between)
+    };
+    for (name, between, further) in [
+        ("a.csv", ";", &["--delimiter", ";"][..]),
+        ("b.csv", "|", &["--delimiter", "|"]),
+        ("c.txt", "\t", &["--delimiter", "tab"]),
+        ("d.tsv", "\t", &[]),
+        ("e.csv", ",", &[]),
+    ] {
+        fs::write(folder.path().join(name), table(between)).unwrap();
+        let done = import_into(folder.path(), &[&[name, "--dry-run"], further].concat(), None);
+        assert_eq!(count(&done, "to import"), 1, "{name}: {}", err(&done));
+    }
+    fs::write(folder.path().join("f.csv"), table(";")).unwrap();
+    let refused = import_into(folder.path(), &["f.csv", "--dry-run"], None);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(err(&refused).contains("say what stands between them: --delimiter ';'"), "{}", err(&refused));
+    for odd in ["", "\"", "ab", "\n", "a", "é"] {
+        assert_eq!(
+            import_into(folder.path(), &["e.csv", "--dry-run", "--delimiter", odd], None).status.code(),
+            Some(2),
+            "{odd:?}"
+        );
+    }
+}
+
+/// PostgreSQL's word for it, and the last day that many tables know.
+#[test]
+fn a_token_that_never_expires_lives_as_long_as_sessions_do_and_one_that_is_never_revoked_lives() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let row =
+        |n: u32, expires_at: &str, revoked_at: &str| format!("u{n},{LIVES}{n},{expires_at},{revoked_at},2026-01-01 00:00:00\n");
+    let table = [
+        row(1, "infinity", ""),
+        row(2, "infinity", "infinity"),
+        row(3, "9999-12-31 23:59:59", "9999-12-31 23:59:59"),
+        row(4, "-infinity", ""),
+        row(5, "infinity", "-infinity"),
+    ];
+    let table = format!("user_id,token,expires_at,revoked_at,created_at\n{}", table.concat());
+    fs::write(folder.path().join("tokens.csv"), table).unwrap();
+    let done = import_into(folder.path(), &["tokens.csv"], None);
+    assert_eq!(["imported", "expired", "revoked"].map(|kind| count(&done, kind)), [3, 1, 1], "{}", err(&done));
+    let gateway =
+        Gateway::start_in(folder.path(), &upstream, &[("store.kind", "embedded"), ("refresh.absolute_lifetime", "90d"), UNTIL]);
+    for n in 1..=3 {
+        gateway.client().refresh(&format!("{LIVES}{n}")).expect(200);
+    }
+    let sessions = gateway.admin().get("/sessions?subject=u1", None).expect(200).json();
+    let ends_at = sessions["sessions"][0]["expiresAt"].as_str().unwrap_or_else(|| panic!("{sessions}")).to_owned();
+    assert!(!ends_at.starts_with("9999"), "{ends_at}");
+}
+
 #[test]
 fn a_member_that_only_dead_tokens_have_is_named_wherever_it_comes() {
     let folder = tempfile::tempdir().unwrap();

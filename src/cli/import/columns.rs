@@ -213,13 +213,14 @@ impl Columns {
         if created_at > now.saturating_add(CLOCK_AHEAD_MAX) {
             return Err("created_at: lies ahead".to_owned());
         }
-        let mut revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))? || moment(Field::RevokedAt)?.is_some();
+        let mut revoked = field(Field::Revoked).truth().map_err(wrong(Field::Revoked))?
+            || field(Field::RevokedAt).has_ended().map_err(wrong(Field::RevokedAt))?;
         for (of, name) in &self.ends {
             if revoked {
                 break;
             }
             let is_moment = *of == Field::RevokedAt;
-            let said = if is_moment { cell(name).moment().map(|at| at.is_some()) } else { cell(name).truth() };
+            let said = if is_moment { cell(name).has_ended() } else { cell(name).truth() };
             revoked = said.map_err(|error| format!("{} ({}): {error}", of.name(), name.text()))?;
         }
         Ok(ForeignToken {

@@ -26,9 +26,10 @@ pub(super) struct CsvRecord {
 }
 
 impl<R: BufRead> CsvRecords<R> {
-    pub(super) fn new(input: R) -> Self {
+    /// The columns stand between `delimiter`.
+    pub(super) fn new(input: R, delimiter: u8) -> Self {
         let (output, ends) = (vec![0; RECORD_BYTES_MAX], vec![0; FIELDS_MAX]);
-        Self { input, parser: csv_core::Reader::new(), output, ends, lines: 0 }
+        Self { input, parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(), output, ends, lines: 0 }
     }
 
     pub(super) fn next(&mut self) -> io::Result<Option<CsvRecord>> {
@@ -97,7 +98,7 @@ mod tests {
 
     fn read(text: &[u8]) -> Vec<(u64, Result<Vec<String>, String>)> {
         // Small pieces: records lie across their borders.
-        let mut records = CsvRecords::new(io::BufReader::with_capacity(7, text));
+        let mut records = CsvRecords::new(io::BufReader::with_capacity(7, text), b',');
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
             all.push((record.line, record.fields));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::columns::{Columns, Mapping, TokenForm};
 use super::csv::CsvRecords;
-use super::ndjson::NdjsonRecords;
+use super::json::JsonRecords;
 use super::source::{FIELDS_MAX, RECORD_BYTES_MAX};
 use crate::crypto::imported_token::read_digest;
 use crate::domain::fuzz::Input;
@@ -46,29 +46,32 @@ pub fn import_csv(bytes: &[u8]) {
 type Row = (u64, Vec<u8>, Result<Vec<String>, String>);
 
 fn csv_rows(file: &[u8], buffer: usize) -> Vec<Row> {
-    let mut records = CsvRecords::new(BufReader::with_capacity(buffer, file));
+    let mut records = CsvRecords::new(BufReader::with_capacity(buffer, file), b',');
     std::iter::from_fn(|| records.next().expect("memory can be read")).map(|row| (row.line, row.raw, row.fields)).collect()
 }
 
-/// How much is read at a time, then lines of JSON: the rows do not depend on it, and a row is a token or an error that does not show
-/// the token.
+/// How much is read at a time, then JSON, in lines or in a list: the rows do not depend on it, one that is set aside can be read again,
+/// and a row is a token or an error that does not show the token.
 pub fn import_json(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let buffer = 1 + usize::from(input.byte());
     let form = if input.byte() & 1 == 1 { TokenForm::Sha256 } else { TokenForm::Clear };
     let file = input.rest();
-    let rows = |buffer| {
-        let mut records = NdjsonRecords::new(BufReader::with_capacity(buffer, file));
+    let rows_of = |file: &[u8], buffer| {
+        let mut records = JsonRecords::open(BufReader::with_capacity(buffer, file)).expect("memory can be read");
         let records = std::iter::from_fn(|| records.next().expect("memory can be read"));
         records.map(|record| (record.line, record.raw, record.members)).collect::<Vec<_>>()
     };
-    let whole = rows(file.len().max(1));
-    assert_eq!(rows(buffer), whole, "it depends on the pieces");
+    let whole = rows_of(file, file.len().max(1));
+    assert_eq!(rows_of(file, buffer), whole, "it depends on the pieces");
     let claims = [("role".to_owned(), "role".to_owned())];
     let mapping = Mapping { columns: &[], claims: &claims, scopes: Some("scopes"), form, token_bytes_min: 4 };
     let columns = Columns::new(&mapping).expect("a mapping");
-    for (_, _, members) in whole {
+    for (_, raw, members) in whole {
+        assert!(raw.len() <= RECORD_BYTES_MAX + 1);
         let Ok(mut members) = members else { continue };
+        let again = rows_of(&raw, raw.len());
+        assert!(matches!(again.as_slice(), [(1, _, Ok(again))] if *again == members), "{}", raw.escape_ascii());
         if let Some(Value::String(token)) = members.get_mut("token")
             && (form == TokenForm::Clear || read_digest(token).is_none())
         {

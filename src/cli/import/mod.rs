@@ -5,6 +5,8 @@ mod csv;
 mod extended_json;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod json;
+mod json_list;
 mod moments;
 mod ndjson;
 mod progress;

@@ -34,6 +34,13 @@ pub(super) fn read(text: &str) -> Result<Moment, String> {
     if is_end_of_time(text) {
         return Ok(Moment::At(END_OF_TIME));
     }
+    // As PostgreSQL prints them.
+    if text.eq_ignore_ascii_case("infinity") {
+        return Ok(Moment::At(END_OF_TIME));
+    }
+    if text.eq_ignore_ascii_case("-infinity") {
+        return Ok(Moment::At(BEGINNING_OF_TIME));
+    }
     let moment = in_words(text)
         .ok_or("is no moment; allowed is one such as 2026-11-24T16:00:00Z or \"2026-11-24 16:00:00 UTC\", or a Unix time")?;
     let is_never = moment == jiff::Timestamp::UNIX_EPOCH || moment.as_second() < YEAR_1_ENDS;
@@ -94,7 +101,10 @@ fn is_zero_date(text: &str) -> bool {
 }
 
 /// The last second of the year 9999, which is how many tables say that a token never expires.
-const END_OF_TIME: Timestamp = Timestamp::from_secs(253_402_300_799);
+pub(super) const END_OF_TIME: Timestamp = Timestamp::from_secs(253_402_300_799);
+
+/// Before everything that a table of tokens speaks of.
+const BEGINNING_OF_TIME: Timestamp = Timestamp::from_millis(0);
 
 /// The last two days of the year 9999, in any zone: some of their moments lie beyond what is reckoned with.
 fn is_end_of_time(text: &str) -> bool {
@@ -173,7 +183,15 @@ mod tests {
             assert_eq!(read(text), at(1_795_536_000_000), "{text}");
         }
         assert_eq!(read("2026-11-24"), at(1_795_478_400_000));
-        for never in ["9999-12-31", "9999-12-31 23:59:59", "9999-12-31T23:59:59.999Z", "9999-12-31 23:59:59.9999999 +00:00"] {
+        assert_eq!(read("-infinity"), at(0));
+        for never in [
+            "infinity",
+            "Infinity",
+            "9999-12-31",
+            "9999-12-31 23:59:59",
+            "9999-12-31T23:59:59.999Z",
+            "9999-12-31 23:59:59.9999999 +00:00",
+        ] {
             assert_eq!(read(never), at(253_402_300_799_000), "{never}");
         }
     }
@@ -233,7 +251,8 @@ mod tests {
     fn what_is_no_moment_or_could_be_two_is_refused() {
         for text in [
             "tomorrow",
-            "infinity",
+            "inf",
+            "infinity UTC",
             "2026-13-01 00:00:00",
             "11/24/2026",
             "24.11.2026 16:00",

@@ -2,8 +2,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use serde_json::{Map, Value};
-
+use super::json::{JsonRecord, members};
 use super::source::RECORD_BYTES_MAX;
 
 /// Reads lines from a stream.
@@ -12,20 +11,14 @@ pub(super) struct NdjsonRecords<R> {
     line: u64,
 }
 
-/// A line as it stands in the file.
-pub(super) struct NdjsonRecord {
-    pub(super) line: u64,
-    pub(super) raw: Vec<u8>,
-    pub(super) members: Result<Map<String, Value>, String>,
-}
-
 impl<R: BufRead> NdjsonRecords<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self { input, line: 0 }
+    /// `line` lines ended before.
+    pub(super) fn new(input: R, line: u64) -> Self {
+        Self { input, line }
     }
 
     /// Empty lines are passed over.
-    pub(super) fn next(&mut self) -> io::Result<Option<NdjsonRecord>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<JsonRecord>> {
         loop {
             let mut raw = Vec::new();
             let read = (&mut self.input).take(RECORD_BYTES_MAX as u64 + 1).read_until(b'\n', &mut raw)?;
@@ -40,13 +33,8 @@ impl<R: BufRead> NdjsonRecords<R> {
             if raw.iter().all(u8::is_ascii_whitespace) && !is_too_long {
                 continue;
             }
-            let members = if is_too_long {
-                Err(format!("has more than {RECORD_BYTES_MAX} bytes"))
-            } else {
-                // Not what serde says: it may quote the token.
-                serde_json::from_slice(&raw).map_err(|error| format!("is no JSON object (column {})", error.column()))
-            };
-            return Ok(Some(NdjsonRecord { line: self.line, raw, members }));
+            let members = if is_too_long { Err(format!("has more than {RECORD_BYTES_MAX} bytes")) } else { members(&raw) };
+            return Ok(Some(JsonRecord { line: self.line, raw, members }));
         }
     }
 
@@ -67,12 +55,14 @@ impl<R: BufRead> NdjsonRecords<R> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn each_line_is_an_object_or_one_bad_record() {
         let text = format!("{{\"a\":1}}\n\n[1]\n{{\"a\":\"s3cret\"\n\"{}\"\n{{\"a\":2}}", "x".repeat(2 * RECORD_BYTES_MAX));
-        let mut records = NdjsonRecords::new(io::BufReader::with_capacity(7, text.as_bytes()));
+        let mut records = NdjsonRecords::new(io::BufReader::with_capacity(7, text.as_bytes()), 0);
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
             assert!(record.raw.len() <= RECORD_BYTES_MAX + 1);

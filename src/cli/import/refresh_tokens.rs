@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::columns::{Columns, Mapping, TokenForm};
 use super::progress::Progress;
 use super::rejects::Rejects;
-use super::source::{Batch, Format, Plan, Rows};
+use super::source::{Batch, Delimiter, Format, Plan, REJECTS_ENDING, Rows};
 use crate::app::{self, Ambient};
 use crate::cli::output::{Failure, complain, say};
 use crate::cli::settings::{SettingsArgs, assignment};
@@ -55,9 +55,12 @@ pub(super) struct RefreshTokensArgs {
     /// The file to read; `-` for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The file's format; left out: by its name.
+    /// The file's format; left out: by its name. JSON may be one object a line, or a list of objects.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    /// What stands between the columns of a CSV file, as ';' or tab; left out: a tab in .tsv, else a comma.
+    #[arg(long, value_name = "CHARACTER", value_parser = Delimiter::parse)]
+    delimiter: Option<Delimiter>,
     /// Whether the table holds the tokens themselves or their SHA-256, in hex or base64.
     #[arg(long, value_enum, default_value = "clear", value_name = "FORM")]
     tokens: TokenForm,
@@ -126,7 +129,8 @@ fn plan(args: &RefreshTokensArgs, settings: &Settings) -> Result<Plan, String> {
     let columns = columns.reserving(settings.reserved_prefixes());
     let path = Some(args.file.clone()).filter(|path| path.as_os_str() != "-");
     let format = plan_format(args);
-    Ok(Plan { path, format, header: args.header.clone(), from_line: args.from_line, columns })
+    let delimiter = args.delimiter.unwrap_or_else(|| Delimiter::of(&args.file));
+    Ok(Plan { path, format, delimiter, header: args.header.clone(), from_line: args.from_line, columns })
 }
 
 fn plan_format(args: &RefreshTokensArgs) -> Format {
@@ -138,7 +142,7 @@ fn rejects_of(args: &RefreshTokensArgs, format: Format, header: &[u8]) -> Reject
     let is_piped = args.file.as_os_str() == "-";
     let beside = || {
         let mut name = args.file.clone().into_os_string();
-        name.push(".rejects");
+        name.push(format!(".{REJECTS_ENDING}"));
         Some(PathBuf::from(name)).filter(|_| !is_piped && !args.dry_run)
     };
     Rejects::new(args.rejects.clone().or_else(beside), format, header)

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::columns::Columns;
 use super::csv::CsvRecords;
-use super::ndjson::NdjsonRecords;
+use super::json::JsonRecords;
 use super::shared::SharedTokens;
 use crate::domain::session::Grant;
 use crate::domain::time::Clock;
@@ -30,13 +30,34 @@ const REGRETTED_MAX: usize = 1_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(super) enum Format {
     Csv,
+    /// JSON objects, one a line, or a list of them.
+    #[value(alias = "json")]
     Ndjson,
+}
+
+/// What stands between the columns of a CSV file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Delimiter(u8);
+
+impl Delimiter {
+    const COMMA: Self = Self(b',');
+    const TAB: Self = Self(b'\t');
+
+    /// # Errors
+    /// No character, several, or one that means something else.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            b"tab" | b"\\t" => Ok(Self::TAB),
+            [byte] if byte.is_ascii_punctuation() && *byte != b'"' || matches!(byte, b'\t' | b' ') => Ok(Self(*byte)),
+            _ => Err("allowed is one character, such as ';' or '|', or \"tab\"".to_owned()),
+        }
+    }
 }
 
 impl Format {
     /// By the file's name; CSV where that says nothing.
     pub(super) fn of(path: &Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
+        match ending(path) {
             Some("ndjson" | "jsonl" | "json") => Self::Ndjson,
             Some(_) | None => Self::Csv,
         }
@@ -50,6 +71,25 @@ impl Format {
         }
     }
 }
+
+impl Delimiter {
+    /// By the file's name; a comma where that says nothing.
+    pub(super) fn of(path: &Path) -> Self {
+        match ending(path) {
+            Some("tsv" | "tab") => Self::TAB,
+            Some(_) | None => Self::COMMA,
+        }
+    }
+}
+
+/// How the file's name ends; of a file of rows that were set aside, that of the file where they stood.
+fn ending(path: &Path) -> Option<&str> {
+    let aside = path.file_stem().filter(|_| path.extension().is_some_and(|ending| ending == REJECTS_ENDING));
+    aside.map_or(path, Path::new).extension()?.to_str()
+}
+
+/// How the file of rows that were set aside is called behind the name of the file where they stood.
+pub(super) const REJECTS_ENDING: &str = "rejects";
 
 /// How the only column of a line begins that is no row.
 const REMARK: &str = "# tokengate import: ";
@@ -70,6 +110,7 @@ pub(super) struct Plan {
     /// `None`: standard input.
     pub(super) path: Option<PathBuf>,
     pub(super) format: Format,
+    pub(super) delimiter: Delimiter,
     /// The columns of a CSV file that does not begin with their names.
     pub(super) header: Option<Vec<String>>,
     /// Rows that begin before this line are passed over.
@@ -138,7 +179,7 @@ impl Names {
 
 enum Records {
     Csv { header: Vec<String>, records: Box<CsvRecords<Box<dyn BufRead + Send>>> },
-    Ndjson(NdjsonRecords<Box<dyn BufRead + Send>>),
+    Json(JsonRecords<Box<dyn BufRead + Send>>),
 }
 
 /// How far the reading is.
@@ -181,9 +222,12 @@ impl Rows {
         let input: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(BUFFER_BYTES, counted));
         let mut header_raw = Vec::new();
         let records = match plan.format {
-            Format::Ndjson => Records::Ndjson(NdjsonRecords::new(input)),
+            Format::Ndjson => {
+                let records = JsonRecords::open(input);
+                Records::Json(records.map_err(|error| format!("cannot be read: {error}"))?)
+            }
             Format::Csv => {
-                let mut records = Box::new(CsvRecords::new(input));
+                let mut records = Box::new(CsvRecords::new(input, plan.delimiter.0));
                 let header = if let Some(header) = plan.header {
                     header
                 } else {
@@ -192,7 +236,7 @@ impl Rows {
                     header_raw = first.raw;
                     without_mark(first.fields.map_err(|cause| format!("the first line {cause}"))?)
                 };
-                plan.columns.check(&header)?;
+                plan.columns.check(&header).map_err(|fault| format!("{fault}{}", hint(&header)))?;
                 Records::Csv { header, records }
             }
         };
@@ -263,7 +307,7 @@ impl Rows {
             }
             let id = row.as_ref().ok().and_then(|row| self.columns.id(row));
             // In JSON each row has names of its own, and those that tell of an end often come with it.
-            if let (Ok(row), Records::Ndjson(_)) = (&row, &self.records) {
+            if let (Ok(row), Records::Json(_)) = (&row, &self.records) {
                 self.names.meet(row.iter().map(|(name, _)| name.as_str()), &self.columns);
             }
             let token = row.and_then(|row| self.columns.read(&row, self.clock.now()));
@@ -278,7 +322,7 @@ impl Rows {
     #[expect(clippy::type_complexity, reason = "line, bytes, columns: taken apart at once by the only caller")]
     fn next_row(&mut self) -> io::Result<Option<(u64, Vec<u8>, Result<Vec<(String, Value)>, String>)>> {
         match &mut self.records {
-            Records::Ndjson(records) => {
+            Records::Json(records) => {
                 let record = loop {
                     match records.next()? {
                         None => return Ok(None),
@@ -306,6 +350,13 @@ impl Rows {
             }
         }
     }
+}
+
+/// What to try where the only column of a header holds what may stand between several.
+fn hint(header: &[String]) -> String {
+    let [only] = header else { return String::new() };
+    let named = [(';', "';'"), ('\t', "tab"), ('|', "'|'")].into_iter().find(|(between, _)| only.contains(*between));
+    named.map_or_else(String::new, |(_, name)| format!("; if that is several, say what stands between them: --delimiter {name}"))
 }
 
 /// Without the byte order mark that spreadsheets put first.

@@ -49,6 +49,11 @@ impl<'a> Cell<'a> {
         })
     }
 
+    /// Whether it names the moment at which something ended. The end of time does not: until then a row counts that is never to end.
+    pub(super) fn has_ended(self) -> Result<bool, String> {
+        Ok(self.moment()?.is_some_and(|at| at < moments::END_OF_TIME))
+    }
+
     /// As databases print it, bits included: `b'0'`, or the byte itself. Nothing is no.
     pub(super) fn truth(self) -> Result<bool, String> {
         if let Some(Value::Bool(truth)) = self.0 {
