@@ -67,6 +67,22 @@ fn paste(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn a_demo_that_cannot_start_says_why_and_leaves_nothing_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_tokengate"))
+        .args(["demo", "--listen", &address])
+        .env_clear()
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains(&format!("cannot listen at {address}")), "{said}");
+    assert!(!said.contains("WARN") && folder.path().read_dir().unwrap().next().is_none(), "{said}");
+}
+
+#[test]
 fn the_printed_lines_work_when_pasted() {
     let demo = Demo::start();
     let lines = demo.lines_to_paste();

@@ -66,16 +66,16 @@ impl Stage {
         banner::banner(&banner::Places { gateway, api: self.address, admin, data: self.folder.path(), keeps_data })
     }
 
-    /// Serves the API until `stop`, then removes the data unless it was to be kept: stop the gateway first.
-    pub async fn serve_api(self, stop: CancellationToken) {
-        let Self { folder, api, listener, .. } = self;
+    /// Serves the API until `stop`. The data goes with the stage, unless it was to be kept: nothing may write to it any more then.
+    pub async fn serve_api(&self, stop: CancellationToken) {
+        let Self { api, listener, .. } = self;
+        let api = Arc::clone(api);
         let handler = move |request, _peer| {
             let api = Arc::clone(&api);
             async move { api.answer(request).await }
         };
         let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
-        server::serve(&listener, limits, handler, stop).await;
-        drop(folder);
+        server::serve(listener, limits, handler, stop).await;
     }
 }
 
@@ -176,6 +176,7 @@ mod tests {
             stop.cancel();
         };
         tokio::join!(stage.serve_api(stop.clone()), client);
+        drop(stage);
         assert!(!folder.exists());
     }
 
