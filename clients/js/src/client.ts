@@ -301,8 +301,8 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         const spare = isChange && init.body === undefined ? request?.clone() : request;
         const response = await send(request ?? target, used);
         if (!(await refusesToken(response, cookies))) return response;
-        // Gone once it was sent.
-        if (init.body instanceof ReadableStream) {
+        // A stream, gone once it was sent. Told by what it can do: React Native knows none.
+        if ((init.body as ReadableStream | undefined)?.getReader) {
             void refreshes.fresh(used).catch(() => undefined);
             return response;
         }

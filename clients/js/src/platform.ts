@@ -1,6 +1,7 @@
 /** What the client needs of its surroundings. Tests pass their own; everyone else gets the browser's. */
 
 export interface Channel {
+    /** Neither fails: who cannot be told finds out by the storage. */
     post(message: unknown): void;
     close(): void;
 }
@@ -64,7 +65,10 @@ export function browser(): Platform {
                 const channel = window && new BroadcastChannel(name);
                 if (!channel) return undefined;
                 channel.onmessage = (event) => listener(event.data);
-                return { post: (message) => tried(() => channel.postMessage(message)), close: () => channel.close() };
+                return {
+                    post: (message) => tried(() => channel.postMessage(message)),
+                    close: () => tried(() => channel.close()),
+                };
             });
         },
         onWake: (listener) =>

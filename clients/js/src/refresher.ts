@@ -51,6 +51,8 @@ const BACKOFF_FIRST = 1000;
 const BACKOFF_MAX = 60_000;
 /** However short-lived a token is. */
 const INTERVAL_MIN = 1000;
+/** No gateway asks for more, in seconds; proxies may say anything, and a tab must not be silent until it is loaded again. */
+const RETRY_AFTER_MAX = 3600;
 /** How long to wait for a tab that is refreshing already. */
 const LOCK_WAIT = 2000;
 /** Timers that run longer look again in between. */
@@ -174,7 +176,8 @@ export function refresher({ platform, storage, tabs, timing, attempt, decided, r
     }
 
     function postpone(cause: unknown) {
-        const { retryAfter } = Object(cause) as { retryAfter?: number };
+        const { retryAfter: told } = Object(cause) as { retryAfter?: number };
+        const retryAfter = told && Math.min(told, RETRY_AFTER_MAX);
         const backoff = Math.min(BACKOFF_FIRST * 2 ** failures++, BACKOFF_MAX) * (0.5 + platform.random() / 2);
         const milliseconds = Math.max(backoff, (retryAfter ?? 0) * 1000);
         wasTold = retryAfter !== undefined;
@@ -193,9 +196,12 @@ export function refresher({ platform, storage, tabs, timing, attempt, decided, r
             began = true;
             return work();
         };
-        await platform.locks
-            .request(nameOf(storage.sharedAs), { signal: waiting.signal }, begin)
-            .catch(() => (began ? undefined : begin()));
+        try {
+            await platform.locks.request(nameOf(storage.sharedAs), { signal: waiting.signal }, begin);
+        } catch {
+            // Waited for too long, or denied, as in sandboxed frames.
+            if (!began) await begin();
+        }
         giveUp();
     }
 

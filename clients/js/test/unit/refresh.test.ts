@@ -130,6 +130,18 @@ describe('when to refresh', () => {
         expect(world.gateway.calls[0]?.at).toBeLessThan(before + 50);
     });
 
+    test('nobody is told to wait for longer than an hour', async () => {
+        const world = new World();
+        const tab = await signedIn(world);
+        tab.fate = answering(() => json(503, {}, { 'retry-after': '315360000' }));
+        await world.run(16 * MINUTE);
+        const asked = tab.refreshes();
+        tab.fate = () => OK;
+        await world.run(60 * MINUTE);
+        expect(tab.refreshes()).toBe(asked + 1);
+        expect(tab.status).toBe('signed-in');
+    });
+
     test('a life that is longer than timers can run is looked after all the same', async () => {
         const world = new World({ lifetime: 60 * 86_400_000 });
         const tab = await signedIn(world);

@@ -33,6 +33,24 @@ async function livesHere() {
     client.dispose();
 }
 
+/** A token is refused, refreshed, and the request sent again. */
+async function refreshesHere(answer: (status: number, body: object) => Response = json) {
+    const tokens: Array<string | null> = [];
+    vi.stubGlobal('fetch', async (input: URL, init: RequestInit) => {
+        if (input.pathname === '/login')
+            return answer(200, { accessToken: 'a', refreshToken: 'r', expiresIn: 900, generation: 1 });
+        if (input.pathname === '/refresh')
+            return answer(200, { accessToken: 'b', refreshToken: 's', expiresIn: 900, generation: 2 });
+        tokens.push(new Headers(init.headers).get('authorization'));
+        return tokens.length > 1 ? answer(200, {}) : answer(401, { error: 'invalid_token' });
+    });
+    const client = createClient({ baseUrl: 'https://api.example.com' });
+    await client.login({ email: 'ada', password: 'right' });
+    expect((await client.fetch('/api', { method: 'POST', body: 'x' })).status).toBe(200);
+    expect(tokens).toEqual(['Bearer a', 'Bearer b']);
+    client.dispose();
+}
+
 describe('a client lives', () => {
     test('where everything is there', livesHere);
 
@@ -59,6 +77,48 @@ describe('a client lives', () => {
             },
         );
         await livesHere();
+    });
+
+    test('where BroadcastChannel cannot be closed', async () => {
+        vi.stubGlobal(
+            'BroadcastChannel',
+            class {
+                postMessage() {}
+                close() {
+                    throw new DOMException('Closed.', 'InvalidStateError');
+                }
+            },
+        );
+        await livesHere();
+    });
+
+    test.each([
+        [
+            'at once',
+            () => {
+                throw new DOMException('Denied.', 'SecurityError');
+            },
+        ],
+        ['later', () => Promise.reject(new DOMException('Denied.', 'SecurityError'))],
+    ])('where locks are denied %s, as in a sandboxed frame', async (_when, request) => {
+        vi.stubGlobal('navigator', { locks: { request } });
+        await refreshesHere();
+    });
+
+    test('where there are no locks', async () => {
+        vi.stubGlobal('navigator', undefined);
+        await refreshesHere();
+    });
+
+    test('where bodies are no streams, as in React Native', async () => {
+        vi.stubGlobal('window', {});
+        vi.stubGlobal('localStorage', undefined);
+        vi.stubGlobal('ReadableStream', undefined);
+        const headers = new Headers({ 'content-type': 'application/json' });
+        await refreshesHere((status, body) => {
+            const answer = { status, ok: status < 300, headers, json: async () => body, clone: () => answer };
+            return answer as unknown as Response;
+        });
     });
 
     test('where there is none', async () => {
