@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
@@ -86,6 +86,8 @@ impl ClaimsClient {
         let mut request = Request::post(uri.build().map_err(|error| error.to_string())?)
             .header(HOST, authority.as_str())
             .header(ACCEPT, "application/json")
+            // Nothing here would unpack it.
+            .header(ACCEPT_ENCODING, "identity")
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("tokengate/", env!("CARGO_PKG_VERSION")));
         if let Some(authorization) = &self.options.authorization {

@@ -29,9 +29,14 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
         assert_eq!(request.method(), "POST");
         assert_eq!(request.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
         assert!(body["session"].is_string(), "{body}");
+        assert_eq!(request.header("accept-encoding"), Some("identity"));
         match body["subject"].as_str().unwrap() {
             "promoted" => answer(200, &json!({"user": {"role": "admin"}}).to_string()),
             "deleted" => answer(404, "{}"),
+            "unknown" => {
+                let problem = answer(404, r#"{"type":"about:blank","title":"No such user","status":404}"#);
+                String::from_utf8(problem).unwrap().replace("application/json", "application/problem+json").into_bytes()
+            }
             "erased" => answer(410, ""),
             "broken" => answer(500, "{}"),
             "forbidden" => answer(403, "{}"),
@@ -42,6 +47,14 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
             "mislabelled" => answer(404, "<html></html>"),
             "half" => answer(404, "{\"error\":"),
             "moved" => b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            "empty" => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            "captive" => page(511, "<html>Log in to the network</html>"),
+            "paged" => page(200, "<html>Sign in</html>"),
+            "packed" => {
+                let head =
+                    "HTTP/1.1 404 Told\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n";
+                [head.as_bytes(), &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0]].concat()
+            }
             "garbled" => answer(200, "{\"user\": "),
             "listed" => answer(200, "[]"),
             "endless" => answer(200, &format!("{{\"filler\": \"{}\"}}", "x".repeat(200_000))),
@@ -70,7 +83,11 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-const FAILING: [&str; 15] = [
+const FAILING: [&str; 19] = [
+    "empty",
+    "captive",
+    "paged",
+    "packed",
     "broken",
     "forbidden",
     "moved",
@@ -138,7 +155,7 @@ fn a_subject_that_is_gone_is_logged_out_everywhere() {
     ]);
     let [a, b] = [(); 2].map(|()| Gateway::start(&upstream, &set));
     let (mut a, mut b) = (a.client(), b.client());
-    for subject in ["deleted", "erased"] {
+    for subject in ["deleted", "unknown", "erased"] {
         let tokens = a.log_in(subject);
         b.get("/api/me", Some(&tokens.access)).expect(200);
         let refused: Message = a.refresh(&tokens.refresh).expect(401);
