@@ -3,6 +3,7 @@
 mod ambient;
 mod claims_hook;
 mod data_plane;
+mod file_faults;
 mod files;
 mod issuers;
 mod keys;
@@ -29,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use ambient::Ambient;
-pub use files::faults as file_faults;
+pub use file_faults::faults as file_faults;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use online::Finding as OnlineFinding;

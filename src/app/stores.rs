@@ -92,7 +92,7 @@ pub(super) fn fault(settings: &Settings) -> Option<StoreStartError> {
             is_other.then(|| StoreStartError::File { path, error: io::ErrorKind::NotADirectory.into() })
         }
         config::Store::Redis(redis) => {
-            let checked = options(redis).and_then(|options| Ok(options.check()?));
+            let checked = options(redis).and_then(|options| Ok(RedisStore::check(&options)?));
             checked.err()
         }
     }

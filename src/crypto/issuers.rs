@@ -242,9 +242,8 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::crypto::key_wishes::{UNKNOWN, WAITING_MAX, Wish};
+    use crate::crypto::key_wishes::{BAD_SIGNATURE, UNKNOWN, WAITING_MAX, Wish};
     use crate::crypto::testing;
-    use crate::crypto::verifier::BAD_SIGNATURE;
     use crate::domain::claims::Denial;
     use crate::domain::time::Timestamp;
 

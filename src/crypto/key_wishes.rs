@@ -18,7 +18,6 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use tokio::sync::{Notify, watch};
 
-use super::verifier::BAD_SIGNATURE;
 use crate::domain::claims::Denial;
 use crate::domain::time::Clock;
 
@@ -29,6 +28,7 @@ const REMEMBERED_MAX: usize = 1024;
 /// The longest that a client is told to wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+pub(super) const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
 pub(super) const UNKNOWN: Denial = Denial::Invalid("no key of that kid is trusted");
 
 /// The wishes for keys of one issuer. Held by its [`super::issuers::JwksCache`], and by each verifier that has its keys.

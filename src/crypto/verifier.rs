@@ -11,7 +11,7 @@ use ring::digest;
 
 use super::jwks::ForeignKeys;
 use super::key::{RSA_BITS_MAX, VerifyingKey};
-use super::key_wishes::{KeyWishes, UNKNOWN, Wish};
+use super::key_wishes::{BAD_SIGNATURE, KeyWishes, UNKNOWN, Wish};
 use super::keyring::KeyRing;
 use super::legacy_key::LegacyKey;
 use super::token_header::{Segments, TokenHeader};
@@ -362,8 +362,6 @@ impl Verifier {
 
 /// How many keys of an issuer a token without `kid` is tried with: each costs as much as any signature.
 const KEYS_TRIED_MAX: usize = 16;
-
-pub(super) const BAD_SIGNATURE: Denial = Denial::Invalid("the signature is wrong");
 
 /// Judges a token, and waits for its key if that is not here and is due.
 ///

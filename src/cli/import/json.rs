@@ -2,24 +2,14 @@
 
 use std::io::{self, BufRead};
 
-use serde_json::{Map, Value};
-
 use super::json_list::JsonList;
+use super::json_record::{JsonRecord, pass_over_space};
 use super::ndjson::NdjsonRecords;
 
 /// Reads objects from a stream, one at a time within bounds, however many there are.
 pub(super) enum JsonRecords<R> {
     Lines(NdjsonRecords<R>),
     List(JsonList<R>),
-}
-
-/// An object as it stands in the file.
-pub(super) struct JsonRecord {
-    /// Where it begins, counted from 1.
-    pub(super) line: u64,
-    /// On one line, so that it can be read again by itself.
-    pub(super) raw: Vec<u8>,
-    pub(super) members: Result<Map<String, Value>, String>,
 }
 
 impl<R: BufRead> JsonRecords<R> {
@@ -52,28 +42,10 @@ fn pass_over_beginning(input: &mut impl BufRead) -> io::Result<u64> {
     pass_over_space(input)
 }
 
-/// Passes over space; returns how many lines end in it.
-pub(super) fn pass_over_space(input: &mut impl BufRead) -> io::Result<u64> {
-    let mut lines = 0;
-    loop {
-        let buffer = input.fill_buf()?;
-        let space = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let (is_over, passed) = (space < buffer.len() || buffer.is_empty(), &buffer[..space]);
-        lines += memchr::memchr_iter(b'\n', passed).count() as u64;
-        input.consume(space);
-        if is_over {
-            return Ok(lines);
-        }
-    }
-}
-
-/// What the text of an object holds. Not what serde says of one that is none: it may quote the token.
-pub(super) fn members(text: &[u8]) -> Result<Map<String, Value>, String> {
-    serde_json::from_slice(text).map_err(|error| format!("is no JSON object (column {})", error.column()))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn read(text: &str, piece: usize) -> Vec<(u64, Result<Value, String>)> {

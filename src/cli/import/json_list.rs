@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::json::{JsonRecord, members, pass_over_space};
+use super::json_record::{JsonRecord, members, pass_over_space};
 use super::source::RECORD_BYTES_MAX;
 
 /// Reads the elements of a list, or of several, one behind the other.

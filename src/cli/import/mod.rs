@@ -7,6 +7,7 @@ mod extended_json;
 pub mod fuzz;
 mod json;
 mod json_list;
+mod json_record;
 mod moments;
 mod ndjson;
 mod progress;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use super::json::{JsonRecord, members};
+use super::json_record::{JsonRecord, members};
 use super::source::RECORD_BYTES_MAX;
 
 /// Reads lines from a stream.

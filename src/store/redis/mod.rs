@@ -92,6 +92,15 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
+    /// Whether such a store could be made. Asks nobody.
+    ///
+    /// # Errors
+    /// Options that can never work, certificates that are none included.
+    pub fn check(options: &RedisOptions) -> Result<(), RedisOptionsError> {
+        options.check()?;
+        options.tls.as_ref().map_or(Ok(()), |options| tls::client_config(options).map(drop))
+    }
+
     /// Begins to connect. Waits for the connection no longer than the connect timeout: a Redis that is away, or refuses
     /// the password, is no error here but one of every call until that changes.
     ///

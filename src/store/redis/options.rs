@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::tls;
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
 
@@ -162,11 +161,8 @@ impl RedisOptions {
         }
     }
 
-    /// Faults that no single field has, or that [`RedisOptions::from_url`] cannot have seen. Asks nobody.
-    ///
-    /// # Errors
-    /// The first of them.
-    pub fn check(&self) -> Result<(), RedisOptionsError> {
+    /// Faults that no single field has, or that [`RedisOptions::from_url`] cannot have seen.
+    pub(super) fn check(&self) -> Result<(), RedisOptionsError> {
         let prefix = &self.key_prefix;
         let odd = |c: char| matches!(c, '{' | '}') || c.is_whitespace() || c.is_control();
         if prefix.len() > KEY_PREFIX_BYTES_MAX || prefix.contains(odd) {
@@ -184,9 +180,7 @@ impl RedisOptions {
             Deployment::Sentinel(sentinel) if sentinel.service.is_empty() => Err(RedisOptionsError::Service),
             Deployment::Cluster(seeds) if !named(seeds) => Err(RedisOptionsError::Host),
             Deployment::Cluster(_) if self.database != 0 => Err(RedisOptionsError::Database),
-            Deployment::Standalone(_) | Deployment::Sentinel(_) | Deployment::Cluster(_) => {
-                self.tls.as_ref().map_or(Ok(()), |options| tls::client_config(options).map(drop))
-            }
+            Deployment::Standalone(_) | Deployment::Sentinel(_) | Deployment::Cluster(_) => Ok(()),
         }
     }
 }
