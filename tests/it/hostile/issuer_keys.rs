@@ -152,7 +152,7 @@ impl IssuerKey {
         let claims = json!({"iss": IDP, "sub": subject, "aud": "tokengate", "iat": now(), "exp": now() + 600});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&json!({"alg": "ES256", "kid": kid})), part(&claims));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.signing.sign(signed.as_bytes()).unwrap()))
+        format!("{signed}.{}", self.signing.sign(signed.as_bytes()).unwrap())
     }
 }
 
