@@ -2,7 +2,7 @@
 
 use std::io;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Ambient, files};
@@ -125,7 +125,7 @@ fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
     options.call_timeout = redis.deadline;
     options.connect_timeout = redis.connect_timeout;
     if options.tls.is_some() {
-        let authorities_pem = redis.ca_file.as_ref().map(read).transpose()?;
+        let authorities_pem = redis.ca_file.as_deref().map(read).transpose()?;
         let identity_pem = match &redis.certificate_files {
             Some((certificate, key)) => Some((read(certificate)?, Secret::new(read(key)?))),
             None => None,
@@ -157,8 +157,8 @@ fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<Red
     Ok(options)
 }
 
-fn read(path: &PathBuf) -> Result<String, StoreStartError> {
+fn read(path: &Path) -> Result<String, StoreStartError> {
     let text = files::read(path, files::PEM_BYTES_MAX)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not text")));
-    text.map_err(|error| StoreStartError::File { path: path.clone(), error })
+    text.map_err(|error| StoreStartError::File { path: path.to_owned(), error })
 }

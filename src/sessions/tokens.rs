@@ -77,10 +77,9 @@ impl Sessions {
         let refresh_token = Some(token).filter(|_| living.is_none());
         let credentials = Credentials { refresh_token, principal: living.as_deref(), expired: expired.as_deref() };
         match self.log_out(credentials, LogoutScope::Session).await {
-            Ok(_) => Ok(()),
-            Err(LogoutError::NoTokenId) => Err(RevokeError::NoTokenId),
             // Its own session is all that it was to end.
-            Err(LogoutError::TokenExpired) => Ok(()),
+            Ok(_) | Err(LogoutError::TokenExpired) => Ok(()),
+            Err(LogoutError::NoTokenId) => Err(RevokeError::NoTokenId),
             Err(LogoutError::Store(error)) => Err(Undecided::Store(error).into()),
         }
     }
