@@ -326,7 +326,7 @@ fn rows_of_mongodb_become_sessions() {
     assert_eq!(seen.upstream_saw("x-auth-subject"), ["65f1c0ffee65f1c0ffee0002"]);
 }
 
-/// As mongoexport --jsonArray, DBeaver, DataGrip and `psql … json_agg` write it.
+/// As `mongoexport --jsonArray`, `json_agg` and the exports of most tools have it.
 #[test]
 fn a_list_of_objects_is_read_however_it_is_laid_out_and_what_is_set_aside_can_be_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -378,7 +378,7 @@ fn columns_may_stand_between_something_else_than_commas() {
     }
 }
 
-/// PostgreSQL's word for it, and the last day that many tables know.
+/// The word of databases for it, and the last day that many tables know.
 #[test]
 fn a_token_that_never_expires_lives_as_long_as_sessions_do_and_one_that_is_never_revoked_lives() {
     let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());

@@ -198,7 +198,7 @@ fn what_an_issuers_token_is_worth_is_not_said_while_its_keys_are_not_at_hand() {
     let post = |path: &str, token: &str| {
         let form = format!("token={token}");
         let credentials = STANDARD.encode("reports:0123456789abcdef0123456789abcdef");
-        rig.ask(&format!(
+        rig.ask(format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
