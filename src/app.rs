@@ -35,7 +35,7 @@ use issuers::{Issuers, Own};
 pub use keys::KeysError;
 pub use online::Finding as OnlineFinding;
 pub use permissions::warnings as permission_warnings;
-pub use process::{probe_online, run, run_demo, with_store};
+pub use process::{Companion, probe_online, run, run_beside, with_store};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
 pub use watched_keys::key_set;
@@ -83,8 +83,8 @@ pub enum StartError {
     Issuer { issuer: String, error: String },
     #[error("legacy {name}: {error}")]
     Legacy { name: String, error: String },
-    #[error("cannot set the demo up: {0}")]
-    Demo(io::Error),
+    #[error("{0}")]
+    Companion(io::Error),
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
     #[error("settings on reload: {0}")]

@@ -1,6 +1,7 @@
 //! What the process does with a gateway: runs it until a signal ends it, or opens its store for one piece of work.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::online::{self, Finding as OnlineFinding};
 use super::{Ambient, App, StartError, logging, permissions, stores};
 use crate::admin::reload::Reloaded;
-use crate::cli::demo::{Demo, Stage};
 use crate::config::{InForce, Loaded, Settings};
+use crate::crypto::entropy::Entropy;
+use crate::domain::time::Clock;
 use crate::proxy::watch::TICK;
 use crate::store::Store;
 
@@ -91,21 +93,33 @@ async fn reload(
     }
 }
 
-/// The gateway with the demo's API behind it, until a signal ends both. `say` shows the banner.
-pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
+/// What runs on the control plane beside a gateway that it has the settings for, as an API for it to stand in front of.
+pub trait Companion {
+    fn settings(&self) -> &Settings;
+
+    /// The gateway listens at `gateway`, and its operators' listener at `admin`; `None`: there is none.
+    fn gateway_started(&self, gateway: SocketAddr, admin: Option<SocketAddr>);
+
+    /// Runs until `stop`, which comes once the gateway has stopped.
+    fn run(&self, stop: CancellationToken) -> impl Future<Output = ()>;
+}
+
+/// Serves beside what `set_up` returns, until a signal ends both. The settings are not read again. The companion is dropped once nothing
+/// of the gateway runs any more, also where it did not start.
+pub fn run_beside<C: Companion>(
+    set_up: impl AsyncFnOnce(Arc<dyn Clock>, Arc<dyn Entropy>) -> io::Result<C>,
+) -> Result<(), StartError> {
     let (runtime, ambient) = (control_runtime()?, Ambient::of_system());
-    let stage = runtime.block_on(Stage::set(demo, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)));
-    let stage = stage.map_err(StartError::Demo)?;
+    let companion = runtime.block_on(set_up(Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy)));
+    let companion = companion.map_err(StartError::Companion)?;
     let outcome = runtime.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
-        logging::init(&stage.settings().log);
-        let mut app = App::start(stage.settings(), ambient).await?;
-        // The demo has no settings to read again.
+        logging::init(&companion.settings().log);
+        let mut app = App::start(companion.settings(), ambient).await?;
         app.reloads.close();
-        let banner = stage.banner(app.gateway_address(), app.admin_address());
-        say(&banner);
+        companion.gateway_started(app.gateway_address(), app.admin_address());
         let stop = CancellationToken::new();
-        let serving = stage.serve_api(stop.clone());
+        let running = companion.run(stop.clone());
         let ending = async {
             let outcome = tokio::select! {
                 () = stops.next() => Ok(()),
@@ -117,11 +131,11 @@ pub fn run_demo(demo: &Demo, say: impl FnOnce(&str)) -> Result<(), StartError> {
             stop.cancel();
             outcome
         };
-        tokio::join!(serving, ending).1
+        tokio::join!(running, ending).1
     });
     // With it ends what may still write, also where the gateway did not start.
     drop(runtime);
-    drop(stage);
+    drop(companion);
     outcome
 }
 

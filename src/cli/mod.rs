@@ -54,7 +54,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sweep(args) => stats::sweep(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
-        Command::Demo(args) => run_demo(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 
@@ -62,12 +62,6 @@ fn run(args: &SettingsArgs) -> Result<(), Failure> {
     let loaded = args.load()?;
     let load_again = || args.load().map_err(|failure| failure.to_string());
     app::run(loaded, load_again).map_err(|error| Failure::failed(&error))
-}
-
-fn run_demo(args: &demo::Demo) -> Result<(), Failure> {
-    // A reader that went away does not end the demo.
-    let show = |banner: &str| say(banner).unwrap_or_else(|failure| complain(&failure.to_string()));
-    app::run_demo(args, show).map_err(|error| Failure::failed(&error))
 }
 
 /// An access-token gateway: validates tokens, forwards to your API, turns its logins into sessions.

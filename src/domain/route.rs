@@ -13,10 +13,12 @@ use super::pace::ByteRate;
 use super::path::CanonicalTarget;
 use super::share::Share;
 
+mod error;
 mod own;
 mod table;
 
-pub use table::{RouteError, RouteTable};
+pub use error::RouteError;
+pub use table::RouteTable;
 
 /// A gateway's own endpoint. `Login`, `Register` and `QuickRegister` are answered by the upstream first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use tracing::Value;
 use tracing::field::{DisplayValue, display};
 
-use super::issue::LoginKind;
-use super::log_out::LogoutScope;
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 
 /// Writes a line: `audit!(info, "logout", subject = subject, ended = 1)`. A value that is not there leaves its field out.
@@ -76,16 +74,6 @@ as_text! {
     Arc<str>: |text| text,
     Subject: |subject| subject.as_str(),
     TokenId: |token| token.as_str(),
-    LoginKind: |kind| match kind {
-        LoginKind::Login => "login",
-        LoginKind::Register => "register",
-        LoginKind::QuickRegister => "quick_register",
-    },
-    LogoutScope: |scope| match scope {
-        LogoutScope::Session => "session",
-        LogoutScope::Others => "others",
-        LogoutScope::All => "all",
-    },
 }
 
 /// What is made of a fixed alphabet of ours.

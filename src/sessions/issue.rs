@@ -1,6 +1,6 @@
 //! A login that the upstream granted becomes a session.
 
-use super::audit::audit;
+use super::audit::{AuditValue, audit};
 use super::{CLOCK_AHEAD_MAX, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::entropy;
@@ -20,6 +20,18 @@ pub enum LoginKind {
     Login,
     Register,
     QuickRegister,
+}
+
+impl AuditValue for LoginKind {
+    type Recorded<'a> = &'static str;
+
+    fn recorded(&self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Register => "register",
+            Self::QuickRegister => "quick_register",
+        }
+    }
 }
 
 /// What the upstream vouches for.

@@ -1,6 +1,6 @@
 //! Logging out: this session, the others, all.
 
-use super::audit::audit;
+use super::audit::{AuditValue, audit};
 use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{SessionId, Subject};
@@ -19,6 +19,18 @@ pub enum LogoutScope {
     Others,
     /// Every session of the subject, and every foreign token that was issued to it before now.
     All,
+}
+
+impl AuditValue for LogoutScope {
+    type Recorded<'a> = &'static str;
+
+    fn recorded(&self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Others => "others",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Who asks. Several may be there, as clients send all that they have; each counts by itself.

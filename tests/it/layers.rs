@@ -14,7 +14,7 @@ use paths::Target;
 const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("main", None),
     ("lib", None),
-    ("app", None),
+    ("app", Some(&["admin", "endpoints", "tasks", "proxy", "sessions", "store", "crypto", "config", "domain"])),
     // Neither in the library nor in the binary: compiled for tests and for the fuzzer alone.
     ("fuzzing", None),
     ("cli", None),
@@ -245,6 +245,7 @@ mod tests {
         accepted("sessions::refresh", "use super::issue; use crate::store::Store; use crate::crypto::keyring;");
         accepted("endpoints::login", "use crate::proxy::reply::Reply; use crate::proxy::control::ControlPlane;");
         accepted("app", "use crate::{proxy::gateway, tasks, store::redis};");
+        refused("app", "use crate::cli::demo;", "app may not import crate::cli");
         accepted("main", "fn main() { tokengate::cli::run(); }");
         accepted("domain::ids", "use super::time::Timestamp; use std::time::Duration; use serde::Serialize;");
     }

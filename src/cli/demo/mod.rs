@@ -19,7 +19,9 @@ pub mod users;
 use api::DemoApi;
 use folder::DataFolder;
 
+use super::output::{Failure, complain, say};
 use crate::admin::server::{self, Limits};
+use crate::app::{self, Companion};
 use crate::config::Settings;
 use crate::crypto::entropy::Entropy;
 use crate::domain::time::Clock;
@@ -33,6 +35,14 @@ pub struct Demo {
     /// Keep sessions and keys in this folder. Left out: in a temporary one, removed at the end.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Demo) -> Result<(), Failure> {
+    let set_up = async |clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>| {
+        let stage = Stage::set(args, clock, entropy).await;
+        stage.map_err(|error| io::Error::new(error.kind(), format!("cannot set the demo up: {error}")))
+    };
+    app::run_beside(set_up).map_err(|error| Failure::failed(&error))
 }
 
 /// Everything but the gateway: the API behind it, a folder for its data, and the settings to start it with.
@@ -56,18 +66,8 @@ impl Stage {
         Ok(Self { folder, api: Arc::new(api), listener, address, settings })
     }
 
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// What to print once the gateway answers at `gateway`, and operators at `admin`.
-    pub fn banner(&self, gateway: SocketAddr, admin: Option<SocketAddr>) -> String {
-        let keeps_data = !self.folder.is_temporary();
-        banner::banner(&banner::Places { gateway, api: self.address, admin, data: self.folder.path(), keeps_data })
-    }
-
     /// Serves the API until `stop`. The data goes with the stage, unless it was to be kept: nothing may write to it any more then.
-    pub async fn serve_api(&self, stop: CancellationToken) {
+    async fn serve_api(&self, stop: CancellationToken) {
         let Self { api, listener, .. } = self;
         let api = Arc::clone(api);
         let handler = move |request, _peer| {
@@ -76,6 +76,23 @@ impl Stage {
         };
         let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
         server::serve(listener, limits, handler, stop).await;
+    }
+}
+
+impl Companion for Stage {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn gateway_started(&self, gateway: SocketAddr, admin: Option<SocketAddr>) {
+        let keeps_data = !self.folder.is_temporary();
+        let places = banner::Places { gateway, api: self.address, admin, data: self.folder.path(), keeps_data };
+        // A reader that went away does not end the demo.
+        say(&banner::banner(&places)).unwrap_or_else(|failure| complain(&failure.to_string()));
+    }
+
+    fn run(&self, stop: CancellationToken) -> impl Future<Output = ()> {
+        self.serve_api(stop)
     }
 }
 

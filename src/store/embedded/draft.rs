@@ -1,5 +1,7 @@
 //! Changes under preparation: each is decided against the state and what the batch did before it, and nothing is touched yet.
 
+mod books;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! The servers in use: which of them has which partition, and a link to each.
 
+mod probe;
 mod search;
 
 use std::collections::{HashMap, HashSet};
@@ -21,7 +22,7 @@ use super::lasting::lasting;
 use super::link::{Access, Link};
 use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
 use super::tls;
-use super::unserved::{self, Unserved};
+use super::unserved::Unserved;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -34,17 +35,17 @@ pub(super) struct Fleet {
     shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
+struct Shared {
     /// By partition; of meaning in a Cluster alone.
     slots: Vec<u16>,
     informants: Informants,
     access: Access,
     replication: Option<Replication>,
     routes: RwLock<Routes>,
-    pub(super) unserved: Unserved,
+    unserved: Unserved,
     /// Why nothing is known of a primary.
     failure: Mutex<Option<String>>,
-    pub(super) stop: CancellationToken,
+    stop: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -160,7 +161,7 @@ impl Fleet {
         }
         if matches!(shared.informants, Informants::Nodes { .. }) {
             let watching = shared.clone();
-            shared.tasks.spawn(async move { lasting("redis partitions not served", || unserved::watch(&watching)).await });
+            shared.tasks.spawn(async move { lasting("redis partitions not served", || probe::probe(&watching)).await });
         }
         Ok(Self { shared })
     }
@@ -297,17 +298,17 @@ impl Shared {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn owner(&self, partition: Partition) -> Option<Arc<Node>> {
+    fn owner(&self, partition: Partition) -> Option<Arc<Node>> {
         let routes = self.routes();
         let owner = routes.owners.get(usize::from(partition.0)).and_then(Option::as_ref);
         owner.map(|owner| Arc::clone(&owner.node))
     }
 
-    pub(super) fn slot(&self, partition: Partition) -> u16 {
+    fn slot(&self, partition: Partition) -> u16 {
         self.slots.get(usize::from(partition.0)).copied().unwrap_or_default()
     }
 
-    pub(super) fn call_timeout(&self) -> Duration {
+    fn call_timeout(&self) -> Duration {
         self.access.call_timeout
     }
 }

@@ -12,8 +12,8 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::socket2::TcpKeepalive;
 use fred::types::config::{
-    Blocking, Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server, ServerConfig, TcpConfig, TlsConfig,
-    TlsConnector, UnresponsiveConfig,
+    Blocking, Config, ConnectionConfig, CredentialProvider, Options, PerformanceConfig, ReconnectPolicy, Server, ServerConfig,
+    TcpConfig, TlsConfig, TlsConnector, UnresponsiveConfig,
 };
 use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
 use futures_util::FutureExt as _;
@@ -414,7 +414,10 @@ fn client(access: &Access, address: &Address) -> Client {
         version: RespVersion::RESP2,
         database: (access.database != 0).then_some(access.database),
         tls: access.tls.clone().map(TlsConfig::from),
-        credential_provider: PasswordFile::of(access).map(|file| Arc::new(file) as _),
+        credential_provider: access.password_file.clone().map(|path| {
+            let file = PasswordFile::new(access.username.clone(), path, access.password.clone());
+            Arc::new(file) as Arc<dyn CredentialProvider>
+        }),
     };
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
     let connection = ConnectionConfig {

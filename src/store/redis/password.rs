@@ -10,7 +10,6 @@ use fred::error::Error;
 use fred::types::config::{CredentialProvider, Server};
 use zeroize::Zeroizing;
 
-use super::link::Access;
 use crate::domain::secret::Secret;
 
 /// No password is longer, in bytes.
@@ -25,10 +24,9 @@ pub(super) struct PasswordFile {
 }
 
 impl PasswordFile {
-    /// `None`: the password is in no file.
-    pub(super) fn of(access: &Access) -> Option<Self> {
-        let path = access.password_file.clone()?;
-        Some(Self { username: access.username.clone(), path, last: Arc::new(Mutex::new(access.password.clone())) })
+    /// `password` is what the file held when the settings were read.
+    pub(super) fn new(username: Option<String>, path: PathBuf, password: Option<Secret<String>>) -> Self {
+        Self { username, path, last: Arc::new(Mutex::new(password)) }
     }
 
     fn current(&self) -> Option<Secret<String>> {
