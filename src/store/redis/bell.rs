@@ -141,7 +141,7 @@ impl Bell {
         link.admit()?;
         self.set_listening(true);
         let command = Command { name: "XREAD", args, blocking: true };
-        let reply = link.send(command, deadline).await.map_err(|error| link.store_error(&error))?;
+        let reply = link.send(command, deadline).await.map_err(|failure| link.store_error(&failure))?;
         let mut grown = Vec::new();
         for stream in codec::array(&reply)? {
             let [name, entries] = codec::array(stream)? else { continue };

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::error::Error;
 use fred::types::Value;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::codec;
+use super::error::{Code, Failure, Redirection};
 use super::fleet::{Fleet, Node};
-use super::guard::{Redirection, server_code};
 use super::link::{Command, Link};
-use super::options::Replication;
+use super::options::{Address, Replication};
 use super::scripts::Script;
-use super::unserved;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -37,19 +35,22 @@ pub(super) struct Call<'a> {
     _permit: OwnedSemaphorePermit,
 }
 
-/// What a server, or the lack of it, said to a command.
-struct Refusal {
-    error: Error,
+/// Why a command of a call was not done, and at which server.
+pub(super) struct Undone {
+    failure: Failure,
     node: Arc<Node>,
 }
 
-impl Refusal {
-    fn is(&self, code: &str) -> bool {
-        server_code(self.error.details()) == Some(code)
+impl Undone {
+    /// `None`: the server said nothing.
+    pub(super) fn code(&self) -> Option<Code> {
+        self.failure.code()
     }
+}
 
-    fn into_store_error(self) -> StoreError {
-        self.node.link.store_error(&self.error)
+impl From<Undone> for StoreError {
+    fn from(undone: Undone) -> Self {
+        undone.node.link.store_error(&undone.failure)
     }
 }
 
@@ -75,7 +76,12 @@ impl Fleet {
 
 impl Call<'_> {
     pub(super) async fn command(&self, name: &'static str, args: Vec<Value>) -> Result<Value, StoreError> {
-        self.deliver(vec![Command::new(name, args)], false).await.map(last).map_err(Refusal::into_store_error)
+        self.try_command(name, args).await.map_err(StoreError::from)
+    }
+
+    /// [`Call::command`], for those who have to know what the server said.
+    pub(super) async fn try_command(&self, name: &'static str, args: Vec<Value>) -> Result<Value, Undone> {
+        self.deliver(vec![Command::new(name, args)], false).await.map(last)
     }
 
     /// Sends several commands together, at most [`super::link::COMMANDS_AT_ONCE_MAX`]; the first failure is the result.
@@ -88,6 +94,11 @@ impl Call<'_> {
     ///
     /// `keys` is not empty.
     pub(super) async fn script(&self, script: &Script, keys: &[String], args: &[Value]) -> Result<Value, StoreError> {
+        self.try_script(script, keys, args).await.map_err(StoreError::from)
+    }
+
+    /// [`Call::script`], for those who have to know what the server said.
+    pub(super) async fn try_script(&self, script: &Script, keys: &[String], args: &[Value]) -> Result<Value, Undone> {
         self.run(script, keys, args, None).await.map(last)
     }
 
@@ -120,13 +131,7 @@ impl Call<'_> {
         Ok((last(replies), outcome))
     }
 
-    async fn run(
-        &self,
-        script: &Script,
-        keys: &[String],
-        args: &[Value],
-        then: Option<Command>,
-    ) -> Result<Vec<Value>, StoreError> {
+    async fn run(&self, script: &Script, keys: &[String], args: &[Value], then: Option<Command>) -> Result<Vec<Value>, Undone> {
         let confirming = then.is_some();
         let with = |name: &'static str, head: &str| {
             let mut all = Vec::with_capacity(2 + keys.len() + args.len());
@@ -137,30 +142,26 @@ impl Call<'_> {
             std::iter::once(Command::new(name, all)).chain(then.clone()).collect()
         };
         match self.deliver(with("EVALSHA", &script.digest), confirming).await {
-            Err(refusal) if refusal.is("NOSCRIPT") => self.deliver(with("EVAL", script.text), confirming).await,
+            Err(undone) if undone.code() == Some(Code::NoScript) => self.deliver(with("EVAL", script.text), confirming).await,
             result => result,
         }
-        .map_err(Refusal::into_store_error)
     }
 
     /// Sends commands in a row to the server that has their keys, and follows where it is sent on.
-    async fn deliver(&self, commands: Vec<Command>, confirming: bool) -> Result<Vec<Value>, Refusal> {
+    async fn deliver(&self, commands: Vec<Command>, confirming: bool) -> Result<Vec<Value>, Undone> {
         let mut node = Arc::clone(&self.node);
         let mut asking = false;
         let mut redirections = 0;
         loop {
             let link = node.confirming.as_ref().filter(|_| confirming).unwrap_or(&node.link);
-            let error = match attempt(link, commands.clone(), asking, self.deadline).await {
+            let failure = match attempt(link, commands.clone(), asking, self.deadline).await {
                 Ok(replies) => return Ok(replies),
-                Err(error) => error,
+                Err(failure) => failure,
             };
-            if self.fleet.is_cluster() && unserved::is_refusal(&error) {
-                self.fleet.refused(self.home, &error);
-            }
-            let redirection = Redirection::of(&error, &node.address).filter(|_| self.fleet.is_cluster());
+            let redirection = self.redirection(&failure, &node.address);
             let Some(redirection) = redirection.filter(|_| redirections < REDIRECTIONS_MAX && Instant::now() < self.deadline)
             else {
-                return Err(Refusal { error, node });
+                return Err(Undone { failure, node });
             };
             redirections += 1;
             if redirection == Redirection::Wait || redirections > REDIRECTIONS_AT_ONCE {
@@ -176,10 +177,22 @@ impl Call<'_> {
             }
         }
     }
+
+    /// Where the Cluster sends a command on that this server did not run. Takes note of a slot that nobody serves.
+    fn redirection(&self, failure: &Failure, from: &Address) -> Option<Redirection> {
+        let Failure::Refused(error) = failure else { return None };
+        if !self.fleet.is_cluster() {
+            return None;
+        }
+        if error.code == Code::ClusterDown {
+            self.fleet.refused(self.home, error);
+        }
+        Redirection::of(error, from)
+    }
 }
 
 /// Once, at this server. The first failure is the result.
-async fn attempt(link: &Link, mut commands: Vec<Command>, asking: bool, deadline: Instant) -> Result<Vec<Value>, Error> {
+async fn attempt(link: &Link, mut commands: Vec<Command>, asking: bool, deadline: Instant) -> Result<Vec<Value>, Failure> {
     link.settled().await;
     if commands.len() == 1 && !asking {
         let reply = match commands.pop() {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bell::Bells;
+use super::error::Code;
 use super::fleet::{Fleet, Lineage};
 use super::keys::Keys;
 use super::{StoreError, codec};
@@ -193,13 +194,13 @@ impl Feed {
         let after = format!("({}", codec::stream_id(from));
         let range = vec![key.as_str().into(), after.into(), "+".into(), "COUNT".into(), super::count(PAGE)];
         let info = vec!["STREAM".into(), key.as_str().into()];
-        let (range, info) = tokio::join!(call.command("XRANGE", range), call.command("XINFO", info));
+        let (range, info) = tokio::join!(call.command("XRANGE", range), call.try_command("XINFO", info));
         let entries = range.and_then(|range| codec::logged(&range)).map_err(Unread::Silent)?;
         let last = match info {
             Ok(info) => last_generated(&info).map_err(Unread::Silent)?,
             // An empty log is still a key: only one that was deleted, or never begun, is none.
-            Err(StoreError::Unavailable(cause)) if cause.contains("no such key") => LogPosition::default(),
-            Err(error) => return Err(Unread::Silent(error)),
+            Err(undone) if undone.code() == Some(Code::NoSuchKey) => LogPosition::default(),
+            Err(undone) => return Err(Unread::Silent(undone.into())),
         };
         if last < from {
             return Err(Unread::Lost(StoreError::Unavailable("a revocation log is gone, or went back".into())));

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use fred::error::Error;
 use fred::types::config::TlsConnector;
 use fred::util::redis_keyslot;
 use tokio::sync::Notify;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::error::ServerError;
 use super::keys::Keys;
 use super::lasting::lasting;
 use super::link::{Access, Link};
@@ -247,7 +247,7 @@ impl Fleet {
     }
 
     /// Takes a node's word for it that nobody serves a partition, until it says otherwise.
-    pub(super) fn refused(&self, partition: Partition, refusal: &Error) {
+    pub(super) fn refused(&self, partition: Partition, refusal: &ServerError) {
         self.shared.unserved.note(partition, refusal);
     }
 

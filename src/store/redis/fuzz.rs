@@ -1,11 +1,11 @@
 //! What must hold for what Redis, its sentinels and its nodes reply, and for where they are said to be.
 
-use fred::error::{Error, ErrorKind};
 use fred::types::Value;
 
 use super::codec::{self, FIELDS};
 use super::discovery::{cluster, sentinel};
-use super::guard::{Redirection, Verdict, server_code, store_error};
+use super::error::{Code, Failure, Redirection, ServerError};
+use super::guard::Verdict;
 use super::options::{ADDRESSES_MAX, Address, Deployment, RedisOptions};
 use crate::domain::fuzz::Input;
 use crate::domain::ids::{Partitions, SessionId};
@@ -112,13 +112,15 @@ pub fn redis_topology(bytes: &[u8]) {
     let owner = cluster::owner(&[account, other], slot).expect("the second claims every slot");
     assert!(owner.epoch >= 5, "an older promotion won");
 
-    let error = Error::new(ErrorKind::Unknown, reply.to_owned());
-    let _ = (Verdict::of(&error), store_error(&error));
-    match Redirection::of(&error, &asked) {
-        Some(Redirection::Moved(to) | Redirection::Ask(to)) => {
-            assert!(!to.host.is_empty() && matches!(server_code(reply), Some("MOVED" | "ASK")));
+    if let Some(error) = ServerError::read(reply) {
+        assert!(error.text == reply && error.to_store_error().to_string().ends_with(reply));
+        match Redirection::of(&error, &asked) {
+            Some(Redirection::Moved(to) | Redirection::Ask(to)) => {
+                assert!(!to.host.is_empty() && matches!(error.code, Code::Moved | Code::Ask));
+            }
+            Some(Redirection::Wait) | None => {}
         }
-        Some(Redirection::Wait) | None => {}
+        let _ = Verdict::of(&Failure::Refused(error));
     }
     let texts: Vec<Value> = reply.lines().map(Value::from).collect();
     if let Some(claim) = sentinel::claim(&Value::Array(texts.clone()), Some(&Value::Array(texts))) {

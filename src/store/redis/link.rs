@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::error::{Error, ErrorKind};
+use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::socket2::TcpKeepalive;
 use fred::types::config::{
@@ -23,7 +23,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard::{Breaker, Verdict, in_words, store_error};
+use super::error::{Failure, in_words};
+use super::guard::{Breaker, Verdict};
 use super::lasting::lasting;
 use super::options::Address;
 use super::password::PasswordFile;
@@ -201,9 +202,9 @@ impl Link {
         permit.map_err(|_| crowded())?.map_err(|_| crowded())
     }
 
-    pub(super) async fn send(&self, command: Command, deadline: Instant) -> Result<Value, Error> {
+    pub(super) async fn send(&self, command: Command, deadline: Instant) -> Result<Value, Failure> {
         let fred = command.to_fred();
-        let result = self.shared.client.with_options(&options(deadline)).custom(fred, command.args).await;
+        let result = self.shared.client.with_options(&options(deadline)).custom(fred, command.args).await.map_err(Failure::from);
         self.shared.record(result.as_ref().map_or_else(Verdict::of, |_: &Value| Verdict::Answered));
         result
     }
@@ -213,10 +214,10 @@ impl Link {
         &self,
         commands: Vec<Command>,
         deadline: Instant,
-    ) -> Result<Vec<Result<Value, Error>>, Error> {
+    ) -> Result<Vec<Result<Value, Failure>>, Failure> {
         if !self.shared.client.is_connected() {
             self.shared.record(Verdict::Broken);
-            return Err(Error::new(ErrorKind::IO, "Not connected."));
+            return Err(Failure::Disconnected);
         }
         let count = commands.len();
         let pipeline = self.shared.client.pipeline().with_options(&options(deadline));
@@ -225,7 +226,10 @@ impl Link {
             let _queued: Value = pipeline.custom(fred, command.args).await?;
         }
         let sent = tokio::time::timeout_at(deadline, pipeline.try_all::<Value>()).await;
-        let mut results = sent.unwrap_or_else(|_| vec![Err(Error::new(ErrorKind::Timeout, "Request timed out."))]);
+        let mut results: Vec<Result<Value, Failure>> = match sent {
+            Ok(results) => results.into_iter().map(|result| result.map_err(Failure::from)).collect(),
+            Err(_elapsed) => vec![Err(Failure::TimedOut)],
+        };
         let verdicts = results.iter().filter_map(|result| result.as_ref().err()).map(Verdict::of);
         self.shared.record(verdicts.filter(|verdict| *verdict != Verdict::Answered).last().unwrap_or(Verdict::Answered));
         match (results.len() == count, results.pop()) {
@@ -234,16 +238,17 @@ impl Link {
                 Ok(results)
             }
             (false, Some(Err(error))) => Err(error),
-            (false, Some(Ok(_))) | (_, None) => Err(Error::new(ErrorKind::Protocol, "Missing replies.")),
+            // Some of the replies are missing.
+            (false, Some(Ok(_))) | (_, None) => Err(Failure::Disconnected),
         }
     }
 
     /// What the caller of the store is told of a failure.
-    pub(super) fn store_error(&self, error: &Error) -> StoreError {
-        match Verdict::of(error) {
-            Verdict::Answered | Verdict::Demoted => store_error(error),
-            Verdict::Silent => StoreError::Unconfirmed("no answer within the deadline".into()),
-            Verdict::Broken => StoreError::Unconfirmed(self.explain("not connected to")),
+    pub(super) fn store_error(&self, failure: &Failure) -> StoreError {
+        match failure {
+            Failure::Refused(error) => error.to_store_error(),
+            Failure::TimedOut => StoreError::Unconfirmed("no answer within the deadline".into()),
+            Failure::Disconnected => StoreError::Unconfirmed(self.explain("not connected to")),
         }
     }
 

@@ -17,6 +17,7 @@ mod call;
 mod codec;
 mod discovery;
 mod ending;
+mod error;
 mod feed;
 mod fleet;
 #[cfg(any(test, fuzzing))]

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fred::error::Error;
 use tokio::sync::Notify;
 
-use super::guard::server_code;
+use super::error::ServerError;
 use crate::domain::ids::Partition;
 use crate::store::StoreError;
 
@@ -20,20 +19,15 @@ pub(super) struct Unserved {
     pub(super) noted: Notify,
 }
 
-/// Whether this is how a server refuses a slot.
-pub(super) fn is_refusal(error: &Error) -> bool {
-    server_code(error.details()) == Some("CLUSTERDOWN")
-}
-
 impl Unserved {
     /// Fails for a partition that is not to be asked for.
     pub(super) fn admit(&self, partition: Partition) -> Result<(), StoreError> {
         self.partitions().get(&partition).map_or(Ok(()), |cause| Err(StoreError::Unavailable(cause.clone())))
     }
 
-    pub(super) fn note(&self, partition: Partition, refusal: &Error) {
-        if self.partitions().insert(partition, refusal.details().to_owned()).is_none() {
-            tracing::warn!(partition = partition.0, refusal = refusal.details(), "redis: the cluster does not serve a partition");
+    pub(super) fn note(&self, partition: Partition, refusal: &ServerError) {
+        if self.partitions().insert(partition, refusal.text.clone()).is_none() {
+            tracing::warn!(partition = partition.0, refusal = refusal.text, "redis: the cluster does not serve a partition");
             self.noted.notify_one();
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::error::Code;
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::keys::Keys;
@@ -74,18 +75,18 @@ impl Watch {
         let mut refused = None;
         for partition in keys.partitions().iter() {
             match mark(fleet, keys, partition).await {
-                Ok(mark) => {
+                Ok(Mark::Refused(cause)) => refused = Some(cause),
+                Ok(Mark::Read(mark)) => {
                     if self.memory().note_mark(partition, mark) {
                         tracing::error!(partition = partition.0, "redis: the store was emptied");
                         feed.begin_epoch();
                     }
                 }
-                Err(StoreError::Unavailable(cause)) if cause.starts_with("NOPERM") => refused = Some(cause),
                 // That it is away, or full, is told elsewhere.
                 Err(_) => {}
             }
         }
-        findings.extend(refused.map(|cause| verify::scripts_refused(&StoreError::Unavailable(cause))));
+        findings.extend(refused.map(|cause| verify::scripts_refused(&cause)));
         findings.extend(self.memory().recent_events());
         findings
     }
@@ -140,10 +141,23 @@ impl Memory {
     }
 }
 
+/// What came of the look at a partition's mark.
+enum Mark {
+    Read(String),
+    /// This user may not run the script.
+    Refused(StoreError),
+}
+
 /// Reads the mark of a partition, or makes one.
-async fn mark(fleet: &Fleet, keys: &Keys, partition: Partition) -> Result<String, StoreError> {
-    let reply = fleet.begin(partition).await?.script(&scripts::EPOCH, &[keys.epoch(partition)], &[]).await?;
-    codec::text(&reply).map(str::to_owned).ok_or_else(|| StoreError::Unreadable("mark of the data".into()))
+async fn mark(fleet: &Fleet, keys: &Keys, partition: Partition) -> Result<Mark, StoreError> {
+    match fleet.begin(partition).await?.try_script(&scripts::EPOCH, &[keys.epoch(partition)], &[]).await {
+        Ok(reply) => {
+            let mark = codec::text(&reply).ok_or_else(|| StoreError::Unreadable("mark of the data".into()))?;
+            Ok(Mark::Read(mark.to_owned()))
+        }
+        Err(undone) if undone.code() == Some(Code::NotPermitted) => Ok(Mark::Refused(undone.into())),
+        Err(undone) => Err(undone.into()),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use fred::error::Error;
 use fred::types::Value;
 use tokio::time::Instant;
 
@@ -13,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::redis::codec;
 use crate::store::redis::discovery::cluster::{self, Account};
 use crate::store::redis::discovery::{self, Claim, sentinel};
+use crate::store::redis::error::Failure;
 use crate::store::redis::link::{Command, Link};
 use crate::store::redis::options::{Address, SentinelOptions};
 
@@ -76,7 +76,7 @@ impl Shared {
             let command = |what: &'static str| Command::new("SENTINEL", vec![what.into(), options.service.as_str().into()]);
             let commands = vec![command("GET-MASTER-ADDR-BY-NAME"), command("MASTER")];
             let mut replies = ask(link, commands, deadline).await?.into_iter();
-            let address = replies.next().unwrap_or(Ok(Value::Null)).map_err(|error| link_failure(link, &error))?;
+            let address = replies.next().unwrap_or(Ok(Value::Null)).map_err(|failure| link_failure(link, &failure))?;
             let description = replies.next().and_then(Result::ok);
             let unknown = || format!("the sentinels watch no service \"{}\"", options.service);
             sentinel::claim(&address, description.as_ref()).ok_or_else(unknown)
@@ -119,14 +119,14 @@ impl Shared {
 }
 
 /// Asks one informant, unless it is known to be silent.
-async fn ask(link: &Link, commands: Vec<Command>, deadline: Instant) -> Result<Vec<Result<Value, Error>>, String> {
+async fn ask(link: &Link, commands: Vec<Command>, deadline: Instant) -> Result<Vec<Result<Value, Failure>>, String> {
     link.settled().await;
     link.admit().map_err(cause)?;
     link.send_in_a_row(commands, deadline).await.map_err(|error| link_failure(link, &error))
 }
 
-fn link_failure(link: &Link, error: &Error) -> String {
-    cause(link.store_error(error))
+fn link_failure(link: &Link, failure: &Failure) -> String {
+    cause(link.store_error(failure))
 }
 
 fn cause(error: StoreError) -> String {
