@@ -16,6 +16,7 @@ use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::headers::{self, IdentityFields};
 use crate::domain::ids::NameError;
 use crate::domain::subjects::{PREFIX_BYTES_MAX, SubjectPrefix};
+use crate::domain::time::CLOCK_SKEW_MAX;
 
 /// How often logins and refreshes may be tried. Counted on each node by itself.
 #[derive(Clone, Debug)]
@@ -214,7 +215,7 @@ impl Issuer {
         let jwks_file = s.optional("jwks_file", parse::path);
         let jwks_url = s.optional("jwks_url", jwks_url);
         let types = s.read("types", parse::list(parse::filled_text));
-        let leeway = s.read("leeway", parse::duration(Duration::ZERO, 60 * second));
+        let leeway = s.read("leeway", parse::duration(Duration::ZERO, CLOCK_SKEW_MAX));
         let lifetime_max = s.read("lifetime_max", parse::duration(60 * second, 400 * 86_400 * second));
         let refresh_interval = s.read("refresh_interval", parse::duration(second, 86_400 * second));
         let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));

@@ -10,7 +10,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::revocation::{Retention, TooShort};
 use crate::domain::secret::Secret;
 use crate::domain::session_policy::ReusePolicy;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,7 +70,7 @@ impl Tokens {
             audience: s.read("audience", parse::list(parse::filled_text)),
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
-            leeway: s.read("leeway", parse::duration(Duration::ZERO, MINUTE)),
+            leeway: s.read("leeway", parse::duration(Duration::ZERO, CLOCK_SKEW_MAX)),
             bytes_max: s
                 .optional("bytes_max", parse::memory(1 << 10, 1 << 20))
                 .unwrap_or_else(|| BYTES_MAX_DEFAULT.min(room.in_head).min(room.in_body)),

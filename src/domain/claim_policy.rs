@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::subjects::{ReservedPrefixes, SubjectRule};
-
-/// The most that clocks may differ: leeway beyond this is cut to it.
-pub const LEEWAY_MAX: Duration = Duration::from_secs(60);
+use super::time::CLOCK_SKEW_MAX;
 
 /// What the tokens of one issuer must say. Keys and algorithms are fixed beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +18,7 @@ pub struct ClaimPolicy {
     /// Where audiences stand: `aud`, unless the issuer is odd; what is found is joined.
     pub audience_claims: Vec<ClaimPath>,
     pub token_type: TypeRule,
-    /// For `exp` and `nbf`; at most [`LEEWAY_MAX`], which is what `iat` is always given.
+    /// For `exp` and `nbf`; at most [`CLOCK_SKEW_MAX`], which is what `iat` is always given.
     pub leeway: Duration,
     /// From `iat` (or now, when there is none) to `exp`; a longer token is refused.
     pub lifetime_max: Duration,
@@ -62,7 +60,7 @@ impl ClaimPolicy {
             audiences,
             audience_claims: vec![ClaimPath::new("aud")],
             token_type: TypeRule::Unchecked,
-            leeway: LEEWAY_MAX,
+            leeway: CLOCK_SKEW_MAX,
             lifetime_max,
             subject_claim: ClaimPath::new("sub"),
             subjects,
@@ -73,7 +71,7 @@ impl ClaimPolicy {
 
     #[must_use]
     pub fn leeway(&self) -> Duration {
-        self.leeway.min(LEEWAY_MAX)
+        self.leeway.min(CLOCK_SKEW_MAX)
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::access_claims::{AccessClaims, ClaimError};
-use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind, LEEWAY_MAX};
+use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind};
 use super::ids::{Generation, SessionId, Subject, TokenId};
 use super::subjects::SubjectError;
-use super::time::Timestamp;
+use super::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// The claims of our own tokens that the gateway itself writes; neither an upstream nor the operator's mapping can.
 pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "gen", "scope"];
@@ -293,7 +293,7 @@ fn check_lifetime(claims: &AccessClaims, expires_at: Timestamp, policy: &ClaimPo
 
 /// Another node may have minted the token a moment ago by a clock that runs ahead of ours.
 pub(super) fn check_issued(issued_at: Timestamp, now: Timestamp) -> Result<(), Denial> {
-    if now.saturating_add(LEEWAY_MAX) < issued_at { Err(Denial::Invalid("iat lies ahead")) } else { Ok(()) }
+    if now.saturating_add(CLOCK_SKEW_MAX) < issued_at { Err(Denial::Invalid("iat lies ahead")) } else { Ok(()) }
 }
 
 pub(super) fn names_any(named: &[String], wanted: &[String]) -> bool {
@@ -452,7 +452,7 @@ mod tests {
         assert_eq!(principal.expires_at, at(NOW + 60), "what it says of itself stays");
         let mut generous = foreign();
         generous.leeway = Duration::from_secs(3600);
-        assert_eq!(generous.leeway(), LEEWAY_MAX);
+        assert_eq!(generous.leeway(), CLOCK_SKEW_MAX);
         let exp = |secs: i64| judge_with(foreign_claims(), "exp", json!(secs), &generous);
         assert!(exp(NOW - 59).is_ok());
         assert_eq!(exp(NOW - 60), Err(Denial::Expired));

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::access_claims::AccessClaims;
-use super::claim_policy::{AudienceRule, ClaimPath, LEEWAY_MAX};
+use super::claim_policy::{AudienceRule, ClaimPath};
 use super::claims::{Denial, Principal, Window, check_issued, names_any};
 use super::ids::{Partitions, SessionId, Subject};
 use super::session::Grant;
 use super::subjects::SubjectRule;
-use super::time::Timestamp;
+use super::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// What is demanded of the old tokens of one kind. The key and its algorithm are fixed beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,7 +170,7 @@ impl LegacyLives {
     #[must_use]
     pub fn end_by(&self, now: Timestamp) -> Option<Timestamp> {
         let end = |(accepted_until, lifetime_max): &(Timestamp, Option<Duration>)| {
-            let longest = |max: &Duration| now.saturating_add(*max).saturating_add(LEEWAY_MAX);
+            let longest = |max: &Duration| now.saturating_add(*max).saturating_add(CLOCK_SKEW_MAX);
             lifetime_max.as_ref().map_or(*accepted_until, |max| longest(max).min(*accepted_until))
         };
         self.0.iter().map(end).max()

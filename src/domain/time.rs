@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The most that two honest clocks differ: those of our nodes, of the store, and of whoever issues tokens. What is stamped further
+/// ahead is not believed, and what was to be forgotten is kept for so long beyond that moment. NTP keeps clocks within a fraction of
+/// a second. RFC 7519, section 4.1.4 has "usually no more than a few minutes"; one is short beside the life of a token.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
 /// A moment: milliseconds since the Unix epoch, UTC, leap seconds not counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

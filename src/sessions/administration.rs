@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
+use super::Sessions;
 use crate::domain::ids::{SessionId, Subject, TokenId};
 use crate::domain::revocation::{Cutoff, Target};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::store::StoreError;
 
 /// What is to end.
@@ -50,7 +50,7 @@ impl Sessions {
     pub async fn carry_out(&self, order: Order) -> Result<Ended, OrderError> {
         let now = self.clock.now();
         let checked = |moment: Timestamp| {
-            let is_believable = moment <= now.saturating_add(CLOCK_AHEAD_MAX);
+            let is_believable = moment <= now.saturating_add(CLOCK_SKEW_MAX);
             if is_believable { Ok(moment) } else { Err(OrderError::MomentAhead) }
         };
         let (target, forget_at) = match order {
@@ -79,7 +79,7 @@ impl Sessions {
     /// live: one that is left behind, should the store fail in between, stays refused.
     async fn end_everyone(&self, issued_before: Timestamp, now: Timestamp) -> Result<Ended, StoreError> {
         let target = Target::Everyone { issued_before };
-        let longest_life = self.policy.load().absolute_lifetime.saturating_add(FORGET_MARGIN);
+        let longest_life = self.policy.load().absolute_lifetime.saturating_add(CLOCK_SKEW_MAX);
         let forget_at = self.forget_at(now).max(now.saturating_add(longest_life));
         self.revoke(target.clone(), now, forget_at).await?;
         let sessions = self.store.end_created_before(issued_before).await?;

@@ -1,7 +1,7 @@
 //! A login that the upstream granted becomes a session.
 
 use super::audit::{AuditValue, audit};
-use super::{CLOCK_AHEAD_MAX, Sessions, TokenPair};
+use super::{Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::entropy;
 use crate::domain::ids::{SessionId, Subject};
@@ -11,7 +11,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
 use crate::domain::session_policy::OldSession;
 use crate::domain::stats::Counter;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::store::{SessionLimit, StoreError};
 
 /// Which call was granted.
@@ -112,7 +112,7 @@ impl Sessions {
     /// Not before a revocation of the subject: a node with a faster clock may have made it, and the new session would be covered.
     fn creation_of(&self, subject: &Subject, now: Timestamp) -> Result<Timestamp, IssueError> {
         match self.replica.subject_revoked_before(subject) {
-            Some(until) if until > now.saturating_add(CLOCK_AHEAD_MAX) => Err(IssueError::Barred(until)),
+            Some(until) if until > now.saturating_add(CLOCK_SKEW_MAX) => Err(IssueError::Barred(until)),
             Some(until) => Ok(now.max(until)),
             None => Ok(now),
         }

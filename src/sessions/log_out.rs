@@ -1,13 +1,13 @@
 //! Logging out: this session, the others, all.
 
+use super::Sessions;
 use super::audit::{AuditValue, audit};
-use super::{CLOCK_AHEAD_MAX, FORGET_MARGIN, Sessions};
 use crate::domain::claims::Principal;
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::page::Page;
 use crate::domain::revocation::{Cutoff, Target};
 use crate::domain::stats::Counter;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::store::StoreError;
 
 /// What is to end.
@@ -171,7 +171,7 @@ impl Sessions {
                 Held::Foreign(principal) => {
                     let token = principal.token.clone().ok_or(LogoutError::NoTokenId)?;
                     let target = Target::Token { issuer: principal.issuer.clone(), token };
-                    self.revoke(target, now, principal.window.closes_at.saturating_add(FORGET_MARGIN)).await?;
+                    self.revoke(target, now, principal.window.closes_at.saturating_add(CLOCK_SKEW_MAX)).await?;
                     1
                 }
             };
@@ -222,7 +222,7 @@ impl Sessions {
         mut known: Vec<SessionId>,
         now: Timestamp,
     ) -> Result<(Target, u64), StoreError> {
-        let believable = now.saturating_add(CLOCK_AHEAD_MAX);
+        let believable = now.saturating_add(CLOCK_SKEW_MAX);
         self.find_youngest(subject, believable, &mut known, now).await?;
         let youngest = known.iter().map(|id| id.created_at()).filter(|at| *at <= believable).fold(now, Timestamp::max);
         let issued_before = Cutoff::of_all_until(now, youngest);

@@ -23,7 +23,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::{Counter, Counters};
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::{CLOCK_SKEW_MAX, Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
 mod administration;
@@ -52,12 +52,6 @@ pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
 pub use tokens::{RevokeError, Undecided, Worth};
 use withdrawals::Withdrawals;
-
-/// How far ahead of our clock another node's may run before what it stamped is no longer waited for.
-const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
-
-/// Added to every moment at which a revocation may be forgotten: nodes do not forget in the same instant.
-const FORGET_MARGIN: Duration = Duration::from_secs(60);
 
 /// What tokens are made of. A reload swaps it as a whole.
 #[derive(Debug)]
@@ -249,7 +243,7 @@ impl Sessions {
         let policy = self.policy.load();
         let Some(end) = policy.legacy.end_by(now) else { return now };
         let made_late_ends_at = now.saturating_add(policy.max_staleness).saturating_add(policy.idle_lifetime);
-        end.max(made_late_ends_at).saturating_add(FORGET_MARGIN)
+        end.max(made_late_ends_at).saturating_add(CLOCK_SKEW_MAX)
     }
 
     /// When a revocation of something that lives now may be forgotten.

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::claim_policy::LEEWAY_MAX;
 use crate::domain::claims::Principal;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// What began before it is dead.
 ///
 /// Two moments, because there are two clocks. Sessions of ours are dated by nodes, to the millisecond, and a login after a revocation
 /// can be dated behind it. A token of someone else's making is dated by its `iat`: in whole seconds, by a clock that is believed although
-/// it may run ahead of ours by [`LEEWAY_MAX`].
+/// it may run ahead of ours by [`CLOCK_SKEW_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Cutoff {
@@ -40,7 +39,7 @@ impl Cutoff {
     #[must_use]
     pub fn of_all_until(now: Timestamp, youngest: Timestamp) -> Self {
         let sessions = now.max(youngest).saturating_add(INSTANT);
-        Self::new(sessions, sessions.max(now.saturating_add(LEEWAY_MAX + INSTANT)))
+        Self::new(sessions, sessions.max(now.saturating_add(CLOCK_SKEW_MAX + INSTANT)))
     }
 
     /// Sessions that were created before it are dead.

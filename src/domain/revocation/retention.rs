@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::time::Timestamp;
-
-/// How far ahead the clock of the party that issued a token may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// How long a revocation is kept: at least as long as any token that it covers may still be accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
