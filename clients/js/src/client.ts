@@ -3,11 +3,12 @@
 import { type Reading, refusalOf, renewedBy, sessionOf } from './answers.js';
 import { type Entry, NOTHING, type Session, compare, isKnown, isSameLogin, ofOldToken } from './entry.js';
 import { TokengateError } from './errors.js';
+import type { ClientEvent } from './events.js';
 import { isSafe, jsonOf, refusesToken } from './http.js';
 import { oldToken } from './old_token.js';
 import { type ClientOptions, type Endpoints, pathOf, timingOf } from './options.js';
 import { type Platform, browser, pause } from './platform.js';
-import { type RefreshEvent, refresher } from './refresher.js';
+import { refresher } from './refresher.js';
 import { storageOf } from './storage.js';
 import { type Source, tabs as tabsOf } from './tabs.js';
 
@@ -23,14 +24,6 @@ export interface State {
 }
 
 export type LogoutScope = 'session' | 'others' | 'all';
-
-export type ClientEvent =
-    | RefreshEvent
-    | { readonly type: 'signed-in' | 'signed-out'; readonly source: Source }
-    /** Another tab has refreshed. */
-    | { readonly type: 'adopted'; readonly generation: number }
-    /** A request was refused for its token, and is sent again with a new one. */
-    | { readonly type: 'retrying'; readonly url: string };
 
 export interface LoginOptions {
     /** Where to, instead of the endpoint's own path. */

@@ -1,6 +1,6 @@
 /** What a client is made with, and what holds where nothing is said. */
 
-import type { ClientEvent } from './client.js';
+import type { ClientEvent } from './events.js';
 import type { Timing } from './refresher.js';
 import type { Storage, StorageKind } from './storage.js';
 

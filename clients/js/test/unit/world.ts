@@ -3,7 +3,8 @@
  * here takes real time, and a seed decides everything.
  */
 
-import { type Client, type ClientEvent, type ClientOptions, connect } from '../../src/client.js';
+import { type Client, type ClientOptions, connect } from '../../src/client.js';
+import type { ClientEvent } from '../../src/events.js';
 import type { Entry } from '../../src/entry.js';
 import type { Platform } from '../../src/platform.js';
 import type { Storage } from '../../src/storage.js';
