@@ -24,7 +24,7 @@ use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Duty, Fenced, Lease, Store, Swap, Swept, Upkeep as _, Version};
+use tokengate::store::{Duty, Fenced, Lease, RevocationLog as _, SessionStore as _, Swap, Swept, Upkeep as _, Version};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

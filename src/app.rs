@@ -158,7 +158,8 @@ impl App {
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
         let verifier = Arc::new(ArcSwap::from_pointee(issuers.verifier()));
         let sessions = Arc::new(Sessions::new(SessionParts {
-            store: Arc::clone(&store),
+            store: Arc::clone(&store) as _,
+            log: Arc::clone(&store) as _,
             replica: Arc::clone(&replica),
             minting,
             verifier: Arc::clone(&verifier),
@@ -186,13 +187,14 @@ impl App {
             runtime: runtime.clone(),
         }));
         let nodes = Arc::new(Nodes::new(NodeParts {
-            store: Arc::clone(&store),
+            registry: Arc::clone(&store) as _,
+            partitions: store.partitions(),
             clock: Arc::clone(&ambient.clock),
             id: NodeId::new(draw(&*ambient.entropy)),
             name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listen.address.port())),
             silence_max: settings.revocation.max_staleness + 3 * node_heartbeat(settings),
         }));
-        let upkeep = Upkeep::new(tally, &counters, &store, &replica, &nodes, &ambient);
+        let upkeep = Upkeep::new(tally, &counters, &(Arc::clone(&store) as _), &replica, &nodes, &ambient);
         let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, nodes, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);

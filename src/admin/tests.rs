@@ -8,8 +8,9 @@ use crate::crypto::entropy::{SystemEntropy, draw};
 use crate::domain::node::{Asks, Canary, NodeId};
 use crate::domain::stats::Counter;
 use crate::sessions::nodes::NodeParts;
-use crate::sessions::tests::world::{Fault, MINUTE, World};
-use crate::store::Store as _;
+use crate::sessions::tests::Fault;
+use crate::sessions::tests::world::{MINUTE, World};
+use crate::store::{NodeRegistry as _, RevocationLog as _};
 
 #[async_trait::async_trait]
 impl Readiness for Vec<Dependency> {
@@ -22,7 +23,8 @@ const TOKEN: &str = "a token of many characters";
 
 fn nodes(world: &World, name: &str) -> Arc<Nodes> {
     Arc::new(Nodes::new(NodeParts {
-        store: Arc::clone(&world.store) as _,
+        registry: Arc::clone(&world.store) as _,
+        partitions: world.store.partitions(),
         clock: Arc::clone(&world.clock) as _,
         id: NodeId::new(draw(&SystemEntropy::new())),
         name: name.to_owned(),

@@ -14,7 +14,7 @@ use crate::store::memory::Memory;
 use crate::store::redis::{
     Address, Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, SentinelOptions, TlsOptions,
 };
-use crate::store::{Finding, Severity, Store, StoreError};
+use crate::store::{Finding, SessionStore as _, Severity, Store, StoreError};
 
 /// The file of the embedded store, in its folder.
 const EMBEDDED_FILE: &str = "tokengate.redb";

@@ -25,7 +25,7 @@ impl Parts {
     /// Starts what runs beside requests. Returns what workers tell of tokens that they see for the first time.
     pub(super) fn spawn_tasks(&self, supervisor: &Supervisor, settings: &Settings) -> TokenSeen {
         let feed = RevocationFeed {
-            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.store) as _,
             replica: Arc::clone(&self.replica),
             nodes: Arc::clone(&self.nodes),
             clock: Arc::clone(&self.ambient.clock),
@@ -45,7 +45,7 @@ impl Parts {
         let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
         let acknowledgements = Acknowledgements {
             queue,
-            store: Arc::clone(&self.store),
+            store: Arc::clone(&self.store) as _,
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
             interval: settings.refresh.acknowledge_interval,
@@ -53,7 +53,7 @@ impl Parts {
         supervisor.spawn_kept("acknowledgements", acknowledgements, |task, stop| async move { task.run(stop).await });
         self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
         let watch = StoreWatch {
-            store: Arc::clone(&self.store),
+            store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.ambient.clock),
             alarms: Arc::clone(&self.alarms),
         };

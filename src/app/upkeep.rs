@@ -9,7 +9,7 @@ use crate::domain::stats::{Counters, Gauges, Tally};
 use crate::sessions::caretaker::{Caretaker, CaretakerParts};
 use crate::sessions::nodes::Nodes;
 use crate::sessions::statistics::{Statistics, StatisticsParts};
-use crate::store::Store;
+use crate::store;
 use crate::tasks::statistics::{Flushing, Measuring};
 use crate::tasks::supervisor::Supervisor;
 use crate::tasks::sweeper::Sweeper;
@@ -26,7 +26,7 @@ impl Upkeep {
     pub(super) fn new(
         tally: Arc<Tally>,
         counters: &Arc<Counters>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn store::Upkeep>,
         replica: &Arc<Replica>,
         nodes: &Arc<Nodes>,
         ambient: &Ambient,

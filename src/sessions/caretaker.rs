@@ -10,7 +10,7 @@ use crate::domain::stats::{Counter, Counters, Day, Gauges, Readings};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::nodes::Nodes;
 use crate::sessions::statistics::of_node;
-use crate::store::{Duty, Fence, Fenced, Lease, Measurement, Store, StoreError, SweepRecord, Swept};
+use crate::store::{Duty, Fence, Fenced, Lease, Measurement, StoreError, SweepRecord, Swept, Upkeep};
 
 /// How long a node that was killed keeps the others from taking over.
 const LEASE_SPAN: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub trait Sweeps: Send + Sync + 'static {
 /// The upkeep of the store. Every node has one; for each duty at most one of them is at work.
 pub struct Caretaker {
     nodes: Arc<Nodes>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Upkeep>,
     replica: Arc<Replica>,
     gauges: Arc<Gauges>,
     counters: Arc<Counters>,
@@ -56,7 +56,7 @@ pub struct Caretaker {
 /// What a [`Caretaker`] is made of.
 pub struct CaretakerParts {
     pub nodes: Arc<Nodes>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Upkeep>,
     pub replica: Arc<Replica>,
     pub gauges: Arc<Gauges>,
     pub counters: Arc<Counters>,

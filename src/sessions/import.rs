@@ -10,7 +10,7 @@ use crate::domain::rotation::Rotation;
 use crate::domain::session::{Client, Grant, Lifetime, Session};
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::{Clock, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::{RevocationLog, SessionStore, StoreError};
 
 /// How long after its end an imported token is still known: as long as its client may repeat a refresh whose reply was lost, and
 /// as long as an export may wait to be imported again.
@@ -77,15 +77,16 @@ impl ForeignToken {
 
 /// Puts foreign tokens into a store. Any number of them may run at once, also twice on the same tokens.
 pub struct Importer {
-    store: Arc<dyn Store>,
+    store: Arc<dyn SessionStore>,
+    log: Arc<dyn RevocationLog>,
     policy: SessionPolicy,
     clock: Arc<dyn Clock>,
 }
 
 impl Importer {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, policy: SessionPolicy, clock: Arc<dyn Clock>) -> Self {
-        Self { store, policy, clock }
+    pub fn new(store: Arc<dyn SessionStore>, log: Arc<dyn RevocationLog>, policy: SessionPolicy, clock: Arc<dyn Clock>) -> Self {
+        Self { store, log, policy, clock }
     }
 
     /// Takes the tokens over. After an error the same tokens may be given again: nothing is done twice.
@@ -139,7 +140,7 @@ impl Importer {
             if self.store.load(session).await?.is_some() {
                 let target = Target::Session { session };
                 let revocation = Revocation { target, revoked_at: now, forget_at: self.policy.retention.forget_at(now) };
-                ended += self.store.revoke(&revocation).await?.len() as u64;
+                ended += self.log.revoke(&revocation).await?.len() as u64;
             }
         }
         Ok(ended)

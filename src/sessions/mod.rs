@@ -24,7 +24,7 @@ use crate::domain::session::Session;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{CLOCK_SKEW_MAX, Clock, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::{RevocationLog, SessionStore, StoreError};
 
 mod administration;
 pub mod audit;
@@ -79,7 +79,8 @@ pub struct TokenPair {
 
 /// The use cases. One for the process; every method may run any number of times at once.
 pub struct Sessions {
-    store: Arc<dyn Store>,
+    store: Arc<dyn SessionStore>,
+    log: Arc<dyn RevocationLog>,
     replica: Arc<Replica>,
     minting: ArcSwap<Minting>,
     verifier: Arc<ArcSwap<Verifier>>,
@@ -93,7 +94,8 @@ pub struct Sessions {
 
 /// What [`Sessions`] is made of.
 pub struct SessionParts {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn SessionStore>,
+    pub log: Arc<dyn RevocationLog>,
     pub replica: Arc<Replica>,
     pub minting: Minting,
     /// Who knows old tokens.
@@ -116,11 +118,11 @@ struct Opened {
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts) -> Self {
-        let SessionParts { store, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
+        let SessionParts { store, log, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
         let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
         let claims_hook = ArcSwap::from_pointee(claims_hook);
         let withdrawals = Withdrawals::default();
-        Self { store, replica, minting, verifier, policy, claims_hook, withdrawals, clock, entropy, counters }
+        Self { store, log, replica, minting, verifier, policy, claims_hook, withdrawals, clock, entropy, counters }
     }
 
     /// Takes new keys and rules; calls under way finish with the old ones.
@@ -227,7 +229,7 @@ impl Sessions {
             Target::Everyone { issued_before } => forget_at.max(self.legacy_forget_at(now.max(*issued_before))),
         };
         let revocation = Revocation { target, revoked_at: now, forget_at };
-        let ended = self.store.revoke(&revocation).await?;
+        let ended = self.log.revoke(&revocation).await?;
         self.replica.insert(&revocation);
         self.counters.add(Counter::of_revocation(&revocation.target), 1);
         Ok(ended)

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::ids::Partition;
+use crate::domain::ids::{Partition, Partitions};
 use crate::domain::lag::{Lag, LagFigures};
 use crate::domain::node::{Asks, Canary, Node, NodeId};
 use crate::domain::revocation::Target;
 use crate::domain::time::{Clock, Timestamp};
-use crate::store::{RECEIPTS_KEPT, Store, StoreError};
+use crate::store::{NodeRegistry, RECEIPTS_KEPT, StoreError};
 
 /// The longest wait for the other nodes: receipts are kept for longer.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(60);
@@ -26,7 +26,9 @@ const GIVEN_MAX: usize = 256;
 
 /// What [`Nodes`] is made of.
 pub struct NodeParts {
-    pub store: Arc<dyn Store>,
+    pub registry: Arc<dyn NodeRegistry>,
+    /// Of the store.
+    pub partitions: Partitions,
     pub clock: Arc<dyn Clock>,
     pub id: NodeId,
     /// For people.
@@ -38,7 +40,8 @@ pub struct NodeParts {
 
 /// One for the process.
 pub struct Nodes {
-    store: Arc<dyn Store>,
+    registry: Arc<dyn NodeRegistry>,
+    partitions: Partitions,
     clock: Arc<dyn Clock>,
     id: NodeId,
     name: String,
@@ -63,11 +66,11 @@ pub struct Spread {
 impl Nodes {
     #[must_use]
     pub fn new(parts: NodeParts) -> Self {
-        let NodeParts { store, clock, id, name, silence_max } = parts;
+        let NodeParts { registry, partitions, clock, id, name, silence_max } = parts;
         let started_at = clock.now();
         let (numbers, known) = (AtomicU64::new(0), AtomicU64::new(1));
         let (lag, given) = (Lag::default(), Mutex::default());
-        Self { store, clock, id, name, started_at, silence_max, lag, numbers, known, given }
+        Self { registry, partitions, clock, id, name, started_at, silence_max, lag, numbers, known, given }
     }
 
     pub const fn id(&self) -> NodeId {
@@ -88,28 +91,28 @@ impl Nodes {
     /// One heartbeat.
     pub async fn announce(&self) -> Result<(), StoreError> {
         let node = Node { id: self.id, name: self.name.clone(), started_at: self.started_at, lag: self.lag() };
-        let known = self.store.register(&node, self.silence_max).await?;
+        let known = self.registry.register(&node, self.silence_max).await?;
         self.known.store(known.max(1), Ordering::Relaxed);
         Ok(())
     }
 
     /// Nobody is to wait for this node any more.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        self.store.unregister(self.id).await
+        self.registry.unregister(self.id).await
     }
 
     /// Every node that was heard of lately.
     pub async fn all(&self) -> Result<Vec<Node>, StoreError> {
-        self.store.nodes().await
+        self.registry.nodes().await
     }
 
     /// Writes a canary of which the way back will be timed: to each partition in turn.
     pub async fn send_canary(&self) -> Result<(), StoreError> {
         let canary = self.canary(Asks::Writer);
-        let partitions = u64::from(self.store.partitions().count());
+        let partitions = u64::from(self.partitions.count());
         let partition = Partition(u16::try_from(canary.number % partitions).unwrap_or_default());
         self.lag.sent(canary.number, self.clock.monotonic());
-        let sent = self.store.mark(partition, canary).await;
+        let sent = self.registry.mark(partition, canary).await;
         if sent.is_err() {
             self.lag.not_sent(canary.number);
         }
@@ -124,7 +127,7 @@ impl Nodes {
                 Asks::Writer => {}
                 Asks::Everyone if self.has_given(canary) => {}
                 Asks::Everyone => {
-                    self.store.give_receipt(canary, self.id).await?;
+                    self.registry.give_receipt(canary, self.id).await?;
                     self.remember_given(canary);
                 }
             }
@@ -151,14 +154,14 @@ impl Nodes {
     /// How far it has come is not known.
     pub async fn when_applied(&self, target: &Target, patience: Duration) -> Result<Spread, StoreError> {
         // A node that registers from here on reads the whole log after that, and so finds it there.
-        let known = self.store.nodes().await?;
+        let known = self.registry.nodes().await?;
         let (own, others) = known.into_iter().partition(|node| node.id == self.id);
         let mut spread = Spread { applied: own, pending: others };
         if spread.pending.is_empty() {
             return Ok(spread);
         }
         let canary = self.canary(Asks::Everyone);
-        self.store.mark(target.partition(self.store.partitions()), canary).await?;
+        self.registry.mark(target.partition(self.partitions), canary).await?;
         let looking = async {
             let mut pause = LOOK_PAUSE;
             while !spread.pending.is_empty() {
@@ -176,10 +179,10 @@ impl Nodes {
 
     /// Takes those out of the pending that have given a receipt, or are gone.
     async fn look(&self, canary: Canary, spread: &mut Spread) -> Result<(), StoreError> {
-        let given: BTreeSet<NodeId> = self.store.receipts(canary).await?.into_iter().collect();
+        let given: BTreeSet<NodeId> = self.registry.receipts(canary).await?.into_iter().collect();
         spread.applied.extend(spread.pending.extract_if(.., |node| given.contains(&node.id)));
         if !spread.pending.is_empty() {
-            let known: BTreeSet<NodeId> = self.store.nodes().await?.iter().map(|node| node.id).collect();
+            let known: BTreeSet<NodeId> = self.registry.nodes().await?.iter().map(|node| node.id).collect();
             spread.pending.retain(|node| known.contains(&node.id));
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::domain::replica::Replica;
 use crate::domain::stats::{Counter, DAYS_KEPT, Day, Gauge, Gauges, Readings, Snapshot, Tally};
 use crate::domain::time::Clock;
 use crate::sessions::nodes::Nodes;
-use crate::store::{self, DayTotals, Store, StoreError};
+use crate::store::{self, DayTotals, StoreError, Upkeep};
 
 /// Days whose totals are remembered while the store does not take them. Shorter than stores know what they were told.
 const DAYS_PENDING_MAX: usize = 7;
@@ -50,7 +50,7 @@ pub struct Report {
 /// same and more; and what a failover took back comes again.
 pub struct Statistics {
     nodes: Arc<Nodes>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Upkeep>,
     tally: Arc<Tally>,
     gauges: Arc<Gauges>,
     replica: Arc<Replica>,
@@ -62,7 +62,7 @@ pub struct Statistics {
 /// What [`Statistics`] is made of.
 pub struct StatisticsParts {
     pub nodes: Arc<Nodes>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Upkeep>,
     pub tally: Arc<Tally>,
     pub gauges: Arc<Gauges>,
     pub replica: Arc<Replica>,

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 
 use super::embedded::{SWEEP_STEP_MAX, Shared, State};
 use super::{
-    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, SessionLimit, SessionPage,
-    Statistics, Store, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, NodeRegistry, RevocationLog,
+    SessionLimit, SessionPage, SessionStore, Statistics, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep,
+    Version,
 };
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
@@ -33,7 +34,7 @@ impl Memory {
 }
 
 #[async_trait]
-impl Store for Memory {
+impl SessionStore for Memory {
     fn partitions(&self) -> Partitions {
         self.shared.partitions()
     }
@@ -59,10 +60,6 @@ impl Store for Memory {
         Ok(self.shared.page_of(subject, page, now))
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        Ok(self.shared.change(|draft| draft.revoke(revocation)))
-    }
-
     async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
         let mut ended = 0;
         for ids in self.shared.created_before(moment).chunks(SWEEP_STEP_MAX) {
@@ -70,10 +67,6 @@ impl Store for Memory {
             tokio::task::yield_now().await;
         }
         Ok(ended)
-    }
-
-    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        self.shared.follow(cursor, wait).await
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
@@ -87,7 +80,21 @@ impl Store for Memory {
     async fn probe(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
 
+#[async_trait]
+impl RevocationLog for Memory {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.shared.change(|draft| draft.revoke(revocation)))
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.shared.follow(cursor, wait).await
+    }
+}
+
+#[async_trait]
+impl NodeRegistry for Memory {
     async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
         Ok(self.shared.register(node, silence_max))
     }

@@ -1,7 +1,8 @@
 //! Where sessions and the revocation log live.
 //!
-//! The trait speaks of sessions and revocations, never of keys and commands. It makes no decisions: whether a session is live or
-//! a token spent is decided in the domain, from times inside the record. One conformance suite holds for every store.
+//! A store has four parts, each a trait: [`SessionStore`], [`RevocationLog`], [`NodeRegistry`], [`Upkeep`]. They speak of sessions and
+//! revocations, never of keys and commands, and make no decisions: whether a session is live or a token spent is decided in the domain,
+//! from times inside the record. One conformance suite holds for every store.
 
 pub mod redis;
 
@@ -16,7 +17,7 @@ use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::Timestamp;
 
 pub mod embedded;
 pub mod memory;
@@ -138,17 +139,24 @@ pub enum StoreError {
     Unreadable(String),
 }
 
-/// Sessions and the revocation log; [`Upkeep`] is the rest of what a store does. Every method is atomic, and durable when it returns.
+/// A store as it is opened: all four of its parts. Those who use it ask for the parts that they need.
 ///
-/// What fails may be asked again: a change that was made already is not made twice. No reader sees a change before it is durable. Expired records may be returned
-/// or be gone already: callers decide by the times inside the record. Revocations past their `forget_at` may be gone from the
-/// log. The id and the subject of a session never change.
+/// Every method of each part is atomic, and durable when it returns. What fails may be asked again: a change that was made already is
+/// not made twice. No reader sees a change before it is durable.
+pub trait Store: SessionStore + RevocationLog + NodeRegistry + Upkeep {}
+
+impl<T: SessionStore + RevocationLog + NodeRegistry + Upkeep> Store for T {}
+
+/// The records of sessions, and the tokens that were imported with them.
+///
+/// Expired records may be returned or be gone already: callers decide by the times inside the record. The id and the subject of a
+/// session never change.
 #[async_trait]
-pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
+pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     fn partitions(&self) -> Partitions;
 
     /// Adds a session. Repeating the call while the record is there changes nothing (a reply may have been lost). When the
-    /// subject then has more live sessions than the limit allows, the oldest by creation are ended as [`Store::revoke`] would
+    /// subject then has more live sessions than the limit allows, the oldest by creation are ended as [`RevocationLog::revoke`] would
     /// end them, never the new one. Returns those that were ended, oldest first.
     async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
 
@@ -180,20 +188,9 @@ pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
         Ok(all)
     }
 
-    /// Logs the revocation and deletes the records that it ends, in one atomic step. By subject, those are the sessions created
-    /// before `issued_before`. Of everyone it is logged alone: the records go by [`Store::end_created_before`]. A session that
-    /// is not there is logged all the same: its access tokens may live. Idempotent: an equal revocation again is harmless, and
-    /// may be logged again. Returns the sessions deleted, oldest first.
-    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError>;
-
     /// Deletes the record of every session that was created before `moment`, whosever it is, in bounded steps; returns how many
     /// those were. Not atomic: sessions that are created meanwhile with an earlier moment may stay.
     async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError>;
-
-    /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
-    /// to `wait` for the first, or for a canary, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
-    /// was asked and had no more. Without gaps: what is logged after a batch was read comes after the batch's cursor.
-    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
 
     /// Adds the sessions of tokens that someone else made, whatever limits there are, and returns how many are new. A token that was
     /// imported before is passed over until its `forget_at`, even when its session has ended since: a repetition revives nothing.
@@ -204,20 +201,33 @@ pub trait Store: Upkeep + Send + Sync + fmt::Debug + 'static {
     async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError>;
 
     /// Returns once what was written about this session before, by whomever, is as safe as a revocation is when
-    /// [`Store::revoke`] returns; and with it whatever was written in the session's partition.
+    /// [`RevocationLog::revoke`] returns; and with it whatever was written in the session's partition.
     async fn settle(&self, _session: SessionId) -> Result<(), StoreError> {
         Ok(())
     }
 
     /// One cheap round trip: does the store answer?
     async fn probe(&self) -> Result<(), StoreError>;
+}
 
-    /// Looks for what endangers the data, and for what has happened to it since the last look. A store that nobody else can
-    /// touch has nothing to tell.
-    async fn inspect(&self, _clock: &dyn Clock) -> Vec<Finding> {
-        Vec::new()
-    }
+/// The log of revocations, which every node follows. Revocations past their `forget_at` may be gone from it.
+#[async_trait]
+pub trait RevocationLog: Send + Sync + fmt::Debug + 'static {
+    /// Logs the revocation and deletes the records that it ends, in one atomic step. By subject, those are the sessions created
+    /// before `issued_before`. Of everyone it is logged alone: the records go by [`SessionStore::end_created_before`]. A session that
+    /// is not there is logged all the same: its access tokens may live. Idempotent: an equal revocation again is harmless, and
+    /// may be logged again. Returns the sessions deleted, oldest first.
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError>;
 
+    /// The revocations logged after `cursor`, in the order of each partition's log; all that there are without one. Waits up
+    /// to `wait` for the first, or for a canary, not at all when that is zero; an empty batch after that is a heartbeat: every partition's log
+    /// was asked and had no more. Without gaps: what is logged after a batch was read comes after the batch's cursor.
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError>;
+}
+
+/// What nodes tell each other: who is there, marks in the log, and who has seen them.
+#[async_trait]
+pub trait NodeRegistry: Send + Sync + fmt::Debug + 'static {
     /// Makes the node known to the others until it has not been called for `silence_max`, by the clock of the store alone.
     /// Returns how many are known now.
     async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError>;

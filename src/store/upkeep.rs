@@ -1,16 +1,17 @@
 //! What keeps a store tidy and tells what it holds: leases, sweeps, measurements, statistics.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{LogPosition, StoreError};
+use super::{Finding, LogPosition, StoreError};
 use crate::domain::ids::Partition;
 use crate::domain::node::NodeId;
 use crate::domain::stats::{Day, Readings, Snapshot};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 
 /// What one node does for all of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -150,10 +151,9 @@ pub struct Statistics {
     pub last_measurement: Option<Measurement>,
 }
 
-/// Upkeep and statistics. As with [`super::Store`], every method is atomic and durable when it returns, and an error leaves open
-/// whether the change was made. Asking again is safe for all of them.
+/// What keeps a store tidy, and what it tells of itself. As with all of a [`super::Store`], asking again is safe for every method.
 #[async_trait]
-pub trait Upkeep: Send + Sync {
+pub trait Upkeep: Send + Sync + fmt::Debug + 'static {
     /// Takes the lease on a duty if nobody else has it; prolongs it, under the same fence, for who has it already. It runs out
     /// after `span` by the store's clock, where it has one, and by `now` where it has none.
     async fn lease(&self, duty: Duty, holder: NodeId, span: Duration, now: Timestamp) -> Result<Lease, StoreError>;
@@ -181,6 +181,12 @@ pub trait Upkeep: Send + Sync {
     async fn count(&self, totals: &DayTotals) -> Result<(), StoreError>;
 
     async fn statistics(&self, days: RangeInclusive<Day>) -> Result<Statistics, StoreError>;
+
+    /// Looks for what endangers the data, and for what has happened to it since the last look. A store that nobody else can
+    /// touch has nothing to tell.
+    async fn inspect(&self, _clock: &dyn Clock) -> Vec<Finding> {
+        Vec::new()
+    }
 }
 
 mod millis {

@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use crate::crypto::entropy::Entropy;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::stats::{Counter, Counters};
-use crate::store::{Acknowledgement, Store};
+use crate::store::{Acknowledgement, SessionStore};
 
 /// How many may wait for the task; more are dropped.
 const QUEUE_MAX: usize = 16_384;
@@ -56,7 +56,7 @@ pub struct AcknowledgementQueue(Mutex<mpsc::Receiver<Acknowledgement>>);
 /// Gathers acknowledgements for a short while, drops repetitions, and writes them to the store.
 pub struct Acknowledgements {
     pub queue: AcknowledgementQueue,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn SessionStore>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
     /// How long a batch is gathered after its first.
@@ -138,16 +138,18 @@ fn add(batch: &mut Batch, seen: Acknowledgement) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_store::{FakeStore, session};
+    use super::super::fake_log::session;
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
+    use crate::domain::ids::Partitions;
+    use crate::sessions::tests::{Fault, TestStore};
 
-    fn task(store: &Arc<FakeStore>) -> (AcknowledgementSender, Arc<Acknowledgements>, Arc<Counters>) {
+    fn task(store: &Arc<TestStore>) -> (AcknowledgementSender, Arc<Acknowledgements>, Arc<Counters>) {
         let counters = Arc::new(Counters::new());
         let (sender, queue) = queue(Arc::clone(&counters));
         let task = Acknowledgements {
             queue,
-            store: Arc::<FakeStore>::clone(store),
+            store: Arc::<TestStore>::clone(store),
             entropy: Arc::new(SystemEntropy::new()),
             counters: Arc::clone(&counters),
             interval: Duration::from_millis(100),
@@ -162,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn repetitions_are_written_once_and_the_latest_generation_wins() {
-        let store = Arc::new(FakeStore::default());
+        let store = Arc::new(TestStore::new(Partitions::ONE));
         let (sender, task, counters) = task(&store);
         let running = start(&task, &CancellationToken::new());
         for generation in [1, 3, 2, 3] {
@@ -181,13 +183,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_fails_for_a_moment_gets_them_later() {
-        let store = Arc::new(FakeStore::default());
+        let store = Arc::new(TestStore::new(Partitions::ONE));
         let (sender, task, counters) = task(&store);
         let running = start(&task, &CancellationToken::new());
-        store.fail(true);
+        store.fail(Fault::Refuses);
         sender.note(session(1), Generation(1));
         tokio::time::sleep(Duration::from_millis(250)).await;
-        store.fail(false);
+        store.fail(None);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(store.acknowledged().len(), 1);
         assert_eq!(counters.snapshot().value(Counter::AcknowledgementsDropped), 0);
@@ -197,9 +199,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_fit_is_dropped_and_counted() {
-        let store = Arc::new(FakeStore::default());
+        let store = Arc::new(TestStore::new(Partitions::ONE));
         let (sender, task, counters) = task(&store);
-        store.fail(true);
+        store.fail(Fault::Refuses);
         for n in 0..QUEUE_MAX + 5 {
             sender.note(session(u64::try_from(n).unwrap()), Generation(1));
         }
@@ -213,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stopping_writes_what_is_queued() {
-        let store = Arc::new(FakeStore::default());
+        let store = Arc::new(TestStore::new(Partitions::ONE));
         let (sender, task, _) = task(&store);
         for n in 0..2000 {
             sender.note(session(n), Generation(1));

@@ -4,7 +4,7 @@ pub mod acknowledgements;
 mod backoff;
 mod clock_watch;
 #[cfg(test)]
-mod fake_store;
+mod fake_log;
 pub mod presence;
 pub mod revocation_feed;
 pub mod statistics;

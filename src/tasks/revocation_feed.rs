@@ -15,7 +15,7 @@ use crate::domain::revocation::{Revocation, RevocationSet};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::Clock;
 use crate::sessions::nodes::Nodes;
-use crate::store::{LogBatch, LogCursor, Store, StoreError};
+use crate::store::{LogBatch, LogCursor, RevocationLog, StoreError};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,7 +49,7 @@ const PUT_BACK_MARGIN: Duration = Duration::from_secs(5);
 /// confirms the replica up to the moment when it began, unless it left some of the log out. After a failure the log is read whole again, and what the replica knows
 /// and the log lacks is written again, record deletion included.
 pub struct RevocationFeed {
-    pub store: Arc<dyn Store>,
+    pub log: Arc<dyn RevocationLog>,
     pub replica: Arc<Replica>,
     /// Sees the canaries of the log.
     pub nodes: Arc<Nodes>,
@@ -137,7 +137,7 @@ impl RevocationFeed {
     ) -> Result<LogCursor, StoreError> {
         let began_at = self.clock.monotonic();
         let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
-        let reading = tokio::time::timeout(wait + grace, self.store.follow(cursor, wait)).await;
+        let reading = tokio::time::timeout(wait + grace, self.log.follow(cursor, wait)).await;
         let LogBatch { revocations, canaries, cursor: read_to, unread } =
             reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
         let mut news = 0;
@@ -162,7 +162,7 @@ impl RevocationFeed {
         for _ in 0..PUT_BACK_MAX {
             let Some(revocation) = lost.front() else { break };
             if revocation.forget_at > self.clock.now() {
-                self.store.revoke(revocation).await?;
+                self.log.revoke(revocation).await?;
                 self.counters.add(Counter::RevocationsPutBack, 1);
             }
             lost.pop_front();
@@ -173,21 +173,23 @@ impl RevocationFeed {
 
 impl std::fmt::Debug for RevocationFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RevocationFeed").field("store", &self.store).field("replica", &self.replica).finish_non_exhaustive()
+        f.debug_struct("RevocationFeed").field("log", &self.log).field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_store::{FakeStore, TestClock, revocation};
+    use super::super::fake_log::{FakeLog, TestClock, revocation};
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
+    use crate::domain::ids::Partitions;
     use crate::domain::node::NodeId;
     use crate::domain::time::Timestamp;
     use crate::sessions::nodes::NodeParts;
+    use crate::store::memory::Memory;
 
     struct Node {
-        store: Arc<FakeStore>,
+        log: Arc<FakeLog>,
         replica: Arc<Replica>,
         clock: Arc<TestClock>,
         counters: Arc<Counters>,
@@ -196,18 +198,19 @@ mod tests {
     }
 
     impl Node {
-        fn start(store: FakeStore) -> Self {
-            let (store, replica, clock) = (Arc::new(store), Arc::new(Replica::new()), Arc::new(TestClock::default()));
+        fn start(log: FakeLog) -> Self {
+            let (log, replica, clock) = (Arc::new(log), Arc::new(Replica::new()), Arc::new(TestClock::default()));
             let (counters, stop) = (Arc::new(Counters::new()), CancellationToken::new());
             let nodes = Arc::new(Nodes::new(NodeParts {
-                store: Arc::<FakeStore>::clone(&store),
+                registry: Arc::new(Memory::new(Partitions::ONE)),
+                partitions: Partitions::ONE,
                 clock: Arc::<TestClock>::clone(&clock),
                 id: NodeId::new([1; 8]),
                 name: "test".to_owned(),
                 silence_max: Duration::from_secs(60),
             }));
             let feed = RevocationFeed {
-                store: Arc::<FakeStore>::clone(&store),
+                log: Arc::<FakeLog>::clone(&log),
                 replica: Arc::clone(&replica),
                 nodes,
                 clock: Arc::<TestClock>::clone(&clock),
@@ -217,7 +220,7 @@ mod tests {
             };
             let stopped = stop.clone();
             let feed = tokio::runtime::Handle::current().spawn(async move { feed.run(stopped).await });
-            Self { store, replica, clock, counters, stop, feed }
+            Self { log, replica, clock, counters, stop, feed }
         }
 
         fn is_stale(&self) -> bool {
@@ -237,11 +240,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_is_loaded_once_it_has_the_whole_log_and_then_hears_of_each_revocation() {
-        let node = Node::start(FakeStore::with_log((0..100).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..100).map(revocation)));
         assert!(!node.replica.is_loaded());
         pass(1).await;
         assert!(node.replica.is_loaded() && node.replica.len() == 100);
-        node.store.revoke(&revocation(100)).await.unwrap();
+        node.log.revoke(&revocation(100)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(node.replica.len(), 101);
         assert_eq!(node.counters.snapshot().value(Counter::RevocationsApplied), 101);
@@ -250,13 +253,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn heartbeats_confirm_the_replica_and_a_silent_store_makes_it_stale() {
-        let node = Node::start(FakeStore::default());
+        let node = Node::start(FakeLog::default());
         pass(60).await;
         assert!(!node.is_stale());
-        node.store.fail(true);
+        node.log.fail(true);
         pass(5).await;
         assert!(node.is_stale() && node.replica.is_loaded());
-        node.store.fail(false);
+        node.log.fail(false);
         pass(4).await;
         assert!(!node.is_stale());
         node.end().await;
@@ -264,12 +267,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_hangs_without_end_makes_the_replica_stale_and_is_read_again() {
-        let node = Node::start(FakeStore::default());
+        let node = Node::start(FakeLog::default());
         pass(2).await;
-        node.store.hang(true);
+        node.log.hang(true);
         pass(10).await;
         assert!(node.is_stale());
-        node.store.hang(false);
+        node.log.hang(false);
         pass(20).await;
         assert!(!node.is_stale());
         node.end().await;
@@ -277,14 +280,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_read_in_part_counts_and_confirms_nothing() {
-        let node = Node::start(FakeStore::default());
+        let node = Node::start(FakeLog::default());
         pass(2).await;
-        node.store.read_in_part(true);
+        node.log.read_in_part(true);
         pass(2).await;
-        node.store.revoke(&revocation(1)).await.unwrap();
+        node.log.revoke(&revocation(1)).await.unwrap();
         pass(5).await;
         assert!(node.is_stale() && node.replica.len() == 1);
-        node.store.read_in_part(false);
+        node.log.read_in_part(false);
         pass(2).await;
         assert!(!node.is_stale());
         node.end().await;
@@ -292,12 +295,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_cannot_read_the_whole_log_is_not_loaded() {
-        let store = FakeStore::with_log((0..10).map(revocation));
-        store.read_in_part(true);
-        let node = Node::start(store);
+        let log = FakeLog::with_log((0..10).map(revocation));
+        log.read_in_part(true);
+        let node = Node::start(log);
         pass(5).await;
         assert!(!node.replica.is_loaded());
-        node.store.read_in_part(false);
+        node.log.read_in_part(false);
         pass(5).await;
         assert!(node.replica.is_loaded());
         node.end().await;
@@ -305,14 +308,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_store_lost_is_put_back_after_a_failure() {
-        let node = Node::start(FakeStore::with_log((0..1000).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..1000).map(revocation)));
         pass(2).await;
-        node.store.fail(true);
-        node.store.lose_log(900);
+        node.log.fail(true);
+        node.log.lose_log(900);
         pass(5).await;
-        node.store.fail(false);
+        node.log.fail(false);
         pass(10).await;
-        assert_eq!(node.store.logged(), 1000);
+        assert_eq!(node.log.logged(), 1000);
         assert_eq!(node.counters.snapshot().value(Counter::RevocationsPutBack), 900);
         assert!(!node.is_stale());
         node.end().await;
@@ -320,49 +323,49 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_store_lost_in_silence_is_put_back_within_minutes() {
-        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..10).map(revocation)));
         pass(2).await;
-        node.store.lose_log(10);
+        node.log.lose_log(10);
         pass(REREAD_INTERVAL.as_secs() + 5).await;
-        assert_eq!(node.store.logged(), 10);
+        assert_eq!(node.log.logged(), 10);
         node.end().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn putting_back_survives_a_store_that_fails_in_the_midst_of_it() {
-        let node = Node::start(FakeStore::with_log((0..500).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..500).map(revocation)));
         pass(2).await;
-        node.store.fail(true);
-        node.store.lose_log(500);
+        node.log.fail(true);
+        node.log.lose_log(500);
         pass(5).await;
-        node.store.fail_after_revocations(100);
+        node.log.fail_after_revocations(100);
         pass(5).await;
-        assert!(node.store.logged() < 500);
-        node.store.fail(false);
+        assert!(node.log.logged() < 500);
+        node.log.fail(false);
         pass(10).await;
-        assert_eq!(node.store.logged(), 500);
+        assert_eq!(node.log.logged(), 500);
         node.end().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_may_be_forgotten_is_dropped_and_never_put_back() {
-        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..10).map(revocation)));
         pass(2).await;
         assert_eq!(node.replica.len(), 10);
-        node.store.lose_log(10);
+        node.log.lose_log(10);
         // Until the revocations may be forgotten. In steps, for the feed is to notice.
         for _ in 0..100 {
             pass(1_000).await;
         }
-        node.store.lose_log(node.store.logged());
+        node.log.lose_log(node.log.logged());
         pass(REREAD_INTERVAL.as_secs() + 5).await;
-        assert_eq!((node.store.logged(), node.replica.len()), (0, 0));
+        assert_eq!((node.log.logged(), node.replica.len()), (0, 0));
         node.end().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_ahead_and_back_makes_nothing_forgotten() {
-        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..10).map(revocation)));
         pass(2).await;
         node.clock.set(Timestamp::MAX);
         pass(60).await;
@@ -372,10 +375,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_forgotten_by_a_clock_ahead_is_read_again_when_that_is_put_right() {
-        let node = Node::start(FakeStore::with_log((0..10).map(revocation)));
+        let node = Node::start(FakeLog::with_log((0..10).map(revocation)));
         node.clock.set(Timestamp::from_secs(200_000));
         pass(60).await;
-        assert_eq!((node.store.logged(), node.replica.len()), (10, 0));
+        assert_eq!((node.log.logged(), node.replica.len()), (10, 0));
         node.clock.set(Timestamp::from_secs(1_000));
         pass(2).await;
         assert_eq!(node.replica.len(), 10);

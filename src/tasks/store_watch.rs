@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use crate::domain::time::Clock;
 use crate::sessions::health::Alarms;
-use crate::store::{Finding, Severity, Store};
+use crate::store::{Finding, Severity, Upkeep};
 
 /// From the end of one look to the start of the next.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// Logs what is found when it is found, and when it is found no more; keeps what is wrong as alarms.
 pub struct StoreWatch {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Upkeep>,
     pub clock: Arc<dyn Clock>,
     pub alarms: Arc<Alarms>,
 }
@@ -74,24 +74,27 @@ impl std::fmt::Debug for StoreWatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_store::{FakeStore, TestClock};
+    use super::super::fake_log::TestClock;
     use super::*;
+    use crate::domain::ids::Partitions;
+    use crate::sessions::tests::{Fault, TestStore};
 
     #[tokio::test(start_paused = true)]
     async fn errors_are_alarms_for_as_long_as_they_are_found() {
-        let (store, alarms, stop) = (Arc::new(FakeStore::default()), Arc::new(Alarms::default()), CancellationToken::new());
+        let (store, alarms) = (Arc::new(TestStore::new(Partitions::ONE)), Arc::new(Alarms::default()));
+        let stop = CancellationToken::new();
         let clock = Arc::new(TestClock::default());
-        let watch = StoreWatch { store: Arc::<FakeStore>::clone(&store), clock, alarms: Arc::clone(&alarms) };
+        let watch = StoreWatch { store: Arc::<TestStore>::clone(&store), clock, alarms: Arc::clone(&alarms) };
         let stopped = stop.clone();
         let running = tokio::runtime::Handle::current().spawn(async move { watch.run(stopped).await });
         let pass = || tokio::time::sleep(2 * INTERVAL);
         store.find(&[(Severity::Warning, "persistence"), (Severity::Error, "eviction"), (Severity::Warning, "eviction")]);
         pass().await;
         assert_eq!(alarms.present(), ["eviction"]);
-        store.hang(true);
+        store.fail(Fault::Hangs);
         tokio::time::sleep(2 * LOOK_MAX).await;
         assert_eq!(alarms.present(), ["eviction"], "nothing else is known");
-        store.hang(false);
+        store.fail(None);
         store.find(&[(Severity::Warning, "eviction")]);
         tokio::time::sleep(2 * LOOK_MAX).await;
         assert_eq!(alarms.present(), Vec::<&str>::new());

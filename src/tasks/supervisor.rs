@@ -110,7 +110,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::fake_store::TestClock;
+    use super::super::fake_log::TestClock;
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
 

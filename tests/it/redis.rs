@@ -25,7 +25,7 @@ use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::{Clock, Timestamp};
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Severity, Store, StoreError};
+use tokengate::store::{RevocationLog as _, SessionStore as _, Severity, Store, StoreError};
 
 use crate::store::rig::Rig;
 use crate::support::redis::RedisServer;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokengate::domain::time::Timestamp;
-use tokengate::store::Store as _;
+use tokengate::store::SessionStore as _;
 use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -18,7 +18,7 @@ use crate::cli::output::{Failure, complain, say};
 use crate::cli::settings::{SettingsArgs, assignment};
 use crate::config::{Settings, Store as StoreSettings};
 use crate::sessions::import::{Fate, Importer, Tally};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Batches that the store is busy with at once.
 const BATCHES_AT_ONCE: usize = 4;
@@ -201,7 +201,7 @@ impl Import {
     fn carry_out(&mut self, rows: Rows, settings: &Settings, ambient: &Ambient) -> Result<(), Failure> {
         let policy = settings.session_policy();
         let clock = Arc::clone(&ambient.clock);
-        let work = |store| self.feed(rows, Importer::new(store, policy, clock));
+        let work = |store: Arc<dyn Store>| self.feed(rows, Importer::new(Arc::clone(&store) as _, store, policy, clock));
         app::with_store(settings, work).map_err(|error| Failure::failed(&error))?
     }
 

@@ -29,7 +29,7 @@ async fn import(gate: &Gate, token: &str) {
         last_used_at: None,
         revoked: false,
     };
-    let importer = Importer::new(gate.world.store.clone(), policy(), gate.world.clock.clone());
+    let importer = Importer::new(gate.world.store.clone(), gate.world.store.clone(), policy(), gate.world.clock.clone());
     assert_eq!(importer.import(&[token]).await.unwrap().imported, 1);
 }
 

@@ -7,7 +7,7 @@ use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::time::Timestamp;
 use crate::sessions::{Ended, Order, OrderError, RefreshError, TokenPair};
-use crate::store::Store as _;
+use crate::store::RevocationLog as _;
 
 async fn carry_out(world: &World, order: Order) -> Ended {
     world.node.sessions.carry_out(order).await.unwrap()

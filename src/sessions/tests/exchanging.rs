@@ -8,7 +8,7 @@ use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
 use crate::sessions::{Credentials, LogoutScope, RefreshError, TokenPair};
-use crate::store::Store as _;
+use crate::store::RevocationLog as _;
 
 /// The world's policy, where the old tokens end after thirty days.
 fn world_with(exchange: Exchange, change: impl FnOnce(SessionPolicy) -> SessionPolicy) -> World {

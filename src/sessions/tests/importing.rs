@@ -1,4 +1,5 @@
-use super::world::{DAY, Fault, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
+use super::store::Fault;
+use super::world::{DAY, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
 use crate::crypto::imported_token::digest_of;
 use crate::domain::ids::Generation;
 use crate::domain::session::Grant;
@@ -35,7 +36,7 @@ fn token(world: &World, text: &str) -> ForeignToken {
 }
 
 async fn import(world: &World, tokens: &[ForeignToken]) -> Tally {
-    Importer::new(world.store.clone(), policy(), world.clock.clone()).import(tokens).await.unwrap()
+    Importer::new(world.store.clone(), world.store.clone(), policy(), world.clock.clone()).import(tokens).await.unwrap()
 }
 
 async fn refresh(world: &World, token: &str) -> Result<TokenPair, RefreshError> {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use super::world::{DAY, Fault, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
+use super::store::Fault;
+use super::world::{DAY, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
 use crate::crypto::keyring::KeyRing;
 use crate::domain::claims::{Denial, RevokedBy};
 use crate::domain::ids::{Generation, Partition, SessionId};

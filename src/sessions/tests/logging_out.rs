@@ -1,4 +1,5 @@
-use super::world::{DAY, Fault, MINUTE, SECOND, World, client, refresh_token, subject};
+use super::store::Fault;
+use super::world::{DAY, MINUTE, SECOND, World, client, refresh_token, subject};
 use crate::domain::claims::RevokedBy;
 use crate::domain::ids::SessionId;
 use crate::domain::session::Session;

@@ -9,6 +9,8 @@ mod logging_out;
 mod property;
 mod refreshing;
 mod statistics;
+pub(crate) mod store;
 pub(crate) mod world;
 
-pub(crate) use world::{DAY, Fault, ManualClock, World, old_token, policy, refresh_token, subject};
+pub(crate) use store::{Fault, TestStore};
+pub(crate) use world::{DAY, ManualClock, World, old_token, policy, refresh_token, subject};

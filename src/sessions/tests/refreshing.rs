@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::world::{DAY, Fault, MINUTE, SECOND, World, client, policy, refresh_token};
+use super::store::Fault;
+use super::world::{DAY, MINUTE, SECOND, World, client, policy, refresh_token};
 use crate::crypto::access_token::MintError;
 use crate::domain::claims::RevokedBy;
 use crate::domain::ids::Generation;

@@ -1,69 +1,16 @@
 //! What is counted reaches the store once, whatever happens on the way; and the store is swept by one node at a time.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-
-use super::world::{DAY, Fault, MINUTE, SECOND, TestStore, World};
+use super::store::Fault;
+use super::world::{DAY, MINUTE, SECOND, World};
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
-use crate::domain::stats::{Counter, Counters, Day, Gauge, Gauges, Readings, Tally};
-use crate::domain::time::Timestamp;
+use crate::domain::stats::{Counter, Counters, Day, Gauge, Gauges, Tally};
 use crate::sessions::caretaker::{Caretaker, CaretakerParts, SweepOutcome, Sweeps};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::sessions::statistics::{Figures, Statistics as Counting, StatisticsParts};
-use crate::store::{
-    DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measurement, Statistics, StoreError, SweepPlace, SweepRecord, SweepStep,
-    Upkeep,
-};
-
-#[async_trait]
-impl Upkeep for TestStore {
-    async fn lease(&self, duty: Duty, holder: NodeId, span: Duration, now: Timestamp) -> Result<Lease, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.lease(duty, holder, span, now).await?)
-    }
-
-    async fn release(&self, duty: Duty, holder: NodeId) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.release(duty, holder).await?)
-    }
-
-    async fn sweep(&self, place: Option<SweepPlace>, fence: Fence, now: Timestamp) -> Result<Fenced<SweepStep>, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.sweep(place, fence, now).await?)
-    }
-
-    async fn record_sweep(&self, sweep: &SweepRecord, fence: Fence) -> Result<Fenced<()>, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.record_sweep(sweep, fence).await?)
-    }
-
-    async fn measure(&self, now: Timestamp) -> Result<Readings, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.measure(now).await?)
-    }
-
-    async fn record_measurement(&self, measurement: &Measurement, fence: Fence) -> Result<Fenced<()>, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.record_measurement(measurement, fence).await?)
-    }
-
-    async fn count(&self, totals: &DayTotals) -> Result<(), StoreError> {
-        self.begin().await?;
-        if self.forgets_counts() {
-            return Ok(());
-        }
-        self.finish(self.inner.count(totals).await?)
-    }
-
-    async fn statistics(&self, days: RangeInclusive<Day>) -> Result<Statistics, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.statistics(days).await?)
-    }
-}
+use crate::store::{DayRow, Duty, Fence, Fenced, Lease, Statistics, SweepStep};
 
 /// The upkeep of a world's store by another node.
 pub(crate) struct Upkept {
@@ -103,7 +50,8 @@ struct Bookkeeper {
 fn bookkeeper(world: &World, number: u8) -> Bookkeeper {
     let (tally, gauges, replica) = (Arc::new(Tally::new()), Arc::new(Gauges::new()), Arc::new(Replica::new()));
     let nodes = Arc::new(Nodes::new(NodeParts {
-        store: world.store.clone(),
+        registry: world.store.clone(),
+        partitions: world.store.partitions(),
         clock: world.clock.clone(),
         id: NodeId::new([number; 8]),
         name: number.to_string(),

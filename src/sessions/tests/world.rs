@@ -1,15 +1,15 @@
 //! A deployment in memory: one store with faults on demand, one clock, and as many nodes as a test asks for.
 
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::store::TestStore;
 use crate::crypto::deployment_secret::DeploymentSecret;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
@@ -21,14 +21,11 @@ use crate::crypto::verifier::{TOKEN_BYTES_DEFAULT, Verifier};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
 use crate::domain::claims::{Principal, Window};
-use crate::domain::ids::{Generation, Partition, Partitions, SessionId, Subject, TokenId};
-use crate::domain::imported::{Import, ImportedDigest};
+use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
 use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
-use crate::domain::node::{self, Canary, NodeId};
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Retention;
-use crate::domain::revocation::Revocation;
 use crate::domain::session::{Client, Grant, Session};
 use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
 use crate::domain::stats::{Counter, Counters};
@@ -36,8 +33,7 @@ use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, LoginKind, Minting, SessionParts, Sessions, TokenPair};
-use crate::store::memory::Memory;
-use crate::store::{Acknowledgement, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
+use crate::store::Acknowledgement;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -86,160 +82,6 @@ impl Entropy for CountingEntropy {
         for (byte, digit) in bytes.iter_mut().rev().zip(number.into_iter().rev()) {
             *byte = digit;
         }
-    }
-}
-
-/// What the store does wrong with changes and reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fault {
-    /// Nothing is done.
-    Refuses,
-    /// Changes are done, and the answer is lost.
-    LosesAnswers,
-    /// Counts are taken, and lost as with a primary that failed over.
-    ForgetsCounts,
-    Full,
-    Panics,
-}
-
-/// The memory store with faults, a count of calls, and a pause before each so that tasks interleave.
-#[derive(Debug)]
-pub(crate) struct TestStore {
-    pub(super) inner: Memory,
-    fault: Mutex<Option<Fault>>,
-    /// Done right before the next swap, between the reading of the record and its change.
-    before_swap: Mutex<Option<Revocation>>,
-    calls: AtomicUsize,
-}
-
-impl TestStore {
-    pub(crate) fn fail(&self, fault: impl Into<Option<Fault>>) {
-        *self.fault.lock().unwrap() = fault.into();
-    }
-
-    pub(crate) fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn revoke_before_swap(&self, revocation: Revocation) {
-        *self.before_swap.lock().unwrap() = Some(revocation);
-    }
-
-    pub(super) async fn begin(&self) -> Result<(), StoreError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        tokio::task::yield_now().await;
-        let fault = *self.fault.lock().unwrap();
-        match fault {
-            None | Some(Fault::LosesAnswers | Fault::ForgetsCounts) => Ok(()),
-            Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
-            Some(Fault::Full) => Err(StoreError::Full("test".into())),
-            Some(Fault::Panics) => panic!("the store panics for a test"),
-        }
-    }
-
-    pub(super) fn finish<T>(&self, value: T) -> Result<T, StoreError> {
-        match *self.fault.lock().unwrap() {
-            Some(Fault::LosesAnswers) => Err(StoreError::Unconfirmed("answer lost".into())),
-            None | Some(Fault::Refuses | Fault::ForgetsCounts | Fault::Full | Fault::Panics) => Ok(value),
-        }
-    }
-
-    pub(super) fn forgets_counts(&self) -> bool {
-        *self.fault.lock().unwrap() == Some(Fault::ForgetsCounts)
-    }
-}
-
-#[async_trait]
-impl Store for TestStore {
-    fn partitions(&self) -> Partitions {
-        self.inner.partitions()
-    }
-
-    async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.create(session, limit, now).await?)
-    }
-
-    async fn load(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
-        self.begin().await?;
-        self.inner.load(id).await
-    }
-
-    async fn swap(&self, expected: Version, next: &Session) -> Result<Swap, StoreError> {
-        self.begin().await?;
-        let revocation = self.before_swap.lock().unwrap().take();
-        if let Some(revocation) = revocation {
-            self.inner.revoke(&revocation).await?;
-        }
-        self.finish(self.inner.swap(expected, next).await?)
-    }
-
-    async fn acknowledge(&self, seen: &[Acknowledgement]) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.inner.acknowledge(seen).await
-    }
-
-    async fn page_of(&self, subject: &Subject, page: Page, now: Timestamp) -> Result<SessionPage, StoreError> {
-        self.begin().await?;
-        self.inner.page_of(subject, page, now).await
-    }
-
-    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.revoke(revocation).await?)
-    }
-
-    async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.end_created_before(moment).await?)
-    }
-
-    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        self.inner.follow(cursor, wait).await
-    }
-
-    async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
-        self.begin().await?;
-        self.finish(self.inner.import(batch, now).await?)
-    }
-
-    async fn imported(&self, digests: &[ImportedDigest]) -> Result<Vec<Option<SessionId>>, StoreError> {
-        self.begin().await?;
-        self.inner.imported(digests).await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.begin().await
-    }
-
-    async fn register(&self, node: &node::Node, silence_max: Duration) -> Result<u64, StoreError> {
-        self.begin().await?;
-        self.inner.register(node, silence_max).await
-    }
-
-    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.inner.unregister(node).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<node::Node>, StoreError> {
-        self.begin().await?;
-        self.inner.nodes().await
-    }
-
-    async fn mark(&self, partition: Partition, canary: Canary) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.inner.mark(partition, canary).await
-    }
-
-    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.inner.give_receipt(canary, node).await
-    }
-
-    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
-        self.begin().await?;
-        self.inner.receipts(canary).await
     }
 }
 
@@ -301,12 +143,7 @@ impl World {
 
     pub(crate) fn with_hook(policy: SessionPolicy, claims_hook: Option<ClaimsHook>) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let store = Arc::new(TestStore {
-            inner: Memory::new(Partitions::new(NonZeroU16::new(16).unwrap())),
-            fault: Mutex::new(None),
-            before_swap: Mutex::new(None),
-            calls: AtomicUsize::new(0),
-        });
+        let store = Arc::new(TestStore::new(Partitions::new(NonZeroU16::new(16).unwrap())));
         let entropy = Arc::new(CountingEntropy::default());
         let verifier = Arc::new(ArcSwap::from_pointee(Verifier::new()));
         let node = make_node(&clock, &store, &entropy, &verifier, &policy, claims_hook.as_ref());
@@ -404,6 +241,7 @@ fn make_node(
     let (replica, counters) = (Arc::new(Replica::new()), Arc::new(Counters::new()));
     let sessions = Sessions::new(SessionParts {
         store: store.clone(),
+        log: store.clone(),
         replica: replica.clone(),
         minting: minting(),
         verifier: verifier.clone(),

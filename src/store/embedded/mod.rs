@@ -31,7 +31,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Acknowledgement, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
+use super::{
+    Acknowledgement, LogBatch, LogCursor, NodeRegistry, RevocationLog, SessionLimit, SessionPage, SessionStore, StoreError,
+    Stored, Swap, Version,
+};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
@@ -129,7 +132,7 @@ impl Drop for Embedded {
 }
 
 #[async_trait]
-impl Store for Embedded {
+impl SessionStore for Embedded {
     fn partitions(&self) -> Partitions {
         self.shared.partitions()
     }
@@ -157,11 +160,6 @@ impl Store for Embedded {
         Ok(self.shared.page_of(subject, page, now))
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        let revocation = revocation.clone();
-        self.change(Room::Shrinks, move |draft| draft.revoke(&revocation)).await
-    }
-
     async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
         let mut ended = 0;
         for ids in self.shared.created_before(moment).chunks(SWEEP_STEP_MAX) {
@@ -169,10 +167,6 @@ impl Store for Embedded {
             ended += self.change(Room::Shrinks, move |draft| draft.end(&ids)).await?;
         }
         Ok(ended)
-    }
-
-    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        self.shared.follow(cursor, wait).await
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
@@ -188,7 +182,22 @@ impl Store for Embedded {
     async fn probe(&self) -> Result<(), StoreError> {
         self.change(Room::Shrinks, |_draft| ()).await
     }
+}
 
+#[async_trait]
+impl RevocationLog for Embedded {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        let revocation = revocation.clone();
+        self.change(Room::Shrinks, move |draft| draft.revoke(&revocation)).await
+    }
+
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.shared.follow(cursor, wait).await
+    }
+}
+
+#[async_trait]
+impl NodeRegistry for Embedded {
     async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
         Ok(self.shared.register(node, silence_max))
     }

@@ -83,7 +83,7 @@ impl Feed {
         self.tasks.wait().await;
     }
 
-    /// See [`crate::store::Store::follow`]. From a cursor on, it fails once a connection or a primary was replaced, or a log went
+    /// See [`crate::store::RevocationLog::follow`]. From a cursor on, it fails once a connection or a primary was replaced, or a log went
     /// back: the primary may be another that never had the last entries. Only a whole read goes on from there.
     pub(super) async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
         let until = Instant::now() + wait.min(WAIT_MAX);

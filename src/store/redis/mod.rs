@@ -59,7 +59,10 @@ use self::keys::Keys;
 use self::link::COMMANDS_AT_ONCE_MAX;
 use self::nodes::Canaries;
 use self::watch::Watch;
-use super::{Acknowledgement, Finding, LogBatch, LogCursor, SessionLimit, SessionPage, Store, StoreError, Stored, Swap, Version};
+use super::{
+    Acknowledgement, Finding, LogBatch, LogCursor, NodeRegistry, RevocationLog, SessionLimit, SessionPage, SessionStore,
+    StoreError, Stored, Swap, Version,
+};
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
 use crate::domain::node::{Canary, Node, NodeId};
@@ -228,7 +231,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl Store for RedisStore {
+impl SessionStore for RedisStore {
     fn partitions(&self) -> Partitions {
         self.keys.partitions()
     }
@@ -320,19 +323,6 @@ impl Store for RedisStore {
         self.newest_of(subject, page, now).await
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        match &revocation.target {
-            Target::Session { session } => self.revoke_session(*session, revocation).await,
-            Target::Subject { subject, issued_before } => {
-                self.revoke_subject(subject, issued_before.sessions(), revocation).await
-            }
-            Target::Token { .. } | Target::Everyone { .. } => {
-                let partition = revocation.target.partition(self.keys.partitions());
-                self.revoke_token(partition, revocation).await
-            }
-        }
-    }
-
     async fn end_created_before(&self, moment: Timestamp) -> Result<u64, StoreError> {
         let mut ended = 0;
         let partitions: Vec<Partition> = self.keys.partitions().iter().collect();
@@ -341,10 +331,6 @@ impl Store for RedisStore {
             ended += try_join_all(steps).await?.iter().sum::<u64>();
         }
         Ok(ended)
-    }
-
-    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        self.feed.follow(cursor, wait).await
     }
 
     async fn import(&self, batch: &[Import], now: Timestamp) -> Result<u64, StoreError> {
@@ -380,11 +366,30 @@ impl Store for RedisStore {
         }
         outcome
     }
+}
 
-    async fn inspect(&self, clock: &dyn Clock) -> Vec<Finding> {
-        self.watch.look(&self.fleet, &self.keys, &self.feed, clock).await
+#[async_trait]
+impl RevocationLog for RedisStore {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
+        match &revocation.target {
+            Target::Session { session } => self.revoke_session(*session, revocation).await,
+            Target::Subject { subject, issued_before } => {
+                self.revoke_subject(subject, issued_before.sessions(), revocation).await
+            }
+            Target::Token { .. } | Target::Everyone { .. } => {
+                let partition = revocation.target.partition(self.keys.partitions());
+                self.revoke_token(partition, revocation).await
+            }
+        }
     }
 
+    async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
+        self.feed.follow(cursor, wait).await
+    }
+}
+
+#[async_trait]
+impl NodeRegistry for RedisStore {
     async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
         nodes::register(&self.fleet, &self.keys, node, silence_max).await
     }

@@ -19,10 +19,11 @@ use super::{RedisStore, SWEPT_PER_STEP, StoreError, codec, count, scripts};
 use crate::domain::ids::Partition;
 use crate::domain::node::NodeId;
 use crate::domain::stats::{Counter, DAYS_KEPT, Day, Gauge, Readings, Snapshot};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 use crate::store::upkeep::{SweepPlace, SweepStage};
 use crate::store::{
-    DayRow, DayTotals, Duty, Fence, Fenced, Lease, LogPosition, Measurement, Statistics, SweepRecord, SweepStep, Swept, Upkeep,
+    DayRow, DayTotals, Duty, Fence, Fenced, Finding, Lease, LogPosition, Measurement, Statistics, SweepRecord, SweepStep, Swept,
+    Upkeep,
 };
 
 /// Where that lies which is of no partition.
@@ -146,6 +147,10 @@ impl Upkeep for RedisStore {
             last_sweep: codec::from_json(last_sweep)?,
             last_measurement: codec::from_json(last_measurement)?,
         })
+    }
+
+    async fn inspect(&self, clock: &dyn Clock) -> Vec<Finding> {
+        self.watch.look(&self.fleet, &self.keys, &self.feed, clock).await
     }
 }
 

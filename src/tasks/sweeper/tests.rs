@@ -3,22 +3,24 @@ use std::sync::Mutex;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::super::fake_store::{FakeStore, TestClock, session_of};
+use super::super::fake_log::{TestClock, session_of};
 use super::*;
 use crate::config::Settings;
 use crate::crypto::entropy::SystemEntropy;
+use crate::domain::ids::Partitions;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::Gauges;
 use crate::sessions::caretaker::CaretakerParts;
 use crate::sessions::nodes::{NodeParts, Nodes};
-use crate::store::Store as _;
+use crate::sessions::tests::{Fault, TestStore};
+use crate::store::SessionStore as _;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Night {
-    store: Arc<FakeStore>,
+    store: Arc<TestStore>,
     clock: Arc<TestClock>,
     counters: Arc<Counters>,
 }
@@ -28,7 +30,7 @@ impl Night {
     fn begins_at(moment: &str) -> Self {
         let clock = TestClock::default();
         clock.begin_at(at(moment));
-        Self { store: Arc::new(FakeStore::default()), clock: Arc::new(clock), counters: Arc::new(Counters::new()) }
+        Self { store: Arc::new(TestStore::new(Partitions::ONE)), clock: Arc::new(clock), counters: Arc::new(Counters::new()) }
     }
 
     /// With settings as they come, but for these.
@@ -36,7 +38,8 @@ impl Night {
         let settings = Settings::from_toml(&format!("[upstreams.a]\nurl = \"http://h\"\n[sweeper]\n{set}")).unwrap();
         let caretaker = Caretaker::new(CaretakerParts {
             nodes: Arc::new(Nodes::new(NodeParts {
-                store: self.store.clone(),
+                registry: self.store.clone(),
+                partitions: Partitions::ONE,
                 clock: self.clock.clone(),
                 id: NodeId::new([node; 8]),
                 name: node.to_string(),
@@ -182,12 +185,12 @@ async fn what_was_missed_is_made_up_for() {
 
     // Away at the next 02:00, back later that day; and then the store fails.
     tokio::time::sleep(30 * HOUR).await;
-    night.store.fail(true);
+    night.store.fail(Fault::Refuses);
     let stop = CancellationToken::new();
     let running = start(night.sweeper(2, ""), &stop);
     tokio::time::sleep(HOUR).await;
     assert_eq!(night.swept(), 0);
-    night.store.fail(false);
+    night.store.fail(None);
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(night.swept(), 1, "as soon as the store is back");
     stop.cancel();

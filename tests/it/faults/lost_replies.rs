@@ -10,7 +10,7 @@ use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Store, StoreError};
+use tokengate::store::{SessionStore as _, StoreError};
 
 use super::load::{Kind, under_load};
 use super::rig::Rig;

@@ -13,7 +13,10 @@ use tokengate::domain::session::Session;
 use tokengate::domain::stats::{Day, Snapshot};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Acknowledgement, DayTotals, SessionLimit, Severity, Store, Swap, Upkeep as _, Version};
+use tokengate::store::{
+    Acknowledgement, DayTotals, NodeRegistry as _, RevocationLog as _, SessionLimit, SessionStore as _, Severity, Swap,
+    Upkeep as _, Version,
+};
 use tokio::time::Instant;
 
 use super::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokengate::store::redis::{RedisOptions, RedisStore, Replication};
-use tokengate::store::{Finding, Severity, Store, StoreError};
+use tokengate::store::{Finding, RevocationLog as _, SessionStore as _, Severity, StoreError, Upkeep as _};
 
 use super::deployments::connect;
 use super::node::{Node, eventually, options};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokengate::domain::rotation::{self, Outcome};
 use tokengate::domain::session::Session;
 use tokengate::store::redis::RedisStore;
-use tokengate::store::{Store, StoreError, Swap, Version};
+use tokengate::store::{RevocationLog as _, SessionStore as _, StoreError, Swap, Version};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokengate::domain::revocation::{Cutoff, Revocation, Target};
 use tokengate::domain::time::{Clock as _, Timestamp};
-use tokengate::store::{LogCursor, Store};
+use tokengate::store::{LogCursor, RevocationLog as _, SessionStore as _};
 use tokio::time::Instant;
 
 use super::{DAY, SystemClock, connect, end_of, is_unavailable, revocation, session};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokengate::domain::ids::SessionId;
 use tokengate::domain::revocation::Target;
 use tokengate::store::redis::RedisStore;
-use tokengate::store::{Store, Swap};
+use tokengate::store::{RevocationLog as _, SessionStore as _, Swap};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 

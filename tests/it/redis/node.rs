@@ -11,7 +11,7 @@ use tokengate::domain::stats::Counters;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokengate::sessions::nodes::{NodeParts, Nodes};
 use tokengate::store::redis::{RedisOptions, RedisStore};
-use tokengate::store::{Store, StoreError};
+use tokengate::store::{RevocationLog as _, StoreError};
 use tokengate::tasks::revocation_feed::RevocationFeed;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -61,14 +61,15 @@ impl Node {
         let (replica, stop) = (Arc::new(Replica::new()), CancellationToken::new());
         let clock = Arc::new(RealClock::default());
         let nodes = Arc::new(Nodes::new(NodeParts {
-            store: Arc::<RedisStore>::clone(&store),
+            registry: Arc::<RedisStore>::clone(&store),
+            partitions: partitions(PARTITIONS),
             clock: Arc::<RealClock>::clone(&clock),
             id: NodeId::new([1; 8]),
             name: "test".to_owned(),
             silence_max: Duration::from_secs(60),
         }));
         let feed = RevocationFeed {
-            store: Arc::<RedisStore>::clone(&store),
+            log: Arc::<RedisStore>::clone(&store),
             replica: Arc::clone(&replica),
             nodes,
             clock,

@@ -9,7 +9,7 @@ use tokengate::domain::rotation::Rotation;
 use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::redis::RedisStore;
-use tokengate::store::{SessionLimit, Store, StoreError, Swap, Version};
+use tokengate::store::{RevocationLog as _, SessionLimit, SessionStore as _, StoreError, Swap, Version};
 
 use super::{DAY, NOW, connect, end_of, options, revocation, session};
 use crate::store::rig::sweep;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokengate::domain::ids::{Partition, SessionId};
 use tokengate::domain::secret::Secret;
 use tokengate::store::redis::{Deployment, RedisOptions, RedisOptionsError, RedisStore, TlsOptions};
-use tokengate::store::{Store, Swap, Version};
+use tokengate::store::{RevocationLog as _, SessionStore as _, Swap, Version};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 

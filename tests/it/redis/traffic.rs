@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokengate::domain::session::Session;
 use tokengate::store::redis::RedisStore;
-use tokengate::store::{Store, StoreError};
+use tokengate::store::{SessionStore as _, StoreError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

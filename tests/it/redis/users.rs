@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokengate::domain::ids::Generation;
 use tokengate::domain::secret::Secret;
 use tokengate::store::redis::{Deployment, RedisOptions, RedisStore};
-use tokengate::store::{Acknowledgement, Severity, Store, Swap, Version};
+use tokengate::store::{Acknowledgement, RevocationLog as _, SessionStore as _, Severity, Swap, Upkeep as _, Version};
 
 use super::{RIGHTS, SystemClock, is_unavailable};
 use crate::redis::node::options;
