@@ -11,8 +11,6 @@ use crate::support::old_api;
 use crate::support::redis::RedisServer;
 use crate::support::upstream::PASSWORD;
 
-const LOSSES: [Loss; 3] = [Loss::Broken, Loss::Torn, Loss::Swallowed];
-
 /// Two nodes, the first of which loses replies.
 struct Stage {
     redis: RedisServer,
@@ -58,7 +56,7 @@ fn exchange(client: &mut Client, old: &str) -> Message {
 #[test]
 fn an_exchange_whose_reply_was_lost_yields_the_same_pair_on_every_node() {
     let stage = Stage::start("once");
-    for (index, loss) in LOSSES.into_iter().enumerate() {
+    for (index, loss) in Loss::ALL.into_iter().enumerate() {
         let user = format!("once-{index}");
         let old = old_api::token(&user);
         stage.lose(&user, &old, loss);
@@ -77,7 +75,7 @@ fn an_exchange_whose_reply_was_lost_yields_the_same_pair_on_every_node() {
 #[test]
 fn where_many_exchanges_are_allowed_a_lost_one_harms_none() {
     let stage = Stage::start("many");
-    for (index, loss) in LOSSES.into_iter().enumerate() {
+    for (index, loss) in Loss::ALL.into_iter().enumerate() {
         let user = format!("many-{index}");
         let old = old_api::token(&user);
         stage.lose(&user, &old, loss);

@@ -21,8 +21,6 @@ use crate::support::http::{Client, Message};
 use crate::support::redis::RedisServer;
 use crate::support::upstream::PASSWORD;
 
-const LOSSES: [Loss; 3] = [Loss::Broken, Loss::Torn, Loss::Swallowed];
-
 /// Two nodes, the first of which loses replies.
 struct Stage {
     redis: RedisServer,
@@ -79,7 +77,7 @@ fn generation(answer: &Message) -> Value {
 fn a_rotation_whose_reply_is_lost_is_repeated_with_the_same_successor() {
     let stage = Stage::start();
     let [mut a, mut b] = stage.clients();
-    for (round, loss) in LOSSES.into_iter().enumerate() {
+    for (round, loss) in Loss::ALL.into_iter().enumerate() {
         let user = format!("rotating-{round}");
         let tokens = a.log_in(&user);
         stage.losing(&user, loss, || a.refresh(&tokens.refresh));
@@ -100,7 +98,7 @@ fn a_rotation_whose_reply_is_lost_is_repeated_with_the_same_successor() {
 fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
     let stage = Stage::start();
     let [mut a, mut b] = stage.clients();
-    for (round, loss) in LOSSES.into_iter().enumerate() {
+    for (round, loss) in Loss::ALL.into_iter().enumerate() {
         let user = format!("leaving-{round}");
         let (tokens, other) = (a.log_in(&user), b.log_in(&user));
         stage.losing(&user, loss, || a.log_out(&tokens.access, "session"));
@@ -129,7 +127,7 @@ fn a_logout_whose_reply_is_lost_has_happened_and_is_repeated_in_vain() {
 fn a_login_whose_reply_is_lost_leaves_no_session_and_is_repeated() {
     let stage = Stage::start();
     let [mut a, mut b] = stage.clients();
-    for (round, loss) in LOSSES.into_iter().enumerate() {
+    for (round, loss) in Loss::ALL.into_iter().enumerate() {
         let user = format!("coming-{round}");
         let login = json!({"email": user, "password": PASSWORD});
         stage.losing(&user, loss, || a.post("/login", &login));
@@ -164,7 +162,7 @@ async fn a_session_that_is_stored_again_because_the_reply_was_lost_is_there_once
         last_used_at: now,
     };
     store.create(&session(0), None, now).await.unwrap();
-    for (number, loss) in (1..).zip(LOSSES) {
+    for (number, loss) in (1..).zip(Loss::ALL) {
         let session = session(number);
         proxy.lose_reply("ann", loss);
         let lost = store.create(&session, None, now).await;
@@ -191,7 +189,7 @@ fn replies_lost_all_the_time_are_503_and_cost_no_session() {
         }
     };
     let calls = under_load(&rig.nodes, || {
-        for loss in LOSSES {
+        for loss in Loss::ALL {
             set(Fault::LoseEvery(3, loss));
             thread::sleep(Duration::from_millis(1_500));
         }

@@ -84,21 +84,10 @@ fn an_upgrade_to_http_2_or_anything_else_is_not_passed_on() {
 
 #[test]
 fn a_websocket_needs_a_token_and_ends_with_its_session() {
-    let upstream = Upstream::start(|conversation| {
-        while let Some(request) = conversation.request() {
-            if !conversation.took_login(&request) {
-                conversation.say(AGREED);
-                conversation.wait_for_end();
-                return;
-            }
-        }
-    });
+    let upstream = agreeing_to_sessions(b"");
     let rig = Rig::start(upstream.address);
     assert_eq!(rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\n{SHAKE}")).status, 401);
-    let token = rig.log_in().access;
-    let mut client = rig.client();
-    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    let (mut client, token) = open_of_session(&rig);
     client.assert_silent(Duration::from_millis(300));
     let logout =
         rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
@@ -109,20 +98,9 @@ fn a_websocket_needs_a_token_and_ends_with_its_session() {
 
 #[test]
 fn a_websocket_is_told_whether_its_token_expired_or_its_session_ended() {
-    let upstream = Upstream::start(|conversation| {
-        while let Some(request) = conversation.request() {
-            if !conversation.took_login(&request) {
-                conversation.say(AGREED);
-                conversation.wait_for_end();
-                return;
-            }
-        }
-    });
+    let upstream = agreeing_to_sessions(b"");
     let rig = Rig::start(upstream.address);
-    let token = rig.log_in().access;
-    let mut client = rig.client();
-    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    let (mut client, _) = open_of_session(&rig);
     rig.clock.advance(Duration::from_secs(16 * 60));
     assert_eq!(client.bytes(17), b"\x88\x0f\x03\xf0token expired", "a closing frame with code 1008");
     client.assert_closed();
@@ -130,22 +108,10 @@ fn a_websocket_is_told_whether_its_token_expired_or_its_session_ended() {
 
 #[test]
 fn a_closing_frame_never_lands_within_a_message() {
-    let upstream = Upstream::start(|conversation| {
-        while let Some(request) = conversation.request() {
-            if !conversation.took_login(&request) {
-                conversation.say(AGREED);
-                // Of the five bytes that are announced, two come.
-                conversation.say(b"\x81\x05he");
-                conversation.wait_for_end();
-                return;
-            }
-        }
-    });
+    // Of the five bytes that are announced, two come.
+    let upstream = agreeing_to_sessions(b"\x81\x05he");
     let rig = Rig::start(upstream.address);
-    let token = rig.log_in().access;
-    let mut client = rig.client();
-    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    let (mut client, _) = open_of_session(&rig);
     assert_eq!(client.bytes(4), b"\x81\x05he");
     rig.clock.advance(Duration::from_secs(16 * 60));
     client.assert_closed();
@@ -158,6 +124,29 @@ fn agreeing(then: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Upstrea
         conversation.say(AGREED);
         then(conversation);
     })
+}
+
+/// An upstream that takes logins, and agrees to every WebSocket beside: it says `first` there, and no more.
+fn agreeing_to_sessions(first: &'static [u8]) -> Upstream {
+    Upstream::start(move |conversation| {
+        while let Some(request) = conversation.request() {
+            if !conversation.took_login(&request) {
+                conversation.say(AGREED);
+                conversation.say(first);
+                conversation.wait_for_end();
+                return;
+            }
+        }
+    })
+}
+
+/// A WebSocket of a new session, and the session's access token.
+fn open_of_session(rig: &Rig) -> (Client, String) {
+    let token = rig.log_in().access;
+    let mut client = rig.client();
+    client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
+    assert_eq!(client.answer().status, 101);
+    (client, token)
 }
 
 fn open(rig: &Rig) -> Client {

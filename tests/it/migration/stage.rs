@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::gateway::Gateway;
 use crate::support::http::{Client, Message};
+use crate::support::leash::Leashed;
 use crate::support::postgres::Postgres;
 use crate::support::redis::RedisServer;
 
@@ -23,50 +24,32 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 /// `node src/server.js`.
 pub(crate) struct Api {
-    process: Child,
-    watcher: Child,
+    _process: Leashed,
     address: SocketAddr,
 }
 
 impl Api {
     fn start(postgres: &Postgres, access_token_ttl: &str) -> Self {
         assert!(Path::new(EXAMPLE).join("node_modules").exists(), "run npm ci in examples/express-api, as tests/run does");
-        let mut process = Command::new("node")
-            .arg("src/server.js")
+        let mut node = Command::new("node");
+        node.arg("src/server.js")
             .current_dir(EXAMPLE)
             .env("DATABASE_URL", postgres.url())
             .env("JWT_SECRET", JWT_SECRET)
             .env("ACCESS_TOKEN_TTL", access_token_ttl)
             .env("BCRYPT_ROUNDS", "4")
             .env("PORT", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Ends it when the test process is gone, however it went.
-        let watcher = Command::new("sh")
-            .args(["-c", "cat >/dev/null; kill -KILL $0 2>/dev/null", &process.id().to_string()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+            .stdout(Stdio::piped());
+        let mut leashed = Leashed::spawn(&mut node);
+        let mut lines = BufReader::new(leashed.process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = lines.find_map(|line| line.strip_prefix("API listening on port ")?.parse().ok());
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the API says where it listens")));
-        Self { process, watcher, address }
+        Self { _process: leashed, address }
     }
 
     /// Straight to it, as before there was a gateway.
     pub(crate) const fn client(&self) -> Client {
         Client::new(self.address)
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        let _ = self.watcher.kill();
-        let _ = self.watcher.wait();
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

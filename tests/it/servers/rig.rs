@@ -7,18 +7,6 @@ use crate::support::gateway::Gateway;
 use crate::support::http::{Message, connect};
 use crate::support::servers::Server;
 
-/// `/public` needs no token, all else does.
-const ROUTES: &str = r#"
-[[routes]]
-name = "public"
-prefix = "/public"
-access = "public"
-
-[[routes]]
-name = "api"
-prefix = "/"
-"#;
-
 /// A gateway before a server that outlives it, and a token of user-1.
 pub(super) struct Site<'s> {
     pub(super) gateway: Gateway,
@@ -27,13 +15,17 @@ pub(super) struct Site<'s> {
 }
 
 impl<'s> Site<'s> {
+    /// `/public` needs no token, all else does.
     pub(super) fn before(server: &'s impl Server) -> Self {
-        Self::with(server, ROUTES, &[])
+        Self::of(Gateway::start(server, &[]))
     }
 
     /// `tables` must have routes; the upstream is called `api`. `set` is as for `--set`.
     pub(super) fn with(server: &'s impl Server, tables: &str, set: &[(&str, &str)]) -> Self {
-        let gateway = Gateway::of(server, tables, set);
+        Self::of(Gateway::of(server, tables, set))
+    }
+
+    fn of(gateway: Gateway) -> Self {
         let token = gateway.client().log_in("user-1").access;
         Self { gateway, token, _server: PhantomData }
     }

@@ -47,6 +47,10 @@ pub(crate) enum Loss {
     Swallowed,
 }
 
+impl Loss {
+    pub(crate) const ALL: [Self; 3] = [Self::Broken, Self::Torn, Self::Swallowed];
+}
+
 pub(crate) struct FaultProxy {
     port: u16,
     shared: Arc<Shared>,

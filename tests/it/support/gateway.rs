@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::http::{Client, Message};
+use super::leash::Leashed;
 use super::redis::{PORT_ATTEMPTS_MAX, RedisServer, next_port};
 use super::servers::Server;
 use super::upstream::{PASSWORD, Upstream};
@@ -64,9 +65,7 @@ prefix = "/"
 
 /// One `tokengate run`.
 pub(crate) struct Gateway {
-    process: Child,
-    /// Ends the gateway when the test process is gone, however it went.
-    watcher: Child,
+    leashed: Leashed,
     address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -111,7 +110,8 @@ impl Gateway {
 
     /// By a settings file of the test's own, which has to say where to listen and to log in JSON. Returns once it listens.
     pub(crate) fn launch_file(folder: &Path, file: &Path, set: &[(&str, &str)]) -> Self {
-        let mut process = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .arg("run")
             .arg("--config")
             .arg(file)
@@ -120,19 +120,12 @@ impl Gateway {
             .env_clear()
             // What it takes of memory is then told by the page.
             .env("MIMALLOC_ALLOW_THP", "0")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let watcher = Command::new("sh")
-            .args(["-c", "cat >/dev/null; kill -KILL $0 2>/dev/null", &process.id().to_string()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = gather(process.stderr.take().unwrap());
-        let (address, admin) = await_addresses(&mut process, &log);
-        Self { process, watcher, address, admin, log, file: file.to_owned(), folder: None }
+            .stderr(Stdio::piped());
+        let mut leashed = Leashed::spawn(&mut command);
+        let log = gather(leashed.process.stderr.take().unwrap());
+        let (address, admin) = await_addresses(&mut leashed.process, &log);
+        Self { leashed, address, admin, log, file: file.to_owned(), folder: None }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -170,12 +163,12 @@ impl Gateway {
 
     /// Ends it without any farewell, and waits until it is gone.
     pub(crate) fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.leashed.process.kill().unwrap();
+        self.leashed.process.wait().unwrap();
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.id())]).status().unwrap();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.leashed.process.id())]).status().unwrap();
         assert!(status.success());
     }
 
@@ -183,7 +176,7 @@ impl Gateway {
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            if let Some(status) = self.process.try_wait().unwrap() {
+            if let Some(status) = self.leashed.process.try_wait().unwrap() {
                 return Some(status);
             }
             thread::sleep(POLL_PAUSE);
@@ -192,7 +185,7 @@ impl Gateway {
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.process.try_wait().unwrap().is_none()
+        self.leashed.process.try_wait().unwrap().is_none()
     }
 
     /// Rewrites its settings file, and has it read again. Returns once the new settings are taken; workers follow with their next tick.
@@ -210,7 +203,7 @@ impl Gateway {
 
     /// Of memory, what the kernel counts as its own.
     pub(crate) fn resident_bytes(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.leashed.process.id())).unwrap();
         let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")).unwrap();
         kib.parse::<usize>().unwrap() * 1024
     }
@@ -233,15 +226,11 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.watcher.kill();
-        let _ = self.watcher.wait();
         if self.is_running() {
             self.terminate();
-            if self.wait(FAREWELL_MAX).is_none() {
-                let _ = self.process.kill();
-            }
+            // Whatever does not end by itself is killed with its leash.
+            self.wait(FAREWELL_MAX);
         }
-        let _ = self.process.wait();
         if thread::panicking() {
             let log = self.log.lock().unwrap();
             let shown = log.len().saturating_sub(LOG_LINES_SHOWN);

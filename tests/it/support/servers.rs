@@ -4,7 +4,6 @@
 
 mod cgi;
 mod express;
-mod leash;
 mod nginx;
 
 use std::net::SocketAddr;

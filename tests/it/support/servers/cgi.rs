@@ -8,8 +8,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::Server;
-use super::leash::{Leashed, program};
 use crate::support::http::Message;
+use crate::support::leash::{Leashed, program};
 
 /// Takes every login as user-1; answers all else with its environment, an empty line, and the body. It serves all paths: each is its
 /// `PATH_INFO`, as lighttpd reads it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::Server;
-use super::leash::Leashed;
+use crate::support::leash::Leashed;
 
 const APPLICATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/express");
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::Server;
-use super::leash::{Leashed, program};
+use crate::support::leash::{Leashed, program};
 
 pub(crate) struct Nginx {
     _process: Leashed,

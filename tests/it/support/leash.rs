@@ -13,14 +13,14 @@ use crate::support::redis::{PORT_ATTEMPTS_MAX, next_port};
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) struct Leashed {
-    pub(super) process: Child,
+pub(crate) struct Leashed {
+    pub(crate) process: Child,
     /// Ends the process when the test's is gone.
     watcher: Child,
 }
 
 impl Leashed {
-    pub(super) fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let name = command.get_program().to_owned();
         let process = command
             .stdin(Stdio::null())
@@ -35,7 +35,7 @@ impl Leashed {
     }
 
     /// For servers that must be told where to listen: `prepare` writes what one needs for the address, and says how to start it.
-    pub(super) fn listening(mut prepare: impl FnMut(SocketAddr) -> Command) -> (Self, SocketAddr) {
+    pub(crate) fn listening(mut prepare: impl FnMut(SocketAddr) -> Command) -> (Self, SocketAddr) {
         for _ in 0..PORT_ATTEMPTS_MAX {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, next_port()));
             if TcpListener::bind(address).is_err() {
@@ -73,7 +73,7 @@ impl Drop for Leashed {
 }
 
 /// Debian keeps servers out of the path of ordinary users.
-pub(super) fn program(name: &str) -> String {
+pub(crate) fn program(name: &str) -> String {
     let installed = format!("/usr/sbin/{name}");
     if Path::new(&installed).exists() { installed } else { name.to_owned() }
 }
