@@ -374,7 +374,7 @@ impl Parts {
         });
         let (admin, listener) = (Arc::new(admin), Arc::new(listener));
         let serving = Arc::clone(&admin);
-        supervisor.spawn("admin listener", move |stop| {
+        supervisor.supervise("admin listener", move |stop| {
             let (admin, listener) = (Arc::clone(&serving), Arc::clone(&listener));
             async move { admin.serve(&listener, stop).await }
         });

@@ -160,7 +160,7 @@ pub(super) fn spawn(supervisor: &Supervisor, issuers: &Arc<Issuers>, verifier: &
         match &foreign.keys {
             Keys::File(watched) => {
                 let watched = Arc::clone(watched);
-                supervisor.spawn("issuer key file", move |stop| {
+                supervisor.supervise("issuer key file", move |stop| {
                     let (watched, issuers, verifier) = (Arc::clone(&watched), Arc::clone(&issuers), Arc::clone(&verifier));
                     let issuer = Arc::clone(&issuer);
                     async move {
@@ -171,7 +171,7 @@ pub(super) fn spawn(supervisor: &Supervisor, issuers: &Arc<Issuers>, verifier: &
             }
             Keys::Fetched(cache) => {
                 let cache = Arc::clone(cache);
-                supervisor.spawn("issuer keys", move |stop| {
+                supervisor.supervise("issuer keys", move |stop| {
                     let (cache, issuers, verifier) = (Arc::clone(&cache), Arc::clone(&issuers), Arc::clone(&verifier));
                     let issuer = Arc::clone(&issuer);
                     async move {

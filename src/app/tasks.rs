@@ -33,7 +33,7 @@ impl Parts {
             counters: Arc::clone(&self.counters),
             heartbeat: settings.revocation.heartbeat,
         };
-        supervisor.spawn_kept("revocation feed", feed, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("revocation feed", feed, |task, stop| async move { task.run(stop).await });
         let presence = Presence {
             nodes: Arc::clone(&self.nodes),
             entropy: Arc::clone(&self.ambient.entropy),
@@ -41,7 +41,7 @@ impl Parts {
             heartbeat: node_heartbeat(settings),
             canary_interval: settings.revocation.canary_interval,
         };
-        supervisor.spawn_kept("presence", presence, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("presence", presence, |task, stop| async move { task.run(stop).await });
         let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
         let acknowledgements = Acknowledgements {
             queue,
@@ -50,20 +50,20 @@ impl Parts {
             counters: Arc::clone(&self.counters),
             interval: settings.refresh.acknowledge_interval,
         };
-        supervisor.spawn_kept("acknowledgements", acknowledgements, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("acknowledgements", acknowledgements, |task, stop| async move { task.run(stop).await });
         self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
         let watch = StoreWatch {
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.ambient.clock),
             alarms: Arc::clone(&self.alarms),
         };
-        supervisor.spawn_kept("store watch", watch, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("store watch", watch, |task, stop| async move { task.run(stop).await });
         let withdrawals = Withdrawals {
             sessions: Arc::clone(&self.sessions),
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
         };
-        supervisor.spawn_kept("withdrawals", withdrawals, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("withdrawals", withdrawals, |task, stop| async move { task.run(stop).await });
         issuers::spawn(supervisor, &self.issuers, &self.verifier);
         Box::new(move |session, generation| sender.note(session, generation))
     }

@@ -57,13 +57,13 @@ impl Upkeep {
             counters: Arc::clone(counters),
             interval: settings.statistics.flush_interval,
         };
-        supervisor.spawn_kept("statistics", flushing, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("statistics", flushing, |task, stop| async move { task.run(stop).await });
         let measuring = Measuring {
             caretaker: Arc::clone(&self.caretaker),
             counters: Arc::clone(counters),
             interval: settings.statistics.measure_interval,
         };
-        supervisor.spawn_kept("measurements", measuring, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("measurements", measuring, |task, stop| async move { task.run(stop).await });
         let Some(schedule) = settings.sweeper.schedule.clone() else { return };
         let sweeper = Sweeper {
             caretaker: Arc::clone(&self.caretaker),
@@ -72,6 +72,6 @@ impl Upkeep {
             counters: Arc::clone(counters),
             schedule,
         };
-        supervisor.spawn_kept("sweeper", sweeper, |task, stop| async move { task.run(stop).await });
+        supervisor.supervise_kept("sweeper", sweeper, |task, stop| async move { task.run(stop).await });
     }
 }

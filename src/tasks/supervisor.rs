@@ -43,7 +43,7 @@ impl Supervisor {
 
     /// Runs `task` until it returns. One that panics is logged, counted, and called again after a growing pause: it takes nothing
     /// with it, and what it did is missing no longer than that.
-    pub fn spawn<F>(&self, name: &'static str, mut task: impl FnMut(CancellationToken) -> F + Send + 'static)
+    pub fn supervise<F>(&self, name: &'static str, mut task: impl FnMut(CancellationToken) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -73,14 +73,14 @@ impl Supervisor {
         self.tasks.spawn_on(supervised, &self.runtime);
     }
 
-    /// [`Supervisor::spawn`] for a task that is one and the same in all its runs.
-    pub fn spawn_kept<T, F>(&self, name: &'static str, task: T, run: impl Fn(Arc<T>, CancellationToken) -> F + Send + 'static)
+    /// [`Supervisor::supervise`] for a task that is one and the same in all its runs.
+    pub fn supervise_kept<T, F>(&self, name: &'static str, task: T, run: impl Fn(Arc<T>, CancellationToken) -> F + Send + 'static)
     where
         T: Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let task = Arc::new(task);
-        self.spawn(name, move |stop| run(Arc::clone(&task), stop));
+        self.supervise(name, move |stop| run(Arc::clone(&task), stop));
     }
 
     /// Tells every task to end and waits for them; false if some had not by the deadline.
@@ -125,7 +125,7 @@ mod tests {
         let supervisor = supervisor(&counters);
         let (done, is_done) = tokio::sync::oneshot::channel();
         let (runs, mut done) = (Arc::new(AtomicU32::new(0)), Some(done));
-        supervisor.spawn("fragile", move |_| {
+        supervisor.supervise("fragile", move |_| {
             let run = runs.fetch_add(1, Ordering::Relaxed);
             let done = (run == 3).then(|| done.take()).flatten();
             async move {
@@ -141,11 +141,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn shutting_down_ends_tasks_and_tells_when_one_did_not() {
         let supervisor = supervisor(&Arc::new(Counters::new()));
-        supervisor.spawn("obedient", |stop| async move { stop.cancelled().await });
-        supervisor.spawn("panics for ever", |_| async { panic!("again") });
+        supervisor.supervise("obedient", |stop| async move { stop.cancelled().await });
+        supervisor.supervise("panics for ever", |_| async { panic!("again") });
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert!(supervisor.shut_down(Duration::from_secs(1)).await);
-        supervisor.spawn("stubborn", |_| std::future::pending());
+        supervisor.supervise("stubborn", |_| std::future::pending());
         assert!(!supervisor.shut_down(Duration::from_secs(1)).await);
     }
 }

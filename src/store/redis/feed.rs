@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bell::Bells;
 use super::error::Code;
 use super::fleet::{Fleet, Lineage};
 use super::keys::Keys;
+use super::waker::Wakers;
 use super::{StoreError, codec};
 use crate::domain::ids::{Partition, Partitions};
 use crate::store::{LogBatch, LogCursor, LogPosition};
 
 /// The longest wait; a longer one ends sooner with a heartbeat.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often the logs are asked while no bell would tell.
+/// How often the logs are asked while no waker would tell.
 const UNHEARD_INTERVAL: Duration = Duration::from_millis(50);
 /// Entries of one log in one reply.
 const PAGE: usize = 500;
@@ -38,7 +38,7 @@ const LOGS_AT_ONCE: usize = 16;
 pub(super) struct Feed {
     fleet: Arc<Fleet>,
     keys: Keys,
-    bells: Arc<Bells>,
+    wakers: Arc<Wakers>,
     is_started: AtomicBool,
     epoch: Mutex<Epoch>,
     stop: CancellationToken,
@@ -71,10 +71,10 @@ enum Unread {
 
 impl Feed {
     pub(super) fn new(fleet: Arc<Fleet>, keys: Keys) -> Self {
-        let bells = Bells::new(&keys);
+        let wakers = Wakers::new(&keys);
         let epoch = Mutex::new(Epoch { count: 1, lineages: Vec::new() });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { fleet, keys, bells, is_started: AtomicBool::new(false), epoch, stop, tasks }
+        Self { fleet, keys, wakers, is_started: AtomicBool::new(false), epoch, stop, tasks }
     }
 
     pub(super) async fn close(&self) {
@@ -98,7 +98,7 @@ impl Feed {
     /// What was known of a primary's data holds no more: cursors of before are void.
     pub(super) fn begin_epoch(&self) {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).count += 1;
-        self.bells.reset();
+        self.wakers.reset();
     }
 
     async fn whole(&self) -> Result<LogBatch, StoreError> {
@@ -133,7 +133,7 @@ impl Feed {
         }
         let mut batch = self.batch_at(cursor, epoch);
         loop {
-            let mut rings = self.bells.listen();
+            let mut wakes = self.wakers.subscribe();
             let logs: Vec<Partition> = self.keys.partitions().iter().collect();
             let mut unread = Unheard::default();
             let mut more = self.read(&logs, &mut batch, &mut unread).await?;
@@ -155,11 +155,11 @@ impl Feed {
             if has_news || Instant::now() >= until {
                 return Ok(batch);
             }
-            self.start_bells();
-            let is_heard = all_reached && self.bells.are_heard();
+            self.start_wakers();
+            let is_heard = all_reached && self.wakers.are_heard();
             let ask_again_at = if is_heard { until } else { until.min(Instant::now() + UNHEARD_INTERVAL) };
-            let rung = tokio::time::timeout_at(ask_again_at, rings.changed()).await;
-            if rung.is_err() && Instant::now() >= until {
+            let woken = tokio::time::timeout_at(ask_again_at, wakes.changed()).await;
+            if woken.is_err() && Instant::now() >= until {
                 // All was asked when the wait began, which is what a heartbeat says.
                 return Ok(batch);
             }
@@ -207,13 +207,13 @@ impl Feed {
         }
         let is_full = entries.len() == PAGE;
         let to = entries.last().map_or(from, |entry| entry.position);
-        self.bells.was_read(log, to);
+        self.wakers.was_read(log, to);
         Ok(Page { log, entries, to, is_full })
     }
 
-    fn start_bells(&self) {
+    fn start_wakers(&self) {
         if !self.is_started.swap(true, Ordering::AcqRel) {
-            self.bells.start(&self.fleet, &self.keys, &self.stop, &self.tasks);
+            self.wakers.start(&self.fleet, &self.keys, &self.stop, &self.tasks);
         }
     }
 
@@ -231,7 +231,7 @@ impl Feed {
         if epoch.lineages != lineages {
             epoch.lineages = lineages;
             epoch.count += 1;
-            self.bells.reset();
+            self.wakers.reset();
         }
         epoch.count
     }

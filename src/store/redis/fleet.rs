@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::error::ServerError;
 use super::keys::Keys;
-use super::lasting::lasting;
 use super::link::{Access, Link};
 use super::options::{Address, Deployment, RedisOptions, RedisOptionsError, Replication, SentinelOptions};
+use super::supervise::supervise;
 use super::tls;
 use super::unserved::Unserved;
 use crate::domain::ids::Partition;
@@ -157,11 +157,11 @@ impl Fleet {
         });
         if !matches!(shared.informants, Informants::None) {
             let searching = shared.clone();
-            shared.tasks.spawn(async move { lasting("redis search", || search::search(&searching)).await });
+            shared.tasks.spawn(async move { supervise("redis search", || search::search(&searching)).await });
         }
         if matches!(shared.informants, Informants::Nodes { .. }) {
             let watching = shared.clone();
-            shared.tasks.spawn(async move { lasting("redis partitions not served", || probe::probe(&watching)).await });
+            shared.tasks.spawn(async move { supervise("redis partitions not served", || probe::probe(&watching)).await });
         }
         Ok(Self { shared })
     }

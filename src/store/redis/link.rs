@@ -25,9 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{Failure, in_words};
 use super::guard::{Breaker, Verdict};
-use super::lasting::lasting;
 use super::options::Address;
 use super::password::PasswordFile;
+use super::supervise::supervise;
 use crate::domain::network::{KEEPALIVE_INTERVAL, KEEPALIVE_TIME};
 use crate::domain::secret::Secret;
 use crate::store::StoreError;
@@ -148,9 +148,9 @@ impl Link {
         let (watched, kept) = (shared.clone(), shared.clone());
         shared.tasks.spawn(async move {
             let mut events = || first_events.take().unwrap_or_else(|| watched.events());
-            lasting("redis connection watch", || watch(&watched, events())).await;
+            supervise("redis connection watch", || watch(&watched, events())).await;
         });
-        shared.tasks.spawn(async move { lasting("redis connection", || keep_connected(&kept)).await });
+        shared.tasks.spawn(async move { supervise("redis connection", || keep_connected(&kept)).await });
         Self { shared }
     }
 

@@ -12,7 +12,6 @@
 //! From above: a `call` asks the `fleet` which server has a partition, and sends its commands over the `link` to it. The fleet
 //! finds the primaries by `discovery`; a link is one connection through fred, with a `guard`.
 
-mod bell;
 mod call;
 mod codec;
 mod discovery;
@@ -25,18 +24,19 @@ pub mod fuzz;
 mod guard;
 mod imports;
 mod keys;
-mod lasting;
 mod link;
 mod nodes;
 mod options;
 mod pages;
 mod password;
 mod scripts;
+mod supervise;
 mod tls;
 mod unserved;
 mod upkeep;
 mod url;
 mod verify;
+mod waker;
 mod watch;
 
 use std::collections::BTreeMap;

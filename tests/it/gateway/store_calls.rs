@@ -15,7 +15,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Between two looks after the store.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a server holds back the answer to a blocking read.
-const BELL: Duration = Duration::from_millis(500);
+const WAKER: Duration = Duration::from_millis(500);
 /// Between two in which a node tells the others that it is there.
 const PRESENCE: Duration = Duration::from_secs(5);
 const PARTITIONS: u64 = 16;
@@ -71,9 +71,9 @@ fn validated_requests_cost_no_store_call() {
 /// after.
 #[track_caller]
 fn assert_heartbeats(made: &mut Calls, elapsed: Duration) {
-    let bells = made.remove("xread").unwrap_or_default();
+    let wakers = made.remove("xread").unwrap_or_default();
     let most = |every: Duration| NODES * (u64::try_from(elapsed.as_millis() / every.as_millis()).unwrap() + 2);
-    assert!(bells <= most(BELL), "{bells} blocking reads in {elapsed:?}");
+    assert!(wakers <= most(WAKER), "{wakers} blocking reads in {elapsed:?}");
     // Each log, at each heartbeat.
     for command in ["xrange", "xinfo|stream"] {
         let reads = made.remove(command).unwrap_or_default();

@@ -31,7 +31,7 @@ async fn does_all_that_a_gateway_does(store: &RedisStore) {
     }
     let whole = store.follow(None, Duration::ZERO).await.unwrap();
     assert_eq!(whole.revocations.len(), 16);
-    // Long enough for the bells to ring.
+    // Long enough for the wakers to listen.
     store.revoke(&by_token("issuer", "token", now())).await.unwrap();
     assert_eq!(store.follow(Some(&whole.cursor), Duration::from_secs(5)).await.unwrap().revocations.len(), 1);
     for findings in [store.verify(&SystemClock).await, store.inspect(&SystemClock).await] {

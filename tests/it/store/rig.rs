@@ -14,7 +14,7 @@ use tokengate::domain::session::{Client, Grant, Lifetime, Session};
 use tokengate::domain::time::Timestamp;
 use tokengate::store::embedded::Embedded;
 use tokengate::store::memory::Memory;
-use tokengate::store::{Duty, Fenced, Lease, LogBatch, LogCursor, Store, Swept};
+use tokengate::store::{Duty, Fenced, Lease, LogBatch, LogCursor, RevocationLog, Store, Swept, Upkeep};
 use tokio::task::JoinHandle;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -146,12 +146,12 @@ pub(crate) fn of_everyone(issued_before: Timestamp, now: Timestamp) -> Revocatio
 }
 
 /// What is in the log now, without waiting.
-pub(crate) async fn read_log(store: &dyn Store, cursor: Option<&LogCursor>) -> LogBatch {
-    tokio::time::timeout(PATIENCE, store.follow(cursor, Duration::ZERO)).await.unwrap().unwrap()
+pub(crate) async fn read_log(log: &dyn RevocationLog, cursor: Option<&LogCursor>) -> LogBatch {
+    tokio::time::timeout(PATIENCE, log.follow(cursor, Duration::ZERO)).await.unwrap().unwrap()
 }
 
 /// A whole sweep, as a node that has the lease makes it.
-pub(crate) async fn sweep(store: &dyn Store, now: Timestamp) -> Swept {
+pub(crate) async fn sweep(store: &dyn Upkeep, now: Timestamp) -> Swept {
     let node = NodeId::new([0xee; 8]);
     let Lease::Ours(fence) = store.lease(Duty::Sweep, node, HOUR, now).await.unwrap() else { panic!("another sweeps") };
     let (mut swept, mut place) = (Swept::default(), None);
@@ -166,10 +166,10 @@ pub(crate) async fn sweep(store: &dyn Store, now: Timestamp) -> Swept {
 }
 
 /// Follows until `count` revocations have come.
-pub(crate) async fn follow_for(store: &dyn Store, mut cursor: Option<LogCursor>, count: usize) -> Vec<Revocation> {
+pub(crate) async fn follow_for(log: &dyn RevocationLog, mut cursor: Option<LogCursor>, count: usize) -> Vec<Revocation> {
     let mut seen = Vec::new();
     while seen.len() < count {
-        let batch = store.follow(cursor.as_ref(), PATIENCE).await.unwrap();
+        let batch = log.follow(cursor.as_ref(), PATIENCE).await.unwrap();
         assert!(!batch.revocations.is_empty(), "only {} of {count} revocations came", seen.len());
         seen.extend(batch.revocations);
         cursor = Some(batch.cursor);

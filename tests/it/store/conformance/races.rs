@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokengate::domain::ids::Partition;
 use tokengate::domain::revocation::Revocation;
-use tokengate::store::{SessionLimit, Store, Swap};
+use tokengate::store::{SessionLimit, SessionStore, Store, Swap};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -155,7 +155,7 @@ pub(crate) async fn a_follower_misses_nothing_of_concurrent_writers(store: Arc<d
     assert_eq!(by_partition(&*store, &followed), by_partition(&*store, &read_afterwards), "the log has one order");
 }
 
-fn by_partition<'a>(store: &dyn Store, revocations: &'a [Revocation]) -> BTreeMap<Partition, Vec<&'a Revocation>> {
+fn by_partition<'a>(store: &dyn SessionStore, revocations: &'a [Revocation]) -> BTreeMap<Partition, Vec<&'a Revocation>> {
     let mut logs = BTreeMap::<_, Vec<_>>::new();
     for revocation in revocations {
         logs.entry(revocation.target.partition(store.partitions())).or_default().push(revocation);

@@ -7,7 +7,9 @@ use tokengate::domain::node::{Asks, Canary, NodeId};
 use tokengate::domain::session::{Lifetime, Session};
 use tokengate::domain::stats::{Counter, Day, Gauge, Readings, Snapshot};
 use tokengate::domain::time::Timestamp;
-use tokengate::store::{DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measurement, Store, Swap, SweepRecord, SweepStep, Swept};
+use tokengate::store::{
+    DayRow, DayTotals, Duty, Fence, Fenced, Lease, Measurement, Store, Swap, SweepRecord, SweepStep, Swept, Upkeep,
+};
 use tokio::task::JoinSet;
 
 use super::log::by_text;
@@ -20,7 +22,7 @@ const B: NodeId = NodeId::new([2; 8]);
 const LONG: Duration = MINUTE;
 const SHORT: Duration = Duration::from_millis(50);
 
-async fn lease(store: &dyn Store, duty: Duty, holder: NodeId, span: Duration) -> Option<Fence> {
+async fn lease(store: &dyn Upkeep, duty: Duty, holder: NodeId, span: Duration) -> Option<Fence> {
     match store.lease(duty, holder, span, now()).await.unwrap() {
         Lease::Ours(fence) => Some(fence),
         Lease::Others { left } => {
@@ -31,7 +33,7 @@ async fn lease(store: &dyn Store, duty: Duty, holder: NodeId, span: Duration) ->
 }
 
 /// Asks until the lease that another had has run out.
-async fn take_over(store: &dyn Store, duty: Duty, holder: NodeId) -> Fence {
+async fn take_over(store: &dyn Upkeep, duty: Duty, holder: NodeId) -> Fence {
     let asking = async {
         loop {
             if let Some(fence) = lease(store, duty, holder, LONG).await {
@@ -98,7 +100,7 @@ pub(crate) async fn who_was_overtaken_writes_nothing_any_more(store: Arc<dyn Sto
     assert_eq!(statistics.rows.last().unwrap().measured, Some(of(1)));
 }
 
-async fn sweep_all(store: &dyn Store, fence: Fence, now: Timestamp) -> Swept {
+async fn sweep_all(store: &dyn Upkeep, fence: Fence, now: Timestamp) -> Swept {
     let (mut swept, mut place) = (Swept::default(), None);
     loop {
         let Fenced::Done(SweepStep { swept: step, next }) = store.sweep(place, fence, now).await.unwrap() else {
@@ -190,7 +192,7 @@ pub(crate) async fn sweepers_that_compete_count_each_end_once(store: Arc<dyn Sto
     assert!(store.load(living.id).await.unwrap().is_some());
 }
 
-async fn expired(store: &dyn Store, now: Timestamp) -> u64 {
+async fn expired(store: &dyn Upkeep, now: Timestamp) -> u64 {
     let today = Day::of(now);
     store.statistics(today..=today).await.unwrap().rows.first().map_or(0, |row| row.expired)
 }

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs a task until it returns. One that panics is run again: what it looks after must not be left alone for good.
-pub(super) async fn lasting<F: Future<Output = ()>>(name: &'static str, mut task: impl FnMut() -> F) {
+pub(super) async fn supervise<F: Future<Output = ()>>(name: &'static str, mut task: impl FnMut() -> F) {
     while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
         tracing::error!(task = name, "task panicked");
         tokio::time::sleep(RESTART_PAUSE).await;
@@ -23,7 +23,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_runs_again_until_it_returns() {
         let mut runs = 0;
-        lasting("fragile", || {
+        supervise("fragile", || {
             runs += 1;
             let run = runs;
             async move { assert!(run > 3, "run {run}") }

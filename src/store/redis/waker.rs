@@ -1,7 +1,7 @@
 //! Tells at once when a revocation log has grown, so that its reader need not ask for ever.
 //!
-//! A bell says that there is something, never what, and its silence says nothing: the reader asks the logs themselves, at every
-//! heartbeat too. So all that a broken bell costs is time.
+//! A waker says that there is something, never what, and its silence says nothing: the reader asks the logs themselves, at every
+//! heartbeat too. So all that a broken waker costs is time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use super::codec;
 use super::fleet::{Fleet, Node};
 use super::keys::Keys;
-use super::lasting::lasting;
 use super::link::{Command, Link};
+use super::supervise::supervise;
 use crate::domain::ids::Partition;
 use crate::store::{LogPosition, StoreError};
 
@@ -26,16 +26,16 @@ use crate::store::{LogPosition, StoreError};
 const BLOCK: Duration = Duration::from_millis(500);
 /// After a failure, before the next try.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the bell waits for the reader to take what it rang for, before it rings again.
+/// How long a waker waits for the reader to read what it woke it for, before it wakes it again.
 const TAKEN_WITHIN: Duration = Duration::from_millis(250);
 
-/// What bells and the reader share.
+/// What wakers and the reader share.
 #[derive(Debug)]
-pub(super) struct Bells {
+pub(super) struct Wakers {
     /// By partition.
     logs: Vec<Log>,
     /// How often there was something.
-    rings: watch::Sender<u64>,
+    wakes: watch::Sender<u64>,
     taken: Notify,
 }
 
@@ -47,10 +47,10 @@ struct Log {
     is_listened_to: AtomicBool,
 }
 
-impl Bells {
+impl Wakers {
     pub(super) fn new(keys: &Keys) -> Arc<Self> {
         let logs = keys.partitions().iter().map(|_| Log::default()).collect();
-        Arc::new(Self { logs, rings: watch::Sender::new(0), taken: Notify::new() })
+        Arc::new(Self { logs, wakes: watch::Sender::new(0), taken: Notify::new() })
     }
 
     /// Starts to listen. One server tells of all its logs over one connection; but a Cluster takes only keys of one slot in a
@@ -59,15 +59,15 @@ impl Bells {
         let all: Vec<Partition> = keys.partitions().iter().collect();
         let group_size = if fleet.is_cluster() { 1 } else { all.len() };
         for group in all.chunks(group_size) {
-            let bell = Bell { bells: Arc::clone(self), fleet: Arc::clone(fleet), keys: keys.clone(), group: group.to_vec() };
+            let waker = Waker { wakers: Arc::clone(self), fleet: Arc::clone(fleet), keys: keys.clone(), group: group.to_vec() };
             let stop = stop.clone();
-            tasks.spawn(async move { stop.run_until_cancelled(lasting("redis bell", || bell.ring())).await });
+            tasks.spawn(async move { stop.run_until_cancelled(supervise("redis waker", || waker.run())).await });
         }
     }
 
-    /// Hears what rings from now on.
-    pub(super) fn listen(&self) -> watch::Receiver<u64> {
-        self.rings.subscribe()
+    /// Told of every wake from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.wakes.subscribe()
     }
 
     /// Whether every log is listened to.
@@ -93,15 +93,15 @@ impl Bells {
 }
 
 /// Listens to some logs that lie on one server.
-struct Bell {
-    bells: Arc<Bells>,
+struct Waker {
+    wakers: Arc<Wakers>,
     fleet: Arc<Fleet>,
     keys: Keys,
     group: Vec<Partition>,
 }
 
-impl Bell {
-    async fn ring(&self) {
+impl Waker {
+    async fn run(&self) {
         let mut heard: Option<(Arc<Node>, Link)> = None;
         loop {
             let owner = self.group.first().and_then(|&log| self.fleet.owner(log).ok()).filter(|owner| owner.link.is_well());
@@ -152,30 +152,30 @@ impl Bell {
         Ok(grown)
     }
 
-    /// Rings, and waits until the reader has read what it was rung for.
+    /// Wakes the reader, and waits until it has read what it was woken for.
     async fn tell(&self, grown: &[(Partition, LogPosition)]) {
-        let taken = self.bells.taken.notified();
+        let taken = self.wakers.taken.notified();
         tokio::pin!(taken);
         taken.as_mut().enable();
-        self.bells.rings.send_modify(|rings| *rings = rings.wrapping_add(1));
+        self.wakers.wakes.send_modify(|wakes| *wakes = wakes.wrapping_add(1));
         let until = Instant::now() + TAKEN_WITHIN;
         while grown.iter().any(|&(log, to)| self.read_to(log) < to) {
             if tokio::time::timeout_at(until, taken.as_mut()).await.is_err() {
                 return;
             }
-            taken.set(self.bells.taken.notified());
+            taken.set(self.wakers.taken.notified());
             taken.as_mut().enable();
         }
     }
 
     fn read_to(&self, log: Partition) -> LogPosition {
-        let log = self.bells.logs.get(usize::from(log.0));
+        let log = self.wakers.logs.get(usize::from(log.0));
         log.map(|log| *log.read.lock().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default()
     }
 
     fn set_listening(&self, listening: bool) {
         for log in &self.group {
-            if let Some(log) = self.bells.logs.get(usize::from(log.0)) {
+            if let Some(log) = self.wakers.logs.get(usize::from(log.0)) {
                 log.is_listened_to.store(listening, Ordering::Release);
             }
         }
