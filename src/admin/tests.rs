@@ -10,7 +10,7 @@ use crate::domain::stats::Counter;
 use crate::sessions::nodes::NodeParts;
 use crate::sessions::tests::Fault;
 use crate::sessions::tests::world::{MINUTE, World};
-use crate::store::{NodeRegistry as _, RevocationLog as _};
+use crate::store::{NodeRegistry as _, RevocationLog as _, SessionStore as _};
 
 #[async_trait::async_trait]
 impl Readiness for Vec<Dependency> {

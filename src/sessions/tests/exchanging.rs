@@ -1,3 +1,4 @@
+use super::store::Fault;
 use super::world::*;
 use crate::domain::claims::{Principal, RevokedBy};
 use crate::domain::ids::Generation;

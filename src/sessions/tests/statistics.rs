@@ -10,7 +10,7 @@ use crate::domain::stats::{Counter, Counters, Day, Gauge, Gauges, Tally};
 use crate::sessions::caretaker::{Caretaker, CaretakerParts, SweepOutcome, Sweeps};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::sessions::statistics::{Figures, Statistics as Counting, StatisticsParts};
-use crate::store::{DayRow, Duty, Fence, Fenced, Lease, Statistics, SweepStep};
+use crate::store::{DayRow, Duty, Fence, Fenced, Lease, SessionStore as _, SweepStep, Upkeep as _};
 
 /// The upkeep of a world's store by another node.
 pub(crate) struct Upkept {

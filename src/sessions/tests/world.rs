@@ -33,7 +33,7 @@ use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, LoginKind, Minting, SessionParts, Sessions, TokenPair};
-use crate::store::Acknowledgement;
+use crate::store::{Acknowledgement, RevocationLog as _, SessionStore as _};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
