@@ -87,65 +87,89 @@ enum Name<'a> {
 }
 
 struct Parts<'a> {
-    whole: &'a str,
     name: Name<'a>,
     port: Option<u16>,
+    is_canonical: bool,
 }
 
 impl<'a> Parts<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, HostError> {
-        let whole = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= HOST_BYTES_MAX).ok_or(HostError)?;
-        let (name, after) = if let Some(rest) = whole.strip_prefix('[') {
-            let (address, after) = rest.split_once(']').ok_or(HostError)?;
-            (Name::V6(address.parse().map_err(|_| HostError)?), after)
-        } else {
-            let (name, after) = whole.split_at(whole.find(':').unwrap_or(whole.len()));
-            let name = name.strip_suffix('.').unwrap_or(name);
-            if !is_name(name) {
-                return Err(HostError);
+        if bytes.len() > HOST_BYTES_MAX {
+            return Err(HostError);
+        }
+        match bytes.strip_prefix(b"[") {
+            Some(rest) => Self::bracketed(rest),
+            None => Self::named(bytes),
+        }
+    }
+
+    fn bracketed(rest: &[u8]) -> Result<Self, HostError> {
+        let rest = std::str::from_utf8(rest).map_err(|_| HostError)?;
+        let (address, after) = rest.split_once(']').ok_or(HostError)?;
+        let address = address.parse().map_err(|_| HostError)?;
+        Ok(Self { name: Name::V6(address), port: port(after.as_bytes())?, is_canonical: false })
+    }
+
+    fn named(bytes: &'a [u8]) -> Result<Self, HostError> {
+        let (mut has_capitals, mut label_at, mut label_before_at) = (false, 0, 0);
+        let mut end = bytes.len();
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+                b'A'..=b'Z' => has_capitals = true,
+                b'.' if at == label_at => return Err(HostError),
+                b'.' => (label_before_at, label_at) = (label_at, at + 1),
+                b':' => {
+                    end = at;
+                    break;
+                }
+                _ => return Err(HostError),
             }
-            (Name::Text(name), after)
-        };
-        Ok(Self { whole, name, port: port(after)? })
+        }
+        let ends_in_a_dot = label_at == end;
+        let (name_end, last_label_at) = if ends_in_a_dot { (end.saturating_sub(1), label_before_at) } else { (end, label_at) };
+        if name_end == 0 {
+            return Err(HostError);
+        }
+        let name = std::str::from_utf8(&bytes[..name_end]).map_err(|_| HostError)?;
+        if is_number(&bytes[last_label_at..name_end]) && name.parse::<Ipv4Addr>().is_err() {
+            return Err(HostError);
+        }
+        let after = &bytes[end..];
+        let is_canonical = !has_capitals && !ends_in_a_dot && after != b":" && !after.starts_with(b":0");
+        Ok(Self { name: Name::Text(name), port: port(after)?, is_canonical })
     }
 
     /// The length of the name, if the whole is canonical.
     fn canonical_name_len(&self) -> Option<usize> {
-        let Name::Text(name) = self.name else { return None };
-        let after = &self.whole[name.len()..];
-        let is_canonical = !name.bytes().any(|byte| byte.is_ascii_uppercase())
-            && match self.port {
-                None => after.is_empty(),
-                Some(_) => after.starts_with(':') && !after.starts_with(":0"),
-            };
-        is_canonical.then_some(name.len())
-    }
-}
-
-/// What follows a name: nothing, a colon, or a colon and a port.
-fn port(after: &str) -> Result<Option<u16>, HostError> {
-    match after.strip_prefix(':') {
-        None if after.is_empty() => Ok(None),
-        None => Err(HostError),
-        Some("") => Ok(None),
-        Some(digits) => {
-            let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
-            number.filter(|port| *port != 0).map(Some).ok_or(HostError)
+        match self.name {
+            Name::Text(name) if self.is_canonical => Some(name.len()),
+            Name::Text(_) | Name::V6(_) => None,
         }
     }
 }
 
-fn is_name(name: &str) -> bool {
-    let is_label =
-        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    name.split('.').all(is_label) && (!ends_in_a_number(name) || name.parse::<Ipv4Addr>().is_ok())
+/// What follows a name: nothing, a colon, or a colon and a port.
+fn port(after: &[u8]) -> Result<Option<u16>, HostError> {
+    match after {
+        [] | [b':'] => Ok(None),
+        [b':', digits @ ..] => {
+            let add = |sum: u16, digit: &u8| {
+                let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+                sum.checked_mul(10)?.checked_add(digit)
+            };
+            digits.iter().try_fold(0, add).filter(|port| *port != 0).map(Some).ok_or(HostError)
+        }
+        _ => Err(HostError),
+    }
 }
 
-/// Whether some reader takes the name for an IPv4 address (WHATWG URL, "ends in a number").
-fn ends_in_a_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    last.bytes().all(|byte| byte.is_ascii_digit()) || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// Whether some reader takes a name whose last label this is for an IPv4 address (WHATWG URL, "ends in a number").
+fn is_number(label: &[u8]) -> bool {
+    match label {
+        [b'0', b'x' | b'X', hex @ ..] => hex.iter().all(u8::is_ascii_hexdigit),
+        digits => digits.iter().all(u8::is_ascii_digit),
+    }
 }
 
 /// One host, or all names below one: `*.example.com` stands for one or more labels before `.example.com`, and not for that itself.

@@ -21,7 +21,6 @@ pub struct GatewayBody {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per exchange, moved a few times: a box would cost more")]
 enum Source {
     Whole(Bytes),
     Upstream(Streamed),

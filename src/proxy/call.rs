@@ -78,13 +78,14 @@ impl<'a> Call<'a> {
 
 /// Refuses what the parser amends in silence.
 fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_chunked = headers.contains_key(TRANSFER_ENCODING);
     match raw {
         Some(Told { length_beside_chunks: true, .. }) => {
             Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."))
         }
         Some(Told { fragment: true, .. }) => Err(Refusal::Malformed("The target has a fragment.")),
-        None if is_chunked => Err(Refusal::Malformed("The request cannot be told from what came before it.")),
+        None if headers.contains_key(TRANSFER_ENCODING) => {
+            Err(Refusal::Malformed("The request cannot be told from what came before it."))
+        }
         Some(_) | None => Ok(()),
     }
 }

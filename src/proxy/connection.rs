@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -251,8 +252,8 @@ impl ClientIo {
 
     /// How much came; 0: the client has ended.
     fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut room = [0; HOLD_ROOM];
-        let mut room = ReadBuf::new(&mut room);
+        let mut room = [const { MaybeUninit::uninit() }; HOLD_ROOM];
+        let mut room = ReadBuf::uninit(&mut room);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
         if !room.filled().is_empty() {
             self.connection.bytes_came(room.filled());
@@ -336,12 +337,11 @@ impl AsyncWrite for ClientIo {
         ready!(this.poll_interim(cx))?;
         this.answer_moves();
         let stream = Pin::new(&mut this.stream);
-        let mut joined = [0; JOINED_BYTES_MAX];
+        let mut room = [const { MaybeUninit::uninit() }; JOINED_BYTES_MAX];
+        let mut joined = ReadBuf::uninit(&mut room);
         // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
-        let polled = match join(bufs, &mut joined) {
-            Some(whole) => stream.poll_write(cx, whole),
-            None => stream.poll_write_vectored(cx, bufs),
-        };
+        let polled =
+            if join(bufs, &mut joined) { stream.poll_write(cx, joined.filled()) } else { stream.poll_write_vectored(cx, bufs) };
         this.note_write(&polled);
         polled
     }
@@ -370,15 +370,15 @@ impl AsyncWrite for ClientIo {
 /// Up to this much is copied together before it is written.
 const JOINED_BYTES_MAX: usize = 2 * 1024;
 
-/// All of `bufs` in `room`, if they fit.
-fn join<'a>(bufs: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut length = 0;
-    for buf in bufs {
-        let end = length + buf.len();
-        room.get_mut(length..end)?.copy_from_slice(buf);
-        length = end;
-    }
-    Some(&room[..length])
+/// Puts all of `bufs` into `joined`, if they fit.
+fn join(bufs: &[io::IoSlice<'_>], joined: &mut ReadBuf<'_>) -> bool {
+    bufs.iter().all(|buf| {
+        let fits = buf.len() <= joined.remaining();
+        if fits {
+            joined.put_slice(buf);
+        }
+        fits
+    })
 }
 
 /// Who reads what a client sends.

@@ -168,7 +168,6 @@ pub struct Gateway {
 /// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
 struct LocalPolicy(Arc<Policy>);
 
-#[expect(clippy::large_enum_variant, reason = "one per request, moved once: a box would cost more")]
 enum Answer {
     Whole(Reply),
     Streamed(response::Parts, ResponseBody),

@@ -2,6 +2,8 @@
 //!
 //! Strict on what comes in: an answer whose framing could be read in two ways is refused, never guessed at.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -22,8 +24,9 @@ const FIELDS_ADDED: usize = 4;
 const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// How the bytes after a head are delimited (RFC 9112, section 6.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Framing {
+    #[default]
     Empty,
     Length(u64),
     Chunked,
@@ -87,9 +90,10 @@ pub(super) fn read_response_head(buffer: &mut BytesMut, method: &Method) -> Resu
     if buffer.is_empty() {
         return Ok(None);
     }
-    let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match response_grammar().parse_response(&mut parsed, buffer) {
+    // Room for all of them is 4 KiB, of which most responses need little: it is not cleared.
+    let mut fields = [const { MaybeUninit::uninit() }; RESPONSE_FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let length = match response_grammar().parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if buffer.len() < RESPONSE_HEAD_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(Malformed("response head too large")),

@@ -108,16 +108,26 @@ impl RequestHead<'_> {
     }
 }
 
-/// A connection with what was read beyond the last answer, and a buffer for heads.
+/// A connection with what was read beyond the last answer, and the request that it carries. In a box, which goes with it from exchange
+/// to exchange: it is passed on from step to step of each.
 #[derive(Debug)]
 struct Connection {
     io: Stream,
     read: BytesMut,
-    head: Vec<u8>,
+    outgoing: Outgoing,
     reused: bool,
 }
 
 impl Connection {
+    fn new(io: Stream) -> Box<Self> {
+        Box::new(Self { io, read: BytesMut::new(), outgoing: Outgoing::default(), reused: false })
+    }
+
+    /// Writes as much of the request as both sides allow. Ready once it is out whole.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+        self.outgoing.poll_send(&mut self.io, cx)
+    }
+
     /// Reads more into the buffer; 0 at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.read.capacity() - self.read.len() < READ_ROOM_MIN {
@@ -135,7 +145,7 @@ impl Connection {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: u32,
 }
 
@@ -212,7 +222,7 @@ impl Upstream {
         self.attempt(connection, asking, body).await.map_err(|failed| failed.end)
     }
 
-    async fn connect(&self, watch: &Watch) -> Result<Connection, ExchangeEnd> {
+    async fn connect(&self, watch: &Watch) -> Result<Box<Connection>, ExchangeEnd> {
         watch.arm(Wait::Connect, self.options.connect_timeout);
         let mut opening = pin!(Stream::open(&self.options.target));
         let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
@@ -224,57 +234,50 @@ impl Upstream {
         })
         .await;
         watch.disarm(Wait::Connect);
-        Ok(Connection { io: io?, read: BytesMut::new(), head: Vec::new(), reused: false })
+        io.map(Connection::new)
     }
 
     async fn attempt(
         self: &Rc<Self>,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         asking: Asking<'_>,
         body: RequestBody,
     ) -> Result<(ResponseHead, ResponseBody), Failed> {
         let Asking { head, watch, timeouts, .. } = asking;
-        let mut buffer = std::mem::take(&mut connection.head);
-        buffer.clear();
-        codec::write_request_head(&mut buffer, &head);
-        let mut outgoing = Outgoing::new(buffer, body, head.framing);
-        let outcome = self.await_response(&mut connection, &mut outgoing, asking).await;
+        connection.outgoing.begin(&head, body);
+        let outcome = self.await_response(&mut connection, asking).await;
         watch.disarm(Wait::UpstreamWrite);
         match outcome {
             Ok(response) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
-                let mut body = ResponseBody::new(Rc::clone(self), connection, outgoing, &response, stream);
+                let mut body = ResponseBody::new(Rc::clone(self), connection, &response, stream);
                 body.begin().await.map(|()| (response, body)).map_err(|end| Failed { end, repeatable: None })
             }
             Err(end) => {
                 let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));
                 let lost_unanswered = connection.reused && is_lost && connection.read.is_empty();
-                let never_sent = !outgoing.anything_sent();
-                let repeatable = (lost_unanswered && (never_sent || head.may_be_repeated())).then(|| outgoing.into_body());
+                let never_sent = !connection.outgoing.anything_sent();
+                let repeatable =
+                    (lost_unanswered && (never_sent || head.may_be_repeated())).then(|| connection.outgoing.take_body());
                 Err(Failed { end, repeatable })
             }
         }
     }
 
     /// Writes the request and reads until the head of the final response is there. Both at once: an upstream may respond early.
-    async fn await_response(
-        &self,
-        connection: &mut Connection,
-        outgoing: &mut Outgoing,
-        asking: Asking<'_>,
-    ) -> Result<ResponseHead, ExchangeEnd> {
+    async fn await_response(&self, connection: &mut Connection, asking: Asking<'_>) -> Result<ResponseHead, ExchangeEnd> {
         let watch = asking.watch;
         let mut interim_left = INTERIM_ANSWERS_MAX;
         let mut send_error = None;
         poll_fn(|cx| {
             if send_error.is_none() {
-                match outgoing.poll_send(&mut connection.io, cx) {
+                match connection.poll_send(cx) {
                     Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(fault.into())),
                     // It may have responded before it stopped listening.
                     Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
-                self.keep_time(outgoing, send_error.is_some(), asking);
+                self.keep_time(&mut connection.outgoing, send_error.is_some(), asking);
             }
             loop {
                 match codec::read_response_head(&mut connection.read, asking.head.method) {
@@ -332,7 +335,7 @@ impl Upstream {
         }
     }
 
-    fn take_idle(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop() {
             let young = self.watchers.age_since(last.since) < self.options.idle_timeout;
@@ -344,7 +347,7 @@ impl Upstream {
         None
     }
 
-    fn give_back(&self, connection: Connection) {
+    fn give_back(&self, connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.options.idle_max {
             idle.push(Idle { connection, since: self.watchers.now() });

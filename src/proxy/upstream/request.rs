@@ -12,6 +12,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::io::AsyncWrite;
 
+use super::RequestHead;
 use super::codec::{self, Framing};
 use super::connect::Stream;
 use crate::domain::headers::TrailerRules;
@@ -20,8 +21,9 @@ use crate::proxy::seats::Doing;
 use crate::proxy::watch::{Wait, Watch};
 
 /// The body of a request to an upstream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum RequestBody {
+    #[default]
     Empty,
     Whole(Bytes),
     /// Straight from the client.
@@ -170,7 +172,7 @@ pub(super) enum Progress {
 }
 
 /// A request that is being written. What is pending leaves in the order `head`, `chunk`, `tail`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Outgoing {
     head: Vec<u8>,
     head_sent: usize,
@@ -189,26 +191,17 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// `head` is a buffer of the connection's, already holding the request's head.
-    pub(super) fn new(head: Vec<u8>, mut body: RequestBody, framing: Framing) -> Self {
+    /// The connection's next request. Its buffer is that of the one before it.
+    pub(super) fn begin(&mut self, request: &RequestHead<'_>, mut body: RequestBody) {
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        codec::write_request_head(&mut head, request);
         let mut chunk = Bytes::new();
         if let RequestBody::Whole(bytes) = &mut body {
             chunk = std::mem::take(bytes);
             body = RequestBody::Empty;
         }
-        Self {
-            head,
-            head_sent: 0,
-            chunk,
-            tail: b"",
-            body,
-            framing,
-            finished: false,
-            is_flushing: false,
-            bytes_sent: 0,
-            bytes_discarded: 0,
-            bytes_noted: 0,
-        }
+        *self = Self { head, chunk, body, framing: request.framing, ..Self::default() };
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -244,13 +237,9 @@ impl Outgoing {
     }
 
     /// The body again. Meant for a request of which nothing was sent, or which has no body.
-    pub(super) fn into_body(self) -> RequestBody {
-        if self.chunk.is_empty() { self.body } else { RequestBody::Whole(self.chunk) }
-    }
-
-    /// Gives the buffer back for the connection's next request.
-    pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.head
+    pub(super) fn take_body(&mut self) -> RequestBody {
+        let body = std::mem::take(&mut self.body);
+        if self.chunk.is_empty() { body } else { RequestBody::Whole(std::mem::take(&mut self.chunk)) }
     }
 
     /// Writes as much as both sides allow. Ready once the request is out whole.

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::codec::{Chunk, Chunks, Framing};
-use super::request::{Outgoing, SendFault};
+use super::request::SendFault;
 use super::{Connection, ExchangeEnd, ResponseHead, Stream, Upstream, UpstreamFault};
 use crate::domain::stats::Counters;
 use crate::proxy::watch::{Wait, Watch};
@@ -30,9 +30,8 @@ enum Rest {
 #[derive(Debug)]
 pub struct ResponseBody {
     upstream: Rc<Upstream>,
-    connection: Option<Connection>,
-    /// What is left to send of the request when the response came early.
-    outgoing: Option<Outgoing>,
+    /// With what is left to send of the request when the response came early.
+    connection: Option<Box<Connection>>,
     /// The upstream stopped listening before it had the request whole.
     listens_no_more: bool,
     rest: Rest,
@@ -48,14 +47,8 @@ pub(super) struct StreamWatch {
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        upstream: Rc<Upstream>,
-        connection: Connection,
-        mut outgoing: Outgoing,
-        head: &ResponseHead,
-        stream: StreamWatch,
-    ) -> Self {
-        outgoing.is_paced_no_more();
+    pub(super) fn new(upstream: Rc<Upstream>, mut connection: Box<Connection>, head: &ResponseHead, stream: StreamWatch) -> Self {
+        connection.outgoing.is_paced_no_more();
         let rest = match head.framing {
             Framing::Empty => Rest::Done,
             Framing::Length(length) => Rest::Length(length),
@@ -63,8 +56,7 @@ impl ResponseBody {
             Framing::Close => Rest::Close,
         };
         let keep_alive = head.keep_alive && !head.status.is_informational();
-        let (connection, outgoing) = (Some(connection), Some(outgoing));
-        let mut body = Self { upstream, connection, outgoing, listens_no_more: false, rest, keep_alive, stream };
+        let mut body = Self { upstream, connection: Some(connection), listens_no_more: false, rest, keep_alive, stream };
         if keep_alive {
             body.give_back_when_done();
         }
@@ -73,7 +65,7 @@ impl ResponseBody {
 
     /// Whether the connection that carries it ends with it although the request is not out whole: more of it goes nowhere.
     pub fn ends_the_request(&self) -> bool {
-        !self.keep_alive && self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_finished())
+        !self.keep_alive && self.connection.as_ref().is_some_and(|connection| !connection.outgoing.is_finished())
     }
 
     /// For log lines.
@@ -104,7 +96,7 @@ impl ResponseBody {
     /// Whether the head alone would be of no use to the client, and nobody waits for the client. The rest of a request that is not out
     /// whole may be what the upstream awaits.
     fn is_withheld(&self) -> bool {
-        let request_is_out = self.outgoing.as_ref().is_some_and(Outgoing::is_finished);
+        let request_is_out = self.connection.as_ref().is_some_and(|connection| connection.outgoing.is_finished());
         let is_small = match self.rest {
             Rest::Length(left) => left <= WITHHELD_BYTES_MAX as u64,
             Rest::Chunked(_) | Rest::Close | Rest::Done => false,
@@ -150,23 +142,21 @@ impl ResponseBody {
             return;
         }
         self.stream.watch.disarm(Wait::Stream);
-        let request_is_out = self.outgoing.as_ref().is_some_and(Outgoing::is_finished);
-        let (Some(mut connection), Some(outgoing)) = (self.connection.take(), self.outgoing.take()) else { return };
-        if self.keep_alive && request_is_out && connection.read.is_empty() {
-            connection.head = outgoing.into_buffer();
+        let Some(connection) = self.connection.take() else { return };
+        if self.keep_alive && connection.outgoing.is_finished() && connection.read.is_empty() {
             self.upstream.give_back(connection);
         }
     }
 
     /// Sends what is left of the request.
     fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeEnd> {
-        let (Some(outgoing), Some(connection)) = (&mut self.outgoing, &mut self.connection) else { return Ok(()) };
-        if outgoing.is_finished() {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if connection.outgoing.is_finished() {
             return Ok(());
         }
-        let before = outgoing.bytes_passed();
+        let before = connection.outgoing.bytes_passed();
         if !self.listens_no_more {
-            match outgoing.poll_send(&mut connection.io, cx) {
+            match connection.poll_send(cx) {
                 // The upstream would wait for the rest.
                 Poll::Ready(Err(SendFault::Body(fault))) => return Err(fault.into()),
                 // The response may stand all the same; the connection is not used again because the request never finished.
@@ -175,9 +165,9 @@ impl ResponseBody {
             }
         }
         if self.listens_no_more {
-            let _ = outgoing.poll_discard(cx);
+            let _ = connection.outgoing.poll_discard(cx);
         }
-        if outgoing.bytes_passed() != before {
+        if connection.outgoing.bytes_passed() != before {
             self.stream.watch.stream_moves();
         }
         Ok(())
