@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use csv_core::ReadRecordResult;
 
-use super::source::{FIELDS_MAX, RECORD_BYTES_MAX};
+use super::record::{FIELDS_MAX, RECORD_BYTES_MAX, Record};
 
 /// Reads records from a stream.
 pub(super) struct CsvRecords<R> {
@@ -16,15 +16,6 @@ pub(super) struct CsvRecords<R> {
     lines: u64,
 }
 
-/// A record as it stands in the file.
-pub(super) struct CsvRecord {
-    /// Where it begins, counted from 1.
-    pub(super) line: u64,
-    /// Whole, unless it is too long.
-    pub(super) raw: Vec<u8>,
-    pub(super) fields: Result<Vec<String>, String>,
-}
-
 impl<R: BufRead> CsvRecords<R> {
     /// The columns stand between `delimiter`.
     pub(super) fn new(input: R, delimiter: u8) -> Self {
@@ -32,7 +23,7 @@ impl<R: BufRead> CsvRecords<R> {
         Self { input, parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(), output, ends, lines: 0 }
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Option<CsvRecord>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Record<Vec<String>>>> {
         let (mut written, mut fields) = (0, 0);
         let mut raw = Vec::new();
         let (mut before, mut breaks) = (0, 0);
@@ -68,12 +59,12 @@ impl<R: BufRead> CsvRecords<R> {
         }
         let line = self.lines + before + 1;
         self.lines += breaks;
-        let fields = if is_too_long {
+        let content = if is_too_long {
             Err(format!("has more than {FIELDS_MAX} columns or {RECORD_BYTES_MAX} bytes; is a quote never closed?"))
         } else {
             self.fields(fields)
         };
-        Ok(Some(CsvRecord { line, raw, fields }))
+        Ok(Some(Record { line, raw, content }))
     }
 
     fn fields(&self, count: usize) -> Result<Vec<String>, String> {
@@ -101,7 +92,7 @@ mod tests {
         let mut records = CsvRecords::new(io::BufReader::with_capacity(7, text), b',');
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
-            all.push((record.line, record.fields));
+            all.push((record.line, record.content));
         }
         all
     }

@@ -4,10 +4,11 @@ use std::io::BufReader;
 
 use serde_json::Value;
 
-use super::columns::{Columns, Mapping, TokenForm};
+use super::columns::{Columns, Mapping};
 use super::csv::CsvRecords;
 use super::json::JsonRecords;
-use super::source::{FIELDS_MAX, RECORD_BYTES_MAX};
+use super::record::{FIELDS_MAX, RECORD_BYTES_MAX};
+use super::token_form::TokenForm;
 use crate::crypto::imported_token::read_digest;
 use crate::domain::fuzz::Input;
 use crate::domain::time::Timestamp;
@@ -47,7 +48,7 @@ type Row = (u64, Vec<u8>, Result<Vec<String>, String>);
 
 fn csv_rows(file: &[u8], buffer: usize) -> Vec<Row> {
     let mut records = CsvRecords::new(BufReader::with_capacity(buffer, file), b',');
-    std::iter::from_fn(|| records.next().expect("memory can be read")).map(|row| (row.line, row.raw, row.fields)).collect()
+    std::iter::from_fn(|| records.next().expect("memory can be read")).map(|row| (row.line, row.raw, row.content)).collect()
 }
 
 /// How much is read at a time, then JSON, in lines or in a list: the rows do not depend on it, one that is set aside can be read again,
@@ -60,7 +61,7 @@ pub fn import_json(bytes: &[u8]) {
     let rows_of = |file: &[u8], buffer| {
         let mut records = JsonRecords::open(BufReader::with_capacity(buffer, file)).expect("memory can be read");
         let records = std::iter::from_fn(|| records.next().expect("memory can be read"));
-        records.map(|record| (record.line, record.raw, record.members)).collect::<Vec<_>>()
+        records.map(|record| (record.line, record.raw, record.content)).collect::<Vec<_>>()
     };
     let whole = rows_of(file, file.len().max(1));
     assert_eq!(rows_of(file, buffer), whole, "it depends on the pieces");

@@ -51,7 +51,7 @@ mod tests {
     fn read(text: &str, piece: usize) -> Vec<(u64, Result<Value, String>)> {
         let mut records = JsonRecords::open(io::BufReader::with_capacity(piece, text.as_bytes())).unwrap();
         let records = std::iter::from_fn(|| records.next().unwrap());
-        records.map(|record| (record.line, record.members.map(Value::Object))).collect()
+        records.map(|record| (record.line, record.content.map(Value::Object))).collect()
     }
 
     #[test]

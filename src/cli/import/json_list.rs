@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::json_record::{JsonRecord, members, pass_over_space};
-use super::source::RECORD_BYTES_MAX;
+use super::record::RECORD_BYTES_MAX;
 
 /// Reads the elements of a list, or of several, one behind the other.
 pub(super) struct JsonList<R> {
@@ -68,7 +68,7 @@ impl<R: BufRead> JsonList<R> {
                     continue;
                 }
                 let Element { raw, .. } = self.element(|byte| byte == b'\n')?;
-                return Ok(Some(JsonRecord { line, raw, members: Err("stands outside of the list".to_owned()) }));
+                return Ok(Some(JsonRecord { line, raw, content: Err("stands outside of the list".to_owned()) }));
             }
             let mut nesting = Nesting::default();
             let Element { raw, is_too_long, end } = self.element(|byte| nesting.is_beyond(byte))?;
@@ -76,12 +76,12 @@ impl<R: BufRead> JsonList<R> {
             if raw.is_empty() && end.is_some() {
                 continue;
             }
-            let members = match end {
+            let content = match end {
                 None => Err("does not end: is a bracket or a quote never closed?".to_owned()),
                 Some(_) if is_too_long => Err(format!("has more than {RECORD_BYTES_MAX} bytes")),
                 Some(_) => members(&raw),
             };
-            return Ok(Some(JsonRecord { line, raw, members }));
+            return Ok(Some(JsonRecord { line, raw, content }));
         }
     }
 
@@ -120,7 +120,7 @@ mod tests {
         // Small pieces: elements lie across their borders.
         let mut records = JsonList::new(io::BufReader::with_capacity(7, text.as_bytes()), 0);
         let records = std::iter::from_fn(|| records.next().unwrap());
-        records.map(|r| (r.line, String::from_utf8(r.raw).unwrap(), r.members.map(|members| members["a"].clone()))).collect()
+        records.map(|r| (r.line, String::from_utf8(r.raw).unwrap(), r.content.map(|members| members["a"].clone()))).collect()
     }
 
     #[test]

@@ -4,14 +4,10 @@ use std::io::{self, BufRead};
 
 use serde_json::{Map, Value};
 
+use super::record::Record;
+
 /// An object as it stands in the file.
-pub(super) struct JsonRecord {
-    /// Where it begins, counted from 1.
-    pub(super) line: u64,
-    /// On one line, so that it can be read again by itself.
-    pub(super) raw: Vec<u8>,
-    pub(super) members: Result<Map<String, Value>, String>,
-}
+pub(super) type JsonRecord = Record<Map<String, Value>>;
 
 /// Passes over space; returns how many lines end in it.
 pub(super) fn pass_over_space(input: &mut impl BufRead) -> io::Result<u64> {

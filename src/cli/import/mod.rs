@@ -11,10 +11,12 @@ mod json_record;
 mod moments;
 mod ndjson;
 mod progress;
+mod record;
 mod refresh_tokens;
 mod rejects;
 mod shared;
 mod source;
+mod token_form;
 mod values;
 
 use clap::{Args, Subcommand};

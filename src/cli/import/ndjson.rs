@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read as _};
 
 use super::json_record::{JsonRecord, members};
-use super::source::RECORD_BYTES_MAX;
+use super::record::RECORD_BYTES_MAX;
 
 /// Reads lines from a stream.
 pub(super) struct NdjsonRecords<R> {
@@ -33,8 +33,8 @@ impl<R: BufRead> NdjsonRecords<R> {
             if raw.iter().all(u8::is_ascii_whitespace) && !is_too_long {
                 continue;
             }
-            let members = if is_too_long { Err(format!("has more than {RECORD_BYTES_MAX} bytes")) } else { members(&raw) };
-            return Ok(Some(JsonRecord { line: self.line, raw, members }));
+            let content = if is_too_long { Err(format!("has more than {RECORD_BYTES_MAX} bytes")) } else { members(&raw) };
+            return Ok(Some(JsonRecord { line: self.line, raw, content }));
         }
     }
 
@@ -66,7 +66,7 @@ mod tests {
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
             assert!(record.raw.len() <= RECORD_BYTES_MAX + 1);
-            all.push((record.line, record.members.map(|members| members["a"].clone())));
+            all.push((record.line, record.content.map(|members| members["a"].clone())));
         }
         assert_eq!(all.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5, 6]);
         assert_eq!((all[0].1.clone(), all[4].1.clone()), (Ok(Value::from(1)), Ok(Value::from(2))));

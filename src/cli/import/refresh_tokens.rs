@@ -9,10 +9,11 @@ use clap::Args;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::columns::{Columns, Mapping, TokenForm};
+use super::columns::{Columns, Mapping};
 use super::progress::Progress;
 use super::rejects::Rejects;
 use super::source::{Batch, Delimiter, Format, Plan, REJECTS_ENDING, Rows};
+use super::token_form::TokenForm;
 use crate::app::{self, Ambient};
 use crate::cli::output::{Failure, complain, say};
 use crate::cli::settings::{SettingsArgs, assignment};

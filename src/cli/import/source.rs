@@ -12,15 +12,12 @@ use serde_json::{Map, Value};
 use super::columns::Columns;
 use super::csv::CsvRecords;
 use super::json::JsonRecords;
+use super::record::Record;
 use super::shared::SharedTokens;
 use crate::domain::session::Grant;
 use crate::domain::time::Clock;
 use crate::sessions::import::ForeignToken;
 
-/// The longest row, in bytes.
-pub(super) const RECORD_BYTES_MAX: usize = 64 << 10;
-/// The most columns of a row.
-pub(super) const FIELDS_MAX: usize = 256;
 /// Rows that go to the store together.
 const BATCH_ROWS_MAX: usize = 1024;
 const BUFFER_BYTES: usize = 256 << 10;
@@ -96,12 +93,12 @@ const REMARK: &str = "# tokengate import: ";
 /// The only member of an object that is no row.
 const REMARK_MEMBER: &str = "tokengate_import";
 
-fn is_remark_of_csv(fields: &Result<Vec<String>, String>) -> bool {
-    matches!(fields.as_deref(), Ok([only]) if only.starts_with(REMARK))
+fn is_remark_of_csv(record: &Record<Vec<String>>) -> bool {
+    matches!(record.content.as_deref(), Ok([only]) if only.starts_with(REMARK))
 }
 
-fn is_remark_of_json(members: &Result<Map<String, Value>, String>) -> bool {
-    members.as_ref().is_ok_and(|members| members.len() == 1 && members.contains_key(REMARK_MEMBER))
+fn is_remark_of_json(record: &Record<Map<String, Value>>) -> bool {
+    record.content.as_ref().is_ok_and(|members| members.len() == 1 && members.contains_key(REMARK_MEMBER))
 }
 
 /// What is to be read, and how.
@@ -127,6 +124,9 @@ pub(super) struct Bad {
     /// As it stands in the file: it may hold a token.
     pub(super) raw: Vec<u8>,
 }
+
+/// The columns of a row by name.
+type Row = Vec<(String, Value)>;
 
 /// Rows that go to the store together.
 #[derive(Debug, Default)]
@@ -234,7 +234,7 @@ impl Rows {
                     let first = records.next().map_err(|error| format!("cannot be read: {error}"))?;
                     let first = first.ok_or("the file is empty; a CSV file begins with the names of its columns")?;
                     header_raw = first.raw;
-                    without_mark(first.fields.map_err(|cause| format!("the first line {cause}"))?)
+                    without_mark(first.content.map_err(|cause| format!("the first line {cause}"))?)
                 };
                 plan.columns.check(&header).map_err(|fault| format!("{fault}{}", hint(&header)))?;
                 Records::Csv { header, records }
@@ -252,8 +252,8 @@ impl Rows {
     }
 
     fn read_through(&mut self) -> io::Result<()> {
-        while let Some((_, _, row)) = self.next_row()? {
-            if let Ok(token) = row.and_then(|row| self.columns.read(&row, self.clock.now())) {
+        while let Some(row) = self.next_row()? {
+            if let Ok(token) = row.content.and_then(|row| self.columns.read(&row, self.clock.now())) {
                 self.shared.note(&token);
             }
         }
@@ -295,7 +295,7 @@ impl Rows {
     pub(super) fn next_batch(&mut self) -> io::Result<Option<Batch>> {
         let mut batch = Batch::default();
         while !self.ended && batch.tokens.len() + batch.bad.len() < BATCH_ROWS_MAX {
-            let Some((line, raw, row)) = self.next_row()? else {
+            let Some(Record { line, raw, content: row }) = self.next_row()? else {
                 self.ended = true;
                 break;
             };
@@ -319,34 +319,28 @@ impl Rows {
         Ok(Some(batch).filter(|batch| batch.first_line > 0))
     }
 
-    #[expect(clippy::type_complexity, reason = "line, bytes, columns: taken apart at once by the only caller")]
-    fn next_row(&mut self) -> io::Result<Option<(u64, Vec<u8>, Result<Vec<(String, Value)>, String>)>> {
+    /// The next row, remarks passed over.
+    fn next_row(&mut self) -> io::Result<Option<Record<Row>>> {
         match &mut self.records {
             Records::Json(records) => {
-                let record = loop {
-                    match records.next()? {
-                        None => return Ok(None),
-                        Some(record) if is_remark_of_json(&record.members) => {}
-                        Some(record) => break record,
-                    }
-                };
-                Ok(Some((record.line, record.raw, record.members.map(|members| members.into_iter().collect()))))
+                let mut record = records.next()?;
+                while record.as_ref().is_some_and(is_remark_of_json) {
+                    record = records.next()?;
+                }
+                Ok(record.map(|record| record.and_then(|members| Ok(members.into_iter().collect()))))
             }
             Records::Csv { header, records } => {
-                let record = loop {
-                    match records.next()? {
-                        None => return Ok(None),
-                        Some(record) if is_remark_of_csv(&record.fields) => {}
-                        Some(record) => break record,
-                    }
-                };
-                let row = record.fields.and_then(|fields| {
+                let mut record = records.next()?;
+                while record.as_ref().is_some_and(is_remark_of_csv) {
+                    record = records.next()?;
+                }
+                let named = |fields: Vec<String>| {
                     if fields.len() != header.len() {
                         return Err(format!("has {} columns where the header has {}", fields.len(), header.len()));
                     }
                     Ok(header.iter().cloned().zip(fields.into_iter().map(Value::String)).collect())
-                });
-                Ok(Some((record.line, record.raw, row)))
+                };
+                Ok(record.map(|record| record.and_then(named)))
             }
         }
     }
