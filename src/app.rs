@@ -3,6 +3,8 @@
 mod ambient;
 mod claims_hook;
 mod data_plane;
+#[cfg(test)]
+mod doors;
 mod file_faults;
 mod files;
 mod issuers;

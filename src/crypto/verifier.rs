@@ -1,4 +1,4 @@
-//! Everything about a token that depends on the token alone: its form, its key, its signature, its claims.
+//! Verifies access tokens: their form, key, signature and claims. What depends on the moment is `domain::vouching`'s.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,16 +31,16 @@ pub const TOKEN_BYTES_DEFAULT: usize = 12 * 1024;
 pub struct Verifier {
     by_kid: HashMap<Box<str>, Vec<Trusted>>,
     without_kid: Vec<Trusted>,
-    /// The keys of other issuers, for tokens or keys that bear no `kid`.
+    /// The keys of other issuers, for tokens or keys without `kid`.
     by_issuer: HashMap<Arc<str>, Vec<Trusted>>,
     present: HashSet<KeyRef>,
     epoch: u64,
-    /// Where keys come from that are fetched.
+    /// By issuer, where a missing key can be waited for.
     sources: HashMap<Arc<str>, Arc<KeyWishes>>,
     accepts_legacy: bool,
-    /// Whose tokens are accepted, whether or not a key of theirs is there.
+    /// Every issuer whose tokens are accepted, with or without a key at the moment.
     issuers: HashSet<Arc<str>>,
-    /// Whether there are old tokens that name no issuer of their own: they are told by their key alone.
+    /// Whether some legacy tokens need not name an issuer: they are recognized by their key alone.
     has_nameless: bool,
     token_bytes_max: usize,
 }
@@ -78,7 +78,7 @@ enum Rules {
     Legacy(LegacyPolicy),
 }
 
-/// A token whose signature is good, and the rules that its claims are still to be held against.
+/// A token whose signature is valid. Its claims are yet to be checked by the rules of its key.
 struct Opened<'a> {
     trusted: &'a Trusted,
     segments: Segments<'a>,
@@ -96,7 +96,8 @@ impl std::fmt::Debug for KeyRef {
     }
 }
 
-/// A token that was verified, as a cache keeps it. Ask [`Verifier::still_valid`] on every hit.
+/// A token that was verified, as a cache keeps it. Its key and its times are asked about again on every hit: [`Verifier::trusts`],
+/// [`Vouching::token`](crate::domain::vouching::Vouching::token).
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub principal: Arc<Principal>,
@@ -135,20 +136,20 @@ impl Verifier {
         Self::default()
     }
 
-    /// Looks at tokens of up to so many bytes, whoever made them.
+    /// Refuses longer tokens of any issuer.
     #[must_use]
     pub fn with_token_bytes_max(self, token_bytes_max: usize) -> Self {
         Self { token_bytes_max, ..self }
     }
 
-    /// Trusts our own keys, those that wait included, for tokens under `policy`.
+    /// Trusts every key of the ring, also those that do not sign, for tokens under `policy`.
     #[must_use]
     pub fn with_own(mut self, ring: &KeyRing, policy: ClaimPolicy) -> Self {
         self.issuers.insert(Arc::clone(&policy.issuer));
         self.with_keys(ring.keys().iter().map(|entry| (Some(&*entry.kid), &entry.key)), policy)
     }
 
-    /// Trusts an issuer's keys for tokens under `policy`. At `wishes` its keys can be waited for that are not here.
+    /// Trusts an issuer's keys for tokens under `policy`. With `wishes`, a key that is missing can be waited for.
     #[must_use]
     pub fn with_foreign(mut self, keys: &ForeignKeys, policy: ClaimPolicy, wishes: Option<Arc<KeyWishes>>) -> Self {
         self.sources.extend(wishes.map(|wishes| (Arc::clone(&policy.issuer), wishes)));
@@ -156,7 +157,7 @@ impl Verifier {
         self.with_keys(keys.keys().iter().map(|entry| (entry.kid.as_deref(), &entry.key)), policy)
     }
 
-    /// Accepts the old tokens that this key made, under `policy`.
+    /// Accepts the legacy tokens that this key made, under `policy`.
     #[must_use]
     pub fn with_legacy(mut self, key: &LegacyKey, policy: LegacyPolicy) -> Self {
         self.accepts_legacy = true;
@@ -214,8 +215,8 @@ impl Verifier {
         self.epoch
     }
 
-    /// Judges a token from scratch. Which keys may have made it is decided by its `kid`, exactly; where another issuer's token or key
-    /// bears none, by the issuer. The algorithm is the key's.
+    /// Verifies a token that is not remembered. Its `kid` selects the keys to try, by exact comparison; a token or a key of another
+    /// issuer without `kid` is matched by the issuer. The algorithm is the key's.
     ///
     /// # Errors
     /// [`Denial::Expired`], [`Denial::Invalid`], or one that a fetch may change ([`Denial::may_pass_with_other_keys`]): see
@@ -230,7 +231,7 @@ impl Verifier {
         Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch })
     }
 
-    /// Who a token spoke for that was good until it expired. Nobody is let in by it: it tells whose it was.
+    /// The principal of a token that has expired and was valid until then. It grants no access; a logout may end its session.
     #[must_use]
     pub fn expired(&self, token: &str, now: Timestamp) -> Option<Arc<Principal>> {
         let opened = self.open(token).ok()?;
@@ -247,13 +248,13 @@ impl Verifier {
         principal.ok().map(Arc::new)
     }
 
-    /// Whether any old tokens are accepted.
+    /// Whether any legacy tokens are accepted.
     #[must_use]
     pub const fn accepts_legacy(&self) -> bool {
         self.accepts_legacy
     }
 
-    /// The old token that the text is; `None` if it is none that is good.
+    /// The text as a legacy token; `None` if it is not a valid one.
     #[must_use]
     pub fn legacy(&self, token: &str, now: Timestamp) -> Option<LegacyToken> {
         let opened = self.accepts_legacy.then(|| self.open(token).ok()).flatten()?;
@@ -263,7 +264,7 @@ impl Verifier {
         }
     }
 
-    /// Who a token speaks for whose signature is good, though it may be refused for everything else.
+    /// The subject of a token whose signature is valid, whatever else is wrong with it.
     #[must_use]
     pub fn subject(&self, token: &str) -> Option<Subject> {
         let opened = self.open(token).ok()?;
@@ -273,8 +274,8 @@ impl Verifier {
         }
     }
 
-    /// Whether a token names an issuer that is accepted here, be it good or not; an old one that need not name any is told by its
-    /// signature. For taking out what is nobody else's business, where it is not to be judged.
+    /// Whether a token names an issuer that is accepted here, valid or not; legacy tokens without an issuer are recognized by their
+    /// signature. Used to remove tokens from requests whose route does not verify them.
     #[must_use]
     pub fn names_issuer(&self, token: &str) -> bool {
         #[derive(serde::Deserialize)]
@@ -291,7 +292,7 @@ impl Verifier {
         self.open(token).is_ok_and(|opened| matches!(*opened.trusted.rules, Rules::Legacy(_)))
     }
 
-    /// The parts of a token that is short enough to be looked at.
+    /// The parts of a token within the size limit.
     fn segments<'a>(&self, token: &'a str) -> Result<Segments<'a>, Denial> {
         if token.len() > self.token_bytes_max {
             return Err(Denial::Invalid("the token is too long"));
@@ -309,7 +310,7 @@ impl Verifier {
         let issuer = claims.issuer.as_deref();
         let trusted = match signer {
             Some(signer) => issuer_of(named, &signer.key, issuer)?,
-            // Nothing of it is believed yet: what it says of its issuer tells no more than whose keys to try.
+            // The claims are not verified yet. The issuer that they name selects keys to try and nothing else.
             None => self.of_issuer(issuer, header.kid.as_deref(), &signature).ok_or_else(|| self.unsigned(issuer, named))?,
         };
         Ok(Opened { trusted, segments, typ: header.typ, claims })
@@ -331,7 +332,7 @@ impl Verifier {
         signature.key_of(fitting.filter(|trusted| signature.is_of_algorithm(trusted)).take(KEYS_TRIED_MAX))
     }
 
-    /// Why nobody's key is the signer's: of an issuer whose keys are fetched, a key may be missing, or be another by now.
+    /// Why no key verified the signature. Where the issuer's keys are fetched, its key may be missing here, or may have been replaced.
     fn unsigned(&self, issuer: Option<&str>, named: &[Trusted]) -> Denial {
         let is_of_issuer = |trusted: &Trusted| trusted.rules.foreign_issuer().map(|known| &**known) == issuer;
         match issuer.filter(|issuer| self.sources.contains_key(*issuer)) {
@@ -342,13 +343,10 @@ impl Verifier {
         }
     }
 
-    /// What every cache hit asks again: is the token alive, and is its key still trusted under the same policy?
-    pub fn still_valid(&self, verified: &Verified, now: Timestamp) -> Result<(), Denial> {
-        let is_key_present = verified.epoch == self.epoch || self.present.contains(&verified.key);
-        if !is_key_present {
-            return Err(Denial::Invalid("the key is no longer trusted"));
-        }
-        verified.principal.window.check(now)
+    /// Whether the key of a token that was verified is still trusted under the same policy.
+    #[must_use]
+    pub fn trusts(&self, verified: &Verified) -> bool {
+        verified.epoch == self.epoch || self.present.contains(&verified.key)
     }
 
     /// The keys that tokens with this `kid` may be signed by. Issuers may share a `kid`, so there may be several.
@@ -363,7 +361,7 @@ impl Verifier {
 /// How many keys of an issuer a token without `kid` is tried with: each costs as much as any signature.
 const KEYS_TRIED_MAX: usize = 16;
 
-/// Judges a token, and waits for its key if that is not here and is due.
+/// Verifies a token; where its key is missing and a fetch is due, waits for the fetch.
 ///
 /// # Errors
 /// As [`Verifier::verify`], and [`Denial::IssuerKeysUnavailable`].
@@ -403,7 +401,7 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// The issuer that is meant, among those that sign with this very key: some providers share theirs between tenants.
+/// The issuer that the token names, among those that sign with this key: some providers share keys between tenants.
 fn issuer_of<'a>(candidates: &'a [Trusted], key: &VerifyingKey, issuer: Option<&str>) -> Result<&'a Trusted, Denial> {
     let owners = candidates.iter().filter(|trusted| trusted.key.identity() == key.identity());
     let mut named = owners.filter(|trusted| trusted.rules.admit_issuer(issuer));

@@ -15,20 +15,20 @@ pub struct ClaimPolicy {
     /// The exact value of `iss`.
     pub issuer: Arc<str>,
     pub audiences: AudienceRule,
-    /// Where audiences stand: `aud`, unless the issuer is odd; what is found is joined.
+    /// Where audiences are: `aud` unless the operator says otherwise. The audiences of all places count.
     pub audience_claims: Vec<ClaimPath>,
     pub token_type: TypeRule,
     /// For `exp` and `nbf`; at most [`CLOCK_SKEW_MAX`], which is what `iat` is always given.
     pub leeway: Duration,
     /// From `iat` (or now, when there is none) to `exp`; a longer token is refused.
     pub lifetime_max: Duration,
-    /// Where the subject stands: `sub`, unless the issuer is odd.
+    /// Where the subject is: `sub` unless the operator says otherwise.
     pub subject_claim: ClaimPath,
-    /// Whose users those are that the subject names.
+    /// Whether subjects are users of the API or of the issuer.
     pub subjects: SubjectRule,
-    /// Where scopes stand; what is found is joined.
+    /// Where scopes are. The scopes of all places count.
     pub scope_claims: Vec<ClaimPath>,
-    /// Which of its other claims count.
+    /// Which of its other claims are passed on.
     pub trusted_claims: TrustedClaims,
 }
 
@@ -91,17 +91,32 @@ pub enum AudienceRule {
     Unchecked,
 }
 
+impl AudienceRule {
+    /// Whether a token may be for these audiences.
+    #[must_use]
+    pub fn admits(&self, named: &[String]) -> bool {
+        match self {
+            Self::AnyOf(ours) => names_any(named, ours),
+            Self::Unchecked => true,
+        }
+    }
+}
+
+pub(super) fn names_any(named: &[String], wanted: &[String]) -> bool {
+    named.iter().any(|name| wanted.contains(name))
+}
+
 /// Which claims of a token may say something to upstreams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TrustedClaims {
-    /// Our own tokens': what they say was decided here.
+    /// For our own tokens, whose claims the gateway wrote.
     All,
-    /// Names of claims. Everything else that the issuer says is not taken over.
+    /// The names of claims; all others are dropped.
     Listed(Arc<[String]>),
 }
 
 impl TrustedClaims {
-    /// Leaves those that count.
+    /// Removes the claims that are not trusted.
     #[must_use]
     pub fn of(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
         match self {
@@ -117,7 +132,7 @@ impl TrustedClaims {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TypeRule {
     AnyOf(Arc<[String]>),
-    /// Anything, and nothing.
+    /// Any `typ`, or none.
     Unchecked,
 }
 
@@ -147,7 +162,7 @@ fn media_name(typ: &str) -> &str {
     }
 }
 
-/// Where a claim stands: the name of a member (`scp`, `https://example.com/roles`) or, with a slash before it, a JSON pointer
+/// Where a claim is: the name of a member (`scp`, `https://example.com/roles`) or, with a slash before it, a JSON pointer
 /// (RFC 6901: `/realm_access/roles`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClaimPath(Box<str>);

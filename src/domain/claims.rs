@@ -1,18 +1,23 @@
-//! Who a request speaks for: claims held against the policy of their issuer.
+//! What is read out of the claims of a token whose signature is good: held against the policy of their issuer.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::access_claims::{AccessClaims, ClaimError};
-use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind};
-use super::ids::{Generation, SessionId, Subject, TokenId};
+use super::claim_policy::{ClaimPath, ClaimPolicy, IssuerKind};
+use super::ids::{Generation, SessionId, Subject};
 use super::subjects::SubjectError;
 use super::time::{CLOCK_SKEW_MAX, Timestamp};
 
-/// The claims of our own tokens that the gateway itself writes; neither an upstream nor the operator's mapping can.
+mod denial;
+mod principal;
+
+pub use denial::{Denial, Ending, RevokedBy};
+pub use principal::{Principal, Window};
+
+/// The claims that the gateway writes into its own tokens, and judges in others': no upstream and no mapping of the operator's sets
+/// them.
 pub const RESERVED_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "gen", "scope"];
 
 /// Names the OAuth client that a token was issued to (RFC 9068, section 2.2). Foreign tokens may carry it; nobody else can grant it.
@@ -22,174 +27,6 @@ pub const CLIENT_CLAIM: &str = "client_id";
 #[must_use]
 pub fn is_mappable(name: &str) -> bool {
     !RESERVED_CLAIMS.contains(&name) && name != CLIENT_CLAIM
-}
-
-/// Who a request speaks for, after its token was verified. Immutable and shared: one per distinct token.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Principal {
-    pub subject: Subject,
-    /// The `iss` of the token; for an old token, the name of the rules that it was accepted by.
-    pub issuer: Arc<str>,
-    /// Present in our own tokens, and for old ones: derived from the token, see [`SessionId::of_legacy`].
-    pub session: Option<SessionId>,
-    /// Present in our own tokens alone.
-    pub generation: Option<Generation>,
-    pub token: Option<TokenId>,
-    pub audiences: Vec<String>,
-    pub scopes: Vec<String>,
-    pub issued_at: Option<Timestamp>,
-    /// As the token says; [`Principal::window`] is what counts.
-    pub not_before: Option<Timestamp>,
-    /// The same.
-    pub expires_at: Timestamp,
-    pub window: Window,
-    /// The further claims that count, for those that the operator chose to pass on.
-    pub claims: Map<String, Value>,
-}
-
-/// When a token counts. Decided once, when it is verified, by the rules of its issuer; whoever asks later asks this.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Window {
-    /// The first moment.
-    pub opens_at: Timestamp,
-    /// The first moment after it.
-    pub closes_at: Timestamp,
-}
-
-impl Window {
-    pub const ALWAYS: Self = Self { opens_at: Timestamp::MIN, closes_at: Timestamp::MAX };
-
-    /// From `nbf` to `exp`, and as much longer at both ends as clocks may differ.
-    #[must_use]
-    pub fn new(not_before: Option<Timestamp>, expires_at: Timestamp, leeway: Duration) -> Self {
-        let opens_at = not_before.map_or(Timestamp::MIN, |from| from.saturating_sub(leeway));
-        Self { opens_at, closes_at: expires_at.saturating_add(leeway) }
-    }
-
-    /// Whether the token counts at `now`; asked on every request, however the token was verified.
-    pub fn check(&self, now: Timestamp) -> Result<(), Denial> {
-        if now >= self.closes_at {
-            return Err(Denial::Expired);
-        }
-        if now < self.opens_at {
-            return Err(Denial::Invalid("nbf lies ahead"));
-        }
-        Ok(())
-    }
-
-    #[must_use]
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.closes_at
-    }
-}
-
-/// Why a request is not let through. The client sees a public code; the cause goes to the log and the counters.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Denial {
-    #[error("no token")]
-    NoToken,
-    /// Two Authorization fields, or tokens in two places: 400 `invalid_request`.
-    #[error("ambiguous credentials: {0}")]
-    Ambiguous(&'static str),
-    /// Two cookies of one name of ours. Which is whose cannot be told: 400, and the browser is made to forget both.
-    #[error("ambiguous credentials: a cookie of ours twice")]
-    CookieRepeated,
-    /// 401 `invalid_token`. The text names the cause and holds nothing of the token.
-    #[error("invalid token: {0}")]
-    Invalid(&'static str),
-    /// The issuer that the token names publishes no such key, as far as is known: 401 `token_invalid`, unless it is to be waited for.
-    #[error("no key of that kid is known of the issuer that is named")]
-    KeyUnknown,
-    /// The issuer's key of that name did not make the signature, as far as is known: 401 `token_invalid`, unless a fetch that is due
-    /// brings another key of the same name.
-    #[error("the issuer's key of that kid did not make the signature")]
-    KeyDisputed,
-    /// 503: that issuer's keys cannot be had for now; they may in so long.
-    #[error("the issuer's keys are not at hand")]
-    IssuerKeysUnavailable(Duration),
-    #[error("expired token")]
-    Expired,
-    #[error("revoked by {0}")]
-    Revoked(RevokedBy),
-    /// 403 `insufficient_scope`, naming what the route demands.
-    #[error("insufficient scope, needs {}", .0.join(" "))]
-    InsufficientScope(Arc<[String]>),
-    /// 403: the token came in a cookie, with a call that another site may have made the browser send.
-    #[error("cookie from an origin that is not believed")]
-    OriginRefused,
-    /// 503: the replica of the revocations is too old to vouch for anyone.
-    #[error("revocations not confirmed lately")]
-    RevocationsStale,
-    /// 503: the route asks the store on every request, and the store does not answer.
-    #[error("store unavailable for a strict check")]
-    StoreUnavailable,
-}
-
-impl Denial {
-    /// Whether the token may be good by keys that its issuer has published since they were fetched.
-    #[must_use]
-    pub const fn may_pass_with_other_keys(&self) -> bool {
-        match self {
-            Self::KeyUnknown | Self::KeyDisputed => true,
-            Self::NoToken
-            | Self::Ambiguous(_)
-            | Self::CookieRepeated
-            | Self::Invalid(_)
-            | Self::IssuerKeysUnavailable(_)
-            | Self::Expired
-            | Self::Revoked(_)
-            | Self::InsufficientScope(_)
-            | Self::OriginRefused
-            | Self::RevocationsStale
-            | Self::StoreUnavailable => false,
-        }
-    }
-}
-
-/// What kind of revocation covers a token.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RevokedBy {
-    Session,
-    Subject,
-    Token,
-    /// By a revocation of all tokens issued before a moment.
-    Everyone,
-}
-
-/// Why what a caller was admitted to is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    Expired,
-    Revoked(RevokedBy),
-}
-
-impl std::fmt::Display for Ending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Expired => f.write_str("token expired"),
-            Self::Revoked(by) => write!(f, "revoked by {by}"),
-        }
-    }
-}
-
-impl From<Ending> for Denial {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Expired => Self::Expired,
-            Ending::Revoked(by) => Self::Revoked(by),
-        }
-    }
-}
-
-impl std::fmt::Display for RevokedBy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Session => "session",
-            Self::Subject => "subject",
-            Self::Token => "token id",
-            Self::Everyone => "a revocation of everyone",
-        })
-    }
 }
 
 impl From<SubjectError> for Denial {
@@ -217,10 +54,8 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     window.check(now)?;
     check_lifetime(&claims, expires_at, policy, now)?;
     let audiences = claims.audiences_at(&policy.audience_claims)?;
-    match &policy.audiences {
-        AudienceRule::AnyOf(ours) if names_any(&audiences, ours) => {}
-        AudienceRule::AnyOf(_) => return Err(Denial::Invalid("aud does not name us")),
-        AudienceRule::Unchecked => {}
+    if !policy.audiences.admits(&audiences) {
+        return Err(Denial::Invalid("aud does not name us"));
     }
     let (session, generation) = match policy.kind {
         IssuerKind::Own => {
@@ -258,25 +93,6 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     })
 }
 
-impl Principal {
-    /// Whether it was made from an old token.
-    #[must_use]
-    pub const fn is_legacy(&self) -> bool {
-        self.session.is_some() && self.generation.is_none()
-    }
-
-    /// What a route demands: one of `audiences` (any, when empty) and all of `scopes`.
-    pub fn satisfies(&self, audiences: &[String], scopes: &Arc<[String]>) -> Result<(), Denial> {
-        if !audiences.is_empty() && !names_any(&self.audiences, audiences) {
-            return Err(Denial::Invalid("aud does not name the route"));
-        }
-        if !scopes.iter().all(|scope| self.scopes.contains(scope)) {
-            return Err(Denial::InsufficientScope(scopes.clone()));
-        }
-        Ok(())
-    }
-}
-
 /// `iat` must not lie ahead, and a token must not be made to live longer than the policy allows.
 fn check_lifetime(claims: &AccessClaims, expires_at: Timestamp, policy: &ClaimPolicy, now: Timestamp) -> Result<(), Denial> {
     let (from, lifetime_max) = match (claims.issued_at, policy.kind) {
@@ -294,10 +110,6 @@ fn check_lifetime(claims: &AccessClaims, expires_at: Timestamp, policy: &ClaimPo
 /// Another node may have minted the token a moment ago by a clock that runs ahead of ours.
 pub(super) fn check_issued(issued_at: Timestamp, now: Timestamp) -> Result<(), Denial> {
     if now.saturating_add(CLOCK_SKEW_MAX) < issued_at { Err(Denial::Invalid("iat lies ahead")) } else { Ok(()) }
-}
-
-pub(super) fn names_any(named: &[String], wanted: &[String]) -> bool {
-    named.iter().any(|name| wanted.contains(name))
 }
 
 fn own_session(claims: &Map<String, Value>) -> Result<SessionId, Denial> {
@@ -332,11 +144,14 @@ fn name_at<'a>(claims: &'a Map<String, Value>, path: &ClaimPath) -> Result<Cow<'
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::domain::claim_policy::TrustedClaims;
+    use crate::domain::claim_policy::{AudienceRule, TrustedClaims};
     use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 
     const NOW: i64 = 1_700_000_000;

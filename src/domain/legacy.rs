@@ -1,8 +1,8 @@
-//! Old tokens: JWTs that an API made before the gateway was there, accepted until a day that must be named.
+//! Legacy tokens: JWTs that an API made before it had the gateway, accepted until a moment that must be set.
 //!
-//! They need no `iss`, `aud`, `jti` or `typ`; everything else is as strict as for other tokens. An old token belongs to a session
-//! whose id is derived from it ([`SessionId::of_legacy`]), long before that session exists: so it is revoked, exchanged and
-//! logged out by the means that are there for sessions. In the line of the session's refresh tokens it is generation 0.
+//! They need no `iss`, `aud`, `jti` or `typ`; everything else is as strict as for other tokens. A legacy token belongs to a session
+//! whose id is derived from it ([`SessionId::of_legacy`]) before that session exists. So it is revoked, exchanged and logged out as a
+//! session is. Among the session's refresh tokens it is generation 0.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::access_claims::AccessClaims;
 use super::claim_policy::{AudienceRule, ClaimPath};
-use super::claims::{Denial, Principal, Window, check_issued, names_any};
+use super::claims::{Denial, Principal, Window, check_issued};
 use super::ids::{Partitions, SessionId, Subject};
 use super::session::Grant;
 use super::subjects::SubjectRule;
@@ -20,27 +20,27 @@ use super::time::{CLOCK_SKEW_MAX, Timestamp};
 /// What is demanded of the old tokens of one kind. The key and its algorithm are fixed beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LegacyPolicy {
-    /// Stands for the issuer, where upstreams are told of one.
+    /// Told to upstreams as the issuer.
     pub name: Arc<str>,
-    /// The exact `iss`; `None`: anything, and nothing.
+    /// The exact `iss`; `None`: any, or none.
     pub issuer: Option<String>,
     pub audiences: AudienceRule,
-    /// Claims that must have exactly this text: they tell tokens for access from others that the same secret signs.
+    /// Claims that must have exactly this text. They distinguish access tokens from other tokens that the same secret signs.
     pub required_claims: Vec<(ClaimPath, String)>,
-    /// The first that is there names the subject.
+    /// The first one present is the subject.
     pub subject_claims: Vec<ClaimPath>,
     pub subjects: SubjectRule,
     pub scope_claims: Vec<ClaimPath>,
-    /// Claims by the names that ours have, and where an old token holds each.
+    /// Claims by their names in our tokens, and where a legacy token has each.
     pub claims: Vec<(String, ClaimPath)>,
-    /// Whether a token without `exp` is refused. Otherwise it lives as long as any may.
+    /// Whether a token without `exp` is refused. Otherwise it lives until `lifetime_max` or `accepted_until`.
     pub needs_expiry: bool,
-    /// From `iat`, which must then be there; `None`: no other end than the following.
+    /// Counted from `iat`, which is then required; `None`: `accepted_until` alone.
     pub lifetime_max: Option<Duration>,
-    /// From then on none is accepted. No leeway is granted.
+    /// None is accepted from this moment on; there is no leeway.
     pub accepted_until: Timestamp,
     pub exchange: Exchange,
-    /// Those of the store: they place the session.
+    /// The store's; they determine the session's partition.
     pub partitions: Partitions,
 }
 
@@ -48,13 +48,13 @@ pub struct LegacyPolicy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exchange {
     Never,
-    /// For one session. Whoever lost the reply asks again and gets the same.
+    /// For one session. A repeated exchange gets the same pair.
     Once,
-    /// Each time for a further session.
+    /// For another session each time.
     Many,
 }
 
-/// An old token that was verified, as those see it who exchange it.
+/// A verified legacy token, with what its exchange needs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LegacyToken {
     pub principal: Principal,
@@ -64,7 +64,7 @@ pub struct LegacyToken {
     pub grant: Grant,
 }
 
-/// Holds the claims of an old token, whose signature is good, against its policy. `digest` is over its signed part.
+/// Checks the claims of a legacy token, whose signature is valid, by its policy. `digest` is over its signed part.
 pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now: Timestamp) -> Result<LegacyToken, Denial> {
     if policy.issuer.is_some() && claims.issuer != policy.issuer {
         return Err(Denial::Invalid("iss is not that of old tokens"));
@@ -73,10 +73,8 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
     let window = Window::new(claims.not_before, expires_at, Duration::ZERO);
     window.check(now)?;
     claims.issued_at.map_or(Ok(()), |issued_at| check_issued(issued_at, now))?;
-    match &policy.audiences {
-        AudienceRule::AnyOf(ours) if names_any(&claims.audiences, ours) => {}
-        AudienceRule::AnyOf(_) => return Err(Denial::Invalid("aud does not name us")),
-        AudienceRule::Unchecked => {}
+    if !policy.audiences.admits(&claims.audiences) {
+        return Err(Denial::Invalid("aud does not name us"));
     }
     let has_text = |(path, text): &(ClaimPath, String)| path.find(&claims.rest).and_then(Value::as_str) == Some(text);
     if !policy.required_claims.iter().all(has_text) {
@@ -107,7 +105,7 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
     })
 }
 
-/// Who an old token speaks for, if the rest of it is good: a string, or an integer as user ids often are.
+/// The subject of a legacy token: a string, or an integer as user ids often are. Nothing else of the token is checked.
 ///
 /// # Errors
 /// None of the claims is there, or the first that is holds no name.
@@ -142,7 +140,7 @@ fn mapped(claims: &Map<String, Value>, places: &[(String, ClaimPath)]) -> Map<St
     places.iter().filter_map(|(name, path)| Some((name.clone(), path.find(claims)?.clone()))).collect()
 }
 
-/// Every further claim; one that was mapped stands under its new name, and nothing else does.
+/// Every further claim. A mapped claim has its new name, which no other claim keeps.
 fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &LegacyPolicy) -> Map<String, Value> {
     for (name, _) in &policy.claims {
         claims.shift_remove(name);
@@ -154,7 +152,7 @@ fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &
     claims
 }
 
-/// How long old tokens may live on: for as long their revocations must be remembered. Empty: there are none.
+/// How long legacy tokens may live, and so how long their revocations must be kept. Empty: no legacy tokens.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LegacyLives(Vec<(Timestamp, Option<Duration>)>);
 

@@ -40,3 +40,4 @@ pub mod spelling;
 pub mod stats;
 pub mod subjects;
 pub mod time;
+pub mod vouching;

@@ -94,6 +94,19 @@ impl Replica {
         self.read(hash).covers_session(hash, session)
     }
 
+    /// By what a session of this subject is revoked. For its access tokens [`Self::covers`] says the same.
+    #[must_use]
+    pub fn covers_session_of(&self, subject: &Subject, session: SessionId) -> Option<RevokedBy> {
+        if self.covers_session(session) {
+            return Some(RevokedBy::Session);
+        }
+        if self.everyone_issued_before().is_some_and(|before| session.created_at() < before) {
+            return Some(RevokedBy::Everyone);
+        }
+        let is_before = |before: Timestamp| session.created_at() < before;
+        self.subject_revoked_before(subject).is_some_and(is_before).then_some(RevokedBy::Subject)
+    }
+
     /// The moment before which every session of the subject is dead, by a revocation of it or of everyone. It may lie ahead, when the node that revoked has a faster
     /// clock: a session that is created now must not be created before it, or it is born revoked.
     #[must_use]

@@ -21,7 +21,7 @@ use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::{RevokeError, Worth};
+use crate::sessions::{Introspected, RevokeError};
 
 /// How long the metadata may be kept: no longer than the key set.
 const METADATA_CACHE_CONTROL: &str = super::JWKS_CACHE_CONTROL;
@@ -63,11 +63,11 @@ impl Inner {
             Caller::Public => return Err(Refusal::ClientInvalid),
         }
         let token = form.text("token").ok_or(Refusal::Malformed("The parameter token is missing."))?;
-        let answer = match self.sessions.worth(token).await? {
+        let answer = match self.sessions.introspect(token).await? {
             // Nothing more is said of a token that is worth nothing (section 2.2).
-            Worth::Nothing => json!({"active": false}),
-            Worth::Access(principal) => of_access_token(&principal),
-            Worth::Refresh(session) => of_refresh_token(&session, &self.sessions.issuer()),
+            Introspected::Inactive => json!({"active": false}),
+            Introspected::Access(principal) => of_access_token(&principal),
+            Introspected::Refresh(session) => of_refresh_token(&session, &self.sessions.issuer()),
         };
         let mut reply = reply::json(StatusCode::OK, &answer);
         forbid_caching(&mut reply);

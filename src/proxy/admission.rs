@@ -1,4 +1,4 @@
-//! Who a request speaks for, and whether it may pass.
+//! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,13 +18,14 @@ use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
+use crate::domain::vouching::{Standing, Vouching};
 
 /// What admission asks of the node's state.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionOptions {
     /// Tokens that each worker remembers.
     pub cache_entries_max: usize,
-    /// Age of the last confirmation of the revocations from which on nobody is vouched for.
+    /// The greatest age of the last confirmation of the revocations at which tokens are accepted.
     pub max_staleness: Duration,
 }
 
@@ -52,7 +53,10 @@ impl Admission {
         Self { options, cache, replica, clock, counters }
     }
 
-    /// Judges a token for a route. Whether it was seen before changes the cost and nothing else.
+    /// Checks a token for a route. A remembered token is checked like a new one, apart from its signature and claims.
+    ///
+    /// # Errors
+    /// Every [`Denial`] but those of a missing token.
     pub fn admit(
         &self,
         verifier: &Verifier,
@@ -62,16 +66,28 @@ impl Admission {
         when_stale: WhenStale,
         now: Timestamp,
     ) -> Result<Admitted, Denial> {
-        let admitted = self.authenticate(verifier, rewrite, token, now)?;
+        let digest = TokenDigest::of(token);
+        let admitted = self.authenticate(verifier, rewrite, token, digest, now)?;
         let principal = &admitted.principal;
-        if let Some(by) = self.replica.covers(principal) {
-            return Err(Denial::Revoked(by));
-        }
+        let is_confirmed = match self.vouching(now).token(principal) {
+            Standing::Good => true,
+            Standing::Unconfirmed => false,
+            Standing::Early => return Err(Denial::EARLY),
+            Standing::Over(ending) => {
+                match ending {
+                    // Its time does not come again.
+                    Ending::Expired => self.cache.borrow_mut().remove(&digest),
+                    // It stays, so that to repeat it costs no signature each time.
+                    Ending::Revoked(_) => {}
+                }
+                return Err(ending.into());
+            }
+        };
         match access {
             Access::Public | Access::Optional => {}
             Access::Token { audiences, scopes } => principal.satisfies(audiences, scopes)?,
         }
-        if self.replica.is_stale(self.clock.monotonic(), self.options.max_staleness) {
+        if !is_confirmed {
             match when_stale {
                 WhenStale::Reject => return Err(Denial::RevocationsStale),
                 WhenStale::Serve => self.counters.add(Counter::RequestsServedStale, 1),
@@ -80,23 +96,25 @@ impl Admission {
         Ok(admitted)
     }
 
-    fn authenticate(&self, verifier: &Verifier, rewrite: &RewriteRules, token: &str, now: Timestamp) -> Result<Admitted, Denial> {
-        let digest = TokenDigest::of(token);
+    fn vouching(&self, now: Timestamp) -> Vouching<'_> {
+        Vouching::new(&self.replica, self.options.max_staleness, now, self.clock.monotonic())
+    }
+
+    /// The principal of a token whose signature, key and claims are good.
+    fn authenticate(
+        &self,
+        verifier: &Verifier,
+        rewrite: &RewriteRules,
+        token: &str,
+        digest: TokenDigest,
+        now: Timestamp,
+    ) -> Result<Admitted, Denial> {
         let epoch = verifier.epoch();
         let mut cache = self.cache.borrow_mut();
         if let Some(known) = cache.find(&digest, epoch) {
-            let still_valid = verifier.still_valid(&known.verified, now);
-            let admitted = Admitted {
-                principal: Arc::clone(&known.verified.principal),
-                identity: Rc::clone(&known.identity),
-                first_sight: false,
-            };
-            if let Err(denial) = still_valid {
-                cache.remove(&digest);
-                return Err(denial);
-            }
             self.counters.add(Counter::TokenCacheHits, 1);
-            return Ok(admitted);
+            let (principal, identity) = (Arc::clone(&known.verified.principal), Rc::clone(&known.identity));
+            return Ok(Admitted { principal, identity, first_sight: false });
         }
         self.counters.add(Counter::TokenCacheMisses, 1);
         let verified = verifier.verify(token, now)?;
@@ -106,15 +124,14 @@ impl Admission {
         Ok(Admitted { principal, identity, first_sight: true })
     }
 
-    /// Forgets every token: what is known beside them was made by rules that hold no more.
+    /// Forgets every token. The identity lines beside them were made by rules that were replaced.
     pub fn forget(&self) {
         *self.cache.borrow_mut() = TokenCache::new(self.options.cache_entries_max);
     }
 
-    /// Why a principal's time is over, if it is.
+    /// Why what this principal was admitted to must end, if it must.
     pub fn ending(&self, principal: &Principal, now: Timestamp) -> Option<Ending> {
-        let revoked = self.replica.covers(principal).map(Ending::Revoked);
-        revoked.or_else(|| principal.window.is_over(now).then_some(Ending::Expired))
+        self.vouching(now).ending(principal)
     }
 }
 
@@ -122,7 +139,7 @@ impl Admission {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Presented<'a> {
     pub token: &'a str,
-    /// A browser sends it of its own accord, whoever made it call.
+    /// Browsers attach it to every request, also to those that another site makes.
     pub in_cookie: bool,
 }
 
@@ -173,6 +190,15 @@ mod tests {
     use http::header::{COOKIE, HeaderName};
 
     use super::*;
+    use crate::crypto::access_token::{NewAccessToken, mint};
+    use crate::crypto::key::SigningKey;
+    use crate::crypto::keyring::KeyRing;
+    use crate::domain::algorithm::Algorithm;
+    use crate::domain::claim_policy::ClaimPolicy;
+    use crate::domain::headers::IdentityFields;
+    use crate::domain::headers::forwarded::Forwarding;
+    use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
+    use crate::domain::session::Grant;
 
     fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
@@ -180,6 +206,95 @@ mod tests {
 
     fn token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<&'a str>, Denial> {
         presented_token(headers, cookie).map(|presented| presented.map(|presented| presented.token))
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const CACHE_ENTRIES: usize = 100;
+
+    #[derive(Debug)]
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> Timestamp {
+            NOW
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    struct Worker {
+        ring: KeyRing,
+        verifier: Verifier,
+        admission: Admission,
+    }
+
+    impl Worker {
+        fn new() -> Self {
+            let (signing, verifying) = SigningKey::hmac(Algorithm::Hs256, &[7; 32]).unwrap();
+            let ring = KeyRing::single("key", signing, verifying);
+            let policy = ClaimPolicy::own("issuer", &["api".to_owned()], Duration::from_secs(900));
+            let replica = Arc::new(Replica::new());
+            replica.confirm(Duration::ZERO);
+            let options = AdmissionOptions { cache_entries_max: CACHE_ENTRIES, max_staleness: Duration::MAX };
+            let admission = Admission::new(options, replica, Arc::new(StoppedClock), Arc::new(Counters::new()));
+            Self { verifier: Verifier::new().with_own(&ring, policy), ring, admission }
+        }
+
+        fn token(&self, id: usize) -> String {
+            let new = NewAccessToken {
+                issuer: "issuer",
+                subject: &Subject::new("ada").unwrap(),
+                audiences: &["api".to_owned()],
+                session: SessionId::from_bytes([3; 16]),
+                generation: Generation::FIRST,
+                token_id: &TokenId::new(&format!("t{id}")).unwrap(),
+                issued_at: NOW,
+                expires_at: NOW.saturating_add(Duration::from_secs(900)),
+                grant: &Grant::default(),
+                bytes_max: 4096,
+            };
+            mint(&self.ring, &new).unwrap().expose().clone()
+        }
+
+        fn admit(&self, token: &str) -> Result<Admitted, Denial> {
+            let via = HeaderValue::from_static("1.1 tokengate");
+            let rewrite = RewriteRules::new(IdentityFields::default(), &[], Vec::new(), Forwarding::default(), via);
+            self.admission.admit(&self.verifier, &rewrite, token, &Access::Optional, WhenStale::Reject, NOW)
+        }
+
+        fn is_remembered(&self, token: &str) -> bool {
+            !self.admit(token).unwrap().first_sight
+        }
+    }
+
+    #[test]
+    fn forged_tokens_displace_none_that_was_verified() {
+        let worker = Worker::new();
+        let good: Vec<String> = (0..CACHE_ENTRIES / 2).map(|id| worker.token(id)).collect();
+        assert!(good.iter().all(|token| worker.admit(token).unwrap().first_sight));
+        let (signed, signature) = good[0].rsplit_once('.').unwrap();
+        for n in 0..10 * CACHE_ENTRIES {
+            let forged = format!("{signed}.{n:04}{}", &signature[4..]);
+            assert!(worker.admit(&forged).is_err() && worker.admit(&forged).is_err(), "{forged}");
+        }
+        assert!(good.iter().all(|token| worker.is_remembered(token)));
+    }
+
+    #[test]
+    fn a_worker_remembers_so_many_tokens_and_those_first_that_are_used() {
+        let worker = Worker::new();
+        let used: Vec<String> = (0..CACHE_ENTRIES / 10).map(|id| worker.token(id)).collect();
+        for _ in 0..3 {
+            assert!(used.iter().all(|token| worker.admit(token).is_ok()));
+        }
+        let seen_once: Vec<String> = (0..10 * CACHE_ENTRIES).map(|id| worker.token(1000 + id)).collect();
+        assert!(seen_once.iter().all(|token| worker.admit(token).unwrap().first_sight));
+        assert!(used.iter().all(|token| worker.is_remembered(token)), "whoever has many tokens displaces nobody who calls");
+        let remembered = |token: &&String| worker.admission.cache.borrow().contains(&TokenDigest::of(token));
+        let held = used.iter().chain(&seen_once).filter(remembered).count();
+        assert!((CACHE_ENTRIES / 2..=CACHE_ENTRIES).contains(&held), "{held}");
     }
 
     #[test]

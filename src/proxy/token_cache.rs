@@ -1,4 +1,6 @@
-//! Tokens that one worker has verified already. Holds no token, only digests, and decides nothing: every hit is checked again.
+//! The tokens that one worker has verified. Holds digests, no tokens; every hit is checked again for time and revocation.
+//!
+//! Only verified tokens are inserted, so forged ones cannot displace them.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -8,7 +10,7 @@ use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use crate::crypto::verifier::{TokenDigest, Verified};
 
-/// Bounded; what was asked for least makes room.
+/// Bounded. Evicts what is used least; tokens seen once do not displace those in use.
 #[derive(Debug)]
 pub struct TokenCache {
     verified: Cache<TokenDigest, Known, UnitWeighter, BuildHasherDefault<DigestHasher>>,
@@ -56,6 +58,11 @@ impl TokenCache {
 
     pub fn remove(&mut self, digest: &TokenDigest) {
         self.verified.remove(digest);
+    }
+
+    #[cfg(test)]
+    pub fn contains(&self, digest: &TokenDigest) -> bool {
+        self.verified.peek(digest).is_some()
     }
 }
 

@@ -35,7 +35,8 @@ impl Sessions {
             return Err(ListError::NoSuchPlace);
         }
         let mut found = self.store.page_of(subject, page, self.clock.now()).await?;
-        found.sessions.retain(|session| !self.is_revoked(subject, session.id));
+        let vouching = self.vouching();
+        found.sessions.retain(|session| vouching.session(session).is_none());
         Ok(found)
     }
 
@@ -65,14 +66,8 @@ impl Sessions {
         })?;
         match stored {
             Some(stored) if stored.session.subject != principal.subject => Err(Denial::Revoked(RevokedBy::Session)),
-            Some(stored) if stored.session.is_live(self.clock.now()) => Ok(()),
-            Some(_) => Err(Denial::Expired),
+            Some(stored) => self.vouching().session(&stored.session).map_or(Ok(()), |ending| Err(ending.into())),
             None => Err(Denial::Revoked(RevokedBy::Session)),
         }
-    }
-
-    pub(super) fn is_revoked(&self, subject: &Subject, id: SessionId) -> bool {
-        let by_subject = self.replica.subject_revoked_before(subject).is_some_and(|before| id.created_at() < before);
-        by_subject || self.replica.covers_session(id)
     }
 }

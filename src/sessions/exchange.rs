@@ -1,10 +1,11 @@
-//! An old token becomes a session of ours.
+//! Exchanges a legacy token for a session.
 
 use super::audit::audit;
 use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
 use super::{RefreshError, Sessions, TokenPair};
 use crate::crypto::entropy;
 use crate::crypto::refresh_token::RefreshToken;
+use crate::domain::claims::Ending;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::legacy::{Exchange, LegacyToken};
 use crate::domain::rotation::{Presented, Rotation};
@@ -12,20 +13,21 @@ use crate::domain::session::{Client, Lifetime, Session};
 use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
+use crate::domain::vouching::Standing;
 use crate::store::StoreError;
 
 /// The place of an old token in the line of its session's refresh tokens: before the first.
 const BEFORE_THE_FIRST: Presented = Presented { generation: Generation::NONE, parent: Generation::NONE };
 
 impl Sessions {
-    /// The old token that the text is; `None` if it is none that is good. The store is not asked.
+    /// The text as a legacy token; `None` if it is not a valid one. The store is not asked.
     #[must_use]
     pub fn legacy_token(&self, text: &str) -> Option<LegacyToken> {
         self.verifier.load().legacy(text, self.clock.now())
     }
 
-    /// Makes a session of an old token, as often as its rules allow. The token itself goes on until it ends or is revoked: other
-    /// tabs and devices may have no other.
+    /// Creates a session for a legacy token, as often as its rules allow. The token stays valid until it ends or is revoked: other
+    /// tabs and devices may still use it.
     ///
     /// # Errors
     /// As for a refresh token; [`RefreshError::Malformed`] where old tokens are not exchanged.
@@ -39,12 +41,15 @@ impl Sessions {
     }
 
     async fn exchange_by(&self, policy: &SessionPolicy, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
-        // Of a session that is yet to be made the store holds nothing that a logout could have deleted: the replica must know.
-        if self.replica.is_stale(self.clock.monotonic(), policy.max_staleness) {
-            return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()).into());
-        }
-        if self.replica.covers(&token.principal).is_some() {
-            return Err(RefreshError::Revoked);
+        match self.vouching().token(&token.principal) {
+            Standing::Good => {}
+            // The session may not exist yet, so a logout left nothing in the store to see: the replica must be complete.
+            Standing::Unconfirmed => {
+                return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()).into());
+            }
+            Standing::Early => return Err(RefreshError::Malformed),
+            Standing::Over(Ending::Revoked(_)) => return Err(RefreshError::Revoked),
+            Standing::Over(Ending::Expired) => return Err(RefreshError::Expired),
         }
         match token.exchange {
             Exchange::Never => Err(RefreshError::Malformed),
@@ -64,16 +69,16 @@ impl Sessions {
         }
     }
 
-    /// The id of the session is derived from the token, so that all nodes make the same and the store keeps the first. From then
-    /// on the token is what a refresh token of generation 0 would be: within the leeway, and as long as no reply is known to have
-    /// arrived, it yields the current pair; after that it is spent.
+    /// The id of the session is derived from the token: all nodes make the same, and the store keeps the first. From then on the token
+    /// is a refresh token of generation 0. Within the leeway, and until a response is known to have arrived, it yields the current
+    /// pair; after that it is spent.
     async fn exchange_once(
         &self,
         policy: &SessionPolicy,
         token: &LegacyToken,
         client: &Client,
     ) -> Result<TokenPair, RefreshError> {
-        // A spent old token is a copy that someone kept, far more often than a theft: whoever moved on is not made to pay for it.
+        // A spent legacy token is far more often a kept copy than a theft, so the session does not end.
         let policy = SessionPolicy { reuse: ReusePolicy::Refuse, ..policy.clone() };
         let presented = RefreshToken { session: token.session, presented: BEFORE_THE_FIRST };
         for _ in 0..SWAP_ATTEMPTS_MAX {

@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::audit::{AuditValue, audit};
-use crate::domain::claims::Principal;
+use crate::domain::claims::{Ending, Principal};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::page::Page;
 use crate::domain::revocation::{Cutoff, Target};
@@ -139,13 +139,13 @@ impl Sessions {
             match self.store.load(id).await? {
                 Some(stored) if stored.session.is_live(now) => held.push(Held::Expired { id }),
                 Some(_) => {}
-                None if self.replica.covers(expired).is_some() => self.store.settle(id).await?,
+                None if matches!(self.vouching().ending(expired), Some(Ending::Revoked(_))) => self.store.settle(id).await?,
                 None => held.extend(self.unrecorded(id).await?),
             }
         }
         let by_old_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
         if let Some(token) = by_old_token.filter(|token| !holds(&held, token.session))
-            && self.replica.covers(&token.principal).is_none()
+            && self.vouching().ending(&token.principal).is_none()
         {
             held.push(Held::Legacy { id: token.session, subject: token.principal.subject });
         }

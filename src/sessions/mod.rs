@@ -24,6 +24,7 @@ use crate::domain::session::Session;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{CLOCK_SKEW_MAX, Clock, Timestamp};
+use crate::domain::vouching::Vouching;
 use crate::store::{RevocationLog, SessionStore, StoreError};
 
 mod administration;
@@ -50,7 +51,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login, LoginKind};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
-pub use tokens::{RevokeError, Undecided, Worth};
+pub use tokens::{Introspected, RevokeError, Undecided};
 use withdrawals::Withdrawals;
 
 /// What tokens are made of. A reload swaps it as a whole.
@@ -173,6 +174,11 @@ impl Sessions {
         let session = self.store.imported(&[digest]).await?.into_iter().next().flatten();
         let token = |session| RefreshToken { session, presented: imported::presented() };
         Ok(session.map(|session| Opened { token: token(session), is_imported: true }))
+    }
+
+    /// What this node knows now of tokens and sessions.
+    fn vouching(&self) -> Vouching<'_> {
+        Vouching::new(&self.replica, self.policy.load().max_staleness, self.clock.now(), self.clock.monotonic())
     }
 
     /// One cheap round trip to the store.

@@ -4,6 +4,7 @@ use super::audit::audit;
 use super::{Opened, Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
+use crate::domain::claims::Ending;
 use crate::domain::ids::SessionId;
 use crate::domain::rotation::{self, Outcome, Rotation};
 use crate::domain::session::{Client, Session};
@@ -122,14 +123,15 @@ impl Sessions {
             return Err(if self.replica.covers_session(id) { RefreshError::Revoked } else { RefreshError::Unknown });
         };
         let session = &stored.session;
-        if self.is_revoked(&session.subject, id) {
-            // The store forgot a logout, or the session was stored while its subject was logged out everywhere. It must not
-            // come back once the revocation is forgotten.
-            self.revoke_session(id, now).await?;
-            return Err(RefreshError::Revoked);
-        }
-        if !session.is_live(now) {
-            return Err(RefreshError::Expired);
+        match self.vouching().session(session) {
+            None => {}
+            Some(Ending::Revoked(_)) => {
+                // The store forgot a logout, or the session was stored while its subject was logged out everywhere. It must not
+                // come back once the revocation is forgotten.
+                self.revoke_session(id, now).await?;
+                return Err(RefreshError::Revoked);
+            }
+            Some(Ending::Expired) => return Err(RefreshError::Expired),
         }
         if let Some(prefix) = self.policy.load().reserved.of(&session.subject) {
             let (subject, session) = (&session.subject, session.id);

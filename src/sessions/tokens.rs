@@ -1,4 +1,4 @@
-//! What a token is worth, and its end, for those who hold nothing but its text (RFC 7662, RFC 7009).
+//! Introspects and revokes tokens given as text (RFC 7662, RFC 7009).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use crate::crypto::verifier::verify_when_known;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::rotation::{self, Outcome};
 use crate::domain::session::Session;
+use crate::domain::vouching::Standing;
 use crate::store::StoreError;
 
-/// What a token is worth now.
+/// What introspection finds.
 #[derive(Debug)]
-pub enum Worth {
+pub enum Introspected {
     /// Not a token, or one that has expired, was revoked or is spent.
-    Nothing,
+    Inactive,
     Access(Arc<Principal>),
     Refresh(Box<Session>),
 }
 
-/// Why it cannot be known now what a token is worth. It may be worth something: to say "nothing" would be untrue, and to say that it has
-/// ended too.
+/// Why it cannot be known now whether a token counts. Neither "inactive" nor "revoked" would be true.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecided {
     /// They may be in so long.
@@ -43,36 +43,38 @@ pub enum RevokeError {
 }
 
 impl Sessions {
-    /// Looks at a token of whatever kind; changes nothing.
-    pub async fn worth(&self, token: &str) -> Result<Worth, Undecided> {
-        let now = self.clock.now();
-        let policy = self.policy.load_full();
+    /// Introspects a token of any kind; changes nothing.
+    pub async fn introspect(&self, token: &str) -> Result<Introspected, Undecided> {
         if let Some(principal) = self.access(token).await? {
-            if self.replica.is_stale(self.clock.monotonic(), policy.max_staleness) {
-                return Err(Undecided::RevocationsStale);
-            }
-            let is_revoked = self.replica.covers(&principal).is_some();
-            return Ok(if is_revoked { Worth::Nothing } else { Worth::Access(principal) });
+            return match self.vouching().token(&principal) {
+                Standing::Good => Ok(Introspected::Access(principal)),
+                Standing::Unconfirmed => Err(Undecided::RevocationsStale),
+                Standing::Early | Standing::Over(_) => Ok(Introspected::Inactive),
+            };
         }
-        let Some(Opened { token, .. }) = self.open(token).await? else { return Ok(Worth::Nothing) };
+        let (now, policy) = (self.clock.now(), self.policy.load_full());
+        let Some(Opened { token, .. }) = self.open(token).await? else { return Ok(Introspected::Inactive) };
         let stored = match self.load_live(token.session, now).await {
             Ok(stored) => stored,
             Err(RefreshError::Store(error)) => return Err(error.into()),
-            Err(_) => return Ok(Worth::Nothing),
+            Err(_) => return Ok(Introspected::Inactive),
         };
         Ok(match rotation::present(&stored.session.rotation, token.presented, policy.rotation_leeway, now) {
             Outcome::Adopt(_) | Outcome::Reissue | Outcome::Extend(_) | Outcome::Rotate(_) | Outcome::Supersede(_) => {
-                Worth::Refresh(Box::new(stored.session))
+                Introspected::Refresh(Box::new(stored.session))
             }
-            Outcome::Reuse | Outcome::Exhausted => Worth::Nothing,
+            Outcome::Reuse | Outcome::Exhausted => Introspected::Inactive,
         })
     }
 
-    /// Ends what the token belongs to: its session, or the token alone where someone else made it. What is no token, or has ended
-    /// already, is no error.
+    /// Revokes a token with its session; a token of another issuer alone. A text that is not a token, or has ended, is no error.
     pub async fn revoke_token(&self, token: &str) -> Result<(), RevokeError> {
         let now = self.clock.now();
-        let living = self.access(token).await?.filter(|principal| self.replica.covers(principal).is_none());
+        let living = self.access(token).await?.filter(|principal| match self.vouching().token(principal) {
+            // What another node may have ended is ended once more.
+            Standing::Good | Standing::Unconfirmed => true,
+            Standing::Early | Standing::Over(_) => false,
+        });
         let expired = self.verifier.load().expired(token, now);
         let refresh_token = Some(token).filter(|_| living.is_none());
         let credentials = Credentials { refresh_token, principal: living.as_deref(), expired: expired.as_deref() };
@@ -84,7 +86,7 @@ impl Sessions {
         }
     }
 
-    /// Whom an access token speaks for, revoked or not; `None`: it is none that is good.
+    /// The principal of an access token, revoked or not; `None`: it is not a valid one.
     async fn access(&self, token: &str) -> Result<Option<Arc<Principal>>, Undecided> {
         match verify_when_known(&self.verifier, token, &*self.clock).await {
             Ok(verified) => Ok(Some(verified.principal)),

@@ -11,6 +11,7 @@ use crate::crypto::key::SigningKey;
 use crate::crypto::testing::{ISSUER, KID, NOW, claims, header, key, now, policy, ring, token};
 use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
+use crate::domain::claims::Denial;
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::{Exchange, LegacyPolicy};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
@@ -219,13 +220,14 @@ fn a_remembered_token_ends_with_the_cut_off_and_with_a_change_of_the_rules() {
     let short = LegacyPolicy { accepted_until: cut_off, ..rules() };
     let verifier = Verifier::new().with_legacy(&shared(SECRET), short.clone());
     let remembered = verifier.verify(&old, now()).unwrap();
-    assert!(verifier.still_valid(&remembered, Timestamp::from_secs(NOW + 99)).is_ok());
-    assert!(verifier.still_valid(&remembered, cut_off).is_err());
+    let window = remembered.principal.window;
+    assert_eq!(window.check(Timestamp::from_secs(NOW + 99)), Ok(()));
+    assert_eq!(window.check(cut_off), Err(Denial::Expired));
     let earlier = LegacyPolicy { accepted_until: Timestamp::from_secs(NOW + 50), ..short };
     let changed = Verifier::new().with_legacy(&shared(SECRET), earlier);
     assert_ne!(changed.epoch(), verifier.epoch());
-    assert!(changed.still_valid(&remembered, now()).is_err(), "other rules verify anew");
-    assert!(Verifier::new().still_valid(&remembered, now()).is_err(), "the key was taken out");
+    assert!(!changed.trusts(&remembered), "other rules verify anew");
+    assert!(!Verifier::new().trusts(&remembered), "the key was taken out");
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Why a request is not let through, and why what was admitted is over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a request is not let through. The client sees a public code; the cause goes to the log and the counters.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Denial {
+    #[error("no token")]
+    NoToken,
+    /// Two Authorization fields, or tokens in two places: 400 `invalid_request`.
+    #[error("ambiguous credentials: {0}")]
+    Ambiguous(&'static str),
+    /// Two cookies of one name of ours. Which is whose cannot be told: 400, and the browser is made to forget both.
+    #[error("ambiguous credentials: a cookie of ours twice")]
+    CookieRepeated,
+    /// 401 `invalid_token`. The text names the cause and holds nothing of the token.
+    #[error("invalid token: {0}")]
+    Invalid(&'static str),
+    /// The issuer that the token names publishes no such key, as far as is known: 401 `token_invalid`, unless it is to be waited for.
+    #[error("no key of that kid is known of the issuer that is named")]
+    KeyUnknown,
+    /// The issuer's key of that name did not make the signature, as far as is known: 401 `token_invalid`, unless a fetch that is due
+    /// brings another key of the same name.
+    #[error("the issuer's key of that kid did not make the signature")]
+    KeyDisputed,
+    /// 503: that issuer's keys cannot be had for now; they may in so long.
+    #[error("the issuer's keys are not at hand")]
+    IssuerKeysUnavailable(Duration),
+    #[error("expired token")]
+    Expired,
+    #[error("revoked by {0}")]
+    Revoked(RevokedBy),
+    /// 403 `insufficient_scope`, naming what the route demands.
+    #[error("insufficient scope, needs {}", .0.join(" "))]
+    InsufficientScope(Arc<[String]>),
+    /// 403: the token came in a cookie, with a call that another site may have made the browser send.
+    #[error("cookie from an origin that is not believed")]
+    OriginRefused,
+    /// 503: the replica of the revocations is too old to vouch for anyone.
+    #[error("revocations not confirmed lately")]
+    RevocationsStale,
+    /// 503: the route asks the store on every request, and the store does not answer.
+    #[error("store unavailable for a strict check")]
+    StoreUnavailable,
+}
+
+impl Denial {
+    /// The token's time has not come.
+    pub const EARLY: Self = Self::Invalid("nbf lies ahead");
+
+    /// Whether the token may be good by keys that its issuer has published since they were fetched.
+    #[must_use]
+    pub const fn may_pass_with_other_keys(&self) -> bool {
+        match self {
+            Self::KeyUnknown | Self::KeyDisputed => true,
+            Self::NoToken
+            | Self::Ambiguous(_)
+            | Self::CookieRepeated
+            | Self::Invalid(_)
+            | Self::IssuerKeysUnavailable(_)
+            | Self::Expired
+            | Self::Revoked(_)
+            | Self::InsufficientScope(_)
+            | Self::OriginRefused
+            | Self::RevocationsStale
+            | Self::StoreUnavailable => false,
+        }
+    }
+}
+
+/// What kind of revocation covers a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RevokedBy {
+    Session,
+    Subject,
+    Token,
+    /// By a revocation of all tokens issued before a moment.
+    Everyone,
+}
+
+/// Why what a caller was admitted to is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    Expired,
+    Revoked(RevokedBy),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired => f.write_str("token expired"),
+            Self::Revoked(by) => write!(f, "revoked by {by}"),
+        }
+    }
+}
+
+impl From<Ending> for Denial {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Expired => Self::Expired,
+            Ending::Revoked(by) => Self::Revoked(by),
+        }
+    }
+}
+
+impl fmt::Display for RevokedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Session => "session",
+            Self::Subject => "subject",
+            Self::Token => "token id",
+            Self::Everyone => "a revocation of everyone",
+        })
+    }
+}
