@@ -1,4 +1,5 @@
-//! What a token costs: verified from scratch, and admitted again, with 10 000 others in the cache, by algorithm.
+//! What a token costs: verified for the first time, and admitted again with 10 000 others in the cache, by algorithm; minted; and
+//! remembered, in bytes of memory.
 //!
 //! `cargo bench --bench admission`
 
@@ -29,6 +30,10 @@ use tokengate::domain::session::Grant;
 use tokengate::domain::stats::Counters;
 use tokengate::domain::time::Timestamp;
 use tokengate::proxy::admission::{Admission, AdmissionOptions};
+
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 const LIFETIME: Duration = Duration::from_secs(900);
@@ -104,6 +109,30 @@ fn hit(c: &mut Criterion) {
     group.finish();
 }
 
+/// Prints what a remembered token takes, the cache's own structure included.
+fn memory(_: &mut Criterion) {
+    const TOKENS: u64 = 100_000;
+    let entropy = SystemEntropy::new();
+    let ring = ring(Algorithm::Hs256, &entropy);
+    let policy = ClaimPolicy::own("https://issuer.example.com/", &["https://api.example.com".to_owned()], LIFETIME);
+    let verifier = Verifier::new().with_own(&ring, policy);
+    let admission = admission();
+    let (rewrite, access) = (rewrite(), Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) });
+    let tokens: Vec<String> = (0..TOKENS).map(|_| token(&ring, &entropy)).collect();
+    let before = resident_bytes();
+    for token in &tokens {
+        admission.admit(&verifier, &rewrite, token, &access, WhenStale::Reject, NOW).expect("a good token");
+    }
+    println!("{TOKENS} tokens: {} bytes each", resident_bytes().saturating_sub(before) / TOKENS);
+}
+
+/// The memory of this process; Linux alone.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4096
+}
+
 fn admission() -> Admission {
     let replica = Arc::new(Replica::new());
     replica.confirm(Duration::ZERO);
@@ -137,5 +166,5 @@ fn make(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, verify, hit, make);
+criterion_group!(benches, memory, verify, hit, make);
 criterion_main!(benches);
