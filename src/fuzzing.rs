@@ -35,7 +35,7 @@ targets! {
     presented_tokens = crate::proxy::fuzz::presented_tokens,
     cookies = crate::domain::cookies::fuzz::cookies,
     access_token = crate::crypto::fuzz::access_token,
-    old_token = crate::crypto::fuzz::old_token,
+    legacy_token = crate::crypto::fuzz::legacy_token,
     refresh_token = crate::crypto::fuzz::refresh_token,
     names = crate::domain::fuzz::names,
     json = crate::domain::fuzz::json,

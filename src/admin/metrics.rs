@@ -74,7 +74,7 @@ const FAMILIES: &[Family] = &[
         (Counter::LoginsRefused, ""),
     ]),
     single("logins_not_issued", "Logins that the upstream granted and the gateway only watched", &[(Counter::LoginsNotIssued, "")]),
-    family("legacy_tokens", "use", "Old tokens of the API that were shown", &[
+    family("legacy_tokens", "use", "Legacy tokens of the API that were shown", &[
         (Counter::LegacyTokensSeen, "seen"),
         (Counter::LegacyExchanges, "exchanged"),
     ]),

@@ -19,7 +19,7 @@ use crate::domain::claims::Denial;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::headers::{IdentityFields, RewriteRules};
 use crate::domain::ids::SessionId;
-use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
+use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
 use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::route::{Access, WhenStale};
@@ -118,7 +118,7 @@ fn verifier(world: &World, accepted_until: Timestamp) -> Verifier {
         needs_expiry: true,
         lifetime_max: None,
         accepted_until,
-        exchange: Exchange::Once,
+        exchange: ExchangeRule::Once,
         partitions: world.store.partitions(),
     };
     let legacy_key = LegacyKey::shared(None, Algorithm::Hs256, &LEGACY_SECRET, false).unwrap();

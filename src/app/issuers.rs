@@ -32,7 +32,7 @@ pub(super) struct Issuers {
     placing: Mutex<()>,
 }
 
-/// Our own keys and what our tokens must say, and the same for old tokens.
+/// Our own keys and what our tokens must say, and the same for legacy tokens.
 pub(super) struct Own {
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: ClaimPolicy,

@@ -1,4 +1,4 @@
-//! Old tokens as the settings describe them: their keys and rules.
+//! Legacy tokens as the settings describe them: their keys and rules.
 
 use super::{StartError, files};
 use crate::config::{self, LegacySource, Settings};
@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 /// Fewer bytes of an HMAC secret are worth a warning.
 const SECRET_BYTES_SOUND: usize = config::SECRET_BYTES_MIN;
 
-/// Every verifier of old tokens. Reads the key files anew on each call.
+/// Every verifier of legacy tokens. Reads the key files anew on each call.
 pub(super) fn verifiers(settings: &Settings, partitions: Partitions) -> Result<Vec<(LegacyKey, LegacyPolicy)>, StartError> {
     let reserved = settings.reserved_prefixes();
     settings.legacy.iter().map(|legacy| Ok((key(legacy)?, policy(legacy, partitions, reserved.clone())))).collect()
@@ -33,11 +33,11 @@ pub(super) fn key(legacy: &config::Legacy) -> Result<LegacyKey, StartError> {
     }
 }
 
-/// Tells what an operator should not forget about old tokens.
+/// Tells what an operator should not forget about legacy tokens.
 pub(super) fn warn(settings: &Settings, now: Timestamp) {
     for legacy in &settings.legacy {
         if legacy.accepted_until <= now {
-            tracing::warn!(legacy = legacy.name, "accepted_until has passed: these old tokens are refused; the entry can go");
+            tracing::warn!(legacy = legacy.name, "accepted_until has passed: these legacy tokens are refused; the entry can go");
         }
         if let LegacySource::Secret { bytes, .. } = &legacy.key
             && bytes.expose().len() < SECRET_BYTES_SOUND
@@ -45,7 +45,7 @@ pub(super) fn warn(settings: &Settings, now: Timestamp) {
             tracing::warn!(
                 legacy = legacy.name,
                 bytes = bytes.expose().len(),
-                "the secret of old tokens is short: who has a token can search for it"
+                "the secret of legacy tokens is short: who has a token can search for it"
             );
         }
     }

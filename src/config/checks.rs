@@ -140,7 +140,7 @@ fn clients_are_distinct(settings: &Settings, notes: &Notes) {
     }
 }
 
-/// Where upstreams are told of an issuer, the name of old tokens stands for it.
+/// Where upstreams are told of an issuer, the name of legacy tokens stands for it.
 fn legacy_verifiers_are_distinct(settings: &Settings, notes: &Notes) {
     for (index, legacy) in settings.legacy.iter().enumerate() {
         let key = format!("legacy[{index}].name");

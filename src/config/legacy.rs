@@ -1,4 +1,4 @@
-//! `[[legacy]]`: old tokens that are accepted for a time, and what becomes of them.
+//! `[[legacy]]`: legacy tokens that are accepted for a time, and what becomes of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::parse::{self, SECRET_BYTES_MIN};
 use super::section::{Parsed, Section};
 use crate::domain::algorithm::Algorithm;
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 
-/// How many kinds of old tokens there may be. Each costs a token without `kid` one more attempt to verify it.
+/// How many kinds of legacy tokens there may be. Each costs a token without `kid` one more attempt to verify it.
 pub const LEGACY_MAX: usize = 8;
 
-/// Old tokens of one kind.
+/// Legacy tokens of one kind.
 #[derive(Clone, Debug)]
 pub struct Legacy {
     pub name: String,
@@ -33,11 +33,11 @@ pub struct Legacy {
     pub subject_claims: Vec<String>,
     /// The same; each a text with spaces, or a list of texts.
     pub scope_claims: Vec<String>,
-    /// Claims by the names that ours have, and where an old token holds each.
+    /// Claims by the names that ours have, and where a legacy token holds each.
     pub claims: Vec<(String, String)>,
     pub needs_expiry: bool,
     pub lifetime_max: Option<Duration>,
-    pub exchange: Exchange,
+    pub exchange: ExchangeRule,
 }
 
 /// What verifies them.
@@ -68,8 +68,10 @@ impl Legacy {
         });
         let needs_expiry = s.read("needs_expiry", parse::flag);
         let lifetime_max = s.optional("lifetime_max", parse::duration(MINUTE, 3650 * DAY));
-        let exchange =
-            s.read("exchange", parse::choice(&[("never", Exchange::Never), ("once", Exchange::Once), ("many", Exchange::Many)]));
+        let exchange = s.read(
+            "exchange",
+            parse::choice(&[("never", ExchangeRule::Never), ("once", ExchangeRule::Once), ("many", ExchangeRule::Many)]),
+        );
         if subject_claims.is_empty() {
             s.fault("subject_claims", "must name at least one claim: without one, nobody knows whose a token is");
         }
@@ -178,7 +180,7 @@ mod tests {
         let settings = settings(&entry(&format!("secret = {SECRET}"))).unwrap();
         let [legacy] = settings.legacy.as_slice() else { panic!() };
         assert_eq!(legacy.accepted_until, Timestamp::from_secs(1_806_451_200));
-        assert_eq!((legacy.exchange, legacy.needs_expiry, legacy.lifetime_max), (Exchange::Once, true, None));
+        assert_eq!((legacy.exchange, legacy.needs_expiry, legacy.lifetime_max), (ExchangeRule::Once, true, None));
         assert_eq!(legacy.subject_claims, ["sub", "id", "userId", "user_id", "_id", "uid"]);
         assert!(!format!("{settings:?}").contains("API signs"), "the secret is not shown");
     }

@@ -22,7 +22,7 @@ use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::fuzz::Input;
 use crate::domain::ids::{Generation, Partitions, SessionId};
 use crate::domain::imported::ImportedDigest;
-use crate::domain::legacy::{Exchange, LegacyPolicy};
+use crate::domain::legacy::{ExchangeRule, LegacyPolicy};
 use crate::domain::rotation::Presented;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
@@ -58,7 +58,7 @@ fn old_policy() -> LegacyPolicy {
         needs_expiry: false,
         lifetime_max: None,
         accepted_until: Timestamp::from_secs(NOW + 1000),
-        exchange: Exchange::Once,
+        exchange: ExchangeRule::Once,
         partitions: Partitions::ONE,
     }
 }
@@ -118,9 +118,9 @@ fn some_character(bytes: &[u8]) -> u8 {
     CHARACTERS[usize::from(bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_mul(5).wrapping_add(*byte))) % CHARACTERS.len()]
 }
 
-/// A header as a line, then a payload, signed with the key of old tokens: one that is taken ends in time, has a session of its own,
+/// A header as a line, then a payload, signed with the key of legacy tokens: one that is taken ends in time, has a session of its own,
 /// and grants nothing under a name that is the gateway's.
-pub fn old_token(bytes: &[u8]) {
+pub fn legacy_token(bytes: &[u8]) {
     static OLD: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::hmac(Algorithm::Hs256, &[8; 32]).expect("a key").0);
     let mut input = Input::new(bytes);
     let (header, payload) = (input.line(), input.rest());

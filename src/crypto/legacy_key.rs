@@ -1,4 +1,4 @@
-//! The keys of old tokens: secrets and public keys as their API has them.
+//! The keys of legacy tokens: secrets and public keys as their API has them.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use rustls::pki_types::pem::{self, PemObject as _, SectionKind};
 use super::key::{HMAC_BYTES_MIN, KeyFault, VerifyingKey};
 use crate::domain::algorithm::Algorithm;
 
-/// A key that verifies old tokens, and the `kid` that they name it by; `None`: they name none.
+/// A key that verifies legacy tokens, and the `kid` that they name it by; `None`: they name none.
 #[derive(Clone, Debug)]
 pub struct LegacyKey {
     pub(super) kid: Option<Box<str>>,
     pub(super) key: Arc<VerifyingKey>,
 }
 
-/// Why a key of old tokens cannot be used. Holds nothing of the key.
+/// Why a key of legacy tokens cannot be used. Holds nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum LegacyKeyError {
     #[error(

@@ -32,7 +32,7 @@ impl SessionId {
         Self(bytes)
     }
 
-    /// The session that an old token belongs to, whether or not it was exchanged yet: the same for the same token on every node.
+    /// The session that a legacy token belongs to, whether or not it was exchanged yet: the same for the same token on every node.
     /// `digest` is over the part of the token that is signed. Its creation is the token's (the epoch, if that does not tell), so
     /// that a revocation of the subject covers the one exactly when it covers the other.
     #[must_use]
@@ -81,7 +81,7 @@ impl SessionId {
     }
 }
 
-/// What the last part of an old token's session id begins with. Its revocations must be remembered for longer than others.
+/// What the last part of a legacy token's session id begins with. Its revocations must be remembered for longer than others.
 const LEGACY_MARK: [u8; 2] = *b"ol";
 
 /// The largest creation time that fits into the six bytes of a [`SessionId`].
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_token_has_one_session_id() {
+    fn a_legacy_token_has_one_session_id() {
         let issued_at = Timestamp::from_secs(1_700_000_000);
         let id = SessionId::of_legacy(Partition(3), Some(issued_at), &[5; 32]);
         assert_eq!((id.partition(), id.created_at(), id.is_of_legacy()), (Partition(3), issued_at, true));

@@ -17,7 +17,7 @@ use super::session::Grant;
 use super::subjects::SubjectRule;
 use super::time::{CLOCK_SKEW_MAX, Timestamp};
 
-/// What is demanded of the old tokens of one kind. The key and its algorithm are fixed beside it.
+/// What is demanded of the legacy tokens of one kind. The key and its algorithm are fixed beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LegacyPolicy {
     /// Told to upstreams as the issuer.
@@ -39,14 +39,14 @@ pub struct LegacyPolicy {
     pub lifetime_max: Option<Duration>,
     /// None is accepted from this moment on; there is no leeway.
     pub accepted_until: Timestamp,
-    pub exchange: Exchange,
+    pub exchange: ExchangeRule,
     /// The store's; they determine the session's partition.
     pub partitions: Partitions,
 }
 
-/// Whether an old token may be exchanged for a pair of ours.
+/// Whether a legacy token may be exchanged for a pair of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exchange {
+pub enum ExchangeRule {
     Never,
     /// For one session. A repeated exchange gets the same pair.
     Once,
@@ -59,7 +59,7 @@ pub enum Exchange {
 pub struct LegacyToken {
     pub principal: Principal,
     pub session: SessionId,
-    pub exchange: Exchange,
+    pub exchange: ExchangeRule,
     /// What a session that is made of it may do.
     pub grant: Grant,
 }
@@ -67,7 +67,7 @@ pub struct LegacyToken {
 /// Checks the claims of a legacy token, whose signature is valid, by its policy. `digest` is over its signed part.
 pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now: Timestamp) -> Result<LegacyToken, Denial> {
     if policy.issuer.is_some() && claims.issuer != policy.issuer {
-        return Err(Denial::Invalid("iss is not that of old tokens"));
+        return Err(Denial::Invalid("iss is not that of legacy tokens"));
     }
     let expires_at = expiry(&claims, policy)?;
     let window = Window::new(claims.not_before, expires_at, Duration::ZERO);
@@ -78,7 +78,7 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
     }
     let has_text = |(path, text): &(ClaimPath, String)| path.find(&claims.rest).and_then(Value::as_str) == Some(text);
     if !policy.required_claims.iter().all(has_text) {
-        return Err(Denial::Invalid("a claim that old tokens must have is missing or different"));
+        return Err(Denial::Invalid("a claim that legacy tokens must have is missing or different"));
     }
     let subject = subject(&claims, policy)?;
     let scopes = claims.scopes(&policy.scope_claims)?;
@@ -157,7 +157,7 @@ fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &
 pub struct LegacyLives(Vec<(Timestamp, Option<Duration>)>);
 
 impl LegacyLives {
-    /// Adds the old tokens of one kind.
+    /// Adds the legacy tokens of one kind.
     #[must_use]
     pub fn with(mut self, accepted_until: Timestamp, lifetime_max: Option<Duration>) -> Self {
         self.0.push((accepted_until, lifetime_max));

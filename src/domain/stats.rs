@@ -44,9 +44,9 @@ counter! {
     LoginsRefused = "logins_refused",
     /// Granted by the upstream and passed on as it was: the subject is not within `login.issue_share`.
     LoginsNotIssued = "logins_not_issued",
-    /// Old tokens verified from scratch: about one for each token, worker and start.
+    /// Legacy tokens verified from scratch: about one for each token, worker and start.
     LegacyTokensSeen = "legacy_tokens_seen",
-    /// Sessions made of old tokens.
+    /// Sessions made of legacy tokens.
     LegacyExchanges = "legacy_exchanges",
     RefreshesRotated = "refreshes_rotated",
     RefreshesReissued = "refreshes_reissued",

@@ -59,7 +59,7 @@ pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Res
 }
 
 /// The refresh token that a login brings along, wherever it is; what cannot be read is none.
-pub(super) fn old_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<Secret<String>> {
+pub(super) fn old_refresh_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<Secret<String>> {
     let from_cookie = || {
         let cookies = options.cookies.as_ref()?;
         cookies::value_of(&head.headers, cookies.own.refresh_name()).ok().flatten()

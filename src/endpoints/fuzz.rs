@@ -55,7 +55,7 @@ pub fn credentials_of_calls(bytes: &[u8]) {
     let mut request = Request::builder().method(Method::POST).uri("/refresh").body(()).expect("a request");
     *request.headers_mut() = headers.clone();
     let (head, ()) = request.into_parts();
-    let from_login = credentials::old_token(&head, &body, &OPTIONS);
+    let from_login = credentials::old_refresh_token(&head, &body, &OPTIONS);
     let Ok(call) = credentials::read(&head, &body, &OPTIONS) else { return };
     assert_eq!(call.dialect == Dialect::OAuth, media_type::is(&headers, "application/x-www-form-urlencoded"));
     let Some((token, source)) = call.token else { return };

@@ -141,7 +141,7 @@ impl Inner {
             subject,
             grant,
             client: client_of(&request.head, request.address),
-            old_refresh_token: credentials::old_token(&request.head, &request.body, options),
+            old_refresh_token: credentials::old_refresh_token(&request.head, &request.body, options),
         };
         let pair = self.sessions.issue(login).await?;
         cookies::set(&mut head.headers, options, &pair)?;

@@ -13,7 +13,7 @@ pub struct EndpointOptions {
     pub cookies: Option<CookieMode>,
     pub cors: Option<Cors>,
     pub limits: Limits,
-    /// Whether there are old tokens, which clients may send under an old name.
+    /// Whether there are legacy tokens, which clients may send under an old name.
     pub accepts_legacy: bool,
     /// Machines that may ask what a token is worth.
     pub clients: Vec<(String, ClientSecret)>,

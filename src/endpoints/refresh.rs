@@ -1,4 +1,4 @@
-//! `/refresh`: a refresh token, or an old token, in JSON, a form or a cookie; its successor in the same way.
+//! `/refresh`: a refresh token, or a legacy token, in JSON, a form or a cookie; its successor in the same way.
 
 use http::StatusCode;
 
@@ -7,7 +7,7 @@ use super::json_object::JsonObject;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, login, tokens};
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 
@@ -25,8 +25,8 @@ impl Inner {
             return Err(if options.cookies.is_some() { Refusal::RefreshCookieMissing } else { Refusal::RefreshTokenMissing });
         };
         // One that is never exchanged may be a refresh token that was imported: some APIs sign both kinds with one secret.
-        let old_token = self.sessions.legacy_token(token.expose()).filter(|old| old.exchange != Exchange::Never);
-        let session = old_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
+        let legacy_token = self.sessions.legacy_token(token.expose()).filter(|old| old.exchange != ExchangeRule::Never);
+        let session = legacy_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
         if let Some(session) = session {
             limits.admit_refresh_of(session).map_err(Refusal::RateLimited)?;
         } else if self.sessions.must_look_up(token.expose()) {
@@ -34,10 +34,10 @@ impl Inner {
         }
         drop(limits);
         let client = login::client_of(&request.head, request.address);
-        let pair = match &old_token {
-            Some(old_token) => {
+        let pair = match &legacy_token {
+            Some(legacy_token) => {
                 login::believe_origin(&request.head, options)?;
-                self.sessions.exchange(old_token, &client).await?
+                self.sessions.exchange(legacy_token, &client).await?
             }
             None => self.sessions.refresh(token.expose(), &client).await?,
         };
@@ -45,7 +45,7 @@ impl Inner {
             check_scope(call.scope.as_deref(), &pair.scopes)?;
         }
         // An exchange is a login: its tokens go where those of a login go.
-        let into_cookies = source == Source::Cookie || old_token.is_some();
+        let into_cookies = source == Source::Cookie || legacy_token.is_some();
         let tokens_in_body = match &options.cookies {
             Some(cookies) if into_cookies => cookies.tokens_in_body,
             Some(_) | None => true,

@@ -137,7 +137,7 @@ impl Admission {
 
 /// A token as it came along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Presented<'a> {
+pub struct BearerToken<'a> {
     pub token: &'a str,
     /// Browsers attach it to every request, also to those that another site makes.
     pub in_cookie: bool,
@@ -147,13 +147,13 @@ pub struct Presented<'a> {
 ///
 /// # Errors
 /// Two Authorization fields, a token in two places, a cookie twice, or a token that is not text.
-pub fn presented_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<Presented<'a>>, Denial> {
+pub fn bearer_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<BearerToken<'a>>, Denial> {
     let in_field = authorization_token(headers)?;
     let in_cookie = cookie.map(|name| cookie_token(headers, name)).transpose()?.flatten();
     match (in_field, in_cookie) {
         (Some(_), Some(_)) => Err(Denial::Ambiguous("a token in Authorization and in a cookie")),
-        (Some(token), None) => Ok(Some(Presented { token, in_cookie: false })),
-        (None, Some(token)) => Ok(Some(Presented { token, in_cookie: true })),
+        (Some(token), None) => Ok(Some(BearerToken { token, in_cookie: false })),
+        (None, Some(token)) => Ok(Some(BearerToken { token, in_cookie: true })),
         (None, None) => Ok(None),
     }
 }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<Option<&'a str>, Denial> {
-        presented_token(headers, cookie).map(|presented| presented.map(|presented| presented.token))
+        bearer_token(headers, cookie).map(|presented| presented.map(|presented| presented.token))
     }
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -337,6 +337,6 @@ mod tests {
         assert_eq!(token(&cookies, Some("s")), Err(Denial::CookieRepeated));
         assert_eq!(token(&both, None), Ok(Some("a")), "cookies count in cookie mode alone");
         let in_cookie = headers(&[(COOKIE, "a=1; s=tok; z=2")]);
-        assert_eq!(presented_token(&in_cookie, Some("s")), Ok(Some(Presented { token: "tok", in_cookie: true })));
+        assert_eq!(bearer_token(&in_cookie, Some("s")), Ok(Some(BearerToken { token: "tok", in_cookie: true })));
     }
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
-use super::admission::presented_token;
+use super::admission::bearer_token;
 use super::raw_head::{Body, RawHeads, Told};
 use super::upstream::Chunks;
 use crate::domain::cookies;
@@ -13,7 +13,7 @@ use crate::domain::fuzz::{Input, pieces};
 /// Fields: a token is presented by one field alone, as it stands there.
 pub fn presented_tokens(bytes: &[u8]) {
     let headers = Input::new(bytes).fields();
-    let Ok(Some(presented)) = presented_token(&headers, Some("session")) else { return };
+    let Ok(Some(presented)) = bearer_token(&headers, Some("session")) else { return };
     let token = presented.token;
     assert!(!token.is_empty() && (presented.in_cookie || token.trim_matches(' ') == token));
     let name = if presented.in_cookie { COOKIE } else { AUTHORIZATION };
@@ -27,7 +27,7 @@ pub fn presented_tokens(bytes: &[u8]) {
     }
     let without_it: HeaderMap =
         headers.iter().filter(|(other, _)| **other != name).map(|(n, v)| (n.clone(), v.clone())).collect();
-    assert_eq!(presented_token(&without_it, Some("session")).map(|other| other.map(|other| other.token)), Ok(None));
+    assert_eq!(bearer_token(&without_it, Some("session")).map(|other| other.map(|other| other.token)), Ok(None));
 }
 
 /// How many bytes are remembered.

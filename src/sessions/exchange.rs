@@ -7,7 +7,7 @@ use crate::crypto::entropy;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::claims::Ending;
 use crate::domain::ids::{Generation, SessionId};
-use crate::domain::legacy::{Exchange, LegacyToken};
+use crate::domain::legacy::{ExchangeRule, LegacyToken};
 use crate::domain::rotation::{Presented, Rotation};
 use crate::domain::session::{Client, Lifetime, Session};
 use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vouching::Standing;
 use crate::store::StoreError;
 
-/// The place of an old token in the line of its session's refresh tokens: before the first.
+/// The place of a legacy token in the line of its session's refresh tokens: before the first.
 const BEFORE_THE_FIRST: Presented = Presented { generation: Generation::NONE, parent: Generation::NONE };
 
 impl Sessions {
@@ -30,7 +30,7 @@ impl Sessions {
     /// tabs and devices may still use it.
     ///
     /// # Errors
-    /// As for a refresh token; [`RefreshError::Malformed`] where old tokens are not exchanged.
+    /// As for a refresh token; [`RefreshError::Malformed`] where legacy tokens are not exchanged.
     pub async fn exchange(&self, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
         let policy = self.policy.load_full();
         let result = self.exchange_by(&policy, token, client).await;
@@ -52,9 +52,9 @@ impl Sessions {
             Standing::Over(Ending::Expired) => return Err(RefreshError::Expired),
         }
         match token.exchange {
-            Exchange::Never => Err(RefreshError::Malformed),
-            Exchange::Once => self.exchange_once(policy, token, client).await,
-            Exchange::Many => {
+            ExchangeRule::Never => Err(RefreshError::Malformed),
+            ExchangeRule::Once => self.exchange_once(policy, token, client).await,
+            ExchangeRule::Many => {
                 let now = self.clock.now();
                 let first = self.first_of(policy, token, client, now).await?;
                 // Created when the token was: what revokes the subject must not pass over what was made of its token.
@@ -109,7 +109,7 @@ impl Sessions {
         Err(RefreshError::Contended)
     }
 
-    /// The one session of an old token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
+    /// The one session of a legacy token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
     /// and while its record is there the token cannot be exchanged again. What the token grants may be old: the claims hook is asked,
     /// and where the subject is gone, the token ends.
     async fn first_of(
@@ -137,6 +137,6 @@ impl Sessions {
 
     fn note_exchange(&self, session: &Session) {
         self.counters.add(Counter::LegacyExchanges, 1);
-        audit!(info, "old_token_exchanged", subject = session.subject, session = session.id, address = session.client.address,);
+        audit!(info, "legacy_token_exchanged", subject = session.subject, session = session.id, address = session.client.address,);
     }
 }

@@ -99,7 +99,7 @@ impl Sessions {
 
     /// Stores a new session, which ends the subject's oldest ones beyond the limit.
     pub(super) async fn create(&self, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-        // Among those that it ends may be sessions of old tokens.
+        // Among those that it ends may be sessions of legacy tokens.
         let forget_at = self.forget_at(now).max(self.legacy_forget_at(now));
         let limit = self.policy.load().sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at });
         let ended = self.store.create(session, limit, now).await?;

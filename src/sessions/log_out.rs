@@ -36,7 +36,7 @@ impl AuditValue for LogoutScope {
 /// Who asks. Several may be there, as clients send all that they have; each counts by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Credentials<'a> {
-    /// Or an old token in its place.
+    /// Or a legacy token in its place.
     pub refresh_token: Option<&'a str>,
     /// From an access token that was verified.
     pub principal: Option<&'a Principal>,
@@ -63,7 +63,7 @@ enum Held<'a> {
         id: SessionId,
         subject: Option<Subject>,
     },
-    /// An old token, and the session that was made of it, if one was.
+    /// A legacy token, and the session that was made of it, if one was.
     Legacy {
         id: SessionId,
         subject: Subject,
@@ -76,7 +76,7 @@ enum Held<'a> {
 }
 
 impl Sessions {
-    /// Ends what `scope` says and returns how many sessions (or foreign or old tokens) that were. Idempotent: what has ended already, or was
+    /// Ends what `scope` says and returns how many sessions (or foreign or legacy tokens) that were. Idempotent: what has ended already, or was
     /// never there, counts as none.
     pub async fn log_out(&self, credentials: Credentials<'_>, scope: LogoutScope) -> Result<u64, LogoutError> {
         let now = self.clock.now();
@@ -143,8 +143,8 @@ impl Sessions {
                 None => held.extend(self.unrecorded(id).await?),
             }
         }
-        let by_old_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
-        if let Some(token) = by_old_token.filter(|token| !holds(&held, token.session))
+        let by_legacy_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
+        if let Some(token) = by_legacy_token.filter(|token| !holds(&held, token.session))
             && self.vouching().ending(&token.principal).is_none()
         {
             held.push(Held::Legacy { id: token.session, subject: token.principal.subject });

@@ -99,7 +99,7 @@ pub struct SessionParts {
     pub log: Arc<dyn RevocationLog>,
     pub replica: Arc<Replica>,
     pub minting: Minting,
-    /// Who knows old tokens.
+    /// Who knows legacy tokens.
     pub verifier: Arc<ArcSwap<Verifier>>,
     pub policy: SessionPolicy,
     /// Asked on refresh for the claims of now.
@@ -224,7 +224,7 @@ impl Sessions {
         })
     }
 
-    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted. Where old tokens may be
+    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted. Where legacy tokens may be
     /// covered, it is remembered for as long as those live.
     async fn revoke(&self, target: Target, now: Timestamp, forget_at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         let forget_at = match &target {
@@ -245,7 +245,7 @@ impl Sessions {
         self.revoke(Target::Session { session }, now, self.forget_at(now)).await
     }
 
-    /// When a revocation of old tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
+    /// When a revocation of legacy tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
     /// had not heard of it made of one. Such a session is dated by its token, and so covered; it cannot be refreshed, and ends by idling.
     fn legacy_forget_at(&self, now: Timestamp) -> Timestamp {
         let policy = self.policy.load();

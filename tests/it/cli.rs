@@ -48,7 +48,7 @@ fn valid_settings_are_summed_up() {
 }
 
 #[test]
-fn a_check_says_what_is_observed_and_which_old_tokens_cannot_be_verified() {
+fn a_check_says_what_is_observed_and_which_legacy_tokens_cannot_be_verified() {
     let observed = format!(
         "{UPSTREAM}[[routes]]\nname = \"a\"\nmode = \"observe\"\n[[routes]]\nname = \"b\"\nprefix = \"/b\"\nenforce_share = 25\n"
     );

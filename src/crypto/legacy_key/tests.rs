@@ -1,4 +1,4 @@
-//! Old tokens as APIs make them, and everything that must not pass for one.
+//! Legacy tokens as APIs make them, and everything that must not pass for one.
 
 use std::num::NonZeroU16;
 
@@ -13,7 +13,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::claims::Denial;
 use crate::domain::ids::Partitions;
-use crate::domain::legacy::{Exchange, LegacyPolicy};
+use crate::domain::legacy::{ExchangeRule, LegacyPolicy};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
@@ -32,7 +32,7 @@ fn rules() -> LegacyPolicy {
         needs_expiry: true,
         lifetime_max: None,
         accepted_until: Timestamp::from_secs(NOW + 86_400),
-        exchange: Exchange::Once,
+        exchange: ExchangeRule::Once,
         partitions: Partitions::new(NonZeroU16::new(16).unwrap()),
     }
 }
@@ -59,7 +59,7 @@ fn signed(header: impl ToString, claims: impl ToString) -> String {
 }
 
 #[test]
-fn an_old_token_is_accepted_beside_ours_and_only_where_its_key_is() {
+fn a_legacy_token_is_accepted_beside_ours_and_only_where_its_key_is() {
     let old = signed(old_header(), old_claims());
     let verified = verifier().verify(&old, now()).unwrap();
     assert_eq!((verified.principal.subject.as_str(), &*verified.principal.issuer), ("42", "old-api"));
@@ -97,7 +97,7 @@ fn the_algorithm_is_pinned_and_nothing_is_taken_from_the_header() {
 }
 
 #[test]
-fn a_kid_is_exact_where_the_old_tokens_name_one() {
+fn a_kid_is_exact_where_the_legacy_tokens_name_one() {
     let named = LegacyKey::shared(Some("2019"), Algorithm::Hs256, SECRET, false).unwrap();
     let verifier = Verifier::new().with_legacy(&named, rules());
     assert!(verifier.verify(&signed(json!({"alg": "HS256", "kid": "2019"}), old_claims()), now()).is_ok());
@@ -251,7 +251,7 @@ fn pem_pair(algorithm: Algorithm) -> (SigningKey, String) {
 }
 
 #[test]
-fn an_old_token_is_known_as_one_by_its_signature_or_by_the_issuer_that_it_must_name() {
+fn a_legacy_token_is_known_as_one_by_its_signature_or_by_the_issuer_that_it_must_name() {
     let old = signed(old_header(), old_claims());
     assert!(verifier().names_issuer(&old));
     let expired = signed(old_header(), json!({"id": 42, "iat": NOW - 50, "exp": NOW - 5}));

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {
     pub subject: Subject,
-    /// The `iss` of the token; for an old token, the name of the rules that it was accepted by.
+    /// The `iss` of the token; for a legacy token, the name of the rules that it was accepted by.
     pub issuer: Arc<str>,
     /// Present in our own tokens, and for old ones: derived from the token, see [`SessionId::of_legacy`].
     pub session: Option<SessionId>,
@@ -76,7 +76,7 @@ impl Window {
 }
 
 impl Principal {
-    /// Whether it was made from an old token.
+    /// Whether it was made from a legacy token.
     #[must_use]
     pub const fn is_legacy(&self) -> bool {
         self.session.is_some() && self.generation.is_none()

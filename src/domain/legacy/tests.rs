@@ -28,7 +28,7 @@ fn policy() -> LegacyPolicy {
         needs_expiry: true,
         lifetime_max: None,
         accepted_until: at(NOW + 1_000_000),
-        exchange: Exchange::Once,
+        exchange: ExchangeRule::Once,
         partitions: Partitions::new(NonZeroU16::new(16).unwrap()),
     }
 }
@@ -166,7 +166,7 @@ fn claims_are_taken_over_under_their_new_names_alone() {
 }
 
 #[test]
-fn revocations_are_remembered_as_long_as_old_tokens_live() {
+fn revocations_are_remembered_as_long_as_legacy_tokens_live() {
     let day = Duration::from_secs(86_400);
     assert_eq!(LegacyLives::default().end_by(at(NOW)), None);
     let lives = LegacyLives::default().with(at(NOW + 1_000_000), None);
@@ -208,9 +208,9 @@ proptest! {
         }
     }
 
-    /// Old token and session are one login: whatever revokes the subject covers both or neither.
+    /// Legacy token and session are one login: whatever revokes the subject covers both or neither.
     #[test]
-    fn a_revoked_subject_covers_old_token_and_session_alike(iat in proptest::option::of(0..NOW), before in 0..NOW * 1000) {
+    fn a_revoked_subject_covers_legacy_token_and_session_alike(iat in proptest::option::of(0..NOW), before in 0..NOW * 1000) {
         let mut claims = json!({"id": "u", "exp": NOW + 1});
         if let Some(iat) = iat {
             claims["iat"] = json!(iat);

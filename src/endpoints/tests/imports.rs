@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{FORM, Gate, JSON, json, text};
 use crate::crypto::imported_token::digest_of;
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::route::Endpoint;
 use crate::domain::session::Grant;
 use crate::sessions::import::{ForeignToken, Importer};
@@ -52,8 +52,8 @@ async fn an_imported_token_is_taken_in_json_in_a_form_and_from_a_cookie() {
 async fn an_imported_token_may_be_signed_with_the_secret_of_old_access_tokens() {
     let gate = gate("").await;
     let until = gate.world.now().saturating_add(30 * DAY);
-    gate.world.accept_old_tokens(Exchange::Never, until);
-    let signed = gate.world.old_token("ada", DAY);
+    gate.world.accept_legacy_tokens(ExchangeRule::Never, until);
+    let signed = gate.world.legacy_token("ada", DAY);
     let body = json!({"refreshToken": signed}).to_string();
     assert_eq!(gate.post(Endpoint::Refresh, &[JSON], &body).await.status(), 401, "not imported, and never exchanged");
     import(&gate, &signed).await;

@@ -20,10 +20,10 @@ mod calls;
 mod cookies;
 mod grants;
 mod imports;
+mod legacy_tokens;
 mod login_limits;
 mod logins;
 mod oauth;
-mod old_tokens;
 
 /// One node with its endpoints.
 struct Gate {

@@ -9,7 +9,7 @@ use super::{FORM, Fields, Gate, JSON, field, json, text};
 use crate::domain::route::Endpoint;
 use crate::domain::time::Clock as _;
 use crate::proxy::reply::Reply;
-use crate::sessions::tests::{Fault, old_token};
+use crate::sessions::tests::{Fault, legacy_token};
 
 const ID: &str = "reports & more";
 const SECRET: &str = "a+secret/of:machines-0123456789abcdef%";
@@ -64,7 +64,7 @@ async fn introspection_says_what_living_tokens_say() {
     assert_eq!((&refresh["active"], &refresh["sub"], &refresh["sid"]), (&true.into(), &"42".into(), &access["sid"]));
     assert_eq!(refresh["exp"], now + 7 * 86_400);
     assert!(refresh.get("token_type").is_none());
-    let foreign = old_token(&json!({"iss": "https://issuer.example", "sub": "eve", "exp": now + 60, "iat": now, "jti": "7"}));
+    let foreign = legacy_token(&json!({"iss": "https://issuer.example", "sub": "eve", "exp": now + 60, "iat": now, "jti": "7"}));
     let foreign = introspect(&gate, &foreign).await;
     assert_eq!((&foreign["iss"], &foreign["jti"]), (&"https://issuer.example".into(), &"7".into()));
 }
@@ -157,7 +157,7 @@ async fn revocation_answers_with_the_errors_of_its_rfc() {
         }
     }
     let now = gate.world.now().secs();
-    let nameless = old_token(&json!({"iss": "https://issuer.example", "sub": "eve", "exp": now + 60, "iat": now}));
+    let nameless = legacy_token(&json!({"iss": "https://issuer.example", "sub": "eve", "exp": now + 60, "iat": now}));
     assert_eq!(refused(&revoke(&gate, &nameless).await), (400, "unsupported_token_type".to_owned()));
     let pair = gate.log_in_granted().await;
     gate.world.store.fail(Fault::Refuses);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::super::admission::{Admitted, Presented, presented_token};
+use super::super::admission::{Admitted, BearerToken, bearer_token};
 use super::super::call::Call;
 use super::super::tunnel;
 use super::{Gateway, Policy};
@@ -87,7 +87,7 @@ impl Gateway {
 
     /// Whose token it was that has expired, if the call may speak by it.
     pub(super) fn expired(&self, policy: &Policy, head: &Parts) -> Option<Arc<Principal>> {
-        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name()).ok()??;
+        let BearerToken { token, in_cookie } = bearer_token(&head.headers, policy.cookie_name()).ok()??;
         let may_speak = !in_cookie || may_speak_by_cookie(policy, head);
         may_speak.then(|| self.shared.verifier.load().expired(token, self.shared.clock.now())).flatten()
     }
@@ -115,7 +115,7 @@ impl Gateway {
         denied: Denial,
         judge: impl Fn() -> Result<Authenticated, Denial>,
     ) -> Result<Authenticated, Denial> {
-        let Presented { token, .. } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
+        let BearerToken { token, .. } = bearer_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
         let wish = self.shared.verifier.load().wish(token).ok_or(denied)?;
         wish.then(judge).await
     }
@@ -127,7 +127,7 @@ impl Gateway {
         access: &Access,
         when_stale: WhenStale,
     ) -> Result<Authenticated, Denial> {
-        let Presented { token, in_cookie } = presented_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
+        let BearerToken { token, in_cookie } = bearer_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
         let verifier = self.shared.verifier.load();
         let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
         if in_cookie && !may_speak_by_cookie(policy, head) {
@@ -150,7 +150,7 @@ impl Gateway {
 
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
     fn named_subject(&self, call: &Call<'_>, head: &Parts) -> Option<Subject> {
-        let presented = presented_token(&head.headers, call.policy.cookie_name()).ok()??;
+        let presented = bearer_token(&head.headers, call.policy.cookie_name()).ok()??;
         self.shared.verifier.load().subject(presented.token)
     }
 }

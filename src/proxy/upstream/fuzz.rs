@@ -20,7 +20,7 @@ use crate::domain::headers::{IDENTITY_NAMES, IdentityFields, RequestContext, Rew
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::time::Timestamp;
-use crate::proxy::admission::presented_token;
+use crate::proxy::admission::bearer_token;
 
 /// Inputs beyond this are for the bounds of the readers, which differ; they are not compared.
 const COMPARED_BYTES_MAX: usize = 4 * 1024;
@@ -251,7 +251,7 @@ pub fn request_head(bytes: &[u8]) {
     }
     assert!(sent.values("authorization").is_empty(), "the token stays here");
     let cookies = sent.values("cookie").into_iter().filter_map(|value| Some((COOKIE, HeaderValue::from_bytes(value).ok()?)));
-    assert_eq!(presented_token(&cookies.collect(), Some("session")), Ok(None), "the gateway's cookie stays here");
+    assert_eq!(bearer_token(&cookies.collect(), Some("session")), Ok(None), "the gateway's cookie stays here");
     assert_eq!(sent.values("x-request-id"), [request_id.as_bytes()]);
     let trace: Vec<_> =
         headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes).filter(|_| trace::is_sound(&headers)).collect();

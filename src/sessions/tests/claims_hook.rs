@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::world::{DAY, MINUTE, SECOND, World, client, policy, refresh_token};
 use crate::domain::claims::RevokedBy;
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::session::Session;
 use crate::domain::session_policy::{SessionPolicy, WithoutClaims};
 use crate::domain::stats::Counter;
@@ -116,11 +116,11 @@ async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody
 }
 
 #[tokio::test]
-async fn an_exchange_gives_the_claims_of_now_and_ends_the_old_token_of_a_subject_that_is_gone() {
-    for how in [Exchange::Once, Exchange::Many] {
+async fn an_exchange_gives_the_claims_of_now_and_ends_the_legacy_token_of_a_subject_that_is_gone() {
+    for how in [ExchangeRule::Once, ExchangeRule::Many] {
         let (world, script) = world(policy(), WithoutClaims::Keep, [known("guest", Some(&["a"])), Present::Gone]);
-        world.accept_old_tokens(how, world.now().saturating_add(30 * DAY));
-        let (token, gone) = (world.old_token("ada", DAY), world.old_token("ada", 2 * DAY));
+        world.accept_legacy_tokens(how, world.now().saturating_add(30 * DAY));
+        let (token, gone) = (world.legacy_token("ada", DAY), world.legacy_token("ada", 2 * DAY));
         let exchange = async |token: &str| {
             let token = world.node.sessions.legacy_token(token).unwrap();
             (world.node.sessions.exchange(&token, &client()).await, token.principal)

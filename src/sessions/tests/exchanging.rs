@@ -2,7 +2,7 @@ use super::store::Fault;
 use super::world::*;
 use crate::domain::claims::{Principal, RevokedBy};
 use crate::domain::ids::Generation;
-use crate::domain::legacy::{Exchange, LegacyLives};
+use crate::domain::legacy::{ExchangeRule, LegacyLives};
 use crate::domain::revocation::Target;
 use crate::domain::session::Client;
 use crate::domain::session_policy::SessionPolicy;
@@ -11,16 +11,16 @@ use crate::domain::time::Clock as _;
 use crate::sessions::{Credentials, LogoutScope, RefreshError, TokenPair};
 use crate::store::RevocationLog as _;
 
-/// The world's policy, where the old tokens end after thirty days.
-fn world_with(exchange: Exchange, change: impl FnOnce(SessionPolicy) -> SessionPolicy) -> World {
+/// The world's policy, where the legacy tokens end after thirty days.
+fn world_with(exchange: ExchangeRule, change: impl FnOnce(SessionPolicy) -> SessionPolicy) -> World {
     let clock = ManualClock::new();
     let until = clock.now().saturating_add(30 * DAY);
     let world = World::with(change(SessionPolicy { legacy: LegacyLives::default().with(until, None), ..policy() }));
-    world.accept_old_tokens(exchange, until);
+    world.accept_legacy_tokens(exchange, until);
     world
 }
 
-fn world(exchange: Exchange) -> World {
+fn world(exchange: ExchangeRule) -> World {
     world_with(exchange, |policy| policy)
 }
 
@@ -48,9 +48,9 @@ fn principal(node: &Node, token: &str) -> Principal {
 }
 
 #[tokio::test]
-async fn an_old_token_becomes_a_session_with_what_it_granted() {
-    let world = world(Exchange::Once);
-    let pair = exchange(&world.node, &world.old_token("ada", DAY)).await.unwrap();
+async fn a_legacy_token_becomes_a_session_with_what_it_granted() {
+    let world = world(ExchangeRule::Once);
+    let pair = exchange(&world.node, &world.legacy_token("ada", DAY)).await.unwrap();
     assert_eq!((pair.generation, pair.scopes.as_slice()), (Generation::FIRST, ["a".to_owned(), "b".to_owned()].as_slice()));
     let session = world.record(pair.session).await.unwrap();
     assert_eq!((&session.subject, &session.grant.claims["role"]), (&subject("ada"), &"admin".into()));
@@ -61,8 +61,8 @@ async fn an_old_token_becomes_a_session_with_what_it_granted() {
 
 #[tokio::test]
 async fn once_means_one_session_and_a_lost_reply_is_given_again() {
-    let world = world(Exchange::Once);
-    let (token, other) = (world.old_token("ada", DAY), another_node(&world));
+    let world = world(ExchangeRule::Once);
+    let (token, other) = (world.legacy_token("ada", DAY), another_node(&world));
     let first = exchange(&world.node, &token).await.unwrap();
     for seconds in [0, 5, 15, 20] {
         world.clock.advance(seconds * SECOND);
@@ -80,8 +80,8 @@ async fn once_means_one_session_and_a_lost_reply_is_given_again() {
 
 #[tokio::test]
 async fn a_reply_that_never_arrived_is_given_again_however_late() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     let lost = exchange(&world.node, &token).await.unwrap();
     world.clock.advance(DAY / 2);
     world.node.replica.confirm(world.clock.monotonic());
@@ -92,9 +92,9 @@ async fn a_reply_that_never_arrived_is_given_again_however_late() {
 }
 
 #[tokio::test]
-async fn an_old_token_is_spent_once_its_reply_arrived_and_nobody_is_logged_out_by_a_copy() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+async fn a_legacy_token_is_spent_once_its_reply_arrived_and_nobody_is_logged_out_by_a_copy() {
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
     world.acknowledge(pair.session, pair.generation).await;
     assert!(exchange(&world.node, &token).await.is_ok(), "within the leeway another tab gets the same");
@@ -110,8 +110,8 @@ async fn an_old_token_is_spent_once_its_reply_arrived_and_nobody_is_logged_out_b
 
 #[tokio::test]
 async fn calls_at_once_on_two_nodes_make_one_session() {
-    let world = world(Exchange::Once);
-    let (token, other) = (world.old_token("ada", DAY), another_node(&world));
+    let world = world(ExchangeRule::Once);
+    let (token, other) = (world.legacy_token("ada", DAY), another_node(&world));
     let calls = (0..20).map(|n| exchange(if n % 2 == 0 { &world.node } else { &other }, &token));
     let pairs: Vec<TokenPair> = futures_util::future::join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(pairs.iter().all(|pair| refresh_token(pair) == refresh_token(&pairs[0])));
@@ -120,8 +120,8 @@ async fn calls_at_once_on_two_nodes_make_one_session() {
 
 #[tokio::test]
 async fn an_answer_that_the_store_lost_is_found_again() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     world.store.fail(Fault::LosesAnswers);
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Store(_))));
     world.store.fail(None);
@@ -130,27 +130,30 @@ async fn an_answer_that_the_store_lost_is_found_again() {
 }
 
 #[tokio::test]
-async fn once_holds_until_the_old_token_ends_even_if_the_session_would_have_expired() {
-    let world =
-        world_with(Exchange::Once, |policy| SessionPolicy { idle_lifetime: MINUTE, absolute_lifetime: 10 * MINUTE, ..policy });
-    let token = world.old_token("ada", DAY);
+async fn once_holds_until_the_legacy_token_ends_even_if_the_session_would_have_expired() {
+    let world = world_with(ExchangeRule::Once, |policy| SessionPolicy {
+        idle_lifetime: MINUTE,
+        absolute_lifetime: 10 * MINUTE,
+        ..policy
+    });
+    let token = world.legacy_token("ada", DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
     world.acknowledge(pair.session, pair.generation).await;
     world.clock.advance(23 * 60 * MINUTE);
     world.node.replica.confirm(world.clock.monotonic());
     world.sweep().await;
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Reused)));
-    assert!(refresh(&world.node, &pair).await.is_ok(), "and nobody is logged out earlier than the old token would have been");
+    assert!(refresh(&world.node, &pair).await.is_ok(), "and nobody is logged out earlier than the legacy token would have been");
     world.clock.advance(61 * MINUTE);
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Malformed)), "it has ended");
 }
 
 #[tokio::test]
 async fn many_makes_a_session_each_time_and_never_none() {
-    let world = world(Exchange::Never);
-    let token = world.old_token("ada", DAY);
+    let world = world(ExchangeRule::Never);
+    let token = world.legacy_token("ada", DAY);
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Malformed)));
-    world.accept_old_tokens(Exchange::Many, world.now().saturating_add(30 * DAY));
+    world.accept_legacy_tokens(ExchangeRule::Many, world.now().saturating_add(30 * DAY));
     let (first, second) = (exchange(&world.node, &token).await.unwrap(), exchange(&world.node, &token).await.unwrap());
     assert_ne!(first.session, second.session);
     world.clock.advance(DAY / 2);
@@ -161,9 +164,9 @@ async fn many_makes_a_session_each_time_and_never_none() {
 }
 
 #[tokio::test]
-async fn logging_an_old_token_out_ends_it_and_its_session_for_as_long_as_it_would_have_lived() {
-    let world = world(Exchange::Once);
-    let (token, other) = (world.old_token("ada", 20 * DAY), another_node(&world));
+async fn logging_a_legacy_token_out_ends_it_and_its_session_for_as_long_as_it_would_have_lived() {
+    let world = world(ExchangeRule::Once);
+    let (token, other) = (world.legacy_token("ada", 20 * DAY), another_node(&world));
     let pair = exchange(&world.node, &token).await.unwrap();
     let bearer = principal(&world.node, &token);
     let log_out = async || {
@@ -187,10 +190,10 @@ async fn logging_an_old_token_out_ends_it_and_its_session_for_as_long_as_it_woul
 }
 
 #[tokio::test]
-async fn an_old_token_that_was_never_exchanged_logs_out_too_in_either_place() {
-    let world = world(Exchange::Once);
+async fn a_legacy_token_that_was_never_exchanged_logs_out_too_in_either_place() {
+    let world = world(ExchangeRule::Once);
     for in_body in [false, true] {
-        let token = world.old_token(if in_body { "ada" } else { "bob" }, DAY);
+        let token = world.legacy_token(if in_body { "ada" } else { "bob" }, DAY);
         let bearer = principal(&world.node, &token);
         let credentials = Credentials {
             refresh_token: in_body.then_some(token.as_str()),
@@ -208,9 +211,9 @@ async fn an_old_token_that_was_never_exchanged_logs_out_too_in_either_place() {
 }
 
 #[tokio::test]
-async fn logging_the_session_out_ends_the_old_token_as_well() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", 20 * DAY);
+async fn logging_the_session_out_ends_the_legacy_token_as_well() {
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", 20 * DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
     let credentials = Credentials { refresh_token: Some(&refresh_token(&pair)), principal: None, expired: None };
     world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap();
@@ -220,10 +223,10 @@ async fn logging_the_session_out_ends_the_old_token_as_well() {
 }
 
 #[tokio::test]
-async fn logging_all_out_ends_old_tokens_of_before_and_what_was_made_of_them() {
-    for how in [Exchange::Once, Exchange::Many] {
+async fn logging_all_out_ends_legacy_tokens_of_before_and_what_was_made_of_them() {
+    for how in [ExchangeRule::Once, ExchangeRule::Many] {
         let world = world(how);
-        let (token, login) = (world.old_token("ada", 20 * DAY), world.log_in("ada").await);
+        let (token, login) = (world.legacy_token("ada", 20 * DAY), world.log_in("ada").await);
         let exchanged = exchange(&world.node, &token).await.unwrap();
         let bearer = world.principal("ada", &login);
         let credentials = Credentials { refresh_token: None, principal: Some(&bearer), expired: None };
@@ -233,25 +236,27 @@ async fn logging_all_out_ends_old_tokens_of_before_and_what_was_made_of_them() {
         world.node.replica.confirm(world.clock.monotonic());
         assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)), "{how:?}");
         assert!(refresh(&world.node, &exchanged).await.unwrap_err().is_final(), "{how:?}");
-        let later = world.old_token("ada", DAY);
+        let later = world.legacy_token("ada", DAY);
         world.clock.advance(11 * SECOND);
-        let fresh = old_token(&serde_json::json!({"id": "ada", "iat": world.now().secs(), "exp": world.now().secs() + 60}));
+        let fresh = legacy_token(&serde_json::json!({"id": "ada", "iat": world.now().secs(), "exp": world.now().secs() + 60}));
         assert!(exchange(&world.node, &later).await.is_ok() && exchange(&world.node, &fresh).await.is_ok(), "made afterwards");
     }
 }
 
 /// Dated by its token, such a session is covered; so it must be for as long as it could live.
 #[tokio::test]
-async fn what_a_node_that_has_not_heard_of_a_logout_makes_of_an_old_token_never_comes_to_life() {
-    for (how, scope) in
-        [(Exchange::Once, LogoutScope::Session), (Exchange::Once, LogoutScope::All), (Exchange::Many, LogoutScope::All)]
-    {
+async fn what_a_node_that_has_not_heard_of_a_logout_makes_of_a_legacy_token_never_comes_to_life() {
+    for (how, scope) in [
+        (ExchangeRule::Once, LogoutScope::Session),
+        (ExchangeRule::Once, LogoutScope::All),
+        (ExchangeRule::Many, LogoutScope::All),
+    ] {
         let world = world(how);
         world.clock.advance(29 * DAY);
         world.node.replica.confirm(world.clock.monotonic());
         let late = world.another_node();
         late.replica.confirm(world.clock.monotonic());
-        let token = world.old_token("ada", DAY);
+        let token = world.legacy_token("ada", DAY);
         let bearer = principal(&world.node, &token);
         let credentials = Credentials { refresh_token: None, principal: Some(&bearer), expired: None };
         world.node.sessions.log_out(credentials, scope).await.unwrap();
@@ -266,9 +271,9 @@ async fn what_a_node_that_has_not_heard_of_a_logout_makes_of_an_old_token_never_
 }
 
 #[tokio::test]
-async fn a_session_that_the_limit_ends_does_not_come_back_from_its_old_token() {
-    let world = world_with(Exchange::Once, |policy| SessionPolicy { sessions_max: Some(1), ..policy });
-    let token = world.old_token("ada", 20 * DAY);
+async fn a_session_that_the_limit_ends_does_not_come_back_from_its_legacy_token() {
+    let world = world_with(ExchangeRule::Once, |policy| SessionPolicy { sessions_max: Some(1), ..policy });
+    let token = world.legacy_token("ada", 20 * DAY);
     exchange(&world.node, &token).await.unwrap();
     world.log_in("ada").await;
     world.clock.advance(19 * DAY);
@@ -279,7 +284,7 @@ async fn a_session_that_the_limit_ends_does_not_come_back_from_its_old_token() {
 
 #[tokio::test]
 async fn revocations_of_ordinary_sessions_are_kept_no_longer_than_before() {
-    let world = world(Exchange::Once);
+    let world = world(ExchangeRule::Once);
     let pair = world.log_in("ada").await;
     world.node.sessions.end(&subject("ada"), pair.session).await.unwrap();
     let log = world.store.follow(None, std::time::Duration::ZERO).await.unwrap().revocations;
@@ -289,8 +294,8 @@ async fn revocations_of_ordinary_sessions_are_kept_no_longer_than_before() {
 
 #[tokio::test]
 async fn nothing_is_exchanged_while_logouts_may_be_unknown() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     world.clock.advance(31 * SECOND);
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Store(_))), "503: the client keeps its token");
     assert_eq!(world.store.calls(), 0);
@@ -300,8 +305,8 @@ async fn nothing_is_exchanged_while_logouts_may_be_unknown() {
 
 #[tokio::test]
 async fn without_rotation_an_exchange_gives_a_refresh_token_that_stays() {
-    let world = world_with(Exchange::Once, |policy| SessionPolicy { rotation: false, ..policy });
-    let token = world.old_token("ada", DAY);
+    let world = world_with(ExchangeRule::Once, |policy| SessionPolicy { rotation: false, ..policy });
+    let token = world.legacy_token("ada", DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
     assert_eq!(refresh_token(&exchange(&world.node, &token).await.unwrap()), refresh_token(&pair));
     world.clock.advance(MINUTE);
@@ -310,9 +315,9 @@ async fn without_rotation_an_exchange_gives_a_refresh_token_that_stays() {
 }
 
 #[tokio::test]
-async fn a_strict_route_takes_an_old_token_whether_it_was_exchanged_or_not() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+async fn a_strict_route_takes_a_legacy_token_whether_it_was_exchanged_or_not() {
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     let bearer = principal(&world.node, &token);
     assert_eq!(world.node.sessions.confirm(&bearer).await, Ok(()));
     exchange(&world.node, &token).await.unwrap();
@@ -321,8 +326,8 @@ async fn a_strict_route_takes_an_old_token_whether_it_was_exchanged_or_not() {
 
 #[tokio::test]
 async fn a_reissue_to_another_client_is_counted() {
-    let world = world(Exchange::Once);
-    let token = world.old_token("ada", DAY);
+    let world = world(ExchangeRule::Once);
+    let token = world.legacy_token("ada", DAY);
     exchange(&world.node, &token).await.unwrap();
     exchange_as(&world.node, &token, &Client::new(None, Some("another"))).await.unwrap();
     assert_eq!(world.count(Counter::ReissuesToAnotherClient), 1);

@@ -13,4 +13,4 @@ pub(crate) mod store;
 pub(crate) mod world;
 
 pub(crate) use store::{Fault, TestStore};
-pub(crate) use world::{DAY, ManualClock, World, old_token, policy, refresh_token, subject};
+pub(crate) use world::{DAY, ManualClock, World, legacy_token, policy, refresh_token, subject};

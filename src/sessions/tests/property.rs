@@ -1,4 +1,4 @@
-//! An honest client with tabs, two nodes, lost and late messages: never refused, whether it began with a login or an old token.
+//! An honest client with tabs, two nodes, lost and late messages: never refused, whether it began with a login or a legacy token.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::world::{DAY, Node, SECOND, World, client, policy, refresh_token, subject};
 use crate::domain::ids::Generation;
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::page::Page;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::Clock as _;
@@ -65,21 +65,21 @@ struct Message {
 enum First {
     Login,
     /// A token of the API's own, which is exchanged in the place of a refresh token.
-    OldToken,
+    LegacyToken,
 }
 
 async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
     // Idle times are not what this is about.
     let world = World::with(SessionPolicy { idle_lifetime: 3650 * DAY, absolute_lifetime: 3650 * DAY, ..policy() });
-    world.accept_old_tokens(Exchange::Once, world.now().saturating_add(3650 * DAY));
+    world.accept_legacy_tokens(ExchangeRule::Once, world.now().saturating_add(3650 * DAY));
     let other = world.another_node();
     let (session, mut token, mut generation) = match first {
         First::Login => {
             let pair = world.log_in("ada").await;
             (pair.session, refresh_token(&pair), pair.generation)
         }
-        First::OldToken => {
-            let old = world.old_token("ada", 3650 * DAY);
+        First::LegacyToken => {
+            let old = world.legacy_token("ada", 3650 * DAY);
             (world.node.sessions.legacy_token(&old).unwrap().session, old, Generation::NONE)
         }
     };
@@ -145,8 +145,8 @@ proptest! {
     }
 
     #[test]
-    fn an_honest_client_with_an_old_token_is_never_refused_and_has_one_session(steps in proptest::collection::vec(step(), 1..80)) {
+    fn an_honest_client_with_a_legacy_token_is_never_refused_and_has_one_session(steps in proptest::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(live(First::OldToken, &steps))?;
+        runtime.block_on(live(First::LegacyToken, &steps))?;
     }
 }

@@ -22,7 +22,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
 use crate::domain::claims::{Principal, Window};
 use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
-use crate::domain::legacy::{Exchange, LegacyLives, LegacyPolicy};
+use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Retention;
@@ -281,8 +281,8 @@ pub(crate) fn refresh_token(pair: &TokenPair) -> String {
 pub(crate) const OLD_SECRET: &[u8] = b"the secret of the API, long enough to be one";
 
 impl World {
-    /// All nodes accept old tokens until a moment, exchanged so. To be called before the world's other nodes are made.
-    pub(crate) fn accept_old_tokens(&self, exchange: Exchange, accepted_until: Timestamp) {
+    /// All nodes accept legacy tokens until a moment, exchanged so. To be called before the world's other nodes are made.
+    pub(crate) fn accept_legacy_tokens(&self, exchange: ExchangeRule, accepted_until: Timestamp) {
         let policy = LegacyPolicy {
             name: "old-api".into(),
             issuer: None,
@@ -325,14 +325,14 @@ impl World {
     }
 
     /// As the API made it, ten seconds ago.
-    pub(crate) fn old_token(&self, subject_name: &str, lifetime: Duration) -> String {
+    pub(crate) fn legacy_token(&self, subject_name: &str, lifetime: Duration) -> String {
         let (iat, exp) = (self.now().secs() - 10, self.now().saturating_add(lifetime).secs());
-        old_token(&serde_json::json!({"id": subject_name, "iat": iat, "exp": exp, "role": "admin", "scope": "a b"}))
+        legacy_token(&serde_json::json!({"id": subject_name, "iat": iat, "exp": exp, "role": "admin", "scope": "a b"}))
     }
 }
 
 /// With these claims, whatever they are.
-pub(crate) fn old_token(claims: &serde_json::Value) -> String {
+pub(crate) fn legacy_token(claims: &serde_json::Value) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let signed = format!("{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()));
     let (key, _) = SigningKey::hmac(Algorithm::Hs256, OLD_SECRET).unwrap();

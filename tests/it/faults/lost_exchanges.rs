@@ -1,4 +1,4 @@
-//! Old tokens that are exchanged while the store's replies are lost, on two nodes.
+//! Legacy tokens that are exchanged while the store's replies are lost, on two nodes.
 
 use serde_json::json;
 

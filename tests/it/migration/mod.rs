@@ -24,7 +24,7 @@ fn me(client: &mut Client, token: &str) -> Value {
 }
 
 #[test]
-fn old_tokens_go_on_and_new_logins_get_pairs() {
+fn legacy_tokens_go_on_and_new_logins_get_pairs() {
     let stage = Stage::set();
     let before = stage.api.client().sign_up("ann@example.com").json();
     let gateway = stage.gateway(&[]);

@@ -41,7 +41,7 @@ struct Bounds {
 enum Beginning {
     Login,
     /// A token that is exchanged for the session: generation 0.
-    OldToken,
+    LegacyToken,
 }
 
 /// What attempts that are under way can meet.
@@ -65,12 +65,12 @@ impl State {
                 let record = Rotation::first();
                 Self { record, history, stored: record.token(), requests, replies, seen: None, losses_left }
             }
-            // The record was made by the first exchange, whose reply is under way; the client has the old token.
-            Beginning::OldToken => {
+            // The record was made by the first exchange, whose reply is under way; the client has the legacy token.
+            Beginning::LegacyToken => {
                 let record = Rotation { rotated_at: Some(NOW), ..Rotation::first() };
-                let old_token = Presented { generation: Generation::NONE, parent: Generation::NONE };
+                let legacy_token = Presented { generation: Generation::NONE, parent: Generation::NONE };
                 let replies = vec![(record.token(), 0)];
-                Self { record, history, stored: old_token, requests, replies, seen: None, losses_left }
+                Self { record, history, stored: legacy_token, requests, replies, seen: None, losses_left }
             }
         }
     }
@@ -212,8 +212,8 @@ fn no_interleaving_refuses_an_honest_client_when_losses_of_three_writes_meet_att
 }
 
 #[test]
-fn no_interleaving_refuses_an_honest_client_that_exchanges_an_old_token() {
-    let exchange = Bounds { begins_with: Beginning::OldToken, ..SOUND_STORE };
+fn no_interleaving_refuses_an_honest_client_that_exchanges_a_legacy_token() {
+    let exchange = Bounds { begins_with: Beginning::LegacyToken, ..SOUND_STORE };
     assert_never_refused(exchange);
     assert_never_refused(Bounds { generations: 3, losses: 3, depth: 3, ..exchange });
     assert_never_refused(Bounds { generations: 3, losses: 3, depth: 3, under_way: UnderWay::StoreLoses, ..exchange });

@@ -1,6 +1,6 @@
-//! Coming from what people have: old tokens, and the gateway in front of them in steps.
+//! Coming from what people have: legacy tokens, and the gateway in front of them in steps.
 
-mod old_tokens;
+mod legacy_tokens;
 mod ramp;
 
 use std::thread;
@@ -17,7 +17,7 @@ use crate::support::upstream::{PASSWORD, Upstream};
 /// The longest that anything may take which comes about by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// With settings of its own beside those that accept old tokens.
+/// With settings of its own beside those that accept legacy tokens.
 fn with_legacy<'a>(set: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     old_api::LEGACY.iter().chain(set).copied().collect()
 }
@@ -26,8 +26,8 @@ fn pair(set: &[(&str, &str)]) -> Pair {
     Pair::start(&with_legacy(set))
 }
 
-fn exchange(client: &mut Client, old_token: &str) -> Message {
-    client.post("/refresh", &json!({"token": old_token}))
+fn exchange(client: &mut Client, legacy_token: &str) -> Message {
+    client.post("/refresh", &json!({"token": legacy_token}))
 }
 
 fn log_in(client: &mut Client, email: &str) -> Message {

@@ -1,4 +1,4 @@
-//! Old tokens against a clock that moves.
+//! Legacy tokens against a clock that moves.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn rig() -> Rig {
 }
 
 #[test]
-fn the_moment_of_the_cut_off_ends_old_tokens_and_nothing_that_was_made_of_them() {
+fn the_moment_of_the_cut_off_ends_legacy_tokens_and_nothing_that_was_made_of_them() {
     let rig = rig();
     let old = old_api::token("ann");
     assert_eq!(rig.get("/api", &old).status, 200);
@@ -49,7 +49,7 @@ fn the_moment_of_the_cut_off_ends_old_tokens_and_nothing_that_was_made_of_them()
 }
 
 #[test]
-fn an_old_token_ends_by_its_own_exp_and_is_verified_once_for_many_requests() {
+fn a_legacy_token_ends_by_its_own_exp_and_is_verified_once_for_many_requests() {
     let rig = rig();
     let claims = json!({"id": 42, "iat": now(), "exp": now() + 120});
     let old = signed(old_api::SECRET, &json!({"alg": "HS256", "typ": "JWT"}), &claims);

@@ -12,7 +12,7 @@ use crate::support::old_api::{self, now, signed, token_of};
 use crate::support::upstream::Upstream;
 
 #[test]
-fn old_token_format_works() {
+fn legacy_token_format_works() {
     let upstream = old_api::start();
     let gateway = Gateway::start(&upstream, &with_legacy(&[("login.issue_share", "0")]));
     let mut client = gateway.client();
@@ -59,7 +59,7 @@ fn old_and_new_names_stand_side_by_side_in_answers() {
 }
 
 #[test]
-fn an_old_token_is_refused_from_the_cut_off_on_also_where_it_is_remembered() {
+fn a_legacy_token_is_refused_from_the_cut_off_on_also_where_it_is_remembered() {
     let upstream = Upstream::start();
     let entry = |until: &str| {
         let secret = old_api::SECRET;
@@ -88,7 +88,7 @@ fn a_short_secret_works_by_choice_and_is_warned_of() {
     let upstream = Upstream::start();
     let short = [("legacy.0.secret", "secret"), ("legacy.0.allow_short_secret", "true")];
     let gateway = Gateway::start(&upstream, &with_legacy(&short));
-    assert!(gateway.log().contains("the secret of old tokens is short"));
+    assert!(gateway.log().contains("the secret of legacy tokens is short"));
     assert!(!gateway.log().contains("\"secret\"") && !gateway.log().contains(old_api::SECRET));
     // `jwt.sign({ id: "ann", exp: 4102444800 }, "secret", { noTimestamp: true })` of jsonwebtoken for Node.
     let old = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6ImFubiIsImV4cCI6NDEwMjQ0NDgwMH0.R0_vitSxqdOB8NIRmIZf5u1ssm5noZmryQShR6K1uZw";
@@ -96,7 +96,7 @@ fn a_short_secret_works_by_choice_and_is_warned_of() {
 }
 
 #[test]
-fn whoever_is_not_the_api_makes_no_old_token() {
+fn whoever_is_not_the_api_makes_no_legacy_token() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream, &with_legacy(&[]));
     let mut client = gateway.client();
@@ -136,7 +136,7 @@ fn whoever_is_not_the_api_makes_no_old_token() {
 }
 
 #[test]
-fn an_old_token_is_exchanged_once_whatever_nodes_are_asked_at_once() {
+fn a_legacy_token_is_exchanged_once_whatever_nodes_are_asked_at_once() {
     let pair = pair(&[]);
     let old = old_api::token("ann");
     let ask = |index: usize| {
@@ -177,7 +177,7 @@ fn once_is_once_after_the_leeway_and_the_copy_harms_nobody() {
 }
 
 #[test]
-fn an_old_token_is_exchanged_many_times_where_that_is_chosen_and_never_where_it_is_not() {
+fn a_legacy_token_is_exchanged_many_times_where_that_is_chosen_and_never_where_it_is_not() {
     let many = pair(&[("legacy.0.exchange", "many")]);
     let (mut a, mut b) = (many.a.client(), many.b.client());
     let old = old_api::token("ann");
@@ -195,7 +195,7 @@ fn an_old_token_is_exchanged_many_times_where_that_is_chosen_and_never_where_it_
 }
 
 #[test]
-fn logging_an_old_token_out_is_refused_at_once_here_and_soon_everywhere() {
+fn logging_a_legacy_token_out_is_refused_at_once_here_and_soon_everywhere() {
     let pair = pair(&[]);
     let (mut a, mut b) = (pair.a.client(), pair.b.client());
     let (kept, exchanged, in_body) = (old_api::token("ann"), old_api::token("bob"), old_api::token("joe"));
@@ -222,7 +222,7 @@ fn logging_an_old_token_out_is_refused_at_once_here_and_soon_everywhere() {
 }
 
 #[test]
-fn the_end_of_the_new_session_is_the_end_of_the_old_token() {
+fn the_end_of_the_new_session_is_the_end_of_the_legacy_token() {
     let pair = pair(&[]);
     let (mut a, mut b) = (pair.a.client(), pair.b.client());
     let old = old_api::token("ann");
@@ -234,7 +234,7 @@ fn the_end_of_the_new_session_is_the_end_of_the_old_token() {
 }
 
 #[test]
-fn logging_all_out_ends_every_old_token_of_the_subject_and_of_nobody_else() {
+fn logging_all_out_ends_every_legacy_token_of_the_subject_and_of_nobody_else() {
     let pair = pair(&[]);
     let (mut a, mut b) = (pair.a.client(), pair.b.client());
     let claims = |user: &str, ago: i64| json!({"id": user, "iat": now() - ago, "exp": now() + 600});

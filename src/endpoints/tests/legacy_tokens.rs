@@ -2,7 +2,7 @@ use http::Method;
 
 use super::{FORM, Fields, Gate, JSON, cookies_of, json, text};
 use crate::domain::claims::Denial;
-use crate::domain::legacy::Exchange;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::route::Endpoint;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
@@ -12,14 +12,14 @@ use crate::sessions::tests::DAY;
 const OLD: &str = "[[legacy]]\nname = 'old-api'\nalgorithm = 'HS256'\naccepted_until = 2100-01-01\n\
                    secret = 'the secret of the API, long enough to be one'\n";
 
-fn gate_with(settings: &str, exchange: Exchange) -> Gate {
+fn gate_with(settings: &str, exchange: ExchangeRule) -> Gate {
     let gate = Gate::new(&format!("{settings}\n{OLD}"));
-    gate.world.accept_old_tokens(exchange, gate.world.now().saturating_add(30 * DAY));
+    gate.world.accept_legacy_tokens(exchange, gate.world.now().saturating_add(30 * DAY));
     gate
 }
 
 fn gate() -> Gate {
-    gate_with("", Exchange::Once)
+    gate_with("", ExchangeRule::Once)
 }
 
 async fn refresh(gate: &Gate, fields: Fields<'_>, body: &str) -> Reply {
@@ -27,9 +27,9 @@ async fn refresh(gate: &Gate, fields: Fields<'_>, body: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_old_token_is_exchanged_in_the_place_of_a_refresh_token() {
+async fn a_legacy_token_is_exchanged_in_the_place_of_a_refresh_token() {
     let gate = gate();
-    let token = gate.world.old_token("ada", DAY);
+    let token = gate.world.legacy_token("ada", DAY);
     for name in ["refreshToken", "token", "refresh_token"] {
         let reply = refresh(&gate, &[JSON], &format!(r#"{{"{name}":"{token}"}}"#)).await;
         assert_eq!(reply.status(), 200, "{name}");
@@ -42,9 +42,9 @@ async fn an_old_token_is_exchanged_in_the_place_of_a_refresh_token() {
 }
 
 #[tokio::test]
-async fn the_old_name_counts_only_where_there_are_old_tokens_and_no_other() {
+async fn the_old_name_counts_only_where_there_are_legacy_tokens_and_no_other() {
     let gate = gate();
-    let token = gate.world.old_token("ada", DAY);
+    let token = gate.world.legacy_token("ada", DAY);
     let pair = json(&refresh(&gate, &[JSON], &format!(r#"{{"token":"{token}"}}"#)).await);
     let both = format!(r#"{{"token":"some old one","refreshToken":"{}"}}"#, text(&pair, "refreshToken"));
     assert_eq!(refresh(&gate, &[JSON], &both).await.status(), 200, "what the refresh token says counts");
@@ -55,9 +55,9 @@ async fn the_old_name_counts_only_where_there_are_old_tokens_and_no_other() {
 
 #[tokio::test]
 async fn what_may_not_be_exchanged_is_refused_like_any_bad_refresh_token() {
-    let gate = gate_with("", Exchange::Never);
-    let forged = format!("{}x", gate.world.old_token("ada", DAY));
-    for token in [gate.world.old_token("ada", DAY), forged, "a.b.c".to_owned()] {
+    let gate = gate_with("", ExchangeRule::Never);
+    let forged = format!("{}x", gate.world.legacy_token("ada", DAY));
+    for token in [gate.world.legacy_token("ada", DAY), forged, "a.b.c".to_owned()] {
         let reply = refresh(&gate, &[JSON], &format!(r#"{{"refreshToken":"{token}"}}"#)).await;
         assert_eq!((reply.status().as_u16(), text(&json(&reply), "error")), (401, "invalid_grant"));
         let reply = refresh(&gate, &[FORM], &format!("grant_type=refresh_token&refresh_token={token}")).await;
@@ -68,8 +68,8 @@ async fn what_may_not_be_exchanged_is_refused_like_any_bad_refresh_token() {
 
 #[tokio::test]
 async fn exchanges_of_one_token_are_limited_like_refreshes_of_one_session() {
-    let gate = gate_with("limits.refresh = { per_address = '', per_account = '2/1m' }", Exchange::Many);
-    let token = gate.world.old_token("ada", DAY);
+    let gate = gate_with("limits.refresh = { per_address = '', per_account = '2/1m' }", ExchangeRule::Many);
+    let token = gate.world.legacy_token("ada", DAY);
     let body = format!(r#"{{"token":"{token}"}}"#);
     let mut statuses = Vec::new();
     for _ in 0..3 {
@@ -80,8 +80,8 @@ async fn exchanges_of_one_token_are_limited_like_refreshes_of_one_session() {
 
 #[tokio::test]
 async fn with_cookies_an_exchange_sets_them_as_a_login_does() {
-    let gate = gate_with("cookies = { enabled = true }", Exchange::Once);
-    let token = gate.world.old_token("ada", DAY);
+    let gate = gate_with("cookies = { enabled = true }", ExchangeRule::Once);
+    let token = gate.world.legacy_token("ada", DAY);
     let body = format!(r#"{{"token":"{token}"}}"#);
     let strange = refresh(&gate, &[JSON, ("origin", "https://evil.example")], &body).await;
     assert_eq!(strange.status(), 403, "no other site logs a browser in");
@@ -93,14 +93,14 @@ async fn with_cookies_an_exchange_sets_them_as_a_login_does() {
 }
 
 #[tokio::test]
-async fn an_old_token_is_logged_out_by_itself_or_in_the_body() {
+async fn a_legacy_token_is_logged_out_by_itself_or_in_the_body() {
     let gate = gate();
     let ended = async |caller, body: &str| {
         let reply = gate.call_as(caller, Method::POST, Endpoint::Logout, &[JSON], body).await;
         assert_eq!(reply.status(), 200);
         json(&reply)["ended"].as_u64().unwrap()
     };
-    let (one, two) = (gate.world.old_token("ada", DAY), gate.world.old_token("bob", DAY));
+    let (one, two) = (gate.world.legacy_token("ada", DAY), gate.world.legacy_token("bob", DAY));
     let bearer = gate.world.node.sessions.legacy_token(&one).unwrap().principal;
     assert_eq!(ended(Ok(bearer.clone()), "").await, 1);
     assert!(gate.world.node.replica.covers(&bearer).is_some());
@@ -114,7 +114,7 @@ async fn an_old_token_is_logged_out_by_itself_or_in_the_body() {
 #[tokio::test]
 async fn while_logouts_may_be_unknown_an_exchange_has_to_wait() {
     let gate = gate();
-    let token = gate.world.old_token("ada", DAY);
+    let token = gate.world.legacy_token("ada", DAY);
     gate.world.clock.advance(DAY / 2);
     let body = format!(r#"{{"token":"{token}"}}"#);
     let reply = refresh(&gate, &[JSON], &body).await;
