@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench admission`
 
+#![expect(clippy::print_stdout, reason = "a benchmark reports what it measured")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

@@ -23,12 +23,13 @@ use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
 use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::route::{Access, WhenStale};
+use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counters;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock as _, Timestamp};
 use crate::proxy::admission::{Admission, AdmissionOptions, Admitted};
 use crate::sessions::tests::world::{MINUTE, SECOND, World, client, login, minting, policy, subject};
-use crate::sessions::{Credentials, Introspected, LogoutScope, Order, RefreshError, SessionPolicy};
+use crate::sessions::{Credentials, Introspected, LogoutScope, Order, RefreshError};
 use crate::store::SessionStore as _;
 
 const FOREIGN_SECRET: [u8; 32] = [9; 32];
