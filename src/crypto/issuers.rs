@@ -465,7 +465,7 @@ mod tests {
         assert_eq!(wish("k").then(disputed).now_or_never(), Some(invalid.clone()), "it was confirmed a moment ago");
         tokio::time::sleep(2 * MINUTE).await;
         let (_, first) = tokio::join!(stage.turn(), async { wish("k").then(|| Ok("admitted by the new key")).await });
-        assert_eq!((first, stage.asked_at()), (Ok("admitted by the new key"), vec![0, 120]));
+        assert_eq!((first, stage.asked_at()), (Ok("admitted by the new key"), vec![0, 121]));
         for kid in ["k", "another"] {
             assert_eq!(
                 wish(kid).then(disputed).now_or_never(),

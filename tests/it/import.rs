@@ -382,8 +382,8 @@ fn columns_may_stand_between_something_else_than_commas() {
 #[test]
 fn a_token_that_never_expires_lives_as_long_as_sessions_do_and_one_that_is_never_revoked_lives() {
     let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
-    let row =
-        |n: u32, expires_at: &str, revoked_at: &str| format!("u{n},{LIVES}{n},{expires_at},{revoked_at},2026-01-01 00:00:00\n");
+    let created_at = now().millis() - 200 * DAY_MILLIS;
+    let row = |n: u32, expires_at: &str, revoked_at: &str| format!("u{n},{LIVES}{n},{expires_at},{revoked_at},{created_at}\n");
     let table = [
         row(1, "infinity", ""),
         row(2, "infinity", "infinity"),
