@@ -60,7 +60,8 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     let ring = keys
         .directory
         .as_ref()
-        .filter(|directory| !keys.generate || has_keys(directory) || directory.is_file())
+        // A key that is made is never the one that is named.
+        .filter(|directory| !keys.generate || keys.signing.is_some() || has_keys(directory) || directory.is_file())
         .and_then(|directory| KeyRing::load(directory, keys.signing.as_deref()).err());
     let kept = keys.directory.as_ref().map(|directory| directory.join(REFRESH_SECRET_FILE));
     let secrets = match (settings.refresh.secrets.as_slice(), kept.filter(|path| path.exists())) {

@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn judge(claims: &Value, policy: &ClaimPolicy) -> Result<Principal, Denial> {
-        check(AccessClaims::parse(claims.to_string().as_bytes()).unwrap(), policy, at(NOW))
+        check(AccessClaims::read(claims.to_string().as_bytes()).unwrap(), policy, at(NOW))
     }
 
     /// Judges the claims with one of them replaced, or taken out when `value` is null.

@@ -27,7 +27,7 @@ const REGRETTED_MAX: usize = 1_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(super) enum Format {
     Csv,
-    /// JSON objects, one a line, or a list of them.
+    // Objects, one a line, or a list of them.
     #[value(alias = "json")]
     Ndjson,
 }
