@@ -43,6 +43,7 @@ targets! {
     credentials_of_calls = crate::endpoints::fuzz::credentials_of_calls,
     client_credentials = crate::endpoints::fuzz::client_credentials,
     accounts_in_bodies = crate::endpoints::fuzz::accounts_in_bodies,
+    accounts_in_graphql = crate::endpoints::fuzz::accounts_in_graphql,
     // From upstreams and other issuers.
     upstream_answer = crate::proxy::upstream::fuzz::upstream_answer,
     chunked_body = crate::proxy::upstream::fuzz::chunked_body,

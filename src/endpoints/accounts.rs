@@ -6,29 +6,33 @@
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
-
 use serde_json::Value;
 
 use crate::config::{AccountName, Pointer};
 use crate::domain::spelling;
 
+mod authorization;
 mod content_type;
 mod form;
+mod found;
+mod graphql;
 mod json;
 mod multipart;
 #[cfg(test)]
 mod tests;
 
 use content_type::ContentType;
+use found::Found;
+pub(super) use found::Named;
 
-/// How many different accounts one login may name.
+/// How many accounts one login may name, each as often as it is tried.
 pub(super) const ACCOUNTS_MAX: usize = 16;
 
 /// What a login names.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Reading {
-    /// In their one spelling, each once.
-    pub(super) accounts: Vec<String>,
+    /// Each account once.
+    pub(super) accounts: Vec<Named>,
     /// `false`: there is a body that may name more, in a way that was not understood.
     pub(super) is_readable: bool,
 }
@@ -53,22 +57,35 @@ pub(super) enum Unreadable {
 /// Reads body, query and credentials.
 pub(super) fn read(head: &Parts, body: &[u8], names: &[AccountName]) -> Result<Reading, Unreadable> {
     let mut found = Found::new(names);
-    if let Some(query) = head.uri.query() {
-        form::read(query.as_bytes(), &mut found);
+    let mut is_readable = read_with(head, body, &mut found)?;
+    if let Some(mut knowing) = found.with_known_variables() {
+        // The values of variables may stand before the document that says what they are for.
+        is_readable = read_with(head, body, &mut knowing)?;
+        found = knowing;
     }
-    let is_empty = body.trim_ascii().is_empty();
-    let mut is_readable = is_empty || read_body(&head.headers, body, &mut found)?;
-    let users = head.headers.get_all(AUTHORIZATION).iter().filter_map(|field| basic_user(field.as_bytes()));
-    if found.is_oauth && !found.accounts.is_empty() {
-        // The user of Basic is a client then (RFC 6749, section 2.3.1), and the same for all users. If the API says so too.
-        is_readable &= users.count() == 0;
-    } else {
-        users.for_each(|user| found.account(&user));
-    }
-    if found.accounts.len() > ACCOUNTS_MAX {
+    if found.attempts() > ACCOUNTS_MAX {
         return Err(Unreadable::TooManyAccounts);
     }
-    Ok(Reading { accounts: found.accounts, is_readable })
+    Ok(Reading { is_readable: is_readable && found.is_followed(), accounts: found.into_accounts() })
+}
+
+fn read_with(head: &Parts, body: &[u8], found: &mut Found<'_>) -> Result<bool, Unreadable> {
+    if let Some(query) = head.uri.query() {
+        form::read(query.as_bytes(), found);
+    }
+    let is_empty = body.trim_ascii().is_empty();
+    let is_readable = is_empty || read_body(&head.headers, body, found)?;
+    let users = head.headers.get_all(AUTHORIZATION).iter().flat_map(|field| authorization::users(field.as_bytes()));
+    // Beside a grant and a user these are a client's (RFC 6749, section 2.3.1), if the API says so too.
+    let are_doubtful = found.asks_for_a_grant() && found.attempts() > 0;
+    for user in users {
+        if are_doubtful {
+            found.doubtful_account("authorization", &user);
+        } else {
+            found.account("authorization", &user);
+        }
+    }
+    Ok(is_readable)
 }
 
 /// What an upstream's answer names beside the id of the user: elsewhere it may tell of others.
@@ -85,7 +102,7 @@ pub(super) fn beside(id_at: &Pointer, answer: &[u8], names: &[AccountName]) -> V
         };
         found.value(&[path.as_slice(), &[spelling::name(name)]].concat(), &text);
     }
-    found.accounts
+    found.into_accounts().into_iter().map(|named| named.account).collect()
 }
 
 /// Whether some way was found to read it.
@@ -104,7 +121,7 @@ fn read_body(headers: &HeaderMap, body: &[u8], found: &mut Found<'_>) -> Result<
     }
     // What looks like JSON or a form is read so, whatever the type says: some look at the type, some do not.
     let is_json = json::read(body, found).is_ok();
-    if content_type.is("json") && !is_json {
+    if content_type.promises_json() && !is_json {
         return Err(Unreadable::Malformed("The body is not JSON."));
     }
     if content_type.is("multipart") {
@@ -113,100 +130,14 @@ fn read_body(headers: &HeaderMap, body: &[u8], found: &mut Found<'_>) -> Result<
         multipart::read(body, boundary, found)?;
         return Ok(true);
     }
+    if content_type.is("graphql") && !is_json {
+        return Ok(graphql::read(body, found).is_ok());
+    }
     let is_called_a_form = content_type.is("x-www-form-urlencoded");
-    let known = found.accounts.len();
+    let known = found.attempts();
     if is_called_a_form || !is_json {
         form::read(body, found);
     }
-    let is_form = form::is_plain(body) && (is_called_a_form || found.accounts.len() > known);
+    let is_form = form::is_plain(body) && (is_called_a_form || found.attempts() > known);
     Ok(is_json || is_form)
-}
-
-/// Gathers accounts.
-struct Found<'a> {
-    names: &'a [AccountName],
-    accounts: Vec<String>,
-    /// Whether a grant is asked for, as by RFC 6749.
-    is_oauth: bool,
-}
-
-/// Objects that tell of something else than the user. What they hold is the same for many users, whom it would lock out together.
-const ABOUT_OTHERS: [&str; 12] = [
-    "device",
-    "client",
-    "app",
-    "application",
-    "platform",
-    "browser",
-    "os",
-    "context",
-    "metadata",
-    "meta",
-    "fingerprint",
-    "tenant",
-];
-
-impl<'a> Found<'a> {
-    const fn new(names: &'a [AccountName]) -> Self {
-        Self { names, accounts: Vec::new(), is_oauth: false }
-    }
-
-    /// A value, and the names that lead to it, each in its one spelling.
-    fn value(&mut self, path: &[String], text: &str) {
-        self.is_oauth |= matches!(path, [name] if name == "granttype");
-        if self.is_account(path) {
-            self.account(text);
-        }
-    }
-
-    fn is_account(&self, path: &[String]) -> bool {
-        // In `{"email": ["a"]}`, `{"email": {"$eq": "a"}}` and `email[0]=a` the name is `email`.
-        let is_name = |step: &&String| {
-            !(step.is_empty() || step.starts_with('$') || *step == "value" || step.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        let mut steps = path.iter().rev().filter(is_name);
-        let Some(own) = steps.next() else { return false };
-        let tells_of_others = steps.any(|step| ABOUT_OTHERS.contains(&step.as_str()));
-        self.names.iter().any(|name| match name {
-            AccountName::Anywhere(name) => name == own && !tells_of_others,
-            AccountName::At(place) => path.starts_with(place) && path[place.len()..].iter().all(|step| !is_name(&step)),
-        })
-    }
-
-    fn account(&mut self, text: &str) {
-        let account = spelling::account(text);
-        // One more than allowed is enough to know.
-        if !account.is_empty() && self.accounts.len() <= ACCOUNTS_MAX && !self.accounts.contains(&account) {
-            self.accounts.push(account);
-        }
-    }
-}
-
-/// The user of HTTP Basic, read as leniently as APIs do: other alphabets of base64, no padding, characters that do not belong there.
-fn basic_user(field: &[u8]) -> Option<String> {
-    let field = field.trim_ascii();
-    let (scheme, encoded) = field.split_at(field.iter().position(u8::is_ascii_whitespace)?);
-    if !scheme.eq_ignore_ascii_case(b"Basic") {
-        return None;
-    }
-    let sextets = encoded.iter().filter_map(|byte| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
-    });
-    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);
-    for sextet in sextets {
-        bits = (bits << 6) | u32::from(sextet);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push(u8::try_from((bits >> held) & 0xff).unwrap_or_default());
-        }
-        bits &= 0xff;
-    }
-    let user = bytes.split(|byte| *byte == b':').next().unwrap_or_default();
-    Some(String::from_utf8_lossy(user).into_owned())
 }

@@ -59,13 +59,33 @@ impl Inner {
             Err(Unreadable::TooManyAccounts) if request.endpoint != Endpoint::Login => Reading::of_nobody(),
             Err(unreadable) => return Err(unreadable.into()),
         };
-        if !reading.is_readable {
+        let mut is_readable = reading.is_readable;
+        if !is_readable {
             limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
         }
-        let network = limits.network(request.address);
-        for account in &reading.accounts {
-            let owner = self.owners.who_logged_in(account, network, self.clock.monotonic());
-            limits.admit_login_of(account, owner).map_err(Refusal::RateLimited)?;
+        let (network, now) = (limits.network(request.address), self.clock.monotonic());
+        let are_several = reading.accounts.len() > 1;
+        for named in &reading.accounts {
+            let is_common = (named.is_doubtful || are_several) && self.common_values.contain(named, now);
+            let admitted = if is_common {
+                // Beside another that counts; and alone, an account under a name that is not known, which nobody counts.
+                if named.is_doubtful { Ok(()) } else { Err(None) }
+            } else {
+                let owner = self.owners.who_logged_in(&named.account, network, now);
+                let admitted = (0..named.attempts).try_for_each(|_| limits.admit_login_of(&named.account, owner));
+                let may_be_common = named.is_doubtful && !self.owners.know(&named.account, now);
+                admitted.map_err(|wait| Some(wait).filter(|_| !may_be_common))
+            };
+            match admitted {
+                Ok(()) => {}
+                Err(Some(wait)) => return Err(Refusal::RateLimited(wait)),
+                // Nobody can tell whether it is an account.
+                Err(None) if is_readable => {
+                    is_readable = false;
+                    limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
+                }
+                Err(None) => {}
+            }
         }
         Ok(())
     }
@@ -78,14 +98,21 @@ impl Inner {
             return;
         }
         let names = &options.limits.login.account;
+        let (network, now) = (limits.network(request.address), self.clock.monotonic());
+        let (subject, entries_max) = (&granted.subject, options.limits.entries_max);
         let mut asked = accounts::read(&request.head, &request.body, names).map(|reading| reading.accounts).unwrap_or_default();
-        // Of several the upstream may have looked at any: whoever names another's beside his own does not own it.
-        if asked.len() > 1 {
-            asked.clear();
+        let are_several = asked.len() > 1;
+        for named in asked.iter().filter(|named| named.is_doubtful || are_several) {
+            self.common_values.note(named, subject, entries_max, now);
         }
-        let network = limits.network(request.address);
-        for account in asked.iter().chain(&accounts::beside(&granted.id_at, &answer.body, names)) {
-            self.owners.remember(account, network, &granted.subject, options.limits.entries_max, self.clock.monotonic());
+        if are_several {
+            asked.retain(|named| !self.common_values.contain(named, now));
+        }
+        // Of several the upstream may have looked at any: whoever names another's beside his own does not own it.
+        let alone = if asked.len() == 1 { asked.pop().filter(|named| !named.is_doubtful) } else { None };
+        let beside = accounts::beside(&granted.id_at, &answer.body, names);
+        for account in alone.map(|named| named.account).iter().chain(&beside) {
+            self.owners.remember(account, network, subject, entries_max, now);
         }
     }
 

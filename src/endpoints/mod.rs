@@ -22,6 +22,7 @@ use crate::sessions::Sessions;
 use crate::sessions::health::Readiness;
 
 mod accounts;
+mod common_values;
 mod cookies;
 mod credentials;
 mod devices;
@@ -39,6 +40,7 @@ mod origin;
 mod owners;
 mod refresh;
 mod refusal;
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -46,6 +48,7 @@ mod tokens;
 pub use grant::present_claims;
 pub use options::EndpointOptions;
 
+use common_values::CommonValues;
 use limits::RateLimits;
 use owners::Owners;
 use refusal::{Dialect, Refusal};
@@ -64,8 +67,9 @@ struct Inner {
     health: Arc<dyn Readiness>,
     options: ArcSwap<EndpointOptions>,
     limits: ArcSwap<RateLimits>,
-    /// Outlives reloads, unlike the limits.
+    /// These outlive reloads, unlike the limits.
     owners: Owners,
+    common_values: CommonValues,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
@@ -92,6 +96,7 @@ impl Endpoints {
             options: ArcSwap::from_pointee(options),
             limits,
             owners: Owners::default(),
+            common_values: CommonValues::default(),
             clock,
             counters,
         };

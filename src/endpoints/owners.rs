@@ -3,12 +3,12 @@
 //! In this process's memory alone, as hashes. An account may be named by someone whom the API logs in as somebody else; so what counts
 //! is who was logged in, and few are remembered for each account: whoever came first, which is the owner, stays.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::remembered::Remembered;
 use crate::domain::ids::Subject;
 
 /// How long a place is remembered after a login.
@@ -28,14 +28,8 @@ pub(super) struct Owner(u64);
 #[derive(Default)]
 pub(super) struct Owners {
     hasher: RandomState,
-    accounts: Mutex<Accounts>,
-}
-
-#[derive(Default)]
-struct Accounts {
-    places: HashMap<u64, Vec<Place>>,
-    /// Accounts in the order in which they were first seen, to be forgotten in.
-    order: VecDeque<u64>,
+    /// By account.
+    places: Mutex<Remembered<Vec<Place>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,26 +50,24 @@ impl Owners {
     /// Who logged in under that name from there.
     pub(super) fn who_logged_in(&self, account: &str, network: IpAddr, now: Duration) -> Option<Owner> {
         let (account, network) = (self.hasher.hash_one(account), self.hasher.hash_one(network));
-        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = accounts.places.get(&account)?.iter().find(|place| place.network == network)?;
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.get(account)?.iter().find(|place| place.network == network)?;
         (!place.is_forgotten(now)).then_some(place.owner)
+    }
+
+    /// Whether anybody logged in under that name.
+    pub(super) fn know(&self, account: &str, now: Duration) -> bool {
+        let account = self.hasher.hash_one(account);
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(account).is_some_and(|places| places.iter().any(|place| !place.is_forgotten(now)))
     }
 
     /// Of at most so many accounts.
     pub(super) fn remember(&self, account: &str, network: IpAddr, subject: &Subject, accounts_max: usize, now: Duration) {
         let owner = Owner(self.hasher.hash_one(subject.as_str()));
         let (account, network) = (self.hasher.hash_one(account), self.hasher.hash_one(network));
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Accounts { places, order } = &mut *accounts;
-        if !places.contains_key(&account) {
-            while order.len() >= accounts_max.max(1) {
-                if let Some(oldest) = order.pop_front() {
-                    places.remove(&oldest);
-                }
-            }
-            order.push_back(account);
-        }
-        note(places.entry(account).or_default(), Place { owner, network, noted_at: now });
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        note(places.entry(account, accounts_max), Place { owner, network, noted_at: now });
     }
 }
 
@@ -156,8 +148,8 @@ mod tests {
         for number in 0..200 {
             owners.remember("account-9999", place(number), &subject("1"), 100, DAY);
         }
-        let accounts = owners.accounts.lock().unwrap();
-        assert!(accounts.places.len() <= 100 && accounts.order.len() <= 100);
-        assert!(accounts.places.values().all(|places| places.len() <= SUBJECTS_MAX * PLACES_MAX));
+        let places = owners.places.lock().unwrap();
+        assert!(places.len() <= 100);
+        assert!(places.values().all(|places| places.len() <= SUBJECTS_MAX * PLACES_MAX));
     }
 }

@@ -44,6 +44,12 @@ impl ContentType {
         self.media_type.contains(word)
     }
 
+    /// Whether everybody who knows the type reads one JSON value: not lines of JSON, sequences and other kin.
+    pub(super) fn promises_json(&self) -> bool {
+        let subtype = self.media_type.split_once('/').map_or("", |(_, subtype)| subtype);
+        matches!(subtype, "json" | "x-json") || subtype.ends_with("+json")
+    }
+
     /// A character set that was not named is UTF-8, or like it.
     pub(super) fn has_known_charset(&self) -> bool {
         let mut named = self.parameters.iter().filter(|(name, _)| name.starts_with("charset"));

@@ -1,6 +1,6 @@
 //! Forms and queries: `user[email]=…`, as PHP, Rails, qs and their kin read them.
 
-use super::{Found, json};
+use super::found::Found;
 use crate::domain::spelling;
 
 /// Follows all pairs. There is nothing that is no form: what has no names gives nothing.
@@ -38,10 +38,8 @@ pub(super) fn read_field(name: &str, value: &str, found: &mut Found<'_>) {
         // For PHP a dot is an underscore, elsewhere it leads inwards.
         found.value(&[spelling::name(name)], value);
     }
-    if value.trim_start().starts_with(['{', '[']) {
-        // Some put JSON into a field.
-        let _ = json::read(value.as_bytes(), found);
-    }
+    // Some put JSON into a field.
+    found.inner(&[spelling::name(ended)], value);
 }
 
 /// `%XX`, `+`, and the `%uXXXX` of old.

@@ -1,7 +1,8 @@
 //! `multipart/form-data` (RFC 7578), read where all readers agree: what some would read otherwise is refused.
 
 use super::content_type::{ContentType, unquoted};
-use super::{Found, Unreadable, form};
+use super::found::Found;
+use super::{Unreadable, form};
 
 const MALFORMED: Unreadable = Unreadable::Malformed("The parts of the body cannot be told apart.");
 

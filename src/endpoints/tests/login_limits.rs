@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 
-use super::{Fields, Gate, JSON, granted, json, text};
+use super::{FORM, Fields, Gate, JSON, granted, json, text};
 use crate::config::Settings;
 use crate::domain::route::Endpoint;
 use crate::domain::stats::Counter;
@@ -49,9 +49,8 @@ async fn logins_are_limited_by_address_and_by_account() {
 
 #[tokio::test]
 async fn an_account_is_limited_however_it_is_sent() {
-    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
     const MULTI: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
-    let sendings: [(Fields<'_>, &str); 10] = [
+    let sendings: [(Fields<'_>, &str); 13] = [
         (&[JSON], r#"{"username":"ada"}"#),
         (&[JSON], r#"{"email":"decoy","username":"ada"}"#),
         (&[JSON], r#"{"user":{"email":"ada"}}"#),
@@ -62,6 +61,9 @@ async fn an_account_is_limited_however_it_is_sent() {
         (&[], "user[login]=ada"),
         (&[MULTI], "--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nada\r\n--b--\r\n"),
         (&[("authorization", "Basic YWRhOnB3")], ""),
+        (&[("authorization", "Digest username=\"ada\", realm=\"a\"")], ""),
+        (&[JSON], r#"{"query":"mutation { login(email: \"ada\", password: \"x\") { token } }"}"#),
+        (&[("content-type", "application/graphql")], r#"{ login(email: "ada") { token } }"#),
     ];
     for (fields, body) in sendings {
         let gate = Gate::new(TWO_FOR_EACH);
@@ -191,19 +193,132 @@ async fn whoever_registers_may_invite_many() {
     assert_eq!(succeed(&gate, "192.0.2.2", Endpoint::Login, &body, "1").await, 400, "nobody logs in as forty");
 }
 
+/// The status of a form that makes a session of that user, with the Basic credentials of a client.
+async fn succeed_with_client(gate: &Gate, address: &str, body: &str, user: &str) -> u16 {
+    let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+    let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+    gate.log_in_from(address, Endpoint::Login, BY_A_CLIENT, body, upstream).await.status().as_u16()
+}
+
+async fn fail_with_client(gate: &Gate, address: &str, body: &str) -> u16 {
+    gate.log_in_from(address, Endpoint::Login, BY_A_CLIENT, body, refused()).await.status().as_u16()
+}
+
+/// Of the user "client".
+const BY_A_CLIENT: Fields<'_> = &[FORM, ("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
+
+fn grant_of(user: &str) -> String {
+    format!("grant_type=password&username={user}&password=x")
+}
+
 #[tokio::test]
 async fn users_of_one_client_share_no_limit_of_accounts() {
-    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '9/1m' }");
-    let fields: Fields<'_> = &[FORM, ("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
-    let log_in = async |user: &str| {
-        let body = format!("grant_type=password&username={user}&password=x");
-        gate.log_in_from("192.0.2.1", Endpoint::Login, fields, &body, refused()).await.status().as_u16()
-    };
-    for user in ["a", "b", "c", "d", "e"] {
-        assert_eq!(log_in(user).await, 401);
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '1/1m' }");
+    for user in ["a", "b", "c"] {
+        assert_eq!(succeed_with_client(&gate, "192.0.2.1", &grant_of(user), user).await, 200, "{user}");
     }
-    assert_eq!([log_in("a").await, log_in("a").await], [401, 429]);
+    for user in ["d", "e", "f", "g", "h"] {
+        assert_eq!(fail_with_client(&gate, "192.0.2.1", &grant_of(user)).await, 401, "{user}: the client is known as one");
+    }
+    let of_one = async || fail_with_client(&gate, "198.51.100.1", &grant_of("victim")).await;
+    assert_eq!([of_one().await, of_one().await, of_one().await], [401, 401, 429], "and its users are counted one by one");
+    assert_eq!(succeed_with_client(&gate, "192.0.2.1", &grant_of("a"), "a").await, 200);
+    for stranger in 1..=5 {
+        fail_with_client(&gate, &format!("198.51.100.{stranger}"), &grant_of("a")).await;
+    }
+    assert_eq!(succeed_with_client(&gate, "192.0.2.1", &grant_of("a"), "a").await, 200, "whoever logs in so owns the account");
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_known_yet_locks_nobody_out() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
+    let tried = async |address: &str| {
+        let mut answers = Vec::new();
+        for user in 0..6 {
+            answers.push(fail_with_client(&gate, address, &grant_of(&format!("{address}-{user}"))).await);
+        }
+        answers
+    };
+    assert_eq!(tried("192.0.2.1").await, [401, 401, 401, 401, 401, 429], "two for the account, three that cannot be told");
+    assert_eq!(tried("192.0.2.2").await, [401, 401, 401, 429, 429, 429], "each address has its own");
+}
+
+#[tokio::test]
+async fn a_grant_beside_basic_hides_no_account_that_logs_in_by_basic() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '' }");
+    let answer = r#"{"user":{"id":"1"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let basic: Fields<'_> = &[("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
+    assert_eq!(gate.log_in_from("192.0.2.1", Endpoint::Login, basic, "", upstream).await.status(), 200);
+    let decoy = async |number: u32| {
+        let body = grant_of(&format!("decoy-{number}"));
+        fail_with_client(&gate, &format!("198.51.100.{number}"), &body).await
+    };
+    assert_eq!([decoy(1).await, decoy(2).await, decoy(3).await], [401, 429, 429]);
+    // Only its password logs it in, and as one subject alone: nobody else can make it common.
+    for user in ["eve", "mallory", "trudy"] {
+        succeed_with_client(&gate, "198.51.100.9", &grant_of(user), "1").await;
+        gate.world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!([decoy(1).await, decoy(2).await, decoy(3).await], [401, 401, 429]);
+}
+
+#[tokio::test]
+async fn a_value_that_all_users_send_locks_nobody_out() {
+    for constant in ["login=Login", "login=1", "login=Se+connecter", "login=Entrez", "user=customer", "identifier=com.example.app"] {
+        let gate = Gate::new("limits.login = { per_address = '', per_account = '3/1m' }");
+        let log_in = async |user: &str| {
+            let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+            let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+            let body = format!("email={user}&password=x&{constant}");
+            gate.log_in_from("192.0.2.1", Endpoint::Login, &[FORM], &body, upstream).await.status().as_u16()
+        };
+        for user in 0..20 {
+            assert_eq!(log_in(&format!("user{user}")).await, 200, "{constant}: user {user}");
+        }
+        assert_eq!([log_in("user3").await, log_in("user3").await, log_in("user3").await], [200, 200, 200]);
+        assert_eq!(log_in("user3").await, 429, "{constant}: the account beside it counts");
+    }
+}
+
+#[tokio::test]
+async fn a_button_locks_nobody_out_before_anybody_has_logged_in() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
+    let press = async |address: &str, body: &str| {
+        gate.log_in_from(address, Endpoint::Login, &[FORM], body, refused()).await.status().as_u16()
+    };
+    for attempt in 0..10 {
+        press("198.51.100.1", &format!("pseudo=user{attempt}&login=Login")).await;
+    }
+    assert_eq!(press("192.0.2.1", "pseudo=ada&login=Login").await, 401);
+    assert_eq!(press("192.0.2.1", "username=ada&login=Login").await, 401);
+}
+
+#[tokio::test]
+async fn a_value_that_was_common_beside_an_account_is_limited_by_address() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
+    // Three of the attacker's own logins say that nobody reads the user name beside the address.
+    for user in 1..=3 {
+        let body = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
+        assert_eq!(succeed(&gate, "198.51.100.1", Endpoint::Login, &body, &format!("eve{user}")).await, 200);
+        gate.world.clock.advance(Duration::from_secs(60));
+    }
+    let beside = async |decoy: u32| fail(&gate, "198.51.100.1", &format!(r#"{{"email":"x{decoy}","username":"ada"}}"#)).await;
+    assert_eq!([beside(1).await, beside(2).await, beside(3).await, beside(4).await], [401, 401, 401, 429]);
+    let alone = async || fail(&gate, "198.51.100.2", r#"{"username":"ada"}"#).await;
+    assert_eq!([alone().await, alone().await, alone().await], [401, 401, 429], "alone it counts as ever");
+}
+
+#[tokio::test]
+async fn each_guess_of_a_graphql_document_counts() {
+    let gate = Gate::new("limits.login = { per_address = '', per_account = '4/1m' }");
+    let document = |guesses: usize| {
+        let fields: Vec<String> = (0..guesses).map(|guess| format!("g{guess}: login(email: $e, password: \\\"{guess}\\\") {{ t }}")).collect();
+        format!(r#"{{"query":"mutation ($e: String) {{ {} }}","variables":{{"e":"ada"}}}}"#, fields.join(" "))
+    };
+    assert_eq!(fail(&gate, "192.0.2.1", &document(3)).await, 401);
+    assert_eq!([fail(&gate, "192.0.2.2", &document(1)).await, fail(&gate, "192.0.2.3", &document(1)).await], [401, 429]);
+    assert_eq!(fail(&gate, "192.0.2.4", &document(40)).await, 400);
 }
 
 #[tokio::test]

@@ -52,6 +52,11 @@ fn an_account_is_limited_over_all_ways_to_name_it() {
         (JSON, r#"{"email":"decoy","email":"ada"}"#),
         ("", "email=ada"),
         ("Authorization: Basic YWRhOnB3\r\n", ""),
+        ("Authorization: Digest username=\"ada\", realm=\"api\"\r\n", ""),
+        (JSON, r#"{"query":"mutation { login(email: \"ada\", password: \"x\") { token } }"}"#),
+        (JSON, r#"{"query":"mutation ($x: String!) { login(email: $x) { token } }","variables":{"x":"ada"}}"#),
+        (JSON, r#"{"body":"{\"email\":\"ada\"}"}"#),
+        ("Content-Type: application/graphql\r\n", r#"{ login(email: "ada") { token } }"#),
     ] {
         assert_eq!(log_in(&rig, fields, body), 429, "{body}");
     }
