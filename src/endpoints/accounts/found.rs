@@ -25,7 +25,7 @@ pub(super) struct Found<'a> {
     accounts: Vec<Account>,
     /// Whether a grant is asked for, as by RFC 6749.
     is_oauth: bool,
-    /// `false`: what seemed to be a GraphQL document was not understood.
+    /// `false`: what seemed to be a GraphQL document was not understood, or has more variables than are followed.
     is_followed: bool,
     /// What GraphQL's variables are used for.
     variables: Variables,
@@ -124,7 +124,8 @@ impl<'a> Found<'a> {
     pub(super) fn with_known_variables(&mut self) -> Option<Self> {
         match &mut self.variables {
             Variables::Unknown(uses) if !uses.is_empty() => {
-                Some(Self::with(self.names, Variables::Known(std::mem::take(uses))))
+                let variables = Variables::Known(std::mem::take(uses));
+                Some(Self { is_followed: self.is_followed, ..Self::with(self.names, variables) })
             }
             Variables::Unknown(_) | Variables::Known(_) => None,
         }
@@ -199,15 +200,14 @@ impl<'a> Found<'a> {
         self.value_at(self.login, path, 0, text);
     }
 
-    /// An argument whose value is a variable. `Err`: they are too many to follow.
-    pub(super) fn argument_of_variable(&mut self, variable: String, argument: &[String]) -> Result<(), TooMany> {
+    /// An argument whose value is a variable.
+    pub(super) fn argument_of_variable(&mut self, variable: String, argument: &[String]) {
         match &mut self.variables {
             Variables::Unknown(uses) if uses.len() < VARIABLES_MAX => {
                 uses.push(Use { variable, argument: argument.to_vec(), login: self.login });
-                Ok(())
             }
-            Variables::Unknown(_) => Err(TooMany),
-            Variables::Known(_) => Ok(()),
+            Variables::Unknown(_) => self.is_followed = false,
+            Variables::Known(_) => {}
         }
     }
 
@@ -275,10 +275,6 @@ impl<'a> Found<'a> {
         }
     }
 }
-
-/// More than is followed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TooMany;
 
 /// In `{"email": ["a"]}`, `{"email": {"$eq": "a"}}` and `email[0]=a` the name is `email`.
 #[expect(clippy::ptr_arg, reason = "a filter over vectors of strings")]

@@ -3,7 +3,7 @@
 //!
 //! Fields are not known here, so nothing is checked but what is needed to follow the document to its end.
 
-use super::found::{Found, TooMany};
+use super::found::Found;
 use super::json;
 use crate::domain::spelling;
 
@@ -13,12 +13,6 @@ const DEPTH_MAX: usize = 64;
 /// No document, or one that is not followed. What came before was found all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Malformed;
-
-impl From<TooMany> for Malformed {
-    fn from(_: TooMany) -> Self {
-        Self
-    }
-}
 
 impl From<json::Malformed> for Malformed {
     fn from(_: json::Malformed) -> Self {
@@ -128,7 +122,7 @@ impl<'a> Reader<'a, '_, '_> {
             Token::Name(_) => {}
             Token::Sign(b'$') => {
                 let variable = spelling::name(self.name()?);
-                self.found.argument_of_variable(variable, path)?;
+                self.found.argument_of_variable(variable, path);
             }
             Token::Sign(b'{') => self.members(b'}', owner, path)?,
             Token::Sign(b'[') => {
