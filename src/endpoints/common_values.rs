@@ -34,9 +34,8 @@ struct Seen {
 impl CommonValues {
     pub(super) fn contain(&self, named: &Named, now: Duration) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(self.key(named)).is_some_and(|seen| {
-            seen.subjects.len() >= SUBJECTS_MIN && now.saturating_sub(seen.noted_at) < REMEMBERED_FOR
-        })
+        seen.get(self.key(named))
+            .is_some_and(|seen| seen.subjects.len() >= SUBJECTS_MIN && now.saturating_sub(seen.noted_at) < REMEMBERED_FOR)
     }
 
     /// A login that had this value made a session of that subject. At most so many values are remembered.

@@ -151,7 +151,10 @@ pub fn accounts_in_graphql(bytes: &[u8]) {
         let document = format!("mutation {{ login(input: {{ password: \"x\", email: {literal} }}) {{ token }} }}");
         let reading = read(&document).expect("one account");
         let found: Vec<String> = reading.accounts.into_iter().map(|named| named.account).collect();
-        assert!(reading.is_readable && found == [account.clone()].into_iter().filter(|a| !a.is_empty()).collect::<Vec<_>>(), "{literal}");
+        assert!(
+            reading.is_readable && found == [account.clone()].into_iter().filter(|a| !a.is_empty()).collect::<Vec<_>>(),
+            "{literal}"
+        );
     }
 }
 

@@ -93,9 +93,42 @@ const BUTTON: &str = "login";
 
 /// What buttons say in one word, and what stands for "this form was sent".
 const BUTTON_TEXTS: [&str; 36] = [
-    "login", "log-in", "signin", "sign-in", "logon", "submit", "send", "go", "ok", "enter", "continue", "next", "start", "1", "true", "on",
-    "yes", "y", "anmelden", "einloggen", "weiter", "connexion", "connecter", "entrar", "acceder", "ingresar", "accedi", "entra",
-    "inloggen", "zaloguj", "giris", "войти", "вход", "登录", "ログイン", "로그인",
+    "login",
+    "log-in",
+    "signin",
+    "sign-in",
+    "logon",
+    "submit",
+    "send",
+    "go",
+    "ok",
+    "enter",
+    "continue",
+    "next",
+    "start",
+    "1",
+    "true",
+    "on",
+    "yes",
+    "y",
+    "anmelden",
+    "einloggen",
+    "weiter",
+    "connexion",
+    "connecter",
+    "entrar",
+    "acceder",
+    "ingresar",
+    "accedi",
+    "entra",
+    "inloggen",
+    "zaloguj",
+    "giris",
+    "войти",
+    "вход",
+    "登录",
+    "ログイン",
+    "로그인",
 ];
 
 static FOLDED_BUTTON_TEXTS: LazyLock<Vec<String>> =
@@ -290,5 +323,7 @@ fn steps(path: &[String]) -> impl Iterator<Item = &String> {
 /// Whether a button may say so. Accounts have no space in them, as a rule, and do not consist of arrows.
 fn is_of_a_button(account: &str) -> bool {
     let words = account.trim_matches(|c: char| !c.is_alphanumeric());
-    words.is_empty() || words.contains(char::is_whitespace) && !words.contains('@') || FOLDED_BUTTON_TEXTS.iter().any(|text| text == words)
+    words.is_empty()
+        || words.contains(char::is_whitespace) && !words.contains('@')
+        || FOLDED_BUTTON_TEXTS.iter().any(|text| text == words)
 }

@@ -364,7 +364,20 @@ fn the_text_of_a_button_is_in_doubt() {
         let reading = read_as(FORM, body).unwrap();
         reading.accounts.iter().filter(|named| named.is_doubtful).count()
     };
-    for text in ["Login", "LOG+IN", "Log-in", "Sign+in+to+Acme", "1", "Se+connecter", "Войти", "ログイン", "로그인", "→", "Login+»", "giriş"] {
+    for text in [
+        "Login",
+        "LOG+IN",
+        "Log-in",
+        "Sign+in+to+Acme",
+        "1",
+        "Se+connecter",
+        "Войти",
+        "ログイン",
+        "로그인",
+        "→",
+        "Login+»",
+        "giriş",
+    ] {
         assert_eq!(doubtful(&format!("username=ada&login={text}")), 1, "{text}");
         assert_eq!(doubtful(&format!("login={text}")), 1, "{text}");
         assert_eq!(doubtful(&format!("username={text}")), 0, "{text}");

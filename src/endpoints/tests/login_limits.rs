@@ -265,7 +265,9 @@ async fn a_grant_beside_basic_hides_no_account_that_logs_in_by_basic() {
 
 #[tokio::test]
 async fn a_value_that_all_users_send_locks_nobody_out() {
-    for constant in ["login=Login", "login=1", "login=Se+connecter", "login=Entrez", "user=customer", "identifier=com.example.app"] {
+    for constant in
+        ["login=Login", "login=1", "login=Se+connecter", "login=Entrez", "user=customer", "identifier=com.example.app"]
+    {
         let gate = Gate::new("limits.login = { per_address = '', per_account = '3/1m' }");
         let log_in = async |user: &str| {
             let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
@@ -313,7 +315,8 @@ async fn a_value_that_was_common_beside_an_account_is_limited_by_address() {
 async fn each_guess_of_a_graphql_document_counts() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '4/1m' }");
     let document = |guesses: usize| {
-        let fields: Vec<String> = (0..guesses).map(|guess| format!("g{guess}: login(email: $e, password: \\\"{guess}\\\") {{ t }}")).collect();
+        let fields: Vec<String> =
+            (0..guesses).map(|guess| format!("g{guess}: login(email: $e, password: \\\"{guess}\\\") {{ t }}")).collect();
         format!(r#"{{"query":"mutation ($e: String) {{ {} }}","variables":{{"e":"ada"}}}}"#, fields.join(" "))
     };
     assert_eq!(fail(&gate, "192.0.2.1", &document(3)).await, 401);
