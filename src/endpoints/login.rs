@@ -1,13 +1,17 @@
 //! `/login`, `/register`, `/quick-register`: the upstream judges, and what it grants becomes a session.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, EXPIRES, HeaderName, LAST_MODIFIED, PRAGMA, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 
-use super::accounts::{self, Reading, Unreadable};
+use super::accounts::{self, Named, Reading, Unreadable};
 use super::grant::{self, Granted, SCOPES_MAX};
+use super::limits::RateLimits;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, credentials, origin, shared, tokens};
@@ -63,31 +67,30 @@ impl Inner {
         if !is_readable {
             limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
         }
-        let (network, now) = (limits.network(request.address), self.clock.monotonic());
-        let are_several = reading.accounts.len() > 1;
+        let may_be_common = |named: &Named| named.is_doubtful || reading.accounts.len() > 1;
         for named in &reading.accounts {
-            let is_common = (named.is_doubtful || are_several) && self.common_values.contain(named, now);
-            let admitted = if is_common {
-                // Beside another that counts; and alone, an account under a name that is not known, which nobody counts.
-                if named.is_doubtful { Ok(()) } else { Err(None) }
-            } else {
-                let owner = self.owners.who_logged_in(&named.account, network, now);
-                let admitted = (0..named.attempts).try_for_each(|_| limits.admit_login_of(&named.account, owner));
-                let may_be_common = named.is_doubtful && !self.owners.know(&named.account, now);
-                admitted.map_err(|wait| Some(wait).filter(|_| !may_be_common))
-            };
-            match admitted {
-                Ok(()) => {}
-                Err(Some(wait)) => return Err(Refusal::RateLimited(wait)),
-                // Nobody can tell whether it is an account.
-                Err(None) if is_readable => {
-                    is_readable = false;
-                    limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
-                }
-                Err(None) => {}
+            let standing = self.admit_account(&limits, named, may_be_common(named), request.address);
+            let is_told = standing.map_err(Refusal::RateLimited)?;
+            if is_readable && !is_told {
+                is_readable = false;
+                limits.admit_unreadable_login_from(request.address).map_err(Refusal::RateLimited)?;
             }
         }
         Ok(())
+    }
+
+    /// Counts the attempts. `Ok(false)`: nobody can tell whether it is an account. `Err`: how long to wait.
+    fn admit_account(&self, limits: &RateLimits, named: &Named, may_be_common: bool, address: IpAddr) -> Result<bool, Duration> {
+        let (account, now) = (&named.account, self.clock.monotonic());
+        if may_be_common && self.common_values.contain(named, now) {
+            // What was never in doubt may still be an account, to an API that falls back on it.
+            return Ok(named.is_doubtful);
+        }
+        let owner = self.owners.who_logged_in(account, limits.network(address), now);
+        match (0..named.attempts).try_for_each(|_| limits.admit_login_of(account, owner)) {
+            Err(_) if named.is_doubtful && !self.owners.know(account, now) => Ok(false),
+            admitted => admitted.map(|()| true),
+        }
     }
 
     /// Remembers from where an account was logged in. The answer may name it where the request does not, as after a second factor.
@@ -208,7 +211,7 @@ fn kind_of(endpoint: Endpoint) -> LoginKind {
     }
 }
 
-pub(super) fn client_of(head: &Parts, address: std::net::IpAddr) -> Client {
+pub(super) fn client_of(head: &Parts, address: IpAddr) -> Client {
     let user_agent = head.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     Client::new(Some(address.to_canonical()), user_agent.as_deref())
 }

@@ -38,7 +38,7 @@ pub(super) struct Found<'a> {
 }
 
 struct Account {
-    account: String,
+    name: String,
     places: Vec<String>,
     /// Different logins.
     logins: Vec<u32>,
@@ -178,7 +178,7 @@ impl<'a> Found<'a> {
     }
 
     pub(super) fn into_accounts(self) -> Vec<Named> {
-        let named = |Account { account, mut places, logins, is_doubtful }| {
+        let named = |Account { name: account, mut places, logins, is_doubtful }| {
             places.sort_unstable();
             Named { account, places, attempts: logins.len(), is_doubtful }
         };
@@ -278,7 +278,9 @@ impl<'a> Found<'a> {
         let lies_in_others = around.iter().any(|step| ABOUT_OTHERS.contains(&step.as_str()));
         self.names.iter().any(|name| match name {
             AccountName::Anywhere(name) => name == own && !tells_of_others,
-            AccountName::At(place) => !lies_in_others && path.starts_with(place) && !path[place.len()..].iter().any(is_name),
+            AccountName::At(place) => {
+                !lies_in_others && path.starts_with(place) && !path[place.len()..].iter().any(|step| is_name(step))
+            }
         })
     }
 
@@ -294,7 +296,7 @@ impl<'a> Found<'a> {
         if account.is_empty() {
             return;
         }
-        if let Some(known) = self.accounts.iter_mut().find(|known| known.account == account) {
+        if let Some(known) = self.accounts.iter_mut().find(|known| known.name == account) {
             known.is_doubtful &= is_doubtful;
             if known.places.len() <= ACCOUNTS_MAX && !known.places.contains(&place) {
                 known.places.push(place);
@@ -304,14 +306,13 @@ impl<'a> Found<'a> {
             }
         } else if self.accounts.len() <= ACCOUNTS_MAX {
             // One more than allowed is enough to know.
-            self.accounts.push(Account { account, places: vec![place], logins: vec![login], is_doubtful });
+            self.accounts.push(Account { name: account, places: vec![place], logins: vec![login], is_doubtful });
         }
     }
 }
 
 /// In `{"email": ["a"]}`, `{"email": {"$eq": "a"}}` and `email[0]=a` the name is `email`.
-#[expect(clippy::ptr_arg, reason = "a filter over vectors of strings")]
-fn is_name(step: &String) -> bool {
+fn is_name(step: &str) -> bool {
     !(step.is_empty() || step.starts_with('$') || step == "value" || step.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
