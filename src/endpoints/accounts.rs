@@ -141,3 +141,28 @@ fn read_body(headers: &HeaderMap, body: &[u8], found: &mut Found<'_>) -> Result<
     let is_form = form::is_plain(body) && (is_called_a_form || found.attempts() > known);
     Ok(is_json || is_form)
 }
+
+/// What members and fields with a GraphQL document are called.
+const DOCUMENTS: [&str; 4] = ["query", "mutation", "document", "graphql"];
+
+/// A text in JSON, and the names that lead to it.
+fn read_text(path: &[String], text: &str, found: &mut Found<'_>) {
+    found.value(path, text);
+    read_inner(path, text, found);
+}
+
+/// What may stand in a text: JSON in JSON or in a field of a form, or a GraphQL document.
+fn read_inner(path: &[String], text: &str, found: &mut Found<'_>) {
+    let is_called_a_document =
+        found::steps(path).next().is_some_and(|own| DOCUMENTS.contains(&own.as_str())) && text.contains('{');
+    if is_called_a_document && graphql::read(text.as_bytes(), found).is_ok() {
+        return;
+    }
+    let looks_like_json = text.trim_start().starts_with(['{', '[']);
+    let read_json = |found: &mut Found<'_>| json::read_inside(text.as_bytes(), path.to_vec(), found).is_ok();
+    let is_json = looks_like_json && found.within(path.len(), read_json) == Some(true);
+    // Under other names, what is no JSON is a text like any other.
+    if is_called_a_document && !is_json {
+        found.leave_unfollowed();
+    }
+}

@@ -39,7 +39,7 @@ pub(super) fn read_field(name: &str, value: &str, found: &mut Found<'_>) {
         found.value(&[spelling::name(name)], value);
     }
     // Some put JSON into a field.
-    found.inner(&[spelling::name(ended)], value);
+    super::read_inner(&[spelling::name(ended)], value, found);
 }
 
 /// `%XX`, `+`, and the `%uXXXX` of old.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{ACCOUNTS_MAX, graphql, json};
+use super::ACCOUNTS_MAX;
 use crate::config::AccountName;
 use crate::domain::spelling;
 
@@ -81,9 +81,6 @@ const ABOUT_OTHERS: [&str; 12] = [
     "fingerprint",
     "tenant",
 ];
-
-/// What members and fields with a GraphQL document are called.
-const DOCUMENTS: [&str; 4] = ["query", "mutation", "document", "graphql"];
 
 /// The member with the values of GraphQL's variables.
 const VARIABLES: &str = "variables";
@@ -191,13 +188,7 @@ impl<'a> Found<'a> {
         self.login = self.logins;
     }
 
-    /// A text, and the names that lead to it, each in its one spelling. It may be a document itself.
-    pub(super) fn text(&mut self, path: &[String], text: &str) {
-        self.value(path, text);
-        self.inner(path, text);
-    }
-
-    /// A value as [`Found::text`] has it, which is no document.
+    /// A value, and the names that lead to it, each in its one spelling.
     pub(super) fn value(&mut self, path: &[String], text: &str) {
         self.is_oauth |= matches!(path, [name] if name == "granttype");
         let variable = path.iter().position(|step| step == VARIABLES).map(|at| &path[at + 1..]);
@@ -207,25 +198,22 @@ impl<'a> Found<'a> {
         self.value_at(self.login, path, self.base, text);
     }
 
-    /// What stands in a text: JSON in JSON or in a field of a form, or a GraphQL document.
-    pub(super) fn inner(&mut self, path: &[String], text: &str) {
-        let is_called_a_document = steps(path).next().is_some_and(|own| DOCUMENTS.contains(&own.as_str())) && text.contains('{');
-        let is_document = is_called_a_document && graphql::read(text.as_bytes(), self).is_ok();
-        let is_json = !is_document && self.is_json(path, text);
-        // Of other names, what is no JSON is a text like any other.
-        self.is_followed &= is_document || is_json || !is_called_a_document;
+    /// There is something that was not understood.
+    pub(super) const fn leave_unfollowed(&mut self) {
+        self.is_followed = false;
     }
 
-    fn is_json(&mut self, path: &[String], text: &str) -> bool {
-        if self.nesting >= NESTING_MAX || !text.trim_start().starts_with(['{', '[']) {
-            return false;
+    /// Reads what stands in a text, to which so many names lead. `None`: texts lie too deep in one another.
+    pub(super) fn within<T>(&mut self, names: usize, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.nesting >= NESTING_MAX {
+            return None;
         }
-        let base = std::mem::replace(&mut self.base, path.len());
+        let base = std::mem::replace(&mut self.base, names);
         self.nesting += 1;
-        let is_json = json::read_inside(text.as_bytes(), path.to_vec(), self).is_ok();
+        let result = read(self);
         self.nesting -= 1;
         self.base = base;
-        is_json
+        Some(result)
     }
 
     /// The value of an argument of a GraphQL field, by the names that lead there from the field.
@@ -317,7 +305,7 @@ fn is_name(step: &str) -> bool {
 }
 
 /// The names of a path, the last one first.
-fn steps(path: &[String]) -> impl Iterator<Item = &String> {
+pub(super) fn steps(path: &[String]) -> impl Iterator<Item = &String> {
     path.iter().rev().filter(|step| is_name(step))
 }
 

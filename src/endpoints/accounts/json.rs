@@ -44,7 +44,7 @@ impl Reader<'_, '_, '_> {
             Some(b'[') => self.array(),
             Some(b'"') => {
                 let text = self.string()?;
-                self.found.text(&self.path, &text);
+                super::read_text(&self.path, &text, self.found);
                 Ok(())
             }
             Some(_) => {
