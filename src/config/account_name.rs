@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::parse::Pointer;
-use super::section::Parsed;
+use super::parse::Parsed;
+use super::pointer::Pointer;
+use super::setting::open_settings;
 use crate::domain::spelling;
 
 /// The name of a member or field: wherever it stands, or at one place.
@@ -14,6 +15,8 @@ pub enum AccountName {
     /// The names on the way to it, and its own, each in its one spelling.
     At(Vec<String>),
 }
+
+open_settings!(AccountName);
 
 impl FromStr for AccountName {
     type Err = String;

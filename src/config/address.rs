@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use super::setting::open_settings;
+
 /// An IP address, or a name that becomes one when the listener starts; and a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListenAddress {
@@ -14,6 +16,8 @@ pub enum ListenAddress {
         port: u16,
     },
 }
+
+open_settings!(ListenAddress);
 
 /// The longest name (RFC 1035, section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;

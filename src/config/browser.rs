@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
+use super::setting::open_settings;
 use crate::domain::cookies::{
     ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, SameSite, Slot,
 };
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
 use crate::domain::route::EndpointPaths;
+
+open_settings!(SameSite);
 
 /// Each may cost three fields of a response.
 const FORMER_MAX: usize = 16;

@@ -8,9 +8,9 @@ use http::header::{ACCEPT, ORIGIN};
 use http::{HeaderName, Uri};
 
 use super::account_name::AccountName;
-use super::parse::{self, Rate};
+use super::parse::{self, Parsed, Rate};
 use super::problem::shown_url;
-use super::section::{Parsed, Section};
+use super::section::Section;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::headers::{self, IdentityFields};

@@ -1,6 +1,6 @@
 //! Checks that span sections.
 
-use super::section::Notes;
+use super::notes::Notes;
 use super::tokens::TokenRoom;
 use super::{IssuerSubjects, LEGACY_MAX, Settings};
 use crate::domain::cors::{Cors, Origins};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::parse;
 use super::routes::resolve;
 use super::section::Section;
+use super::setting::open_settings;
 use super::upstreams::Upstream;
 use crate::domain::route::UpstreamIndex;
 use crate::domain::secret::Secret;
@@ -21,6 +22,8 @@ pub struct ClaimsHook {
     pub answer_bytes_max: usize,
     pub on_failure: WithoutClaims,
 }
+
+open_settings!(WithoutClaims);
 
 /// Clients give a refresh up after ten seconds.
 const TIMEOUT_MAX: Duration = Duration::from_secs(8);

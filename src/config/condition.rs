@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::parse::Pointer;
-use super::section::Parsed;
+use super::parse::Parsed;
+use super::pointer::Pointer;
+use super::setting::open_settings;
 use crate::domain::spelling;
 
 /// A place in an answer, and the scalar that it must hold; without one, anything that is something.
@@ -18,6 +19,8 @@ pub struct Condition {
     place: Place,
     value: Option<Value>,
 }
+
+open_settings!(Condition);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Place {

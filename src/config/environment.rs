@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::layers::VARIABLE_PREFIX;
-use super::section::likeness;
+use super::likeness::likeness;
 
 /// What begins the name of everything that is meant for us.
 const PREFIX: &str = "TOKENGATE_";

@@ -1,7 +1,7 @@
 //! `[headers]`: fields that pass from nobody.
 
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
 use crate::domain::headers::NamePattern;
 
 /// What becomes of a request's fields beside those that the gateway sets.

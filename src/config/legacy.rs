@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::parse::{self, SECRET_BYTES_MIN};
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed, SECRET_BYTES_MIN};
+use super::section::Section;
+use super::setting::open_settings;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::legacy::ExchangeRule;
 use crate::domain::secret::Secret;
@@ -103,6 +104,8 @@ enum Encoding {
     Base64,
     Hex,
 }
+
+open_settings!(Encoding, Exchange);
 
 fn read_key(s: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<LegacySource> {
     let encoding = s.read(

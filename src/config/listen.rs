@@ -5,8 +5,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::ListenAddress;
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
+use super::setting::open_settings;
 use crate::domain::client_limits::{ClientLimits, LingerLimits};
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::pace::ByteRate;
@@ -156,6 +157,8 @@ pub enum LogFormat {
     Text,
     Json,
 }
+
+open_settings!(LogFormat, RequestIdFrom);
 
 impl Log {
     pub(super) fn read(s: &mut Section<'_>) -> Self {

@@ -4,9 +4,11 @@ use http::StatusCode;
 
 use super::condition::Condition;
 use super::members::Members;
-use super::parse::{self, Pointer};
+use super::parse::{self, Parsed};
+use super::pointer::{self, Pointer};
 use super::routes::resolve;
-use super::section::{Parsed, Section};
+use super::section::Section;
+use super::setting::{Setting, open_settings};
 use super::upstreams::Upstream;
 use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS, is_mappable};
 use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
@@ -87,6 +89,8 @@ fn login_path(value: &config::Value) -> Parsed<String> {
     Ok(if ends_in_a_slash { path + "/" } else { path })
 }
 
+open_settings!(OldSession);
+
 /// How the upstream's answer to a login, registration or quick registration becomes a session.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -148,13 +152,13 @@ impl Login {
             upstream,
             statuses: s.read("statuses", filled(status)),
             issue_on: s.read("issue_on", parse::list(parse::choice(&ISSUING))),
-            subject: s.read("subject", filled(parse::pointer)),
+            subject: s.read("subject", filled(pointer::pointer)),
             requires,
             unless,
-            scopes: s.read("scopes", parse::list(parse::pointer)),
+            scopes: s.read("scopes", parse::list(pointer::pointer)),
             claims: s.map("claims", |name, value| {
                 mappable_claim(name)?;
-                parse::pointer(value)
+                pointer::pointer(value)
             }),
             answer_bytes_max: s.read("answer_bytes_max", parse::memory(1 << 10, 64 << 20)),
             old_session: s.read("old_session", parse::choice(&[("end", OldSession::End), ("keep", OldSession::Keep)])),
@@ -176,7 +180,7 @@ fn status(value: &config::Value) -> Parsed<StatusCode> {
     status.ok_or_else(|| "allowed is a status from 200 to 299, but for 204 to 206, which have no whole body".to_owned())
 }
 
-fn filled<T>(item: impl Fn(&config::Value) -> Parsed<T>) -> impl Fn(&config::Value) -> Parsed<Vec<T>> {
+fn filled<T: Setting>(item: impl Fn(&config::Value) -> Parsed<T>) -> impl Fn(&config::Value) -> Parsed<Vec<T>> {
     let list = parse::list(item);
     move |value| list(value).and_then(|items| if items.is_empty() { Err("must not be empty".to_owned()) } else { Ok(items) })
 }

@@ -1,7 +1,9 @@
 //! `[login.members]`: where a token pair stands in JSON answers.
 
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::pointer::Pointer;
+use super::section::Section;
+use super::setting::open_settings;
 
 /// The places of the members that are merged into the upstream's JSON, and into answers of `/refresh` in JSON; empty: left out.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Members {
 /// The names that lead to a member, from the outermost object on. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberPath(Vec<String>);
+
+open_settings!(MemberPath);
 
 /// How deep a member may stand.
 const DEPTH_MAX: usize = 8;
@@ -67,7 +71,7 @@ impl Members {
 fn path(value: &config::Value) -> Parsed<MemberPath> {
     let text = parse::filled_text(value)?;
     let Some(pointer) = text.strip_prefix('/') else { return Ok(MemberPath(vec![text])) };
-    let _: parse::Pointer = text.parse()?;
+    let _: Pointer = text.parse()?;
     let names: Vec<String> = pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
     match names.len() {
         0..=DEPTH_MAX => Ok(MemberPath(names)),

@@ -17,26 +17,33 @@ pub mod fuzz;
 mod headers;
 mod layers;
 mod legacy;
+mod likeness;
 mod listen;
 mod login;
 mod members;
+mod notes;
 mod oauth;
 mod parse;
+mod pointer;
 mod problem;
 mod reload;
 mod routes;
 mod section;
 mod session_policy;
+mod setting;
 mod show;
 mod store;
 mod tokens;
+mod unknown;
 mod upkeep;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use section::{Noted, Notes, Section};
+use notes::{Noted, Notes, Shown};
+use section::Section;
+use setting::EffectiveKey;
 use tokens::TokenRoom;
 
 use crate::domain::cookies::CookieMode;
@@ -57,12 +64,13 @@ pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
-pub use parse::{Pointer, Rate, SECRET_BYTES_MIN};
+pub use parse::{Rate, SECRET_BYTES_MIN};
+pub use pointer::Pointer;
 pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
 pub use routes::UPSTREAM_DEFAULT;
-pub use section::FromFile;
-pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store};
+pub use setting::FromFile;
+pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, RedisUrl, Store};
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstreams::{HostField, Upstream};
@@ -108,10 +116,10 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Loaded {
     pub settings: Settings,
-    shown: Vec<section::Shown>,
+    shown: Vec<Shown>,
     layers: layers::Layers,
     /// What each key says, by its path.
-    effective: BTreeMap<String, reload::EffectiveKey>,
+    effective: BTreeMap<String, EffectiveKey>,
     secret_files: Vec<(String, PathBuf)>,
     /// Every key that holds a value: `routes[].prefix`.
     known: BTreeSet<String>,
@@ -126,7 +134,9 @@ impl Loaded {
 
     /// Whether a flag gives a secret itself.
     fn is_secret(&self, flag: &Flag) -> bool {
-        self.shown.iter().any(|shown| shown.secret && shown.origin == flag.name && flag.key.ends_with(&format!(".{}", shown.key)))
+        self.shown
+            .iter()
+            .any(|shown| shown.is_secret() && shown.origin == flag.name && flag.key.ends_with(&format!(".{}", shown.key)))
     }
 
     /// What an operator should know though the settings are valid.
@@ -151,7 +161,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
     });
     loaded.warnings = environment::warnings(&inputs.environment, &loaded.known).into_iter().chain(by_flag).collect();
     if let Some(file) = &inputs.file {
-        let is_in_file = |shown: &section::Shown| shown.secret && shown.origin.starts_with(&format!("{}, line ", file.name));
+        let is_in_file = |shown: &Shown| shown.is_secret() && shown.origin.starts_with(&format!("{}, line ", file.name));
         if let Some(first) = loaded.shown.iter().find(|shown| is_in_file(shown)) {
             loaded.secret_files.push((first.path(), PathBuf::from(&file.name)));
         }

@@ -1,7 +1,7 @@
 //! `[[clients]]`: machines that may ask what a token is worth.
 
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
 use crate::domain::secret::Secret;
 
 /// The fewest characters of a client's secret: nobody guesses it, so guesses need no limit.

@@ -7,7 +7,6 @@
 mod effects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::{self, Debug};
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
@@ -17,9 +16,9 @@ use std::sync::LazyLock;
 use config::{Value, ValueKind};
 
 use super::layers::Layers;
-use super::problem::{Problem, toml_text};
+use super::problem::Problem;
+use super::setting::EffectiveKey;
 use super::{Invalid, Loaded, Settings};
-use crate::domain::secret::Secret;
 
 /// What becomes of a key's new value when the settings are read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,50 +45,6 @@ impl Effect {
         within.peek()?;
         Some(if within.all(|effect| effect == Self::Reloads) { Self::Reloads } else { Self::NeedsRestart })
     }
-}
-
-/// What a key says, in a form that can be compared: `"60s"` and `"1m"` are one.
-#[derive(Clone)]
-pub(super) enum Effective {
-    Plain(String),
-    Hidden(Secret<String>),
-}
-
-impl Effective {
-    pub(super) fn plain(value: &impl Debug) -> Self {
-        Self::Plain(format!("{value:?}"))
-    }
-
-    pub(super) fn hidden(value: &Value) -> Self {
-        match &value.kind {
-            ValueKind::String(text) => Self::Hidden(Secret::new(text.clone())),
-            _ => Self::Hidden(Secret::new(toml_text(value))),
-        }
-    }
-}
-
-impl PartialEq for Effective {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Plain(this), Self::Plain(other)) => this == other,
-            (Self::Hidden(this), Self::Hidden(other)) => this.expose() == other.expose(),
-            (Self::Plain(_) | Self::Hidden(_), _) => false,
-        }
-    }
-}
-
-impl Debug for Effective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Effective")
-    }
-}
-
-/// A key's value, and which of the known keys it is.
-#[derive(Clone, Debug)]
-pub(super) struct EffectiveKey {
-    /// `routes[].prefix`.
-    pub(super) pattern: String,
-    pub(super) value: Effective,
 }
 
 /// The settings that a process runs with.

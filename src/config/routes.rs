@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::listen::Listen;
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
+use super::setting::open_settings;
 use super::upstreams::Upstream;
 use crate::domain::headers::AuthorizationRule;
 use crate::domain::route::{Access, RevocationCheck, Route, UpstreamIndex, WhenStale};
@@ -25,6 +26,8 @@ enum Mode {
     Enforce,
     Observe,
 }
+
+open_settings!(AccessKind, Mode, AuthorizationRule, RevocationCheck, WhenStale);
 
 /// `None` when the route names no upstream that exists, after that was noted.
 pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen) -> Option<Route> {

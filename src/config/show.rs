@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::notes::{REDACTED, Shown};
 use super::problem::{bare_key, toml_text};
-use super::section::Shown;
 
 /// Where the comments begin, in characters, unless the value is longer.
 const COMMENT_COLUMN: usize = 48;
@@ -17,7 +17,7 @@ pub(super) fn toml(shown: &[Shown]) -> String {
             let _ = writeln!(out, "{gap}{}", key.header);
             section = Some(&key.section);
         }
-        let value = if key.secret { "\"[redacted]\"".to_owned() } else { toml_text(&key.value) };
+        let value = if key.is_secret() { format!("\"{REDACTED}\"") } else { toml_text(&key.value) };
         let assignment = format!("{} = {value}", bare_key(&key.key));
         let _ = writeln!(out, "{assignment:COMMENT_COLUMN$} # {}", key.origin);
     }

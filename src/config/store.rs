@@ -4,8 +4,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::parse;
-use super::section::{FromFile, Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
+use super::setting::{Disclosure, FromFile, Setting, open_settings, write_debug};
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
 
@@ -51,9 +52,27 @@ pub struct Redis {
 #[derive(Clone, Debug)]
 pub enum RedisPlace {
     /// In one line; for its forms see `config/tokengate.toml`.
-    Url(Secret<String>),
+    Url(RedisUrl),
     /// Piece by piece.
     Listed(ListedServers),
+}
+
+/// May hold a password.
+#[derive(Clone, Debug)]
+pub struct RedisUrl(Secret<String>);
+
+impl RedisUrl {
+    pub const fn expose(&self) -> &String {
+        self.0.expose()
+    }
+}
+
+impl Setting for RedisUrl {
+    const DISCLOSURE: Disclosure = Disclosure::Credentials;
+
+    fn write_effective(&self, out: &mut String) {
+        write_debug(self.expose(), out);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +108,8 @@ enum Kind {
     Embedded,
     Redis,
 }
+
+open_settings!(DeploymentKind, Kind);
 
 impl Store {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
@@ -157,7 +178,7 @@ impl Redis {
 
 impl RedisPlace {
     fn read(s: &mut Section<'_>) -> Self {
-        let url = s.read_secret("url", redis_url);
+        let url = s.read("url", redis_url);
         let kinds = parse::choice(&[
             ("standalone", DeploymentKind::Standalone),
             ("sentinel", DeploymentKind::Sentinel),
@@ -261,7 +282,7 @@ fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
     certificate.zip(key)
 }
 
-fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
+fn redis_url(value: &config::Value) -> Parsed<RedisUrl> {
     const ALLOWED: &str = "allowed is \"redis://host:port/database\", \"redis+sentinel://host:port,host:port/service/database\" or \
                            \"redis-cluster://host:port,host:port\", or rediss for TLS; user and password before the hosts are \
                            percent-encoded";
@@ -288,7 +309,7 @@ fn redis_url(value: &config::Value) -> Parsed<Secret<String>> {
         let are_hosts = hosts.split(',').count() <= hosts_max && hosts.split(',').all(is_host);
         (are_hosts && is_database && !path.contains(['?', '#'])).then_some(())
     };
-    is_url().map(|()| Secret::new(text.clone())).ok_or_else(|| ALLOWED.to_owned())
+    is_url().map(|()| RedisUrl(Secret::new(text.clone()))).ok_or_else(|| ALLOWED.to_owned())
 }
 
 /// Braces would move keys to other hash slots.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use super::layers::{self, Inputs, SettingsFile};
-use super::section::Notes;
+use super::notes::Notes;
 use super::*;
 use crate::domain::cors::Origins;
 use crate::domain::route::{Access, UpstreamIndex};

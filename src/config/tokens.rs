@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::parse;
 use super::section::Section;
+use super::setting::open_settings;
 use super::store::Store;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::revocation::{Retention, TooShort};
@@ -120,6 +121,8 @@ pub struct Refresh {
     /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
     pub imported_until: Option<Timestamp>,
 }
+
+open_settings!(ReusePolicy);
 
 impl Refresh {
     pub(super) fn read(s: &mut Section<'_>) -> Self {

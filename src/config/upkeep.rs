@@ -9,8 +9,9 @@ use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, ZonedDateTime};
 
-use super::parse;
-use super::section::{Parsed, Section};
+use super::parse::{self, Parsed};
+use super::section::Section;
+use super::setting::open_settings;
 use crate::domain::time::Timestamp;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,6 +65,8 @@ impl Schedule {
         Some(Timestamp::from_millis(next.0.timestamp().as_millisecond()))
     }
 }
+
+open_settings!(croner::Cron, TimeZone);
 
 fn pattern(value: &config::Value) -> Parsed<croner::Cron> {
     let text = parse::filled_text(value)?;

@@ -8,6 +8,7 @@ use http::Uri;
 
 use super::parse;
 use super::section::Section;
+use super::setting::open_settings;
 
 /// An API that stands behind the gateway.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub enum HostField {
     /// Host and port of the upstream's URL.
     Replace,
 }
+
+open_settings!(HostField);
 
 impl Upstream {
     pub fn is_tls(&self) -> bool {

@@ -1,6 +1,13 @@
+use std::time::Duration;
+
+use http::Method;
+use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::measure::{duration_from, size_from, size_text};
+use super::secret::key_material;
 use super::*;
+use crate::config::pointer::pointer;
 
 fn value(text: &str) -> Value {
     Value::new(None, text)

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::section::Notes;
+use crate::config::notes::Notes;
 use crate::config::{DEFAULT_FILE, Inputs, SettingsFile, layers, load};
 
 const MINIMAL: &str = "upstreams.api.url = 'http://127.0.0.1:3000'\n";

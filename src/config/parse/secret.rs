@@ -1,0 +1,82 @@
+//! Secrets and the files that hold them.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use config::{Value, ValueKind};
+use zeroize::Zeroizing;
+
+use super::{Parsed, filled_text};
+use crate::domain::secret::Secret;
+
+/// The fewest bytes of a secret that keys are derived from: as many as the output of HMAC-SHA-256 (RFC 7518, section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Key material in hex, base64 or base64url, at least [`SECRET_BYTES_MIN`] bytes.
+pub(in crate::config) fn key_material(value: &Value) -> Parsed<Secret<String>> {
+    const MEND: &str = "allowed are 32 bytes or more in base64 or hex; make one with: openssl rand -base64 32";
+    let ValueKind::String(text) = &value.kind else { return Err(MEND.to_owned()) };
+    let text = text.trim();
+    let bytes = key_bytes(text).map(Zeroizing::new).ok_or_else(|| format!("neither hex nor base64; {MEND}"))?;
+    if bytes.len() < SECRET_BYTES_MIN {
+        return Err(format!("only {} bytes; {MEND}", bytes.len()));
+    }
+    if bytes.iter().all(|byte| *byte == bytes[0]) {
+        return Err(format!("repeats one byte, so anyone can guess it; {MEND}"));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn key_bytes(text: &str) -> Option<Vec<u8>> {
+    hex_bytes(text).or_else(|| base64_bytes(text))
+}
+
+pub(in crate::config) fn hex_bytes(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// Of either alphabet, padded or not.
+pub(in crate::config) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
+    let unpadded = text.trim_end_matches('=');
+    let engines = [&base64::engine::general_purpose::STANDARD_NO_PAD, &base64::engine::general_purpose::URL_SAFE_NO_PAD];
+    engines.into_iter().find_map(|engine| engine.decode(unpadded).ok())
+}
+
+/// One secret, or several for rotation: a list, or one a line.
+pub(in crate::config) fn key_materials(value: &Value) -> Parsed<Vec<Secret<String>>> {
+    let texts: Vec<Value> = match &value.kind {
+        ValueKind::Array(items) => items.clone(),
+        ValueKind::String(text) => {
+            text.split([',', '\n']).map(str::trim).filter(|line| !line.is_empty()).map(|line| Value::new(None, line)).collect()
+        }
+        _ => vec![value.clone()],
+    };
+    match texts.as_slice() {
+        [] => Err("must not be empty".to_owned()),
+        [one] => key_material(one).map(|one| vec![one]),
+        many => {
+            let numbered = many.iter().enumerate();
+            numbered.map(|(index, one)| key_material(one).map_err(|e| format!("secret {}: {e}", index + 1))).collect()
+        }
+    }
+}
+
+/// A password or token: any text of one line.
+pub(in crate::config) fn password(value: &Value) -> Parsed<Secret<String>> {
+    filled_text(value).map(Secret::new)
+}
+
+/// What a file holds, trailing line ends trimmed.
+pub(in crate::config) fn content_of<T>(path: &Path, parse: &impl Fn(&Value) -> Parsed<T>) -> Parsed<T> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("the file cannot be read: {e}"))?;
+    let text = Zeroizing::new(text);
+    let trimmed = text.trim_end_matches(['\r', '\n']);
+    if trimmed.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    parse(&Value::new(None, trimmed)).map_err(|message| format!("what the file holds is refused: {message}"))
+}
