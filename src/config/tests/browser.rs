@@ -1,0 +1,59 @@
+//! Cookies and CORS.
+
+use super::{assert_one_fault, minimal_and};
+use crate::config::Settings;
+use crate::domain::cors::Origins;
+
+#[test]
+fn cookies_that_a_browser_would_drop_are_refused() {
+    let cookies = |text: &str| format!("[cookies]\nenabled = true\nrefresh_name = \"r\"\n{text}\n");
+    for text in ["secure = false", "path = \"/api\"", "domain = \"example.com\""] {
+        assert_one_fault(&cookies(text), &["cookies.access_name", "__Host-"]);
+    }
+    assert_one_fault(&cookies("access_name = \"a\"\nsecure = false\nsame_site = \"none\""), &["cookies.same_site", "secure"]);
+    assert_one_fault(&cookies("access_name = \"__Secure-a\"\nsecure = false"), &["cookies.access_name", "__Secure-"]);
+    assert_one_fault(&cookies("access_name = \"r\""), &["cookies.refresh_name"]);
+    assert_one_fault(&cookies("access_name = \"a b\""), &["cookies.access_name", "cookie name"]);
+    assert_one_fault(&cookies(&format!("access_name = \"{}\"", "a".repeat(257))), &["cookies.access_name", "256"]);
+    assert_one_fault(
+        &cookies(&format!("access_name = \"a\"\npath = \"/{}\"", "a".repeat(1024))),
+        &["cookies.path", "1024 bytes"],
+    );
+    assert!(Settings::from_toml(&minimal_and(&cookies(""))).unwrap().cookies.is_some());
+}
+
+#[test]
+fn former_cookies_are_named_with_what_browsers_kept_of_them() {
+    let cookies = |former: &str| format!("[cookies]\nenabled = true\nformer = [{former}]\n");
+    let settings =
+        Settings::from_toml(&minimal_and(&cookies("{ name = 'a' }, { name = 'b', domain = 'a.example', path = '/x' }")));
+    let own = settings.unwrap().cookies.unwrap().own;
+    assert!(["a", "b"].iter().all(|name| own.names().iter().any(|own| own == name)), "{own:?}");
+    let emptied = |start: &str| own.others_emptied().iter().any(|field| field.to_str().unwrap().starts_with(start));
+    assert!(emptied("a=; Path=/;") && emptied("b=; Path=/x;"), "{own:?}");
+    for (former, named) in [
+        ("{ domain = 'a.example' }", "cookies.former[0].name"),
+        ("{ name = 'a b' }", "cookies.former[0].name"),
+        ("{ name = 'a', domain = '.a.example' }", "cookies.former[0].domain"),
+        ("{ name = 'a', path = 'x' }", "cookies.former[0].path"),
+        ("{ name = '__Host-a', path = '/x' }", "cookies.former[0].name"),
+        ("{ name = 'a', pth = '/x' }", "cookies.former[0].pth"),
+    ] {
+        assert_one_fault(&cookies(former), &[named]);
+    }
+    assert_one_fault(&cookies(&"{ name = 'a' },".repeat(17)), &["cookies.former", "16"]);
+}
+
+#[test]
+fn any_origin_goes_without_credentials_alone() {
+    assert_one_fault(
+        "cors = { allowed_origins = [\"*\"], allow_credentials = true }",
+        &["cors.allowed_origins", "list the origins"],
+    );
+    assert_one_fault(
+        "cors = { allowed_origins = [\"https://a.example/\"] }",
+        &["cors.allowed_origins", "item 1", "origin as browsers"],
+    );
+    let any = Settings::from_toml(&minimal_and("cors = { allowed_origins = [\"*\"] }")).unwrap();
+    assert_eq!(any.cors.unwrap().allowed_origins, Origins::Any);
+}
