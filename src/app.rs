@@ -52,7 +52,6 @@ use crate::domain::ids::Partitions;
 use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
-use crate::domain::route::RouteError;
 use crate::domain::stats::{Counters, Snapshot, Tally};
 use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints};
 use crate::proxy::gateway::Shared;
@@ -79,8 +78,6 @@ pub enum StartError {
     Store(#[from] StoreStartError),
     #[error("upstreams.{name}.{key}: {error}")]
     Upstream { name: Arc<str>, key: &'static str, error: String },
-    #[error("routes: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Routes(Vec<RouteError>),
     #[error("issuer {issuer}: {error}")]
     Issuer { issuer: String, error: String },
     #[error("legacy {name}: {error}")]
@@ -202,7 +199,7 @@ impl App {
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
             options,
-            policy: ArcSwap::from_pointee(data_plane::policy(settings)?),
+            policy: ArcSwap::from_pointee(data_plane::policy(settings)),
             verifier: Arc::clone(&parts.verifier),
             replica: Arc::clone(&parts.replica),
             control: Arc::clone(&endpoints) as _,
@@ -268,7 +265,7 @@ impl App {
     pub fn reload(&mut self, reload: &Reload) -> Result<(), StartError> {
         let settings = reload.settings();
         let minting = keys::minting(settings, &self.parts.ambient, Some(&self.parts.sessions.minting()))?;
-        let policy = data_plane::policy(settings)?;
+        let policy = data_plane::policy(settings);
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         self.parts.issuers.set_own(own);
@@ -322,12 +319,7 @@ fn node_heartbeat(settings: &Settings) -> Duration {
 
 fn own_keys(settings: &Settings, minting: &Minting, partitions: Partitions) -> Result<Own, StartError> {
     let legacy = legacy::verifiers(settings, partitions)?;
-    Ok(Own {
-        keys: Arc::clone(&minting.keys),
-        policy: keys::own_policy(settings),
-        token_bytes_max: settings.tokens.bytes_max,
-        legacy,
-    })
+    Ok(Own { keys: Arc::clone(&minting.keys), policy: settings.own_policy(), token_bytes_max: settings.tokens.bytes_max, legacy })
 }
 
 /// The address that a listener is bound to. Of several that a name has, the first of IPv4, as clients that are told an address expect;

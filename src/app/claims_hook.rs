@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::uri::Authority;
 
 use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
@@ -16,11 +15,11 @@ use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 /// `None` when it is off. `upstreams` are those of the settings, in their order.
 pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
     let hook = settings.claims_hook.as_ref()?;
-    let upstream = &settings.upstreams[hook.upstream.0];
+    let upstream = &settings.upstreams[hook.upstream];
     let client = ClaimsClient::new(ClaimsClientOptions {
         upstream: upstreams[hook.upstream.0].clone(),
-        authority: upstream.url.authority().cloned().unwrap_or(Authority::from_static("localhost")),
-        path: format!("{}{}", upstream.base_path(), hook.path),
+        authority: upstream.url.authority().clone(),
+        path: format!("{}{}", upstream.url.base_path(), hook.path),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
         timeout: hook.timeout,
         answer_bytes_max: hook.answer_bytes_max,

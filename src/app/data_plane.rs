@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
-use http::uri::Scheme;
 
 use super::{StartError, files};
 use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
-use crate::domain::host::Host;
-use crate::domain::route::{RouteTable, UpstreamIndex};
+use crate::domain::route::UpstreamIndex;
 use crate::proxy::admission::AdmissionOptions;
 use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy};
 use crate::proxy::listener::ListenerOptions;
@@ -44,8 +42,8 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
             max_staleness: settings.revocation.max_staleness,
         },
         login_timeouts: ExchangeTimeouts {
-            response: settings.upstreams[login_upstream.0].response_timeout,
-            idle: settings.upstreams[login_upstream.0].body_idle_timeout,
+            response: settings.upstreams[login_upstream].response_timeout,
+            idle: settings.upstreams[login_upstream].body_idle_timeout,
         },
         upstreams,
         login_upstream,
@@ -56,25 +54,21 @@ pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError>
 
 pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
     let fault = |key: &'static str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
-    let host = upstream.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let is_https = upstream.url.scheme() == Some(&Scheme::HTTPS);
-    let port = upstream.url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-    let tls = match (is_https, &upstream.ca_file) {
+    let name = upstream.url.server_name();
+    let tls = match (upstream.url.is_tls(), &upstream.ca_file) {
         (false, _) => None,
-        (true, None) => Some(Tls::of_web(&host).map_err(|error| fault("url", error))?),
+        (true, None) => Some(Tls::of_web(name).map_err(|error| fault("url", error))?),
         (true, Some(file)) => {
             let of_file = |error: String| fault("ca_file", format!("{}: {error}", file.display()));
             let pem = files::read(file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
-            Some(Tls::of_authorities(&host, &pem).map_err(of_file)?)
+            Some(Tls::of_authorities(name, &pem).map_err(of_file)?)
         }
     };
-    let authority = upstream.url.authority().map_or("", |authority| authority.as_str());
-    let own_host = Host::parse(authority.as_bytes()).map_err(|error| fault("url", error.to_string()))?;
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
-        target: Target { host, port, tls },
-        base_path: upstream.base_path().into(),
-        own_host: own_host.field().clone(),
+        target: Target { host: name.to_owned(), port: upstream.url.port(), tls },
+        base_path: upstream.url.base_path().into(),
+        own_host: upstream.url.host().field().clone(),
         replaces_host: match upstream.host {
             HostField::Preserve => false,
             HostField::Replace => true,
@@ -86,15 +80,13 @@ pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, S
     })
 }
 
-pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
+pub(super) fn policy(settings: &Settings) -> Policy {
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
     let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
     let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
-    Ok(Policy {
-        routes: RouteTable::new(settings.endpoints.paths.clone(), settings.routes.clone())
-            .map_err(StartError::Routes)?
-            .answering_preflights(settings.cors.is_some()),
+    Policy {
+        routes: settings.routes.table().clone(),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
         cors: settings.cors.clone(),
@@ -102,5 +94,5 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
         own_body_rate_min: settings.listen.body_rate_min,
         request_id_from: settings.listen.request_id_from,
         unnamed_proxy_told: AtomicBool::new(false),
-    })
+    }
 }

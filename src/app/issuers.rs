@@ -7,16 +7,16 @@ use arc_swap::ArcSwap;
 
 use super::watched_keys::WatchedKeys;
 use super::{Ambient, StartError, files};
-use crate::config::{self, IssuerSubjects, JwksSource, Settings};
+use crate::config::{self, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::ForeignKeys;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::verifier::Verifier;
-use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TrustedClaims, TypeRule};
+use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::secret::Secret;
-use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
+use crate::domain::subjects::ReservedPrefixes;
 use crate::proxy::jwks_client::JwksClient;
 use crate::sessions::health::FetchedKeys;
 use crate::tasks::supervisor::Supervisor;
@@ -97,20 +97,7 @@ impl Issuers {
 
 impl Foreign {
     fn of(issuer: &config::Issuer, reserved: &ReservedPrefixes, ambient: &Ambient) -> Result<Self, StartError> {
-        let audiences = AudienceRule::AnyOf(issuer.audiences.clone().into());
-        let subjects = match &issuer.subjects {
-            IssuerSubjects::Prefixed(prefix) => SubjectRule::Prefixed(prefix.clone()),
-            IssuerSubjects::Shared => SubjectRule::Ours(reserved.clone()),
-        };
-        let policy = ClaimPolicy {
-            token_type: if issuer.types.is_empty() { TypeRule::Unchecked } else { TypeRule::AnyOf(issuer.types.clone().into()) },
-            leeway: issuer.leeway,
-            audience_claims: issuer.audience_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
-            subject_claim: ClaimPath::new(&issuer.subject_claim),
-            scope_claims: issuer.scope_claims.iter().map(|claim| ClaimPath::new(claim)).collect(),
-            trusted_claims: TrustedClaims::Listed(issuer.trusted_claims.clone().into()),
-            ..ClaimPolicy::foreign(&issuer.issuer, audiences, issuer.lifetime_max, subjects)
-        };
+        let policy = issuer.policy(reserved);
         let fault = |error: String| StartError::Issuer { issuer: issuer.issuer.clone(), error };
         let keys = match &issuer.jwks {
             JwksSource::File(path) => {

@@ -13,9 +13,7 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::key_files::{self, KeyError};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
-use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::secret::Secret;
-use crate::domain::subjects::SubjectRule;
 use crate::sessions::Minting;
 
 /// The refresh secret's file beside the keys, where none is configured.
@@ -45,9 +43,9 @@ pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Mi
         },
         refresh_tokens: match (before, settings.refresh.secrets.as_slice(), &settings.keys.directory) {
             (Some(before), [], None) => before.refresh_tokens.clone(),
-            (None, [], None) => refresh_tokens(&[deployment_secret::generate_secret(entropy)])?,
-            (_, [], Some(directory)) => refresh_tokens(&[kept_secret(directory, &makes)?])?,
-            (_, secrets, _) => refresh_tokens(secrets)?,
+            (None, [], None) => refresh_tokens(&deployment_secret::generate_secret(entropy))?,
+            (_, [], Some(directory)) => refresh_tokens(&kept_secret(directory, &makes)?)?,
+            (_, secrets, _) => RefreshTokens::new(secrets)?,
         },
         issuer: settings.tokens.issuer.clone(),
         audiences: settings.tokens.audience.clone(),
@@ -66,18 +64,11 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     let kept = keys.directory.as_ref().map(|directory| directory.join(REFRESH_SECRET_FILE));
     let secrets = match (settings.refresh.secrets.as_slice(), kept.filter(|path| path.exists())) {
         ([], None) => Ok(()),
-        ([], Some(path)) => read_secret(&path).and_then(|secret| refresh_tokens(&[secret])).map(drop),
-        (secrets, _) => refresh_tokens(secrets).map(drop),
+        ([], Some(path)) => read_secret(&path).and_then(|secret| refresh_tokens(&secret)).map(drop),
+        (secrets, _) => RefreshTokens::new(secrets).map(drop).map_err(KeysError::from),
     };
     let problems = ring.iter().flat_map(|error| &error.0).map(|problem| format!("keys.directory: {problem}"));
     problems.chain(secrets.err().map(|error| error.to_string())).collect()
-}
-
-/// What our own tokens must say.
-pub(super) fn own_policy(settings: &Settings) -> ClaimPolicy {
-    let tokens = &settings.tokens;
-    let subjects = SubjectRule::Ours(settings.reserved_prefixes());
-    ClaimPolicy { leeway: tokens.leeway, subjects, ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime) }
 }
 
 /// Whether what is missing in the folder is made.
@@ -100,9 +91,8 @@ fn has_keys(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|entry| is_key(entry.path())))
 }
 
-fn refresh_tokens(secrets: &[Secret<String>]) -> Result<RefreshTokens, KeysError> {
-    let secrets = secrets.iter().map(|text| DeploymentSecret::parse(text.expose())).collect::<Result<Vec<_>, _>>()?;
-    Ok(RefreshTokens::new(&secrets)?)
+fn refresh_tokens(secret: &Secret<String>) -> Result<RefreshTokens, KeysError> {
+    Ok(RefreshTokens::new(&[DeploymentSecret::parse(secret.expose())?])?)
 }
 
 /// The secret beside the keys.

@@ -3,19 +3,18 @@
 use super::{StartError, files};
 use crate::config::{self, LegacySource, Settings};
 use crate::crypto::legacy_key::LegacyKey;
-use crate::domain::claim_policy::{AudienceRule, ClaimPath};
+use crate::domain::deployment_secret::SECRET_BYTES_MIN;
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::LegacyPolicy;
-use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
 /// Fewer bytes of an HMAC secret are worth a warning.
-const SECRET_BYTES_SOUND: usize = config::SECRET_BYTES_MIN;
+const SECRET_BYTES_SOUND: usize = SECRET_BYTES_MIN;
 
 /// Every verifier of legacy tokens. Reads the key files anew on each call.
 pub(super) fn verifiers(settings: &Settings, partitions: Partitions) -> Result<Vec<(LegacyKey, LegacyPolicy)>, StartError> {
     let reserved = settings.reserved_prefixes();
-    settings.legacy.iter().map(|legacy| Ok((key(legacy)?, policy(legacy, partitions, reserved.clone())))).collect()
+    settings.legacy.iter().map(|legacy| Ok((key(legacy)?, legacy.policy(partitions, reserved.clone())))).collect()
 }
 
 /// Whether the key can be used: what `tokengate check` asks.
@@ -48,28 +47,5 @@ pub(super) fn warn(settings: &Settings, now: Timestamp) {
                 "the secret of legacy tokens is short: who has a token can search for it"
             );
         }
-    }
-}
-
-fn policy(legacy: &config::Legacy, partitions: Partitions, reserved: ReservedPrefixes) -> LegacyPolicy {
-    let paths = |texts: &[String]| texts.iter().map(|text| ClaimPath::new(text)).collect::<Vec<_>>();
-    LegacyPolicy {
-        name: legacy.name.as_str().into(),
-        issuer: legacy.issuer.clone(),
-        audiences: if legacy.audiences.is_empty() {
-            AudienceRule::Unchecked
-        } else {
-            AudienceRule::AnyOf(legacy.audiences.clone().into())
-        },
-        required_claims: legacy.required_claims.iter().map(|(path, text)| (ClaimPath::new(path), text.clone())).collect(),
-        subject_claims: paths(&legacy.subject_claims),
-        subjects: SubjectRule::Ours(reserved),
-        scope_claims: paths(&legacy.scope_claims),
-        claims: legacy.claims.iter().map(|(name, path)| (name.clone(), ClaimPath::new(path))).collect(),
-        needs_expiry: legacy.needs_expiry,
-        lifetime_max: legacy.lifetime_max,
-        accepted_until: legacy.accepted_until,
-        exchange: legacy.exchange,
-        partitions,
     }
 }

@@ -27,7 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<Finding>, StartError> {
     let upstreams = data_plane::options(settings)?.upstreams;
     let (mut findings, key_sets, store) = tokio::join!(
-        join_all(upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream.is_tls()))),
+        join_all(
+            upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream.url.is_tls()))
+        ),
         join_all(settings.issuers.iter().enumerate().map(|(index, issuer)| of_key_set(index, issuer, ambient))),
         stores::probe(settings, ambient),
     );

@@ -76,18 +76,12 @@ fn summary(settings: &Settings) -> String {
     for (name, value) in [("listen", settings.listen.address.to_string()), ("admin", admin), ("store", store)] {
         let _ = writeln!(text, "  {name:9} {value}");
     }
-    for route in &settings.routes {
+    for route in settings.routes.listed() {
         let _ = writeln!(text, "  {:9} {}", "route", route_line(route, settings));
     }
     if let Some(hook) = &settings.claims_hook {
-        let upstream = &settings.upstreams[hook.upstream.0];
-        let _ = writeln!(
-            text,
-            "  {:9} asked on refresh at {}{}",
-            "claims",
-            upstream.url.to_string().trim_end_matches('/'),
-            hook.path
-        );
+        let upstream = &settings.upstreams[hook.upstream];
+        let _ = writeln!(text, "  {:9} asked on refresh at {}{}", "claims", upstream.url, hook.path);
     }
     for issuer in &settings.issuers {
         let keys = match &issuer.jwks {
@@ -128,7 +122,7 @@ fn route_line(route: &Route, settings: &Settings) -> String {
         Share::NONE => format!("{demand}, observed"),
         share => format!("{demand}, enforced for {} %", share.percent()),
     };
-    let upstream = &settings.upstreams[route.upstream.0];
+    let upstream = &settings.upstreams[route.upstream];
     let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{methods}{host}{}{below} → {} for {demand}", route.prefix, upstream.url.to_string().trim_end_matches('/'))
+    format!("{methods}{host}{}{below} → {} for {demand}", route.prefix, upstream.url)
 }

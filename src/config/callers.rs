@@ -12,6 +12,7 @@ use super::parse::{self, Parsed, Rate};
 use super::problem::shown_url;
 use super::section::Section;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::claim_policy::ClaimPath;
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::headers::{self, IdentityFields};
 use crate::domain::ids::NameError;
@@ -165,19 +166,18 @@ pub struct Issuer {
     /// The least time between two fetches, whatever asks for them.
     pub minimum_interval: Duration,
     pub fetch_timeout: Duration,
-    /// The name of a claim or, with a slash before it, a JSON pointer.
-    pub subject_claim: String,
+    pub subject_claim: ClaimPath,
     pub subjects: IssuerSubjects,
     /// Claims of [`Identity::claims`] that its tokens may set.
     pub trusted_claims: Vec<String>,
-    /// Where its tokens name whom they are for: each the name of a claim or a JSON pointer. Never empty.
-    pub audience_claims: Vec<String>,
+    /// Where its tokens name whom they are for. Never empty.
+    pub audience_claims: Vec<ClaimPath>,
     /// Whether a node without its keys is not ready.
     pub required: bool,
     /// The only authorities that may vouch for the server of its key set, instead of those of the web.
     pub ca_file: Option<PathBuf>,
-    /// The same; each a text with spaces, or a list of texts.
-    pub scope_claims: Vec<String>,
+    /// Each holds a text with spaces, or a list of texts.
+    pub scope_claims: Vec<ClaimPath>,
 }
 
 /// Whose users the subjects of an issuer are.
@@ -220,11 +220,11 @@ impl Issuer {
         let refresh_interval = s.read("refresh_interval", parse::duration(second, 86_400 * second));
         let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));
         let fetch_timeout = s.read("fetch_timeout", parse::duration(second / 10, 60 * second));
-        let subject_claim = s.read("subject_claim", parse::filled_text);
+        let subject_claim = s.read("subject_claim", parse::claim_path);
         let subjects = read_subjects(s);
-        let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
+        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path));
         let trusted_claims = s.read("trusted_claims", parse::list(trusted_claim));
-        let audience_claims = s.read("audience_claims", parse::list(parse::filled_text));
+        let audience_claims = s.read("audience_claims", parse::list(parse::claim_path));
         let required = s.read("required", parse::flag);
         let ca_file = s.optional("ca_file", parse::path);
         if audience_claims.is_empty() {

@@ -4,12 +4,9 @@ use super::notes::Notes;
 use super::tokens::TokenRoom;
 use super::{IssuerSubjects, LEGACY_MAX, Settings};
 use crate::domain::cors::{Cors, Origins};
-use crate::domain::route::{Route, RouteTable};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     shared_store_needs_shared_keys(settings, notes);
-    routes_are_distinct(&settings.routes, notes);
-    routes_make_a_table(settings, notes);
     issuers_are_distinct(settings, notes);
     subject_prefixes_are_distinct(settings, notes);
     trusted_claims_are_passed_on(settings, notes);
@@ -52,42 +49,6 @@ fn shared_store_needs_shared_keys(settings: &Settings, notes: &Notes) {
     if settings.refresh.secrets.is_empty() && !notes.has_problem("refresh.secret") {
         let mend = "secret; set refresh.secret or refresh.secret_file, made with: openssl rand -base64 32";
         notes.problem("refresh.secret", None, format!("{why} {mend}"));
-    }
-}
-
-fn routes_are_distinct(routes: &[Route], notes: &Notes) {
-    for (index, route) in routes.iter().enumerate() {
-        for earlier in &routes[..index] {
-            if earlier.name == route.name {
-                notes.problem(
-                    &format!("routes[{index}].name"),
-                    None,
-                    format!("\"{}\" is the name of an earlier route", route.name),
-                );
-            }
-            let same_place = earlier.host == route.host && earlier.prefix == route.prefix && earlier.exact == route.exact;
-            let same_method = earlier.methods.is_empty()
-                || route.methods.is_empty()
-                || earlier.methods.iter().any(|method| route.methods.contains(method));
-            let both_or_neither_any = earlier.methods.is_empty() == route.methods.is_empty();
-            if same_place && same_method && both_or_neither_any {
-                let message = format!("matches the same requests as the earlier route \"{}\"", earlier.name);
-                notes.problem(&format!("routes[{index}].prefix"), None, message);
-            }
-        }
-    }
-}
-
-/// What the table refuses beyond the faults that were found key by key.
-fn routes_make_a_table(settings: &Settings, notes: &Notes) {
-    let Err(errors) = RouteTable::new(settings.endpoints.paths.clone(), settings.routes.clone()) else { return };
-    for error in errors {
-        let Some(name) = error.route() else { continue };
-        let index = settings.routes.iter().rposition(|route| &*route.name == name).unwrap_or_default();
-        let key = format!("routes[{index}].prefix");
-        if !notes.has_problem(&key) {
-            notes.problem(&key, None, error.to_string());
-        }
     }
 }
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::parse;
-use super::routes::resolve;
 use super::section::Section;
 use super::setting::open_settings;
-use super::upstreams::Upstream;
+use super::upstreams::NamedUpstreams;
 use crate::domain::route::UpstreamIndex;
 use crate::domain::secret::Secret;
 use crate::domain::session_policy::WithoutClaims;
@@ -30,7 +29,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(8);
 
 impl ClaimsHook {
     /// `None`: off, or without the upstream that it names, after that was noted.
-    pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream]) -> Option<Self> {
+    pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams) -> Option<Self> {
         let path = s.read("path", parse::or_off(parse::url_path));
         let name = s.read("upstream", parse::text);
         let token = s.secret("token", "token_file", |value| {
@@ -42,8 +41,8 @@ impl ClaimsHook {
         let answer_bytes_max = s.read("answer_bytes_max", parse::memory(1 << 10, 1 << 20));
         let on_failure = s.read("on_failure", parse::choice(&[("keep", WithoutClaims::Keep), ("refuse", WithoutClaims::Refuse)]));
         let path = path?;
-        match resolve(&name, upstreams) {
-            Ok((upstream, _)) => Some(Self { upstream, path, token, timeout, answer_bytes_max, on_failure }),
+        match upstreams.resolve(&name) {
+            Ok(upstream) => Some(Self { upstream, path, token, timeout, answer_bytes_max, on_failure }),
             Err(message) => {
                 // Without any upstream the fault is noted once, for all.
                 if !upstreams.is_empty() {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::parse::{self, Parsed, SECRET_BYTES_MIN};
+use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::claim_policy::ClaimPath;
+use crate::domain::deployment_secret::SECRET_BYTES_MIN;
 use crate::domain::legacy::ExchangeRule;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -30,12 +32,12 @@ pub struct Legacy {
     pub audiences: Vec<String>,
     /// Claims that must have exactly this text, each the name of a claim or, with a slash before it, a JSON pointer.
     pub required_claims: Vec<(String, String)>,
-    /// The same; the first that is there names the subject. Never empty.
-    pub subject_claims: Vec<String>,
-    /// The same; each a text with spaces, or a list of texts.
-    pub scope_claims: Vec<String>,
+    /// The first that is there names the subject. Never empty.
+    pub subject_claims: Vec<ClaimPath>,
+    /// Each holds a text with spaces, or a list of texts.
+    pub scope_claims: Vec<ClaimPath>,
     /// Claims by the names that ours have, and where a legacy token holds each.
-    pub claims: Vec<(String, String)>,
+    pub claims: Vec<(String, ClaimPath)>,
     pub needs_expiry: bool,
     pub lifetime_max: Option<Duration>,
     pub exchange: ExchangeRule,
@@ -61,11 +63,11 @@ impl Legacy {
         let issuer = s.optional("issuer", parse::filled_text);
         let audiences = s.read("audiences", parse::list(parse::filled_text));
         let required_claims = s.map("required_claims", |_, value| parse::filled_text(value));
-        let subject_claims = s.read("subject_claims", parse::list(parse::filled_text));
-        let scope_claims = s.read("scope_claims", parse::list(parse::filled_text));
+        let subject_claims = s.read("subject_claims", parse::list(parse::claim_path));
+        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path));
         let claims = s.map("claims", |name, value| {
             super::login::mappable_claim(name)?;
-            parse::filled_text(value)
+            parse::claim_path(value)
         });
         let needs_expiry = s.read("needs_expiry", parse::flag);
         let lifetime_max = s.optional("lifetime_max", parse::duration(MINUTE, 3650 * DAY));
@@ -105,7 +107,7 @@ enum Encoding {
     Hex,
 }
 
-open_settings!(Encoding, Exchange);
+open_settings!(Encoding, ExchangeRule);
 
 fn read_key(s: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<LegacySource> {
     let encoding = s.read(
@@ -184,7 +186,8 @@ mod tests {
         let [legacy] = settings.legacy.as_slice() else { panic!() };
         assert_eq!(legacy.accepted_until, Timestamp::from_secs(1_806_451_200));
         assert_eq!((legacy.exchange, legacy.needs_expiry, legacy.lifetime_max), (ExchangeRule::Once, true, None));
-        assert_eq!(legacy.subject_claims, ["sub", "id", "userId", "user_id", "_id", "uid"]);
+        let subjects: Vec<&str> = legacy.subject_claims.iter().map(ClaimPath::as_str).collect();
+        assert_eq!(subjects, ["sub", "id", "userId", "user_id", "_id", "uid"]);
         assert!(!format!("{settings:?}").contains("API signs"), "the secret is not shown");
     }
 

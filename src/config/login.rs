@@ -6,10 +6,9 @@ use super::condition::Condition;
 use super::members::Members;
 use super::parse::{self, Parsed};
 use super::pointer::{self, Pointer};
-use super::routes::resolve;
 use super::section::Section;
 use super::setting::{Setting, open_settings};
-use super::upstreams::Upstream;
+use super::upstreams::NamedUpstreams;
 use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS, is_mappable};
 use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
 use crate::domain::session_policy::OldSession;
@@ -131,10 +130,10 @@ pub(super) fn mappable_claim(name: &str) -> Parsed<()> {
 }
 
 impl Login {
-    pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], endpoints: &Endpoints) -> Self {
+    pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, endpoints: &Endpoints) -> Self {
         let name = s.read("upstream", parse::text);
-        let upstream = match resolve(&name, upstreams) {
-            Ok((index, _)) => Some(index),
+        let upstream = match upstreams.resolve(&name) {
+            Ok(index) => Some(index),
             // Without any upstream the fault is noted once, for all.
             Err(message) if endpoints.paths.asks_upstream() && !upstreams.is_empty() => {
                 s.fault("upstream", message);

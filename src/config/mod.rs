@@ -25,6 +25,7 @@ mod notes;
 mod oauth;
 mod parse;
 mod pointer;
+mod policies;
 mod problem;
 mod reload;
 mod routes;
@@ -36,6 +37,7 @@ mod store;
 mod tokens;
 mod unknown;
 mod upkeep;
+mod upstream_url;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,12 +47,12 @@ use notes::{Noted, Notes, Shown};
 use section::Section;
 use setting::EffectiveKey;
 use tokens::TokenRoom;
+use upstreams::NamedUpstreams;
 
 use crate::domain::cookies::CookieMode;
 use crate::domain::cors::Cors;
 use crate::domain::revocation::Retention;
 use crate::domain::route::Route;
-use crate::domain::subjects::ReservedPrefixes;
 
 pub use account_name::AccountName;
 pub use address::ListenAddress;
@@ -64,16 +66,17 @@ pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
-pub use parse::{Rate, SECRET_BYTES_MIN};
+pub use parse::Rate;
 pub use pointer::Pointer;
 pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
-pub use routes::UPSTREAM_DEFAULT;
+pub use routes::Routes;
 pub use setting::FromFile;
 pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, RedisUrl, Store};
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
-pub use upstreams::{HostField, Upstream};
+pub use upstream_url::UpstreamUrl;
+pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, Upstreams};
 
 /// Everything that an operator decides. Valid: whoever holds one need not check again.
 #[derive(Clone, Debug)]
@@ -81,10 +84,8 @@ pub struct Settings {
     pub listen: Listen,
     pub node: Node,
     pub shutdown: Shutdown,
-    /// By name in alphabetical order; [`crate::domain::route::UpstreamIndex`] is a position here. Never empty.
-    pub upstreams: Vec<Upstream>,
-    /// In the order of the file. Never empty.
-    pub routes: Vec<Route>,
+    pub upstreams: Upstreams,
+    pub routes: Routes,
     pub endpoints: Endpoints,
     pub login: Login,
     pub tokens: Tokens,
@@ -192,23 +193,13 @@ impl Settings {
         load(&Inputs { file: Some(file), ..Inputs::default() }).map(|loaded| loaded.settings)
     }
 
-    /// What no subject of ours begins with.
-    #[must_use]
-    pub fn reserved_prefixes(&self) -> ReservedPrefixes {
-        let prefixes = self.issuers.iter().filter_map(|issuer| match &issuer.subjects {
-            IssuerSubjects::Prefixed(prefix) => Some(prefix.clone()),
-            IssuerSubjects::Shared => None,
-        });
-        prefixes.collect()
-    }
-
     /// `None` only after a fault was noted.
     fn read(layers: &layers::Layers, notes: &Notes) -> Option<Self> {
         let mut root = Section::root(&layers.merged, &layers.documented, notes);
         let listen = root.section("listen", Listen::read);
         let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
-        let upstreams = root.named("upstreams", Upstream::read);
+        let upstreams = NamedUpstreams::read(&mut root);
         let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
         let endpoints = root.section("endpoints", Endpoints::read);
         let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
@@ -251,8 +242,8 @@ impl Settings {
             listen,
             node,
             shutdown,
-            upstreams,
-            routes: routes?,
+            upstreams: upstreams.complete()?,
+            routes: routes::table(&endpoints.paths, cors.is_some(), routes?, notes),
             endpoints,
             login,
             tokens,

@@ -14,14 +14,14 @@ use config::{Value, ValueKind};
 
 use super::problem::short_text;
 use super::setting::{Disclosure, Setting};
+use crate::domain::claim_policy::ClaimPath;
 use crate::domain::share::Share;
 
 pub(super) use measure::{byte_rate, duration, duration_text, memory, moment, size};
 pub use rate::Rate;
 pub(super) use rate::rate;
-pub use secret::SECRET_BYTES_MIN;
-pub(super) use secret::{base64_bytes, content_of, hex_bytes, key_materials, password};
-pub(super) use web::{address, base_url, has_sound_port, header_name, host_pattern, method, network, origin, url_path};
+pub(super) use secret::{base64_bytes, content_of, deployment_secrets, hex_bytes, password};
+pub(super) use web::{address, has_sound_port, header_name, host_pattern, is_url_path, method, network, origin, url_path};
 
 /// A reading of a value, or what is wrong with it and what is allowed.
 pub(super) type Parsed<T> = Result<T, String>;
@@ -36,6 +36,11 @@ pub(super) fn text(value: &Value) -> Parsed<String> {
 
 pub(super) fn filled_text(value: &Value) -> Parsed<String> {
     text(value).and_then(|text| if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text) })
+}
+
+/// The name of a claim or, with a slash before it, a JSON pointer.
+pub(super) fn claim_path(value: &Value) -> Parsed<ClaimPath> {
+    filled_text(value).map(|text| ClaimPath::new(&text))
 }
 
 pub(super) fn flag(value: &Value) -> Parsed<bool> {

@@ -1,18 +1,56 @@
 //! `[[routes]]`: which requests go where, and what they demand of the caller.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::listen::Listen;
+use super::notes::Notes;
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
-use super::upstreams::Upstream;
+use super::upstreams::NamedUpstreams;
 use crate::domain::headers::AuthorizationRule;
-use crate::domain::route::{Access, RevocationCheck, Route, UpstreamIndex, WhenStale};
+use crate::domain::route::{Access, EndpointPaths, RevocationCheck, Route, RouteError, RouteTable, WhenStale};
 use crate::domain::share::Share;
 
-/// The upstream that is meant where none is named.
-pub const UPSTREAM_DEFAULT: &str = "default";
+/// The routes and own endpoints of a gateway, and the table that was made of them.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    endpoints: EndpointPaths,
+    /// Whether own endpoints answer browsers that ask for permission to call them.
+    answers_preflights: bool,
+    /// In the order of the file. Empty only where no request is to reach an upstream.
+    listed: Vec<Route>,
+    table: RouteTable,
+}
+
+impl Routes {
+    /// # Errors
+    /// Everything that is wrong with the rules.
+    fn new(endpoints: EndpointPaths, answers_preflights: bool, listed: Vec<Route>) -> Result<Self, Vec<RouteError>> {
+        let table = RouteTable::new(endpoints.clone(), listed.clone())?.answering_preflights(answers_preflights);
+        Ok(Self { endpoints, answers_preflights, listed, table })
+    }
+
+    pub fn listed(&self) -> &[Route] {
+        &self.listed
+    }
+
+    pub const fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// Changes the routes and makes the table anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the rules; nothing is changed then.
+    pub fn change(&mut self, change: impl FnOnce(&mut Vec<Route>)) -> Result<(), Vec<RouteError>> {
+        let mut listed = self.listed.clone();
+        change(&mut listed);
+        *self = Self::new(self.endpoints.clone(), self.answers_preflights, listed)?;
+        Ok(())
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum AccessKind {
@@ -30,7 +68,7 @@ enum Mode {
 open_settings!(AccessKind, Mode, AuthorizationRule, RevocationCheck, WhenStale);
 
 /// `None` when the route names no upstream that exists, after that was noted.
-pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen) -> Option<Route> {
+pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, listen: &Listen) -> Option<Route> {
     let name = s.require("name", parse::filled_text);
     let prefix = s.read("prefix", parse::url_path);
     let exact = s.read("exact", parse::flag);
@@ -70,7 +108,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen)
         let key = if matches!(mode, Mode::Observe) { "mode" } else { "enforce_share" };
         s.fault(key, "has no meaning for a public route: it refuses nobody");
     }
-    let (index, upstream) = match resolve(&upstream_name, upstreams) {
+    let index = match upstreams.resolve(&upstream_name) {
         Ok(found) => found,
         // Without any upstream the fault is noted once, for all.
         Err(message) => {
@@ -80,6 +118,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen)
             return None;
         }
     };
+    let upstream = upstreams.at(index)?;
     Some(Route {
         name: name?.into(),
         host,
@@ -106,23 +145,50 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &[Upstream], listen: &Listen)
     })
 }
 
-/// The upstream of that name; for an empty name the one called `default`, or the only one.
-pub(super) fn resolve<'a>(name: &str, upstreams: &'a [Upstream]) -> Result<(UpstreamIndex, &'a Upstream), String> {
-    let position = match (name, upstreams) {
-        ("", [_]) => Some(0),
-        ("", _) => upstreams.iter().position(|upstream| &*upstream.name == UPSTREAM_DEFAULT),
-        (name, _) => upstreams.iter().position(|upstream| &*upstream.name == name),
-    };
-    if let Some(position) = position {
-        return Ok((UpstreamIndex(position), &upstreams[position]));
-    }
-    let names: Vec<String> = upstreams.iter().map(|upstream| format!("\"{}\"", upstream.name)).collect();
-    Err(format!("names no upstream that is there; allowed: {}", names.join(", ")))
-}
-
 /// `scope-token` of RFC 6749, section 3.3.
 fn scope(value: &config::Value) -> Parsed<String> {
     let text = parse::filled_text(value)?;
     let is_scope = text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     if is_scope { Ok(text) } else { Err("allowed is one scope: visible ASCII without space, \" and \\".to_owned()) }
+}
+
+/// The table of routes that were read one by one. After a fault was noted, an empty one.
+pub(super) fn table(endpoints: &EndpointPaths, answers_preflights: bool, routes: Vec<Route>, notes: &Notes) -> Routes {
+    are_distinct(&routes, notes);
+    let names: Vec<Arc<str>> = routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    Routes::new(endpoints.clone(), answers_preflights, routes).unwrap_or_else(|errors| {
+        // What is wrong with endpoints was noted where they were read.
+        for error in errors {
+            let Some(name) = error.route() else { continue };
+            let index = names.iter().rposition(|of_route| &**of_route == name).unwrap_or_default();
+            let key = format!("routes[{index}].prefix");
+            if !notes.has_problem(&key) {
+                notes.problem(&key, None, error.to_string());
+            }
+        }
+        Routes::default()
+    })
+}
+
+fn are_distinct(routes: &[Route], notes: &Notes) {
+    for (index, route) in routes.iter().enumerate() {
+        for earlier in &routes[..index] {
+            if earlier.name == route.name {
+                notes.problem(
+                    &format!("routes[{index}].name"),
+                    None,
+                    format!("\"{}\" is the name of an earlier route", route.name),
+                );
+            }
+            let same_place = earlier.host == route.host && earlier.prefix == route.prefix && earlier.exact == route.exact;
+            let same_method = earlier.methods.is_empty()
+                || route.methods.is_empty()
+                || earlier.methods.iter().any(|method| route.methods.contains(method));
+            let both_or_neither_any = earlier.methods.is_empty() == route.methods.is_empty();
+            if same_place && same_method && both_or_neither_any {
+                let message = format!("matches the same requests as the earlier route \"{}\"", earlier.name);
+                notes.problem(&format!("routes[{index}].prefix"), None, message);
+            }
+        }
+    }
 }

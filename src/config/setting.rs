@@ -9,6 +9,8 @@ use http::{HeaderName, Method, StatusCode, Uri};
 use ipnet::IpNet;
 
 use crate::domain::algorithm::Algorithm;
+use crate::domain::claim_policy::ClaimPath;
+use crate::domain::deployment_secret::DeploymentSecret;
 use crate::domain::headers::NamePattern;
 use crate::domain::host::HostPattern;
 use crate::domain::ids::Partitions;
@@ -96,6 +98,7 @@ open_settings!(HeaderName, Method, StatusCode, Uri, IpAddr, IpNet);
 open_settings!(
     Algorithm,
     ByteRate,
+    ClaimPath,
     Endpoint,
     HostPattern,
     NamePattern,
@@ -124,6 +127,14 @@ impl Setting for Secret<Vec<u8>> {
 
     fn write_effective(&self, out: &mut String) {
         write_debug(self.expose(), out);
+    }
+}
+
+impl Setting for DeploymentSecret {
+    const DISCLOSURE: Disclosure = Disclosure::Secret;
+
+    fn write_effective(&self, out: &mut String) {
+        write_debug(&self.expose(), out);
     }
 }
 

@@ -8,8 +8,8 @@ use super::section::Section;
 use super::setting::open_settings;
 use super::store::Store;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::deployment_secret::DeploymentSecret;
 use crate::domain::revocation::{Retention, TooShort};
-use crate::domain::secret::Secret;
 use crate::domain::session_policy::ReusePolicy;
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
@@ -109,8 +109,8 @@ pub struct Keys {
 /// Refresh tokens and their rotation.
 #[derive(Clone, Debug)]
 pub struct Refresh {
-    /// Base64 or hex of at least [`parse::SECRET_BYTES_MIN`] bytes; the first makes tokens, the others only verify. Empty: one is made and kept beside the keys.
-    pub secrets: Vec<Secret<String>>,
+    /// The first makes tokens, the others only verify. Empty: one is made and kept beside the keys.
+    pub secrets: Vec<DeploymentSecret>,
     pub leeway: Duration,
     pub idle_lifetime: Duration,
     pub absolute_lifetime: Duration,
@@ -127,7 +127,7 @@ open_settings!(ReusePolicy);
 impl Refresh {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let refresh = Self {
-            secrets: s.secret("secret", "secret_file", parse::key_materials).unwrap_or_default(),
+            secrets: s.secret("secret", "secret_file", parse::deployment_secrets).unwrap_or_default(),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, 10 * MINUTE)),
             idle_lifetime: s.read("idle_lifetime", parse::duration(MINUTE, 3650 * DAY)),
             absolute_lifetime: s.read("absolute_lifetime", parse::duration(MINUTE, 3650 * DAY)),

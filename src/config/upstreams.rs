@@ -1,21 +1,21 @@
 //! `[upstreams.NAME]`: where requests are sent.
 
+use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-
 use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
+use super::upstream_url::{UpstreamUrl, upstream_url};
+use crate::domain::route::UpstreamIndex;
 
 /// An API that stands behind the gateway.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: Arc<str>,
-    /// `http` or `https`, host, a port where it differs from the scheme's, and a path; nothing else.
-    pub url: Uri,
+    pub url: UpstreamUrl,
     pub connect_timeout: Duration,
     /// How long it may take none of the bytes that there are of a request.
     pub write_timeout: Duration,
@@ -44,42 +44,108 @@ pub enum HostField {
 open_settings!(HostField);
 
 impl Upstream {
-    pub fn is_tls(&self) -> bool {
-        self.url.scheme_str() == Some("https")
-    }
-
-    /// An IPv6 address is in brackets.
-    pub fn host(&self) -> &str {
-        self.url.host().unwrap_or_default()
-    }
-
-    pub fn port(&self) -> u16 {
-        self.url.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
-    }
-
-    /// What is put before the paths of requests: canonical, without a slash at its end; empty where there is nothing.
-    pub fn base_path(&self) -> &str {
-        self.url.path().trim_end_matches('/')
-    }
-
-    pub(super) fn read(name: &str, s: &mut Section<'_>) -> Self {
+    /// `None` when its URL is missing or wrong, after that was noted.
+    fn read(name: &str, s: &mut Section<'_>) -> Option<Self> {
         let second = Duration::from_secs(1);
-        let url = s.require("url", parse::base_url);
-        let upstream = Self {
-            name: name.into(),
-            url: url.clone().unwrap_or_default(),
-            connect_timeout: s.read("connect_timeout", parse::duration(second / 100, 60 * second)),
-            write_timeout: s.read("write_timeout", parse::duration(second / 100, 3600 * second)),
-            response_timeout: s.read("response_timeout", parse::duration(second / 100, 3600 * second)),
-            body_idle_timeout: s.read("body_idle_timeout", parse::duration(second / 10, 86_400 * second)),
-            idle_timeout: s.read("idle_timeout", parse::duration(second / 10, 3600 * second)),
-            connections_idle_max: s.read("connections_idle_max", parse::count(0, 100_000)),
-            host: s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)])),
-            ca_file: s.optional("ca_file", parse::path),
-        };
-        if upstream.ca_file.is_some() && url.is_some() && !upstream.is_tls() {
+        let url = s.require("url", upstream_url);
+        let connect_timeout = s.read("connect_timeout", parse::duration(second / 100, 60 * second));
+        let write_timeout = s.read("write_timeout", parse::duration(second / 100, 3600 * second));
+        let response_timeout = s.read("response_timeout", parse::duration(second / 100, 3600 * second));
+        let body_idle_timeout = s.read("body_idle_timeout", parse::duration(second / 10, 86_400 * second));
+        let idle_timeout = s.read("idle_timeout", parse::duration(second / 10, 3600 * second));
+        let connections_idle_max = s.read("connections_idle_max", parse::count(0, 100_000));
+        let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
+        let ca_file = s.optional("ca_file", parse::path);
+        let url = url?;
+        if ca_file.is_some() && !url.is_tls() {
             s.fault("ca_file", "has no meaning for an http upstream; allowed with \"https://…\" alone");
         }
-        upstream
+        Some(Self {
+            name: name.into(),
+            url,
+            connect_timeout,
+            write_timeout,
+            response_timeout,
+            body_idle_timeout,
+            idle_timeout,
+            connections_idle_max,
+            host,
+            ca_file,
+        })
     }
 }
+
+/// All upstreams, by name in alphabetical order. Never empty, and every [`UpstreamIndex`] of the same settings is the position of one.
+#[derive(Clone, Debug)]
+pub struct Upstreams(Vec<Upstream>);
+
+impl Upstreams {
+    pub fn iter(&self) -> std::slice::Iter<'_, Upstream> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Upstreams {
+    type Item = &'a Upstream;
+    type IntoIter = std::slice::Iter<'a, Upstream>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Index<UpstreamIndex> for Upstreams {
+    type Output = Upstream;
+
+    fn index(&self, index: UpstreamIndex) -> &Upstream {
+        &self.0[index.0]
+    }
+}
+
+impl IndexMut<UpstreamIndex> for Upstreams {
+    fn index_mut(&mut self, index: UpstreamIndex) -> &mut Upstream {
+        &mut self.0[index.0]
+    }
+}
+
+/// The upstreams that the settings name, while the rest of the settings is read: some may be faulty, and there may be none.
+pub(super) struct NamedUpstreams(Vec<(Arc<str>, Option<Upstream>)>);
+
+impl NamedUpstreams {
+    pub(super) fn read(root: &mut Section<'_>) -> Self {
+        Self(root.named("upstreams", |name, s| (name.into(), Upstream::read(name, s))))
+    }
+
+    /// Whether there is none at all: that fault is noted once, and not for each reference.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The upstream of that name; for an empty name the one called [`UPSTREAM_DEFAULT`], or the only one.
+    pub(super) fn resolve(&self, name: &str) -> Result<UpstreamIndex, String> {
+        let called = |wanted: &str| self.0.iter().position(|(name, _)| &**name == wanted);
+        let position = match (name, self.0.as_slice()) {
+            ("", [_]) => Some(0),
+            ("", _) => called(UPSTREAM_DEFAULT),
+            (name, _) => called(name),
+        };
+        position.map(UpstreamIndex).ok_or_else(|| {
+            let names: Vec<String> = self.0.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            format!("names no upstream that is there; allowed: {}", names.join(", "))
+        })
+    }
+
+    /// `None` for a faulty one.
+    pub(super) fn at(&self, index: UpstreamIndex) -> Option<&Upstream> {
+        self.0.get(index.0)?.1.as_ref()
+    }
+
+    /// `None` when there is none, or a faulty one.
+    pub(super) fn complete(self) -> Option<Upstreams> {
+        let upstreams = self.0.into_iter().map(|(_, upstream)| upstream).collect::<Option<Vec<_>>>()?;
+        (!upstreams.is_empty()).then_some(Upstreams(upstreams))
+    }
+}
+
+/// The upstream that is meant where none is named.
+pub const UPSTREAM_DEFAULT: &str = "default";

@@ -14,10 +14,10 @@ use ring::signature::EcdsaKeyPair;
 use rustls::pki_types::pem::{self, PemObject as _, SectionKind};
 use zeroize::Zeroizing;
 
-use super::deployment_secret::{self, SecretError};
 use super::entropy::{Entropy, draw};
 use super::key::{KeyFault, SigningKey, VerifyingKey};
 use crate::domain::algorithm::Algorithm;
+use crate::domain::deployment_secret::{self, SecretError};
 
 /// The most that is read of one key file, in bytes.
 pub const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod client_limits;
 pub mod cookies;
 pub mod cors;
+pub mod deployment_secret;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;

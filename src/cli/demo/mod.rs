@@ -204,8 +204,13 @@ mod tests {
         let odd = Path::new("/tmp/a \"quoted\" \\ folder");
         let settings = Settings::from_toml(&settings_file(listen, api, odd)).unwrap();
         assert_eq!(settings.listen.address, listen.into());
-        let public: Vec<&str> =
-            settings.routes.iter().filter(|route| route.access == Access::Public).map(|route| route.prefix.as_str()).collect();
+        let public: Vec<&str> = settings
+            .routes
+            .listed()
+            .iter()
+            .filter(|route| route.access == Access::Public)
+            .map(|route| route.prefix.as_str())
+            .collect();
         assert_eq!(public, ["/", "/assets", "/public"]);
         let crate::config::Store::Embedded(store) = settings.store else { panic!("{:?}", settings.store) };
         assert_eq!(store.directory, odd);

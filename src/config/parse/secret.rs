@@ -7,28 +7,12 @@ use config::{Value, ValueKind};
 use zeroize::Zeroizing;
 
 use super::{Parsed, filled_text};
+use crate::domain::deployment_secret::{DeploymentSecret, SecretError};
 use crate::domain::secret::Secret;
 
-/// The fewest bytes of a secret that keys are derived from: as many as the output of HMAC-SHA-256 (RFC 7518, section 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
-
-/// Key material in hex, base64 or base64url, at least [`SECRET_BYTES_MIN`] bytes.
-pub(in crate::config) fn key_material(value: &Value) -> Parsed<Secret<String>> {
-    const MEND: &str = "allowed are 32 bytes or more in base64 or hex; make one with: openssl rand -base64 32";
-    let ValueKind::String(text) = &value.kind else { return Err(MEND.to_owned()) };
-    let text = text.trim();
-    let bytes = key_bytes(text).map(Zeroizing::new).ok_or_else(|| format!("neither hex nor base64; {MEND}"))?;
-    if bytes.len() < SECRET_BYTES_MIN {
-        return Err(format!("only {} bytes; {MEND}", bytes.len()));
-    }
-    if bytes.iter().all(|byte| *byte == bytes[0]) {
-        return Err(format!("repeats one byte, so anyone can guess it; {MEND}"));
-    }
-    Ok(Secret::new(text.to_owned()))
-}
-
-fn key_bytes(text: &str) -> Option<Vec<u8>> {
-    hex_bytes(text).or_else(|| base64_bytes(text))
+fn deployment_secret(value: &Value) -> Parsed<DeploymentSecret> {
+    let ValueKind::String(text) = &value.kind else { return Err(SecretError::Encoding.to_string()) };
+    DeploymentSecret::parse(text).map_err(|error| error.to_string())
 }
 
 pub(in crate::config) fn hex_bytes(text: &str) -> Option<Vec<u8>> {
@@ -47,7 +31,7 @@ pub(in crate::config) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// One secret, or several for rotation: a list, or one a line.
-pub(in crate::config) fn key_materials(value: &Value) -> Parsed<Vec<Secret<String>>> {
+pub(in crate::config) fn deployment_secrets(value: &Value) -> Parsed<Vec<DeploymentSecret>> {
     let texts: Vec<Value> = match &value.kind {
         ValueKind::Array(items) => items.clone(),
         ValueKind::String(text) => {
@@ -57,10 +41,10 @@ pub(in crate::config) fn key_materials(value: &Value) -> Parsed<Vec<Secret<Strin
     };
     match texts.as_slice() {
         [] => Err("must not be empty".to_owned()),
-        [one] => key_material(one).map(|one| vec![one]),
+        [one] => deployment_secret(one).map(|one| vec![one]),
         many => {
             let numbered = many.iter().enumerate();
-            numbered.map(|(index, one)| key_material(one).map_err(|e| format!("secret {}: {e}", index + 1))).collect()
+            numbered.map(|(index, one)| deployment_secret(one).map_err(|e| format!("secret {}: {e}", index + 1))).collect()
         }
     }
 }

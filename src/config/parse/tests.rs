@@ -5,9 +5,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::measure::{duration_from, size_from, size_text};
-use super::secret::key_material;
 use super::*;
 use crate::config::pointer::pointer;
+use crate::config::upstream_url::upstream_url;
 
 fn value(text: &str) -> Value {
     Value::new(None, text)
@@ -121,7 +121,7 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
     for text in
         ["http://h", "http://h/", "https://h:8443", "http://[::1]:80", "http://127.0.0.1:3000", "http://h/x", "http://h/v2/x-y/"]
     {
-        assert!(base_url(&value(text)).is_ok(), "{text}");
+        assert!(upstream_url(&value(text)).is_ok(), "{text}");
     }
     for text in [
         "",
@@ -148,7 +148,7 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
         "http://h/?q",
         "http://h?q",
     ] {
-        assert!(base_url(&value(text)).is_err(), "{text}");
+        assert!(upstream_url(&value(text)).is_err(), "{text}");
     }
 }
 
@@ -207,20 +207,20 @@ fn pointers_are_those_of_rfc_6901() {
 }
 
 #[test]
-fn key_material_is_long_enough_and_in_a_known_encoding() {
+fn deployment_secrets_are_a_list_or_one_a_line_and_each_is_strong() {
     let hex = "0f1e2d3c".repeat(8);
     let base64 = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==";
     for text in [hex.as_str(), base64, base64.trim_end_matches('='), " c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==\n"] {
-        assert!(key_material(&value(text)).is_ok(), "{text}");
+        assert_eq!(deployment_secrets(&value(text)).map(|secrets| secrets.len()), Ok(1), "{text}");
     }
-    for text in ["", "hunter2", "correct horse battery staple, correct horse", &hex[..62], &"00".repeat(32)] {
-        let message = key_material(&value(text)).unwrap_err();
-        assert!(message.ends_with("make one with: openssl rand -base64 32"), "{message}");
-        assert!(text.is_empty() || !message.contains(text));
+    for text in ["hunter2", "correct horse battery staple and correct horse", &hex[..62], &"00".repeat(32)] {
+        let message = deployment_secrets(&value(text)).unwrap_err();
+        assert!(message.ends_with("make one with: openssl rand -base64 32") && !message.contains(text), "{message}");
     }
-    assert_eq!(key_materials(&value(&format!("{hex}\n\n{base64}\n"))).unwrap().len(), 2);
-    assert!(key_materials(&value(&format!("{hex}\nshort"))).unwrap_err().starts_with("secret 2: "));
-    assert!(key_materials(&Value::new(None, Vec::<String>::new())).is_err());
+    assert!(deployment_secrets(&Value::new(None, 7)).is_err());
+    assert_eq!(deployment_secrets(&value(&format!("{hex}\n\n{base64}\n"))).unwrap().len(), 2);
+    assert!(deployment_secrets(&value(&format!("{hex}\nshort"))).unwrap_err().starts_with("secret 2: "));
+    assert!(deployment_secrets(&Value::new(None, Vec::<String>::new())).is_err());
 }
 
 proptest! {
@@ -239,6 +239,6 @@ proptest! {
     fn no_text_makes_a_reader_panic(text in "\\PC{0,40}|[0-9a-zA-Z/:.~%\\[\\]@ -]{0,40}") {
         let value = Value::new(None, text);
         let _ = (duration_from(value.to_string().as_str()), size_from(&value.to_string()), rate(&value), network(&value));
-        let _ = (url_path(&value), base_url(&value), origin(&value), pointer(&value), key_materials(&value), method(&value));
+        let _ = (url_path(&value), upstream_url(&value), origin(&value), pointer(&value), deployment_secrets(&value), method(&value));
     }
 }

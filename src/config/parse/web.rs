@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use config::Value;
 use http::uri::Authority;
-use http::{HeaderName, Method, Uri};
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::{Parsed, parsed, text};
 use crate::config::address::ListenAddress;
-use crate::domain::host::{Host, HostPattern, HostPatternError};
+use crate::domain::host::{HostPattern, HostPatternError};
 use crate::domain::origin::{OriginPattern, OriginPatternError};
 
 pub(in crate::config) fn address(value: &Value) -> Parsed<ListenAddress> {
@@ -54,32 +54,13 @@ pub(in crate::config) fn url_path(value: &Value) -> Parsed<String> {
 }
 
 /// Whether a path is canonical, but for a slash at its end.
-fn is_url_path(text: &str) -> bool {
+pub(in crate::config) fn is_url_path(text: &str) -> bool {
     let is_segment = |segment: &str| {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
         !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
     };
     let path = text.strip_suffix('/').unwrap_or(text);
     path.is_empty() || path.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_segment))
-}
-
-/// `scheme://host[:port][/path]` and nothing more.
-pub(in crate::config) fn base_url(value: &Value) -> Parsed<Uri> {
-    const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", and a path such as \"/v2\" where requests are to \
-                           have one put before theirs: without user, query, fragment, empty, \".\" and \"..\" segments, \
-                           and without % ; \\ or characters beyond ASCII";
-    let text = text(value)?;
-    // The URI that is read has lost it.
-    let has_fragment = text.contains('#');
-    let uri: Uri = text.parse().map_err(|_| ALLOWED.to_owned())?;
-    let is_plain = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri
-            .authority()
-            .is_some_and(|authority| has_sound_port(authority) && Host::parse(authority.as_str().as_bytes()).is_ok())
-        && is_url_path(uri.path())
-        && uri.query().is_none()
-        && !has_fragment;
-    if is_plain { Ok(uri) } else { Err(ALLOWED.to_owned()) }
 }
 
 /// A host, and no port or one that can be connected to. (`Uri` lets `h:` and `h:99999` pass, as if there were none.)

@@ -149,7 +149,7 @@ fn what_was_named_once_is_named_until_it_is_taken_back() {
 fn upstreams_that_come_and_go_are_named_as_a_whole() {
     let (settings, named) = reload("", "upstreams.default.url = 'http://127.0.0.1:2'");
     assert_eq!(named, ["upstreams.default"]);
-    assert_eq!(settings.upstreams.len(), 1);
+    assert_eq!(settings.upstreams.iter().count(), 1);
     let (_, named) = reload("", "upstreams.api.connect_timeout = '3s'");
     assert_eq!(named, ["upstreams.api.connect_timeout"]);
 }

@@ -10,7 +10,7 @@ fn secrets_are_read_from_files_and_never_from_two_places() {
     std::fs::write(&path, format!("{}\n{}\r\n", "a1b2".repeat(16), "c3d4".repeat(20))).unwrap();
     let file = format!("refresh = {{ secret_file = {path:?} }}");
     let secrets = Settings::from_toml(&minimal_and(&file)).unwrap().refresh.secrets;
-    assert_eq!(secrets.iter().map(|secret| secret.expose().len()).collect::<Vec<_>>(), [64, 80]);
+    assert_eq!(secrets.iter().map(|secret| secret.expose().len()).collect::<Vec<_>>(), [32, 40]);
 
     let both = format!("refresh = {{ secret_file = {path:?}, secret = \"{}\" }}", "a1b2".repeat(16));
     assert_one_fault(&both, &["refresh.secret_file", "`secret` is given too"]);

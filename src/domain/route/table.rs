@@ -17,7 +17,7 @@ use crate::domain::path::{Place, Readings};
 /// `/admin;x`, `/%61dmin` and `/admin.json` for `/admin`. So a rule that only a lenient reading meets still has a say: what would be
 /// less strict than it is refused. Own endpoints are met by their exact path; what an upstream may take for it is refused to their
 /// methods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     own: Vec<Own>,
     rules: Vec<Rule>,

@@ -198,7 +198,9 @@ fn a_trace_goes_on_as_it_came_and_none_is_made_up() {
 #[test]
 fn authorization_that_is_not_ours_reaches_the_upstream() {
     let upstream = Upstream::echo();
-    let rig = Rig::start_with(upstream.address, |settings| settings.routes[1].access = Access::Optional);
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.routes.change(|routes| routes[1].access = Access::Optional).unwrap();
+    });
     let token = rig.log_in().access;
     let ask =
         |path: &str, fields: &str| rig.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).body.to_ascii_lowercase();
@@ -221,7 +223,11 @@ fn authorization_that_is_not_ours_reaches_the_upstream() {
 
 #[test]
 fn a_token_of_ours_reaches_no_upstream_unless_its_route_says_so() {
-    let rule = |rule| move |settings: &mut Settings| settings.routes.iter_mut().for_each(|route| route.authorization = rule);
+    let rule = |rule| {
+        move |settings: &mut Settings| {
+            settings.routes.change(|routes| routes.iter_mut().for_each(|route| route.authorization = rule)).unwrap();
+        }
+    };
     let lower = |answer: Answer| answer.body.to_ascii_lowercase();
     let rig = Rig::start(Upstream::echo().address);
     let tokens = rig.log_in();

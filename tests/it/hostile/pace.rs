@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokengate::domain::pace::ByteRate;
+use tokengate::domain::route::Route;
 use tokio::time::Instant;
 
 use super::client::Answer;
@@ -42,11 +43,15 @@ fn a_body_that_trickles_is_given_up_on_every_path_and_one_that_keeps_the_rate_is
         }
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        let mut unhurried = settings.routes[0].clone();
-        unhurried.name = "unhurried".into();
-        unhurried.prefix = "/public/unhurried".to_owned();
-        unhurried.body_rate_min = ByteRate::new(0);
-        settings.routes.push(unhurried);
+        let add = |routes: &mut Vec<Route>| {
+            routes.push(Route {
+                name: "unhurried".into(),
+                prefix: "/public/unhurried".to_owned(),
+                body_rate_min: ByteRate::new(0),
+                ..routes[0].clone()
+            });
+        };
+        settings.routes.change(add).unwrap();
     });
     thread::scope(|scope| {
         let start = |path: &'static str, piece| {

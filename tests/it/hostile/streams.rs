@@ -146,9 +146,14 @@ fn a_request_that_was_admitted_in_time_is_answered_whole_after_its_token_expired
 fn an_answer_that_began_after_its_token_expired_does_not_go_on_for_ever() {
     let (upstream, told) = patient("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n", "");
     let rig = Rig::start_with(upstream.address, |settings| {
-        for route in &mut settings.routes {
-            route.response_timeout = Duration::from_secs(1);
-        }
+        settings
+            .routes
+            .change(|routes| {
+                for route in routes {
+                    route.response_timeout = Duration::from_secs(1);
+                }
+            })
+            .unwrap();
     });
     let token = rig.log_in().access;
     let mut client = asking(&rig, &token);
@@ -238,7 +243,7 @@ fn once_the_response_has_begun_only_the_silence_of_both_sides_ends_a_stream() {
     });
     let rig = Rig::start_with(upstream.address, |settings| {
         settings.listen.limits.body_idle_timeout = PAUSE / 3;
-        settings.routes[0].idle_timeout = IDLE;
+        settings.routes.change(|routes| routes[0].idle_timeout = IDLE).unwrap();
     });
     let open = |path: &str| {
         let mut client = rig.client();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use tokengate::domain::route::UpstreamIndex;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -217,7 +218,8 @@ fn a_websocket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_o
         }
         conversation.wait_for_end();
     });
-    let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].idle_timeout = IDLE);
+    let rig =
+        Rig::start_with(upstream.address, |settings| settings.routes.change(|routes| routes[0].idle_timeout = IDLE).unwrap());
     let mut silent = open(&rig);
     let mut chatty = rig.client();
     chatty.send(format!("GET /public/chatty HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
@@ -251,7 +253,7 @@ fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
     });
     let rig = Rig::start_with(upstream.address, |settings| {
         settings.listen.limits.write_timeout = Duration::from_millis(300);
-        settings.upstreams[0].write_timeout = Duration::from_millis(300);
+        settings.upstreams[UpstreamIndex(0)].write_timeout = Duration::from_millis(300);
     });
     let mut deaf = rig.client();
     deaf.send(format!("GET /public/floods HTTP/1.1\r\nHost: a\r\n{SHAKE}"));

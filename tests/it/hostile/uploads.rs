@@ -89,7 +89,9 @@ fn an_early_response_of_the_upstream_reaches_a_client_that_sends_everything_befo
                 std::thread::sleep(Duration::from_secs(5));
             }
         });
-        let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].body_bytes_max = 1 << 30);
+        let rig = Rig::start_with(upstream.address, |settings| {
+            settings.routes.change(|routes| routes[0].body_bytes_max = 1 << 30).unwrap();
+        });
         for chunked in [false, true] {
             let answer = answer_to_upload(&rig, "POST /public", chunked, LARGE, Duration::ZERO);
             assert_eq!((answer.status, answer.body.as_str()), (403, "no"), "{answer:?}");
@@ -148,7 +150,9 @@ fn an_upload_whose_response_is_read_first_goes_through_whole() {
         let bytes = (0..LARGE).filter_map(|_| conversation.byte()).count();
         conversation.say(format!("{:x}\r\n{bytes}\r\n0\r\n\r\n", bytes.to_string().len()));
     });
-    let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].body_bytes_max = 1 << 30);
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.routes.change(|routes| routes[0].body_bytes_max = 1 << 30).unwrap();
+    });
     let mut client = rig.client();
     upload(&mut client, "POST /public", false, LARGE, Duration::ZERO).unwrap();
     assert_eq!(client.answer().body, LARGE.to_string());

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use tokengate::domain::route::UpstreamIndex;
 use tokengate::domain::stats::Counter;
 
 use super::client::Answer;
@@ -27,9 +28,14 @@ fn a_refused_connection_is_502_with_a_time_to_come_back() {
 fn a_silent_upstream_is_504() {
     let upstream = Upstream::start(Conversation::wait_for_end);
     let rig = Rig::start_with(upstream.address, |settings| {
-        for route in &mut settings.routes {
-            route.response_timeout = SOON;
-        }
+        settings
+            .routes
+            .change(|routes| {
+                for route in routes {
+                    route.response_timeout = SOON;
+                }
+            })
+            .unwrap();
     });
     let answer = rig.ask(GET);
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
@@ -44,7 +50,7 @@ fn an_upstream_that_takes_no_connection_is_504() {
     let listener: TcpListener = socket.into();
     let address = listener.local_addr().unwrap();
     let _filling: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, SOON)).collect();
-    let rig = Rig::start_with(address, |settings| settings.upstreams[0].connect_timeout = SOON);
+    let rig = Rig::start_with(address, |settings| settings.upstreams[UpstreamIndex(0)].connect_timeout = SOON);
     let answer = rig.ask(GET);
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
 }
@@ -205,9 +211,14 @@ fn a_truncated_response_is_counted_once_whether_or_not_it_had_begun() {
 #[test]
 fn the_time_for_a_response_begins_with_the_end_of_the_request() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| {
-        for route in &mut settings.routes {
-            route.response_timeout = SOON;
-        }
+        settings
+            .routes
+            .change(|routes| {
+                for route in routes {
+                    route.response_timeout = SOON;
+                }
+            })
+            .unwrap();
     });
     for (framing, piece) in [("Content-Length: 20", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n")] {
         let mut client = rig.client();
@@ -224,9 +235,14 @@ fn the_time_for_a_response_begins_with_the_end_of_the_request() {
     // The same body, sent at once, to an upstream that thinks about it.
     let silent = Upstream::start(Conversation::wait_for_end);
     let rig = Rig::start_with(silent.address, |settings| {
-        for route in &mut settings.routes {
-            route.response_timeout = SOON;
-        }
+        settings
+            .routes
+            .change(|routes| {
+                for route in routes {
+                    route.response_timeout = SOON;
+                }
+            })
+            .unwrap();
     });
     assert_eq!(rig.post("/public", "hello").status, 504);
 }
@@ -239,10 +255,15 @@ fn an_upstream_that_stops_reading_is_504() {
         std::thread::sleep(Duration::from_secs(20));
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.upstreams[0].write_timeout = SOON;
-        for route in &mut settings.routes {
-            route.body_bytes_max = LENGTH as u64;
-        }
+        settings.upstreams[UpstreamIndex(0)].write_timeout = SOON;
+        settings
+            .routes
+            .change(|routes| {
+                for route in routes {
+                    route.body_bytes_max = LENGTH as u64;
+                }
+            })
+            .unwrap();
     });
     let answer = rig.ask(format!("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH)));
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
@@ -363,7 +384,8 @@ fn an_answer_that_pauses_too_long_is_broken_off() {
         conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         conversation.wait_for_end();
     });
-    let rig = Rig::start_with(upstream.address, |settings| settings.routes[0].idle_timeout = SOON);
+    let rig =
+        Rig::start_with(upstream.address, |settings| settings.routes.change(|routes| routes[0].idle_timeout = SOON).unwrap());
     let answer = rig.ask(GET);
     assert!(answer.status == 200 && !answer.whole, "{answer:?}");
 }

@@ -1,0 +1,87 @@
+//! Where an upstream is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use http::uri::Authority;
+
+use super::parse::{self, Parsed};
+use super::setting::open_settings;
+use crate::domain::host::Host;
+
+/// `http` or `https`, a host, a port where it differs from the scheme's, and a path that is put before those of requests.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamUrl {
+    is_tls: bool,
+    authority: Authority,
+    host: Host,
+    base_path: String,
+}
+
+open_settings!(UpstreamUrl);
+
+impl UpstreamUrl {
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// What is connected to and what a certificate must name. An IPv6 address is without brackets.
+    pub fn server_name(&self) -> &str {
+        self.authority.host().trim_matches(['[', ']'])
+    }
+
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.is_tls { 443 } else { 80 })
+    }
+
+    /// The canonical form of host and port, for the Host field.
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What is put before the paths of requests: canonical, without a slash at its end; empty where there is nothing.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+}
+
+/// `scheme://host[:port][/path]` and nothing more.
+pub(super) fn upstream_url(value: &config::Value) -> Parsed<UpstreamUrl> {
+    parse::text(value)?.parse()
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const ALLOWED: &str = "allowed is \"http://host:port\" or \"https://host:port\", and a path such as \"/v2\" where requests \
+                               are to have one put before theirs: without user, query, fragment, empty, \".\" and \"..\" segments, \
+                               and without % ; \\ or characters beyond ASCII";
+        // A parsed URI has lost its fragment.
+        let read = || {
+            let uri: Uri = text.parse().ok().filter(|_| !text.contains('#'))?;
+            let is_tls = match uri.scheme_str() {
+                Some("http") => false,
+                Some("https") => true,
+                _ => return None,
+            };
+            let authority = uri.authority().filter(|authority| parse::has_sound_port(authority))?.clone();
+            let host = Host::parse(authority.as_str().as_bytes()).ok()?;
+            let is_plain = parse::is_url_path(uri.path()) && uri.query().is_none();
+            is_plain.then(|| Self { is_tls, authority, host, base_path: uri.path().trim_end_matches('/').to_owned() })
+        };
+        read().ok_or_else(|| ALLOWED.to_owned())
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.base_path)
+    }
+}
