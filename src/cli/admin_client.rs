@@ -14,19 +14,19 @@ use super::settings::SettingsArgs;
 use crate::config::{ListenAddress, Settings};
 use crate::domain::secret::Secret;
 
-/// The longest answer that is read, in bytes.
+/// The longest response that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// In how many pieces an answer may come.
+/// In how many pieces a response may come.
 const READS_MAX: usize = 64 * 1024;
 
-/// How much of an answer that is not understood is shown.
+/// How much of a response that is not understood is shown.
 const SHOWN_CHARS_MAX: usize = 500;
 
-/// How long connecting, and each part of an answer, may take, apart from what the gateway was asked to wait for.
+/// How long connecting, and each part of a response, may take, beside what the gateway was asked to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which gateway is asked. Its token comes from the settings: the same file, variables and flags as for `run`.
+/// Which gateway is called. Its token comes from the settings: the same file, variables and flags as for `run`.
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
     /// The admin listener to ask. Left out: the one of the settings.
@@ -36,7 +36,7 @@ pub(super) struct AdminArgs {
     settings: SettingsArgs,
 }
 
-/// An admin listener, and the token that it asks for.
+/// An admin listener, and the token that it needs.
 pub(super) struct AdminClient {
     base: Uri,
     token: Option<Secret<String>>,
@@ -62,7 +62,7 @@ impl AdminClient {
         self.call("GET", path, None, Duration::ZERO)
     }
 
-    /// An answer of 2xx, as JSON. The gateway may take `longer` than others to give it.
+    /// A 2xx response, as JSON. The gateway may take `longer` than usual to send it.
     pub(super) fn call(&self, method: &str, path: &str, body: Option<&Value>, longer: Duration) -> Result<(u16, Value), Failure> {
         let url: Uri = format!("{}{path}", self.base.to_string().trim_end_matches('/'))
             .parse()
@@ -70,27 +70,27 @@ impl AdminClient {
         let body = body.map(Value::to_string);
         let call =
             Call { method, url: &url, token: self.token.as_ref(), body: body.as_deref(), timeout: ANSWER_TIMEOUT + longer };
-        let answer = call.send().map_err(|error| Failure::Failed(format!("{}: {error}", self.base)))?;
-        if !(200..300).contains(&answer.status) {
-            return Err(refused(&self.base, &answer));
+        let response = call.send().map_err(|error| Failure::Failed(format!("{}: {error}", self.base)))?;
+        if !(200..300).contains(&response.status) {
+            return Err(refused(&self.base, &response));
         }
-        let value = serde_json::from_slice(&answer.body);
-        let not_json = |_| Failure::Failed(format!("{}: this is not the answer of an admin listener", self.base));
-        Ok((answer.status, value.map_err(not_json)?))
+        let value = serde_json::from_slice(&response.body);
+        let not_json = |_| Failure::Failed(format!("{}: this is not the response of an admin listener", self.base));
+        Ok((response.status, value.map_err(not_json)?))
     }
 }
 
 /// What the gateway says of itself why it did not do it.
-fn refused(base: &Uri, answer: &Answer) -> Failure {
-    let problem: Option<Value> = serde_json::from_slice(&answer.body).ok();
+fn refused(base: &Uri, response: &Response) -> Failure {
+    let problem: Option<Value> = serde_json::from_slice(&response.body).ok();
     let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).map(printable);
-    let detail = detail.unwrap_or_else(|| answer.text());
-    let cure = match answer.status {
+    let detail = detail.unwrap_or_else(|| response.text());
+    let cure = match response.status {
         401 => " Set admin.token or admin.token_file as the gateway has it.",
         _ => "",
     };
-    let text = format!("{base}: {} {detail}{cure}", answer.status);
-    if answer.status == 400 { Failure::Refused(text) } else { Failure::Failed(text) }
+    let text = format!("{base}: {} {detail}{cure}", response.status);
+    if response.status == 400 { Failure::Refused(text) } else { Failure::Failed(text) }
 }
 
 pub(super) fn url(text: &str) -> Result<Uri, String> {
@@ -139,16 +139,16 @@ pub(super) struct Call<'a> {
     pub(super) token: Option<&'a Secret<String>>,
     /// JSON.
     pub(super) body: Option<&'a str>,
-    /// For connecting, and for each part of the answer.
+    /// For connecting, and for each part of the response.
     pub(super) timeout: Duration,
 }
 
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The beginning of the body, fit for a terminal or a log.
     pub(super) fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -162,14 +162,14 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 impl Call<'_> {
-    pub(super) fn send(&self) -> Result<Answer, String> {
+    pub(super) fn send(&self) -> Result<Response, String> {
         let authority = self.url.authority().ok_or("no host")?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let addresses = (host, authority.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|e| e.to_string())?;
         let mut stream = connect(addresses, self.timeout)?;
         stream.write_all(self.head(authority.as_str()).as_bytes()).map_err(|e| e.to_string())?;
         stream.write_all(self.body.unwrap_or_default().as_bytes()).map_err(|e| e.to_string())?;
-        read_answer(&mut stream)
+        read_response(&mut stream)
     }
 
     fn head(&self, host: &str) -> zeroize::Zeroizing<String> {
@@ -203,8 +203,8 @@ fn connect(addresses: impl Iterator<Item = SocketAddr>, timeout: Duration) -> Re
     Err(cause)
 }
 
-/// Reads to the end, or to the length that the head tells.
-fn read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
+/// Reads to the end, or to the length that the head states.
+fn read_response(stream: &mut TcpStream) -> Result<Response, String> {
     let (mut bytes, mut head, mut buffer) = (Vec::new(), None, [0; 16 * 1024]);
     for _ in 0..READS_MAX {
         match stream.read(&mut buffer) {
@@ -220,15 +220,15 @@ fn read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
             break;
         }
     }
-    let head = head.ok_or("this is not an HTTP answer")?;
-    Ok(Answer { status: head.status, body: bytes.split_off(head.length) })
+    let head = head.ok_or("this is not an HTTP response")?;
+    Ok(Response { status: head.status, body: bytes.split_off(head.length) })
 }
 
 struct Head {
     status: u16,
     /// Where the body begins.
     length: usize,
-    /// Where the body ends, if the head tells.
+    /// Where the body ends, if the head states it.
     ends_at: Option<usize>,
 }
 
@@ -278,6 +278,6 @@ mod tests {
         assert_eq!((head.status, head.ends_at), (503, Some(head.length + 7)));
         let endless = Head::parse(b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n").unwrap();
         assert_eq!(endless.ends_at, None);
-        assert_eq!(Answer { status: 503, body: b"no\x1b[31m".to_vec() }.text(), "no [31m");
+        assert_eq!(Response { status: 503, body: b"no\x1b[31m".to_vec() }.text(), "no [31m");
     }
 }

@@ -1,4 +1,4 @@
-//! `tokengate check`: are the settings valid, and is what they name there?
+//! `tokengate check`: validates the settings and the files that they name, and probes what they name on request.
 
 use std::fmt::Write as _;
 
@@ -19,9 +19,9 @@ Examples:
   tokengate check --config tokengate.toml
   tokengate check --config tokengate.toml --online
 
-Exit code 0: valid. 1: something does not answer. 2: faults, all of them named with their places.")]
+Exit code 0: valid. 1: something does not respond. 2: faults, all of them named with their places.")]
 pub(super) struct CheckArgs {
-    /// Ask the store, the upstreams and the key sets of other issuers whether they answer, too.
+    /// Also probe the store, the upstreams and the key sets of other issuers.
     #[arg(long)]
     online: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Failed(format!(
-        "the settings are valid, but what they name does not answer as it should:\n  {}",
+        "the settings are valid, but what they name does not respond as it should:\n  {}",
         unfit.join("\n  ")
     )))
 }

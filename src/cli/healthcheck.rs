@@ -1,4 +1,4 @@
-//! `tokengate healthcheck`: asks a running gateway how it is, for images that have no curl.
+//! `tokengate healthcheck`: probes a running gateway, for images without curl.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ Examples:
   tokengate healthcheck --ready
   tokengate healthcheck --url http://127.0.0.1:8080/healthz
 
-Without --url, the admin listener of the settings is asked, or the main one where that is off.")]
+Without --url, the admin listener of the settings is probed, or the main listener if that is off.")]
 pub(super) struct HealthcheckArgs {
     /// What to ask.
     #[arg(long, value_name = "URL", value_parser = url, conflicts_with = "ready")]
@@ -25,7 +25,7 @@ pub(super) struct HealthcheckArgs {
     /// Ask whether it is ready for traffic, not only alive.
     #[arg(long)]
     ready: bool,
-    /// How long connecting, and each part of the answer, may take, in seconds.
+    /// How long connecting, and each part of the response, may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
     #[command(flatten)]
@@ -39,9 +39,9 @@ pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
     };
     let timeout = Duration::from_secs(args.timeout);
     let call = Call { method: "GET", url: &url, token: None, body: None, timeout };
-    let answer = call.send().map_err(|e| Failure::Failed(format!("{url}: {e}")))?;
-    if (200..300).contains(&answer.status) {
-        return say(&format!("{url}: {}", answer.status));
+    let response = call.send().map_err(|e| Failure::Failed(format!("{url}: {e}")))?;
+    if (200..300).contains(&response.status) {
+        return say(&format!("{url}: {}", response.status));
     }
-    Err(Failure::Failed(format!("{url}: {} {}", answer.status, answer.text().trim()).trim_end().to_owned()))
+    Err(Failure::Failed(format!("{url}: {} {}", response.status, response.text().trim()).trim_end().to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The command line: what is typed becomes settings, and settings become work.
+//! The command line.
 
 mod admin_client;
 mod check;

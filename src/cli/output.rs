@@ -1,4 +1,4 @@
-//! What commands say, and how they end.
+//! Output and exit codes of commands.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub(super) enum Failure {
     /// It tried and did not succeed.
     Failed(String),
-    /// What it was given makes no sense: the call or the settings are to be mended.
+    /// The call or the settings are wrong.
     Refused(String),
 }
 

@@ -15,12 +15,12 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Have a running gateway read its settings, keys and secrets again, and say what only a restart would change.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The same as SIGHUP, with an answer. The gateway reads the file, the variables and the flags that it was started with; the settings \
-given here only say where it is and which token it asks for.
+The same as SIGHUP, with a response. The gateway reads the file, the variables and the flags that it was started with; the settings \
+given here only say where it is and which token it needs.
 
 Exit code 0: reloaded, but for the keys that are named. 1: not reloaded, and the old settings stay in force.")]
 pub(super) struct ReloadArgs {
-    /// Print the gateway's answer as JSON.
+    /// Print the gateway's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -28,13 +28,13 @@ pub(super) struct ReloadArgs {
 }
 
 pub(super) fn run(args: &ReloadArgs) -> Result<(), Failure> {
-    let (_, answer) = args.admin.client()?.call("POST", "/reload", None, RELOAD_PATIENCE)?;
-    say(&if args.json { answer.to_string() } else { printed(&answer) })
+    let (_, response) = args.admin.client()?.call("POST", "/reload", None, RELOAD_PATIENCE)?;
+    say(&if args.json { response.to_string() } else { printed(&response) })
 }
 
-fn printed(answer: &Value) -> String {
+fn printed(response: &Value) -> String {
     let mut text = "reloaded\n".to_owned();
-    for key in answer["needsRestart"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for key in response["needsRestart"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let _ = writeln!(text, "needs a restart: {}", printable(key));
     }
     text

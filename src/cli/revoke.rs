@@ -30,7 +30,7 @@ Examples:
   tokengate revoke --jti 5b1c --issuer https://issuer.example.com/
       One token of another issuer.
 
-Exit code 0: done, and with --wait known to every node. 1: not done, or not known everywhere in time; the output tells which.
+Exit code 0: done, and with --wait known to every node. 1: not done, or not known everywhere in time; the output says which.
 2: the call or the settings are wrong."
 )]
 pub(super) struct RevokeArgs {
@@ -59,7 +59,7 @@ pub(super) struct DoneArgs {
     /// Return when every node has applied it, after so many seconds at the latest (10 if none are given).
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u64).range(0..=60))]
     wait: Option<u64>,
-    /// Print the gateway's answer as JSON.
+    /// Print the gateway's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -90,21 +90,21 @@ pub(super) fn run(args: &RevokeArgs) -> Result<(), Failure> {
 }
 
 impl DoneArgs {
-    /// Has the gateway end something, and tells how that went.
+    /// Makes the gateway end something, and prints the outcome.
     /// It may take `longer` than others by itself.
     pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>, longer: Duration) -> Result<(), Failure> {
         let client: AdminClient = self.admin.client()?;
         let waits = self.wait.map(|seconds| format!("?wait=all&timeout={seconds}s")).unwrap_or_default();
         let longer = longer + Duration::from_secs(self.wait.unwrap_or_default());
-        let (status, answer) = client.call(method, &format!("{path}{waits}"), body, longer)?;
-        say(&if self.json { answer.to_string() } else { told(&answer) })?;
+        let (status, response) = client.call(method, &format!("{path}{waits}"), body, longer)?;
+        say(&if self.json { response.to_string() } else { told(&response) })?;
         let is_everywhere = status == 200;
         if is_everywhere { Ok(()) } else { Err(Failure::Failed("it is done, but not known to every node yet".to_owned())) }
     }
 }
 
-fn told(answer: &Value) -> String {
-    let mut text = match answer["ended"].as_u64() {
+fn told(response: &Value) -> String {
+    let mut text = match response["ended"].as_u64() {
         Some(1) => "ended 1 session".to_owned(),
         ended => format!("ended {} sessions", ended.unwrap_or_default()),
     };
@@ -113,14 +113,14 @@ fn told(answer: &Value) -> String {
         let one = |node: &Value| format!("{} ({})", node["name"].as_str().unwrap_or("?"), node["id"].as_str().unwrap_or("?"));
         nodes.map(one).map(|name| printable(&name)).collect::<Vec<_>>().join(", ")
     };
-    if answer["nodes"].is_object() {
-        let nodes = &answer["nodes"];
+    if response["nodes"].is_object() {
+        let nodes = &response["nodes"];
         let _ = write!(text, "\nknown to: {}", named(&nodes["applied"]));
         if nodes["pending"].as_array().is_some_and(|pending| !pending.is_empty()) {
             let _ = write!(text, "\nnot known yet to: {}", named(&nodes["pending"]));
         }
     }
-    if let Some(detail) = answer["detail"].as_str() {
+    if let Some(detail) = response["detail"].as_str() {
         let _ = write!(text, "\n{}", printable(detail));
     }
     text

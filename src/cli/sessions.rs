@@ -1,4 +1,4 @@
-//! `tokengate sessions`: who is logged in, asked from a running gateway.
+//! `tokengate sessions`: lists the live sessions of a running gateway.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -32,7 +32,7 @@ Examples:
   tokengate sessions list --subject ann@example.com --json --url http://gateway:9180
   tokengate sessions list --subject ann@example.com --limit 200 --after AAXF2cMmJ5gBAgMEBQYHCA
 
-Times are UTC. Exit code 0: listed, be it none; 1: the gateway did not answer; 2: the call or the settings are wrong.")]
+Times are UTC. Exit code 0: listed, even if there are none; 1: the gateway did not respond; 2: the call or the settings are wrong.")]
 struct ListArgs {
     /// Whose sessions.
     #[arg(long, value_name = "SUBJECT")]
@@ -43,7 +43,7 @@ struct ListArgs {
     /// Go on after this session: the last of a list that has more.
     #[arg(long, value_name = "ID", value_parser = session_id)]
     after: Option<String>,
-    /// Print the gateway's answer as JSON.
+    /// Print the gateway's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,8 +89,8 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         query.append_pair("after", after);
     }
     let query = query.finish();
-    let (_, answer) = args.admin.client()?.get(&format!("/sessions?{query}"))?;
-    say(&if args.json { answer.to_string() } else { table(&answer) })
+    let (_, response) = args.admin.client()?.get(&format!("/sessions?{query}"))?;
+    say(&if args.json { response.to_string() } else { table(&response) })
 }
 
 const COLUMNS: [(&str, &str); 6] = [
@@ -102,9 +102,9 @@ const COLUMNS: [(&str, &str); 6] = [
     ("userAgent", "USER AGENT"),
 ];
 
-fn table(answer: &Value) -> String {
-    let sessions = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if sessions.is_empty() && answer["next"].is_null() {
+fn table(response: &Value) -> String {
+    let sessions = response["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if sessions.is_empty() && response["next"].is_null() {
         return "no sessions".to_owned();
     }
     let heads = COLUMNS.map(|(_, head)| head.to_owned());
@@ -117,7 +117,7 @@ fn table(answer: &Value) -> String {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
-    if let Some(next) = answer["next"].as_str() {
+    if let Some(next) = response["next"].as_str() {
         let _ = writeln!(text, "There are more: --after {}", printable(next));
     }
     text
@@ -141,20 +141,20 @@ mod tests {
 
     #[test]
     fn sessions_are_shown_in_columns_and_nothing_moves_the_cursor() {
-        let answer = json!({"sessions": [
+        let response = json!({"sessions": [
             {"id": "AAXF2cMmJ5gBAgMEBQYHCA", "createdAt": "2026-11-24T16:00:00.123Z", "lastUsedAt": "2026-11-24T16:00:00Z",
              "expiresAt": "2026-12-01T16:00:00Z", "address": "192.0.2.1", "userAgent": "a\u{1b}[31mb"},
             {"id": "AAXF2cMmJ5gBAgMEBQYHCB", "createdAt": "2026-11-24T16:00:00Z", "lastUsedAt": "2026-11-24T16:00:00Z",
              "expiresAt": "2026-12-01T16:00:00Z", "address": "2001:db8::1"},
         ]});
         assert_eq!(
-            table(&answer),
+            table(&response),
             "ID                      CREATED               LAST USED             EXPIRES               ADDRESS      USER AGENT\n\
              AAXF2cMmJ5gBAgMEBQYHCA  2026-11-24T16:00:00Z  2026-11-24T16:00:00Z  2026-12-01T16:00:00Z  192.0.2.1    a [31mb\n\
              AAXF2cMmJ5gBAgMEBQYHCB  2026-11-24T16:00:00Z  2026-11-24T16:00:00Z  2026-12-01T16:00:00Z  2001:db8::1  -\n"
         );
         assert_eq!(table(&json!({"sessions": []})), "no sessions");
-        let page = json!({"sessions": [answer["sessions"][0]], "next": "AAXF2cMmJ5gBAgMEBQYHCA"});
+        let page = json!({"sessions": [response["sessions"][0]], "next": "AAXF2cMmJ5gBAgMEBQYHCA"});
         assert!(table(&page).ends_with("\nThere are more: --after AAXF2cMmJ5gBAgMEBQYHCA\n"));
     }
 }

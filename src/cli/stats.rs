@@ -1,4 +1,4 @@
-//! `tokengate stats` and `tokengate sweep`: asks a running gateway for its figures, or to clean up.
+//! `tokengate stats` and `tokengate sweep`: get the figures of a running gateway, or make it sweep.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -20,12 +20,12 @@ Examples:
   tokengate stats --days 30
   tokengate stats --days 400 --json
 
-Days are of UTC, today's figures are of this moment. The admin listener of the settings is asked.")]
+Days are UTC; today's figures are as of now. The figures come from the admin listener of the settings.")]
 pub(super) struct StatsArgs {
     /// How many days, the present one included.
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=400))]
     days: u32,
-    /// Print the gateway's answer as JSON: every counter and gauge by its name.
+    /// Print the gateway's response as JSON: every counter and gauge by its name.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) struct StatsArgs {
 Expired sessions, index entries without a record, revocations that may be forgotten. Live state is never touched, whatever runs
 meanwhile. Exit code 0: done; 1: not done, as when a sweep is under way.")]
 pub(super) struct SweepArgs {
-    /// Print the gateway's answer as JSON.
+    /// Print the gateway's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,13 +46,13 @@ pub(super) struct SweepArgs {
 }
 
 pub(super) fn run(args: &StatsArgs) -> Result<(), Failure> {
-    let (_, answer) = args.admin.client()?.get(&format!("/stats?days={}", args.days))?;
-    say(&if args.json { answer.to_string() } else { printed(&answer) })
+    let (_, response) = args.admin.client()?.get(&format!("/stats?days={}", args.days))?;
+    say(&if args.json { response.to_string() } else { printed(&response) })
 }
 
 pub(super) fn sweep(args: &SweepArgs) -> Result<(), Failure> {
-    let (_, answer) = args.admin.client()?.call("POST", "/sweep", None, SWEEP_PATIENCE)?;
-    say(&if args.json { answer.to_string() } else { swept(&answer) })
+    let (_, response) = args.admin.client()?.call("POST", "/sweep", None, SWEEP_PATIENCE)?;
+    say(&if args.json { response.to_string() } else { swept(&response) })
 }
 
 /// A column, and what it adds up.
@@ -89,10 +89,10 @@ fn counted_below(day: &Value, prefix: &str) -> u64 {
     counts.filter(|(name, _)| name.starts_with(prefix)).filter_map(|(_, count)| count.as_u64()).sum()
 }
 
-fn printed(answer: &Value) -> String {
+fn printed(response: &Value) -> String {
     let mut rows =
         vec![std::iter::once("day").chain(COLUMNS.iter().map(|column| column.title)).map(str::to_owned).collect::<Vec<_>>()];
-    for day in answer["days"].as_array().into_iter().flatten() {
+    for day in response["days"].as_array().into_iter().flatten() {
         let name = printable(day["day"].as_str().unwrap_or("?"));
         let figures = COLUMNS.iter().map(|column| (column.sum)(day).map_or_else(|| "-".to_owned(), |sum| sum.to_string()));
         rows.push(std::iter::once(name).chain(figures).collect());
@@ -101,14 +101,14 @@ fn printed(answer: &Value) -> String {
     if rows.len() == 1 {
         text.push_str("nothing was counted in these days\n");
     }
-    let now = &answer["lastMeasurement"];
+    let now = &response["lastMeasurement"];
     if now.is_object() {
         let of = |name: &str| now[name].as_u64().unwrap_or_default();
         let at = printable(now["at"].as_str().unwrap_or("?"));
         let (sessions, subjects, log) = (of("sessions"), of("subjects"), of("log_entries"));
         let _ = writeln!(text, "\nat {at}: {sessions} sessions of {subjects} subjects, {log} entries in the revocation log");
     }
-    let last = &answer["lastSweep"];
+    let last = &response["lastSweep"];
     if last.is_object() {
         let _ = writeln!(text, "last sweep: {}", swept(last));
     }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_day_is_a_line_with_its_sums() {
-        let answer = json!({
+        let response = json!({
             "today": "2026-11-24",
             "days": [
                 { "day": "2026-11-23", "counts": {}, "expired": 0, "measured": null },
@@ -160,7 +160,7 @@ mod tests {
             "lastSweep": { "beganAt": "2026-11-24T02:00:00Z", "tookMillis": 1, "sessions": 2, "orphans": 3, "revocations": 4 },
         });
         assert_eq!(
-            printed(&answer),
+            printed(&response),
             "day         logins  refreshes  reused  logouts  revocations  expired  forwarded  rejected  sessions  subjects\n\
              2026-11-23       0          0       0        0            0        0          0         0         -         -\n\
              2026-11-24       3       1000       4        0            8        9          0        18        10        11\n\

@@ -30,7 +30,7 @@ impl ListenAddress {
         }
     }
 
-    /// Whether this machine alone can reach it, as far as the text tells. Of names that holds for `localhost` (RFC 6761, section 6.3).
+    /// Whether only this machine can reach it, judged by the text. Of names, `localhost` is such (RFC 6761, section 6.3).
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(address) => address.ip().is_loopback(),

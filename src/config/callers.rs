@@ -1,4 +1,4 @@
-//! `[limits]`, `[identity]`, `[[issuers]]`: how often callers may try, what upstreams learn of them, who else vouches for them.
+//! `[limits]`, `[identity]`, `[[issuers]]`: rate limits, identity fields, other issuers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct Limits {
 pub struct LoginLimits {
     pub per_address: Option<Rate>,
     pub per_account: Option<Rate>,
-    /// For each address: bodies in which nobody could tell what accounts they name.
+    /// For each address: bodies from which no account can be read.
     pub unreadable: Option<Rate>,
     /// Where requests name accounts; all that they name count.
     pub account: Vec<AccountName>,
@@ -145,7 +145,7 @@ fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
     Ok(name)
 }
 
-/// Someone else whose tokens are accepted.
+/// Another issuer whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// The exact `iss`.
@@ -163,7 +163,7 @@ pub struct Issuer {
     pub lifetime_max: Duration,
     /// How often the key set is fetched.
     pub refresh_interval: Duration,
-    /// The least time between two fetches, whatever asks for them.
+    /// The least time between two fetches, for any reason.
     pub minimum_interval: Duration,
     pub fetch_timeout: Duration,
     pub subject_claim: ClaimPath,
@@ -283,7 +283,7 @@ impl Issuer {
     }
 }
 
-/// Exactly one of the two must be said: whoever is not told apart from our users is one of them.
+/// Exactly one of the two must be given: a subject that is not distinguished from our users is one of them.
 fn read_subjects(s: &mut Section<'_>) -> Option<IssuerSubjects> {
     let prefix = s.optional("subject_prefix", |value| {
         SubjectPrefix::new(&parse::filled_text(value)?).map_err(|error| match error {
@@ -328,7 +328,7 @@ pub(super) fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
     })
 }
 
-/// Whoever can change a key set on its way can make tokens: hence TLS, but for the same machine.
+/// A party that can change a key set in transit can forge tokens, so TLS is required except on the same machine.
 fn jwks_url(value: &config::Value) -> Parsed<Uri> {
     const ALLOWED: &str = "allowed is \"https://host/path\", or \"http://…\" on a loopback address";
     let uri: Uri = parse::text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;

@@ -19,7 +19,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     }
 }
 
-/// A token that is accepted has to arrive first.
+/// A token that is accepted must fit into the requests that carry it.
 fn tokens_can_be_sent(settings: &Settings, notes: &Notes) {
     let bytes_max = settings.tokens.bytes_max;
     let (head, body) = (settings.listen.limits.header_bytes_max, settings.endpoints.body_bytes_max);
@@ -101,7 +101,7 @@ fn clients_are_distinct(settings: &Settings, notes: &Notes) {
     }
 }
 
-/// Where upstreams are told of an issuer, the name of legacy tokens stands for it.
+/// The name of legacy tokens takes the place of an issuer in the identity fields.
 fn legacy_verifiers_are_distinct(settings: &Settings, notes: &Notes) {
     for (index, legacy) in settings.legacy.iter().enumerate() {
         let key = format!("legacy[{index}].name");

@@ -1,4 +1,4 @@
-//! `[claims_hook]`: who is asked, on refresh, for a subject's present claims.
+//! `[claims_hook]`: which upstream is asked, on refresh, for a subject's present claims.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::domain::session_policy::WithoutClaims;
 pub struct ClaimsHook {
     pub upstream: UpstreamIndex,
     pub path: String,
-    /// By which the upstream knows the gateway.
+    /// Authenticates the gateway to the upstream.
     pub token: Option<Secret<String>>,
-    /// From the question to the end of the answer.
+    /// From the request to the end of the response.
     pub timeout: Duration,
     pub answer_bytes_max: usize,
     pub on_failure: WithoutClaims,

@@ -1,4 +1,4 @@
-//! What an upstream's answer says, as `login.requires` and `login.unless` ask for it.
+//! Conditions on an upstream's response: `login.requires` and `login.unless`.
 
 use std::str::FromStr;
 
@@ -9,10 +9,10 @@ use super::pointer::Pointer;
 use super::setting::open_settings;
 use crate::domain::spelling;
 
-/// A place in an answer, and the scalar that it must hold; without one, anything that is something.
+/// A place in a response, and the scalar that it must hold. Without a scalar: any value other than null, false, "", 0, [] and {}.
 ///
-/// The place is a JSON pointer, exactly, or a name: that stands for itself at the top level, in `data` and in `user`, however its words
-/// are joined and whatever their case.
+/// The place is a JSON pointer, exactly, or a name. A name is looked for at the top level, in `data` and in `user`, in any case and with
+/// its words joined in any way.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Condition {
     text: String,
@@ -38,12 +38,12 @@ impl Condition {
         &self.text
     }
 
-    pub fn holds(&self, answer: &Value) -> bool {
+    pub fn holds(&self, response: &Value) -> bool {
         match &self.place {
-            Place::Pointer(pointer) => answer.pointer(pointer.as_str()).is_some_and(|found| self.admits(found, str::to_owned)),
+            Place::Pointer(pointer) => response.pointer(pointer.as_str()).is_some_and(|found| self.admits(found, str::to_owned)),
             Place::Name(name) => {
-                let inner = AROUND_NAMES.iter().filter_map(|around| answer.get(around));
-                let objects = std::iter::once(answer).chain(inner).filter_map(Value::as_object);
+                let inner = AROUND_NAMES.iter().filter_map(|around| response.get(around));
+                let objects = std::iter::once(response).chain(inner).filter_map(Value::as_object);
                 let named = |object: &Map<String, Value>| {
                     object.iter().any(|(member, found)| spelling::name(member) == *name && self.admits(found, spelling::name))
                 };
@@ -113,9 +113,9 @@ fn is_something(value: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn holds(condition: &str, answer: &str) -> bool {
+    fn holds(condition: &str, response: &str) -> bool {
         let condition: Condition = condition.parse().unwrap();
-        condition.holds(&serde_json::from_str(answer).unwrap())
+        condition.holds(&serde_json::from_str(response).unwrap())
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_name_is_found_in_every_spelling_at_the_top_level_in_data_and_in_user() {
-        for answer in [
+        for response in [
             "{\"mfaRequired\":true}",
             "{\"mfa_required\":1}",
             "{\"MFA-Required\":\"yes\"}",
@@ -152,11 +152,12 @@ mod tests {
             "{\"user\":{\"mfa_required\":true}}",
             "{\"mfaRequired\":false,\"mfa_required\":true}",
         ] {
-            assert!(holds("mfaRequired", answer), "{answer}");
+            assert!(holds("mfaRequired", response), "{response}");
         }
-        for answer in ["{\"mfaRequired\":false}", "{\"mfa\":true}", "{\"other\":{\"mfaRequired\":true}}", "{\"data\":[1]}", "{}"]
+        for response in
+            ["{\"mfaRequired\":false}", "{\"mfa\":true}", "{\"other\":{\"mfaRequired\":true}}", "{\"data\":[1]}", "{}"]
         {
-            assert!(!holds("mfaRequired", answer), "{answer}");
+            assert!(!holds("mfaRequired", response), "{response}");
         }
         assert!(holds("status=mfa_required", "{\"status\":\"MFA_REQUIRED\"}") && holds("success=false", "{\"Success\":false}"));
     }

@@ -18,7 +18,7 @@ const FLAGS: [(&str, &str); 3] =
 /// How alike a variable must be to a key to be taken for it.
 const LIKENESS_MIN: f64 = 0.85;
 
-/// A warning for each variable that nobody reads. Values may be secrets, and are not repeated.
+/// A warning for each variable that is not read. Values may be secrets, and are not repeated.
 pub(super) fn warnings(environment: &[(String, String)], keys: &BTreeSet<String>) -> Vec<String> {
     let mut unread: Vec<&(String, String)> = environment.iter().filter(|(name, value)| is_unread(name, value)).collect();
     unread.sort();

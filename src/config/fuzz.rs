@@ -5,7 +5,7 @@ use super::{DEFAULT_FILE, Inputs, SettingsFile, load};
 /// A secret that stands in every file: no error and no print-out may hold it.
 const SECRET: &str = "c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWUtcHJpbnRlZA";
 
-/// A settings file: what is wrong is told and never a panic, and what is in effect is printed as a file of the same meaning.
+/// A settings file: faults are reported without a panic, and what is in effect is printed as a file of the same meaning.
 pub fn settings(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // Files that it names would be read.

@@ -1,4 +1,4 @@
-//! `[headers]`: fields that pass from nobody.
+//! `[headers]`: fields that are removed from every request.
 
 use super::parse::{self, Parsed};
 use super::section::Section;

@@ -1,4 +1,4 @@
-//! `[[legacy]]`: legacy tokens that are accepted for a time, and what becomes of them.
+//! `[[legacy]]`: legacy tokens, which are accepted for a time, and what they are exchanged for.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Legacy {
             parse::choice(&[("never", ExchangeRule::Never), ("once", ExchangeRule::Once), ("many", ExchangeRule::Many)]),
         );
         if subject_claims.is_empty() {
-            s.fault("subject_claims", "must name at least one claim: without one, nobody knows whose a token is");
+            s.fault("subject_claims", "must name at least one claim: without one, a token has no subject");
         }
         Some(Self {
             name: name?,
@@ -153,7 +153,7 @@ fn secret(value: &config::Value, encoding: Encoding, allow_short: bool) -> Parse
     match bytes.expose().len() {
         0 => Err("must not be empty".to_owned()),
         length if length < SECRET_BYTES_MIN && !allow_short => Err(format!(
-            "only {length} bytes; allowed are {SECRET_BYTES_MIN} or more: whoever has one token can search for a shorter one. If the \
+            "only {length} bytes; allowed are {SECRET_BYTES_MIN} or more: the holder of one token can search for a shorter one. If the \
              API signs with this very secret, allow it until it is replaced: allow_short_secret = true"
         )),
         _ => Ok(bytes),

@@ -1,4 +1,4 @@
-//! `[endpoints]`, `[login]`: the gateway's own paths, and how an upstream's answer becomes a session.
+//! `[endpoints]`, `[login]`: the gateway's own paths, and how an upstream's response becomes a session.
 
 use http::StatusCode;
 
@@ -65,7 +65,7 @@ impl Endpoints {
         Self { paths, body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)) }
     }
 
-    /// Without those that nobody could use: their paths then go to the routes.
+    /// Without those that no client could use: their paths then go to the routes.
     #[must_use]
     pub(super) fn usable(mut self, has_clients: bool, has_issuer_url: bool) -> Self {
         self.paths.introspect.take_if(|_| !has_clients);
@@ -81,7 +81,7 @@ fn endpoint_path(value: &config::Value) -> Parsed<String> {
     }
 }
 
-/// The upstream is asked at the same path: a slash at its end counts.
+/// Requests are forwarded under the same path, so a trailing slash counts.
 fn login_path(value: &config::Value) -> Parsed<String> {
     let path = endpoint_path(value)?;
     let ends_in_a_slash = parse::text(value)?.ends_with('/');
@@ -90,28 +90,28 @@ fn login_path(value: &config::Value) -> Parsed<String> {
 
 open_settings!(OldSession);
 
-/// How the upstream's answer to a login, registration or quick registration becomes a session.
+/// How the upstream's response to a login, registration or quick registration becomes a session.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// Who judges the credentials. `None` when that cannot be told, and all three endpoints are off.
+    /// Which upstream checks the credentials. `None`: the settings do not say, and all three endpoints are off.
     pub upstream: Option<UpstreamIndex>,
-    /// Statuses of answers that may become sessions. Never empty.
+    /// Statuses of responses that may become sessions. Never empty.
     pub statuses: Vec<StatusCode>,
-    /// Calls whose answers may.
+    /// Calls whose responses may.
     pub issue_on: Vec<Endpoint>,
-    /// Where the answer names the user; the first that leads to anything decides. Never empty.
+    /// Where the response names the user; the first that leads to any value decides. Never empty.
     pub subject: Vec<Pointer>,
-    /// All of these must hold of the answer …
+    /// All of these must hold for the response …
     pub requires: Vec<Condition>,
     /// … and none of these.
     pub unless: Vec<Condition>,
-    /// Where the answer names scopes: a text with spaces, or a list of texts; all that are there are taken together.
+    /// Where the response names scopes: a text with spaces, or a list of texts. All that are present are joined.
     pub scopes: Vec<Pointer>,
-    /// Claims of the access token, by name, and where the answer holds each.
+    /// Claims of the access token, by name, and where the response holds each.
     pub claims: Vec<(String, Pointer)>,
     pub answer_bytes_max: usize,
     pub old_session: OldSession,
-    /// Of whom logins are made into sessions; the answers to all others pass unchanged.
+    /// The share of subjects whose logins become sessions; responses to all others pass unchanged.
     pub issue_share: Share,
     pub members: Members,
     /// What no subject of ours begins with: the prefixes of `[[issuers]]`.
@@ -144,7 +144,7 @@ impl Login {
         let requires = s.read("requires", parse::list(condition));
         let unless = s.read("unless", parse::list(condition));
         if let Some(both) = requires.iter().find(|condition| unless.contains(condition)) {
-            s.fault("requires", format!("\"{}\" is among login.unless too: no answer would become a session", both.as_str()));
+            s.fault("requires", format!("\"{}\" is among login.unless too: no response would become a session", both.as_str()));
         }
         Self {
             // Also while the endpoints are off: a reload may switch them on.
@@ -172,7 +172,7 @@ fn condition(value: &config::Value) -> Parsed<Condition> {
     parse::filled_text(value)?.parse()
 }
 
-/// Of an answer with a body that is whole.
+/// Of a response with a complete body.
 fn status(value: &config::Value) -> Parsed<StatusCode> {
     let code = parse::number(200, 299)(value).ok().filter(|code| !matches!(code, 204..=206));
     let status = code.and_then(|code| u16::try_from(code).ok()).and_then(|code| StatusCode::from_u16(code).ok());

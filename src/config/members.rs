@@ -1,11 +1,11 @@
-//! `[login.members]`: where a token pair stands in JSON answers.
+//! `[login.members]`: where a token pair stands in JSON responses.
 
 use super::parse::{self, Parsed};
 use super::pointer::Pointer;
 use super::section::Section;
 use super::setting::open_settings;
 
-/// The places of the members that are merged into the upstream's JSON, and into answers of `/refresh` in JSON; empty: left out.
+/// The places of the members that are merged into the upstream's JSON, and into JSON responses of `/refresh`. Empty: left out.
 #[derive(Clone, Debug)]
 pub struct Members {
     /// Never empty.

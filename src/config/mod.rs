@@ -78,7 +78,7 @@ pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstream_url::UpstreamUrl;
 pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, Upstreams};
 
-/// Everything that an operator decides. Valid: whoever holds one need not check again.
+/// Everything that an operator decides, validated as a whole.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Listen,
@@ -140,7 +140,7 @@ impl Loaded {
             .any(|shown| shown.is_secret() && shown.origin == flag.name && flag.key.ends_with(&format!(".{}", shown.key)))
     }
 
-    /// What an operator should know though the settings are valid.
+    /// What an operator should know although the settings are valid.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

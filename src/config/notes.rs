@@ -105,12 +105,12 @@ impl Notes {
         self.problems.borrow().iter().any(|problem| problem.key == key || problem.key.strip_suffix("_file") == Some(key))
     }
 
-    /// A key that was asked for: `routes[].prefix`.
+    /// A key that a section reads: `routes[].prefix`.
     pub(super) fn know(&self, pattern: String) {
         self.known.borrow_mut().insert(pattern);
     }
 
-    /// A key that was asked for and that holds a value.
+    /// A key that a section reads and that holds a value.
     pub(super) fn know_leaf(&self, pattern: String) {
         self.leaves.borrow_mut().insert(pattern);
     }
@@ -131,7 +131,7 @@ impl Notes {
         self.unknown.borrow_mut().extend(keys);
     }
 
-    /// Every key that was asked for, entries of lists as `routes[].prefix`.
+    /// Every key that a section reads, entries of lists as `routes[].prefix`.
     #[cfg(test)]
     pub(super) fn known(&self) -> BTreeSet<String> {
         self.known.borrow().clone()

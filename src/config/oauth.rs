@@ -1,10 +1,10 @@
-//! `[[clients]]`: machines that may ask what a token is worth.
+//! `[[clients]]`: clients that may introspect tokens.
 
 use super::parse::{self, Parsed};
 use super::section::Section;
 use crate::domain::secret::Secret;
 
-/// The fewest characters of a client's secret: nobody guesses it, so guesses need no limit.
+/// The fewest characters of a client's secret: too many to guess, so attempts need no rate limit.
 const SECRET_CHARS_MIN: usize = 32;
 
 /// A confidential client (RFC 6749, section 2.1).

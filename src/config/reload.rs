@@ -1,6 +1,6 @@
-//! What of new settings a running process can take over, and what needs a restart.
+//! Which new settings a running process takes over, and which need a restart.
 //!
-//! A process never runs with settings that nobody validated: a reload takes the new value of each key that it can take over and the
+//! A process never runs with settings that were not validated: a reload takes the new value of each key that it can take over and the
 //! old value of each that it cannot, and reads the whole anew. So whatever follows from a key that needs a restart, as the time
 //! that revocations are kept follows from the issuers, stays as it is together with the key.
 
@@ -137,7 +137,7 @@ fn entry_of(path: &str, pattern: &str) -> Option<String> {
     path.strip_suffix(key)?.strip_suffix('.').map(str::to_owned)
 }
 
-/// The new values of all keys that can be taken over, the old ones of all others. Both are valid: they hold no keys that nobody knows.
+/// The new values of all keys that can be taken over, the old ones of all others. Both are valid: they hold no unknown keys.
 fn kept(old: &Value, new: &Value, pattern: &str) -> Value {
     let members = |value: &Value| match &value.kind {
         ValueKind::Table(table) => table.clone(),

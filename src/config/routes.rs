@@ -1,4 +1,4 @@
-//! `[[routes]]`: which requests go where, and what they demand of the caller.
+//! `[[routes]]`: which requests go to which upstream, and what they demand of the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::domain::share::Share;
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     endpoints: EndpointPaths,
-    /// Whether own endpoints answer browsers that ask for permission to call them.
+    /// Whether own endpoints respond to preflight requests.
     answers_preflights: bool,
     /// In the order of the file. Empty only where no request is to reach an upstream.
     listed: Vec<Route>,

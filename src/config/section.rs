@@ -18,7 +18,7 @@ pub(super) struct Section<'a> {
     header: String,
     here: Option<&'a HashMap<String, Value>>,
     documented: Option<&'a HashMap<String, Value>>,
-    /// The keys that were asked for, and how much of each may be shown; `None`: it holds further keys, or is no more.
+    /// The keys that were read, and how much of each may be shown; `None`: it holds further keys, or was removed.
     keys: BTreeMap<&'static str, Option<Disclosure>>,
     notes: &'a Notes,
 }
@@ -212,7 +212,7 @@ impl<'a> Section<'a> {
         out
     }
 
-    /// Whether one of the keys was given, be it well or badly.
+    /// Whether one of the keys was given, valid or not.
     pub(super) fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.here.and_then(|table| table.get(*key)).is_some_and(|value| !is_empty(value)))
     }
@@ -232,7 +232,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A key that is no more: whoever still gives it is told what has taken its place.
+    /// A key that was removed: the fault says what has replaced it.
     pub(super) fn retired(&mut self, key: &'static str, successor: &str) {
         self.keys.insert(key, None);
         if self.here.is_some_and(|table| table.contains_key(key)) {
@@ -291,7 +291,7 @@ impl<'a> Section<'a> {
         parse(value).map_err(refused).ok()
     }
 
-    /// How much of a key's value may be shown. Nothing of one that nobody has asked for.
+    /// How much of a key's value may be shown. Nothing of a key that no section has read.
     fn disclosure(&self, key: &str) -> Disclosure {
         self.keys.get(key).copied().flatten().unwrap_or(Disclosure::Secret)
     }

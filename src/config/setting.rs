@@ -27,8 +27,8 @@ use crate::domain::time::Timestamp;
 pub(super) enum Disclosure {
     /// All of it. Of anything that looks like a URL, credentials and query are left out even so.
     Open,
-    /// A URL that may hold a password: printed without it. A fault does not repeat it, since no part of what is no URL can be told
-    /// from a password.
+    /// A URL that may hold a password: printed without it. A fault does not repeat it: in text that is not a URL, a
+    /// password cannot be recognised.
     Credentials,
     /// Nothing.
     Secret,

@@ -43,7 +43,7 @@ pub struct Redis {
     /// Of the sentinels, which know nothing of the servers' users.
     pub sentinel_username: Option<String>,
     pub sentinel_password: Option<FromFile<Secret<String>>>,
-    /// A logout is answered once so many replicas have it. 0: at once.
+    /// How many replicas must have a logout before its response. 0: the primary suffices.
     pub wait_replicas: u8,
     pub wait_timeout: Duration,
 }
@@ -170,7 +170,7 @@ impl Redis {
             }
         }
         if redis.wait_replicas > 0 && redis.wait_timeout >= redis.deadline {
-            s.fault("wait_timeout", "allowed is less than store.redis.deadline, within which the logout is answered");
+            s.fault("wait_timeout", "allowed is less than store.redis.deadline, within which a logout gets its response");
         }
         redis
     }
@@ -222,7 +222,7 @@ impl RedisPlace {
         Self::Listed(ListedServers { deployment, addresses, database, tls })
     }
 
-    /// How the servers are arranged, in a word.
+    /// `standalone`, `sentinel` or `cluster`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Url(url) if url.expose().contains("+sentinel://") => "sentinel",

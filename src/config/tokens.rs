@@ -1,4 +1,4 @@
-//! `[tokens]`, `[keys]`, `[refresh]`, `[sessions]`, `[revocation]`: what is minted, how long it lives, how it dies.
+//! `[tokens]`, `[keys]`, `[refresh]`, `[sessions]`, `[revocation]`: how tokens are issued, how long they live, how they are revoked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,8 @@ const GENERATED: [(&str, Algorithm); 3] = [("ES256", Algorithm::Es256), ("EdDSA"
 /// The largest token, unless the settings say otherwise or there is less room.
 const BYTES_MAX_DEFAULT: usize = 12 << 10;
 
-/// What a head and a body hold of a token. It has to arrive: in heads, and in bodies where it is ended, asked about or exchanged.
+/// The largest token that fits into a head and into a body, in bytes. Tokens come in heads, and in bodies where they are revoked,
+/// introspected or exchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenRoom {
     pub(super) in_head: usize,
@@ -56,7 +57,7 @@ pub struct Tokens {
     pub lifetime: Duration,
     /// How far clocks may differ, for `exp` and `nbf` of our own tokens.
     pub leeway: Duration,
-    /// The largest token that is made or looked at, whoever made it.
+    /// The largest token that is issued or accepted, of any issuer, in bytes.
     pub bytes_max: usize,
     /// Verified tokens remembered, for each worker.
     pub cache_entries: usize,
@@ -116,7 +117,7 @@ pub struct Refresh {
     pub absolute_lifetime: Duration,
     pub rotation: bool,
     pub reuse: ReusePolicy,
-    /// How long seen generations are gathered before the store is told.
+    /// How long generations that were seen are collected before the store is told.
     pub acknowledge_interval: Duration,
     /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
     pub imported_until: Option<Timestamp>,
@@ -162,13 +163,13 @@ impl Sessions {
 /// The replica of the revocations that every node holds.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    /// How long the log may stay unconfirmed before protected routes answer 503.
+    /// How long the log may stay unconfirmed before protected routes return 503.
     pub max_staleness: Duration,
-    /// How long a read of the log waits for news; its end is the heartbeat.
+    /// How long a read of the log waits for new entries; its end is the heartbeat.
     pub heartbeat: Duration,
     /// How long a revocation is kept.
     pub retention: Retention,
-    /// Between two canaries by which the node takes the time of the log.
+    /// Between two canaries by which the node measures the delay of the log.
     pub canary_interval: Duration,
 }
 

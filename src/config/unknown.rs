@@ -1,4 +1,4 @@
-//! Keys that nobody knows, and which key was probably meant.
+//! Unknown keys, and which key was probably meant.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const LIKENESS_ELSEWHERE_MIN: f64 = 0.93;
 /// How many other places of a key are named.
 const PLACES_MAX: usize = 3;
 
-/// A key that was given and that no section asked for.
+/// A key that was given and that no section reads.
 pub(super) struct Unknown {
     /// As it is: `routes[0].prefx`.
     pub(super) key: String,

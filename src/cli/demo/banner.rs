@@ -76,7 +76,7 @@ fn steps(gateway: SocketAddr) -> Vec<Step> {
         ),
         step("A public route needs none:", &[r#"curl -s "$gateway/public/hello"; echo"#.to_owned()]),
         step(
-            "Refresh. The old token again within 30 seconds, as after a lost reply, brings the very same new one:",
+            "Refresh. The old token again within 30 seconds, as after a lost response, returns the very same new one:",
             &[
                 format!(
                     r#"reply=$(curl -s "$gateway/refresh" {json} -d "{{\"refreshToken\":\"$refresh\"}}"); printf '%s\n' "$reply""#

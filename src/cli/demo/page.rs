@@ -1,4 +1,4 @@
-//! The demo's page: built from `clients/js/demo`, and taken along in the binary, so that whoever tries it needs no npm.
+//! The demo's page: built from `clients/js/demo` and embedded in the binary, so that trying it needs no npm.
 
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};

@@ -41,7 +41,7 @@ fn what_makes_a_session_is_not_a_contradiction() {
     assert_one_fault("login = { unless = [\"/a={}\"] }", &["login.unless", "JSON scalar"]);
     assert_one_fault(
         "login = { requires = [\"/a\"], unless = [\"/a\"] }",
-        &["login.requires", "no answer would become a session"],
+        &["login.requires", "no response would become a session"],
     );
 }
 
