@@ -14,6 +14,7 @@ pub mod domain;
 pub mod endpoints;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod outbound;
 pub mod proxy;
 pub mod sessions;
 pub mod store;

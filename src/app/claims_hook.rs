@@ -8,7 +8,8 @@ use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::endpoints::present_claims;
-use crate::proxy::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
+use crate::outbound::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
+use crate::outbound::kept::Server;
 use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 
@@ -16,8 +17,14 @@ use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
     let hook = settings.claims_hook.as_ref()?;
     let upstream = &settings.upstreams[hook.upstream];
+    let options = &upstreams[hook.upstream.0];
     let client = ClaimsClient::new(ClaimsClientOptions {
-        upstream: upstreams[hook.upstream.0].clone(),
+        server: Server {
+            target: options.target.clone(),
+            connect_timeout: options.connect_timeout,
+            idle_timeout: options.idle_timeout,
+            idle_max: options.idle_max,
+        },
         authority: upstream.url.authority().clone(),
         path: format!("{}{}", upstream.url.base_path(), hook.path),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),

@@ -17,7 +17,7 @@ use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::secret::Secret;
 use crate::domain::subjects::ReservedPrefixes;
-use crate::proxy::jwks_client::JwksClient;
+use crate::outbound::jwks_client::JwksClient;
 use crate::sessions::health::FetchedKeys;
 use crate::tasks::supervisor::Supervisor;
 

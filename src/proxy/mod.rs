@@ -3,19 +3,15 @@
 pub mod admission;
 pub mod body;
 mod call;
-pub mod claims_client;
 pub mod connection;
 pub mod control;
 mod entropy;
-mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;
 mod held;
 mod interim;
-pub mod jwks_client;
 pub mod keepalive;
-mod kept;
 pub mod linger;
 pub mod listener;
 mod login_answer;

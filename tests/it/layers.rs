@@ -21,6 +21,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("admin", Some(&["sessions", "store", "crypto", "config", "domain"])),
     ("endpoints", Some(&["sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::body", "proxy::control"])),
     ("tasks", Some(&["sessions", "store", "crypto", "config", "domain"])),
+    ("outbound", Some(&["proxy::upstream::connect", "crypto", "domain"])),
     ("proxy", Some(&["crypto", "domain"])),
     ("sessions", Some(&["store", "crypto", "domain"])),
     ("store", Some(&["domain"])),
@@ -31,8 +32,8 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
 
 /// Crates that have one home, and the modules that are it.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("hyper", &["proxy", "endpoints", "admin"]),
-    ("hyper_util", &["proxy", "endpoints", "admin"]),
+    ("hyper", &["proxy", "outbound", "endpoints", "admin"]),
+    ("hyper_util", &["proxy", "outbound", "endpoints", "admin"]),
     ("fred", &["store::redis"]),
     ("redb", &["store::embedded"]),
     ("jsonwebtoken", &["crypto"]),

@@ -94,7 +94,11 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub(in crate::proxy) async fn open(target: &Target) -> io::Result<Self> {
+    /// Connects, TLS included. Takes as long as the network does.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn open(target: &Target) -> io::Result<Self> {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
         keepalive::watch_for_death(&SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;

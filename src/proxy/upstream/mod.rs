@@ -3,7 +3,7 @@
 //! An exchange runs inside the task of the request that it serves; there is no task per connection and nothing to hand over.
 
 mod codec;
-mod connect;
+pub mod connect;
 mod end;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

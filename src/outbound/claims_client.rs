@@ -10,8 +10,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::kept::KeptConnections;
-use super::upstream::UpstreamOptions;
+use super::kept::{KeptConnections, Server};
 use crate::domain::media_type;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
@@ -22,8 +21,7 @@ const QUESTIONS_MAX: usize = 256;
 /// Where to ask, and how much patience to have.
 #[derive(Debug)]
 pub struct ClaimsClientOptions {
-    /// How to reach it, and how many connections to keep, for how long.
-    pub upstream: UpstreamOptions,
+    pub server: Server,
     /// For the Host field.
     pub authority: Authority,
     pub path: String,
@@ -54,7 +52,7 @@ pub struct ClaimsClient {
 impl ClaimsClient {
     #[must_use]
     pub fn new(options: ClaimsClientOptions) -> Self {
-        let connections = KeptConnections::new(options.upstream.clone());
+        let connections = KeptConnections::new(options.server.clone());
         Self { options, connections, questions: Semaphore::new(QUESTIONS_MAX) }
     }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::upstream::{Stream, Target};
+use crate::proxy::upstream::connect::{Stream, Target};
 
 /// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
 /// followed: the operator named the place.

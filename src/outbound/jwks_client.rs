@@ -7,9 +7,9 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 
 use super::fetch::fetch;
-use super::upstream::{Target, Tls};
 use crate::crypto::issuers::JwksSource;
 use crate::crypto::jwks::JWKS_BYTES_MAX;
+use crate::proxy::upstream::connect::{Target, Tls};
 
 /// One connection for each fetch: they are minutes apart.
 #[derive(Debug)]

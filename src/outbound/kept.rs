@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -16,7 +17,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
 use super::fetch::collect;
-use super::upstream::{Stream, UpstreamOptions};
+use crate::proxy::upstream::connect::{Stream, Target};
+
+/// The server that is asked.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub target: Target,
+    pub connect_timeout: Duration,
+    /// How long a connection is kept without use.
+    pub idle_timeout: Duration,
+    /// How many unused connections are kept.
+    pub idle_max: usize,
+}
 
 /// A pool of connections for the whole process. Its tasks end with it.
 #[derive(Debug)]
@@ -26,15 +38,15 @@ pub(super) struct KeptConnections {
 }
 
 impl KeptConnections {
-    pub(super) fn new(upstream: UpstreamOptions) -> Self {
-        let idle_max = upstream.idle_max;
+    pub(super) fn new(server: Server) -> Self {
+        let idle_max = server.idle_max;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(upstream.idle_timeout)
+            .pool_idle_timeout(server.idle_timeout)
             .pool_max_idle_per_host(idle_max)
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
-            .build(Dialer(Arc::new(upstream)));
+            .build(Dialer(Arc::new(server)));
         Self { client, idle_max }
     }
 
@@ -79,7 +91,7 @@ fn cause(error: &Error) -> String {
 
 /// Opens connections to the one server, whatever it is asked for.
 #[derive(Clone, Debug)]
-struct Dialer(Arc<UpstreamOptions>);
+struct Dialer(Arc<Server>);
 
 impl Service<Uri> for Dialer {
     type Response = TokioIo<Stream>;
@@ -91,9 +103,9 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let upstream = Arc::clone(&self.0);
+        let server = Arc::clone(&self.0);
         Box::pin(async move {
-            let opened = tokio::time::timeout(upstream.connect_timeout, Stream::open(&upstream.target)).await;
+            let opened = tokio::time::timeout(server.connect_timeout, Stream::open(&server.target)).await;
             Ok(TokioIo::new(opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
         })
     }
