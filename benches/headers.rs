@@ -65,7 +65,7 @@ fn main() {
         let context = RequestContext {
             origin: &rules.forwarding().origin(&hop, &headers),
             host: Some(&HeaderValue::from_static("api.example.com")),
-            identity: &identity,
+            identity: Some(&identity),
             request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
             authorization: Withheld::All,
         };

@@ -36,25 +36,18 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Sent<'a> {
     }
 }
 
-/// Writes one field of all cookies but the gateway's `own`, as they came. Servers do not agree on what several fields mean, so those
-/// become one, as RFC 9113, section 8.2.3, has it.
+/// Appends the value of one field of all cookies but the gateway's `own`, as they came; nothing where there are none. Servers do not
+/// agree on what several fields mean, so those become one, as RFC 9113, section 8.2.3, has it.
 pub fn write_others(headers: &HeaderMap, own: &[String], out: &mut Vec<u8>) {
-    const NAME: &[u8] = b"cookie: ";
     let begin = out.len();
-    out.extend_from_slice(NAME);
     for field in headers.get_all(COOKIE) {
         let before = out.len();
-        if before > begin + NAME.len() {
+        if before > begin {
             out.extend_from_slice(b"; ");
         }
         if !write_field_without(field.as_bytes(), own, out) {
             out.truncate(before);
         }
-    }
-    if out.len() == begin + NAME.len() {
-        out.truncate(begin);
-    } else {
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -155,20 +148,20 @@ mod tests {
     fn what_is_not_ours_goes_on_byte_for_byte() {
         let untouched: [&[u8]; 6] = [b"a=1;b=2 ;  c=3;", b"a=\"q;w\"", b"plain", b"=x; y", b";;a=1", b"a=1,2\t;b= s=3"];
         for field in untouched {
-            assert_eq!(others(&[field]).as_bytes(), [b"cookie: ", field, b"\r\n"].concat());
+            assert_eq!(others(&[field]).as_bytes(), field);
         }
         let mut out = Vec::new();
         write_others(&headers(&["n=Zoë; s=1; m=\u{e9}".as_bytes()]), &["s".to_owned()], &mut out);
-        assert_eq!(out, "cookie: n=Zoë; m=\u{e9}\r\n".as_bytes());
+        assert_eq!(out, "n=Zoë; m=\u{e9}".as_bytes());
         for (fields, left) in [
-            (&[&b"a=1; s=x; b=2"[..]][..], "cookie: a=1; b=2\r\n"),
-            (&[b"s=x; a=1;b=2"], "cookie: a=1;b=2\r\n"),
-            (&[b"a=1 ;s=x"], "cookie: a=1 \r\n"),
+            (&[&b"a=1; s=x; b=2"[..]][..], "a=1; b=2"),
+            (&[b"s=x; a=1;b=2"], "a=1;b=2"),
+            (&[b"a=1 ;s=x"], "a=1 "),
             (&[b"s=x; r=y; s=z"], ""),
             (&[b"s=x; ;"], ""),
             (&[b""], ""),
-            (&[b"a=1", b"s=x", b"b=2; r=y"], "cookie: a=1; b=2\r\n"),
-            (&[b"s=x", b"a=1"], "cookie: a=1\r\n"),
+            (&[b"a=1", b"s=x", b"b=2; r=y"], "a=1; b=2"),
+            (&[b"s=x", b"a=1"], "a=1"),
         ] {
             assert_eq!(others(fields), left, "{fields:?}");
         }

@@ -1,13 +1,13 @@
 //! What happens to the fields of a request and of its answer on their way through.
 //!
-//! A request's fields are not changed but written anew, as lines of the upstream's head: first those that may pass, then ours, so
+//! A request's fields are not changed but written anew, into the upstream's: first those that may pass, then ours, so
 //! that nothing from outside can name, spell or repeat its way into a field that an upstream trusts.
 
 mod authorization;
 pub mod forwarded;
 pub mod framing;
-mod lines;
 mod names;
+mod sink;
 pub mod trace;
 
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use super::claims::Principal;
 use super::cookies;
 pub use authorization::{AuthorizationRule, Withheld};
 use forwarded::{Forwarding, Origin};
-pub use lines::write_field;
 use names::{FieldNames, Standing};
 pub use names::{NamePattern, is_protected};
+pub use sink::{FieldSink, PreparedFields, write_field};
 pub use trace::X_REQUEST_ID;
 use trace::{TRACEPARENT, TRACESTATE};
 
@@ -92,8 +92,8 @@ pub struct RequestContext<'a> {
     pub origin: &'a Origin<'a>,
     /// The effective host; `None`: the client named none.
     pub host: Option<&'a HeaderValue>,
-    /// Who calls, by [`RewriteRules::identity`]; empty for nobody.
-    pub identity: &'a [u8],
+    /// Who calls, by [`RewriteRules::identity`]; `None` for nobody.
+    pub identity: Option<&'a PreparedFields>,
     pub request_id: &'a HeaderValue,
     pub authorization: Withheld<'a>,
 }
@@ -115,9 +115,8 @@ impl RewriteRules {
         &self.forwarding
     }
 
-    /// Writes a request's fields for the upstream, as the lines of a head. Host and framing fields are not among them: whoever sends
-    /// says those.
-    pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+    /// Writes a request's fields for the upstream. Host and framing fields are not among them: whoever sends says those.
+    pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut impl FieldSink) {
         let named = named_by_connection(headers);
         for (name, value) in headers {
             let passes = match self.names.standing(name.as_str()) {
@@ -126,14 +125,16 @@ impl RewriteRules {
                 Standing::Barred => false,
             };
             if passes {
-                write_field(out, name.as_str(), value.as_bytes());
+                out.field(name, value);
             }
         }
         self.write_cookies(headers, out);
         context.origin.write(context.host, out);
-        out.extend_from_slice(context.identity);
-        write_field(out, X_REQUEST_ID.as_str(), context.request_id.as_bytes());
-        write_field(out, VIA.as_str(), self.via.as_bytes());
+        if let Some(identity) = context.identity {
+            out.prepared(identity);
+        }
+        out.field(&X_REQUEST_ID, context.request_id);
+        out.field(&VIA, &self.via);
     }
 
     /// Rewrites an answer's fields for the client.
@@ -163,19 +164,21 @@ impl RewriteRules {
     }
 
     /// Writes the cookies without the gateway's own.
-    fn write_cookies(&self, headers: &HeaderMap, out: &mut Vec<u8>) {
+    fn write_cookies(&self, headers: &HeaderMap, out: &mut impl FieldSink) {
         if !self.own_cookies.is_empty() {
-            cookies::write_others(headers, &self.own_cookies, out);
+            out.composed(&COOKIE, |value| cookies::write_others(headers, &self.own_cookies, value));
         }
     }
 
-    /// The fields that tell an upstream who calls, as lines. The same for every request of one token: made once, with its
-    /// verification.
-    pub fn identity(&self, principal: &Principal) -> Vec<u8> {
-        let mut lines = Vec::new();
+    /// The fields that tell an upstream who calls. The same for every request of one token: made once, with its verification.
+    pub fn identity(&self, principal: &Principal) -> PreparedFields {
+        PreparedFields::of(|out| self.write_identity(principal, out))
+    }
+
+    fn write_identity(&self, principal: &Principal, out: &mut impl FieldSink) {
         let mut add = |name: &Option<HeaderName>, text: &str| {
             if let Some(name) = name {
-                write_field(&mut lines, name.as_str(), field_value(text).as_bytes());
+                out.field(name, &field_value(text));
             }
         };
         add(&self.identity.subject, principal.subject.as_str());
@@ -192,9 +195,8 @@ impl RewriteRules {
                 Some(serde_json::Value::String(text)) => field_value(text),
                 Some(other) => field_value(&other.to_string()),
             };
-            write_field(&mut lines, name.as_str(), value.as_bytes());
+            out.field(name, &value);
         }
-        lines
     }
 }
 

@@ -1,7 +1,6 @@
 //! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::token_cache::{Known, TokenCache};
 use crate::crypto::verifier::{TokenDigest, Verifier};
 use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::cookies::{self, Sent};
-use crate::domain::headers::RewriteRules;
+use crate::domain::headers::{PreparedFields, RewriteRules};
 use crate::domain::placeholder;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
@@ -42,8 +41,8 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted {
     pub principal: Arc<Principal>,
-    /// What the upstream is told of the principal, as lines of a head.
-    pub identity: Rc<[u8]>,
+    /// What the upstream is told of the principal.
+    pub identity: PreparedFields,
     pub first_sight: bool,
 }
 
@@ -113,14 +112,14 @@ impl Admission {
         let mut cache = self.cache.borrow_mut();
         if let Some(known) = cache.find(&digest, epoch) {
             self.counters.add(Counter::TokenCacheHits, 1);
-            let (principal, identity) = (Arc::clone(&known.verified.principal), Rc::clone(&known.identity));
+            let (principal, identity) = (Arc::clone(&known.verified.principal), known.identity.clone());
             return Ok(Admitted { principal, identity, first_sight: false });
         }
         self.counters.add(Counter::TokenCacheMisses, 1);
         let verified = verifier.verify(token, now)?;
         let principal = Arc::clone(&verified.principal);
-        let identity: Rc<[u8]> = rewrite.identity(&principal).into();
-        cache.keep(digest, Known { verified, identity: Rc::clone(&identity) }, epoch);
+        let identity = rewrite.identity(&principal);
+        cache.keep(digest, Known { verified, identity: identity.clone() }, epoch);
         Ok(Admitted { principal, identity, first_sight: true })
     }
 

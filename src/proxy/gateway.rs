@@ -42,7 +42,7 @@ use crate::domain::cookies::OwnCookies;
 use crate::domain::cors::Cors;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::trace::RequestIdFrom;
-use crate::domain::headers::{AuthorizationRule, RequestContext, RewriteRules, Withheld, trace};
+use crate::domain::headers::{AuthorizationRule, PreparedFields, RequestContext, RewriteRules, Withheld, trace};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
@@ -316,7 +316,7 @@ impl Gateway {
         call.body.limit(route.body_bytes_max, route.body_rate_min)?;
         call.client.watch.speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
-        let identity = caller.admitted.as_ref().map_or(&[][..], |admitted| &admitted.identity);
+        let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
         let upstream = &self.upstreams[route.upstream.0];
         let is_ours = self.recognizer();
         let authorization = match route.authorization {
@@ -380,7 +380,7 @@ impl Gateway {
         headers.remove(ACCEPT_ENCODING);
         let is_ours = self.recognizer();
         let authorization = Withheld::Tokens(&is_ours);
-        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: &[], authorization, wants_upgrade: false };
+        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: None, authorization, wants_upgrade: false };
         call.body.replace(body);
         let options = &self.shared.options;
         let upstream = &self.upstreams[options.login_upstream.0];
@@ -426,8 +426,8 @@ struct Outgoing<'a> {
     method: &'a Method,
     /// As they came.
     headers: &'a HeaderMap,
-    /// Who calls, as lines.
-    identity: &'a [u8],
+    /// Who calls.
+    identity: Option<&'a PreparedFields>,
     authorization: Withheld<'a>,
     wants_upgrade: bool,
 }

@@ -3,12 +3,12 @@
 //! Only verified tokens are inserted, so forged ones cannot displace them.
 
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
 
 use quick_cache::UnitWeighter;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use crate::crypto::verifier::{TokenDigest, Verified};
+use crate::domain::headers::PreparedFields;
 
 /// Bounded. Evicts what is used least; tokens seen once do not displace those in use.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct TokenCache {
 #[derive(Clone, Debug)]
 pub struct Known {
     pub verified: Verified,
-    pub identity: Rc<[u8]>,
+    pub identity: PreparedFields,
 }
 
 impl TokenCache {

@@ -12,7 +12,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::write_field;
+use super::FieldSink;
 use crate::domain::host::Host;
 use element::{Element, Node};
 
@@ -138,43 +138,43 @@ impl Origin<'_> {
     }
 
     /// Writes where the request came from. `host` is that to which it was addressed here, if it named one.
-    pub(in crate::domain) fn write(&self, host: Option<&HeaderValue>, out: &mut Vec<u8>) {
+    pub(in crate::domain) fn write(&self, host: Option<&HeaderValue>, out: &mut impl FieldSink) {
         let hop = self.hop;
         let Some(told) = &self.told else {
-            write_field(out, X_FORWARDED_FOR.as_str(), hop.address_field.as_bytes());
-            write_field(out, X_FORWARDED_PROTO.as_str(), hop.scheme.as_bytes());
+            out.field(&X_FORWARDED_FOR, &hop.address_field);
+            out.field(&X_FORWARDED_PROTO, &hop.scheme);
             if let Some(host) = host {
-                write_field(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
+                out.field(&X_FORWARDED_HOST, host);
             }
-            for part in [FORWARDED.as_str(), ": ", &hop.element] {
-                out.extend_from_slice(part.as_bytes());
-            }
-            if let Some(host) = host {
-                // A host was checked before: it has no quotes and no backslashes.
-                for part in [&b";host=\""[..], host.as_bytes(), b"\""] {
-                    out.extend_from_slice(part);
+            out.composed(&FORWARDED, |value| {
+                value.extend_from_slice(hop.element.as_bytes());
+                if let Some(host) = host {
+                    // A host was checked before: it has no quotes and no backslashes.
+                    for part in [&b";host=\""[..], host.as_bytes(), b"\""] {
+                        value.extend_from_slice(part);
+                    }
                 }
-            }
-            out.extend_from_slice(b"\r\n");
+            });
             return;
         };
-        told.write_x_forwarded_for(hop, out);
+        out.composed(&X_FORWARDED_FOR, |value| told.write_x_forwarded_for(hop, value));
         let proto = told.proto.or(Some(hop.scheme.as_bytes()));
         match told.proto {
             Said::InField(_) => {}
             Said::InForwarded(_) | Said::Nowhere => {
                 if let Some(proto) = proto {
-                    write_field(out, X_FORWARDED_PROTO.as_str(), proto);
+                    out.composed(&X_FORWARDED_PROTO, |value| value.extend_from_slice(proto));
                 }
             }
         }
-        let host = told.host.as_ref().map(Host::field).or(host).map(HeaderValue::as_bytes);
+        let host = told.host.as_ref().map(Host::field).or(host);
         if let Some(host) = host {
-            write_field(out, X_FORWARDED_HOST.as_str(), host);
+            out.field(&X_FORWARDED_HOST, host);
         }
-        out.extend_from_slice(X_REAL_IP.as_str().as_bytes());
-        let _ = write!(out, ": {}\r\n", told.client);
-        told.write_forwarded(hop, proto, host, out);
+        out.composed(&X_REAL_IP, |value| {
+            let _ = write!(value, "{}", told.client);
+        });
+        out.composed(&FORWARDED, |value| told.write_forwarded(hop, proto, host.map(HeaderValue::as_bytes), value));
     }
 }
 
@@ -192,23 +192,19 @@ impl<'a> Said<'a> {
 // Writing into memory does not fail.
 impl Told<'_> {
     fn write_x_forwarded_for(&self, hop: &Hop, out: &mut Vec<u8>) {
-        out.extend_from_slice(X_FORWARDED_FOR.as_str().as_bytes());
-        out.extend_from_slice(b": ");
         for element in &self.way {
             let _ = write!(out, "{}, ", element.node);
         }
         out.extend_from_slice(hop.address_field.as_bytes());
-        out.extend_from_slice(b"\r\n");
     }
 
     /// An element for each step. What the client's own request said stands in the one that tells of the client.
     fn write_forwarded(&self, hop: &Hop, proto: Option<&[u8]>, host: Option<&[u8]>, out: &mut Vec<u8>) {
         let peer = Node::Address { ip: hop.address, port: None };
         let client = self.vouched.unwrap_or(self.way.len());
-        out.extend_from_slice(FORWARDED.as_str().as_bytes());
         let steps = self.way.iter().map(|element| element.node).chain([peer]);
         for (position, node) in steps.enumerate() {
-            out.extend_from_slice(if position == 0 { b": for=" } else { b", for=" });
+            out.extend_from_slice(if position == 0 { &b"for="[..] } else { b", for=" });
             let quote = if node.is_token() { "" } else { "\"" };
             let _ = write!(out, "{quote}{node:#}{quote}");
             if position == client {
@@ -221,7 +217,6 @@ impl Told<'_> {
                 }
             }
         }
-        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -48,16 +48,21 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
     }
     let rules = rules();
     let hop = Hop::new("192.0.2.1".parse().unwrap(), "http");
+    let identity = principal.map(|principal| rules.identity(principal));
     let context = RequestContext {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&HeaderValue::from_static("api.example")),
-        identity: &principal.map(|principal| rules.identity(principal)).unwrap_or_default(),
+        identity: identity.as_ref(),
         request_id: &HeaderValue::from_static("r"),
         authorization: Withheld::Tokens(&|token| token == "a.b.c"),
     };
     let mut lines = Vec::new();
     rules.write_request(&headers, &context, &mut lines);
-    parsed(&lines)
+    let read = parsed(&lines);
+    let mut pairs = HeaderMap::new();
+    rules.write_request(&headers, &context, &mut pairs);
+    assert_eq!(pairs, read, "whatever the upstream's protocol is");
+    read
 }
 
 /// Reads lines as an upstream would.

@@ -216,7 +216,7 @@ pub fn request_head(bytes: &[u8]) {
     let context = RequestContext {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&host),
-        identity: &identity,
+        identity: Some(&identity),
         request_id: &request_id,
         authorization: Withheld::All,
     };
