@@ -179,7 +179,7 @@ pub fn routes(bytes: &[u8]) {
     let is_read_as = |place: &str| readings.iter().any(|reading| reading == place.as_bytes());
     let is_read_below = |place: &str| readings.iter().any(|reading| reading.starts_with(format!("{place}/").as_bytes()));
     let headers = input.fields();
-    match route_table().find(&Asked { method: &method, host: Some(host), target: &target, headers: &headers }) {
+    match route_table().find(&Asked { method: &method, host: Some(host), told_host: None, target: &target, headers: &headers }) {
         Match::Route(route) => {
             let is_open = route.access == Access::Public;
             let prefix = route.prefix.strip_suffix('/').unwrap_or(&route.prefix);
@@ -196,7 +196,7 @@ pub fn routes(bytes: &[u8]) {
         }
         Match::Own(_) => assert!(target.path() == "/login" || target.path().starts_with("/sessions")),
         Match::MethodNotAllowed { allow } => assert!(!allow.split(", ").any(|name| name == method.as_str()), "{method}: {allow}"),
-        Match::Ambiguous | Match::NotFound => {}
+        Match::Ambiguous | Match::AmbiguousHost | Match::NotFound => {}
     }
 }
 

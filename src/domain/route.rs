@@ -10,7 +10,7 @@ use super::headers::AuthorizationRule;
 use super::host::HostPattern;
 use super::ids::SessionId;
 use super::pace::ByteRate;
-use super::path::CanonicalTarget;
+use super::path::{CanonicalTarget, Place};
 use super::share::Share;
 
 mod error;
@@ -51,9 +51,9 @@ pub struct Route {
     pub name: Arc<str>,
     /// `None` matches every host, and requests that name none.
     pub host: Option<HostPattern>,
-    /// Canonical path; matches itself and everything below it by whole segments. `/` matches all.
+    /// Canonical path without a slash at its end; matches itself and everything below it by whole segments. `/` matches all.
     pub prefix: String,
-    /// Match `prefix` alone and nothing below it.
+    /// Match `prefix` alone and nothing below it. It may end in a slash then.
     pub exact: bool,
     /// Empty: every method.
     pub methods: Vec<Method>,
@@ -136,6 +136,8 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// The name of a [`Host`](super::host::Host); `None`: an old client that names none.
     pub host: Option<&'a str>,
+    /// The name of the host that a trusted peer says was asked for, by which upstreams may choose what they serve.
+    pub told_host: Option<&'a str>,
     pub target: &'a CanonicalTarget<'a>,
     /// Whether a browser shows a page, or asks if it may call.
     pub headers: &'a HeaderMap,
@@ -152,10 +154,22 @@ pub enum Match<'a> {
     },
     /// The upstream may take the path for one that a stricter rule guards: 400.
     Ambiguous,
+    /// The upstream may serve the host that a trusted peer tells of, where a stricter rule guards the path: 400.
+    AmbiguousHost,
     NotFound,
 }
 
 impl Route {
+    /// Where upstreams may find what the route guards; `None` for a prefix that is not canonical.
+    fn place(&self) -> Option<Place> {
+        let named = match self.prefix.strip_suffix('/') {
+            Some("/") => return None,
+            Some(named) if self.exact && !named.is_empty() => named,
+            Some(_) | None => &self.prefix,
+        };
+        Place::of(named)
+    }
+
     /// Whether the path is the route's own, or below it by whole segments.
     fn covers(&self, path: &str) -> bool {
         if self.exact {

@@ -293,6 +293,7 @@ impl Gateway {
         let found = policy.routes.find(&Asked {
             method: &head.method,
             host: call.host.as_ref().map(Host::name),
+            told_host: call.origin.told_host().map(Host::name),
             target: &call.target,
             headers: &head.headers,
         });
@@ -306,6 +307,7 @@ impl Gateway {
             Match::Route(route) => self.proxy(call, route, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
+            Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
             Match::NotFound => Err(Refusal::NoRoute),
         }
     }

@@ -1,34 +1,30 @@
-//! Workers: one thread each, with a runtime, a listener of its own on the shared port, and everything that a request needs.
+//! Workers: one thread each, with a runtime, an entrance of its own to the port, and everything that a request needs.
 //!
 //! A panic costs as little as can be: in a request that request (see `gateway`), elsewhere in a connection's task the connection,
 //! and outside of both the worker's connections. The worker is then built anew; one that fails time and again gives up, and the
 //! process with it.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ClientConnection};
 use super::gateway::{Gateway, Shared};
-use super::keepalive;
 use super::linger::Lingerers;
+use super::port::{Acceptor, Entrance, Part, Port};
 use super::seats::{NoSeat, Notice, Seat, Seats};
 use super::watch::{TICK, Watchers};
 use crate::domain::stats::{Counter, Counters};
-
-/// Connections that the kernel holds for a worker before it takes them.
-const BACKLOG: i32 = 4096;
 
 /// Pause after an accept failed for want of descriptors or memory: retrying at once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,18 +81,13 @@ impl Workers {
     /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
     pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
         let count = options.workers.max(1);
-        let write_timeout = shared.options.client.write_timeout;
-        let (first, address, claim) = claim(options, write_timeout)?;
-        let mut listeners = vec![first];
-        for _ in 1..count {
-            listeners.push(listen(address, Neighbours::Others, write_timeout)?);
-        }
+        let port = Arc::new(Port::bind(options.address, options.share_port, shared.options.client.write_timeout)?);
+        let entrances = (0..count).map(|_| port.open()).collect::<io::Result<Vec<_>>>()?;
+        let address = port.address();
         let given_up = CancellationToken::new();
-        let claim = Arc::new(claim);
         let seats = Seats::new(options.connections_max, options.connections_per_address_max);
         let place = || Place {
-            address,
-            claim: Arc::clone(&claim),
+            port: Arc::clone(&port),
             seats: Arc::clone(&seats),
             connections_share: options.connections_max / count,
             shared: Arc::clone(shared),
@@ -104,12 +95,12 @@ impl Workers {
             shutdown: shutdown.clone(),
             given_up: given_up.clone(),
         };
-        let threads = listeners
+        let threads = entrances
             .into_iter()
             .enumerate()
-            .map(|(index, listener)| {
+            .map(|(index, entrance)| {
                 let place = place();
-                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(listener))
+                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(entrance))
             })
             .collect::<io::Result<_>>()?;
         Ok(Self { threads, address, given_up })
@@ -137,8 +128,7 @@ impl Workers {
 
 /// What outlives the worker in it.
 struct Place {
-    address: SocketAddr,
-    claim: Arc<Claim>,
+    port: Arc<Port>,
     seats: Arc<Seats>,
     /// Of the connections of all workers, those that one has on average.
     connections_share: usize,
@@ -150,13 +140,13 @@ struct Place {
 }
 
 impl Place {
-    /// Keeps a worker at work until a shutdown. While there is none, nothing listens here: new connections go to the others.
-    fn hold(&self, listener: std::net::TcpListener) {
-        let mut listener = Ok(listener);
+    /// Keeps a worker at work until a shutdown. While there is none, new connections go to the others.
+    fn hold(&self, entrance: Entrance) {
+        let mut entrance = Ok(entrance);
         let mut failures = 0;
         loop {
             let began_at = self.shared.clock.monotonic();
-            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(listener))) {
+            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(entrance))) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_panic) => {
@@ -175,16 +165,17 @@ impl Place {
             if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
                 return;
             }
-            listener = listen(self.address, Neighbours::Others, self.shared.options.client.write_timeout);
+            entrance = self.port.open();
             self.counters.add(Counter::TasksRestarted, 1);
         }
     }
 
-    fn work(&self, listener: io::Result<std::net::TcpListener>) -> io::Result<()> {
-        let listener = listener?;
+    fn work(&self, entrance: io::Result<Entrance>) -> io::Result<()> {
+        let entrance = entrance?;
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         runtime.block_on(async {
-            Worker::new(self).run(TcpListener::from_std(listener)?, self).await;
+            let acceptor = entrance.enter()?;
+            Worker::new(self, Rc::clone(acceptor.part())).run(acceptor, self).await;
             Ok(())
         })
     }
@@ -199,62 +190,11 @@ impl Place {
     }
 }
 
-/// Beside whom a listener listens.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Neighbours {
-    /// Nobody: an address where anyone listens is an error.
-    None,
-    /// Whoever else is willing to share.
-    Others,
-}
-
-/// Keeps the address for this process while it has workers without a listener: to whoever wants it alone it is taken.
-struct Claim(Mutex<Option<Socket>>);
-
-impl Claim {
-    fn give_up(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-/// The first listener, and the address that all share. Listening alone is one step for the kernel: of two processes that begin at
-/// once, no more than one succeeds. Only then may further listeners of ours join.
-fn claim(options: &ListenerOptions, write_timeout: Duration) -> io::Result<(std::net::TcpListener, SocketAddr, Claim)> {
-    let neighbours = if options.share_port { Neighbours::Others } else { Neighbours::None };
-    let first = listen(options.address, neighbours, write_timeout)?;
-    // With port 0 the first socket chooses; the others share its choice.
-    let address = first.local_addr()?;
-    SockRef::from(&first).set_reuse_port(true)?;
-    let claim = bind(address, Neighbours::Others)?;
-    // What is bound so is in the way of listeners that want to be alone, though it does not listen itself.
-    claim.set_reuse_address(false)?;
-    Ok((first, address, Claim(Mutex::new(Some(claim)))))
-}
-
-fn listen(address: SocketAddr, neighbours: Neighbours, write_timeout: Duration) -> io::Result<std::net::TcpListener> {
-    let socket = bind(address, neighbours)?;
-    // Accepted sockets inherit what is set here.
-    socket.set_tcp_nodelay(true)?;
-    keepalive::watch_for_death(&SockRef::from(&socket), write_timeout)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn bind(address: SocketAddr, neighbours: Neighbours) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // For connections of a process before this one, which the kernel has not forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(neighbours == Neighbours::Others)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
 struct Worker {
     gateway: Rc<Gateway>,
     watchers: Rc<Watchers>,
     seats: Arc<Seats>,
-    connections: Rc<Cell<usize>>,
+    part: Rc<Part>,
     lingerers: Rc<Lingerers>,
 }
 
@@ -262,7 +202,7 @@ struct Worker {
 type Newcomer = (TcpStream, SocketAddr);
 
 impl Worker {
-    fn new(place: &Place) -> Self {
+    fn new(place: &Place, part: Rc<Part>) -> Self {
         let ticks = place.shared.clock.monotonic().as_millis() / TICK.as_millis();
         let watchers = Rc::new(Watchers::from_tick(u32::try_from(ticks).unwrap_or_default()));
         let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
@@ -270,12 +210,12 @@ impl Worker {
             gateway: Rc::new(gateway),
             watchers,
             seats: Arc::clone(&place.seats),
-            connections: Rc::default(),
+            part,
             lingerers: Lingerers::among(place.connections_share),
         }
     }
 
-    async fn run(self, listener: TcpListener, place: &Place) {
+    async fn run(self, acceptor: Acceptor, place: &Place) {
         let shutdown = &place.shutdown;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -283,7 +223,7 @@ impl Worker {
         let mut waiting: Option<Newcomer> = None;
         loop {
             tokio::select! {
-                accepted = listener.accept(), if waiting.is_none() => {
+                accepted = acceptor.accept(), if waiting.is_none() => {
                     waiting = self.accepted(accepted).await.and_then(|newcomer| self.seat(newcomer));
                 }
                 _ = ticks.tick() => {
@@ -297,19 +237,15 @@ impl Worker {
             self.squeeze_in(last);
         }
         for _ in 0..LAST_ACCEPTS_MAX {
-            let accepted = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-                std::task::Poll::Ready(accepted) => std::task::Poll::Ready(Some(accepted)),
-                std::task::Poll::Pending => std::task::Poll::Ready(None),
-            });
-            let Some(accepted) = accepted.await else { break };
+            let Some(accepted) = acceptor.accept_at_once().await else { break };
             if let Some(last) = self.accepted(accepted).await {
                 self.squeeze_in(last);
             }
         }
-        drop(listener);
-        place.claim.give_up();
+        drop(acceptor);
+        place.port.give_up();
         self.watchers.drain();
-        while self.connections.get() > 0 && !shutdown.abort.is_cancelled() {
+        while self.part.open() > 0 && !shutdown.abort.is_cancelled() {
             tokio::select! {
                 _ = ticks.tick() => self.gateway.tick(),
                 () = shutdown.abort.cancelled() => {}
@@ -351,7 +287,7 @@ impl Worker {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let open = Open::count(&self.connections);
+        let open = self.part.count();
         self.gateway.count(Counter::Connections);
         let lingerers = Rc::clone(&self.lingerers);
         let client = ClientConnection::new(peer, self.watchers.watch(seat), self.gateway.client_limits(), lingerers);
@@ -372,21 +308,5 @@ impl Worker {
                 gateway.count(Counter::ConnectionsGivenUp);
             }
         });
-    }
-}
-
-/// Counts a connection for as long as it lives, whatever ends it.
-struct Open(Rc<Cell<usize>>);
-
-impl Open {
-    fn count(connections: &Rc<Cell<usize>>) -> Self {
-        connections.set(connections.get() + 1);
-        Self(Rc::clone(connections))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -16,6 +16,7 @@ pub mod linger;
 pub mod listener;
 mod login_answer;
 pub mod observation;
+mod port;
 mod raw_head;
 mod refusal;
 pub mod reply;

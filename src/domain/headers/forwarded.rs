@@ -124,6 +124,11 @@ impl Origin<'_> {
         self.told.as_ref().map_or(self.hop.address, |told| told.client)
     }
 
+    /// The host that a trusted peer says the client asked for; what upstreams are told.
+    pub fn told_host(&self) -> Option<&Host> {
+        self.told.as_ref().and_then(|told| told.host.as_ref())
+    }
+
     /// Whether the peer, which is not trusted, says where its requests come from: as a proxy does that nobody has named in the
     /// settings.
     pub fn is_disbelieved(&self, headers: &HeaderMap) -> bool {

@@ -77,16 +77,17 @@ impl Lenient {
     }
 
     fn add(&mut self, text: &[u8]) {
-        let Some(segments) = segments_folded(text) else {
-            self.boundless = true;
-            return;
-        };
-        let whole = joined(&segments);
-        if self.readings.contains(&whole) {
-            return;
+        for ends in [Ends::Cut, Ends::Kept] {
+            let Some(segments) = segments_folded(text, ends) else {
+                self.boundless = true;
+                return;
+            };
+            let whole = joined(&segments);
+            if !self.readings.contains(&whole) {
+                self.readings.push(whole);
+                self.add_of_scripts(&segments);
+            }
         }
-        self.readings.push(whole);
-        self.add_of_scripts(&segments);
     }
 
     /// A script may go by its name without the extension (`/tasks.php/1`), or hear what follows it as its path.
@@ -140,7 +141,7 @@ impl Place {
             return None;
         }
         let decoded = decoded_once(path.as_bytes()).unwrap_or_else(|| path.as_bytes().to_vec());
-        let segments = segments_folded(&decoded)?;
+        let segments = segments_folded(&decoded, Ends::AsNamed)?;
         let is_whole = path == "/" || segments.len() == path.matches('/').count();
         is_whole.then(|| Self(joined(&segments)))
     }
@@ -160,27 +161,62 @@ impl Place {
         other.0.strip_prefix(&self.0[..]).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 
-    /// Whether `other` is this place with an extension: somebody who sets rules for it means it.
-    pub fn is_named_by(&self, other: &Self) -> bool {
-        other.0.strip_prefix(&self.0[..]).is_some_and(|rest| rest.first() == Some(&b'.') && is_extension(rest))
+    /// Whether one of both is the other with an extension: somebody who sets rules for each means it.
+    pub fn differs_by_extension(&self, other: &Self) -> bool {
+        let extends = |one: &Self, other: &Self| {
+            other.0.strip_prefix(&one.0[..]).is_some_and(|rest| rest.first() == Some(&b'.') && is_extension(rest))
+        };
+        extends(self, other) || extends(other, self)
     }
 
     fn holds(&self, reading: &[u8], alone: bool) -> bool {
+        self.is_met_by(reading, alone) || self.is_extended_from(reading, alone)
+    }
+
+    fn is_met_by(&self, reading: &[u8], alone: bool) -> bool {
         let Some((start, rest)) = reading.split_at_checked(self.0.len()) else { return false };
         let follows = match rest.first() {
             None => true,
             Some(b'/') => !alone || is_index(&rest[1..]),
-            Some(b'.' | b' ') => !self.0.is_empty() && is_extension(rest),
+            Some(b'.' | b'+') => !self.0.is_empty() && is_extension(rest),
             Some(_) => false,
         };
         follows && start.eq_ignore_ascii_case(&self.0)
+    }
+
+    /// Whether a server that adds extensions by itself (`try_files $uri.html`, `MultiViews`) may find this place by a name without: the
+    /// place itself, and what lies below a script.
+    fn is_extended_from(&self, reading: &[u8], alone: bool) -> bool {
+        let Some((stem, extension)) = self.stem() else { return false };
+        let Some((start, rest)) = reading.split_at_checked(stem.len()) else { return false };
+        let follows = match rest.first() {
+            None => true,
+            Some(b'/') => !alone && is_of_script(&extension[1..]),
+            // Of several extensions, the first ones.
+            Some(b'.') => {
+                !rest.contains(&b'/') && extension.len() > rest.len() && extension[rest.len()] == b'.' && {
+                    extension[..rest.len()].eq_ignore_ascii_case(rest)
+                }
+            }
+            Some(_) => false,
+        };
+        follows && start.eq_ignore_ascii_case(stem)
+    }
+
+    /// The place without the extensions of its last segment, and these.
+    fn stem(&self) -> Option<(&[u8], &[u8])> {
+        let name_at = self.0.iter().rposition(|byte| *byte == b'/')? + 1;
+        // A name that begins with a dot has no extension in that.
+        let dot = self.0.iter().skip(name_at + 1).position(|byte| *byte == b'.')?;
+        Some(self.0.split_at(name_at + 1 + dot))
     }
 }
 
 /// Whether what follows a name is an extension of the last segment: frameworks that choose a format by it (`tasks.json`) serve the
 /// same as without, some of them with several (`tasks.a.b`).
 fn is_extension(rest: &[u8]) -> bool {
-    rest.trim_ascii_start().starts_with(b".") && !rest.contains(&b'/')
+    let spaces = rest.iter().take_while(|byte| **byte == b'+').count();
+    rest[spaces..].starts_with(b".") && !rest.contains(&b'/')
 }
 
 /// Whether a segment is what many servers and frameworks serve for its folder.
@@ -197,17 +233,28 @@ pub(super) fn is_of_script(extension: &[u8]) -> bool {
     is_php || EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
+/// What becomes of spaces, and of `+` that may be one, at the end of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ends {
+    /// They go, as on Windows.
+    Cut,
+    /// They stay, as elsewhere.
+    Kept,
+    /// Spaces go and `+` stays: whoever writes `/c++` into the settings means it.
+    AsNamed,
+}
+
 /// The segments of a text that is not decoded further, in the form in which everything is equal that some server or framework takes
 /// for equal:
 ///
 /// - cut at `?` and `#`, which some parse again after decoding;
 /// - backslashes as slashes, and what Windows makes slashes of; no empty segments;
-/// - no parameters behind `;`, no streams of NTFS behind `::` and `:$`, no spaces around, no dots at the end;
-/// - `+` as a space;
+/// - no parameters behind `;`, no streams of NTFS behind `::` and `:$`, no spaces in front, no dots at the end;
+/// - a space as `+`, which is one to some; at the end of a segment both may go;
 /// - letters without case, accents and width (NFKD), by full case mapping: `ſ` is `s`, the Kelvin sign `k`, `ß` `ss`, `İ` and `ı` `i`.
 ///
 /// `None` for what may lead anywhere: a dot segment, or something encoded, that is none before.
-fn segments_folded(text: &[u8]) -> Option<Vec<String>> {
+fn segments_folded(text: &[u8], ends: Ends) -> Option<Vec<String>> {
     let folded = folded(text);
     // A percent sign of full width, say, before two digits.
     if !text.is_ascii() && decoded_once(text).is_none() && decoded_once(folded.as_bytes()).is_some() {
@@ -216,15 +263,28 @@ fn segments_folded(text: &[u8]) -> Option<Vec<String>> {
     let path = folded.split(['?', '#']).next().unwrap_or(&folded);
     let mut segments = Vec::new();
     for segment in path.split(['/', '\\']) {
-        let segment = before_stream(before_parameter(segment)).trim();
-        let named = segment.trim_end_matches(|end: char| end == '.' || end.is_whitespace());
+        let segment = before_stream(before_parameter(segment));
+        let is_cut = |end: char| match ends {
+            Ends::Cut => end == '.' || end == '+' || end.is_whitespace(),
+            Ends::Kept => end == '.',
+            Ends::AsNamed => end == '.' || end.is_whitespace(),
+        };
+        let named = match ends {
+            Ends::Cut => segment.trim_start_matches(|start: char| start == '+' || start.is_whitespace()),
+            Ends::Kept | Ends::AsNamed => segment.trim_start(),
+        };
+        let named = named.trim_end_matches(is_cut);
         match named {
-            "" if matches!(segment, "." | "..") => return None,
+            "" if matches!(without_spaces(segment), "." | "..") => return None,
             "" => {}
-            named => segments.push(named.to_owned()),
+            named => segments.push(named.replace(' ', "+")),
         }
     }
     Some(segments)
+}
+
+fn without_spaces(segment: &str) -> &str {
+    segment.trim_matches(|end: char| end == '+' || end.is_whitespace())
 }
 
 fn before_parameter(segment: &str) -> &str {
@@ -238,7 +298,7 @@ fn before_stream(segment: &str) -> &str {
 
 fn folded(text: &[u8]) -> String {
     if text.is_ascii() {
-        return String::from_utf8_lossy(text).to_ascii_lowercase().replace('+', " ");
+        return String::from_utf8_lossy(text).to_ascii_lowercase();
     }
     let text = decoded_text(text);
     text.nfkd()
@@ -250,7 +310,6 @@ fn folded(text: &[u8]) -> String {
         .map(|letter| match letter {
             '\u{2044}' | '\u{2215}' => '/',
             '\u{2216}' => '\\',
-            '+' => ' ',
             letter => letter,
         })
         .collect()

@@ -70,7 +70,7 @@ impl Own {
 
     /// Whether a route names a path of its own that is the endpoint's but for an extension, such as `/login.json`.
     pub(super) fn is_told_apart_by(&self, route: &Route) -> bool {
-        Place::of(&route.prefix).is_some_and(|place| self.place.is_named_by(&place))
+        route.place().is_some_and(|place| self.place.differs_by_extension(&place))
     }
 
     /// Whether no request would ever come to the route.

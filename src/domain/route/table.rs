@@ -22,6 +22,8 @@ pub struct RouteTable {
     own: Vec<Own>,
     rules: Vec<Rule>,
     answers_preflights: bool,
+    /// Whether one host has a rule that another has not, and that refuses someone.
+    guards_hosts: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +54,8 @@ impl RouteTable {
         for rule in &mut rules {
             rule.guards = routes.iter().any(|other| !other.is_as_strict_as(&rule.route));
         }
-        if errors.is_empty() { Ok(Self { own, rules, answers_preflights: false }) } else { Err(errors) }
+        let guards_hosts = rules.iter().any(|rule| rule.guards && rule.route.host.is_some());
+        if errors.is_empty() { Ok(Self { own, rules, answers_preflights: false, guards_hosts }) } else { Err(errors) }
     }
 
     /// Whether own endpoints answer browsers that ask for permission to call them; else that is left to the routes.
@@ -62,6 +65,28 @@ impl RouteTable {
     }
 
     pub fn find(&self, asked: &Asked<'_>) -> Match<'_> {
+        let found = self.find_here(asked);
+        if let (Match::Route(route), Some(told)) = (&found, asked.told_host)
+            && self.is_stricter_at(told, route, asked)
+        {
+            return Match::AmbiguousHost;
+        }
+        found
+    }
+
+    /// Whether the host that a trusted peer tells of has a stricter rule than `route`. A host of which the rules say nothing has none.
+    fn is_stricter_at(&self, told: &str, route: &Route, asked: &Asked<'_>) -> bool {
+        if !self.guards_hosts || asked.host == Some(told) {
+            return false;
+        }
+        match self.find_route(&Asked { host: Some(told), told_host: None, ..*asked }) {
+            Match::Route(there) => !route.is_as_strict_as(there),
+            Match::MethodNotAllowed { .. } | Match::Ambiguous | Match::AmbiguousHost => true,
+            Match::Own(_) | Match::NotFound => false,
+        }
+    }
+
+    fn find_here(&self, asked: &Asked<'_>) -> Match<'_> {
         let path = asked.target.path();
         let Some(endpoint) = self.own.iter().find_map(|own| own.endpoint(path)) else {
             return self.find_beside_own(asked);
@@ -75,7 +100,7 @@ impl RouteTable {
             Match::NotFound if endpoint.methods().contains(asked.method) => Match::Own(endpoint),
             Match::NotFound => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, "").into() },
             Match::MethodNotAllowed { allow } => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, &allow).into() },
-            Match::Own(_) | Match::Route(_) | Match::Ambiguous => found,
+            Match::Own(_) | Match::Route(_) | Match::Ambiguous | Match::AmbiguousHost => found,
         }
     }
 
@@ -107,7 +132,9 @@ impl RouteTable {
             return not_allowed(claiming, path).unwrap_or(Match::NotFound);
         };
         let passed_over = claiming.take_while(|rule| !Arc::ptr_eq(&rule.route, &chosen.route));
-        for rule in passed_over.clone().filter(|rule| !chosen.route.is_as_strict_as(&rule.route)) {
+        // With `/admin` as a rule of its own beside `/admin.html`, a plain `/admin` means that.
+        let is_named = |rule: &Rule| target.is_plain() && chosen.place.differs_by_extension(&rule.place);
+        for rule in passed_over.clone().filter(|rule| !chosen.route.is_as_strict_as(&rule.route) && !is_named(rule)) {
             if rule.route.allows(method) {
                 return Match::Ambiguous;
             }
@@ -165,7 +192,7 @@ impl Rule {
 }
 
 fn rule(route: Route, errors: &mut Vec<RouteError>) -> Option<Rule> {
-    let Some(place) = Place::of(&route.prefix) else {
+    let Some(place) = route.place() else {
         errors.push(RouteError::PrefixNotCanonical(route.name, route.prefix));
         return None;
     };

@@ -59,11 +59,16 @@ fn found(table: &RouteTable, method: &Method, host: &str, target: &str) -> Strin
 fn found_with(table: &RouteTable, method: &Method, host: &str, target: &str, fields: &[(&'static str, &'static str)]) -> String {
     let Ok(target) = CanonicalTarget::parse(target) else { return "400".to_owned() };
     let headers = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    match table.find(&Asked { method, host: Some(host), target: &target, headers: &headers }) {
+    told(table.find(&Asked { method, host: Some(host), told_host: None, target: &target, headers: &headers }))
+}
+
+fn told(found: Match<'_>) -> String {
+    match found {
         Match::Own(endpoint) => format!("own {endpoint:?}"),
         Match::Route(route) => route.name.to_string(),
         Match::MethodNotAllowed { allow } => format!("405 {allow}"),
         Match::Ambiguous => "ambiguous".to_owned(),
+        Match::AmbiguousHost => "ambiguous host".to_owned(),
         Match::NotFound => "404".to_owned(),
     }
 }
@@ -114,7 +119,10 @@ fn a_request_that_names_no_host_meets_the_routes_that_name_none() {
     let table = RouteTable::new(own(), vec![closed, route("/open", Access::Public)]).unwrap();
     let find = |path: &str| {
         let target = CanonicalTarget::parse(path).unwrap();
-        format!("{:?}", table.find(&Asked { method: &Method::GET, host: None, target: &target, headers: &HeaderMap::new() }))
+        format!(
+            "{:?}",
+            table.find(&Asked { method: &Method::GET, host: None, told_host: None, target: &target, headers: &HeaderMap::new() })
+        )
     };
     assert!(find("/open").contains("Route"), "{}", find("/open"));
     assert_eq!(find("/x"), "NotFound");
@@ -265,6 +273,114 @@ fn a_route_that_names_a_path_means_it() {
     assert_eq!(found(&table, &Method::GET, "h", "/index.php"), "/index.php");
     assert_eq!(found(&table, &Method::GET, "h", "/index.php/x"), "/index.php");
     assert_eq!(found(&table, &Method::GET, "h", "/index.php/api"), "ambiguous", "the script may serve it");
+}
+
+#[test]
+fn a_name_without_its_extension_meets_no_laxer_route() {
+    let guarded = [route("/admin.html", token()), route("/tool.php", token()), route("/page.html.en", token())];
+    let open = table([vec![route("/", Access::Public)], guarded.to_vec()].concat());
+    for target in ["/admin", "/Admin", "/admin/", "/admin;x", "/tool", "/tool/1", "/page", "/page.html", "/PAGE.HTML", "/%61dmin"]
+    {
+        assert_eq!(found(&open, &Method::GET, "h", target), "ambiguous", "{target}");
+    }
+    for target in ["/admi", "/admins", "/admin/1", "/admin-html", "/page.htm", "/page.html/1", "/toolbox", "/x/admin", "/tool.ph"]
+    {
+        assert_eq!(found(&open, &Method::GET, "h", target), "/", "{target}");
+    }
+    for (target, name) in [("/admin.html", "/admin.html"), ("/tool.php/1", "/tool.php"), ("/page.html.en", "/page.html.en")] {
+        assert_eq!(found(&open, &Method::GET, "h", target), name, "{target}");
+    }
+    let hidden = table(vec![route("/", Access::Public), route("/.env", token()), route("/files/.git", token())]);
+    for target in ["/", "/files", "/files/"] {
+        assert_eq!(found(&hidden, &Method::GET, "h", target), "/", "a name that begins with a dot is no extension: {target}");
+    }
+    let alike = table(vec![route("/", token()), route("/admin.html", token())]);
+    assert_eq!(found(&alike, &Method::GET, "h", "/admin"), "/");
+}
+
+#[test]
+fn a_route_that_names_a_path_without_extension_means_it() {
+    let table = table(vec![route("/", token()), route("/admin", Access::Public), route("/admin.php", scoped(&["admin"]))]);
+    for target in ["/admin", "/admin/", "/admin/1"] {
+        assert_eq!(found(&table, &Method::GET, "h", target), "/admin", "{target}");
+    }
+    for target in ["/Admin", "/ADMIN.PHP", "/admin;x"] {
+        assert_eq!(found(&table, &Method::GET, "h", target), "ambiguous", "{target}");
+    }
+}
+
+#[test]
+fn an_exact_route_may_end_in_a_slash() {
+    let exact = |prefix: &str, access: Access| Route { exact: true, ..route(prefix, access) };
+    let open = table(vec![route("/", Access::Public), exact("/tasks/", token())]);
+    assert_eq!(found(&open, &Method::GET, "h", "/tasks/"), "/tasks/");
+    assert_eq!(found(&open, &Method::GET, "h", "/tasks/1"), "/");
+    for target in ["/tasks", "/tasks//", "/TASKS/", "/tasks.json", "/tasks/index.html"] {
+        assert_eq!(found(&open, &Method::GET, "h", target), "ambiguous", "{target}");
+    }
+    let alike = table(vec![route("/", token()), exact("/tasks/", token()), exact("/tasks", token())]);
+    for (target, name) in [("/tasks", "/tasks"), ("/tasks/", "/tasks/"), ("/tasks//", "/")] {
+        assert_eq!(found(&alike, &Method::GET, "h", target), name, "{target}");
+    }
+    let differ = vec![exact("/tasks/", token()), exact("/tasks", Access::Public)];
+    let errors = RouteTable::new(EndpointPaths::default(), differ).unwrap_err();
+    assert!(matches!(errors[..], [RouteError::SpeltAlike(..)]), "{errors:?}");
+    for bad in [route("/tasks/", token()), exact("/tasks//", token()), exact("//", token())] {
+        assert!(RouteTable::new(EndpointPaths::default(), vec![bad.clone()]).is_err(), "{}", bad.prefix);
+    }
+}
+
+#[test]
+fn a_plus_at_the_end_is_a_space_to_some_and_itself_to_others() {
+    let plus = table(vec![route("/", Access::Public), route("/c++", token()), route("/a+b", token()), route("/+1", token())]);
+    for target in ["/c", "/c/1", "/c+", "/1", "/a", "/c%20+x"] {
+        assert_eq!(found(&plus, &Method::GET, "h", target), "/", "{target}");
+    }
+    for target in ["/C++", "/c%2B%2B", "/c%2b%2B/1", "/c++;x", "/c++.html", "/a%20b", "/A%2Bb", "/c%20%20", "/c++."] {
+        assert_eq!(found(&plus, &Method::GET, "h", target), "ambiguous", "{target}");
+    }
+    for (target, name) in [("/c++", "/c++"), ("/c++/1", "/c++"), ("/a+b", "/a+b"), ("/+1", "/+1")] {
+        assert_eq!(found(&plus, &Method::GET, "h", target), name, "{target}");
+    }
+    let bare = table(vec![route("/", Access::Public), route("/c", token())]);
+    for target in ["/c++", "/c+", "/+c", "/c%20", "/c%2B/1", "/c+.html"] {
+        assert_eq!(found(&bare, &Method::GET, "h", target), "ambiguous", "{target}");
+    }
+}
+
+#[test]
+fn a_host_that_a_proxy_tells_of_meets_no_laxer_route_than_its_own() {
+    let at = |name: &str, pattern: &str, prefix: &str, access: Access| Route {
+        host: Some(host(pattern)),
+        name: name.into(),
+        ..route(prefix, access)
+    };
+    let read = Route { methods: vec![Method::GET], ..at("read", "read.example.com", "/", token()) };
+    let table = table(vec![
+        route("/", Access::Public),
+        route("/tasks", token()),
+        at("admin", "admin.example.com", "/", scoped(&["admin"])),
+        at("below", "*.apps.example.com", "/", token()),
+        at("open", "open.example.com", "/", Access::Public),
+        read,
+    ]);
+    let find = |method: &Method, host: Option<&str>, told_host: Option<&str>, target: &str| {
+        let target = CanonicalTarget::parse(target).unwrap();
+        told(table.find(&Asked { method, host, told_host, target: &target, headers: &HeaderMap::new() }))
+    };
+    let get = |host: &str, told: &str, target: &str| find(&Method::GET, Some(host), Some(told), target);
+    assert_eq!(get("a.example", "admin.example.com", "/x"), "ambiguous host");
+    assert_eq!(get("a.example", "admin.example.com", "/tasks"), "ambiguous host", "a token is less than a scope");
+    assert_eq!(get("a.example", "a.apps.example.com", "/x"), "ambiguous host");
+    assert_eq!(find(&Method::GET, None, Some("admin.example.com"), "/x"), "ambiguous host");
+    assert_eq!(find(&Method::POST, Some("a.example"), Some("read.example.com"), "/x"), "ambiguous host");
+
+    assert_eq!(get("a.example", "a.apps.example.com", "/tasks"), "/tasks", "both ask for a token");
+    assert_eq!(get("admin.example.com", "a.example", "/x"), "admin", "the stricter rule has been applied");
+    assert_eq!(get("admin.example.com", "admin.example.com", "/x"), "admin");
+    assert_eq!(get("gateway", "open.example.com", "/x"), "/");
+    assert_eq!(get("gateway", "www.example.org", "/x"), "/", "no rule tells this host from others");
+    assert_eq!(find(&Method::GET, Some("a.example"), None, "/x"), "/");
 }
 
 #[test]
@@ -567,7 +683,7 @@ fn any_routes() -> impl Strategy<Value = Vec<Route>> {
 }
 
 fn asked<'a>(method: &'a Method, host: &'a str, target: &'a CanonicalTarget<'a>, headers: &'a HeaderMap) -> Asked<'a> {
-    Asked { method, host: Some(host), target, headers }
+    Asked { method, host: Some(host), told_host: None, target, headers }
 }
 
 /// How a path may be spelt so that some upstream takes it for the same.
@@ -644,7 +760,7 @@ proptest! {
                 });
                 prop_assert!(is_guarded);
             }
-            Match::Ambiguous | Match::Own(_) => prop_assert!(false, "a plain path has but one meaning here"),
+            Match::Ambiguous | Match::AmbiguousHost | Match::Own(_) => prop_assert!(false, "a plain path has but one meaning here"),
         }
     }
 

@@ -11,6 +11,7 @@ mod logout_propagation;
 mod memory;
 mod migration;
 mod oauth;
+mod ports;
 mod refresh_storm;
 mod store_calls;
 mod two_nodes;

@@ -102,3 +102,39 @@ fn an_old_client_that_names_no_host_meets_no_route_of_a_host() {
     assert_eq!(rig.ask("GET /healthz HTTP/1.0\r\n\r\n").status, 200);
     assert_eq!(upstream.heard(), [""; 0]);
 }
+
+#[test]
+fn a_host_that_a_trusted_peer_tells_of_opens_nothing_that_a_stricter_route_guards() {
+    let upstream = Upstream::echo();
+    let trusting = Rig::start_from(upstream.address, ROUTES, |settings| {
+        settings.listen.trusted_peers = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let ask = |rig: &Rig, told: &str| rig.ask(format!("GET /x HTTP/1.1\r\nHost: gateway.internal\r\n{told}\r\n\r\n"));
+    for told in [
+        "X-Forwarded-Host: admin.example.com",
+        "X-Forwarded-Host: ADMIN.example.com.:443",
+        "X-Forwarded-Host: a.tenants.example.com, gateway.internal",
+        "Forwarded: for=192.0.2.7;host=admin.example.com",
+    ] {
+        assert_eq!(ask(&trusting, told).status, 400, "{told}");
+    }
+    assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
+    for told in [
+        "X-Forwarded-Host: www.example.com",
+        "X-Forwarded-Host: gateway.internal",
+        "X-Forwarded-Host: no host",
+        "X-Forwarded-For: 192.0.2.7",
+    ] {
+        assert_eq!(ask(&trusting, told).status, 200, "{told}");
+    }
+    let strict = trusting.ask("GET /x HTTP/1.1\r\nHost: admin.example.com\r\nX-Forwarded-Host: www.example.com\r\n\r\n");
+    assert_eq!(strict.status, 401, "the route of the host decides, as ever");
+
+    let wary = rig(&upstream);
+    let answer = ask(&wary, "X-Forwarded-Host: admin.example.com");
+    assert_eq!(
+        (answer.status, told(&answer, "x-forwarded-host")),
+        (200, vec!["gateway.internal"]),
+        "a stranger tells of no host"
+    );
+}

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -110,6 +111,20 @@ impl Gateway {
 
     /// By a settings file of the test's own, which has to say where to listen and to log in JSON. Returns once it listens.
     pub(crate) fn launch_file(folder: &Path, file: &Path, set: &[(&str, &str)]) -> Self {
+        Self::try_launch_file(folder, file, set).unwrap_or_else(|log| panic!("the gateway does not start: {log}"))
+    }
+
+    /// Returns once it listens, or what it said when it ended instead.
+    pub(crate) fn try_launch(upstream: &impl Server, set: &[(&str, &str)]) -> Result<Self, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokengate.toml");
+        fs::write(&file, settings(upstream, ROUTES)).unwrap();
+        let mut gateway = Self::try_launch_file(folder.path(), &file, set)?;
+        gateway.folder = Some(folder);
+        Ok(gateway)
+    }
+
+    fn try_launch_file(folder: &Path, file: &Path, set: &[(&str, &str)]) -> Result<Self, String> {
         let mut command = Command::new(BINARY);
         command
             .arg("run")
@@ -123,9 +138,12 @@ impl Gateway {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut leashed = Leashed::spawn(&mut command);
-        let log = gather(leashed.process.stderr.take().unwrap());
-        let (address, admin) = await_addresses(&mut leashed.process, &log);
-        Self { leashed, address, admin, log, file: file.to_owned(), folder: None }
+        let (log, gathering) = gather(leashed.process.stderr.take().unwrap());
+        let Some((address, admin)) = await_addresses(&mut leashed.process, &log) else {
+            gathering.join().unwrap();
+            return Err(log.lock().unwrap().join("\n"));
+        };
+        Ok(Self { leashed, address, admin, log, file: file.to_owned(), folder: None })
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -246,21 +264,22 @@ fn settings(upstream: &impl Server, tables: &str) -> String {
     format!("{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n{tables}", upstream.url())
 }
 
-fn gather(stderr: ChildStderr) -> Arc<Mutex<Vec<String>>> {
+/// The log as it comes, and who brings it until its end.
+fn gather(stderr: ChildStderr) -> (Arc<Mutex<Vec<String>>>, JoinHandle<()>) {
     let log = Arc::new(Mutex::new(Vec::new()));
     let writing = Arc::clone(&log);
-    thread::Builder::new()
+    let gathering = thread::Builder::new()
         .spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 writing.lock().unwrap().push(line);
             }
         })
         .unwrap();
-    log
+    (log, gathering)
 }
 
-/// From the line of the log that tells what is bound.
-fn await_addresses(process: &mut Child, log: &Mutex<Vec<String>>) -> (SocketAddr, SocketAddr) {
+/// From the line of the log that tells what is bound. `None`: it has ended instead.
+fn await_addresses(process: &mut Child, log: &Mutex<Vec<String>>) -> Option<(SocketAddr, SocketAddr)> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         let exited = process.try_wait().unwrap();
@@ -268,10 +287,13 @@ fn await_addresses(process: &mut Child, log: &Mutex<Vec<String>>) -> (SocketAddr
         for line in lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             if line["message"] == "listening" {
                 let admin = line["admin"].as_str().unwrap().trim_start_matches("Some(").trim_end_matches(')');
-                return (line["gateway"].as_str().unwrap().parse().unwrap(), admin.parse().unwrap());
+                return Some((line["gateway"].as_str().unwrap().parse().unwrap(), admin.parse().unwrap()));
             }
         }
-        assert!(exited.is_none() && Instant::now() < deadline, "the gateway does not start: {}", lines.join("\n"));
+        if exited.is_some() {
+            return None;
+        }
+        assert!(Instant::now() < deadline, "neither listens nor ends: {}", lines.join("\n"));
         thread::sleep(POLL_PAUSE);
     }
 }
