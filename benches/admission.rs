@@ -31,7 +31,7 @@ use tokengate::domain::route::{Access, WhenStale};
 use tokengate::domain::session::Grant;
 use tokengate::domain::stats::Counters;
 use tokengate::domain::time::Timestamp;
-use tokengate::proxy::admission::{Admission, AdmissionOptions};
+use tokengate::proxy::auth::admission::{Admission, AdmissionOptions};
 
 /// The gateway's.
 #[global_allocator]

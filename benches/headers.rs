@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde_json::Map;
 use tokengate::domain::claims::{Principal, Window};
 use tokengate::domain::headers::forwarded::{Forwarding, Hop};
-use tokengate::domain::headers::{IdentityFields, RequestContext, RewriteRules, Withheld};
+use tokengate::domain::headers::{IdentityFields, RewriteContext, RewriteRules, Withheld};
 use tokengate::domain::ids::{Partition, SessionId, Subject};
 use tokengate::domain::time::Timestamp;
 
@@ -62,7 +62,7 @@ fn main() {
         let (rules, headers) = (rules(trusted), headers(fields));
         let identity = rules.identity(&principal());
         let hop = Hop::new([192, 0, 2, 1].into(), "http");
-        let context = RequestContext {
+        let context = RewriteContext {
             origin: &rules.forwarding().origin(&hop, &headers),
             host: Some(&HeaderValue::from_static("api.example.com")),
             identity: Some(&identity),

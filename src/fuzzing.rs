@@ -47,7 +47,7 @@ targets! {
     // From upstreams and other issuers.
     upstream_answer = crate::proxy::upstream::fuzz::upstream_answer,
     chunked_body = crate::proxy::upstream::fuzz::chunked_body,
-    websocket_frames = crate::proxy::tunnel::fuzz::websocket_frames,
+    websocket_frames = crate::proxy::client::tunnel::fuzz::websocket_frames,
     login_answer = crate::endpoints::fuzz::login_answer,
     key_set = crate::crypto::fuzz::key_set,
     public_key = crate::crypto::fuzz::public_key,

@@ -11,9 +11,10 @@ use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::route::UpstreamIndex;
-use crate::proxy::admission::AdmissionOptions;
-use crate::proxy::gateway::{AccessCookie, GatewayOptions, Policy};
+use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::listener::ListenerOptions;
+use crate::proxy::policy::{AccessCookie, Policy};
+use crate::proxy::request::gateway::GatewayOptions;
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.

@@ -27,7 +27,7 @@ use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counters;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock as _, Timestamp};
-use crate::proxy::admission::{Admission, AdmissionOptions, Admitted};
+use crate::proxy::auth::admission::{Admission, AdmissionOptions, Admitted};
 use crate::sessions::tests::world::{MINUTE, SECOND, World, client, login, minting, policy, subject};
 use crate::sessions::{Credentials, Introspected, LogoutScope, Order, RefreshError};
 use crate::store::SessionStore as _;

@@ -88,7 +88,7 @@ impl TrailerRules {
 
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestContext<'a> {
+pub struct RewriteContext<'a> {
     pub origin: &'a Origin<'a>,
     /// The effective host; `None`: the client named none.
     pub host: Option<&'a HeaderValue>,
@@ -116,7 +116,7 @@ impl RewriteRules {
     }
 
     /// Writes a request's fields for the upstream. Host and framing fields are not among them: whoever sends says those.
-    pub fn write_request(&self, headers: &HeaderMap, context: &RequestContext<'_>, out: &mut impl FieldSink) {
+    pub fn write_request(&self, headers: &HeaderMap, context: &RewriteContext<'_>, out: &mut impl FieldSink) {
         let named = named_by_connection(headers);
         for (name, value) in headers {
             let passes = match self.names.standing(name.as_str()) {
@@ -151,7 +151,7 @@ impl RewriteRules {
     }
 
     /// Whether a protected field passes as it came. Connection has no power over these.
-    fn passes(&self, name: &HeaderName, value: &HeaderValue, headers: &HeaderMap, context: &RequestContext<'_>) -> bool {
+    fn passes(&self, name: &HeaderName, value: &HeaderValue, headers: &HeaderMap, context: &RewriteContext<'_>) -> bool {
         let is_of_this_hop = is_hop_by_hop(name) || *name == PROXY_AUTHORIZATION || *name == EXPECT;
         let is_written_anew = *name == HOST
             || *name == CONTENT_LENGTH

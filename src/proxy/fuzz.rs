@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
-use super::admission::bearer_token;
-use super::raw_head::{Body, RawHeads, Told};
+use super::auth::admission::bearer_token;
+use super::client::http1::heads::{Body, RawHeads, Told};
 use super::upstream::Chunks;
 use crate::domain::cookies;
 use crate::domain::fuzz::{Input, pieces};

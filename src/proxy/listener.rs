@@ -18,10 +18,12 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, ClientConnection};
-use super::gateway::{Gateway, Shared};
-use super::linger::Lingerers;
+use super::client::connection::ClientConnection;
+use super::client::http1::connection::Http1Connection;
+use super::client::http1::linger::Lingerers;
+use super::client::http1::serve::serve;
 use super::port::{Acceptor, Entrance, Part, Port};
+use super::request::gateway::{Gateway, Shared};
 use super::seats::{NoSeat, Notice, Seat, Seats};
 use super::watch::{TICK, Watchers};
 use crate::domain::stats::{Counter, Counters};
@@ -290,13 +292,13 @@ impl Worker {
         let open = self.part.count();
         self.gateway.count(Counter::Connections);
         let lingerers = Rc::clone(&self.lingerers);
-        let client = ClientConnection::new(peer, self.watchers.watch(seat), self.gateway.client_limits(), lingerers);
+        let client = ClientConnection::new(peer, self.watchers.connection(seat), self.gateway.client_limits());
+        let connection = Http1Connection::new(&client, self.watchers.exchange(&client.watch));
         let gateway = Rc::clone(&self.gateway);
-        let service = Gateway::service(&gateway, &client);
+        let service = Gateway::service(&gateway, &connection);
         tokio::task::spawn_local(async move {
             let _open = open;
-            let watch = Rc::clone(&client.watch);
-            let served = AssertUnwindSafe(connection::serve(stream, client, service)).catch_unwind().await;
+            let served = AssertUnwindSafe(serve(stream, connection, service, lingerers)).catch_unwind().await;
             let noteworthy = served.unwrap_or_else(|_panic| {
                 tracing::error!(%peer, "a connection's task panicked");
                 Some(Counter::Panics)
@@ -304,7 +306,7 @@ impl Worker {
             if let Some(counter) = noteworthy {
                 gateway.count(counter);
             }
-            if watch.notice() != Notice::Stay {
+            if client.watch.notice() != Notice::Stay {
                 gateway.count(Counter::ConnectionsGivenUp);
             }
         });

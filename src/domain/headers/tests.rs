@@ -49,7 +49,7 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
     let rules = rules();
     let hop = Hop::new("192.0.2.1".parse().unwrap(), "http");
     let identity = principal.map(|principal| rules.identity(principal));
-    let context = RequestContext {
+    let context = RewriteContext {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&HeaderValue::from_static("api.example")),
         identity: identity.as_ref(),

@@ -16,11 +16,11 @@ use crate::domain::fuzz::{Input, pieces};
 use crate::domain::headers::forwarded::{Forwarding, Hop};
 use crate::domain::headers::framing::effective_host;
 use crate::domain::headers::trace::{self, TRACEPARENT};
-use crate::domain::headers::{IDENTITY_NAMES, IdentityFields, RequestContext, RewriteRules, Withheld, X_REQUEST_ID};
+use crate::domain::headers::{IDENTITY_NAMES, IdentityFields, RewriteContext, RewriteRules, Withheld, X_REQUEST_ID};
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::time::Timestamp;
-use crate::proxy::admission::bearer_token;
+use crate::proxy::auth::admission::bearer_token;
 
 /// Inputs beyond this are for the bounds of the readers, which differ; they are not compared.
 const COMPARED_BYTES_MAX: usize = 4 * 1024;
@@ -213,7 +213,7 @@ pub fn request_head(bytes: &[u8]) {
     let identity = rules.identity(&principal(&subject));
     let request_id = trace::request_id(headers.get(X_REQUEST_ID), is_trusted, [1; 16]);
     let hop = Hop::new(PEER.into(), "http");
-    let context = RequestContext {
+    let context = RewriteContext {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&host),
         identity: Some(&identity),

@@ -33,7 +33,7 @@ use request::{Outgoing, Progress, SendFault};
 pub use response::ResponseBody;
 use response::StreamWatch;
 
-use super::watch::{Wait, Watch, Watchers};
+use super::watch::{ExchangeWait, ExchangeWatch, Watchers};
 use crate::domain::stats::{Counter, Counters};
 
 /// Told of an interim answer before the final one.
@@ -171,7 +171,7 @@ struct Asking<'a> {
     head: RequestHead<'a>,
     /// That of the response begins with the first attempt that sends the request whole.
     timeouts: ExchangeTimeouts,
-    watch: &'a Rc<Watch>,
+    watch: &'a Rc<ExchangeWatch>,
     interim: Interim<'a>,
 }
 
@@ -194,11 +194,11 @@ impl Upstream {
         head: RequestHead<'_>,
         body: RequestBody,
         timeouts: ExchangeTimeouts,
-        watch: &Rc<Watch>,
+        watch: &Rc<ExchangeWatch>,
         interim: Interim<'_>,
     ) -> Result<(ResponseHead, ResponseBody), ExchangeEnd> {
         let outcome = self.attempts(Asking { head, timeouts, watch, interim }, body).await;
-        watch.disarm(Wait::ResponseHead);
+        watch.disarm(ExchangeWait::ResponseHead);
         outcome
     }
 
@@ -222,18 +222,20 @@ impl Upstream {
         self.attempt(connection, asking, body).await.map_err(|failed| failed.end)
     }
 
-    async fn connect(&self, watch: &Watch) -> Result<Box<Connection>, ExchangeEnd> {
-        watch.arm(Wait::Connect, self.options.connect_timeout);
+    async fn connect(&self, watch: &ExchangeWatch) -> Result<Box<Connection>, ExchangeEnd> {
+        watch.arm(ExchangeWait::Connect, self.options.connect_timeout);
         let mut opening = pin!(Stream::open(&self.options.target));
         let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| UpstreamFault::Connect(error).into())),
-            Poll::Pending if watch.take_expired(Wait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
+            Poll::Pending if watch.take_expired(ExchangeWait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
             // A repeated attempt has what time the first one left.
-            Poll::Pending if watch.take_expired(Wait::ResponseHead) => Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into())),
+            Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
+                Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()))
+            }
             Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending)))),
         })
         .await;
-        watch.disarm(Wait::Connect);
+        watch.disarm(ExchangeWait::Connect);
         io.map(Connection::new)
     }
 
@@ -246,7 +248,7 @@ impl Upstream {
         let Asking { head, watch, timeouts, .. } = asking;
         connection.outgoing.begin(&head, body);
         let outcome = self.await_response(&mut connection, asking).await;
-        watch.disarm(Wait::UpstreamWrite);
+        watch.disarm(ExchangeWait::UpstreamWrite);
         match outcome {
             Ok(response) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
@@ -302,10 +304,10 @@ impl Upstream {
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(UpstreamFault::Lost(error).into())),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Pending if watch.take_expired(Wait::ResponseHead) => {
+                    Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
                         return Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()));
                     }
-                    Poll::Pending if watch.take_expired(Wait::UpstreamWrite) => {
+                    Poll::Pending if watch.take_expired(ExchangeWait::UpstreamWrite) => {
                         return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
                     }
                     Poll::Pending => {
@@ -324,14 +326,14 @@ impl Upstream {
         let progress = if listens_no_more { Progress::Finished } else { outgoing.progress() };
         match progress {
             Progress::Finished => {
-                watch.disarm(Wait::UpstreamWrite);
-                if !watch.is_armed(Wait::ResponseHead) {
-                    watch.arm(Wait::ResponseHead, asking.timeouts.response);
+                watch.disarm(ExchangeWait::UpstreamWrite);
+                if !watch.is_armed(ExchangeWait::ResponseHead) {
+                    watch.arm(ExchangeWait::ResponseHead, asking.timeouts.response);
                 }
             }
-            Progress::AwaitsClient => watch.disarm(Wait::UpstreamWrite),
-            Progress::Blocked if watch.is_armed(Wait::UpstreamWrite) => {}
-            Progress::Blocked | Progress::Moved => watch.arm(Wait::UpstreamWrite, self.options.write_timeout),
+            Progress::AwaitsClient => watch.disarm(ExchangeWait::UpstreamWrite),
+            Progress::Blocked if watch.is_armed(ExchangeWait::UpstreamWrite) => {}
+            Progress::Blocked | Progress::Moved => watch.arm(ExchangeWait::UpstreamWrite, self.options.write_timeout),
         }
     }
 

@@ -18,7 +18,7 @@ use super::connect::Stream;
 use crate::domain::headers::TrailerRules;
 use crate::domain::pace::Pace;
 use crate::proxy::seats::Doing;
-use crate::proxy::watch::{Wait, Watch};
+use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
 
 /// The body of a request to an upstream.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub struct ClientBody {
     /// What may still come, in bytes.
     pub bytes_left: u64,
     pub pace: Pacing,
-    pub watch: Rc<Watch>,
+    pub watch: Rc<ExchangeWatch>,
     /// For a body that may have trailers.
     pub trailers: Option<TrailerRules>,
 }
@@ -60,11 +60,11 @@ impl Pacing {
         Self { pace: None, waiting_since: None, has_waited: false }
     }
 
-    fn waits(&mut self, watch: &Watch) {
+    fn waits(&mut self, watch: &ExchangeWatch) {
         let Some(pace) = &self.pace else { return };
         if self.waiting_since.is_none() {
             self.waiting_since = Some(watch.now());
-            watch.arm(Wait::RequestBody, pace.patience());
+            watch.arm(ExchangeWait::RequestBody, pace.patience());
         }
         if !self.has_waited {
             self.has_waited = true;
@@ -72,9 +72,9 @@ impl Pacing {
         }
     }
 
-    fn came(&mut self, bytes: usize, is_end: bool, watch: &Watch) {
+    fn came(&mut self, bytes: usize, is_end: bool, watch: &ExchangeWatch) {
         let Some(pace) = &mut self.pace else { return };
-        watch.disarm(Wait::RequestBody);
+        watch.disarm(ExchangeWait::RequestBody);
         let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| watch.age_since(since));
         pace.came(bytes, waited);
         if is_end && self.has_waited {
@@ -106,7 +106,7 @@ impl ClientBody {
     pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
-                if self.watch.take_expired(Wait::RequestBody) {
+                if self.watch.take_expired(ExchangeWait::RequestBody) {
                     return Poll::Ready(Some(Err(BodyFault::TimedOut)));
                 }
                 self.pace.waits(&self.watch);
@@ -123,7 +123,7 @@ impl ClientBody {
     /// From now on it may come as it likes: the response has begun, and what both are together has a limit of its own.
     pub(super) fn is_paced_no_more(&mut self) {
         self.pace = Pacing::none();
-        self.watch.disarm(Wait::RequestBody);
+        self.watch.disarm(ExchangeWait::RequestBody);
         self.watch.does(Doing::Response);
     }
 
@@ -147,7 +147,7 @@ impl ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        self.watch.disarm(Wait::RequestBody);
+        self.watch.disarm(ExchangeWait::RequestBody);
     }
 }
 

@@ -14,7 +14,7 @@ use super::codec::{Chunk, Chunks, Framing};
 use super::request::SendFault;
 use super::{Connection, ExchangeEnd, ResponseHead, Stream, Upstream, UpstreamFault};
 use crate::domain::stats::Counters;
-use crate::proxy::watch::{Wait, Watch};
+use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
 
 #[derive(Debug)]
 enum Rest {
@@ -42,7 +42,7 @@ pub struct ResponseBody {
 /// Holds a stream to its limit. It counts for both directions alone: how slowly the client sends makes no difference any more.
 #[derive(Debug)]
 pub(super) struct StreamWatch {
-    pub(super) watch: Rc<Watch>,
+    pub(super) watch: Rc<ExchangeWatch>,
     pub(super) idle_timeout: Duration,
 }
 
@@ -105,9 +105,9 @@ impl ResponseBody {
     }
 
     async fn await_whole(&mut self) -> Result<(), ExchangeEnd> {
-        self.stream.watch.arm(Wait::ResponseHead, WITHHELD_MAX);
+        self.stream.watch.arm(ExchangeWait::ResponseHead, WITHHELD_MAX);
         poll_fn(|cx| {
-            if self.look_ahead(cx)? == Outlook::Whole || self.stream.watch.take_expired(Wait::ResponseHead) {
+            if self.look_ahead(cx)? == Outlook::Whole || self.stream.watch.take_expired(ExchangeWait::ResponseHead) {
                 return Poll::Ready(Ok(()));
             }
             self.stream.watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending))))
@@ -141,7 +141,7 @@ impl ResponseBody {
         if !matches!(self.rest, Rest::Done) {
             return;
         }
-        self.stream.watch.disarm(Wait::Stream);
+        self.stream.watch.disarm(ExchangeWait::Stream);
         let Some(connection) = self.connection.take() else { return };
         if self.keep_alive && connection.outgoing.is_finished() && connection.read.is_empty() {
             self.upstream.give_back(connection);
@@ -204,7 +204,7 @@ impl ResponseBody {
                 Poll::Ready(Err(error)) => return fault(UpstreamFault::Truncated(error)),
                 Poll::Ready(Ok(_)) => self.stream.watch.stream_moves(),
                 Poll::Pending => {
-                    if self.stream.watch.take_expired(Wait::Stream) {
+                    if self.stream.watch.take_expired(ExchangeWait::Stream) {
                         return fault(UpstreamFault::Paused);
                     }
                     self.stream.watch.stream_waits(self.stream.idle_timeout);
@@ -309,6 +309,6 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.stream.watch.disarm(Wait::Stream);
+        self.stream.watch.disarm(ExchangeWait::Stream);
     }
 }

@@ -21,7 +21,7 @@ type Asked = Result<(StatusCode, Result<Vec<u8>, ExchangeEnd>), ExchangeEnd>;
 struct Bench {
     upstream: Rc<Upstream>,
     watchers: Rc<Watchers>,
-    watch: Rc<Watch>,
+    watch: Rc<ExchangeWatch>,
     listener: TcpListener,
 }
 
@@ -30,7 +30,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let watchers = Rc::new(Watchers::default());
-        let watch = watchers.watch(Seat::of_test());
+        let watch = watchers.exchange(&watchers.connection(Seat::of_test()));
         Self { upstream: Upstream::new(options(address), Rc::clone(&watchers), Arc::default()), watchers, watch, listener }
     }
 

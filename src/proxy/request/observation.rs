@@ -8,7 +8,7 @@ use crate::domain::claims::Denial;
 use crate::domain::stats::Counter;
 
 /// How often each worker tells the log.
-pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(10);
+pub(in crate::proxy) const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The counts that were not told yet. Bounded by the routes there are, times the causes there are.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct Tally {
 
 impl Observations {
     /// Notes one request that was let through all the same. `request` is its id.
-    pub(super) fn note(&self, route: &Arc<str>, denial: &Denial, request: &str) {
+    pub(in crate::proxy) fn note(&self, route: &Arc<str>, denial: &Denial, request: &str) {
         let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (Arc::clone(route), Counter::of_observed(denial));
         let tally = untold.entry(key).or_insert_with(|| Tally { count: 0, request: String::new(), cause: String::new() });
@@ -35,7 +35,7 @@ impl Observations {
     }
 
     /// Tells what there is to tell: from time to time, when the rules are about to change, and at the end.
-    pub(super) fn tell(&self) {
+    pub(in crate::proxy) fn tell(&self) {
         let untold = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for ((route, counter), Tally { count, request, cause }) in untold {
             let observed = counter.name();

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::super::admission::{Admitted, BearerToken, bearer_token};
-use super::super::call::Call;
-use super::super::tunnel;
-use super::{Gateway, Policy};
+use super::Gateway;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
+use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
+use crate::proxy::client::tunnel;
+use crate::proxy::policy::Policy;
+use crate::proxy::request::context::RequestContext;
 
 /// Who calls, as far as that is known.
 pub(super) struct Caller {
@@ -43,32 +44,32 @@ impl Caller {
 
 impl Gateway {
     /// Judges the caller as the route demands, and refuses those of whom the demands are made.
-    pub(super) async fn admit(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Caller, Denial> {
-        let judged = self.judge(call, route, head).await;
+    pub(super) async fn admit(&self, context: &RequestContext<'_>, route: &Route, head: &Parts) -> Result<Caller, Denial> {
+        let judged = self.judge(context, route, head).await;
         if route.enforced.is_all() {
             return judged.map(|caller| Caller::new(caller, true));
         }
         match judged {
             Ok(caller) => {
                 let subject = caller.as_ref().map(|caller| &caller.admitted.principal.subject);
-                let is_bound = is_within(call, route, subject);
+                let is_bound = is_within(context, route, subject);
                 Ok(Caller::new(caller, is_bound))
             }
-            Err(denial) if is_within(call, route, self.named_subject(call, head).as_ref()) => Err(denial),
+            Err(denial) if is_within(context, route, self.named_subject(context, head).as_ref()) => Err(denial),
             Err(denial) => {
                 self.counters.add(Counter::of_observed(&denial), 1);
-                self.shared.observations.note(&route.name, &denial, call.ids.request.to_str().unwrap_or_default());
+                self.shared.observations.note(&route.name, &denial, context.ids.request.to_str().unwrap_or_default());
                 Ok(Caller::new(None, false))
             }
         }
     }
 
     /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(&self, call: &Call<'_>, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
+    async fn judge(&self, context: &RequestContext<'_>, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let caller = match (&route.access, self.authenticate(call.policy, head, &route.access, route.when_stale).await) {
+        let caller = match (&route.access, self.authenticate(context.policy, head, &route.access, route.when_stale).await) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
@@ -149,17 +150,17 @@ impl Gateway {
     }
 
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
-    fn named_subject(&self, call: &Call<'_>, head: &Parts) -> Option<Subject> {
-        let presented = bearer_token(&head.headers, call.policy.cookie_name()).ok()??;
+    fn named_subject(&self, context: &RequestContext<'_>, head: &Parts) -> Option<Subject> {
+        let presented = bearer_token(&head.headers, context.policy.cookie_name()).ok()??;
         self.shared.verifier.load().subject(presented.token)
     }
 }
 
 /// Whether the caller is among those of whom the demands are made: by subject, or by address where none is known.
-fn is_within(call: &Call<'_>, route: &Route, subject: Option<&Subject>) -> bool {
+fn is_within(context: &RequestContext<'_>, route: &Route, subject: Option<&Subject>) -> bool {
     match subject {
         Some(subject) => route.enforced.includes(subject.as_str().as_bytes()),
-        None => route.enforced.includes_address(call.address),
+        None => route.enforced.includes_address(context.address),
     }
 }
 

@@ -12,11 +12,6 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::connection::ClientConnection;
-use super::gateway::Policy;
-use super::raw_head::{self, Told};
-use super::refusal::Refusal;
-use super::upstream::{BodyFault, ClientBody, Framing, Pacing, Part, RequestBody};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::framing::{check_body_framing, effective_host};
@@ -24,55 +19,60 @@ use crate::domain::headers::trace;
 use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
+use crate::proxy::client::exchange::Exchange;
+use crate::proxy::client::http1::heads::{self, Told};
+use crate::proxy::policy::Policy;
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::upstream::{BodyFault, ClientBody, Framing, Pacing, Part, RequestBody};
 
 /// What the request path carries from step to step.
-pub(super) struct Call<'a> {
-    pub(super) policy: &'a Policy,
-    pub(super) client: &'a Rc<ClientConnection>,
-    pub(super) target: CanonicalTarget<'a>,
+pub(in crate::proxy) struct RequestContext<'a> {
+    pub(in crate::proxy) policy: &'a Policy,
+    pub(in crate::proxy) exchange: &'a Exchange,
+    pub(in crate::proxy) target: CanonicalTarget<'a>,
     /// `None`: a client of HTTP/1.0 that names none.
-    pub(super) host: Option<Host>,
-    pub(super) origin: Origin<'a>,
+    pub(in crate::proxy) host: Option<Host>,
+    pub(in crate::proxy) origin: Origin<'a>,
     /// The client, as far as trusted peers vouch for it.
-    pub(super) address: IpAddr,
-    pub(super) ids: &'a Ids,
-    pub(super) body: CallBody,
+    pub(in crate::proxy) address: IpAddr,
+    pub(in crate::proxy) ids: &'a Ids,
+    pub(in crate::proxy) body: IncomingBody,
 }
 
 /// The name under which a request is found again in logs.
 #[derive(Clone, Debug)]
-pub(super) struct Ids {
-    pub(super) request: HeaderValue,
+pub(in crate::proxy) struct Ids {
+    pub(in crate::proxy) request: HeaderValue,
 }
 
 impl Ids {
-    pub(super) fn of(head: &Parts, believed: bool, entropy: [u8; 16]) -> Self {
+    pub(in crate::proxy) fn of(head: &Parts, believed: bool, entropy: [u8; 16]) -> Self {
         Self { request: trace::request_id(head.headers.get(X_REQUEST_ID), believed, entropy) }
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> RequestContext<'a> {
     /// Reads the head strictly: everything ambiguous ends here.
-    pub(super) fn of(
+    pub(in crate::proxy) fn of(
         policy: &'a Policy,
-        client: &'a Rc<ClientConnection>,
+        exchange: &'a Exchange,
         ids: &'a Ids,
         head: &'a Parts,
         body: Incoming,
     ) -> Result<Self, Refusal> {
-        let body = CallBody::of(body, client, policy);
-        let raw = client.take_raw_head(body.framing());
+        let body = IncomingBody::of(body, exchange, policy);
+        let raw = exchange.take_raw_head(body.framing());
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
         check_raw_head(raw, &head.headers)?;
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        if path_and_query.len() > client.limits.target_bytes_max() {
+        if path_and_query.len() > exchange.client().limits.target_bytes_max() {
             return Err(Refusal::TargetTooLong);
         }
         let target = CanonicalTarget::parse(path_and_query)?;
-        let origin = policy.rewrite.forwarding().origin(&client.hop, &head.headers);
+        let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
         let address = origin.address();
-        Ok(Self { policy, client, target, host, origin, address, ids, body })
+        Ok(Self { policy, exchange, target, host, origin, address, ids, body })
     }
 }
 
@@ -91,15 +91,16 @@ fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal>
 }
 
 /// A request's body, until someone takes it.
-pub(super) struct CallBody {
+pub(in crate::proxy) struct IncomingBody {
     body: RequestBody,
     framing: Framing,
     /// The longest pause within it.
     idle_timeout: Duration,
 }
 
-impl CallBody {
-    fn of(incoming: Incoming, client: &Rc<ClientConnection>, policy: &Policy) -> Self {
+impl IncomingBody {
+    fn of(incoming: Incoming, exchange: &Exchange, policy: &Policy) -> Self {
+        let idle_timeout = exchange.client().limits.body_idle_timeout;
         let framing = match incoming.size_hint().exact() {
             Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
@@ -111,24 +112,24 @@ impl CallBody {
             RequestBody::Client(ClientBody {
                 incoming,
                 bytes_left: u64::MAX,
-                pace: Pacing::new(Pace::new(None, client.limits.body_idle_timeout)),
-                watch: Rc::clone(&client.watch),
+                pace: Pacing::new(Pace::new(None, idle_timeout)),
+                watch: Rc::clone(exchange.watch()),
                 trailers: (framing == Framing::Chunked).then(|| policy.rewrite.trailers()),
             })
         };
-        Self { body, framing, idle_timeout: client.limits.body_idle_timeout }
+        Self { body, framing, idle_timeout }
     }
 
-    fn framing(&self) -> raw_head::Body {
+    fn framing(&self) -> heads::Body {
         match self.framing {
-            Framing::Empty | Framing::Close => raw_head::Body::Length(0),
-            Framing::Length(length) => raw_head::Body::Length(length),
-            Framing::Chunked => raw_head::Body::Chunked,
+            Framing::Empty | Framing::Close => heads::Body::Length(0),
+            Framing::Length(length) => heads::Body::Length(length),
+            Framing::Chunked => heads::Body::Chunked,
         }
     }
 
     /// Bounds what may come, and how slowly; refuses at once what is announced to be larger.
-    pub(super) fn limit(&mut self, bytes_max: u64, rate_min: Option<ByteRate>) -> Result<(), BodyFault> {
+    pub(in crate::proxy) fn limit(&mut self, bytes_max: u64, rate_min: Option<ByteRate>) -> Result<(), BodyFault> {
         if let Framing::Length(length) = self.framing
             && length > bytes_max
         {
@@ -142,7 +143,7 @@ impl CallBody {
     }
 
     /// Reads all of it, within the limit.
-    pub(super) async fn collect(&mut self) -> Result<Bytes, BodyFault> {
+    pub(in crate::proxy) async fn collect(&mut self) -> Result<Bytes, BodyFault> {
         let (RequestBody::Client(mut body), _) = self.take() else { return Ok(Bytes::new()) };
         let mut whole = BytesMut::new();
         while let Some(part) = poll_fn(|cx| body.poll_part(cx)).await {
@@ -156,12 +157,12 @@ impl CallBody {
     }
 
     /// Puts a body in the place of the one that was read.
-    pub(super) fn replace(&mut self, whole: Bytes) {
+    pub(in crate::proxy) fn replace(&mut self, whole: Bytes) {
         self.framing = if whole.is_empty() { Framing::Empty } else { Framing::Length(whole.len() as u64) };
         self.body = if whole.is_empty() { RequestBody::Empty } else { RequestBody::Whole(whole) };
     }
 
-    pub(super) fn take(&mut self) -> (RequestBody, Framing) {
+    pub(in crate::proxy) fn take(&mut self) -> (RequestBody, Framing) {
         let framing = std::mem::replace(&mut self.framing, Framing::Empty);
         (std::mem::replace(&mut self.body, RequestBody::Empty), framing)
     }

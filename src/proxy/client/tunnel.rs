@@ -18,14 +18,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::net::TcpStream;
 
-use self::flow::{Flow, When};
+use self::flow::{Flow, Progress, When};
 use self::frames::Farewell;
 use super::connection::ClientConnection;
-use super::seats::{Doing, Notice};
-use super::upstream::Stream;
-use super::watch::{Wait, Watch};
 use crate::domain::claims::Principal;
 use crate::domain::headers::write_field;
+use crate::proxy::seats::{Doing, Notice};
+use crate::proxy::upstream::Stream;
+use crate::proxy::watch::{ConnectionWait, ConnectionWatch, Deadlines, ExchangeWait, ExchangeWatch, Wait};
 
 /// What a connection turns into after a 101.
 #[derive(Debug)]
@@ -47,7 +47,11 @@ pub struct TunnelLimits {
 }
 
 impl Upgrade {
-    pub(super) fn new((upstream, early): (Stream, BytesMut), principal: Option<Arc<Principal>>, limits: TunnelLimits) -> Self {
+    pub(in crate::proxy) fn new(
+        (upstream, early): (Stream, BytesMut),
+        principal: Option<Arc<Principal>>,
+        limits: TunnelLimits,
+    ) -> Self {
         Self { upstream, early, principal, limits }
     }
 }
@@ -56,12 +60,17 @@ impl Upgrade {
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Copies until either side closes, or has to. `from_client` was read already, behind the head.
-pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, connection: &ClientConnection) {
+pub async fn run(
+    mut client: TcpStream,
+    from_client: Bytes,
+    upgrade: Upgrade,
+    connection: &ClientConnection,
+    exchange: &ExchangeWatch,
+) {
     let Upgrade { mut upstream, early, principal, limits } = upgrade;
-    let watch = &connection.watch;
-    watch.disarm(Wait::NextRequest);
-    watch.does(Doing::Response);
-    watch.tunnel_for(principal);
+    connection.watch.disarm(ConnectionWait::NextRequest);
+    connection.watch.does(Doing::Response);
+    exchange.tunnel_for(principal);
     let write_timeouts = [connection.limits.write_timeout, limits.upstream_write_timeout];
     let mut tunnel = Tunnel {
         to_client: Flow::starting_with(early),
@@ -69,10 +78,12 @@ pub async fn run(mut client: TcpStream, from_client: Bytes, upgrade: Upgrade, co
         farewell: None,
         write_timeouts,
     };
-    watch.stream_waits(limits.idle_timeout);
+    exchange.stream_waits(limits.idle_timeout);
+    let watches = Watches { connection: &connection.watch, exchange };
     let end = poll_fn(|cx| {
-        watch.woken_by(cx.waker());
-        tunnel.poll(&mut client, &mut upstream, watch, cx)
+        watches.connection.woken_by(cx.waker());
+        exchange.woken_by(cx.waker());
+        tunnel.poll(&mut client, &mut upstream, watches, cx)
     })
     .await;
     tracing::debug!(peer = %connection.peer, %end, "tunnel closed");
@@ -95,6 +106,13 @@ enum TunnelEnd {
     GivenUp,
 }
 
+/// What a tunnel waits for.
+#[derive(Clone, Copy)]
+struct Watches<'a> {
+    connection: &'a ConnectionWatch,
+    exchange: &'a ExchangeWatch,
+}
+
 struct Tunnel {
     to_client: Flow,
     to_upstream: Flow,
@@ -105,32 +123,39 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    fn poll(&mut self, client: &mut TcpStream, upstream: &mut Stream, watch: &Watch, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
-        match watch.notice() {
+    fn poll(
+        &mut self,
+        client: &mut TcpStream,
+        upstream: &mut Stream,
+        watches: Watches<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TunnelEnd> {
+        let Watches { connection, exchange } = watches;
+        match connection.notice() {
             Notice::Stay | Notice::Gone => {}
             Notice::Leave | Notice::LeaveNow => return Poll::Ready(TunnelEnd::GivenUp),
         }
-        if watch.take_expired(Wait::ClientWrite) || watch.take_expired(Wait::UpstreamWrite) {
+        if connection.take_expired(ConnectionWait::ClientWrite) || exchange.take_expired(ExchangeWait::UpstreamWrite) {
             return Poll::Ready(TunnelEnd::Blocked);
         }
-        let farewell = if let Some(ending) = watch.ended() {
+        let farewell = if let Some(ending) = exchange.ended() {
             Some((Farewell::Ended(ending), When::AtOnce))
-        } else if watch.take_expired(Wait::Stream) {
+        } else if exchange.take_expired(ExchangeWait::Stream) {
             Some((Farewell::Idle, When::AtOnce))
         } else {
-            watch.is_draining().then_some((Farewell::GoingAway, When::BetweenFrames))
+            connection.is_draining().then_some((Farewell::GoingAway, When::BetweenFrames))
         };
         if let Some((farewell, when)) = farewell {
-            self.say(farewell, when, watch);
+            self.say(farewell, when, watches);
         }
         if let Some(farewell) = self.farewell
-            && watch.take_expired(Wait::Farewell)
+            && connection.take_expired(ConnectionWait::Farewell)
         {
             return Poll::Ready(TunnelEnd::NotHeard(farewell));
         }
         let to_client = self.to_client.poll(upstream, client, cx);
         let to_upstream = self.to_upstream.poll(client, upstream, cx);
-        self.arm(watch);
+        self.arm(watches);
         match (to_client, to_upstream) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error.into()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
@@ -141,43 +166,42 @@ impl Tunnel {
     }
 
     /// The first farewell counts, but the end of a token or session does not wait for frames under way.
-    fn say(&mut self, farewell: Farewell, when: When, watch: &Watch) {
+    fn say(&mut self, farewell: Farewell, when: When, watches: Watches<'_>) {
         let is_ending = |farewell| matches!(farewell, Farewell::Ended(_));
         let is_news = self.farewell.is_none_or(|said| is_ending(farewell) && !is_ending(said));
         if !is_news {
             return;
         }
         if self.farewell.replace(farewell).is_none() {
-            watch.disarm(Wait::Stream);
-            watch.arm(Wait::Farewell, FAREWELL_TIMEOUT);
+            watches.exchange.disarm(ExchangeWait::Stream);
+            watches.connection.arm(ConnectionWait::Farewell, FAREWELL_TIMEOUT);
         }
         self.to_client.end_with(farewell.to_client(), when);
         self.to_upstream.end_with(farewell.to_upstream(), when);
     }
 
-    fn arm(&mut self, watch: &Watch) {
-        let mut moved = false;
-        for ((flow, wait), timeout) in [(&mut self.to_client, Wait::ClientWrite), (&mut self.to_upstream, Wait::UpstreamWrite)]
-            .into_iter()
-            .zip(self.write_timeouts)
-        {
-            let progress = flow.take_progress();
-            moved |= progress.moved;
-            if !progress.is_blocked {
-                watch.disarm(wait);
-            } else if progress.moved || !watch.is_armed(wait) {
-                watch.arm(wait, timeout);
-            }
+    fn arm(&mut self, watches: Watches<'_>) {
+        let [client_timeout, upstream_timeout] = self.write_timeouts;
+        let (to_client, to_upstream) = (self.to_client.take_progress(), self.to_upstream.take_progress());
+        keep_time(watches.connection, ConnectionWait::ClientWrite, to_client, client_timeout);
+        keep_time(watches.exchange, ExchangeWait::UpstreamWrite, to_upstream, upstream_timeout);
+        if to_client.moved || to_upstream.moved {
+            watches.exchange.stream_moves();
         }
-        if moved {
-            watch.stream_moves();
-        }
+    }
+}
+
+fn keep_time<W: Wait, const N: usize>(deadlines: &Deadlines<W, N>, wait: W, progress: Progress, timeout: Duration) {
+    if !progress.is_blocked {
+        deadlines.disarm(wait);
+    } else if progress.moved || !deadlines.is_armed(wait) {
+        deadlines.arm(wait, timeout);
     }
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). Other protocols are not switched to: an HTTP/2 upgrade, for one,
 /// would carry requests past every check.
-pub(super) fn wants_websocket(head: &Parts) -> bool {
+pub(in crate::proxy) fn wants_websocket(head: &Parts) -> bool {
     let has_token = |name: HeaderName, token: &str| {
         head.headers
             .get_all(name)
@@ -193,14 +217,14 @@ pub(super) fn wants_websocket(head: &Parts) -> bool {
 }
 
 /// Says on one hop what the rewriting took away: that the protocol is to change.
-pub(super) fn announce_websocket(headers: &mut HeaderMap) {
+pub(in crate::proxy) fn announce_websocket(headers: &mut HeaderMap) {
     for (name, value) in WEBSOCKET {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }
 
 /// The same, to the upstream.
-pub(super) fn write_websocket(out: &mut Vec<u8>) {
+pub(in crate::proxy) fn write_websocket(out: &mut Vec<u8>) {
     for (name, value) in WEBSOCKET {
         write_field(out, name.as_str(), value.as_bytes());
     }

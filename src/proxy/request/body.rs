@@ -1,17 +1,16 @@
 //! The body of a response to a client.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
-use super::connection::ClientConnection;
-use super::upstream::{ExchangeEnd, ResponseBody};
 use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
+use crate::proxy::client::exchange::Exchange;
+use crate::proxy::upstream::{ExchangeEnd, ResponseBody};
 
 /// What a response is made of, and the end of the exchange when it is dropped.
 #[derive(Debug)]
@@ -42,23 +41,6 @@ enum End {
     /// Not told to hyper yet, which would drop what it has not written.
     Withheld(ExchangeEnd),
     Told,
-}
-
-/// From the head of a request to the last byte of its answer.
-#[derive(Debug)]
-pub struct Exchange(Rc<ClientConnection>);
-
-impl Exchange {
-    pub fn begin(connection: &Rc<ClientConnection>, version: Version) -> Self {
-        connection.exchange_begins(version);
-        Self(Rc::clone(connection))
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.0.exchange_ends();
-    }
 }
 
 impl GatewayBody {

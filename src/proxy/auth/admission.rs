@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::token_cache::{Known, TokenCache};
 use crate::crypto::verifier::{TokenDigest, Verifier};
 use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::cookies::{self, Sent};
@@ -18,6 +17,7 @@ use crate::domain::route::{Access, WhenStale};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::vouching::{Standing, Vouching};
+use crate::proxy::auth::token_cache::{Known, TokenCache};
 
 /// What admission asks of the node's state.
 #[derive(Clone, Copy, Debug)]

@@ -4,20 +4,20 @@
 use bytes::BytesMut;
 use memchr::memchr;
 
-use super::upstream::Chunks;
+use crate::proxy::upstream::Chunks;
 
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Told {
+pub(in crate::proxy) struct Told {
     /// A Content-Length in a head that announces chunks.
-    pub(super) length_beside_chunks: bool,
+    pub(in crate::proxy) length_beside_chunks: bool,
     /// `#` in the request line.
-    pub(super) fragment: bool,
+    pub(in crate::proxy) fragment: bool,
 }
 
 /// How a request goes on behind its head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Body {
+pub(in crate::proxy) enum Body {
     /// So many bytes, or none.
     Length(u64),
     Chunked,
@@ -26,14 +26,14 @@ pub(super) enum Body {
 /// Follows what a client sends. Of a head it keeps what it told and not the bytes; bodies are passed over, chunk by chunk where they
 /// are chunked, so that where the next head begins is known and not guessed: a body may look like any head.
 #[derive(Debug)]
-pub(super) struct RawHeads {
-    place: Place,
+pub(in crate::proxy) struct RawHeads {
+    position: Position,
     ahead_bytes_max: usize,
 }
 
 /// What a client may send that nobody asks for any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unread {
+pub(in crate::proxy) enum Unread {
     /// It is between two requests.
     Nothing,
     /// The rest of a body, whose end is known when it comes.
@@ -44,7 +44,7 @@ pub(super) enum Unread {
 
 /// Where in the client's stream the bytes are that come next.
 #[derive(Debug)]
-enum Place {
+enum Position {
     Head(Scan),
     /// Behind a head that the parser has not asked for yet: what it told, and the bytes behind it, of which nobody knows what they are.
     Behind(Scan, Vec<u8>),
@@ -57,91 +57,91 @@ enum Place {
 
 impl RawHeads {
     /// `ahead_bytes_max`: the most that the parser reads ahead, and a head.
-    pub(super) fn new(ahead_bytes_max: usize) -> Self {
-        Self { place: Place::Head(Scan::default()), ahead_bytes_max }
+    pub(in crate::proxy) fn new(ahead_bytes_max: usize) -> Self {
+        Self { position: Position::Head(Scan::default()), ahead_bytes_max }
     }
 
-    pub(super) fn came(&mut self, mut new: &[u8]) {
+    pub(in crate::proxy) fn came(&mut self, mut new: &[u8]) {
         while !new.is_empty() {
-            match &mut self.place {
-                Place::Head(scan) => {
+            match &mut self.position {
+                Position::Head(scan) => {
                     if let Some(end) = scan.pass(new) {
-                        self.place = Place::Behind(*scan, new[end..].to_vec());
+                        self.position = Position::Behind(*scan, new[end..].to_vec());
                     }
                     return;
                 }
-                Place::Behind(_, ahead) if ahead.len() + new.len() > self.ahead_bytes_max => self.place = Place::Lost,
-                Place::Behind(_, ahead) => return ahead.extend_from_slice(new),
-                Place::Length(left) | Place::Chunked(Chunks::Data(left), _) if *left > 0 => {
+                Position::Behind(_, ahead) if ahead.len() + new.len() > self.ahead_bytes_max => self.position = Position::Lost,
+                Position::Behind(_, ahead) => return ahead.extend_from_slice(new),
+                Position::Length(left) | Position::Chunked(Chunks::Data(left), _) if *left > 0 => {
                     let of_body = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
                     *left -= of_body as u64;
                     new = &new[of_body..];
                 }
-                Place::Length(_) => self.place = Place::Head(Scan::default()),
-                Place::Chunked(chunks, partial) => {
+                Position::Length(_) => self.position = Position::Head(Scan::default()),
+                Position::Chunked(chunks, partial) => {
                     partial.extend_from_slice(new);
                     new = &[];
                     match chunks.end_within(partial) {
                         Ok(false) => {}
                         Ok(true) => {
                             let next = partial.split();
-                            self.place = Place::Head(Scan::default());
+                            self.position = Position::Head(Scan::default());
                             self.came(&next);
                         }
-                        Err(_) => self.place = Place::Lost,
+                        Err(_) => self.position = Position::Lost,
                     }
                 }
-                Place::Lost => return,
+                Position::Lost => return,
             }
         }
     }
 
     /// What is still to come of the last message.
-    pub(super) fn unread(&self) -> Unread {
-        match &self.place {
-            Place::Head(Scan { bytes: 0, .. }) | Place::Length(0) => Unread::Nothing,
-            Place::Head(_) | Place::Behind(..) | Place::Lost => Unread::Unknown,
-            Place::Length(_) | Place::Chunked(..) => Unread::Body,
+    pub(in crate::proxy) fn unread(&self) -> Unread {
+        match &self.position {
+            Position::Head(Scan { bytes: 0, .. }) | Position::Length(0) => Unread::Nothing,
+            Position::Head(_) | Position::Behind(..) | Position::Lost => Unread::Unknown,
+            Position::Length(_) | Position::Chunked(..) => Unread::Body,
         }
     }
 
     /// Whether the last message is over.
-    pub(super) fn is_between(&self) -> bool {
-        matches!(self.place, Place::Head(_) | Place::Behind(..) | Place::Length(0))
+    pub(in crate::proxy) fn is_between(&self) -> bool {
+        matches!(self.position, Position::Head(_) | Position::Behind(..) | Position::Length(0))
     }
 
     /// Whether a head has come whole that nobody has taken yet.
-    pub(super) fn is_behind_a_head(&self) -> bool {
-        matches!(self.place, Place::Behind(..))
+    pub(in crate::proxy) fn is_behind_a_head(&self) -> bool {
+        matches!(self.position, Position::Behind(..))
     }
 
     /// Takes what the head told that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly
     /// here.
-    pub(super) fn take(&mut self, body: Body) -> Option<Told> {
-        let Place::Behind(scan, ahead) = std::mem::replace(&mut self.place, Place::Lost) else { return None };
-        self.place = match body {
-            Body::Length(length) => Place::Length(length),
-            Body::Chunked => Place::Chunked(Chunks::Size, BytesMut::new()),
+    pub(in crate::proxy) fn take(&mut self, body: Body) -> Option<Told> {
+        let Position::Behind(scan, ahead) = std::mem::replace(&mut self.position, Position::Lost) else { return None };
+        self.position = match body {
+            Body::Length(length) => Position::Length(length),
+            Body::Chunked => Position::Chunked(Chunks::Size, BytesMut::new()),
         };
         self.came(&ahead);
         Some(Told { length_beside_chunks: body == Body::Chunked && scan.length, fragment: scan.fragment })
     }
 
     /// Whether nothing of the next message has come. Empty lines before a head are none of it: some clients send one behind a body.
-    pub(super) fn is_before_a_head(&self) -> bool {
-        matches!(self.place, Place::Head(Scan { bytes: 0, .. }))
+    pub(in crate::proxy) fn is_before_a_head(&self) -> bool {
+        matches!(self.position, Position::Head(Scan { bytes: 0, .. }))
     }
 
     /// Whether a head has begun to come, and is not whole.
-    pub(super) fn is_within_a_head(&self) -> bool {
-        matches!(self.place, Place::Head(Scan { bytes: 1.., .. }))
+    pub(in crate::proxy) fn is_within_a_head(&self) -> bool {
+        matches!(self.position, Position::Head(Scan { bytes: 1.., .. }))
     }
 
     /// The bytes of a head that has not come whole. `None` too for what begins as no request does, such as a TLS handshake.
-    pub(super) fn partial_head_bytes(&self) -> Option<usize> {
-        match self.place {
-            Place::Head(scan) => (!scan.is_foreign).then_some(scan.bytes),
-            Place::Behind(..) | Place::Length(_) | Place::Chunked(..) | Place::Lost => None,
+    pub(in crate::proxy) fn partial_head_bytes(&self) -> Option<usize> {
+        match self.position {
+            Position::Head(scan) => (!scan.is_foreign).then_some(scan.bytes),
+            Position::Behind(..) | Position::Length(_) | Position::Chunked(..) | Position::Lost => None,
         }
     }
 }
@@ -304,7 +304,7 @@ mod tests {
         heads.came(&[b'x'; 999]);
         heads.came(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(heads.take(NONE), None);
-        assert!(matches!(heads.place, Place::Lost));
+        assert!(matches!(heads.position, Position::Lost));
     }
 
     #[test]

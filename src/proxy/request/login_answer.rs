@@ -6,17 +6,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
-use super::refusal::Refusal;
-use super::upstream::{ResponseBody, ResponseHead};
 use crate::domain::media_type;
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::upstream::{ResponseBody, ResponseHead};
 
 /// Whether the answer may be made into a session: 2xx, and JSON. Everything else passes through, unread.
-pub(super) fn may_grant(answer: &ResponseHead) -> bool {
+pub(in crate::proxy) fn may_grant(answer: &ResponseHead) -> bool {
     answer.status.is_success() && media_type::is_json(&answer.headers)
 }
 
 /// Reads the answer whole.
-pub(super) async fn collect(body: ResponseBody, bytes_max: usize, upstream: &Arc<str>) -> Result<Bytes, Refusal> {
+pub(in crate::proxy) async fn collect(body: ResponseBody, bytes_max: usize, upstream: &Arc<str>) -> Result<Bytes, Refusal> {
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::reply::{Problem, Reply};
-use super::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
 use crate::domain::claims::{Denial, Ending};
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
+use crate::proxy::reply::{Problem, Reply};
+use crate::proxy::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
 
 /// Everything that can end a request before an upstream answers it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(in crate::proxy) enum Refusal {
     /// Broken or ambiguous HTTP.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
@@ -52,7 +52,7 @@ const UPSTREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Refusal {
     /// What the client is told of an exchange with this upstream, of which nothing has reached it.
-    pub(super) fn of_end(end: ExchangeEnd, upstream: &Arc<str>) -> Self {
+    pub(in crate::proxy) fn of_end(end: ExchangeEnd, upstream: &Arc<str>) -> Self {
         match end {
             ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
             ExchangeEnd::Client(fault) => Self::Body(fault),
@@ -61,7 +61,7 @@ impl Refusal {
     }
 
     /// What is counted; `None` where the control plane counted already.
-    pub(super) const fn counter(&self) -> Option<Counter> {
+    pub(in crate::proxy) const fn counter(&self) -> Option<Counter> {
         Some(match self {
             Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
             Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
@@ -77,7 +77,7 @@ impl Refusal {
     }
 
     /// Whether the operator, not the client, has something to look at.
-    pub(super) const fn is_ours_to_mend(&self) -> bool {
+    pub(in crate::proxy) const fn is_ours_to_mend(&self) -> bool {
         match self {
             Self::Malformed(_)
             | Self::TargetTooLong
@@ -94,7 +94,7 @@ impl Refusal {
 
     /// Whether the connection ends with it, also behind a request without a body. Where a request is broken, the client and we may not
     /// mean the same by the bytes behind it.
-    pub(super) const fn ends_connection(&self) -> bool {
+    pub(in crate::proxy) const fn ends_connection(&self) -> bool {
         match self {
             Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::Body(_) => true,
             Self::Upstream { .. }
@@ -109,7 +109,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn into_reply(self) -> Reply {
+    pub(in crate::proxy) fn into_reply(self) -> Reply {
         self.problem().map_or_else(|reply| *reply, Problem::into_reply)
     }
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connection::ClientConnection;
-use super::raw_head::Unread;
-use super::seats::Notice;
-use super::watch::Wait;
+use super::connection::Http1Connection;
+use super::heads::Unread;
 use crate::domain::client_limits::LingerLimits;
+use crate::proxy::seats::Notice;
+use crate::proxy::watch::ConnectionWait;
 
 /// The longest wait for more of such a body.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -62,15 +62,15 @@ impl Drop for Lingerer {
 }
 
 /// Closes our side and reads on: what is left of a body, then until the client closes too.
-pub(super) async fn linger(stream: &mut TcpStream, connection: &ClientConnection) {
+pub(super) async fn linger(stream: &mut TcpStream, connection: &Http1Connection, lingerers: &Rc<Lingerers>) {
     let _ = stream.shutdown().await;
     let unread = connection.unread();
     let is_owed = !matches!(unread, Unread::Nothing);
     if is_owed
-        && connection.limits.linger.bytes_max > 0
-        && let Some(_place) = connection.lingerers.enter()
+        && connection.client.limits.linger.bytes_max > 0
+        && let Some(_place) = lingerers.enter()
     {
-        match read_out(stream, connection, unread, connection.limits.linger).await {
+        match read_out(stream, connection, unread, connection.client.limits.linger).await {
             ReadOut::BodyEnded => {}
             ReadOut::ClientEnded | ReadOut::BeyondLimits => return,
         }
@@ -79,7 +79,7 @@ pub(super) async fn linger(stream: &mut TcpStream, connection: &ClientConnection
 }
 
 /// As [`linger`], for a client that owes nothing, or that is not worth waiting for.
-pub(super) async fn farewell(stream: &mut TcpStream, connection: &ClientConnection) {
+pub(super) async fn farewell(stream: &mut TcpStream, connection: &Http1Connection) {
     let _ = stream.shutdown().await;
     read_out(stream, connection, Unread::Unknown, FAREWELL).await;
 }
@@ -91,16 +91,16 @@ enum ReadOut {
     BeyondLimits,
 }
 
-async fn read_out(stream: &mut TcpStream, connection: &ClientConnection, unread: Unread, limits: LingerLimits) -> ReadOut {
-    let watch = &connection.watch;
+async fn read_out(stream: &mut TcpStream, connection: &Http1Connection, unread: Unread, limits: LingerLimits) -> ReadOut {
+    let watch = &connection.client.watch;
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut left = limits.bytes_max;
-    watch.arm(Wait::LingerEnd, limits.timeout);
-    watch.arm(Wait::LingerPause, PAUSE_MAX);
+    watch.arm(ConnectionWait::LingerEnd, limits.timeout);
+    watch.arm(ConnectionWait::LingerPause, PAUSE_MAX);
     let outcome = poll_fn(|cx| {
         watch.woken_by(cx.waker());
         loop {
-            let is_over = watch.take_expired(Wait::LingerEnd) || watch.take_expired(Wait::LingerPause);
+            let is_over = watch.take_expired(ConnectionWait::LingerEnd) || watch.take_expired(ConnectionWait::LingerPause);
             if is_over || watch.notice() != Notice::Stay {
                 return Poll::Ready(ReadOut::BeyondLimits);
             }
@@ -113,15 +113,15 @@ async fn read_out(stream: &mut TcpStream, connection: &ClientConnection, unread:
             if left == 0 {
                 return Poll::Ready(ReadOut::BeyondLimits);
             }
-            watch.arm(Wait::LingerPause, PAUSE_MAX);
+            watch.arm(ConnectionWait::LingerPause, PAUSE_MAX);
             if matches!(unread, Unread::Body) && connection.passes_over(&scratch[..read]) {
                 return Poll::Ready(ReadOut::BodyEnded);
             }
         }
     })
     .await;
-    watch.disarm(Wait::LingerEnd);
-    watch.disarm(Wait::LingerPause);
+    watch.disarm(ConnectionWait::LingerEnd);
+    watch.disarm(ConnectionWait::LingerPause);
     outcome
 }
 

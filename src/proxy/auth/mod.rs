@@ -1,0 +1,4 @@
+//! Who a request speaks for, and whether it may pass.
+
+pub mod admission;
+pub mod token_cache;

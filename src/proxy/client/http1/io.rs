@@ -1,0 +1,268 @@
+//! The socket of an HTTP/1 client as hyper sees it: heads that come whole, interim responses between what hyper writes, and the watch
+//! told what is waited for.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connection::Http1Connection;
+use super::held::Held;
+use crate::proxy::watch::ConnectionWait;
+
+/// The client's socket, telling the watch what it waits for.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    pub(super) stream: TcpStream,
+    connection: Rc<Http1Connection>,
+    pub(super) held: Held,
+    /// The client has ended its side, and the parser has not been told.
+    is_half_closed: bool,
+}
+
+/// What is read at once of a head that is held.
+const HOLD_ROOM: usize = 4 * 1024;
+
+/// How long a client that has ended its side is believed to be there still, before something is written to it. If it is not, its
+/// system answers that with a reset.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(2);
+
+impl AsyncRead for ClientIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.held.is_empty() {
+            ready!(this.poll_hold(cx))?;
+            this.held.hand_out(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let came = &buf.filled()[before..];
+        if came.is_empty() {
+            return match polled {
+                Poll::Ready(Ok(())) => this.poll_end(),
+                Poll::Ready(Err(_)) | Poll::Pending => polled,
+            };
+        }
+        this.connection.bytes_came(came);
+        let Some(head) = this.connection.partial_head_bytes() else { return polled };
+        let straight = before + came.len() - came.len().min(head);
+        this.held.extend(&buf.filled()[straight..]);
+        buf.set_filled(straight);
+        if straight > before {
+            return polled;
+        }
+        ready!(this.poll_hold(cx))?;
+        this.held.hand_out(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, connection: &Rc<Http1Connection>) -> Self {
+        Self { stream, connection: Rc::clone(connection), held: Held::default(), is_half_closed: false }
+    }
+
+    /// Holds the first bytes that come, and a head until it is whole. Whatever else there is, an end or an error, the parser finds.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            ready!(self.poll_hold_more(cx))?;
+        }
+        self.poll_hold(cx)
+    }
+
+    /// Reads on until the head that is held is whole, too large, or at its end.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.partial_head_bytes().is_some() {
+            if ready!(self.poll_hold_more(cx))? == 0 {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much came; 0: the client has ended.
+    fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [const { MaybeUninit::uninit() }; HOLD_ROOM];
+        let mut room = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        if !room.filled().is_empty() {
+            self.connection.bytes_came(room.filled());
+            self.held.extend(room.filled());
+        }
+        Poll::Ready(Ok(room.filled().len()))
+    }
+
+    /// The client's side has ended: ready once the parser is to know, which ends what is under way. Whether the client has left or
+    /// merely has nothing more to send cannot be told. So a request that came whole goes on, within [`HALF_CLOSED_MAX`] or until the
+    /// response is complete. An end within a response is that of a client which had enough.
+    ///
+    /// The parser asks again when [`ConnectionWait::HalfClosed`] is over, and when it has written everything.
+    fn poll_end(&mut self) -> Poll<io::Result<()>> {
+        let connection = &self.connection;
+        let watch = &connection.client.watch;
+        // Behind an end, a reset is not what is read.
+        if let Some(error) = self.stream.take_error()? {
+            return Poll::Ready(Err(error));
+        }
+        let is_over = !connection.owes_a_response()
+            || connection.is_responding() && !self.is_half_closed
+            || watch.take_expired(ConnectionWait::HalfClosed) && !connection.is_responding();
+        if is_over {
+            watch.disarm(ConnectionWait::HalfClosed);
+            return Poll::Ready(Ok(()));
+        }
+        self.is_half_closed = true;
+        if !watch.is_armed(ConnectionWait::HalfClosed) {
+            watch.arm(ConnectionWait::HalfClosed, HALF_CLOSED_MAX);
+        }
+        Poll::Pending
+    }
+
+    fn answer_moves(&self) {
+        if self.connection.response_moves() {
+            end_by_reset(&self.stream, true);
+        }
+    }
+
+    /// What has to be written before the next bytes of an answer.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.connection.interim.is_empty() {
+            // Nothing moves: a deadline for what does not stays.
+            return Poll::Ready(Ok(()));
+        }
+        let polled = self.connection.interim.poll_write(Pin::new(&mut self.stream), cx);
+        self.note_write(&polled);
+        polled
+    }
+
+    fn note_write<T>(&self, polled: &Poll<io::Result<T>>) {
+        let watch = &self.connection.client.watch;
+        match polled {
+            Poll::Pending if !watch.is_armed(ConnectionWait::ClientWrite) => {
+                watch.arm(ConnectionWait::ClientWrite, self.connection.client.limits.write_timeout);
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) => {
+                watch.disarm(ConnectionWait::ClientWrite);
+                self.connection.exchange.stream_moves();
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
+        this.answer_moves();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.note_write(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
+        this.answer_moves();
+        let stream = Pin::new(&mut this.stream);
+        let mut room = [const { MaybeUninit::uninit() }; JOINED_BYTES_MAX];
+        let mut joined = ReadBuf::uninit(&mut room);
+        // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
+        let polled =
+            if join(bufs, &mut joined) { stream.poll_write(cx, joined.filled()) } else { stream.poll_write_vectored(cx, bufs) };
+        this.note_write(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // hyper flushes when it has written all that it had.
+        this.connection.interim.answer_flushed();
+        ready!(this.poll_interim(cx))?;
+        if this.is_half_closed && !this.connection.owes_a_response() {
+            // Nothing else would have the parser read the end.
+            cx.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// Up to this much is copied together before it is written.
+const JOINED_BYTES_MAX: usize = 2 * 1024;
+
+/// Puts all of `bufs` into `joined`, if they fit.
+fn join(bufs: &[io::IoSlice<'_>], joined: &mut ReadBuf<'_>) -> bool {
+    bufs.iter().all(|buf| {
+        let fits = buf.len() <= joined.remaining();
+        if fits {
+            joined.put_slice(buf);
+        }
+        fits
+    })
+}
+
+/// Makes the connection end with a reset, or in order again.
+pub(super) fn end_by_reset(stream: &TcpStream, resets: bool) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot say how a client connection is to end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::TcpListener;
+
+    use super::super::connection::READ_BUFFER_MIN;
+    use super::*;
+    use crate::domain::client_limits::{ClientLimits, LingerLimits};
+    use crate::proxy::client::connection::ClientConnection;
+    use crate::proxy::seats::Seat;
+    use crate::proxy::watch::{TICK, Watchers};
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up_however_often_it_is_tried() {
+        const WRITE_TICKS: u32 = 10;
+        let limits = ClientLimits {
+            header_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            body_idle_timeout: Duration::from_secs(60),
+            write_timeout: TICK * WRITE_TICKS,
+            header_bytes_max: READ_BUFFER_MIN,
+            header_count_max: 10,
+            linger: LingerLimits { bytes_max: 0, timeout: TICK },
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let watchers = Watchers::default();
+        let client = ClientConnection::new(peer, watchers.connection(Seat::of_test()), limits);
+        let connection = Http1Connection::new(&client, watchers.exchange(&client.watch));
+        let mut io = ClientIo::new(stream, &connection);
+        let mut cx = Context::from_waker(Waker::noop());
+        client.watch.woken_by(Waker::noop());
+        let much = vec![0; 64 * 1024];
+        while Pin::new(&mut io).poll_write(&mut cx, &much).is_ready() {}
+        for _ in 0..2 * WRITE_TICKS {
+            let _ = Pin::new(&mut io).poll_flush(&mut cx);
+            assert!(Pin::new(&mut io).poll_write(&mut cx, b"more").is_pending());
+            watchers.tick(|_| None);
+        }
+        assert!(client.watch.take_expired(ConnectionWait::ClientWrite));
+    }
+}

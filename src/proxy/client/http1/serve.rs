@@ -1,0 +1,213 @@
+//! Serving a connection on which HTTP/1 is spoken: from its first byte to its end.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::connection::{Http1Connection, read_buffer_bytes_max};
+use super::io::{ClientIo, end_by_reset};
+use super::linger::{Lingerers, farewell, linger};
+use crate::domain::client_limits::ClientLimits;
+use crate::domain::stats::Counter;
+use crate::proxy::client::tunnel;
+use crate::proxy::seats::Notice;
+use crate::proxy::watch::ConnectionWait;
+
+const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Who reads what a client sends.
+#[expect(clippy::large_enum_variant, reason = "the room is there anyway: a parser comes into it with each head")]
+enum Reader<S: HttpService<Incoming>> {
+    /// Nobody but us, as long as a head is awaited: neither the parser's buffer nor the room for a handler is there.
+    Holding(ClientIo, S),
+    Parser(http1::Connection<TokioIo<ClientIo>, S>),
+}
+
+impl<S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>> Reader<S> {
+    fn parse(self, limits: &ClientLimits) -> Self {
+        match self {
+            Self::Holding(io, service) => Self::Parser(
+                http1::Builder::new()
+                    // Deadlines are the watch's: no timer per request.
+                    .header_read_timeout(None)
+                    .max_headers(limits.header_count_max)
+                    .max_header_size(limits.header_bytes_max)
+                    .max_buf_size(read_buffer_bytes_max(limits))
+                    .serve_connection(TokioIo::new(io), service),
+            ),
+            Self::Parser(http) => Self::Parser(http),
+        }
+    }
+
+    fn hold(self) -> Self {
+        let Self::Parser(http) = self else { return self };
+        let parts = http.into_parts();
+        let mut io = parts.io.into_inner();
+        io.held.put_before(&parts.read_buf);
+        Self::Holding(io, parts.service)
+    }
+
+    fn into_io(self) -> Option<ClientIo> {
+        match self.hold() {
+            Self::Holding(io, _) => Some(io),
+            Self::Parser(_) => None,
+        }
+    }
+}
+
+enum End {
+    Served(hyper::Result<()>),
+    /// Nothing was asked of us: close without a word.
+    Idle,
+    SlowHead,
+    SlowClient,
+    /// Others need the seat.
+    GivenUp,
+}
+
+impl End {
+    fn breaks_an_answer_off(&self) -> bool {
+        match self {
+            Self::Served(result) => result.as_ref().is_err_and(hyper::Error::is_user),
+            Self::SlowClient | Self::GivenUp => true,
+            Self::Idle | Self::SlowHead => false,
+        }
+    }
+}
+
+/// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
+/// handler got to see, if one ended it.
+pub async fn serve<S>(stream: TcpStream, connection: Rc<Http1Connection>, service: S, lingerers: Rc<Lingerers>) -> Option<Counter>
+where
+    S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>,
+{
+    let client = &connection.client;
+    let (watch, limits) = (&client.watch, client.limits);
+    let mut reader = Some(Reader::Holding(ClientIo::new(stream, &connection), service));
+    let mut is_last = false;
+    let end = poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        connection.exchange.woken_by(cx.waker());
+        if watch.take_expired(ConnectionWait::NextRequest) {
+            return Poll::Ready(End::Idle);
+        }
+        if watch.take_expired(ConnectionWait::RequestHead) {
+            return Poll::Ready(End::SlowHead);
+        }
+        if watch.take_expired(ConnectionWait::ClientWrite) {
+            return Poll::Ready(End::SlowClient);
+        }
+        let leaves = match watch.notice() {
+            Notice::Stay | Notice::Gone => false,
+            Notice::Leave if watch.take_expired(ConnectionWait::Farewell) => return Poll::Ready(End::GivenUp),
+            Notice::Leave => true,
+            Notice::LeaveNow => return Poll::Ready(End::GivenUp),
+        };
+        if let Some(Reader::Holding(io, _)) = &mut reader
+            && io.poll_head(cx).is_ready()
+        {
+            reader = reader.take().map(|reader| reader.parse(&limits));
+        }
+        if let Some(Reader::Parser(http)) = &mut reader
+            && let Poll::Ready(result) = Pin::new(http).poll(cx)
+        {
+            return Poll::Ready(End::Served(result));
+        }
+        // By now every byte that has come was looked at: no request is lost that could be kept.
+        if connection.is_idle() && (leaves || watch.is_draining() && connection.is_used.get()) {
+            return Poll::Ready(End::Idle);
+        }
+        let is_first_or_under_way = connection.in_exchange.get() || !connection.is_used.get();
+        if (leaves || watch.is_draining())
+            && is_first_or_under_way
+            && !is_last
+            && let Some(Reader::Parser(http)) = &mut reader
+        {
+            is_last = true;
+            // Answers the request that is under way, and no other.
+            Pin::new(http).graceful_shutdown();
+        }
+        if connection.holds_much() && !is_last {
+            reader = reader.take().map(Reader::hold);
+        }
+        Poll::Pending
+    })
+    .await;
+    let ClientIo { mut stream, held, .. } = reader.and_then(Reader::into_io)?;
+    let broke_off = end.breaks_an_answer_off();
+    if !broke_off && connection.ends_by_reset.replace(false) {
+        end_by_reset(&stream, false);
+    }
+    match end {
+        End::Served(result) => {
+            let rejected = result.as_ref().err().and_then(rejection);
+            if let Err(error) = result {
+                tracing::debug!(peer = %client.peer, %error, "client connection ended");
+                if broke_off && connection.ends_by_reset.get() {
+                    return None;
+                }
+            }
+            match connection.take_upgrade() {
+                Some(upgrade) => {
+                    let early = held.into_bytes().into();
+                    Box::pin(tunnel::run(stream, early, upgrade, client, &connection.exchange)).await;
+                }
+                None => Box::pin(linger(&mut stream, &connection, &lingerers)).await,
+            }
+            rejected
+        }
+        End::SlowHead => {
+            tracing::debug!(peer = %client.peer, "request head timed out");
+            // Best effort: a client that reads learns why.
+            if stream.try_write(REQUEST_TIMEOUT_ANSWER).is_ok() {
+                Box::pin(farewell(&mut stream, &connection)).await;
+            }
+            Some(Counter::RejectedTimeout)
+        }
+        End::Idle => {
+            Box::pin(part(&mut stream)).await;
+            None
+        }
+        End::GivenUp => {
+            tracing::debug!(peer = %client.peer, "connection given up for others");
+            None
+        }
+        End::SlowClient => {
+            tracing::debug!(peer = %client.peer, "client did not take the answer");
+            None
+        }
+    }
+}
+
+/// What the HTTP parser refused, and answered by itself.
+fn rejection(error: &hyper::Error) -> Option<Counter> {
+    if error.is_parse_too_large() {
+        Some(Counter::RejectedTooLarge)
+    } else if error.is_parse() {
+        Some(Counter::RejectedMalformed)
+    } else {
+        None
+    }
+}
+
+/// How long a request may be under way that crosses the end of an idle connection.
+const PARTING_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Ends an idle connection so that a request which crosses the end meets an orderly one, after which clients repeat it, and no reset.
+async fn part(stream: &mut TcpStream) {
+    let mut parting = pin!(async {
+        let _ = stream.shutdown().await;
+        let mut scratch = [0; 1024];
+        while let Ok(1..) = stream.read(&mut scratch).await {}
+    });
+    let _ = tokio::time::timeout(PARTING_TIMEOUT, &mut parting).await;
+}

@@ -1,0 +1,6 @@
+//! Clients: their connections, and the exchanges on them.
+
+pub mod connection;
+pub mod exchange;
+pub mod http1;
+pub mod tunnel;

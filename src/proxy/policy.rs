@@ -1,0 +1,81 @@
+//! What the settings demand of requests: one value, which a reload swaps.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use http::request::Parts;
+
+use crate::domain::cookies::OwnCookies;
+use crate::domain::cors::Cors;
+use crate::domain::headers::RewriteRules;
+use crate::domain::headers::forwarded::Origin;
+use crate::domain::headers::trace::RequestIdFrom;
+use crate::domain::origin::CookieOrigins;
+use crate::domain::pace::ByteRate;
+use crate::domain::route::RouteTable;
+
+/// What a reload may change, swapped as one.
+#[derive(Debug)]
+pub struct Policy {
+    pub routes: RouteTable,
+    pub rewrite: RewriteRules,
+    /// Where cookie mode is on.
+    pub access_cookie: Option<AccessCookie>,
+    /// Where pages of other origins may call.
+    pub cors: Option<Cors>,
+    pub request_id_from: RequestIdFrom,
+    /// Whether the log was told of a proxy in front that the settings do not name.
+    pub unnamed_proxy_told: AtomicBool,
+    /// IPv6 addresses with so many leading bits in common count as one.
+    pub ipv6_prefix: u8,
+    /// How slowly the body of a call to an own endpoint may come.
+    pub own_body_rate_min: Option<ByteRate>,
+}
+
+impl Policy {
+    /// Whoever forgets to name a proxy sees all users share its address, and its limits. Said once: anybody can send such a field.
+    pub(super) fn notice_unnamed_proxy(&self, origin: &Origin<'_>, head: &Parts, peer: IpAddr) {
+        let is_told = self.unnamed_proxy_told.load(Ordering::Relaxed);
+        if !is_told && origin.is_disbelieved(&head.headers) && !self.unnamed_proxy_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "a peer that listen.trusted_peers does not name says for whom it calls (X-Forwarded-For, Forwarded) and is not believed: \
+                 if it is a proxy of yours, all its users share one address and its rate limits until it is named there"
+            );
+        }
+    }
+
+    /// Makes the browser forget cookies of which nobody can say whose they are, unless another site made it call.
+    pub(super) fn take_repeated_cookies(&self, answer: &mut HeaderMap, head: &Parts) {
+        if let Some(cookie) = self.access_cookie.as_ref().filter(|cookie| cookie.origins.may_mend(&head.uri, &head.headers)) {
+            for field in cookie.own.all_emptied() {
+                answer.append(SET_COOKIE, field.clone());
+            }
+        }
+    }
+
+    pub(super) fn cookie_name(&self) -> Option<&str> {
+        self.access_cookie.as_ref().map(|cookie| cookie.own.access_name())
+    }
+
+    /// A browser's question before a call of another origin's page carries no token: it is answered whatever the route demands.
+    pub(super) fn preflight(&self, head: &Parts) -> Option<HeaderMap> {
+        self.cors.as_ref()?.preflight(&head.method, &head.headers)
+    }
+
+    /// Refusals too: else a page could not tell one from a broken network.
+    pub(super) fn share(&self, answer: &mut HeaderMap, head: &Parts) {
+        if let Some(cors) = &self.cors {
+            cors.share(answer, &head.headers);
+        }
+    }
+}
+
+/// Where a browser keeps an access token, and whose calls with it count that change something.
+#[derive(Clone, Debug)]
+pub struct AccessCookie {
+    pub own: OwnCookies,
+    pub origins: CookieOrigins,
+}

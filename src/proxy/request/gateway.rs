@@ -1,0 +1,268 @@
+//! The path of a request, top to bottom.
+
+mod admit;
+mod forward;
+mod own;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use http::header::{CONNECTION, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, response};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+
+use crate::crypto::entropy::Entropy;
+use crate::crypto::verifier::Verifier;
+use crate::domain::claims::Denial;
+use crate::domain::client_limits::ClientLimits;
+use crate::domain::headers::trace::{self, RequestIdFrom};
+use crate::domain::host::Host;
+use crate::domain::ids::{Generation, SessionId};
+use crate::domain::network::network;
+use crate::domain::replica::Replica;
+use crate::domain::route::{Asked, Match, UpstreamIndex};
+use crate::domain::stats::{Counter, Counters, Tally};
+use crate::domain::time::Clock;
+use crate::proxy::auth::admission::{Admission, AdmissionOptions};
+use crate::proxy::client::connection::ClientConnection;
+use crate::proxy::client::exchange::Exchange;
+use crate::proxy::client::http1::connection::Http1Connection;
+use crate::proxy::control::ControlPlane;
+use crate::proxy::entropy::EntropyPool;
+use crate::proxy::policy::Policy;
+use crate::proxy::reply::Reply;
+use crate::proxy::request::body::GatewayBody;
+use crate::proxy::request::context::{Ids, RequestContext};
+use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::seats::Holder;
+use crate::proxy::upstream::{ExchangeTimeouts, ResponseBody, Upstream, UpstreamOptions};
+use crate::proxy::watch::Watchers;
+
+/// Fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    pub client: ClientLimits,
+    pub admission: AdmissionOptions,
+    pub upstreams: Vec<UpstreamOptions>,
+    /// Who judges credentials.
+    pub login_upstream: UpstreamIndex,
+    pub login_timeouts: ExchangeTimeouts,
+    /// The largest answer of a login that is made into a session.
+    pub login_answer_bytes_max: usize,
+    /// The largest body of a call to an own endpoint, logins included.
+    pub own_body_bytes_max: u64,
+}
+
+/// What all workers share.
+pub struct Shared {
+    pub options: GatewayOptions,
+    pub policy: ArcSwap<Policy>,
+    pub verifier: Arc<ArcSwap<Verifier>>,
+    pub replica: Arc<Replica>,
+    pub control: Arc<dyn ControlPlane>,
+    /// Told when a worker verifies a token of ours for the first time: its client has the reply that carried it. Must not wait.
+    pub token_seen: Box<dyn Fn(SessionId, Generation) + Send + Sync>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub tally: Arc<Tally>,
+    pub observations: Observations,
+}
+
+/// One worker's gateway.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    /// The shared policy as of the last tick: requests take it without touching what other cores touch.
+    policy: RefCell<Rc<LocalPolicy>>,
+    admission: Admission,
+    upstreams: Vec<Rc<Upstream>>,
+    watchers: Rc<Watchers>,
+    entropy: RefCell<EntropyPool>,
+    /// No other thread adds to these.
+    counters: Arc<Counters>,
+    /// When this worker told the log last of what it observed, in ticks.
+    told_at: Cell<u32>,
+}
+
+/// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
+struct LocalPolicy(Arc<Policy>);
+
+enum Answer {
+    Whole(Reply),
+    Streamed(response::Parts, ResponseBody),
+}
+
+impl Gateway {
+    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
+        let admission = Admission::new(
+            shared.options.admission,
+            Arc::clone(&shared.replica),
+            Arc::clone(&shared.clock),
+            Arc::clone(&counters),
+        );
+        let upstream = |options: &UpstreamOptions| Upstream::new(options.clone(), Rc::clone(&watchers), Arc::clone(&counters));
+        let upstreams = shared.options.upstreams.iter().map(upstream).collect();
+        let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
+        let policy = RefCell::new(Rc::new(LocalPolicy(shared.policy.load_full())));
+        Self { shared, policy, admission, upstreams, watchers, entropy, counters, told_at: Cell::new(0) }
+    }
+
+    /// Counts what happens outside of requests.
+    pub fn count(&self, counter: Counter) {
+        self.counters.add(counter, 1);
+    }
+
+    pub fn client_limits(&self) -> ClientLimits {
+        self.shared.options.client
+    }
+
+    /// In whose name a peer's connection sits.
+    pub fn holder(&self, peer: IpAddr) -> Holder {
+        let policy = &self.policy.borrow().0;
+        if policy.rewrite.forwarding().trusts(peer) {
+            Holder::Trusted
+        } else {
+            Holder::Address(network(peer, policy.ipv6_prefix))
+        }
+    }
+
+    /// Passes one tick: a new policy, deadlines, ended sessions, idle connections.
+    pub fn tick(&self) {
+        let policy = self.shared.policy.load();
+        if !Arc::ptr_eq(&policy, &self.policy.borrow().0) {
+            self.shared.observations.tell();
+            *self.policy.borrow_mut() = Rc::new(LocalPolicy(Arc::clone(&policy)));
+            self.admission.forget();
+        }
+        let now = self.shared.clock.now();
+        self.watchers.tick(|principal| self.admission.ending(principal, now));
+        for upstream in &self.upstreams {
+            upstream.prune();
+        }
+        if self.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
+            self.told_at.set(self.watchers.now());
+            self.shared.observations.tell();
+        }
+    }
+
+    /// What one connection's requests are answered by.
+    pub fn service(
+        self: &Rc<Self>,
+        connection: &Rc<Http1Connection>,
+    ) -> impl Service<Request<Incoming>, Response = Response<GatewayBody>, Error = Infallible> + use<> {
+        let (gateway, connection) = (Rc::clone(self), Rc::clone(connection));
+        service_fn(move |request: Request<Incoming>| {
+            let (gateway, exchange) = (Rc::clone(&gateway), Exchange::of_http1(&connection, request.version()));
+            async move { Ok(gateway.serve(request, exchange).await) }
+        })
+    }
+
+    /// Answers one request, whatever happens: a panic costs this request alone.
+    async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
+        let (head, body) = request.into_parts();
+        let local = Rc::clone(&self.policy.borrow());
+        let policy = &local.0;
+        let believed = match policy.request_id_from {
+            RequestIdFrom::Nobody => false,
+            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(exchange.client().peer.ip()),
+            RequestIdFrom::Anyone => true,
+        };
+        let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
+        let has_body = !body.is_end_stream();
+        let answering = self.respond(policy, &ids, &head, body, &exchange);
+        let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
+        match answer {
+            Ok(Answer::Streamed(mut answer, body)) => {
+                policy.share(&mut answer.headers, &head);
+                if body.ends_the_request() {
+                    answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request))
+            }
+            Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
+            Err(refusal) => {
+                self.note(&refusal, &head, &ids, exchange.client());
+                let ends_connection = refusal.ends_connection();
+                let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
+                let mut reply = refusal.into_reply();
+                if is_of_repeated_cookie {
+                    policy.take_repeated_cookies(reply.headers_mut(), &head);
+                }
+                policy.share(reply.headers_mut(), &head);
+                if has_body || ends_connection {
+                    // Nobody reads the rest of it, or knows where it ends: no further request can follow on this connection.
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                whole(reply, &ids, exchange)
+            }
+        }
+    }
+
+    async fn respond(
+        &self,
+        policy: &Policy,
+        ids: &Ids,
+        head: &Parts,
+        body: Incoming,
+        exchange: &Exchange,
+    ) -> Result<Answer, Refusal> {
+        let context = RequestContext::of(policy, exchange, ids, head, body)?;
+        policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer.ip());
+        let found = policy.routes.find(&Asked {
+            method: &head.method,
+            host: context.host.as_ref().map(Host::name),
+            told_host: context.origin.told_host().map(Host::name),
+            target: &context.target,
+            headers: &head.headers,
+        });
+        let is_own = matches!(found, Match::Own(_));
+        if !is_own && let Some(fields) = policy.preflight(head) {
+            return Ok(Answer::Whole(preflight_reply(fields)));
+        }
+        match found {
+            // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
+            Match::Own(endpoint) => Box::pin(self.own(context, endpoint, head)).await,
+            Match::Route(route) => self.forward(context, route, head).await,
+            Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
+            Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
+            Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
+            Match::NotFound => Err(Refusal::NoRoute),
+        }
+    }
+
+    fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
+        if let Some(counter) = refusal.counter() {
+            self.counters.add(counter, 1);
+        }
+        let request = ids.request.to_str().unwrap_or_default();
+        let trace = trace::id(&head.headers);
+        let (method, path, peer) = (&head.method, head.uri.path(), client.peer);
+        if refusal.is_ours_to_mend() {
+            tracing::warn!(request, trace, %method, path, %peer, cause = %refusal, "request failed");
+        } else {
+            tracing::debug!(request, trace, %method, path, %peer, cause = %refusal, "request refused");
+        }
+    }
+}
+
+fn preflight_reply(fields: HeaderMap) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    *reply.headers_mut() = fields;
+    reply
+}
+
+fn whole(reply: Reply, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
+    let mut answer = reply.map(|bytes| GatewayBody::whole(bytes, exchange));
+    answer.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
+    answer
+}

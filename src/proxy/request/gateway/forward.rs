@@ -1,0 +1,137 @@
+//! Requests that an upstream answers.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode, response};
+
+use super::{Answer, Gateway};
+use crate::domain::headers::{AuthorizationRule, PreparedFields, RewriteContext, Withheld};
+use crate::domain::host::Host;
+use crate::domain::route::Route;
+use crate::domain::stats::Counter;
+use crate::proxy::client::tunnel::{self, TunnelLimits, Upgrade};
+use crate::proxy::reply::Reply;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::upstream::{ExchangeTimeouts, RequestHead, ResponseBody, ResponseHead, Upstream};
+
+/// Tokens in the Authorization fields of one request that are looked at where none of them is judged.
+const TOKENS_LOOKED_AT_MAX: u32 = 8;
+
+impl Gateway {
+    /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
+    pub(super) async fn forward(&self, mut context: RequestContext<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
+        let caller = self.admit(&context, route, head).await?;
+        context.body.limit(route.body_bytes_max, route.body_rate_min)?;
+        context.exchange.watch().speak_for(caller.bound_to());
+        let wants_upgrade = tunnel::wants_websocket(head);
+        let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
+        let upstream = &self.upstreams[route.upstream.0];
+        let is_ours = self.recognizer();
+        let authorization = match route.authorization {
+            AuthorizationRule::Pass => Withheld::None,
+            AuthorizationRule::Remove => Withheld::All,
+            AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
+            AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
+        };
+        let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
+        let timeouts = ExchangeTimeouts { response: route.response_timeout, idle: route.idle_timeout };
+        let (mut answer, body) = exchange(upstream, &mut context, outgoing, timeouts).await?;
+        self.counters.add(Counter::RequestsForwarded, 1);
+        context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
+        context.exchange.watch().answer_begins(|| self.shared.clock.now(), route.response_timeout);
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            let switched = body.into_stream().filter(|_| wants_upgrade).ok_or(Refusal::UnaskedUpgrade)?;
+            let limits =
+                TunnelLimits { idle_timeout: route.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
+            return Ok(switch(&context, Upgrade::new(switched, caller.bound_to(), limits), answer));
+        }
+        Ok(streamed(answer, body))
+    }
+
+    /// Tells for one request which of the tokens in it are of issuers accepted here. To look at one may cost a signature: beyond so
+    /// many as nobody needs, all are taken for such.
+    pub(super) fn recognizer(&self) -> impl Fn(&str) -> bool {
+        let left = Cell::new(TOKENS_LOOKED_AT_MAX);
+        move |token| {
+            let may_look = left.get() > 0;
+            left.set(left.get().saturating_sub(1));
+            !may_look || self.shared.verifier.load().names_issuer(token)
+        }
+    }
+}
+
+/// What an upstream is asked, beside what the context says.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: &'a Method,
+    /// As they came.
+    pub(super) headers: &'a HeaderMap,
+    /// Who calls.
+    pub(super) identity: Option<&'a PreparedFields>,
+    pub(super) authorization: Withheld<'a>,
+    pub(super) wants_upgrade: bool,
+}
+
+/// Sends the request, and waits for the head of the response.
+pub(super) async fn exchange(
+    upstream: &Rc<Upstream>,
+    context: &mut RequestContext<'_>,
+    outgoing: Outgoing<'_>,
+    timeouts: ExchangeTimeouts,
+) -> Result<(ResponseHead, ResponseBody), Refusal> {
+    let (body, framing) = context.body.take();
+    let named_host = context.host.as_ref().map(Host::field);
+    let rewriting = RewriteContext {
+        origin: &context.origin,
+        host: named_host,
+        identity: outgoing.identity,
+        request_id: &context.ids.request,
+        authorization: outgoing.authorization,
+    };
+    let write_fields = |out: &mut Vec<u8>| {
+        context.policy.rewrite.write_request(outgoing.headers, &rewriting, out);
+        if outgoing.wants_upgrade {
+            tunnel::write_websocket(out);
+        }
+    };
+    let request = RequestHead {
+        method: outgoing.method,
+        base_path: &upstream.options().base_path,
+        target: context.target.path_and_query(),
+        host: upstream.options().host(named_host),
+        write_fields: &write_fields,
+        framing,
+    };
+    let pass_interim = |mut answer: ResponseHead| {
+        context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
+        context.exchange.pass_interim(answer.status, &answer.headers);
+    };
+    upstream
+        .exchange(request, body, timeouts, context.exchange.watch(), &pass_interim)
+        .await
+        .map_err(|end| Refusal::of_end(end, &upstream.options().name))
+}
+
+/// Turns the connection into a tunnel.
+fn switch(context: &RequestContext<'_>, upgrade: Upgrade, answer: ResponseHead) -> Answer {
+    context.exchange.switch_to(upgrade);
+    let mut reply = Reply::new(Bytes::new());
+    *reply.status_mut() = answer.status;
+    *reply.headers_mut() = answer.headers;
+    tunnel::announce_websocket(reply.headers_mut());
+    Answer::Whole(reply)
+}
+
+pub(super) fn streamed(answer: ResponseHead, body: ResponseBody) -> Answer {
+    Answer::Streamed(response_parts(answer), body)
+}
+
+pub(super) fn response_parts(answer: ResponseHead) -> response::Parts {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = answer.status;
+    parts.headers = answer.headers;
+    parts
+}

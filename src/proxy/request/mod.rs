@@ -1,0 +1,8 @@
+//! Requests: `gateway` is the path of one, readable top to bottom.
+
+pub mod body;
+mod context;
+pub mod gateway;
+mod login_answer;
+pub mod observation;
+mod refusal;

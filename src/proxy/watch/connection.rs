@@ -1,0 +1,120 @@
+//! What a client's connection waits for, whatever is under way on it.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::deadlines::{Deadlines, Tick, TickClock, Wait};
+use crate::proxy::seats::{Doing, Notice, Seat};
+
+/// What a connection may be waiting for too long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionWait {
+    /// The first byte of the next request.
+    NextRequest,
+    /// The rest of a request's head.
+    RequestHead,
+    /// Room to write to the client.
+    ClientWrite,
+    /// A response for a client that has ended its side: it may have left.
+    HalfClosed,
+    /// More of what nobody wants, after the last response.
+    LingerPause,
+    /// The end of that.
+    LingerEnd,
+    /// The end of what is under way on a connection that was asked to close.
+    Farewell,
+}
+
+const WAITS: usize = ConnectionWait::Farewell as usize + 1;
+
+impl Wait for ConnectionWait {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How long a connection that was asked to give up its seat may take to finish what it has just begun.
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One client connection as the tick sees it.
+#[derive(Debug)]
+pub struct ConnectionWatch {
+    deadlines: Deadlines<ConnectionWait, WAITS>,
+    drain: Cell<bool>,
+    seat: Seat,
+    /// The last that was told.
+    notice: Cell<Notice>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Deref for ConnectionWatch {
+    type Target = Deadlines<ConnectionWait, WAITS>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.deadlines
+    }
+}
+
+impl ConnectionWatch {
+    pub(super) fn new(clock: &Rc<TickClock>, seat: Seat) -> Rc<Self> {
+        Rc::new(Self {
+            deadlines: Deadlines::new(clock),
+            drain: Cell::new(false),
+            seat,
+            notice: Cell::new(Notice::Stay),
+            task: RefCell::new(None),
+        })
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.get()
+    }
+
+    /// Whether the seat is to be given up.
+    pub fn notice(&self) -> Notice {
+        self.notice.get()
+    }
+
+    /// Notes what the connection does from now on.
+    pub fn does(&self, doing: Doing) {
+        self.seat.does(doing, self.now());
+    }
+
+    /// The task to wake when something has expired.
+    pub fn woken_by(&self, waker: &Waker) {
+        note_waker(&self.task, waker);
+    }
+
+    pub(super) fn drain(&self) {
+        self.drain.set(true);
+        wake(&self.task);
+    }
+
+    pub(super) fn look(&self, now: Tick) {
+        let has_passed = self.pass(now);
+        let notice = self.seat.notice();
+        let is_told = notice != self.notice.replace(notice);
+        if is_told && notice == Notice::Leave {
+            self.arm(ConnectionWait::Farewell, LEAVE_TIMEOUT);
+        }
+        if has_passed || is_told {
+            wake(&self.task);
+        }
+    }
+}
+
+pub(super) fn note_waker(task: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut task = task.borrow_mut();
+    if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        *task = Some(waker.clone());
+    }
+}
+
+pub(super) fn wake(task: &RefCell<Option<Waker>>) {
+    if let Some(waker) = task.borrow().as_ref() {
+        waker.wake_by_ref();
+    }
+}
