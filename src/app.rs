@@ -151,7 +151,7 @@ impl App {
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient, None)?;
-        let options = data_plane::options(settings)?;
+        let policy = data_plane::policy(settings)?;
         let store = stores::open(settings, &ambient).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
@@ -163,7 +163,7 @@ impl App {
             minting,
             verifier: Arc::clone(&verifier),
             policy: settings.session_policy(),
-            claims_hook: claims_hook::hook(settings, &options.upstreams),
+            claims_hook: claims_hook::hook(settings, &policy.upstreams),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
             counters: Arc::clone(&counters),
@@ -198,8 +198,7 @@ impl App {
         let supervisor = parts.supervisor(runtime);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
-            options,
-            policy: ArcSwap::from_pointee(data_plane::policy(settings)),
+            policy: ArcSwap::from_pointee(policy),
             verifier: Arc::clone(&parts.verifier),
             replica: Arc::clone(&parts.replica),
             control: Arc::clone(&endpoints) as _,
@@ -265,13 +264,13 @@ impl App {
     pub fn reload(&mut self, reload: &Reload) -> Result<(), StartError> {
         let settings = reload.settings();
         let minting = keys::minting(settings, &self.parts.ambient, Some(&self.parts.sessions.minting()))?;
-        let policy = data_plane::policy(settings);
+        let policy = data_plane::policy(settings)?;
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         self.parts.issuers.set_own(own);
         self.parts.issuers.put_in_place(&self.parts.verifier);
         self.parts.sessions.reload(minting, settings.session_policy());
-        self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &self.shared.options.upstreams));
+        self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &policy.upstreams));
         self.endpoints.reload(EndpointOptions::from(settings));
         self.shared.policy.store(Arc::new(policy));
         if let Some((admin, _)) = &self.admin_listener {
@@ -388,17 +387,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reload_takes_new_routes_and_leaves_upstreams_as_they_are() {
+    async fn a_reload_takes_routes_and_upstreams_and_names_what_it_does_not_take() {
         let in_force = InForce::new(settings(""));
         let mut app = App::start(in_force.settings(), Ambient::of_system()).await.unwrap();
         let open = "[[routes]]\nname = 'open'\nprefix = '/open'\naccess = 'public'\n";
         let reload = in_force.reload(&settings(open)).unwrap();
         app.reload(&reload).unwrap();
-        let another = "upstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nprefix = '/'\n";
+        let another =
+            "node.name = 'other'\nupstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nupstream = 'another'\n";
         let reload = in_force.reload(&settings(another)).unwrap();
         app.reload(&reload).unwrap();
         let (_, needs_restart) = reload.done();
-        assert_eq!(needs_restart, ["upstreams.another"]);
+        assert_eq!(needs_restart, ["node.name"]);
+        let policy = app.shared.policy.load();
+        assert_eq!(policy.upstreams.iter().map(|upstream| &*upstream.name).collect::<Vec<_>>(), ["another", "default"]);
         let hurry = CancellationToken::new();
         hurry.cancel();
         app.stop(hurry).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::config::{self, Settings};
+use crate::domain::per_upstream::PerUpstream;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::endpoints::present_claims;
@@ -13,11 +14,11 @@ use crate::outbound::kept::Server;
 use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 
-/// `None` when it is off. `upstreams` are those of the settings, in their order.
-pub(super) fn hook(settings: &Settings, upstreams: &[UpstreamOptions]) -> Option<ClaimsHook> {
+/// `None` when it is off. `upstreams` are those of the settings.
+pub(super) fn hook(settings: &Settings, upstreams: &PerUpstream<UpstreamOptions>) -> Option<ClaimsHook> {
     let hook = settings.claims_hook.as_ref()?;
     let upstream = &settings.upstreams[hook.upstream];
-    let options = &upstreams[hook.upstream.0];
+    let options = upstreams.at(hook.upstream);
     let client = ClaimsClient::new(ClaimsClientOptions {
         server: Server {
             target: options.target.clone(),

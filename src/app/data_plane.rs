@@ -10,11 +10,12 @@ use super::{StartError, files};
 use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
+use crate::domain::per_upstream::PerUpstream;
 use crate::domain::route::UpstreamIndex;
 use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::listener::ListenerOptions;
-use crate::proxy::policy::{AccessCookie, Policy};
-use crate::proxy::request::gateway::GatewayOptions;
+use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
+use crate::proxy::seats::SeatLimits;
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
@@ -23,34 +24,11 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
 pub(super) fn listener(settings: &Settings, address: SocketAddr) -> ListenerOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let listen = &settings.listen;
-    ListenerOptions {
-        address,
-        workers: if listen.workers == 0 { cores } else { listen.workers },
-        connections_max: listen.connections_max,
-        connections_per_address_max: listen.connections_per_address_max,
-        share_port: listen.share_port,
-    }
+    ListenerOptions { address, workers: if listen.workers == 0 { cores } else { listen.workers }, share_port: listen.share_port }
 }
 
-pub(super) fn options(settings: &Settings) -> Result<GatewayOptions, StartError> {
-    let listen = &settings.listen;
-    let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
-    let login_upstream = settings.login.upstream.unwrap_or(UpstreamIndex(0));
-    Ok(GatewayOptions {
-        client: listen.limits,
-        admission: AdmissionOptions {
-            cache_entries_max: settings.tokens.cache_entries,
-            max_staleness: settings.revocation.max_staleness,
-        },
-        login_timeouts: ExchangeTimeouts {
-            response: settings.upstreams[login_upstream].response_timeout,
-            idle: settings.upstreams[login_upstream].body_idle_timeout,
-        },
-        upstreams,
-        login_upstream,
-        login_answer_bytes_max: settings.login.answer_bytes_max,
-        own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
-    })
+pub(super) fn upstreams(settings: &Settings) -> Result<PerUpstream<UpstreamOptions>, StartError> {
+    settings.upstreams.iter().map(upstream).collect::<Result<_, _>>().map(PerUpstream::new)
 }
 
 pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
@@ -81,19 +59,40 @@ pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, S
     })
 }
 
-pub(super) fn policy(settings: &Settings) -> Policy {
+/// All that the settings say to the data plane.
+pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
+    let listen = &settings.listen;
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
     let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
-    let forwarding = Forwarding::new(settings.listen.trusted_peers.clone());
-    Policy {
+    let forwarding = Forwarding::new(listen.trusted_peers.clone());
+    Ok(Policy {
         routes: settings.routes.table().clone(),
+        upstreams: upstreams(settings)?,
+        login: login(settings),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
         cors: settings.cors.clone(),
         ipv6_prefix: settings.limits.ipv6_prefix,
-        own_body_rate_min: settings.listen.body_rate_min,
-        request_id_from: settings.listen.request_id_from,
+        own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
+        own_body_rate_min: listen.body_rate_min,
+        request_id_from: listen.request_id_from,
         unnamed_proxy_told: AtomicBool::new(false),
+        client: listen.limits,
+        seats: SeatLimits { connections_max: listen.connections_max, per_address_max: listen.connections_per_address_max },
+        admission: AdmissionOptions {
+            cache_entries_max: settings.tokens.cache_entries,
+            max_staleness: settings.revocation.max_staleness,
+        },
+    })
+}
+
+fn login(settings: &Settings) -> LoginRules {
+    let index = settings.login.upstream.unwrap_or(UpstreamIndex(0));
+    let upstream = &settings.upstreams[index];
+    LoginRules {
+        upstream: index,
+        timeouts: ExchangeTimeouts { response: upstream.response_timeout, idle: upstream.body_idle_timeout },
+        answer_bytes_max: settings.login.answer_bytes_max,
     }
 }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks everything at once; changes nothing anywhere.
 pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<Finding>, StartError> {
-    let upstreams = data_plane::options(settings)?.upstreams;
+    let upstreams = data_plane::upstreams(settings)?;
     let (mut findings, key_sets, store) = tokio::join!(
         join_all(
             upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream.url.is_tls()))

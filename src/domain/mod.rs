@@ -26,6 +26,7 @@ pub mod origin;
 pub mod pace;
 pub mod page;
 pub mod path;
+pub mod per_upstream;
 pub mod placeholder;
 #[cfg(test)]
 mod providers;

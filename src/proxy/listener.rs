@@ -54,10 +54,6 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-
 pub struct ListenerOptions {
     pub address: SocketAddr,
     pub workers: usize,
-    /// Over all workers.
-    pub connections_max: usize,
-    /// Of one address; `None`: as many as there are seats.
-    pub connections_per_address_max: Option<usize>,
     /// Whether other processes may listen there too.
     pub share_port: bool,
 }
@@ -83,15 +79,16 @@ impl Workers {
     /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
     pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
         let count = options.workers.max(1);
-        let port = Arc::new(Port::bind(options.address, options.share_port, shared.options.client.write_timeout)?);
-        let entrances = (0..count).map(|_| port.open()).collect::<io::Result<Vec<_>>>()?;
+        let policy = shared.policy.load();
+        let port = Arc::new(Port::bind(options.address, options.share_port, policy.client.write_timeout)?);
+        let entrances = (0..count).map(|_| port.open(policy.client.write_timeout)).collect::<io::Result<Vec<_>>>()?;
         let address = port.address();
         let given_up = CancellationToken::new();
-        let seats = Seats::new(options.connections_max, options.connections_per_address_max);
+        let seats = Seats::new(policy.seats);
         let place = || Place {
             port: Arc::clone(&port),
             seats: Arc::clone(&seats),
-            connections_share: options.connections_max / count,
+            workers: count,
             shared: Arc::clone(shared),
             counters: shared.tally.new_set(),
             shutdown: shutdown.clone(),
@@ -132,8 +129,8 @@ impl Workers {
 struct Place {
     port: Arc<Port>,
     seats: Arc<Seats>,
-    /// Of the connections of all workers, those that one has on average.
-    connections_share: usize,
+    /// How many there are.
+    workers: usize,
     shared: Arc<Shared>,
     /// No other thread adds to these.
     counters: Arc<Counters>,
@@ -167,7 +164,7 @@ impl Place {
             if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
                 return;
             }
-            entrance = self.port.open();
+            entrance = self.port.open(self.shared.policy.load().client.write_timeout);
             self.counters.add(Counter::TasksRestarted, 1);
         }
     }
@@ -197,6 +194,7 @@ struct Worker {
     watchers: Rc<Watchers>,
     seats: Arc<Seats>,
     part: Rc<Part>,
+    workers: usize,
     lingerers: Rc<Lingerers>,
 }
 
@@ -209,11 +207,12 @@ impl Worker {
         let watchers = Rc::new(Watchers::from_tick(u32::try_from(ticks).unwrap_or_default()));
         let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
         Self {
-            gateway: Rc::new(gateway),
             watchers,
             seats: Arc::clone(&place.seats),
             part,
-            lingerers: Lingerers::among(place.connections_share),
+            workers: place.workers,
+            lingerers: Lingerers::among(gateway.seat_limits().connections_max / place.workers),
+            gateway: Rc::new(gateway),
         }
     }
 
@@ -229,7 +228,7 @@ impl Worker {
                     waiting = self.accepted(accepted).await.and_then(|newcomer| self.seat(newcomer));
                 }
                 _ = ticks.tick() => {
-                    self.gateway.tick();
+                    self.tick(&acceptor);
                     waiting = waiting.and_then(|newcomer| self.seat(newcomer));
                 }
                 () = shutdown.drain.cancelled() => break,
@@ -249,8 +248,21 @@ impl Worker {
         self.watchers.drain();
         while self.part.open() > 0 && !shutdown.abort.is_cancelled() {
             tokio::select! {
-                _ = ticks.tick() => self.gateway.tick(),
+                _ = ticks.tick() => {
+                    self.gateway.tick();
+                }
                 () = shutdown.abort.cancelled() => {}
+            }
+        }
+    }
+
+    fn tick(&self, acceptor: &Acceptor) {
+        if self.gateway.tick() {
+            let limits = self.gateway.seat_limits();
+            self.seats.limit(limits);
+            self.lingerers.limit(limits.connections_max / self.workers);
+            if let Err(error) = acceptor.expect_death_within(self.gateway.client_limits().write_timeout) {
+                tracing::warn!(%error, "connections that are gone without a word are looked for as before");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the settings demand of requests: one value, which a reload swaps.
+//! What the settings say to the data plane, as one value: made whole, swapped whole.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,10 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http::request::Parts;
 
+use super::auth::admission::AdmissionOptions;
+use super::seats::SeatLimits;
+use super::upstream::{ExchangeTimeouts, UpstreamOptions};
+use crate::domain::client_limits::ClientLimits;
 use crate::domain::cookies::OwnCookies;
 use crate::domain::cors::Cors;
 use crate::domain::headers::RewriteRules;
@@ -14,12 +18,17 @@ use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
-use crate::domain::route::RouteTable;
+use crate::domain::per_upstream::PerUpstream;
+use crate::domain::route::{RouteTable, UpstreamIndex};
 
-/// What a reload may change, swapped as one.
+/// All rules and limits of the data plane. A reload puts another one in its place, and each worker takes that over with its next tick:
+/// requests that begin then go by it, and connections that come then.
 #[derive(Debug)]
 pub struct Policy {
+    /// Their upstreams are among `upstreams`.
     pub routes: RouteTable,
+    pub upstreams: PerUpstream<UpstreamOptions>,
+    pub login: LoginRules,
     pub rewrite: RewriteRules,
     /// Where cookie mode is on.
     pub access_cookie: Option<AccessCookie>,
@@ -30,8 +39,29 @@ pub struct Policy {
     pub unnamed_proxy_told: AtomicBool,
     /// IPv6 addresses with so many leading bits in common count as one.
     pub ipv6_prefix: u8,
+    /// The largest body of a call to an own endpoint, logins included.
+    pub own_body_bytes_max: u64,
     /// How slowly the body of a call to an own endpoint may come.
     pub own_body_rate_min: Option<ByteRate>,
+    pub client: ClientLimits,
+    pub seats: SeatLimits,
+    pub admission: AdmissionOptions,
+}
+
+/// Who judges credentials, and what is read of the response.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginRules {
+    pub upstream: UpstreamIndex,
+    pub timeouts: ExchangeTimeouts,
+    /// The largest response that is made into a session.
+    pub answer_bytes_max: usize,
+}
+
+/// Where a browser keeps an access token, and whose calls with it count that change something.
+#[derive(Clone, Debug)]
+pub struct AccessCookie {
+    pub own: OwnCookies,
+    pub origins: CookieOrigins,
 }
 
 impl Policy {
@@ -71,11 +101,4 @@ impl Policy {
             cors.share(answer, &head.headers);
         }
     }
-}
-
-/// Where a browser keeps an access token, and whose calls with it count that change something.
-#[derive(Clone, Debug)]
-pub struct AccessCookie {
-    pub own: OwnCookies,
-    pub origins: CookieOrigins,
 }

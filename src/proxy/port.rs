@@ -33,7 +33,6 @@ const LEAD_SHARE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Port {
     address: SocketAddr,
-    write_timeout: Duration,
     held: Mutex<Option<Held>>,
 }
 
@@ -61,7 +60,7 @@ impl Port {
             let address = listener.local_addr()?;
             (Held::Alone(listener, Arc::default()), address)
         };
-        Ok(Self { address, write_timeout, held: Mutex::new(Some(held)) })
+        Ok(Self { address, held: Mutex::new(Some(held)) })
     }
 
     /// With the port that the kernel chose, if it was to choose one.
@@ -69,15 +68,15 @@ impl Port {
         self.address
     }
 
-    /// Where one worker accepts connections.
+    /// Where one worker accepts connections. `write_timeout`: see [`keepalive::watch_for_death`].
     ///
     /// # Errors
     /// When there is no socket to be had, or the port was given up.
-    pub(super) fn open(&self) -> io::Result<Entrance> {
+    pub(super) fn open(&self, write_timeout: Duration) -> io::Result<Entrance> {
         match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(Held::Alone(listener, queue)) => Ok(Entrance { listener: listener.try_clone()?, queue: Arc::clone(queue) }),
             Some(Held::Shared { .. }) => {
-                let listener = listen(self.address, true, self.write_timeout)?;
+                let listener = listen(self.address, true, write_timeout)?;
                 Ok(Entrance { listener, queue: Arc::default() })
             }
             None => Err(io::ErrorKind::NotConnected.into()),
@@ -149,6 +148,11 @@ impl Acceptor {
             Poll::Pending => Poll::Ready(None),
         })
         .await
+    }
+
+    /// Of connections that come from now on.
+    pub(super) fn expect_death_within(&self, write_timeout: Duration) -> io::Result<()> {
+        keepalive::watch_for_death(&SockRef::from(&self.listener), write_timeout)
     }
 
     /// What the worker has.

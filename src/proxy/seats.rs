@@ -67,17 +67,24 @@ pub enum NoSeat {
     Full,
 }
 
+/// How many connections there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeatLimits {
+    /// Over all workers.
+    pub connections_max: usize,
+    /// Of one address; `None`: as many as there are seats.
+    pub per_address_max: Option<usize>,
+}
+
 /// All seats of the process.
 #[derive(Debug)]
 pub struct Seats {
-    capacity: usize,
-    leaving_max: usize,
-    per_address_max: Option<usize>,
     room: Mutex<Room>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
+    limits: SeatLimits,
     taken: usize,
     /// Since the beginning.
     seated: u64,
@@ -136,9 +143,14 @@ const fn doing_since(doing: Doing, tick: u32) -> u64 {
 }
 
 impl Seats {
-    pub fn new(capacity: usize, per_address_max: Option<usize>) -> Arc<Self> {
-        let leaving_max = (capacity / LEAVING_SHARE).max(LEAVING_MIN);
-        Arc::new(Self { capacity, leaving_max, per_address_max, room: Mutex::default() })
+    pub fn new(limits: SeatLimits) -> Arc<Self> {
+        let room = Room { limits, taken: 0, seated: 0, leaving: 0, parties: HashMap::new(), by_size: BTreeSet::new() };
+        Arc::new(Self { room: Mutex::new(room) })
+    }
+
+    /// Holds from the next newcomer on: whoever sits goes on sitting.
+    pub fn limit(&self, limits: SeatLimits) {
+        self.room().limits = limits;
     }
 
     /// A seat for a newcomer. When all are taken, the address that holds most gives up the connection that has been idle longest; if
@@ -149,14 +161,14 @@ impl Seats {
             Holder::Trusted => 0,
             Holder::Address(address) => {
                 let held = room.parties.get(&address).map_or(0, |party| party.staying);
-                if self.per_address_max.is_some_and(|max| held >= max) {
+                if room.limits.per_address_max.is_some_and(|max| held >= max) {
                     return Err(NoSeat::AddressFull);
                 }
                 held
             }
         };
-        let is_full = room.taken - room.leaving >= self.capacity;
-        if is_full && (room.leaving >= self.leaving_max || !room.ask_one_to_leave(holder, held, now)) {
+        let is_full = room.taken - room.leaving >= room.limits.connections_max;
+        if is_full && (room.leaving >= room.leaving_max() || !room.ask_one_to_leave(holder, held, now)) {
             return Err(NoSeat::Full);
         }
         Ok(self.seat(room, holder, now))
@@ -192,6 +204,10 @@ impl Seats {
 }
 
 impl Room {
+    fn leaving_max(&self) -> usize {
+        (self.limits.connections_max / LEAVING_SHARE).max(LEAVING_MIN)
+    }
+
     /// Whether somebody was asked.
     fn ask_one_to_leave(&mut self, newcomer: Holder, held: usize, now: u32) -> bool {
         let Some(&(most, largest)) = self.by_size.last() else { return false };
@@ -290,7 +306,7 @@ impl Seat {
 
     #[cfg(test)]
     pub(super) fn of_test() -> Self {
-        Seats::new(1, None).squeeze_in(Holder::Trusted, 0)
+        Seats::new(SeatLimits { connections_max: 1, per_address_max: None }).squeeze_in(Holder::Trusted, 0)
     }
 }
 
@@ -327,8 +343,22 @@ mod tests {
         Holder::Address(IpAddr::from([192, 0, 2, last]))
     }
 
+    #[test]
+    fn new_limits_hold_from_the_next_newcomer_on() {
+        let seats = Seats::new(SeatLimits { connections_max: 3, per_address_max: None });
+        let mut taken: Vec<Seat> = (0..3).map(|_| seats.take(address(1), 0).unwrap()).collect();
+        seats.limit(SeatLimits { connections_max: 3, per_address_max: Some(2) });
+        assert_eq!(seats.take(address(1), 0).err(), Some(NoSeat::AddressFull));
+        seats.limit(SeatLimits { connections_max: 4, per_address_max: None });
+        taken.push(seats.take(address(1), 0).unwrap());
+        assert!(taken.iter().all(|seat| seat.notice() == Notice::Stay));
+        seats.limit(SeatLimits { connections_max: 2, per_address_max: None });
+        taken.push(seats.take(address(2), 0).unwrap());
+        assert!(taken.iter().any(|seat| seat.notice() != Notice::Stay), "somebody makes room");
+    }
+
     fn full_of(holders: &[Holder]) -> (Arc<Seats>, Vec<Seat>) {
-        let seats = Seats::new(holders.len(), None);
+        let seats = Seats::new(SeatLimits { connections_max: holders.len(), per_address_max: None });
         let taken = (0..).zip(holders).map(|(tick, holder)| seats.take(*holder, tick).unwrap()).collect();
         (seats, taken)
     }
@@ -406,7 +436,7 @@ mod tests {
 
     #[test]
     fn an_address_takes_no_more_than_one_may_have_and_trusted_peers_as_many_as_there_are() {
-        let seats = Seats::new(100, Some(2));
+        let seats = Seats::new(SeatLimits { connections_max: 100, per_address_max: Some(2) });
         let mut taken: Vec<Seat> = (0..2).map(|_| seats.take(address(1), 0).unwrap()).collect();
         assert_eq!(seats.take(address(1), 0).unwrap_err(), NoSeat::AddressFull);
         let _others =

@@ -81,7 +81,7 @@ fn for_each<W>(watches: &RefCell<Vec<Weak<W>>>, look: impl Fn(&W)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seats::{Holder, Notice, Seats};
+    use super::super::seats::{Holder, Notice, SeatLimits, Seats};
     use super::connection::LEAVE_TIMEOUT;
     use super::*;
 
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn whoever_was_asked_to_leave_hears_of_it_with_the_next_tick_and_has_little_time() {
-        let seats = Seats::new(1, None);
+        let seats = Seats::new(SeatLimits { connections_max: 1, per_address_max: None });
         let holder = Holder::Address([192, 0, 2, 1].into());
         let watchers = Watchers::default();
         let watch = watchers.connection(seats.take(holder, 0).unwrap());

@@ -11,7 +11,9 @@ pub enum RouteError {
     EndpointNotCanonical(String),
     #[error("endpoint path \"{0}\" is used twice")]
     EndpointTwice(String),
-    #[error("route \"{0}\": prefix \"{1}\" is not canonical: it starts with a slash, ends without, and has no ; or //")]
+    #[error(
+        "route \"{0}\": prefix \"{1}\" is not canonical: it starts with a slash, ends without unless it is exact, and has no ; or //"
+    )]
     PrefixNotCanonical(Arc<str>, String),
     #[error("route \"{0}\" matches the same requests as route \"{1}\"")]
     Twice(Arc<str>, Arc<str>),

@@ -1,6 +1,6 @@
 //! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct AdmissionOptions {
 
 /// One worker's admission: its own cache in front of the shared verifier and replica.
 pub struct Admission {
-    options: AdmissionOptions,
+    options: Cell<AdmissionOptions>,
     cache: RefCell<TokenCache>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
@@ -49,7 +49,7 @@ pub struct Admitted {
 impl Admission {
     pub fn new(options: AdmissionOptions, replica: Arc<Replica>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
-        Self { options, cache, replica, clock, counters }
+        Self { options: Cell::new(options), cache, replica, clock, counters }
     }
 
     /// Checks a token for a route. A remembered token is checked like a new one, apart from its signature and claims.
@@ -96,7 +96,7 @@ impl Admission {
     }
 
     fn vouching(&self, now: Timestamp) -> Vouching<'_> {
-        Vouching::new(&self.replica, self.options.max_staleness, now, self.clock.monotonic())
+        Vouching::new(&self.replica, self.options.get().max_staleness, now, self.clock.monotonic())
     }
 
     /// The principal of a token whose signature, key and claims are good.
@@ -124,8 +124,9 @@ impl Admission {
     }
 
     /// Forgets every token. The identity lines beside them were made by rules that were replaced.
-    pub fn forget(&self) {
-        *self.cache.borrow_mut() = TokenCache::new(self.options.cache_entries_max);
+    pub fn forget(&self, options: AdmissionOptions) {
+        self.options.set(options);
+        *self.cache.borrow_mut() = TokenCache::new(options.cache_entries_max);
     }
 
     /// Why what this principal was admitted to must end, if it must.

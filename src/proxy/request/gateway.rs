@@ -28,11 +28,12 @@ use crate::domain::headers::trace::{self, RequestIdFrom};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
+use crate::domain::per_upstream::PerUpstream;
 use crate::domain::replica::Replica;
-use crate::domain::route::{Asked, Match, UpstreamIndex};
+use crate::domain::route::{Asked, Match};
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::Clock;
-use crate::proxy::auth::admission::{Admission, AdmissionOptions};
+use crate::proxy::auth::admission::Admission;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::http1::connection::Http1Connection;
@@ -44,28 +45,12 @@ use crate::proxy::request::body::GatewayBody;
 use crate::proxy::request::context::{Ids, RequestContext};
 use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
 use crate::proxy::request::refusal::Refusal;
-use crate::proxy::seats::Holder;
-use crate::proxy::upstream::{ExchangeTimeouts, ResponseBody, Upstream, UpstreamOptions};
+use crate::proxy::seats::{Holder, SeatLimits};
+use crate::proxy::upstream::{ResponseBody, Upstream, UpstreamOptions};
 use crate::proxy::watch::Watchers;
-
-/// Fixed for the life of the process.
-#[derive(Clone, Debug)]
-pub struct GatewayOptions {
-    pub client: ClientLimits,
-    pub admission: AdmissionOptions,
-    pub upstreams: Vec<UpstreamOptions>,
-    /// Who judges credentials.
-    pub login_upstream: UpstreamIndex,
-    pub login_timeouts: ExchangeTimeouts,
-    /// The largest answer of a login that is made into a session.
-    pub login_answer_bytes_max: usize,
-    /// The largest body of a call to an own endpoint, logins included.
-    pub own_body_bytes_max: u64,
-}
 
 /// What all workers share.
 pub struct Shared {
-    pub options: GatewayOptions,
     pub policy: ArcSwap<Policy>,
     pub verifier: Arc<ArcSwap<Verifier>>,
     pub replica: Arc<Replica>,
@@ -84,7 +69,6 @@ pub struct Gateway {
     /// The shared policy as of the last tick: requests take it without touching what other cores touch.
     policy: RefCell<Rc<LocalPolicy>>,
     admission: Admission,
-    upstreams: Vec<Rc<Upstream>>,
     watchers: Rc<Watchers>,
     entropy: RefCell<EntropyPool>,
     /// No other thread adds to these.
@@ -93,8 +77,33 @@ pub struct Gateway {
     told_at: Cell<u32>,
 }
 
-/// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request.
-struct LocalPolicy(Arc<Policy>);
+/// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request. With it the
+/// worker's connections to its upstreams: a request that began with it ends with it.
+struct LocalPolicy {
+    policy: Arc<Policy>,
+    upstreams: PerUpstream<Rc<Upstream>>,
+}
+
+impl LocalPolicy {
+    fn new(policy: Arc<Policy>, watchers: &Rc<Watchers>, counters: &Arc<Counters>) -> Self {
+        let open = |options: &UpstreamOptions| Upstream::new(options.clone(), Rc::clone(watchers), Arc::clone(counters));
+        let upstreams = policy.upstreams.map(open);
+        Self { policy, upstreams }
+    }
+
+    /// With the connections to all targets that stayed.
+    fn followed_by(&self, policy: Arc<Policy>, watchers: &Rc<Watchers>, counters: &Arc<Counters>) -> Self {
+        let open = |options: &UpstreamOptions| {
+            let former = self.upstreams.iter().find(|former| former.options().is_at_the_target_of(options));
+            match former {
+                Some(former) => former.with(options.clone()),
+                None => Upstream::new(options.clone(), Rc::clone(watchers), Arc::clone(counters)),
+            }
+        };
+        let upstreams = policy.upstreams.map(open);
+        Self { policy, upstreams }
+    }
+}
 
 enum Answer {
     Whole(Reply),
@@ -103,17 +112,16 @@ enum Answer {
 
 impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
+        let policy = LocalPolicy::new(shared.policy.load_full(), &watchers, &counters);
         let admission = Admission::new(
-            shared.options.admission,
+            policy.policy.admission,
             Arc::clone(&shared.replica),
             Arc::clone(&shared.clock),
             Arc::clone(&counters),
         );
-        let upstream = |options: &UpstreamOptions| Upstream::new(options.clone(), Rc::clone(&watchers), Arc::clone(&counters));
-        let upstreams = shared.options.upstreams.iter().map(upstream).collect();
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
-        let policy = RefCell::new(Rc::new(LocalPolicy(shared.policy.load_full())));
-        Self { shared, policy, admission, upstreams, watchers, entropy, counters, told_at: Cell::new(0) }
+        let policy = RefCell::new(Rc::new(policy));
+        Self { shared, policy, admission, watchers, entropy, counters, told_at: Cell::new(0) }
     }
 
     /// Counts what happens outside of requests.
@@ -122,12 +130,16 @@ impl Gateway {
     }
 
     pub fn client_limits(&self) -> ClientLimits {
-        self.shared.options.client
+        self.policy.borrow().policy.client
+    }
+
+    pub fn seat_limits(&self) -> SeatLimits {
+        self.policy.borrow().policy.seats
     }
 
     /// In whose name a peer's connection sits.
     pub fn holder(&self, peer: IpAddr) -> Holder {
-        let policy = &self.policy.borrow().0;
+        let policy = &self.policy.borrow().policy;
         if policy.rewrite.forwarding().trusts(peer) {
             Holder::Trusted
         } else {
@@ -135,23 +147,33 @@ impl Gateway {
         }
     }
 
-    /// Passes one tick: a new policy, deadlines, ended sessions, idle connections.
-    pub fn tick(&self) {
-        let policy = self.shared.policy.load();
-        if !Arc::ptr_eq(&policy, &self.policy.borrow().0) {
-            self.shared.observations.tell();
-            *self.policy.borrow_mut() = Rc::new(LocalPolicy(Arc::clone(&policy)));
-            self.admission.forget();
-        }
+    /// Passes one tick: a new policy, deadlines, ended sessions, idle connections. Whether there was a new policy.
+    pub fn tick(&self) -> bool {
+        let is_new = self.follow();
         let now = self.shared.clock.now();
         self.watchers.tick(|principal| self.admission.ending(principal, now));
-        for upstream in &self.upstreams {
+        for upstream in &self.policy.borrow().upstreams {
             upstream.prune();
         }
         if self.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
             self.told_at.set(self.watchers.now());
             self.shared.observations.tell();
         }
+        is_new
+    }
+
+    /// Takes a new policy over.
+    fn follow(&self) -> bool {
+        let policy = self.shared.policy.load();
+        let former = Rc::clone(&self.policy.borrow());
+        if Arc::ptr_eq(&policy, &former.policy) {
+            return false;
+        }
+        self.shared.observations.tell();
+        self.admission.forget(policy.admission);
+        let next = former.followed_by(Arc::clone(&policy), &self.watchers, &self.counters);
+        *self.policy.borrow_mut() = Rc::new(next);
+        true
     }
 
     /// What one connection's requests are answered by.
@@ -170,7 +192,7 @@ impl Gateway {
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
         let (head, body) = request.into_parts();
         let local = Rc::clone(&self.policy.borrow());
-        let policy = &local.0;
+        let policy = &local.policy;
         let believed = match policy.request_id_from {
             RequestIdFrom::Nobody => false,
             RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(exchange.client().peer.ip()),
@@ -178,7 +200,7 @@ impl Gateway {
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let has_body = !body.is_end_stream();
-        let answering = self.respond(policy, &ids, &head, body, &exchange);
+        let answering = self.respond(&local, &ids, &head, body, &exchange);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
         match answer {
             Ok(Answer::Streamed(mut answer, body)) => {
@@ -209,12 +231,13 @@ impl Gateway {
 
     async fn respond(
         &self,
-        policy: &Policy,
+        local: &LocalPolicy,
         ids: &Ids,
         head: &Parts,
         body: Incoming,
         exchange: &Exchange,
     ) -> Result<Answer, Refusal> {
+        let policy = &*local.policy;
         let context = RequestContext::of(policy, exchange, ids, head, body)?;
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer.ip());
         let found = policy.routes.find(&Asked {
@@ -230,8 +253,8 @@ impl Gateway {
         }
         match found {
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
-            Match::Own(endpoint) => Box::pin(self.own(context, endpoint, head)).await,
-            Match::Route(route) => self.forward(context, route, head).await,
+            Match::Own(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
+            Match::Route(route) => self.forward(context, local, route, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
             Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),

@@ -17,7 +17,7 @@ use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::proxy::keepalive;
 
 /// Where an upstream listens, and how to speak to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
     /// A name or an address, without brackets.
     pub host: String,
@@ -31,7 +31,25 @@ pub struct Target {
 pub struct Tls {
     config: Arc<rustls::ClientConfig>,
     name: ServerName<'static>,
+    trusted: Trusted,
 }
+
+/// Whose certificates are believed.
+#[derive(Clone, PartialEq, Eq)]
+enum Trusted {
+    Web,
+    /// PEM.
+    Listed(Arc<[u8]>),
+}
+
+impl PartialEq for Tls {
+    /// What is made of the rest says nothing more.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.trusted == other.trusted
+    }
+}
+
+impl Eq for Tls {}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +63,7 @@ impl Tls {
     /// # Errors
     /// `host` is neither a DNS name nor an address.
     pub fn of_web(host: &str) -> Result<Self, String> {
-        Self::trusting(host, rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+        Self::trusting(host, rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }, Trusted::Web)
     }
 
     /// Trusts the certificates in `pem`, and no others.
@@ -60,10 +78,10 @@ impl Tls {
         if roots.is_empty() {
             return Err("holds no certificate".to_owned());
         }
-        Self::trusting(host, roots)
+        Self::trusting(host, roots, Trusted::Listed(pem.into()))
     }
 
-    fn trusting(host: &str, roots: rustls::RootCertStore) -> Result<Self, String> {
+    fn trusting(host: &str, roots: rustls::RootCertStore, trusted: Trusted) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -72,7 +90,7 @@ impl Tls {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, trusted })
     }
 }
 

@@ -78,6 +78,12 @@ pub struct ExchangeTimeouts {
 }
 
 impl UpstreamOptions {
+    /// Whether both are one upstream: connections to the one are connections to the other.
+    #[must_use]
+    pub fn is_at_the_target_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.target == other.target
+    }
+
     /// The Host field for a request whose client named this one, or none.
     #[must_use]
     pub fn host<'a>(&'a self, named: Option<&'a HeaderValue>) -> &'a HeaderValue {
@@ -155,8 +161,8 @@ pub struct Upstream {
     options: UpstreamOptions,
     watchers: Rc<Watchers>,
     counters: Arc<Counters>,
-    /// Used last, taken first: the oldest may then idle away.
-    idle: RefCell<Vec<Idle>>,
+    /// Used last, taken first: the oldest may then idle away. Shared with the same upstream by other options.
+    idle: Rc<RefCell<Vec<Idle>>>,
 }
 
 struct Failed {
@@ -177,7 +183,14 @@ struct Asking<'a> {
 
 impl Upstream {
     pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Rc<Self> {
-        Rc::new(Self { options, watchers, counters, idle: RefCell::new(Vec::new()) })
+        Rc::new(Self { options, watchers, counters, idle: Rc::default() })
+    }
+
+    /// The same connections to the same target, by other options.
+    #[must_use]
+    pub fn with(&self, options: UpstreamOptions) -> Rc<Self> {
+        let (watchers, counters, idle) = (Rc::clone(&self.watchers), Arc::clone(&self.counters), Rc::clone(&self.idle));
+        Rc::new(Self { options, watchers, counters, idle })
     }
 
     pub const fn options(&self) -> &UpstreamOptions {

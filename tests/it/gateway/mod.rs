@@ -13,6 +13,7 @@ mod migration;
 mod oauth;
 mod ports;
 mod refresh_storm;
+mod reloads;
 mod store_calls;
 mod two_nodes;
 

@@ -30,16 +30,7 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
 #[test]
 fn two_processes_have_one_port_only_if_both_say_so_wherever_their_addresses_overlap() {
     let upstream = Upstream::start();
-    for (one, other) in [
-        ("127.0.0.1", "127.0.0.1"),
-        ("0.0.0.0", "127.0.0.1"),
-        ("127.0.0.1", "0.0.0.0"),
-        ("::1", "::1"),
-        ("::", "::1"),
-        ("::1", "::"),
-        ("::", "127.0.0.1"),
-        ("127.0.0.1", "::"),
-    ] {
+    for (one, other) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::"), ("127.0.0.1", "::")] {
         let (one, other): (IpAddr, IpAddr) = (one.parse().unwrap(), other.parse().unwrap());
         for first_shares in [false, true] {
             let first = start(&upstream, (one, 0).into(), first_shares).unwrap();

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokengate::config::{ListenAddress, Settings};
+use tokengate::domain::stats::Counter;
 
 use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
@@ -61,13 +62,24 @@ fn gateways_that_share_a_port_divide_its_connections_and_one_that_does_not_stays
 }
 
 #[test]
-fn the_address_stays_taken_while_a_worker_is_built_anew() {
+fn the_address_stays_taken_while_a_worker_is_built_anew_and_connections_wait_for_it() {
     let rig = start(anywhere(Ipv4Addr::LOCALHOST), |settings| settings.listen.workers = 1).unwrap();
     rig.clock.panic_in_ticks(1);
-    let mut refused = 0;
+    eventually("the worker panicked", || {
+        refusal(rig.address(), |_| {});
+        rig.counted(Counter::Panics) == 1
+    });
+    assert!(rig.takes(REQUEST), "whoever comes meanwhile is served by the next one");
+    refusal(rig.address(), |_| {});
+}
+
+#[test]
+fn a_shared_address_stays_closed_to_others_while_nobody_listens_there() {
+    let share = |settings: &mut Settings| (settings.listen.workers, settings.listen.share_port) = (1, true);
+    let rig = start(anywhere(Ipv4Addr::LOCALHOST), share).unwrap();
+    rig.clock.panic_in_ticks(1);
     eventually("nobody listens", || {
         refusal(rig.address(), |_| {});
-        refused += 1;
         std::net::TcpStream::connect(rig.address()).is_err()
     });
     refusal(rig.address(), |_| {});

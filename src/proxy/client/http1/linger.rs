@@ -35,17 +35,23 @@ const SHARE: usize = 4;
 #[derive(Debug)]
 pub struct Lingerers {
     present: Cell<usize>,
-    max: usize,
+    max: Cell<usize>,
 }
 
 impl Lingerers {
     pub fn among(connections_max: usize) -> Rc<Self> {
-        Rc::new(Self { present: Cell::new(0), max: (connections_max / SHARE).max(1) })
+        let lingerers = Self { present: Cell::new(0), max: Cell::new(0) };
+        lingerers.limit(connections_max);
+        Rc::new(lingerers)
+    }
+
+    pub fn limit(&self, connections_max: usize) {
+        self.max.set((connections_max / SHARE).max(1));
     }
 
     fn enter(self: &Rc<Self>) -> Option<Lingerer> {
         let present = self.present.get();
-        (present < self.max).then(|| {
+        (present < self.max.get()).then(|| {
             self.present.set(present + 1);
             Lingerer(Rc::clone(self))
         })

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, response};
 
-use super::{Answer, Gateway};
+use super::{Answer, Gateway, LocalPolicy};
 use crate::domain::headers::{AuthorizationRule, PreparedFields, RewriteContext, Withheld};
 use crate::domain::host::Host;
 use crate::domain::route::Route;
@@ -23,13 +23,19 @@ const TOKENS_LOOKED_AT_MAX: u32 = 8;
 
 impl Gateway {
     /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
-    pub(super) async fn forward(&self, mut context: RequestContext<'_>, route: &Route, head: &Parts) -> Result<Answer, Refusal> {
+    pub(super) async fn forward(
+        &self,
+        mut context: RequestContext<'_>,
+        local: &LocalPolicy,
+        route: &Route,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
         let caller = self.admit(&context, route, head).await?;
         context.body.limit(route.body_bytes_max, route.body_rate_min)?;
         context.exchange.watch().speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
         let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
-        let upstream = &self.upstreams[route.upstream.0];
+        let upstream = local.upstreams.at(route.upstream);
         let is_ours = self.recognizer();
         let authorization = match route.authorization {
             AuthorizationRule::Pass => Withheld::None,

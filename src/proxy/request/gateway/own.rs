@@ -7,7 +7,7 @@ use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 
 use super::forward::{Outgoing, exchange, response_parts, streamed};
-use super::{Answer, Gateway};
+use super::{Answer, Gateway, LocalPolicy};
 use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
 use crate::domain::route::Endpoint;
@@ -19,12 +19,18 @@ use crate::proxy::request::refusal::Refusal;
 
 impl Gateway {
     /// A call of the gateway's own. Logins are judged by the upstream first.
-    pub(super) async fn own(&self, mut context: RequestContext<'_>, endpoint: Endpoint, head: &Parts) -> Result<Answer, Refusal> {
-        context.body.limit(self.shared.options.own_body_bytes_max, context.policy.own_body_rate_min)?;
+    pub(super) async fn own(
+        &self,
+        mut context: RequestContext<'_>,
+        local: &LocalPolicy,
+        endpoint: Endpoint,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
+        context.body.limit(context.policy.own_body_bytes_max, context.policy.own_body_rate_min)?;
         let is_preflight = head.method == Method::OPTIONS;
         match endpoint {
             Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister if !is_preflight => {
-                self.login(context, endpoint, head).await
+                self.login(context, local, endpoint, head).await
             }
             Endpoint::Login
             | Endpoint::Register
@@ -49,7 +55,13 @@ impl Gateway {
         }
     }
 
-    async fn login(&self, mut context: RequestContext<'_>, endpoint: Endpoint, head: &Parts) -> Result<Answer, Refusal> {
+    async fn login(
+        &self,
+        mut context: RequestContext<'_>,
+        local: &LocalPolicy,
+        endpoint: Endpoint,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
         let body = context.body.collect().await?;
         let request = LoginRequest { endpoint, head: Arc::new(head.clone()), body: body.clone(), address: context.address };
         self.shared.control.admit_login(&request).await.map_err(|reply| Refusal::Reply(Box::new(reply)))?;
@@ -60,15 +72,15 @@ impl Gateway {
         let authorization = Withheld::Tokens(&is_ours);
         let outgoing = Outgoing { method: &head.method, headers: &headers, identity: None, authorization, wants_upgrade: false };
         context.body.replace(body);
-        let options = &self.shared.options;
-        let upstream = &self.upstreams[options.login_upstream.0];
-        let (mut answer, body) = exchange(upstream, &mut context, outgoing, options.login_timeouts).await?;
+        let rules = local.policy.login;
+        let upstream = local.upstreams.at(rules.upstream);
+        let (mut answer, body) = exchange(upstream, &mut context, outgoing, rules.timeouts).await?;
         context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
         if !login_answer::may_grant(&answer) {
             self.counters.add(Counter::LoginsRefused, 1);
             return Ok(streamed(answer, body));
         }
-        let body = login_answer::collect(body, options.login_answer_bytes_max, &upstream.options().name).await?;
+        let body = login_answer::collect(body, rules.answer_bytes_max, &upstream.options().name).await?;
         let answer = UpstreamAnswer { head: response_parts(answer), body };
         Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
     }
