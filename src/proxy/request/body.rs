@@ -78,8 +78,8 @@ impl Streamed {
         let counter = match end {
             ExchangeEnd::Upstream(fault) => fault.counter(),
             ExchangeEnd::Client(_) => Counter::ResponsesEndedByClient,
-            ExchangeEnd::Caller(Ending::Expired) => Counter::ResponsesEndedByExpiry,
-            ExchangeEnd::Caller(Ending::Revoked(_)) => Counter::ResponsesEndedBySession,
+            ExchangeEnd::Session(Ending::Expired) => Counter::ResponsesEndedByExpiry,
+            ExchangeEnd::Session(Ending::Revoked(_)) => Counter::ResponsesEndedBySession,
         };
         self.body.counters().add(counter, 1);
         match end {
@@ -87,7 +87,7 @@ impl Streamed {
             ExchangeEnd::Client(cause) => {
                 tracing::debug!(request, upstream, %cause, "response broken off: the client's request is");
             }
-            ExchangeEnd::Caller(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
+            ExchangeEnd::Session(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Refusal {
         match end {
             ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
             ExchangeEnd::Client(fault) => Self::Body(fault),
-            ExchangeEnd::Caller(ending) => Self::CallerEnded(ending),
+            ExchangeEnd::Session(ending) => Self::CallerEnded(ending),
         }
     }
 

@@ -14,9 +14,9 @@ pub enum ExchangeEnd {
     /// The client's request could not be read whole.
     #[error("{0}")]
     Client(#[from] BodyFault),
-    /// The time of the caller whom the exchange speaks for is over.
+    /// The session, or the token, that the exchange speaks for has ended.
     #[error("{0}")]
-    Caller(Ending),
+    Session(Ending),
 }
 
 /// What an upstream did wrong.

@@ -245,7 +245,7 @@ impl Upstream {
             Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
                 Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()))
             }
-            Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending)))),
+            Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending)))),
         })
         .await;
         watch.disarm(ExchangeWait::Connect);
@@ -324,7 +324,7 @@ impl Upstream {
                         return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
                     }
                     Poll::Pending => {
-                        return watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending))));
+                        return watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending))));
                     }
                 }
             }

@@ -110,7 +110,7 @@ impl ResponseBody {
             if self.look_ahead(cx)? == Outlook::Whole || self.stream.watch.take_expired(ExchangeWait::ResponseHead) {
                 return Poll::Ready(Ok(()));
             }
-            self.stream.watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Caller(ending))))
+            self.stream.watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending))))
         })
         .await
     }
@@ -285,7 +285,7 @@ impl Body for ResponseBody {
         let body = self.get_mut();
         if let Some(ending) = body.stream.watch.ended() {
             body.connection = None;
-            return Poll::Ready(Some(Err(ExchangeEnd::Caller(ending))));
+            return Poll::Ready(Some(Err(ExchangeEnd::Session(ending))));
         }
         let polled = body.poll_data(cx);
         if let Poll::Ready(Some(Err(_))) = polled {
