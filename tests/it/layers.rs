@@ -14,7 +14,7 @@ use paths::Target;
 const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("main", None),
     ("lib", None),
-    ("app", Some(&["admin", "endpoints", "tasks", "proxy", "sessions", "store", "crypto", "config", "domain"])),
+    ("app", Some(&["admin", "endpoints", "tasks", "outbound", "proxy", "sessions", "store", "crypto", "config", "domain"])),
     // Neither in the library nor in the binary: compiled for tests and for the fuzzer alone.
     ("fuzzing", None),
     ("cli", None),
