@@ -171,7 +171,8 @@ fn without_extension(reading: &[u8]) -> Option<Vec<u8>> {
 pub fn routes(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let Ok(method) = Method::from_bytes(input.line()) else { return };
-    let (Some(host), Some(target)) = (input.text(), input.text()) else { return };
+    let Ok(host) = Host::parse(input.line()) else { return };
+    let (host, Some(target)) = (host.name(), input.text()) else { return };
     let Ok(target) = CanonicalTarget::parse(target) else { return };
     let mut readings = lenient_readings(target.path().as_bytes());
     let formats: Vec<Vec<u8>> = readings.iter().filter_map(|reading| without_extension(reading)).collect();

@@ -24,8 +24,12 @@ pub(super) fn is_plain(form: &[u8]) -> bool {
 
 fn read_pair(pair: &[u8], found: &mut Found<'_>) {
     let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { return };
-    let (name, value) = (decoded(&pair[..equals]), decoded(&pair[equals + 1..]));
-    read_field(&name, &value, found);
+    let has_old_escapes = pair.windows(2).any(|two| matches!(two, b"%u" | b"%U"));
+    // Where it stands, one API decodes it and another takes it for text.
+    for old_escapes in [true].into_iter().chain(has_old_escapes.then_some(false)) {
+        let decode = |bytes| decoded(bytes, old_escapes);
+        read_field(&decode(&pair[..equals]), &decode(&pair[equals + 1..]), found);
+    }
 }
 
 /// A field of a form, decoded.
@@ -42,8 +46,8 @@ pub(super) fn read_field(name: &str, value: &str, found: &mut Found<'_>) {
     super::read_inner(&[spelling::name(ended)], value, found);
 }
 
-/// `%XX`, `+`, and the `%uXXXX` of old.
-fn decoded(bytes: &[u8]) -> String {
+/// `%XX`, `+`, and if `old_escapes`, `%uXXXX`.
+fn decoded(bytes: &[u8], old_escapes: bool) -> String {
     let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
     let digits = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
     let mut out = Vec::with_capacity(bytes.len());
@@ -52,7 +56,7 @@ fn decoded(bytes: &[u8]) -> String {
         rest = after;
         match first {
             b'+' => out.push(b' '),
-            b'%' if after.len() >= 5 && matches!(after[0], b'u' | b'U') && digits(&after[1..5]) => {
+            b'%' if old_escapes && after.len() >= 5 && matches!(after[0], b'u' | b'U') && digits(&after[1..5]) => {
                 let c = hex(&after[1..5]).and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = &after[5..];
