@@ -234,11 +234,7 @@ def run(name, o):
             if good != "200" or bad not in ("401", "403"):
                 raise SystemExit(f"{name}: refused to measure: good token {good}, forged token {bad}")
             if o.tokens > 1:
-                open(f"{o.work}/out/tokens.txt", "w").write("\n".join(tokens))
-                lua = f"{o.work}/out/tokens.lua"
-                open(lua, "w").write(f'local t = {{}} for l in io.lines("{o.work}/out/tokens.txt") do t[#t+1] = "Bearer " .. l end\n'
-                                     'local i = 0\nrequest = function() i = i % #t + 1 wrk.headers["Authorization"] = t[i] return wrk.format() end\n')
-                headers, script = [], ["-s", lua]
+                headers, script = [], ["-s", token_script(o.work, tokens)]
         elif status([], url, "200") != "200":
             raise SystemExit(f"{name}: refused to measure: no 200")
         if o.close:
@@ -265,6 +261,15 @@ def run(name, o):
                     try: os.kill(pid, signal.SIGKILL)
                     except OSError: pass
                 p.wait()
+
+
+def token_script(work, tokens):
+    """The path of a script for wrk that sends these tokens in turn."""
+    open(f"{work}/out/tokens.txt", "w").write("\n".join(tokens))
+    lua = f"{work}/out/tokens.lua"
+    open(lua, "w").write(f'local t = {{}} for l in io.lines("{work}/out/tokens.txt") do t[#t+1] = "Bearer " .. l end\n'
+                         'local i = 0\nrequest = function() i = i % #t + 1 wrk.headers["Authorization"] = t[i] return wrk.format() end\n')
+    return lua
 
 
 def wait_for(port, seconds=15):
