@@ -17,6 +17,7 @@ use super::node::{Canary, NodeId};
 use super::origin::{CookieOrigins, OriginPattern};
 use super::path::CanonicalTarget;
 use super::route::{Access, Asked, EndpointPaths, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use super::scheme::Scheme;
 use super::share::Share;
 
 /// Fuzzed bytes, taken apart from the front. By lines where that will do, so that people can read seeds and write them.
@@ -286,7 +287,7 @@ pub fn client_address(bytes: &[u8]) {
     let forwarding = Forwarding::new(trusted.split(',').filter_map(|net| net.trim().parse().ok()).collect());
     let Some(Ok(peer)) = input.text().map(str::parse::<IpAddr>) else { return };
     let headers = input.fields();
-    let hop = Hop::new(peer, "http");
+    let hop = Hop::new(peer, Scheme::Http);
     let origin = forwarding.origin(&hop, &headers);
     let client = origin.address();
     assert_eq!(client, client.to_canonical());

@@ -34,6 +34,7 @@ pub mod replica;
 pub mod revocation;
 pub mod rotation;
 pub mod route;
+pub mod scheme;
 pub mod secret;
 pub mod session;
 pub mod session_policy;

@@ -22,6 +22,7 @@ use super::client::connection::ClientConnection;
 use super::client::http1::connection::Http1Connection;
 use super::client::http1::linger::Lingerers;
 use super::client::http1::serve::serve;
+use super::client::stream::ClientStream;
 use super::port::{Acceptor, Entrance, Part, Port};
 use super::request::gateway::{Gateway, Shared};
 use super::seats::{NoSeat, Notice, Seat, Seats};
@@ -301,10 +302,11 @@ impl Worker {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+        let stream = ClientStream::from(stream);
         let open = self.part.count();
         self.gateway.count(Counter::Connections);
         let lingerers = Rc::clone(&self.lingerers);
-        let client = ClientConnection::new(peer, self.watchers.connection(seat), self.gateway.client_limits());
+        let client = ClientConnection::new(peer, stream.scheme(), self.watchers.connection(seat), self.gateway.client_limits());
         let connection = Http1Connection::new(&client, self.watchers.exchange(&client.watch));
         let gateway = Rc::clone(&self.gateway);
         let service = Gateway::service(&gateway, &connection);

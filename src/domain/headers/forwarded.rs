@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::FieldSink;
 use crate::domain::host::Host;
+use crate::domain::scheme::Scheme;
 use element::{Element, Node};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -270,8 +271,9 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// `scheme` is `http` or `https`, as the peer's connection has it.
-    pub fn new(peer: IpAddr, scheme: &'static str) -> Self {
+    /// `scheme`: as the peer's connection has it.
+    pub fn new(peer: IpAddr, scheme: Scheme) -> Self {
+        let scheme = scheme.as_str();
         let address = peer.to_canonical();
         let node = match address {
             IpAddr::V4(address) => address.to_string(),

@@ -5,6 +5,7 @@ use super::forwarded::Hop;
 use super::*;
 use crate::domain::claims::Window;
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
 
 fn rules() -> RewriteRules {
@@ -47,7 +48,7 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let rules = rules();
-    let hop = Hop::new("192.0.2.1".parse().unwrap(), "http");
+    let hop = Hop::new("192.0.2.1".parse().unwrap(), Scheme::Http);
     let identity = principal.map(|principal| rules.identity(principal));
     let context = RewriteContext {
         origin: &rules.forwarding().origin(&hop, &headers),

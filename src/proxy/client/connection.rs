@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::forwarded::Hop;
+use crate::domain::scheme::Scheme;
 use crate::proxy::watch::ConnectionWatch;
 
 /// A client's connection.
@@ -17,8 +18,7 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub fn new(peer: SocketAddr, watch: Rc<ConnectionWatch>, limits: ClientLimits) -> Rc<Self> {
-        // TLS ends before us.
-        Rc::new(Self { peer, hop: Hop::new(peer.ip(), "http"), watch, limits })
+    pub fn new(peer: SocketAddr, scheme: Scheme, watch: Rc<ConnectionWatch>, limits: ClientLimits) -> Rc<Self> {
+        Rc::new(Self { peer, hop: Hop::new(peer.ip(), scheme), watch, limits })
     }
 }

@@ -3,4 +3,5 @@
 pub mod connection;
 pub mod exchange;
 pub mod http1;
+pub mod stream;
 pub mod tunnel;

@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use tokio::net::TcpStream;
 
 use self::flow::{Flow, Progress, When};
 use self::frames::Farewell;
 use super::connection::ClientConnection;
+use super::stream::ClientStream;
 use crate::domain::claims::Principal;
 use crate::domain::headers::write_field;
 use crate::proxy::seats::{Doing, Notice};
@@ -61,7 +61,7 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Copies until either side closes, or has to. `from_client` was read already, behind the head.
 pub async fn run(
-    mut client: TcpStream,
+    mut client: ClientStream,
     from_client: Bytes,
     upgrade: Upgrade,
     connection: &ClientConnection,
@@ -125,7 +125,7 @@ struct Tunnel {
 impl Tunnel {
     fn poll(
         &mut self,
-        client: &mut TcpStream,
+        client: &mut ClientStream,
         upstream: &mut Stream,
         watches: Watches<'_>,
         cx: &mut Context<'_>,

@@ -9,16 +9,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::connection::Http1Connection;
 use super::held::Held;
+use crate::proxy::client::stream::ClientStream;
 use crate::proxy::watch::ConnectionWait;
 
 /// The client's socket, telling the watch what it waits for.
 #[derive(Debug)]
 pub(super) struct ClientIo {
-    pub(super) stream: TcpStream,
+    pub(super) stream: ClientStream,
     connection: Rc<Http1Connection>,
     pub(super) held: Held,
     /// The client has ended its side, and the parser has not been told.
@@ -41,7 +41,7 @@ impl AsyncRead for ClientIo {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let polled = this.poll_stream(cx, buf);
         let came = &buf.filled()[before..];
         if came.is_empty() {
             return match polled {
@@ -64,8 +64,16 @@ impl AsyncRead for ClientIo {
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, connection: &Rc<Http1Connection>) -> Self {
+    pub(super) fn new(stream: ClientStream, connection: &Rc<Http1Connection>) -> Self {
         Self { stream, connection: Rc::clone(connection), held: Held::default(), is_half_closed: false }
+    }
+
+    /// An end without `close_notify` is one like others: what was to come of a request is known by its framing.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(cx, room) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            polled => polled,
+        }
     }
 
     /// Holds the first bytes that come, and a head until it is whole. Whatever else there is, an end or an error, the parser finds.
@@ -90,7 +98,7 @@ impl ClientIo {
     fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = [const { MaybeUninit::uninit() }; HOLD_ROOM];
         let mut room = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        ready!(self.poll_stream(cx, &mut room))?;
         if !room.filled().is_empty() {
             self.connection.bytes_came(room.filled());
             self.held.extend(room.filled());
@@ -126,7 +134,7 @@ impl ClientIo {
 
     fn answer_moves(&self) {
         if self.connection.response_moves() {
-            end_by_reset(&self.stream, true);
+            self.stream.end_by_reset(true);
         }
     }
 
@@ -141,13 +149,18 @@ impl ClientIo {
         polled
     }
 
-    fn note_write<T>(&self, polled: &Poll<io::Result<T>>) {
+    fn note_write<T>(&mut self, polled: &Poll<io::Result<T>>) {
         let watch = &self.connection.client.watch;
         match polled {
-            Poll::Pending if !watch.is_armed(ConnectionWait::ClientWrite) => {
-                watch.arm(ConnectionWait::ClientWrite, self.connection.client.limits.write_timeout);
+            Poll::Pending => {
+                let has_taken = self.stream.has_taken();
+                if has_taken {
+                    self.connection.exchange.stream_moves();
+                }
+                if has_taken || !watch.is_armed(ConnectionWait::ClientWrite) {
+                    watch.arm(ConnectionWait::ClientWrite, self.connection.client.limits.write_timeout);
+                }
             }
-            Poll::Pending => {}
             Poll::Ready(_) => {
                 watch.disarm(ConnectionWait::ClientWrite);
                 self.connection.exchange.stream_moves();
@@ -170,10 +183,10 @@ impl AsyncWrite for ClientIo {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         this.answer_moves();
-        let stream = Pin::new(&mut this.stream);
         let mut room = [const { MaybeUninit::uninit() }; JOINED_BYTES_MAX];
         let mut joined = ReadBuf::uninit(&mut room);
         // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
+        let stream = Pin::new(&mut this.stream);
         let polled =
             if join(bufs, &mut joined) { stream.poll_write(cx, joined.filled()) } else { stream.poll_write_vectored(cx, bufs) };
         this.note_write(&polled);
@@ -193,7 +206,13 @@ impl AsyncWrite for ClientIo {
             // Nothing else would have the parser read the end.
             cx.waker().wake_by_ref();
         }
-        Pin::new(&mut this.stream).poll_flush(cx)
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        // A flush with nothing to do is no news.
+        let is_or_was_held_up = polled.is_pending() || this.connection.client.watch.is_armed(ConnectionWait::ClientWrite);
+        if this.stream.buffers() && is_or_was_held_up {
+            this.note_write(&polled);
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -215,22 +234,16 @@ fn join(bufs: &[io::IoSlice<'_>], joined: &mut ReadBuf<'_>) -> bool {
     })
 }
 
-/// Makes the connection end with a reset, or in order again.
-pub(super) fn end_by_reset(stream: &TcpStream, resets: bool) {
-    if let Err(error) = socket2::SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO)) {
-        tracing::debug!(%error, "cannot say how a client connection is to end");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::connection::READ_BUFFER_MIN;
     use super::*;
     use crate::domain::client_limits::{ClientLimits, LingerLimits};
+    use crate::domain::scheme::Scheme;
     use crate::proxy::client::connection::ClientConnection;
     use crate::proxy::seats::Seat;
     use crate::proxy::watch::{TICK, Watchers};
@@ -251,9 +264,9 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
-        let client = ClientConnection::new(peer, watchers.connection(Seat::of_test()), limits);
+        let client = ClientConnection::new(peer, Scheme::Http, watchers.connection(Seat::of_test()), limits);
         let connection = Http1Connection::new(&client, watchers.exchange(&client.watch));
-        let mut io = ClientIo::new(stream, &connection);
+        let mut io = ClientIo::new(stream.into(), &connection);
         let mut cx = Context::from_waker(Waker::noop());
         client.watch.woken_by(Waker::noop());
         let much = vec![0; 64 * 1024];

@@ -11,14 +11,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::connection::Http1Connection;
 use super::heads::Unread;
 use crate::domain::client_limits::LingerLimits;
+use crate::proxy::client::stream::ClientStream;
 use crate::proxy::seats::Notice;
-use crate::proxy::watch::ConnectionWait;
+use crate::proxy::watch::{ConnectionWait, ConnectionWatch};
 
 /// The longest wait for more of such a body.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -68,8 +68,8 @@ impl Drop for Lingerer {
 }
 
 /// Closes our side and reads on: what is left of a body, then until the client closes too.
-pub(super) async fn linger(stream: &mut TcpStream, connection: &Http1Connection, lingerers: &Rc<Lingerers>) {
-    let _ = stream.shutdown().await;
+pub(super) async fn linger(stream: &mut ClientStream, connection: &Http1Connection, lingerers: &Rc<Lingerers>) {
+    shut_down(stream, &connection.client.watch).await;
     let unread = connection.unread();
     let is_owed = !matches!(unread, Unread::Nothing);
     if is_owed
@@ -85,9 +85,22 @@ pub(super) async fn linger(stream: &mut TcpStream, connection: &Http1Connection,
 }
 
 /// As [`linger`], for a client that owes nothing, or that is not worth waiting for.
-pub(super) async fn farewell(stream: &mut TcpStream, connection: &Http1Connection) {
-    let _ = stream.shutdown().await;
+pub(super) async fn farewell(stream: &mut ClientStream, connection: &Http1Connection) {
+    shut_down(stream, &connection.client.watch).await;
     read_out(stream, connection, Unread::Unknown, FAREWELL).await;
+}
+
+/// Closes our side, once the client has taken what waits for it: not for long.
+async fn shut_down(stream: &mut ClientStream, watch: &ConnectionWatch) {
+    watch.arm(ConnectionWait::LingerPause, PAUSE_MAX);
+    poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        let is_over = watch.take_expired(ConnectionWait::LingerPause) || watch.notice() != Notice::Stay;
+        let closed = Pin::new(&mut *stream).poll_shutdown(cx);
+        if is_over { Poll::Ready(()) } else { closed.map(drop) }
+    })
+    .await;
+    watch.disarm(ConnectionWait::LingerPause);
 }
 
 enum ReadOut {
@@ -97,7 +110,7 @@ enum ReadOut {
     BeyondLimits,
 }
 
-async fn read_out(stream: &mut TcpStream, connection: &Http1Connection, unread: Unread, limits: LingerLimits) -> ReadOut {
+async fn read_out(stream: &mut ClientStream, connection: &Http1Connection, unread: Unread, limits: LingerLimits) -> ReadOut {
     let watch = &connection.client.watch;
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut left = limits.bytes_max;
@@ -132,7 +145,7 @@ async fn read_out(stream: &mut TcpStream, connection: &Http1Connection, unread: 
 }
 
 /// How many bytes came; 0 at the end of the connection, whatever kind of end that is.
-fn poll_read(stream: &mut TcpStream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<usize> {
+fn poll_read(stream: &mut ClientStream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<usize> {
     let mut read = ReadBuf::new(scratch);
     Pin::new(stream).poll_read(cx, &mut read).map(|outcome| outcome.map_or(0, |()| read.filled().len()))
 }

@@ -11,13 +11,13 @@ use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::connection::{Http1Connection, read_buffer_bytes_max};
-use super::io::{ClientIo, end_by_reset};
+use super::io::ClientIo;
 use super::linger::{Lingerers, farewell, linger};
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::stats::Counter;
+use crate::proxy::client::stream::ClientStream;
 use crate::proxy::client::tunnel;
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::ConnectionWait;
@@ -86,7 +86,12 @@ impl End {
 
 /// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
 /// handler got to see, if one ended it.
-pub async fn serve<S>(stream: TcpStream, connection: Rc<Http1Connection>, service: S, lingerers: Rc<Lingerers>) -> Option<Counter>
+pub async fn serve<S>(
+    stream: ClientStream,
+    connection: Rc<Http1Connection>,
+    service: S,
+    lingerers: Rc<Lingerers>,
+) -> Option<Counter>
 where
     S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>,
 {
@@ -144,8 +149,10 @@ where
     .await;
     let ClientIo { mut stream, held, .. } = reader.and_then(Reader::into_io)?;
     let broke_off = end.breaks_an_answer_off();
-    if !broke_off && connection.ends_by_reset.replace(false) {
-        end_by_reset(&stream, false);
+    if broke_off {
+        stream.break_off();
+    } else if connection.ends_by_reset.replace(false) {
+        stream.end_by_reset(false);
     }
     match end {
         End::Served(result) => {
@@ -168,7 +175,7 @@ where
         End::SlowHead => {
             tracing::debug!(peer = %client.peer, "request head timed out");
             // Best effort: a client that reads learns why.
-            if stream.try_write(REQUEST_TIMEOUT_ANSWER).is_ok() {
+            if stream.try_say(REQUEST_TIMEOUT_ANSWER) {
                 Box::pin(farewell(&mut stream, &connection)).await;
             }
             Some(Counter::RejectedTimeout)
@@ -203,7 +210,7 @@ fn rejection(error: &hyper::Error) -> Option<Counter> {
 const PARTING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Ends an idle connection so that a request which crosses the end meets an orderly one, after which clients repeat it, and no reset.
-async fn part(stream: &mut TcpStream) {
+async fn part(stream: &mut ClientStream) {
     let mut parting = pin!(async {
         let _ = stream.shutdown().await;
         let mut scratch = [0; 1024];
