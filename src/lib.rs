@@ -7,6 +7,7 @@ compile_error!("a panic is to cost one request: build with panic = \"unwind\"");
 
 pub mod admin;
 pub mod app;
+pub mod bounded;
 pub mod cli;
 pub mod config;
 pub mod crypto;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::BoxBody;
@@ -47,6 +47,13 @@ pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> Answer {
     let title = status.canonical_reason().unwrap_or("Error");
     let mut answer = json(status, &Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail });
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    answer
+}
+
+/// Trouble that may be over soon.
+#[must_use]
+pub fn retry_later(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }
 

@@ -140,6 +140,10 @@ const FAMILIES: &[Family] = &[
         (Counter::RejectedNoRoute, "no_route"),
         (Counter::RateLimited, "rate_limited"),
     ]),
+    family("calls_failed", "cause", "Calls of own endpoints, and confirmations, that got no outcome", &[
+        (Counter::CallsOverloaded, "overloaded"),
+        (Counter::CallsTimedOut, "timed_out"),
+    ]),
     family("requests_observed", "cause", "Requests let through by a route that only observes, and that would have been rejected", &[
         (Counter::ObservedNoToken, "no_token"),
         (Counter::ObservedAmbiguous, "ambiguous_token"),

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::SessionId;
@@ -27,6 +28,7 @@ mod figures;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guard;
+mod lanes;
 mod metrics;
 mod query;
 pub mod reload;
@@ -34,8 +36,9 @@ mod revocations;
 pub mod server;
 mod sessions;
 
-use answer::{Answer, json, problem};
+use answer::{Answer, json, problem, retry_later};
 use guard::Guard;
+use lanes::Lanes;
 use metrics::Metrics;
 use reload::ReloadSender;
 use server::Limits;
@@ -68,9 +71,6 @@ pub struct AdminParts {
     pub reload: ReloadSender,
 }
 
-/// A store that does not answer may do so soon.
-const STORE_RETRY_AFTER: &str = "1";
-
 impl Admin {
     #[must_use]
     pub fn new(parts: AdminParts) -> Self {
@@ -86,11 +86,8 @@ impl Admin {
 
     /// Serves until `stop`.
     pub async fn serve(self: &Arc<Self>, listener: &TcpListener, stop: CancellationToken) {
-        let admin = Arc::clone(self);
-        let handler = move |request, peer| {
-            let admin = Arc::clone(&admin);
-            async move { admin.answer(&request, peer).await }
-        };
+        let lanes = Lanes::new(self, &Handle::current());
+        let handler = move |request: Request<Bytes>, peer| lanes.of(request.uri().path()).call((request, peer));
         server::serve(listener, Limits::default(), handler, stop).await;
     }
 
@@ -168,9 +165,7 @@ fn store_problem(error: &StoreError) -> Answer {
         }
         StoreError::Full(_) => ("store_full", "The store has no room."),
     };
-    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(STORE_RETRY_AFTER));
-    answer
+    retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, code, detail))
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, problem};
+use super::answer::{Answer, problem, retry_later};
+use crate::bounded::CallError;
 
 /// What one client, or all of them together, may take.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +58,12 @@ const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers requests with `handler` until `stop`, then lets those in flight finish within `limits.drain_timeout`.
 ///
-/// A request reaches the handler with its whole body. A handler that panics costs its own request a 500 and nothing else; one
-/// whose client goes away still runs to its end.
+/// A request reaches the handler with its whole body. The handler calls a [`Bounded`](crate::bounded::Bounded) service, so that a panic
+/// costs its own request a 500 and nothing else, and a call whose client goes away still runs to its end.
 pub async fn serve<H, F>(listener: &TcpListener, limits: Limits, handler: H, stop: CancellationToken)
 where
     H: Fn(Request<Bytes>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = Result<Answer, CallError>> + Send + 'static,
 {
     let handler = Arc::new(handler);
     let connections = TaskTracker::new();
@@ -94,21 +95,16 @@ where
 async fn serve_connection<H, F>(socket: TcpStream, peer: SocketAddr, limits: Limits, handler: Arc<H>, stop: CancellationToken)
 where
     H: Fn(Request<Bytes>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = Result<Answer, CallError>> + Send + 'static,
 {
-    let requests = TaskTracker::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let (handler, requests) = (Arc::clone(&handler), requests.clone());
+        let handler = Arc::clone(&handler);
         async move {
             let request = match read_whole(request, limits).await {
                 Ok(request) => request,
                 Err(refusal) => return Ok(closing(refusal)),
             };
-            let answer = requests.spawn(async move { handler(request, peer).await }).await;
-            Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(|error| {
-                tracing::error!(%error, "a request's handler panicked");
-                problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request failed; the cause is in the log.")
-            }))
+            Ok::<_, std::convert::Infallible>(handler(request, peer).await.unwrap_or_else(call_problem))
         }
     });
     let mut connection = pin!(
@@ -127,6 +123,19 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "connection ended early");
+    }
+}
+
+fn call_problem(error: CallError) -> Answer {
+    let unavailable = |code, detail| retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, code, detail));
+    match error {
+        CallError::Overloaded => unavailable("overloaded", "Too many calls are in progress; try again later."),
+        CallError::TimedOut => unavailable("timed_out", "The call took too long, and may still be carried out; repeat it."),
+        CallError::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
+        CallError::Panicked => {
+            tracing::error!("the handler of a request panicked");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request failed; the cause is in the log.")
+        }
     }
 }
 
@@ -155,8 +164,11 @@ fn closing(mut answer: Answer) -> Answer {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use tokio::runtime::Handle;
+
     use super::super::answer::{stream, text};
     use super::*;
+    use crate::bounded::{Bounded, Bounds};
 
     struct Server {
         address: SocketAddr,
@@ -169,16 +181,20 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let bounds = Bounds { calls_max: 8, timeout: Duration::from_secs(1) };
+        let echo = Bounded::new("echo", bounds, &Handle::current(), echo);
+        let handler = move |request, _peer| echo.call(request);
         let done = tasks.spawn({
             let stop = stop.clone();
-            async move { serve(&listener, limits, echo, stop).await }
+            async move { serve(&listener, limits, handler, stop).await }
         });
         Server { address, stop, done }
     }
 
-    async fn echo(request: Request<Bytes>, _peer: SocketAddr) -> Answer {
+    async fn echo(request: Request<Bytes>) -> Answer {
         match request.uri().path() {
             "/panic" => panic!("as asked"),
+            "/stuck" => std::future::pending().await,
             "/endless" => {
                 let (mut sender, answer) = stream(StatusCode::OK, "text/event-stream");
                 TaskTracker::new().spawn(async move {
@@ -243,6 +259,18 @@ mod tests {
         let both = "GET /panic HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         let answer = server.exchange(both).await;
         assert!(answer.contains("HTTP/1.1 500 ") && answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_too_long_is_503_and_so_is_one_beyond_the_bound() {
+        let server = start(Limits::default()).await;
+        let stuck = "GET /stuck HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let answers = futures_util::future::join_all((0..9).map(|_| server.exchange(stuck))).await;
+        let count = |code: &str| {
+            let code = format!("\"code\":\"{code}\"");
+            answers.iter().filter(|answer| answer.contains("retry-after: 1\r\n") && answer.contains(&code)).count()
+        };
+        assert_eq!((count("overloaded"), count("timed_out")), (1, 8), "{answers:?}");
     }
 
     #[tokio::test]

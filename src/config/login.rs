@@ -1,5 +1,7 @@
 //! `[endpoints]`, `[login]`: the gateway's own paths, and how an upstream's response becomes a session.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::condition::Condition;
@@ -22,6 +24,10 @@ pub struct Endpoints {
     pub paths: EndpointPaths,
     /// The longest request body that an own endpoint reads.
     pub body_bytes_max: usize,
+    /// Calls of one kind that may be in progress at once.
+    pub calls_max: usize,
+    /// How long a client waits for a call.
+    pub call_timeout: Duration,
 }
 
 impl Endpoints {
@@ -62,7 +68,12 @@ impl Endpoints {
             health: path("health", ""),
             ready: path("ready", ""),
         };
-        Self { paths, body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)) }
+        Self {
+            paths,
+            body_bytes_max: s.read("body_bytes_max", parse::memory(1 << 10, 16 << 20)),
+            calls_max: s.read("calls_max", parse::count(1, 1 << 20)),
+            call_timeout: s.read("call_timeout", parse::duration(Duration::from_secs(1), Duration::from_mins(10))),
+        }
     }
 
     /// Without those that no client could use: their paths then go to the routes.

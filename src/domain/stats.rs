@@ -124,6 +124,10 @@ counter! {
     RejectedTimeout = "rejected_timeout",
     RejectedNoRoute = "rejected_no_route",
     RateLimited = "rate_limited",
+    /// Own endpoints and confirmations: too many in progress.
+    CallsOverloaded = "calls_overloaded",
+    /// Own endpoints and confirmations: the client waited for as long as it may.
+    CallsTimedOut = "calls_timed_out",
     /// Begun, and broken off because the client went, or its request did.
     ResponsesEndedByClient = "responses_ended_by_client",
     /// Begun, and broken off because its session ended.

@@ -1,6 +1,5 @@
 //! The gateway's own endpoints: HTTP in, a use case of [`crate::sessions`], HTTP out.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 use tokio::runtime::Handle;
 
+use crate::bounded::CallError;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::Endpoint;
 use crate::domain::stats::Counters;
@@ -31,6 +31,7 @@ mod form;
 pub mod fuzz;
 mod grant;
 mod json_object;
+mod lanes;
 mod limits;
 mod login;
 mod logout;
@@ -49,6 +50,7 @@ pub use grant::present_claims;
 pub use options::EndpointOptions;
 
 use common_values::CommonValues;
+use lanes::Lanes;
 use limits::RateLimits;
 use owners::Owners;
 use refusal::{Dialect, Refusal};
@@ -59,6 +61,7 @@ const JWKS_CACHE_CONTROL: &str = "public, max-age=300";
 /// Answers for the data plane; the work is done on the runtime of the control plane.
 pub struct Endpoints {
     inner: Arc<Inner>,
+    lanes: ArcSwap<Lanes>,
     runtime: Handle,
 }
 
@@ -90,6 +93,7 @@ impl Endpoints {
     pub fn new(parts: EndpointParts) -> Self {
         let EndpointParts { sessions, health, options, clock, counters, runtime } = parts;
         let limits = ArcSwap::from_pointee(RateLimits::new(&options.limits, &clock));
+        let bounds = options.bounds;
         let inner = Inner {
             sessions,
             health,
@@ -100,35 +104,32 @@ impl Endpoints {
             clock,
             counters,
         };
-        Self { inner: Arc::new(inner), runtime }
+        let inner = Arc::new(inner);
+        let lanes = ArcSwap::from_pointee(Lanes::new(&inner, bounds, &runtime));
+        Self { inner, lanes, runtime }
     }
 
     /// Takes new rules; calls under way finish with the old ones.
     pub fn reload(&self, options: EndpointOptions) {
         self.inner.limits.store(Arc::new(RateLimits::new(&options.limits, &self.inner.clock)));
+        if self.lanes.load().bounds != options.bounds {
+            self.lanes.store(Arc::new(Lanes::new(&self.inner, options.bounds, &self.runtime)));
+        }
         self.inner.options.store(Arc::new(options));
     }
 
-    /// Does the work on the control plane. It goes on when the client goes away: a logout that was begun is finished.
-    async fn run<T, F>(&self, work: F) -> Result<T, Refusal>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
-    {
-        self.runtime.spawn(work).await.map_err(|error| if error.is_panic() { Refusal::Panicked } else { Refusal::ShuttingDown })
-    }
-
-    async fn run_to_reply(&self, work: impl Future<Output = Reply> + Send + 'static) -> Reply {
-        let result = self.run(work).await;
-        result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.inner.counters))
+    fn refuse(&self, error: CallError, dialect: Dialect) -> Reply {
+        Refusal::Call(error).into_reply(dialect, &self.inner.counters)
     }
 }
 
+/// A call that was begun is finished, whether or not its client still waits for it: nobody is logged out by half.
 #[async_trait]
 impl ControlPlane for Endpoints {
     async fn answer(&self, request: OwnRequest) -> Reply {
-        let inner = Arc::clone(&self.inner);
-        self.run_to_reply(async move { inner.answer(request).await }).await
+        let dialect = dialect_of(&request);
+        let call = self.lanes.load().of(request.endpoint).call(request);
+        call.await.unwrap_or_else(|error| self.refuse(error, dialect))
     }
 
     async fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
@@ -136,14 +137,34 @@ impl ControlPlane for Endpoints {
     }
 
     async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
-        let inner = Arc::clone(&self.inner);
-        self.run_to_reply(async move { inner.complete_login(request, answer).await }).await
+        let call = self.lanes.load().logins.call((request, answer));
+        call.await.unwrap_or_else(|error| self.refuse(error, Dialect::Json))
     }
 
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
-        let (inner, principal) = (Arc::clone(&self.inner), principal.clone());
-        let result = self.run(async move { inner.sessions.confirm(&principal).await }).await;
-        result.unwrap_or(Err(Denial::StoreUnavailable))
+        let call = self.lanes.load().confirmations.call(principal.clone());
+        call.await.unwrap_or_else(|error| {
+            Refusal::Call(error).note(&self.inner.counters);
+            Err(Denial::StoreUnavailable)
+        })
+    }
+}
+
+/// How the caller is to be answered, whatever comes of the call.
+fn dialect_of(request: &OwnRequest) -> Dialect {
+    match request.endpoint {
+        Endpoint::Revoke | Endpoint::Introspect => Dialect::OAuth,
+        Endpoint::Login
+        | Endpoint::Register
+        | Endpoint::QuickRegister
+        | Endpoint::Refresh
+        | Endpoint::Logout
+        | Endpoint::Sessions
+        | Endpoint::Session(_)
+        | Endpoint::Jwks
+        | Endpoint::Metadata
+        | Endpoint::Health
+        | Endpoint::Ready => credentials::dialect(&request.head.headers),
     }
 }
 
@@ -153,20 +174,7 @@ impl Inner {
         if let Some(answer) = origin::preflight(&request.head, options.cors.as_ref()) {
             return shared(answer, &request.head, &options);
         }
-        let dialect = match request.endpoint {
-            Endpoint::Revoke | Endpoint::Introspect => Dialect::OAuth,
-            Endpoint::Login
-            | Endpoint::Register
-            | Endpoint::QuickRegister
-            | Endpoint::Refresh
-            | Endpoint::Logout
-            | Endpoint::Sessions
-            | Endpoint::Session(_)
-            | Endpoint::Jwks
-            | Endpoint::Metadata
-            | Endpoint::Health
-            | Endpoint::Ready => credentials::dialect(&request.head.headers),
-        };
+        let dialect = dialect_of(&request);
         let result = self.dispatch(&request, &options).await;
         let reply = result.unwrap_or_else(|refusal| {
             let (ends_the_session, is_of_repeated_cookie) = (refusal.ends_the_session(), refusal.is_of_repeated_cookie());

@@ -1,5 +1,6 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
+use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
@@ -13,6 +14,8 @@ pub struct EndpointOptions {
     pub cookies: Option<CookieMode>,
     pub cors: Option<Cors>,
     pub limits: Limits,
+    /// Of the calls of each kind.
+    pub bounds: Bounds,
     /// Whether there are legacy tokens, which clients may send under an old name.
     pub accepts_legacy: bool,
     /// Machines that may ask what a token is worth.
@@ -61,6 +64,7 @@ impl From<&Settings> for EndpointOptions {
             cookies: settings.cookies.clone(),
             cors: settings.cors.clone(),
             limits: settings.limits.clone(),
+            bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),
             clients: settings.clients.iter().map(|c| (c.id.clone(), ClientSecret::new(c.secret.expose()))).collect(),
             metadata: Metadata::of(settings),

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::accounts::Unreadable;
 use super::grant::SCOPES_MAX;
+use crate::bounded::CallError;
 use crate::crypto::access_token::MintError;
 use crate::domain::claims::Denial;
 use crate::domain::stats::{Counter, Counters};
@@ -70,10 +71,9 @@ pub(super) enum Refusal {
     TooManyScopes(usize),
     #[error("the token does not fit into a cookie")]
     CookieTooLarge,
-    #[error("a use case panicked")]
-    Panicked,
-    #[error("the control plane is shutting down")]
-    ShuttingDown,
+    /// The call has no outcome of its own.
+    #[error("{0}")]
+    Call(#[from] CallError),
 }
 
 impl From<Undecided> for Refusal {
@@ -117,7 +117,7 @@ impl Refusal {
         }
     }
 
-    fn note(&self, counters: &Counters) {
+    pub(super) fn note(&self, counters: &Counters) {
         if let Some(counter) = self.counter() {
             counters.add(counter, 1);
         }
@@ -135,7 +135,9 @@ impl Refusal {
         match self {
             Self::RateLimited(_) => Some(Counter::RateLimited),
             Self::Denied(denial) => Some(Counter::of_denial(denial)),
-            Self::Panicked => Some(Counter::Panics),
+            Self::Call(CallError::Panicked) => Some(Counter::Panics),
+            Self::Call(CallError::Overloaded) => Some(Counter::CallsOverloaded),
+            Self::Call(CallError::TimedOut) => Some(Counter::CallsTimedOut),
             Self::Issue(IssueError::Store(_))
             | Self::Refresh(RefreshError::Store(_))
             | Self::Logout(LogoutError::Store(_))
@@ -161,7 +163,7 @@ impl Refusal {
             | Self::End(EndError::NotFound)
             | Self::TooManyScopes(_)
             | Self::CookieTooLarge
-            | Self::ShuttingDown => None,
+            | Self::Call(CallError::ShuttingDown) => None,
         }
     }
 
@@ -250,16 +252,25 @@ impl Refusal {
             | Self::Store(error) => store_problem(error),
             Self::Issue(IssueError::Mint(error)) | Self::Refresh(RefreshError::Mint(error)) => mint_problem(error),
             Self::TooManyScopes(_) | Self::CookieTooLarge => token_too_large(),
-            Self::Panicked => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
-            }
-            Self::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
+            Self::Call(error) => call_problem(*error),
         }
     }
 }
 
 fn unavailable(code: &'static str, detail: &'static str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
+}
+
+/// None of these says anything of a session or a token: whoever gets one keeps what it has, and repeats the call.
+fn call_problem(error: CallError) -> Problem {
+    match error {
+        CallError::Overloaded => unavailable("overloaded", "Too many calls are in progress. Tokens stay valid; try again later."),
+        CallError::TimedOut => unavailable("timed_out", "The call took too long, and may still be carried out; repeat it."),
+        CallError::Panicked => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
+        }
+        CallError::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
+    }
 }
 
 fn store_problem(error: &StoreError) -> Problem {

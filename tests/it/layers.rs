@@ -14,12 +14,15 @@ use paths::Target;
 const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("main", None),
     ("lib", None),
-    ("app", Some(&["admin", "endpoints", "tasks", "outbound", "proxy", "sessions", "store", "crypto", "config", "domain"])),
+    (
+        "app",
+        Some(&["bounded", "admin", "endpoints", "tasks", "outbound", "proxy", "sessions", "store", "crypto", "config", "domain"]),
+    ),
     // Neither in the library nor in the binary: compiled for tests and for the fuzzer alone.
     ("fuzzing", None),
     ("cli", None),
-    ("admin", Some(&["sessions", "store", "crypto", "config", "domain"])),
-    ("endpoints", Some(&["sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control"])),
+    ("admin", Some(&["bounded", "sessions", "store", "crypto", "config", "domain"])),
+    ("endpoints", Some(&["bounded", "sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control"])),
     ("tasks", Some(&["sessions", "store", "crypto", "config", "domain"])),
     ("outbound", Some(&["proxy::upstream::connect", "crypto", "domain"])),
     ("proxy", Some(&["crypto", "domain"])),
@@ -27,6 +30,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("store", Some(&["domain"])),
     ("crypto", Some(&["domain"])),
     ("config", Some(&["domain"])),
+    ("bounded", Some(&[])),
     ("domain", Some(&[])),
 ];
 
@@ -34,6 +38,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
 const CONFINED: &[(&str, &[&str])] = &[
     ("hyper", &["proxy", "outbound", "endpoints", "admin"]),
     ("hyper_util", &["proxy", "outbound", "endpoints", "admin"]),
+    ("tower", &["bounded", "outbound"]),
     ("fred", &["store::redis"]),
     ("redb", &["store::embedded"]),
     ("jsonwebtoken", &["crypto"]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub mod api;
@@ -22,6 +23,7 @@ use folder::DataFolder;
 use super::output::{Failure, complain, say};
 use crate::admin::server::{self, Limits};
 use crate::app::{self, Companion};
+use crate::bounded::{Bounded, Bounds};
 use crate::config::Settings;
 use crate::crypto::entropy::Entropy;
 use crate::domain::time::Clock;
@@ -70,10 +72,11 @@ impl Stage {
     async fn serve_api(&self, stop: CancellationToken) {
         let Self { api, listener, .. } = self;
         let api = Arc::clone(api);
-        let handler = move |request, _peer| {
+        let calls = Bounded::new("demo", API_BOUNDS, &Handle::current(), move |request| {
             let api = Arc::clone(&api);
             async move { api.answer(request).await }
-        };
+        });
+        let handler = move |request, _peer| calls.call(request);
         let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
         server::serve(listener, limits, handler, stop).await;
     }
@@ -98,6 +101,8 @@ impl Companion for Stage {
 
 /// The gateway's pooled connections and its event streams.
 const API_CONNECTIONS_MAX: usize = 4096;
+/// One call on each connection.
+const API_BOUNDS: Bounds = Bounds { calls_max: API_CONNECTIONS_MAX, timeout: Duration::from_mins(1) };
 
 /// Short: the gateway has stopped by then, and streams do not end by themselves.
 const API_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);

@@ -67,6 +67,8 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("endpoints.health", Reloads),
     ("endpoints.ready", Reloads),
     ("endpoints.body_bytes_max", Reloads),
+    ("endpoints.calls_max", Reloads),
+    ("endpoints.call_timeout", Reloads),
     ("login.upstream", Reloads),
     ("login.subject", Reloads),
     ("login.statuses", Reloads),

@@ -16,6 +16,7 @@ use crate::proxy::reply::Reply;
 use crate::sessions::health::Health;
 use crate::sessions::tests::World;
 
+mod bounds;
 mod calls;
 mod cookies;
 mod grants;

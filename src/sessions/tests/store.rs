@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
@@ -33,7 +34,7 @@ pub(crate) enum Fault {
     ForgetsCounts,
     Full,
     Panics,
-    /// Nothing is ever answered.
+    /// Nothing is done before the fault is lifted.
     Hangs,
 }
 
@@ -41,7 +42,7 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct TestStore {
     pub(super) inner: Memory,
-    fault: Mutex<Option<Fault>>,
+    fault: watch::Sender<Option<Fault>>,
     /// Done right before the next swap, between the reading of the record and its change.
     before_swap: Mutex<Option<Revocation>>,
     acknowledged: Mutex<Vec<Acknowledgement>>,
@@ -53,7 +54,7 @@ impl TestStore {
     pub(crate) fn new(partitions: Partitions) -> Self {
         Self {
             inner: Memory::new(partitions),
-            fault: Mutex::default(),
+            fault: watch::Sender::default(),
             before_swap: Mutex::default(),
             acknowledged: Mutex::default(),
             findings: Mutex::default(),
@@ -62,7 +63,7 @@ impl TestStore {
     }
 
     pub(crate) fn fail(&self, fault: impl Into<Option<Fault>>) {
-        *self.fault.lock().unwrap() = fault.into();
+        self.fault.send_replace(fault.into());
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -87,25 +88,25 @@ impl TestStore {
     async fn begin(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        let fault = *self.fault.lock().unwrap();
+        let mut told = self.fault.subscribe();
+        let fault = *told.wait_for(|fault| *fault != Some(Fault::Hangs)).await.expect("the store keeps the sender");
         match fault {
-            None | Some(Fault::LosesAnswers | Fault::ForgetsCounts) => Ok(()),
+            None | Some(Fault::LosesAnswers | Fault::ForgetsCounts | Fault::Hangs) => Ok(()),
             Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
             Some(Fault::Full) => Err(StoreError::Full("test".into())),
             Some(Fault::Panics) => panic!("the store panics for a test"),
-            Some(Fault::Hangs) => std::future::pending().await,
         }
     }
 
     fn finish<T>(&self, value: T) -> Result<T, StoreError> {
-        match *self.fault.lock().unwrap() {
+        match *self.fault.borrow() {
             Some(Fault::LosesAnswers) => Err(StoreError::Unconfirmed("answer lost".into())),
             None | Some(Fault::Refuses | Fault::ForgetsCounts | Fault::Full | Fault::Panics | Fault::Hangs) => Ok(value),
         }
     }
 
     fn forgets_counts(&self) -> bool {
-        *self.fault.lock().unwrap() == Some(Fault::ForgetsCounts)
+        *self.fault.borrow() == Some(Fault::ForgetsCounts)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A server that answers, and not with what it was asked for: full, read-only, loading, without scripts or without data.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use super::load::{Kind, under_load};
 use super::rig::Rig;
-use super::{eventually, has_alarm, is_ended, report};
+use super::{PATIENCE, eventually, has_alarm, is_ended, report};
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::gateway::Tokens;
 use crate::support::http::Client;
@@ -76,6 +77,32 @@ fn scripts_that_the_server_forgets_under_load_are_missed_by_nobody() {
     let own = calls.iter().filter(|call| call.kind == Kind::Own).count();
     assert!(own > 50, "too little load to show anything: {own}");
     report(&format!("SCRIPT FLUSH {flushes} times: {} calls, {own} of them of own endpoints, all served", calls.len()));
+}
+
+#[test]
+fn a_flood_of_calls_that_wait_for_the_store_is_503_at_once_and_logs_nobody_out() {
+    let redis = RedisServer::start();
+    let rig = Rig::start(&[&redis.url()], &[("endpoints.calls_max", "1"), ("store.redis.deadline", "10s")]);
+    let node = &rig.nodes[0];
+    let held = node.client().log_in("ann");
+    redis.freeze();
+    let answer = thread::scope(|scope| {
+        let (sender, answers) = mpsc::channel();
+        for _ in 0..2 {
+            let (sender, held) = (sender.clone(), &held);
+            scope.spawn(move || sender.send(node.client().refresh(&held.refresh)).unwrap());
+        }
+        let refused = answers.recv_timeout(PATIENCE).unwrap().expect(503);
+        assert_eq!((refused.member("code").as_str(), refused.header("retry-after")), ("overloaded", Some("1")));
+        node.client().get("/healthz", None).expect(200);
+        node.client().get("/api/me", Some(&held.access)).expect(200);
+        redis.thaw();
+        answers.recv_timeout(PATIENCE).unwrap()
+    });
+    let tokens = Tokens::of(&answer.expect(200));
+    node.client().refresh(&tokens.refresh).expect(200);
+    let metrics = node.admin().get("/metrics", None).text();
+    assert!(metrics.contains("tokengate_calls_failed_total{cause=\"overloaded\"} 1\n"), "{metrics}");
 }
 
 #[test]

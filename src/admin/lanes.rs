@@ -1,0 +1,52 @@
+//! Calls of operators, each kind within bounds of its own: whoever floods one kind leaves the probes their places.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::runtime::Handle;
+
+use super::answer::Answer;
+use super::{Admin, dashboard};
+use crate::bounded::{Bounded, Bounds};
+
+const PROBES: Bounds = Bounds { calls_max: 64, timeout: Duration::from_secs(30) };
+
+/// A call may wait a minute for all nodes, and a reload half a minute for its turn.
+const CALLS: Bounds = Bounds { calls_max: 128, timeout: Duration::from_mins(2) };
+
+/// A sweep reads the whole store.
+const SWEEPS: Bounds = Bounds { calls_max: 8, timeout: Duration::from_hours(1) };
+
+type Lane = Bounded<(Request<Bytes>, SocketAddr), Answer>;
+
+pub(super) struct Lanes {
+    probes: Lane,
+    calls: Lane,
+    sweeps: Lane,
+}
+
+impl Lanes {
+    pub(super) fn new(admin: &Arc<Admin>, runtime: &Handle) -> Self {
+        let lane = |name, bounds| {
+            let admin = Arc::clone(admin);
+            Bounded::new(name, bounds, runtime, move |(request, peer)| {
+                let admin = Arc::clone(&admin);
+                async move { admin.answer(&request, peer).await }
+            })
+        };
+        Self { probes: lane("admin probe", PROBES), calls: lane("admin call", CALLS), sweeps: lane("sweep", SWEEPS) }
+    }
+
+    /// Where a call of this path runs.
+    pub(super) fn of(&self, path: &str) -> &Lane {
+        match path {
+            "/healthz" | "/readyz" => &self.probes,
+            path if dashboard::is_part(path) => &self.probes,
+            "/sweep" => &self.sweeps,
+            _ => &self.calls,
+        }
+    }
+}
