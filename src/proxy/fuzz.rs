@@ -5,8 +5,9 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
 use super::auth::admission::bearer_token;
-use super::client::http1::heads::{Body, RawHeads, Told};
-use super::upstream::Chunks;
+use super::client::http1::heads::{RawHeads, Told};
+use super::http1::chunked::Chunks;
+use super::http1::framing::Framing;
 use crate::domain::cookies;
 use crate::domain::fuzz::{Input, pieces};
 
@@ -49,9 +50,9 @@ pub fn pipelined_heads(bytes: &[u8]) {
             came += piece.len();
         }
         let Some(head) = read_head(&wire[at..came]).filter(|head| head.length > 0) else { return };
-        assert_eq!(heads.take(head.body), Some(head.truth), "{}", wire[at..at + head.length].escape_ascii());
+        assert_eq!(heads.take(head.framing), Some(head.truth), "{}", wire[at..at + head.length].escape_ascii());
         at += head.length;
-        let Some(length) = body_length(&wire[at..], head.body) else { return };
+        let Some(length) = body_length(&wire[at..], head.framing) else { return };
         at += length;
         while came < at {
             let Some(piece) = arriving.next() else { return };
@@ -64,7 +65,7 @@ pub fn pipelined_heads(bytes: &[u8]) {
 struct Head {
     /// The empty lines before it included. 0: none that a parser takes.
     length: usize,
-    body: Body,
+    framing: Framing,
     truth: Told,
 }
 
@@ -80,22 +81,23 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
     }
 }
 
-const REFUSED: Head = Head { length: 0, body: Body::Length(0), truth: Told { length_beside_chunks: false, fragment: false } };
+const REFUSED: Head =
+    Head { length: 0, framing: Framing::Length(0), truth: Told { length_beside_chunks: false, fragment: false } };
 
 fn head_of(request: &httparse::Request<'_, '_>, length: usize) -> Option<Head> {
-    let (mut body, mut lengths, mut known) = (Body::Length(0), 0, None);
+    let (mut framing, mut lengths, mut known) = (Framing::Length(0), 0, None);
     for field in &*request.headers {
         if field.name.eq_ignore_ascii_case("transfer-encoding") {
             let is_read = field.value.eq_ignore_ascii_case(b"chunked") && request.version == Some(1);
-            body = is_read.then_some(Body::Chunked)?;
+            framing = is_read.then_some(Framing::Chunked)?;
         } else if field.name.eq_ignore_ascii_case("content-length") {
             lengths += 1;
-            if body == Body::Chunked {
+            if framing == Framing::Chunked {
                 continue;
             }
             let digits = std::str::from_utf8(field.value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
             let length = digits.parse().ok()?;
-            body = Body::Length(length);
+            framing = Framing::Length(length);
             if known.replace(length).is_some_and(|before| before != length) {
                 return None;
             }
@@ -103,15 +105,15 @@ fn head_of(request: &httparse::Request<'_, '_>, length: usize) -> Option<Head> {
     }
     // `#` may be part of a method too, which no one has.
     let fragment = [request.method, request.path].iter().flatten().any(|text| text.contains('#'));
-    let truth = Told { length_beside_chunks: body == Body::Chunked && lengths > 0, fragment };
-    Some(Head { length, body, truth })
+    let truth = Told { length_beside_chunks: framing == Framing::Chunked && lengths > 0, fragment };
+    Some(Head { length, framing, truth })
 }
 
 /// `None` if it is not there whole, or malformed.
-fn body_length(bytes: &[u8], body: Body) -> Option<usize> {
-    match body {
-        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= bytes.len()),
-        Body::Chunked => {
+fn body_length(bytes: &[u8], framing: Framing) -> Option<usize> {
+    match framing {
+        Framing::Length(length) => usize::try_from(length).ok().filter(|length| *length <= bytes.len()),
+        Framing::Chunked => {
             let mut buffer = BytesMut::from(bytes);
             let is_whole = Chunks::Size.end_within(&mut buffer).ok()?;
             is_whole.then(|| bytes.len() - buffer.len())

@@ -6,6 +6,7 @@ pub mod control;
 mod entropy;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod http1;
 pub mod keepalive;
 pub mod listener;
 pub mod policy;

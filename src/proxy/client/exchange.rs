@@ -6,8 +6,9 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::connection::ClientConnection;
 use super::http1::connection::Http1Connection;
-use super::http1::heads::{Body, Told};
+use super::http1::heads::Told;
 use super::tunnel::Upgrade;
+use crate::proxy::http1::framing::Framing;
 use crate::proxy::watch::ExchangeWatch;
 
 /// From the head of a request to the last byte of its response. It ends when it is dropped.
@@ -40,9 +41,9 @@ impl Exchange {
     }
 
     /// What the head said in the client's words; once. `None`: it was not seen whole.
-    pub(in crate::proxy) fn take_raw_head(&self, body: Body) -> Option<Told> {
+    pub(in crate::proxy) fn take_raw_head(&self, framing: Framing) -> Option<Told> {
         match &self.0 {
-            Protocol::Http1(connection) => connection.take_raw_head(body),
+            Protocol::Http1(connection) => connection.take_raw_head(framing),
         }
     }
 

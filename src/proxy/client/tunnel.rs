@@ -22,7 +22,6 @@ use self::frames::Farewell;
 use super::connection::ClientConnection;
 use super::stream::ClientStream;
 use crate::domain::claims::Principal;
-use crate::domain::headers::write_field;
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::Stream;
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, Deadlines, ExchangeWait, ExchangeWatch, Wait};
@@ -220,13 +219,6 @@ pub(in crate::proxy) fn wants_websocket(head: &Parts) -> bool {
 pub(in crate::proxy) fn announce_websocket(headers: &mut HeaderMap) {
     for (name, value) in WEBSOCKET {
         headers.insert(name, HeaderValue::from_static(value));
-    }
-}
-
-/// The same, to the upstream.
-pub(in crate::proxy) fn write_websocket(out: &mut Vec<u8>) {
-    for (name, value) in WEBSOCKET {
-        write_field(out, name.as_str(), value.as_bytes());
     }
 }
 

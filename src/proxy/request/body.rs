@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
 use crate::proxy::client::exchange::Exchange;
-use crate::proxy::upstream::{ExchangeEnd, ResponseBody};
+use crate::proxy::upstream::{ExchangeEnd, UpstreamBody};
 
 /// What a response is made of, and the end of the exchange when it is dropped.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ enum Source {
 /// An upstream's response on its way to the client.
 #[derive(Debug)]
 struct Streamed {
-    body: ResponseBody,
+    body: UpstreamBody,
     /// The request's id.
     request: HeaderValue,
     end: End,
@@ -49,7 +49,7 @@ impl GatewayBody {
     }
 
     /// `request` is the request's id, for log lines.
-    pub const fn upstream(body: ResponseBody, exchange: Exchange, request: HeaderValue) -> Self {
+    pub const fn upstream(body: UpstreamBody, exchange: Exchange, request: HeaderValue) -> Self {
         Self { source: Source::Upstream(Streamed { body, request, end: End::None }), _exchange: exchange }
     }
 }

@@ -20,10 +20,11 @@ use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
 use crate::proxy::client::exchange::Exchange;
-use crate::proxy::client::http1::heads::{self, Told};
+use crate::proxy::client::http1::heads::Told;
+use crate::proxy::http1::framing::Framing;
 use crate::proxy::policy::Policy;
 use crate::proxy::request::refusal::Refusal;
-use crate::proxy::upstream::{BodyFault, ClientBody, Framing, Pacing, Part, RequestBody};
+use crate::proxy::upstream::{BodyFault, ClientBody, Pacing, Part, RequestBody};
 
 /// What the request path carries from step to step.
 pub(in crate::proxy) struct RequestContext<'a> {
@@ -61,7 +62,7 @@ impl<'a> RequestContext<'a> {
         body: Incoming,
     ) -> Result<Self, Refusal> {
         let body = IncomingBody::of(body, exchange, policy);
-        let raw = exchange.take_raw_head(body.framing());
+        let raw = exchange.take_raw_head(Framing::of(body.body.length()));
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
         check_raw_head(raw, &head.headers)?;
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
@@ -93,7 +94,6 @@ fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal>
 /// A request's body, until someone takes it.
 pub(in crate::proxy) struct IncomingBody {
     body: RequestBody,
-    framing: Framing,
     /// The longest pause within it.
     idle_timeout: Duration,
 }
@@ -101,38 +101,25 @@ pub(in crate::proxy) struct IncomingBody {
 impl IncomingBody {
     fn of(incoming: Incoming, exchange: &Exchange, policy: &Policy) -> Self {
         let idle_timeout = exchange.client().limits.body_idle_timeout;
-        let framing = match incoming.size_hint().exact() {
-            Some(0) => Framing::Empty,
-            Some(length) => Framing::Length(length),
-            None => Framing::Chunked,
-        };
-        let body = if framing == Framing::Empty {
+        let length = incoming.size_hint().exact();
+        let body = if length == Some(0) {
             RequestBody::Empty
         } else {
             RequestBody::Client(ClientBody {
                 incoming,
+                length,
                 bytes_left: u64::MAX,
                 pace: Pacing::new(Pace::new(None, idle_timeout)),
                 watch: Rc::clone(exchange.watch()),
-                trailers: (framing == Framing::Chunked).then(|| policy.rewrite.trailers()),
+                trailers: length.is_none().then(|| policy.rewrite.trailers()),
             })
         };
-        Self { body, framing, idle_timeout }
-    }
-
-    fn framing(&self) -> heads::Body {
-        match self.framing {
-            Framing::Empty | Framing::Close => heads::Body::Length(0),
-            Framing::Length(length) => heads::Body::Length(length),
-            Framing::Chunked => heads::Body::Chunked,
-        }
+        Self { body, idle_timeout }
     }
 
     /// Bounds what may come, and how slowly; refuses at once what is announced to be larger.
     pub(in crate::proxy) fn limit(&mut self, bytes_max: u64, rate_min: Option<ByteRate>) -> Result<(), BodyFault> {
-        if let Framing::Length(length) = self.framing
-            && length > bytes_max
-        {
+        if self.body.length().is_some_and(|length| length > bytes_max) {
             return Err(BodyFault::TooLarge);
         }
         if let RequestBody::Client(body) = &mut self.body {
@@ -144,7 +131,7 @@ impl IncomingBody {
 
     /// Reads all of it, within the limit.
     pub(in crate::proxy) async fn collect(&mut self) -> Result<Bytes, BodyFault> {
-        let (RequestBody::Client(mut body), _) = self.take() else { return Ok(Bytes::new()) };
+        let RequestBody::Client(mut body) = self.take() else { return Ok(Bytes::new()) };
         let mut whole = BytesMut::new();
         while let Some(part) = poll_fn(|cx| body.poll_part(cx)).await {
             match part? {
@@ -158,12 +145,10 @@ impl IncomingBody {
 
     /// Puts a body in the place of the one that was read.
     pub(in crate::proxy) fn replace(&mut self, whole: Bytes) {
-        self.framing = if whole.is_empty() { Framing::Empty } else { Framing::Length(whole.len() as u64) };
         self.body = if whole.is_empty() { RequestBody::Empty } else { RequestBody::Whole(whole) };
     }
 
-    pub(in crate::proxy) fn take(&mut self) -> (RequestBody, Framing) {
-        let framing = std::mem::replace(&mut self.framing, Framing::Empty);
-        (std::mem::replace(&mut self.body, RequestBody::Empty), framing)
+    pub(in crate::proxy) fn take(&mut self) -> RequestBody {
+        std::mem::take(&mut self.body)
     }
 }

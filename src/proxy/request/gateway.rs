@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
@@ -46,7 +46,7 @@ use crate::proxy::request::context::{Ids, RequestContext};
 use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::seats::{Holder, SeatLimits};
-use crate::proxy::upstream::{ResponseBody, Upstream, UpstreamOptions};
+use crate::proxy::upstream::{Upstream, UpstreamBody, UpstreamOptions};
 use crate::proxy::watch::Watchers;
 
 /// What all workers share.
@@ -107,7 +107,7 @@ impl LocalPolicy {
 
 enum Answer {
     Whole(Reply),
-    Streamed(response::Parts, ResponseBody),
+    Streamed(Response<UpstreamBody>),
 }
 
 impl Gateway {
@@ -203,7 +203,8 @@ impl Gateway {
         let answering = self.respond(&local, &ids, &head, body, &exchange);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
         match answer {
-            Ok(Answer::Streamed(mut answer, body)) => {
+            Ok(Answer::Streamed(answer)) => {
+                let (mut answer, body) = answer.into_parts();
                 policy.share(&mut answer.headers, &head);
                 if body.ends_the_request() {
                     answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -4,19 +4,20 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::response;
 use http_body_util::BodyExt as _;
 
 use crate::domain::media_type;
 use crate::proxy::request::refusal::Refusal;
-use crate::proxy::upstream::{ResponseBody, ResponseHead};
+use crate::proxy::upstream::UpstreamBody;
 
 /// Whether the answer may be made into a session: 2xx, and JSON. Everything else passes through, unread.
-pub(in crate::proxy) fn may_grant(answer: &ResponseHead) -> bool {
+pub(in crate::proxy) fn may_grant(answer: &response::Parts) -> bool {
     answer.status.is_success() && media_type::is_json(&answer.headers)
 }
 
 /// Reads the answer whole.
-pub(in crate::proxy) async fn collect(body: ResponseBody, bytes_max: usize, upstream: &Arc<str>) -> Result<Bytes, Refusal> {
+pub(in crate::proxy) async fn collect(body: UpstreamBody, bytes_max: usize, upstream: &Arc<str>) -> Result<Bytes, Refusal> {
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::request::BodyFault;
+use super::body::BodyFault;
 use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
 

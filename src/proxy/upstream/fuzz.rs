@@ -1,5 +1,7 @@
 //! What must hold for what upstreams send, and for what is sent to them.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, COOKIE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -7,21 +9,24 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, duplex};
 
-use super::RequestHead;
-use super::codec::{
-    Chunk, Chunks, Framing, Malformed, RESPONSE_FIELDS_MAX, read_response_head, write_request_head, write_trailers,
-};
+use super::connect::Target;
+use super::http1::head::{ResponseFraming, read_response_head, write_request_head};
+use super::options::UpstreamOptions;
+use super::request::{RequestFields, UpstreamRequest};
 use crate::domain::claims::{Principal, Window};
 use crate::domain::fuzz::{Input, pieces};
 use crate::domain::headers::forwarded::{Forwarding, Hop};
 use crate::domain::headers::framing::effective_host;
 use crate::domain::headers::trace::{self, TRACEPARENT};
-use crate::domain::headers::{IDENTITY_NAMES, IdentityFields, RewriteContext, RewriteRules, Withheld, X_REQUEST_ID};
+use crate::domain::headers::{FieldSink, IDENTITY_NAMES, IdentityFields, RewriteContext, RewriteRules, Withheld, X_REQUEST_ID};
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
 use crate::proxy::auth::admission::bearer_token;
+use crate::proxy::http1::chunked::{Chunk, Chunks, write_chunk_size, write_last_chunk};
+use crate::proxy::http1::framing::Framing;
+use crate::proxy::http1::{FIELDS_MAX, Malformed};
 
 /// Inputs beyond this are for the bounds of the readers, which differ; they are not compared.
 const COMPARED_BYTES_MAX: usize = 4 * 1024;
@@ -63,17 +68,16 @@ fn read_answer<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> R
     };
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     match head.framing {
-        Framing::Empty => {}
-        Framing::Length(length) => {
+        ResponseFraming::Length(length) => {
             pieces.for_each(|piece| buffer.extend_from_slice(piece));
             let length = usize::try_from(length).ok().filter(|length| *length <= buffer.len()).ok_or(BROKEN_OFF)?;
             body.extend_from_slice(&buffer[..length]);
         }
-        Framing::Close => {
+        ResponseFraming::Close => {
             pieces.for_each(|piece| buffer.extend_from_slice(piece));
             body.extend_from_slice(&buffer);
         }
-        Framing::Chunked => {
+        ResponseFraming::Chunked => {
             let mut chunks = Chunks::Size;
             loop {
                 match chunks.next(&mut buffer)? {
@@ -93,7 +97,7 @@ fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
     runtime.block_on(async {
         let (ours, mut theirs) = duplex(64 * 1024);
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_headers(RESPONSE_FIELDS_MAX)
+            .max_headers(FIELDS_MAX)
             .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(ours))
             .await
@@ -135,13 +139,12 @@ pub fn chunked_body(bytes: &[u8]) {
     }
     let mut chunked = Vec::new();
     for piece in pieces(wire, seed.wrapping_add(1)) {
-        chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        write_chunk_size(&mut chunked, piece.len());
         chunked.extend_from_slice(piece);
         chunked.extend_from_slice(b"\r\n");
     }
-    chunked.extend_from_slice(b"0\r\n");
     let trailers = Input::new(wire).fields();
-    write_trailers(&mut chunked, &trailers);
+    write_last_chunk(&mut chunked, &trailers);
     let fields_are_few = trailers.len() <= 100;
     if fields_are_few && chunked.len() <= COMPARED_BYTES_MAX {
         let read = dechunked(pieces(&chunked, seed)).expect("what was written is read");
@@ -199,7 +202,7 @@ fn line_of(wire: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn request_head(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let framing = match input.byte() % 3 {
-        0 => Framing::Empty,
+        0 => Framing::Length(0),
         1 => Framing::Length(5),
         _ => Framing::Chunked,
     };
@@ -221,17 +224,15 @@ pub fn request_head(bytes: &[u8]) {
         request_id: &request_id,
         authorization: Withheld::All,
     };
-    let write_fields = |out: &mut Vec<u8>| rules.write_request(&headers, &context, out);
-    let head = RequestHead {
+    let request = UpstreamRequest {
         method: &method,
-        base_path: "",
         target: target.path_and_query(),
-        host: &host,
-        write_fields: &write_fields,
-        framing,
+        host: Some(&host),
+        fields: Rewritten { rules: &rules, headers: &headers, context },
+        opens_websocket: false,
     };
     let mut wire = Vec::new();
-    write_request_head(&mut wire, &head);
+    write_request_head(&mut wire, &request, framing, &options());
 
     let mut room = vec![httparse::EMPTY_HEADER; headers.len() + 32];
     let mut read = httparse::Request::new(&mut room);
@@ -243,9 +244,9 @@ pub fn request_head(bytes: &[u8]) {
     assert_eq!(sent.values("host"), [host.as_bytes()]);
     let (lengths, codings) = (sent.values("content-length"), sent.values("transfer-encoding"));
     match framing {
+        Framing::Length(0) => assert!(lengths.iter().all(|length| *length == b"0") && codings.is_empty()),
         Framing::Length(_) => assert_eq!((lengths, codings), (text("5"), Vec::new())),
         Framing::Chunked => assert_eq!((lengths, codings), (Vec::new(), text("chunked"))),
-        Framing::Empty | Framing::Close => assert!(lengths.iter().all(|length| *length == b"0") && codings.is_empty()),
     }
     for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "http2-settings", "expect"] {
         assert!(sent.values(name).is_empty(), "{name} is of one hop");
@@ -267,6 +268,33 @@ pub fn request_head(bytes: &[u8]) {
     }
     assert_eq!((sent.values("forwarded").len(), sent.values("x-forwarded-for").len()), (1, 1));
     passes_the_rest(&headers, &sent);
+}
+
+struct Rewritten<'a> {
+    rules: &'a RewriteRules,
+    headers: &'a HeaderMap,
+    context: RewriteContext<'a>,
+}
+
+impl RequestFields for Rewritten<'_> {
+    fn write(&self, out: &mut impl FieldSink) {
+        self.rules.write_request(self.headers, &self.context, out);
+    }
+}
+
+/// An upstream that gets the Host that the client named.
+fn options() -> UpstreamOptions {
+    UpstreamOptions {
+        name: "api".into(),
+        target: Target { host: "upstream.example".to_owned(), port: 80, tls: None },
+        base_path: "".into(),
+        own_host: HeaderValue::from_static("upstream.example"),
+        replaces_host: false,
+        connect_timeout: Duration::ZERO,
+        write_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        idle_max: 0,
+    }
 }
 
 const PEER: [u8; 4] = [192, 0, 2, 7];

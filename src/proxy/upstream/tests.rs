@@ -3,13 +3,20 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+
 use super::*;
+use crate::domain::headers::FieldSink;
 use crate::proxy::seats::Seat;
+use crate::proxy::watch::ExchangeWatch;
 
 fn run<F: Future>(test: F) -> F::Output {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(test)
@@ -17,6 +24,12 @@ fn run<F: Future>(test: F) -> F::Output {
 
 /// The status and the body, or what became of them.
 type Asked = Result<(StatusCode, Result<Vec<u8>, ExchangeEnd>), ExchangeEnd>;
+
+struct NoFields;
+
+impl RequestFields for NoFields {
+    fn write(&self, _: &mut impl FieldSink) {}
+}
 
 struct Bench {
     upstream: Rc<Upstream>,
@@ -36,21 +49,23 @@ impl Bench {
 
     /// One GET, and what comes of it: status and body.
     async fn ask(&self) -> Asked {
-        self.send(&Method::GET, RequestBody::Empty, Framing::Empty).await
+        self.send(&Method::GET, RequestBody::Empty).await
     }
 
-    async fn send(&self, method: &Method, body: RequestBody, framing: Framing) -> Asked {
+    async fn send(&self, method: &Method, body: RequestBody) -> Asked {
         let host = HeaderValue::from_static("example.com");
-        let head = RequestHead { method, base_path: "", target: "/a?b", host: &host, write_fields: &|_| {}, framing };
+        let request = UpstreamRequest { method, target: "/a?b", host: Some(&host), fields: NoFields, opens_websocket: false };
         let timeouts = ExchangeTimeouts { response: Duration::from_secs(5), idle: Duration::from_secs(5) };
-        let answering = self.upstream.exchange(head, body, timeouts, &self.watch, &|_| {});
+        let terms = ExchangeTerms { timeouts, watch: &self.watch, interim: &|_, _| {} };
+        let answering = self.upstream.exchange(&request, body, terms);
         let mut answering = pin!(answering);
-        let (head, body) = poll_fn(|cx| {
+        let response = poll_fn(|cx| {
             self.watch.woken_by(cx.waker());
             answering.as_mut().poll(cx)
         })
         .await?;
-        Ok((head.status, body.collect().await.map(|whole| whole.to_bytes().to_vec())))
+        let status = response.status();
+        Ok((status, response.into_body().collect().await.map(|whole| whole.to_bytes().to_vec())))
     }
 
     async fn accept(&self) -> TcpStream {
@@ -58,7 +73,7 @@ impl Bench {
     }
 
     fn pooled(&self) -> usize {
-        self.upstream.idle.borrow().len()
+        self.upstream.pool.len()
     }
 }
 
@@ -164,7 +179,7 @@ fn a_post_that_may_have_happened_is_not_repeated() {
         };
         let ask = async {
             bench.ask().await.unwrap().1.unwrap();
-            let failed = bench.send(&Method::POST, RequestBody::Empty, Framing::Empty).await;
+            let failed = bench.send(&Method::POST, RequestBody::Empty).await;
             assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::Lost(_)))), "{failed:?}");
         };
         tokio::join!(serve, ask);
@@ -364,8 +379,7 @@ fn an_upstream_that_takes_nothing_more_is_given_up_on() {
             stream
         };
         let much = Bytes::from(vec![b'x'; 64 << 20]);
-        let framing = Framing::Length(much.len() as u64);
-        let (failed, _stream) = tokio::join!(bench.send(&Method::POST, RequestBody::Whole(much), framing), serve);
+        let (failed, _stream) = tokio::join!(bench.send(&Method::POST, RequestBody::Whole(much)), serve);
         assert!(matches!(failed, Err(ExchangeEnd::Upstream(UpstreamFault::WriteTimedOut))), "{failed:?}");
     });
 }

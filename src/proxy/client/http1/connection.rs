@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use http::{HeaderMap, StatusCode, Version};
 
-use super::heads::{Body, RawHeads, Told, Unread};
+use super::heads::{RawHeads, Told, Unread};
 use super::interim::InterimAnswers;
 use crate::domain::client_limits::ClientLimits;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::tunnel::Upgrade;
+use crate::proxy::http1::framing::Framing;
 use crate::proxy::seats::Doing;
 use crate::proxy::watch::{ConnectionWait, ExchangeWatch};
 
@@ -143,8 +144,8 @@ impl Http1Connection {
     }
 
     /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
-    pub(in crate::proxy::client) fn take_raw_head(&self, body: Body) -> Option<Told> {
-        self.heads.borrow_mut().take(body)
+    pub(in crate::proxy::client) fn take_raw_head(&self, framing: Framing) -> Option<Told> {
+        self.heads.borrow_mut().take(framing)
     }
 
     /// What the client may still send of the last request.

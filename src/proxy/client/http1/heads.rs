@@ -4,7 +4,8 @@
 use bytes::BytesMut;
 use memchr::memchr;
 
-use crate::proxy::upstream::Chunks;
+use crate::proxy::http1::chunked::Chunks;
+use crate::proxy::http1::framing::Framing;
 
 /// What the parser keeps to itself of one head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,14 +14,6 @@ pub(in crate::proxy) struct Told {
     pub(in crate::proxy) length_beside_chunks: bool,
     /// `#` in the request line.
     pub(in crate::proxy) fragment: bool,
-}
-
-/// How a request goes on behind its head.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::proxy) enum Body {
-    /// So many bytes, or none.
-    Length(u64),
-    Chunked,
 }
 
 /// Follows what a client sends. Of a head it keeps what it told and not the bytes; bodies are passed over, chunk by chunk where they
@@ -117,14 +110,14 @@ impl RawHeads {
 
     /// Takes what the head told that the parser has just read. `None` once too much came ahead, or chunks that are read more strictly
     /// here.
-    pub(in crate::proxy) fn take(&mut self, body: Body) -> Option<Told> {
+    pub(in crate::proxy) fn take(&mut self, framing: Framing) -> Option<Told> {
         let Position::Behind(scan, ahead) = std::mem::replace(&mut self.position, Position::Lost) else { return None };
-        self.position = match body {
-            Body::Length(length) => Position::Length(length),
-            Body::Chunked => Position::Chunked(Chunks::Size, BytesMut::new()),
+        self.position = match framing {
+            Framing::Length(length) => Position::Length(length),
+            Framing::Chunked => Position::Chunked(Chunks::Size, BytesMut::new()),
         };
         self.came(&ahead);
-        Some(Told { length_beside_chunks: body == Body::Chunked && scan.length, fragment: scan.fragment })
+        Some(Told { length_beside_chunks: framing == Framing::Chunked && scan.length, fragment: scan.fragment })
     }
 
     /// Whether nothing of the next message has come. Empty lines before a head are none of it: some clients send one behind a body.
@@ -222,7 +215,7 @@ mod tests {
 
     const PLAIN: Option<Told> = Some(Told { length_beside_chunks: false, fragment: false });
     const LENGTH: Option<Told> = Some(Told { length_beside_chunks: true, fragment: false });
-    const NONE: Body = Body::Length(0);
+    const NONE: Framing = Framing::Length(0);
 
     fn heads() -> RawHeads {
         RawHeads::new(1000)
@@ -235,7 +228,7 @@ mod tests {
         assert_eq!(heads.take(NONE), PLAIN);
         assert_eq!(heads.take(NONE), Some(Told { length_beside_chunks: false, fragment: true }));
         heads.came(b"gth: 5\r\n\r\nhel");
-        assert_eq!(heads.take(Body::Length(5)), PLAIN);
+        assert_eq!(heads.take(Framing::Length(5)), PLAIN);
         heads.came(b"loGET /d HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(heads.take(NONE), PLAIN);
     }
@@ -244,7 +237,7 @@ mod tests {
     fn a_length_beside_chunks_is_told() {
         let mut heads = heads();
         heads.came(b"POST / HTTP/1.1\r\ncontent-LENGTH: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert_eq!(heads.take(Body::Chunked), LENGTH);
+        assert_eq!(heads.take(Framing::Chunked), LENGTH);
     }
 
     #[test]
@@ -262,7 +255,7 @@ mod tests {
                 came += piece.len();
                 let due = usize::from(came >= FIRST.len()) + usize::from(came == wire.len());
                 while told.len() < due {
-                    told.push(heads.take(Body::Chunked));
+                    told.push(heads.take(Framing::Chunked));
                 }
             }
             assert_eq!(told, [PLAIN, LENGTH], "pieces of {piece}");
@@ -271,15 +264,15 @@ mod tests {
 
     #[test]
     fn what_is_still_to_come_of_a_body_is_known() {
-        for (framing, body, pieces) in [
-            ("Content-Length: 5", Body::Length(5), ["he", "llo"]),
-            ("Transfer-Encoding: chunked", Body::Chunked, ["5\r\nhel", "lo\r\n0\r\n\r\n"]),
+        for (field, framing, pieces) in [
+            ("Content-Length: 5", Framing::Length(5), ["he", "llo"]),
+            ("Transfer-Encoding: chunked", Framing::Chunked, ["5\r\nhel", "lo\r\n0\r\n\r\n"]),
         ] {
             let mut heads = heads();
             assert_eq!(heads.unread(), Unread::Nothing);
-            heads.came(format!("POST / HTTP/1.1\r\n{framing}\r\n\r\n").as_bytes());
+            heads.came(format!("POST / HTTP/1.1\r\n{field}\r\n\r\n").as_bytes());
             assert_eq!(heads.unread(), Unread::Unknown, "nobody has read the head");
-            assert_eq!(heads.take(body), PLAIN);
+            assert_eq!(heads.take(framing), PLAIN);
             heads.came(pieces[0].as_bytes());
             assert!(heads.unread() == Unread::Body && !heads.is_between());
             heads.came(pieces[1].as_bytes());
@@ -293,7 +286,7 @@ mod tests {
     fn behind_chunks_that_are_malformed_nothing_is_told() {
         let mut heads = heads();
         heads.came(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(heads.take(Body::Chunked), PLAIN);
+        assert_eq!(heads.take(Framing::Chunked), PLAIN);
         assert_eq!(heads.take(NONE), None);
     }
 

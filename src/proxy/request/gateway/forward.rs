@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, response};
 
 use super::{Answer, Gateway, LocalPolicy};
-use crate::domain::headers::{AuthorizationRule, PreparedFields, RewriteContext, Withheld};
+use crate::domain::headers::{AuthorizationRule, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::route::Route;
 use crate::domain::stats::Counter;
@@ -16,7 +16,7 @@ use crate::proxy::client::tunnel::{self, TunnelLimits, Upgrade};
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::refusal::Refusal;
-use crate::proxy::upstream::{ExchangeTimeouts, RequestHead, ResponseBody, ResponseHead, Upstream};
+use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, RequestFields, Upstream, UpstreamBody, UpstreamRequest};
 
 /// Tokens in the Authorization fields of one request that are looked at where none of them is judged.
 const TOKENS_LOOKED_AT_MAX: u32 = 8;
@@ -43,19 +43,20 @@ impl Gateway {
             AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
             AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
         };
-        let outgoing = Outgoing { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
+        let call = UpstreamCall { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
         let timeouts = ExchangeTimeouts { response: route.response_timeout, idle: route.idle_timeout };
-        let (mut answer, body) = exchange(upstream, &mut context, outgoing, timeouts).await?;
+        let mut answer = exchange(upstream, &mut context, call, timeouts).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
-        context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
+        context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
         context.exchange.watch().answer_begins(|| self.shared.clock.now(), route.response_timeout);
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (answer, body) = answer.into_parts();
             let switched = body.into_stream().filter(|_| wants_upgrade).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: route.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
             return Ok(switch(&context, Upgrade::new(switched, caller.bound_to(), limits), answer));
         }
-        Ok(streamed(answer, body))
+        Ok(Answer::Streamed(answer))
     }
 
     /// Tells for one request which of the tokens in it are of issuers accepted here. To look at one may cost a signature: beyond so
@@ -70,8 +71,8 @@ impl Gateway {
     }
 }
 
-/// What an upstream is asked, beside what the context says.
-pub(super) struct Outgoing<'a> {
+/// What a request is for its upstream, beside what the context says.
+pub(super) struct UpstreamCall<'a> {
     pub(super) method: &'a Method,
     /// As they came.
     pub(super) headers: &'a HeaderMap,
@@ -81,63 +82,56 @@ pub(super) struct Outgoing<'a> {
     pub(super) wants_upgrade: bool,
 }
 
+/// A client's fields, as they are rewritten for the upstream.
+struct Rewritten<'a> {
+    rules: &'a RewriteRules,
+    headers: &'a HeaderMap,
+    context: RewriteContext<'a>,
+}
+
+impl RequestFields for Rewritten<'_> {
+    fn write(&self, out: &mut impl FieldSink) {
+        self.rules.write_request(self.headers, &self.context, out);
+    }
+}
+
 /// Sends the request, and waits for the head of the response.
 pub(super) async fn exchange(
     upstream: &Rc<Upstream>,
     context: &mut RequestContext<'_>,
-    outgoing: Outgoing<'_>,
+    call: UpstreamCall<'_>,
     timeouts: ExchangeTimeouts,
-) -> Result<(ResponseHead, ResponseBody), Refusal> {
-    let (body, framing) = context.body.take();
-    let named_host = context.host.as_ref().map(Host::field);
+) -> Result<Response<UpstreamBody>, Refusal> {
+    let body = context.body.take();
+    let host = context.host.as_ref().map(Host::field);
     let rewriting = RewriteContext {
         origin: &context.origin,
-        host: named_host,
-        identity: outgoing.identity,
+        host,
+        identity: call.identity,
         request_id: &context.ids.request,
-        authorization: outgoing.authorization,
+        authorization: call.authorization,
     };
-    let write_fields = |out: &mut Vec<u8>| {
-        context.policy.rewrite.write_request(outgoing.headers, &rewriting, out);
-        if outgoing.wants_upgrade {
-            tunnel::write_websocket(out);
-        }
-    };
-    let request = RequestHead {
-        method: outgoing.method,
-        base_path: &upstream.options().base_path,
+    let request = UpstreamRequest {
+        method: call.method,
         target: context.target.path_and_query(),
-        host: upstream.options().host(named_host),
-        write_fields: &write_fields,
-        framing,
+        host,
+        fields: Rewritten { rules: &context.policy.rewrite, headers: call.headers, context: rewriting },
+        opens_websocket: call.wants_upgrade,
     };
-    let pass_interim = |mut answer: ResponseHead| {
-        context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
-        context.exchange.pass_interim(answer.status, &answer.headers);
+    let pass_interim = |status, mut headers| {
+        context.policy.rewrite.response(&mut headers, &context.ids.request);
+        context.exchange.pass_interim(status, &headers);
     };
-    upstream
-        .exchange(request, body, timeouts, context.exchange.watch(), &pass_interim)
-        .await
-        .map_err(|end| Refusal::of_end(end, &upstream.options().name))
+    let terms = ExchangeTerms { timeouts, watch: context.exchange.watch(), interim: &pass_interim };
+    upstream.exchange(&request, body, terms).await.map_err(|end| Refusal::of_end(end, &upstream.options().name))
 }
 
 /// Turns the connection into a tunnel.
-fn switch(context: &RequestContext<'_>, upgrade: Upgrade, answer: ResponseHead) -> Answer {
+fn switch(context: &RequestContext<'_>, upgrade: Upgrade, answer: response::Parts) -> Answer {
     context.exchange.switch_to(upgrade);
     let mut reply = Reply::new(Bytes::new());
     *reply.status_mut() = answer.status;
     *reply.headers_mut() = answer.headers;
     tunnel::announce_websocket(reply.headers_mut());
     Answer::Whole(reply)
-}
-
-pub(super) fn streamed(answer: ResponseHead, body: ResponseBody) -> Answer {
-    Answer::Streamed(response_parts(answer), body)
-}
-
-pub(super) fn response_parts(answer: ResponseHead) -> response::Parts {
-    let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = answer.status;
-    parts.headers = answer.headers;
-    parts
 }

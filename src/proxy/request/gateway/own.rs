@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
+use http::{Method, Response};
 
-use super::forward::{Outgoing, exchange, response_parts, streamed};
+use super::forward::{UpstreamCall, exchange};
 use super::{Answer, Gateway, LocalPolicy};
 use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
@@ -70,18 +70,17 @@ impl Gateway {
         headers.remove(ACCEPT_ENCODING);
         let is_ours = self.recognizer();
         let authorization = Withheld::Tokens(&is_ours);
-        let outgoing = Outgoing { method: &head.method, headers: &headers, identity: None, authorization, wants_upgrade: false };
+        let call = UpstreamCall { method: &head.method, headers: &headers, identity: None, authorization, wants_upgrade: false };
         context.body.replace(body);
         let rules = local.policy.login;
         let upstream = local.upstreams.at(rules.upstream);
-        let (mut answer, body) = exchange(upstream, &mut context, outgoing, rules.timeouts).await?;
-        context.policy.rewrite.response(&mut answer.headers, &context.ids.request);
-        if !login_answer::may_grant(&answer) {
+        let (mut head, body) = exchange(upstream, &mut context, call, rules.timeouts).await?.into_parts();
+        context.policy.rewrite.response(&mut head.headers, &context.ids.request);
+        if !login_answer::may_grant(&head) {
             self.counters.add(Counter::LoginsRefused, 1);
-            return Ok(streamed(answer, body));
+            return Ok(Answer::Streamed(Response::from_parts(head, body)));
         }
         let body = login_answer::collect(body, rules.answer_bytes_max, &upstream.options().name).await?;
-        let answer = UpstreamAnswer { head: response_parts(answer), body };
-        Ok(Answer::Whole(self.shared.control.complete_login(request, answer).await))
+        Ok(Answer::Whole(self.shared.control.complete_login(request, UpstreamAnswer { head, body }).await))
     }
 }

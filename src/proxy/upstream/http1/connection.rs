@@ -1,0 +1,51 @@
+//! A connection that speaks HTTP/1.1.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+
+use super::sending::{SendFault, Sending};
+use crate::proxy::upstream::connect::Stream;
+
+/// Free room that a read is given at the least.
+const READ_ROOM_MIN: usize = 4 * 1024;
+
+/// What a read buffer grows by.
+const READ_ROOM: usize = 16 * 1024;
+
+/// A connection with what was read beyond the last response, and the request that it carries. In a box, which goes with it from
+/// exchange to exchange: it is passed on from step to step of each.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) io: Stream,
+    pub(super) read: BytesMut,
+    pub(super) sending: Sending,
+    pub(super) reused: bool,
+}
+
+impl Connection {
+    pub(super) fn new(io: Stream) -> Box<Self> {
+        Box::new(Self { io, read: BytesMut::new(), sending: Sending::default(), reused: false })
+    }
+
+    /// Writes as much of the request as both sides allow. Ready once it is out whole.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+        self.sending.poll_send(&mut self.io, cx)
+    }
+
+    /// Reads more into the buffer; 0 at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read.capacity() - self.read.len() < READ_ROOM_MIN {
+            self.read.reserve(READ_ROOM);
+        }
+        tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read)
+    }
+
+    /// Whether an unused connection is still good: nothing to read, and not at its end. Asks what the event loop knows already.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.read.is_empty() && self.poll_fill(&mut cx).is_pending()
+    }
+}

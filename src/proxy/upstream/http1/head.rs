@@ -1,0 +1,345 @@
+//! Heads as spoken with upstreams: of requests out, of responses in.
+//!
+//! Strict on what comes in: a response whose framing could be read in two ways is refused, never guessed at.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use crate::domain::headers::FieldSink as _;
+use crate::proxy::http1::framing::Framing;
+use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX, Malformed};
+use crate::proxy::upstream::options::UpstreamOptions;
+use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
+
+/// Room for what the gateway says beside the upstream.
+const FIELDS_ADDED: usize = 4;
+
+/// Where the body of a response ends (RFC 9112, section 6.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy::upstream) enum ResponseFraming {
+    /// So many bytes, or none.
+    Length(u64),
+    Chunked,
+    /// Where the connection does.
+    Close,
+}
+
+/// Appends the head of a request.
+pub(in crate::proxy::upstream) fn write_request_head<F: RequestFields>(
+    out: &mut Vec<u8>,
+    request: &UpstreamRequest<'_, F>,
+    framing: Framing,
+    options: &UpstreamOptions,
+) {
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(options.base_path.as_bytes());
+    out.extend_from_slice(request.target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    out.field(&HOST, options.host(request.host));
+    request.fields.write(out);
+    if request.opens_websocket {
+        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+    }
+    match framing {
+        // Some servers answer 411 to these without a length (RFC 9110, section 8.6).
+        Framing::Length(0) if [Method::POST, Method::PUT, Method::PATCH].contains(request.method) => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        Framing::Length(0) => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(length.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub(in crate::proxy::upstream) struct ResponseHead {
+    pub(in crate::proxy::upstream) status: StatusCode,
+    pub(in crate::proxy::upstream) headers: HeaderMap,
+    pub(in crate::proxy::upstream) framing: ResponseFraming,
+    /// The upstream will take another request on this connection.
+    pub(super) keep_alive: bool,
+}
+
+/// Takes one head off the front of `buffer`; `None` while it is incomplete.
+///
+/// # Errors
+/// Not HTTP/1, too large, or framed ambiguously.
+pub(in crate::proxy::upstream) fn read_response_head(
+    buffer: &mut BytesMut,
+    method: &Method,
+) -> Result<Option<ResponseHead>, Malformed> {
+    if buffer.is_empty() {
+        return Ok(None);
+    }
+    // Room for all of them is 4 KiB, of which most responses need little: it is not cleared.
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let length = match response_grammar().parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() < FIELDS_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Malformed("response head too large")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed("too many response fields")),
+        Err(_) => return Err(Malformed("response head is not HTTP/1")),
+    };
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("response status out of range"))?;
+    // Values are slices of the frozen head: no allocation per field.
+    let base = buffer.as_ptr() as usize;
+    let mut found = Vec::with_capacity(parsed.headers.len());
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("bad response field name"))?;
+        found.push((name, field.value.as_ptr() as usize - base, field.value.len()));
+    }
+    let head = buffer.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(found.len() + FIELDS_ADDED);
+    for (name, at, length) in found {
+        let value =
+            HeaderValue::from_maybe_shared(slice(&head, at, length)).map_err(|_| Malformed("bad response field value"))?;
+        headers.append(name, value);
+    }
+    let coding = transfer_coding(&headers, version)?;
+    let framing = response_framing(status, &headers, coding, method)?;
+    let keep_alive = framing != ResponseFraming::Close && coding != Coding::Identity && stays_open(&headers, version);
+    Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+}
+
+/// Spaces between a field's name and the colon go (RFC 9112, section 5.1); in requests they are refused. Folded values and repeated
+/// lengths in one value may be refused (sections 5.2 and 6.3), and are.
+fn response_grammar() -> httparse::ParserConfig {
+    let mut grammar = httparse::ParserConfig::default();
+    grammar.allow_spaces_after_header_name_in_responses(true);
+    grammar
+}
+
+/// An empty value may point outside the head, so it is not sliced by its address.
+fn slice(head: &Bytes, at: usize, len: usize) -> Bytes {
+    if len == 0 { Bytes::new() } else { head.slice(at..at + len) }
+}
+
+/// RFC 9112, section 6.3, minus every case that two readers could read differently.
+fn response_framing(
+    status: StatusCode,
+    headers: &HeaderMap,
+    coding: Coding,
+    method: &Method,
+) -> Result<ResponseFraming, Malformed> {
+    let length = content_length(headers)?;
+    if coding == Coding::Chunked && length.is_some() {
+        return Err(Malformed("response has both Content-Length and Transfer-Encoding"));
+    }
+    let has_no_body = method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    if has_no_body {
+        return Ok(ResponseFraming::Length(0));
+    }
+    Ok(match (coding, length) {
+        (Coding::Chunked, _) => ResponseFraming::Chunked,
+        (Coding::None | Coding::Identity, Some(length)) => ResponseFraming::Length(length),
+        (Coding::None | Coding::Identity, None) => ResponseFraming::Close,
+    })
+}
+
+/// The one Content-Length; repeated equal ones count as one.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut known = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+        let length = plain
+            .then(|| digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+            .ok_or(Malformed("bad Content-Length in response"))?;
+        if known.is_some_and(|other| other != length) {
+            return Err(Malformed("differing Content-Length in response"));
+        }
+        known = Some(length);
+    }
+    Ok(known)
+}
+
+/// What was done to a body for its way here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    None,
+    /// Nothing, in the words of RFC 2616, section 3.6. Whether a Content-Length counts beside it is read in two ways: the connection
+    /// is not used again, so that no byte behind the length can be taken for another response.
+    Identity,
+    Chunked,
+}
+
+/// Any other coding is one that the request did not ask for. To drop its name, as some proxies do, would pass off the coded bytes as
+/// the body.
+fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, Malformed> {
+    let mut coding = Coding::None;
+    for token in headers.get_all(TRANSFER_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let token = token.trim_ascii();
+        coding = match coding {
+            Coding::None if token.eq_ignore_ascii_case(b"identity") => Coding::Identity,
+            Coding::None | Coding::Identity if token.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
+            Coding::None | Coding::Identity | Coding::Chunked => {
+                return Err(Malformed("response has a Transfer-Encoding other than chunked"));
+            }
+        };
+    }
+    if coding == Coding::Chunked && version == Version::HTTP_10 {
+        return Err(Malformed("HTTP/1.0 response has a Transfer-Encoding"));
+    }
+    Ok(coding)
+}
+
+fn stays_open(headers: &HeaderMap, version: Version) -> bool {
+    let says = |word: &[u8]| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(word))
+    };
+    if version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<ResponseHead>, Malformed> {
+        read_response_head(&mut BytesMut::from(text), &Method::GET)
+    }
+
+    fn framing(text: &str) -> Result<ResponseFraming, Malformed> {
+        head(text).map(|head| head.expect("a whole head").framing)
+    }
+
+    #[test]
+    fn framing_follows_the_rfc() {
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(ResponseFraming::Length(5)));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Ok(ResponseFraming::Chunked));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n"), Ok(ResponseFraming::Close));
+        assert_eq!(framing("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"), Ok(ResponseFraming::Length(0)));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"), Ok(ResponseFraming::Length(5)));
+        let to_head = read_response_head(&mut BytesMut::from("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), &Method::HEAD);
+        assert_eq!(to_head.unwrap().unwrap().framing, ResponseFraming::Length(0));
+    }
+
+    #[test]
+    fn a_coding_that_changes_nothing_is_none_and_its_connection_is_not_used_again() {
+        for (fields, expected) in [
+            ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", ResponseFraming::Length(5)),
+            ("Transfer-Encoding: Identity\r\n", ResponseFraming::Close),
+        ] {
+            let head = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+            assert_eq!((head.framing, head.keep_alive), (expected, false), "{fields}");
+        }
+        for fields in
+            ["Transfer-Encoding: identity, chunked\r\n", "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"]
+        {
+            assert_eq!(framing(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")), Ok(ResponseFraming::Chunked), "{fields}");
+        }
+        assert_eq!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"), Ok(ResponseFraming::Close));
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: identity, identity\r\n",
+            "Transfer-Encoding: identity, gzip\r\n",
+            "Transfer-Encoding: identity, chunked\r\nContent-Length: 5\r\n",
+            "Transfer-Encoding: chunked;q=1\r\n",
+            "Transfer-Encoding: \r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(), "{fields}");
+        }
+        assert!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn heads_that_are_not_http_are_refused() {
+        for text in [
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname\u{b}: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na name: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname x: y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname \r\n: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n : x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+        ] {
+            assert!(head(text).is_err(), "{text}");
+        }
+        assert!(head(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(129))).is_err());
+        assert!(head(&format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(FIELDS_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn spaces_before_a_colon_go_and_what_the_field_says_counts() {
+        let read = head("HTTP/1.1 200 OK\r\nContent-Length : 5\r\nX-A \t : b\r\n\r\n").unwrap().unwrap();
+        assert_eq!((read.framing, read.headers["x-a"].as_bytes()), (ResponseFraming::Length(5), &b"b"[..]));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n"), Ok(ResponseFraming::Chunked));
+        for ambiguous in [
+            "Content-Length : 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding : chunked\r\n",
+            "Content-Length : 5, 5\r\n",
+        ] {
+            assert!(framing(&format!("HTTP/1.1 200 OK\r\n{ambiguous}\r\n")).is_err(), "{ambiguous}");
+        }
+    }
+
+    #[test]
+    fn what_old_and_simple_servers_send_is_read() {
+        for (wire, status) in [
+            ("HTTP/1.1 404\r\n\r\n", 404),
+            ("HTTP/1.1 404 \r\n\r\n", 404),
+            ("HTTP/1.0 200 OK\r\n\r\n", 200),
+            ("HTTP/1.1 200 D\u{e9}j\u{e0} vu\r\n\r\n", 200),
+            ("HTTP/1.1 200 OK\nServer: x\n\n", 200),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", 200),
+            ("HTTP/1.1 200 OK\r\nX-Empty:\r\nX-Blank: \r\n\r\n", 200),
+        ] {
+            assert_eq!(head(wire).unwrap().unwrap().status, status, "{wire}");
+        }
+        let named = head("HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"\u{e9}t\u{e9}.pdf\"\r\n\r\n");
+        let value = named.unwrap().unwrap().headers["content-disposition"].as_bytes().to_vec();
+        assert_eq!(value, "attachment; filename=\"\u{e9}t\u{e9}.pdf\"".as_bytes());
+    }
+
+    #[test]
+    fn a_connection_stays_open_as_its_version_says() {
+        let keep = |text: &str| head(text).unwrap().unwrap().keep_alive;
+        assert!(keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(!keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n"));
+        assert!(!keep("HTTP/1.1 200 OK\r\n\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = read_response_head(&mut BytesMut::from(&bytes[..]), &Method::GET);
+        }
+    }
+}

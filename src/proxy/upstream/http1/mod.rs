@@ -1,0 +1,185 @@
+//! An upstream that is spoken to in HTTP/1.1: one exchange at a time on each connection.
+
+pub(super) mod body;
+mod connection;
+pub(super) mod head;
+pub(super) mod pool;
+mod sending;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::{Response, StatusCode};
+
+use self::body::{Http1Body, StreamWatch};
+use self::connection::Connection;
+use self::head::ResponseHead;
+use self::pool::Pool;
+use self::sending::{Progress, SendFault, Sending};
+use super::body::RequestBody;
+use super::connect::Stream;
+use super::end::{ExchangeEnd, UpstreamFault};
+use super::options::UpstreamOptions;
+use super::request::{ExchangeTerms, RequestFields, UpstreamRequest};
+use crate::domain::stats::{Counter, Counters};
+use crate::proxy::watch::ExchangeWait;
+
+/// Interim responses (1xx) that one exchange sits through before it gives up on the upstream.
+const INTERIM_RESPONSES_MAX: u32 = 16;
+
+/// One request, on its way to one upstream.
+pub(super) struct Http1Exchange<'a, F> {
+    pub(super) options: &'a UpstreamOptions,
+    pub(super) pool: &'a Rc<Pool>,
+    pub(super) counters: &'a Counters,
+    pub(super) request: &'a UpstreamRequest<'a, F>,
+    pub(super) terms: ExchangeTerms<'a>,
+}
+
+struct Failed {
+    end: ExchangeEnd,
+    /// The body, where the request may be sent again on another connection.
+    repeatable: Option<RequestBody>,
+}
+
+impl<F: RequestFields> Http1Exchange<'_, F> {
+    /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
+    /// was sent or if it is idempotent and has no body. The time that is left for the response does not begin anew.
+    pub(super) async fn run(&self, mut body: RequestBody) -> Result<Response<Http1Body>, ExchangeEnd> {
+        if let Some(connection) = self.pool.take() {
+            match self.attempt(connection, body).await {
+                Ok(response) => return Ok(response),
+                Err(Failed { repeatable: Some(again), .. }) => {
+                    self.counters.add(Counter::UpstreamRetries, 1);
+                    body = again;
+                }
+                Err(failed) => return Err(failed.end),
+            }
+        }
+        // Boxed: rare, and a TLS handshake is large.
+        let connection = Box::pin(self.connect()).await?;
+        self.attempt(connection, body).await.map_err(|failed| failed.end)
+    }
+
+    async fn connect(&self) -> Result<Box<Connection>, ExchangeEnd> {
+        let watch = self.terms.watch;
+        watch.arm(ExchangeWait::Connect, self.options.connect_timeout);
+        let mut opening = pin!(Stream::open(&self.options.target));
+        let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| UpstreamFault::Connect(error).into())),
+            Poll::Pending if watch.take_expired(ExchangeWait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
+            // A repeated attempt has what time the first one left.
+            Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
+                Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()))
+            }
+            Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending)))),
+        })
+        .await;
+        watch.disarm(ExchangeWait::Connect);
+        io.map(Connection::new)
+    }
+
+    async fn attempt(&self, mut connection: Box<Connection>, body: RequestBody) -> Result<Response<Http1Body>, Failed> {
+        let ExchangeTerms { watch, timeouts, .. } = self.terms;
+        let is_harmless_twice = self.request.is_idempotent() && body.length() == Some(0);
+        connection.sending.begin(self.request, body, self.options);
+        let outcome = self.await_response(&mut connection).await;
+        watch.disarm(ExchangeWait::UpstreamWrite);
+        match outcome {
+            Ok(head) => {
+                let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
+                let mut body = Http1Body::new(Rc::clone(self.pool), connection, &head, stream);
+                body.begin().await.map_err(|end| Failed { end, repeatable: None })?;
+                let mut response = Response::new(body);
+                *response.status_mut() = head.status;
+                *response.headers_mut() = head.headers;
+                Ok(response)
+            }
+            Err(end) => {
+                let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));
+                let lost_unanswered = connection.reused && is_lost && connection.read.is_empty();
+                let never_sent = !connection.sending.anything_sent();
+                let repeatable = (lost_unanswered && (never_sent || is_harmless_twice)).then(|| connection.sending.take_body());
+                Err(Failed { end, repeatable })
+            }
+        }
+    }
+
+    /// Writes the request and reads until the head of the final response is there. Both at once: an upstream may respond early.
+    async fn await_response(&self, connection: &mut Connection) -> Result<ResponseHead, ExchangeEnd> {
+        let watch = self.terms.watch;
+        let mut interim_left = INTERIM_RESPONSES_MAX;
+        let mut send_error = None;
+        poll_fn(|cx| {
+            if send_error.is_none() {
+                match connection.poll_send(cx) {
+                    Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(fault.into())),
+                    // It may have responded before it stopped listening.
+                    Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+                self.keep_time(&mut connection.sending, send_error.is_some());
+            }
+            loop {
+                match head::read_response_head(&mut connection.read, self.request.method) {
+                    Err(malformed) => return Poll::Ready(Err(UpstreamFault::Malformed(malformed.0).into())),
+                    Ok(Some(head)) if is_interim(head.status) => {
+                        interim_left = match interim_left.checked_sub(1) {
+                            Some(left) => left,
+                            None => return Poll::Ready(Err(UpstreamFault::Malformed("too many interim responses").into())),
+                        };
+                        if head.status != StatusCode::CONTINUE {
+                            (self.terms.interim)(head.status, head.headers);
+                        }
+                        continue;
+                    }
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                }
+                match connection.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        let cause = send_error.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                        return Poll::Ready(Err(UpstreamFault::Lost(cause).into()));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(UpstreamFault::Lost(error).into())),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
+                        return Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()));
+                    }
+                    Poll::Pending if watch.take_expired(ExchangeWait::UpstreamWrite) => {
+                        return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
+                    }
+                    Poll::Pending => {
+                        return watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending))));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// While the request is on its way, the upstream owes that it takes bytes; from then on, the response. While the client owes
+    /// more of the body, the upstream owes nothing.
+    fn keep_time(&self, sending: &mut Sending, listens_no_more: bool) {
+        let watch = self.terms.watch;
+        let progress = if listens_no_more { Progress::Finished } else { sending.progress() };
+        match progress {
+            Progress::Finished => {
+                watch.disarm(ExchangeWait::UpstreamWrite);
+                if !watch.is_armed(ExchangeWait::ResponseHead) {
+                    watch.arm(ExchangeWait::ResponseHead, self.terms.timeouts.response);
+                }
+            }
+            Progress::AwaitsClient => watch.disarm(ExchangeWait::UpstreamWrite),
+            Progress::Blocked if watch.is_armed(ExchangeWait::UpstreamWrite) => {}
+            Progress::Blocked | Progress::Moved => watch.arm(ExchangeWait::UpstreamWrite, self.options.write_timeout),
+        }
+    }
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}

@@ -1,0 +1,77 @@
+//! Connections that wait for their next request.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use crate::proxy::watch::Watchers;
+
+/// One worker's unused connections to one upstream.
+#[derive(Debug)]
+pub(in crate::proxy::upstream) struct Pool {
+    watchers: Rc<Watchers>,
+    limits: Cell<PoolLimits>,
+    /// Used last, taken first: the oldest may then idle away.
+    idle: RefCell<Vec<Idle>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy::upstream) struct PoolLimits {
+    /// How long a connection is kept without use.
+    pub(in crate::proxy::upstream) idle_timeout: Duration,
+    /// How many are kept.
+    pub(in crate::proxy::upstream) idle_max: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Box<Connection>,
+    since: u32,
+}
+
+impl Pool {
+    pub(in crate::proxy::upstream) fn new(watchers: Rc<Watchers>, limits: PoolLimits) -> Rc<Self> {
+        Rc::new(Self { watchers, limits: Cell::new(limits), idle: RefCell::default() })
+    }
+
+    /// From now on, other limits.
+    pub(in crate::proxy::upstream) fn limit(&self, limits: PoolLimits) {
+        self.limits.set(limits);
+    }
+
+    /// One that is still good.
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut last) = idle.pop() {
+            if self.is_young(&last) && last.connection.is_quiet() {
+                last.connection.reused = true;
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(&self, connection: Box<Connection>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.limits.get().idle_max {
+            idle.push(Idle { connection, since: self.watchers.now() });
+        }
+    }
+
+    /// Closes connections that idled too long. They are ordered by age, the oldest first.
+    pub(in crate::proxy::upstream) fn prune(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let old = idle.iter().position(|one| self.is_young(one)).unwrap_or(idle.len());
+        idle.drain(..old);
+    }
+
+    fn is_young(&self, idle: &Idle) -> bool {
+        self.watchers.age_since(idle.since) < self.limits.get().idle_timeout
+    }
+
+    #[cfg(test)]
+    pub(in crate::proxy::upstream) fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+}
