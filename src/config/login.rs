@@ -12,7 +12,8 @@ use super::section::Section;
 use super::setting::{Setting, open_settings};
 use super::upstreams::NamedUpstreams;
 use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS, is_mappable};
-use crate::domain::route::{Endpoint, EndpointPaths, UpstreamIndex};
+use crate::domain::login_kind::LoginKind;
+use crate::domain::route::{EndpointPaths, UpstreamIndex};
 use crate::domain::session_policy::OldSession;
 use crate::domain::share::Share;
 use crate::domain::subjects::ReservedPrefixes;
@@ -109,7 +110,7 @@ pub struct Login {
     /// Statuses of responses that may become sessions. Never empty.
     pub statuses: Vec<StatusCode>,
     /// Calls whose responses may.
-    pub issue_on: Vec<Endpoint>,
+    pub issue_on: Vec<LoginKind>,
     /// Where the response names the user; the first that leads to any value decides. Never empty.
     pub subject: Vec<Pointer>,
     /// All of these must hold for the response …
@@ -129,8 +130,10 @@ pub struct Login {
     pub reserved: ReservedPrefixes,
 }
 
-const ISSUING: [(&str, Endpoint); 3] =
-    [("login", Endpoint::Login), ("register", Endpoint::Register), ("quick_register", Endpoint::QuickRegister)];
+const ISSUING: [(&str, LoginKind); 3] = {
+    let [login, register, quick_register] = [LoginKind::Login, LoginKind::Register, LoginKind::QuickRegister];
+    [(login.name(), login), (register.name(), register), (quick_register.name(), quick_register)]
+};
 
 /// Whether a claim of that name may be mapped into our tokens.
 pub(super) fn mappable_claim(name: &str) -> Parsed<()> {

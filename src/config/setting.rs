@@ -14,9 +14,9 @@ use crate::domain::deployment_secret::DeploymentSecret;
 use crate::domain::headers::NamePattern;
 use crate::domain::host::HostPattern;
 use crate::domain::ids::Partitions;
+use crate::domain::login_kind::LoginKind;
 use crate::domain::origin::OriginPattern;
 use crate::domain::pace::ByteRate;
-use crate::domain::route::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::share::Share;
 use crate::domain::subjects::SubjectPrefix;
@@ -99,8 +99,8 @@ open_settings!(
     Algorithm,
     ByteRate,
     ClaimPath,
-    Endpoint,
     HostPattern,
+    LoginKind,
     NamePattern,
     OriginPattern,
     Partitions,

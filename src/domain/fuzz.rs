@@ -196,7 +196,7 @@ pub fn routes(bytes: &[u8]) {
             assert!(!is_post || !is_read_as("/login"), "past our own endpoint");
             assert!(!is_delete || !is_read_below("/sessions"), "past our own endpoint");
         }
-        Match::Own(_) => assert!(target.path() == "/login" || target.path().starts_with("/sessions")),
+        Match::Endpoint(_) | Match::Preflight => assert!(target.path() == "/login" || target.path().starts_with("/sessions")),
         Match::MethodNotAllowed { allow } => assert!(!allow.split(", ").any(|name| name == method.as_str()), "{method}: {allow}"),
         Match::Ambiguous | Match::AmbiguousHost | Match::NotFound => {}
     }

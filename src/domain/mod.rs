@@ -19,6 +19,7 @@ pub mod imported;
 pub mod json;
 pub mod lag;
 pub mod legacy;
+pub mod login_kind;
 pub mod media_type;
 pub mod network;
 pub mod node;

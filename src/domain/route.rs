@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use super::headers::AuthorizationRule;
 use super::host::HostPattern;
 use super::ids::SessionId;
+use super::login_kind::LoginKind;
 use super::pace::ByteRate;
 use super::path::{CanonicalTarget, Place};
 use super::share::Share;
@@ -20,12 +21,17 @@ mod table;
 pub use error::RouteError;
 pub use table::RouteTable;
 
-/// A gateway's own endpoint. `Login`, `Register` and `QuickRegister` are answered by the upstream first.
+/// A path that the gateway serves itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Endpoint {
-    Login,
-    Register,
-    QuickRegister,
+    /// The upstream judges the call first.
+    Login(LoginKind),
+    Own(OwnEndpoint),
+}
+
+/// An endpoint that no upstream takes part in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnEndpoint {
     Refresh,
     Logout,
     Sessions,
@@ -146,7 +152,10 @@ pub struct Asked<'a> {
 /// What a request meets.
 #[derive(Debug)]
 pub enum Match<'a> {
-    Own(Endpoint),
+    /// By one of its methods.
+    Endpoint(Endpoint),
+    /// A browser asks whether a page may call an endpoint.
+    Preflight,
     Route(&'a Arc<Route>),
     /// Something is here, for other methods.
     MethodNotAllowed {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::Inner;
 use crate::bounded::{Bounded, Bounds};
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::route::Endpoint;
+use crate::domain::route::OwnEndpoint;
 use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
 
@@ -47,18 +47,15 @@ impl Lanes {
     }
 
     /// Where calls of an endpoint run. Those that monitoring and other machines read are apart from those of users.
-    pub(super) const fn of(&self, endpoint: Endpoint) -> &Bounded<OwnRequest, Reply> {
+    pub(super) const fn of(&self, endpoint: OwnEndpoint) -> &Bounded<OwnRequest, Reply> {
         match endpoint {
-            Endpoint::Jwks | Endpoint::Metadata | Endpoint::Health | Endpoint::Ready => &self.probes,
-            Endpoint::Login
-            | Endpoint::Register
-            | Endpoint::QuickRegister
-            | Endpoint::Refresh
-            | Endpoint::Logout
-            | Endpoint::Sessions
-            | Endpoint::Session(_)
-            | Endpoint::Revoke
-            | Endpoint::Introspect => &self.calls,
+            OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready => &self.probes,
+            OwnEndpoint::Refresh
+            | OwnEndpoint::Logout
+            | OwnEndpoint::Sessions
+            | OwnEndpoint::Session(_)
+            | OwnEndpoint::Revoke
+            | OwnEndpoint::Introspect => &self.calls,
         }
     }
 }

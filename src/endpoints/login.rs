@@ -7,20 +7,20 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, EXPIRES, HeaderName, LAST_MODIFIED, PRAGMA, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderValue, Response, header};
 
 use super::accounts::{self, Named, Reading, Unreadable};
 use super::grant::{self, Granted, SCOPES_MAX};
 use super::limits::RateLimits;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
-use super::{Inner, cookies, credentials, origin, shared, tokens};
-use crate::domain::route::Endpoint;
+use super::{Inner, cookies, credentials, origin, tokens};
+use crate::domain::login_kind::LoginKind;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
 use crate::proxy::control::{LoginRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
-use crate::sessions::{self, LoginKind};
+use crate::sessions;
 
 /// Fields that speak of the bytes of a body that was changed.
 const OF_THE_OLD_BODY: [HeaderName; 9] = [
@@ -38,20 +38,10 @@ const OF_THE_OLD_BODY: [HeaderName; 9] = [
 impl Inner {
     #[expect(clippy::result_large_err, reason = "the answer to give instead: made once, and passed on at once")]
     pub(super) fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
-        let options = self.options.load();
-        if let Some(answer) = origin::preflight(&request.head, options.cors.as_ref()) {
-            return Err(shared(answer, &request.head, &options));
-        }
-        self.judge_login(request, &options).map_err(|refusal| {
-            let answer = refusal.into_reply(Dialect::Json, &self.counters);
-            shared(answer, &request.head, &options)
-        })
+        self.judge_login(request, &self.options.load()).map_err(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
     }
 
     fn judge_login(&self, request: &LoginRequest, options: &EndpointOptions) -> Result<(), Refusal> {
-        if request.head.method != Method::POST {
-            return Err(Refusal::MethodNotAllowed("POST"));
-        }
         believe_origin(&request.head, options)?;
         let limits = self.limits.load();
         limits.admit_login_from(request.address).map_err(Refusal::RateLimited)?;
@@ -60,7 +50,7 @@ impl Inner {
             // Who limits no accounts need not know them.
             Err(_) if !limits.counts_accounts() => Reading::of_nobody(),
             // Whoever registers may invite others. So many are not counted one by one.
-            Err(Unreadable::TooManyAccounts) if request.endpoint != Endpoint::Login => Reading::of_nobody(),
+            Err(Unreadable::TooManyAccounts) if request.kind != LoginKind::Login => Reading::of_nobody(),
             Err(unreadable) => return Err(unreadable.into()),
         };
         let mut is_readable = reading.is_readable;
@@ -97,7 +87,7 @@ impl Inner {
     fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, granted: &Granted, options: &EndpointOptions) {
         let limits = self.limits.load();
         // Anyone can register, under any name.
-        if request.endpoint != Endpoint::Login || !limits.counts_accounts() {
+        if request.kind != LoginKind::Login || !limits.counts_accounts() {
             return;
         }
         let names = &options.limits.login.account;
@@ -121,20 +111,19 @@ impl Inner {
 
     pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
         let options = self.options.load_full();
-        let reply = match self.grant_of(&request, &answer, &options) {
+        match self.grant_of(&request, &answer, &options) {
             Some(granted) => {
                 let result = self.start_session(&request, granted, answer.head, &options).await;
                 result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
             }
             None => Response::from_parts(answer.head, answer.body),
-        };
-        shared(reply, &request.head, &options)
+        }
     }
 
     /// What becomes a session; `None` when the answer is to pass as it is.
     fn grant_of(&self, request: &LoginRequest, answer: &UpstreamAnswer, options: &EndpointOptions) -> Option<Granted> {
         let login = &options.login;
-        if !login.issue_on.contains(&request.endpoint) {
+        if !login.issue_on.contains(&request.kind) {
             self.counters.add(Counter::LoginsNotIssued, 1);
             return None;
         }
@@ -167,7 +156,7 @@ impl Inner {
             return Err(Refusal::TooManyScopes(grant.scopes.len()));
         }
         let login = sessions::Login {
-            kind: kind_of(request.endpoint),
+            kind: request.kind,
             subject,
             grant,
             client: client_of(&request.head, request.address),
@@ -190,24 +179,6 @@ pub(super) fn believe_origin(head: &Parts, options: &EndpointOptions) -> Result<
     match &options.cookies {
         Some(cookies) if head.headers.contains_key(header::ORIGIN) => origin::believe_cookie(head, &cookies.origins),
         Some(_) | None => Ok(()),
-    }
-}
-
-fn kind_of(endpoint: Endpoint) -> LoginKind {
-    match endpoint {
-        Endpoint::Register => LoginKind::Register,
-        Endpoint::QuickRegister => LoginKind::QuickRegister,
-        Endpoint::Login
-        | Endpoint::Refresh
-        | Endpoint::Logout
-        | Endpoint::Sessions
-        | Endpoint::Session(_)
-        | Endpoint::Revoke
-        | Endpoint::Introspect
-        | Endpoint::Jwks
-        | Endpoint::Metadata
-        | Endpoint::Health
-        | Endpoint::Ready => LoginKind::Login,
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::bounded::CallError;
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::route::Endpoint;
+use crate::domain::route::OwnEndpoint;
 use crate::domain::stats::Counters;
 use crate::domain::time::Clock;
 use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
@@ -132,7 +132,7 @@ impl ControlPlane for Endpoints {
         call.await.unwrap_or_else(|error| self.refuse(error, dialect))
     }
 
-    async fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
+    fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
         self.inner.admit_login(request)
     }
 
@@ -153,30 +153,24 @@ impl ControlPlane for Endpoints {
 /// How the caller is to be answered, whatever comes of the call.
 fn dialect_of(request: &OwnRequest) -> Dialect {
     match request.endpoint {
-        Endpoint::Revoke | Endpoint::Introspect => Dialect::OAuth,
-        Endpoint::Login
-        | Endpoint::Register
-        | Endpoint::QuickRegister
-        | Endpoint::Refresh
-        | Endpoint::Logout
-        | Endpoint::Sessions
-        | Endpoint::Session(_)
-        | Endpoint::Jwks
-        | Endpoint::Metadata
-        | Endpoint::Health
-        | Endpoint::Ready => credentials::dialect(&request.head.headers),
+        OwnEndpoint::Revoke | OwnEndpoint::Introspect => Dialect::OAuth,
+        OwnEndpoint::Refresh
+        | OwnEndpoint::Logout
+        | OwnEndpoint::Sessions
+        | OwnEndpoint::Session(_)
+        | OwnEndpoint::Jwks
+        | OwnEndpoint::Metadata
+        | OwnEndpoint::Health
+        | OwnEndpoint::Ready => credentials::dialect(&request.head.headers),
     }
 }
 
 impl Inner {
     async fn answer(&self, request: OwnRequest) -> Reply {
         let options = self.options.load_full();
-        if let Some(answer) = origin::preflight(&request.head, options.cors.as_ref()) {
-            return shared(answer, &request.head, &options);
-        }
         let dialect = dialect_of(&request);
         let result = self.dispatch(&request, &options).await;
-        let reply = result.unwrap_or_else(|refusal| {
+        result.unwrap_or_else(|refusal| {
             let (ends_the_session, is_of_repeated_cookie) = (refusal.ends_the_session(), refusal.is_of_repeated_cookie());
             let mut reply = refusal.into_reply(dialect, &self.counters);
             if ends_the_session {
@@ -185,40 +179,21 @@ impl Inner {
                 take_repeated_cookies(&mut reply, &request.head, &options);
             }
             reply
-        });
-        shared(reply, &request.head, &options)
+        })
     }
 
     async fn dispatch(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
-        let allow = match request.endpoint {
-            Endpoint::Login
-            | Endpoint::Register
-            | Endpoint::QuickRegister
-            | Endpoint::Refresh
-            | Endpoint::Logout
-            | Endpoint::Revoke
-            | Endpoint::Introspect => "POST",
-            Endpoint::Session(_) => "DELETE",
-            Endpoint::Sessions | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Health | Endpoint::Ready => "GET, HEAD",
-        };
-        if !allow.split(", ").any(|method| method == request.head.method.as_str()) {
-            return Err(Refusal::MethodNotAllowed(allow));
-        }
         match request.endpoint {
-            Endpoint::Refresh => self.refresh(request, options).await,
-            Endpoint::Logout => self.log_out(request, options).await,
-            Endpoint::Sessions => self.list(request).await,
-            Endpoint::Session(id) => self.end(request, id, options).await,
-            Endpoint::Revoke => self.revoke(request, options).await,
-            Endpoint::Introspect => self.introspect(request, options).await,
-            Endpoint::Jwks => Ok(self.jwks()),
-            Endpoint::Metadata => options.metadata.as_ref().map(oauth::metadata).ok_or(Refusal::MetadataMissing),
-            Endpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
-            Endpoint::Ready => Ok(self.readiness().await),
-            // These go to the upstream first; on this way there is nobody to ask.
-            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister => {
-                Err(Refusal::Malformed("This call cannot be answered here."))
-            }
+            OwnEndpoint::Refresh => self.refresh(request, options).await,
+            OwnEndpoint::Logout => self.log_out(request, options).await,
+            OwnEndpoint::Sessions => self.list(request).await,
+            OwnEndpoint::Session(id) => self.end(request, id, options).await,
+            OwnEndpoint::Revoke => self.revoke(request, options).await,
+            OwnEndpoint::Introspect => self.introspect(request, options).await,
+            OwnEndpoint::Jwks => Ok(self.jwks()),
+            OwnEndpoint::Metadata => options.metadata.as_ref().map(oauth::metadata).ok_or(Refusal::MetadataMissing),
+            OwnEndpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
+            OwnEndpoint::Ready => Ok(self.readiness().await),
         }
     }
 
@@ -254,9 +229,4 @@ fn take_repeated_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOpti
     {
         cookies::clear(reply.headers_mut(), &cookies.own);
     }
-}
-
-fn shared(mut reply: Reply, head: &Parts, options: &EndpointOptions) -> Reply {
-    origin::share(&mut reply, head, options.cors.as_ref());
-    reply
 }

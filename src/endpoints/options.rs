@@ -4,7 +4,6 @@ use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
-use crate::domain::cors::Cors;
 
 /// A reload swaps it as a whole.
 #[derive(Clone, Debug)]
@@ -12,7 +11,6 @@ pub struct EndpointOptions {
     pub login: Login,
     /// `None`: tokens travel in bodies and the Authorization field alone.
     pub cookies: Option<CookieMode>,
-    pub cors: Option<Cors>,
     pub limits: Limits,
     /// Of the calls of each kind.
     pub bounds: Bounds,
@@ -62,7 +60,6 @@ impl From<&Settings> for EndpointOptions {
         Self {
             login: settings.login.clone(),
             cookies: settings.cookies.clone(),
-            cors: settings.cors.clone(),
             limits: settings.limits.clone(),
             bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),

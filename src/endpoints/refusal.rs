@@ -25,8 +25,6 @@ pub(super) enum Dialect {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("method not allowed")]
-    MethodNotAllowed(&'static str),
     #[error("unsupported media type")]
     UnsupportedMediaType,
     /// The text is for the client.
@@ -143,8 +141,7 @@ impl Refusal {
             | Self::Logout(LogoutError::Store(_))
             | Self::End(EndError::Store(_))
             | Self::Store(_) => Some(Counter::StoreErrors),
-            Self::MethodNotAllowed(_)
-            | Self::UnsupportedMediaType
+            Self::UnsupportedMediaType
             | Self::Malformed(_)
             | Self::EncodingUnsupported
             | Self::FormExpected
@@ -171,10 +168,6 @@ impl Refusal {
         let bad_request =
             |code, detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, code, detail).oauth("invalid_request");
         match self {
-            Self::MethodNotAllowed(methods) => {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {methods}."))
-                    .allow(*methods)
-            }
             Self::UnsupportedMediaType => Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media_type_unsupported",

@@ -9,12 +9,13 @@ use http::request::Parts;
 
 use super::reply::Reply;
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::route::Endpoint;
+use crate::domain::login_kind::LoginKind;
+use crate::domain::route::OwnEndpoint;
 
 /// A request to one of the gateway's own endpoints, its body read whole within the endpoint's limit.
 #[derive(Debug)]
 pub struct OwnRequest {
-    pub endpoint: Endpoint,
+    pub endpoint: OwnEndpoint,
     pub head: Parts,
     pub body: Bytes,
     /// The client, as far as trusted peers vouch for it.
@@ -28,7 +29,7 @@ pub struct OwnRequest {
 /// A login (or registration) before and after the upstream has judged it.
 #[derive(Debug, Clone)]
 pub struct LoginRequest {
-    pub endpoint: Endpoint,
+    pub kind: LoginKind,
     pub head: Arc<Parts>,
     pub body: Bytes,
     pub address: IpAddr,
@@ -44,11 +45,12 @@ pub struct UpstreamAnswer {
 /// Answers what the data plane does not decide by itself. Called on a data-plane thread; the work is done on the control plane.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
-    /// Answers a request to an own endpoint other than the login ones.
+    /// Answers a request to an own endpoint, by one of its methods.
     async fn answer(&self, request: OwnRequest) -> Reply;
 
     /// Whether a login may be tried: `Err` is the answer to give instead of asking the upstream (429, 400, 403).
-    async fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply>;
+    #[expect(clippy::result_large_err, reason = "made once, and passed on at once")]
+    fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply>;
 
     /// Turns the upstream's answer into a session where it grants one; passes it through unchanged otherwise.
     async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply;

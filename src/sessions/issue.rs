@@ -5,6 +5,7 @@ use super::{Sessions, TokenPair};
 use crate::crypto::access_token::MintError;
 use crate::crypto::entropy;
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::login_kind::LoginKind;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Rotation;
 use crate::domain::secret::Secret;
@@ -14,23 +15,11 @@ use crate::domain::stats::Counter;
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::store::{SessionLimit, StoreError};
 
-/// Which call was granted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LoginKind {
-    Login,
-    Register,
-    QuickRegister,
-}
-
 impl AuditValue for LoginKind {
     type Recorded<'a> = &'static str;
 
     fn recorded(&self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Register => "register",
-            Self::QuickRegister => "quick_register",
-        }
+        self.name()
     }
 }
 

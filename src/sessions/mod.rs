@@ -48,7 +48,7 @@ mod withdrawals;
 pub use administration::{Ended, Order, OrderError};
 use claims_hook::ClaimsHook;
 pub use devices::{EndError, ListError};
-pub use issue::{IssueError, Login, LoginKind};
+pub use issue::{IssueError, Login};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
 pub use tokens::{Introspected, RevokeError, Undecided};

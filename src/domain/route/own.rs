@@ -4,8 +4,9 @@
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method};
 
-use super::{Asked, Endpoint, EndpointPaths, Route, RouteError};
+use super::{Asked, Endpoint, EndpointPaths, OwnEndpoint, Route, RouteError};
 use crate::domain::ids::SessionId;
+use crate::domain::login_kind::LoginKind;
 use crate::domain::path::{Place, Readings};
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -27,7 +28,7 @@ enum Kind {
 impl Kind {
     /// Upstreams answer logins, and some (Django) at paths with a slash at the end alone.
     const fn may_end_in_a_slash(self) -> bool {
-        matches!(self, Self::At(Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister))
+        matches!(self, Self::At(Endpoint::Login(_)))
     }
 }
 
@@ -46,8 +47,8 @@ impl Own {
         match self.kind {
             Kind::At(endpoint) => (path == self.path).then_some(endpoint),
             Kind::Sessions => match path.strip_prefix(&self.path)?.strip_prefix('/') {
-                Some(id) => SessionId::parse(id).map(Endpoint::Session),
-                None => (path == self.path).then_some(Endpoint::Sessions),
+                Some(id) => SessionId::parse(id).map(|id| Endpoint::Own(OwnEndpoint::Session(id))),
+                None => (path == self.path).then_some(Endpoint::Own(OwnEndpoint::Sessions)),
             },
         }
     }
@@ -97,15 +98,14 @@ impl Endpoint {
     /// Its own methods. All others are the routes'.
     pub(super) const fn methods(self) -> &'static [Method] {
         match self {
-            Self::Login
-            | Self::Register
-            | Self::QuickRegister
-            | Self::Refresh
-            | Self::Logout
-            | Self::Revoke
-            | Self::Introspect => &[Method::POST],
-            Self::Sessions | Self::Jwks | Self::Metadata | Self::Health | Self::Ready => &[Method::GET, Method::HEAD],
-            Self::Session(_) => &[Method::DELETE],
+            Self::Login(_)
+            | Self::Own(OwnEndpoint::Refresh | OwnEndpoint::Logout | OwnEndpoint::Revoke | OwnEndpoint::Introspect) => {
+                &[Method::POST]
+            }
+            Self::Own(
+                OwnEndpoint::Sessions | OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready,
+            ) => &[Method::GET, Method::HEAD],
+            Self::Own(OwnEndpoint::Session(_)) => &[Method::DELETE],
         }
     }
 
@@ -113,27 +113,36 @@ impl Endpoint {
     /// Many upstreams read credentials from a body whatever the method is.
     pub(super) fn guards(self, method: &Method) -> bool {
         match self {
-            Self::Login | Self::Register | Self::QuickRegister => !method.is_safe() && method != Method::DELETE,
-            Self::Refresh | Self::Logout | Self::Revoke | Self::Introspect | Self::Session(_) => self.methods().contains(method),
-            Self::Sessions | Self::Jwks | Self::Metadata | Self::Health | Self::Ready => false,
+            Self::Login(_) => !method.is_safe() && method != Method::DELETE,
+            Self::Own(
+                OwnEndpoint::Refresh
+                | OwnEndpoint::Logout
+                | OwnEndpoint::Revoke
+                | OwnEndpoint::Introspect
+                | OwnEndpoint::Session(_),
+            ) => self.methods().contains(method),
+            Self::Own(
+                OwnEndpoint::Sessions | OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready,
+            ) => false,
         }
     }
 
     /// Whether a request of this method to its own path goes to nobody else. Those for machines share their paths with no page, and a
     /// token in their query is none of an upstream's business.
     pub(super) fn keeps(self, method: &Method) -> bool {
-        matches!(self, Self::Revoke | Self::Introspect) || self.guards(method)
+        matches!(self, Self::Own(OwnEndpoint::Revoke | OwnEndpoint::Introspect)) || self.guards(method)
     }
 
-    /// Whether it answers a request to its path.
-    pub(super) fn claims(self, asked: &Asked<'_>, answers_preflights: bool) -> bool {
-        let Asked { method, headers, .. } = *asked;
-        if method == Method::OPTIONS {
-            let asks_for = |own: &&Method| headers.get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(|name| name == own.as_str());
-            return answers_preflights && self.methods().iter().any(|own| asks_for(&own));
-        }
-        let is_page = matches!(self, Self::Sessions) && shows_a_page(headers);
-        self.methods().contains(method) && !is_page
+    /// Whether a browser asks if a page may call it, by one of its methods.
+    pub(super) fn is_asked_for(self, asked: &Asked<'_>) -> bool {
+        let name = asked.headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asked.method == Method::OPTIONS);
+        name.is_some_and(|name| self.methods().iter().any(|own| name == own.as_str()))
+    }
+
+    /// Whether it responds to a request to its path.
+    pub(super) fn claims(self, asked: &Asked<'_>) -> bool {
+        let is_page = self == Self::Own(OwnEndpoint::Sessions) && shows_a_page(asked.headers);
+        self.methods().contains(asked.method) && !is_page
     }
 
     /// The text of Allow for a method that nobody takes, after what the routes take.
@@ -193,31 +202,33 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         health,
         ready,
     } = paths;
-    let several = [(login, Endpoint::Login), (register, Endpoint::Register), (quick_register, Endpoint::QuickRegister)];
-    let several = several.into_iter().flat_map(|(paths, endpoint)| paths.into_iter().map(move |path| (path, Kind::At(endpoint))));
+    let logins = [(login, LoginKind::Login), (register, LoginKind::Register), (quick_register, LoginKind::QuickRegister)];
+    let logins =
+        logins.into_iter().flat_map(|(paths, kind)| paths.into_iter().map(move |path| (path, Kind::At(Endpoint::Login(kind)))));
+    let own = |endpoint| Kind::At(Endpoint::Own(endpoint));
     let single = [
-        (refresh, Kind::At(Endpoint::Refresh)),
-        (logout, Kind::At(Endpoint::Logout)),
+        (refresh, own(OwnEndpoint::Refresh)),
+        (logout, own(OwnEndpoint::Logout)),
         (sessions, Kind::Sessions),
-        (revoke, Kind::At(Endpoint::Revoke)),
-        (introspect, Kind::At(Endpoint::Introspect)),
-        (jwks, Kind::At(Endpoint::Jwks)),
-        (metadata, Kind::At(Endpoint::Metadata)),
-        (health, Kind::At(Endpoint::Health)),
-        (ready, Kind::At(Endpoint::Ready)),
+        (revoke, own(OwnEndpoint::Revoke)),
+        (introspect, own(OwnEndpoint::Introspect)),
+        (jwks, own(OwnEndpoint::Jwks)),
+        (metadata, own(OwnEndpoint::Metadata)),
+        (health, own(OwnEndpoint::Health)),
+        (ready, own(OwnEndpoint::Ready)),
     ];
-    let mut own: Vec<Own> = Vec::new();
-    for (path, kind) in several.chain(single.into_iter().filter_map(|(path, kind)| Some((path?, kind)))) {
+    let mut endpoints: Vec<Own> = Vec::new();
+    for (path, kind) in logins.chain(single.into_iter().filter_map(|(path, kind)| Some((path?, kind)))) {
         let named = if kind.may_end_in_a_slash() { path.strip_suffix('/').unwrap_or(&path) } else { &path };
         let Some(place) = Place::of(named).filter(|_| !named.ends_with('/') && !path.contains('%')) else {
             errors.push(RouteError::EndpointNotCanonical(path));
             continue;
         };
-        if own.iter().any(|other| other.place == place && (other.kind != kind || other.path == path)) {
+        if endpoints.iter().any(|other| other.place == place && (other.kind != kind || other.path == path)) {
             errors.push(RouteError::EndpointTwice(path));
         } else {
-            own.push(Own { path, place, kind });
+            endpoints.push(Own { path, place, kind });
         }
     }
-    own
+    endpoints
 }

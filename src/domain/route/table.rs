@@ -82,7 +82,7 @@ impl RouteTable {
         match self.find_route(&Asked { host: Some(told), told_host: None, ..*asked }) {
             Match::Route(there) => !route.is_as_strict_as(there),
             Match::MethodNotAllowed { .. } | Match::Ambiguous | Match::AmbiguousHost => true,
-            Match::Own(_) | Match::NotFound => false,
+            Match::Endpoint(_) | Match::Preflight | Match::NotFound => false,
         }
     }
 
@@ -91,16 +91,19 @@ impl RouteTable {
         let Some(endpoint) = self.own.iter().find_map(|own| own.endpoint(path)) else {
             return self.find_beside_own(asked);
         };
-        if endpoint.claims(asked, self.answers_preflights) {
-            return Match::Own(endpoint);
+        if self.answers_preflights && endpoint.is_asked_for(asked) {
+            return Match::Preflight;
+        }
+        if endpoint.claims(asked) {
+            return Match::Endpoint(endpoint);
         }
         let found = if endpoint.keeps(asked.method) { Match::NotFound } else { self.find_route(asked) };
         match found {
             // A page that nobody has.
-            Match::NotFound if endpoint.methods().contains(asked.method) => Match::Own(endpoint),
+            Match::NotFound if endpoint.methods().contains(asked.method) => Match::Endpoint(endpoint),
             Match::NotFound => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, "").into() },
             Match::MethodNotAllowed { allow } => Match::MethodNotAllowed { allow: endpoint.allow(asked.method, &allow).into() },
-            Match::Own(_) | Match::Route(_) | Match::Ambiguous | Match::AmbiguousHost => found,
+            Match::Endpoint(_) | Match::Preflight | Match::Route(_) | Match::Ambiguous | Match::AmbiguousHost => found,
         }
     }
 

@@ -64,7 +64,9 @@ fn found_with(table: &RouteTable, method: &Method, host: &str, target: &str, fie
 
 fn told(found: Match<'_>) -> String {
     match found {
-        Match::Own(endpoint) => format!("own {endpoint:?}"),
+        Match::Endpoint(Endpoint::Login(kind)) => format!("own {kind:?}"),
+        Match::Endpoint(Endpoint::Own(endpoint)) => format!("own {endpoint:?}"),
+        Match::Preflight => "preflight".to_owned(),
         Match::Route(route) => route.name.to_string(),
         Match::MethodNotAllowed { allow } => format!("405 {allow}"),
         Match::Ambiguous => "ambiguous".to_owned(),
@@ -126,7 +128,7 @@ fn a_request_that_names_no_host_meets_the_routes_that_name_none() {
     };
     assert!(find("/open").contains("Route"), "{}", find("/open"));
     assert_eq!(find("/x"), "NotFound");
-    assert_eq!(find("/healthz"), "Own(Health)");
+    assert_eq!(find("/healthz"), "Endpoint(Own(Health))");
 }
 
 #[test]
@@ -467,6 +469,34 @@ fn unusual_paths_pass_where_nothing_stricter_could_be_meant() {
 }
 
 #[test]
+fn every_endpoint_names_its_methods_where_nobody_takes_another() {
+    let at = |path: &str| Some(path.to_owned());
+    let paths = EndpointPaths {
+        login: vec!["/login".to_owned()],
+        register: vec!["/register".to_owned()],
+        quick_register: vec!["/quick".to_owned()],
+        refresh: at("/refresh"),
+        logout: at("/logout"),
+        sessions: at("/sessions"),
+        revoke: at("/revoke"),
+        introspect: at("/introspect"),
+        jwks: at("/jwks"),
+        metadata: at("/metadata"),
+        health: at("/health"),
+        ready: at("/ready"),
+    };
+    let table = RouteTable::new(paths, Vec::new()).unwrap();
+    let posts = ["/login", "/register", "/quick", "/refresh", "/logout", "/revoke", "/introspect"].map(|path| (path, "POST"));
+    let gets = ["/sessions", "/jwks", "/metadata", "/health", "/ready"].map(|path| (path, "GET, HEAD"));
+    for (path, methods) in posts.into_iter().chain(gets) {
+        for method in [Method::PUT, Method::from_bytes(b"BREW").unwrap()] {
+            assert_eq!(found(&table, &method, "h", path), format!("405 {methods}, OPTIONS"), "{method} {path}");
+        }
+        assert_eq!(found(&table, &Method::OPTIONS, "h", path), format!("405 {methods}"), "{path}");
+    }
+}
+
+#[test]
 fn own_endpoints_claim_their_methods_and_the_routes_have_the_others() {
     let id = SessionId::from_bytes([3; 16]);
     let one = format!("/sessions/{id}");
@@ -538,7 +568,7 @@ fn the_question_whether_an_own_endpoint_may_be_called_is_its_own_where_it_is_ans
         let table = RouteTable::new(own(), vec![route("/", Access::Public)]).unwrap().answering_preflights(answers);
         found_with(&table, &Method::OPTIONS, "h", "/login", &[("access-control-request-method", method)])
     };
-    assert_eq!(ask(true, "POST"), "own Login");
+    assert_eq!(ask(true, "POST"), "preflight");
     assert_eq!(ask(true, "GET"), "/");
     assert_eq!(ask(false, "POST"), "/", "the upstream answers");
 }
@@ -760,7 +790,7 @@ proptest! {
                 });
                 prop_assert!(is_guarded);
             }
-            Match::Ambiguous | Match::AmbiguousHost | Match::Own(_) => prop_assert!(false, "a plain path has but one meaning here"),
+            Match::Ambiguous | Match::AmbiguousHost | Match::Endpoint(_) | Match::Preflight => prop_assert!(false, "a plain path has but one meaning here"),
         }
     }
 

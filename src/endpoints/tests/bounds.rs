@@ -32,24 +32,24 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
     let body = refresh_json(&refresh_token(&pair));
     let principal = gate.world.principal("ada", &pair);
     gate.world.store.fail(Fault::Hangs);
-    let mut first = std::pin::pin!(gate.post(Endpoint::Refresh, &[JSON], &body));
+    let mut first = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(first.as_mut()).is_pending());
-    for endpoint in [Endpoint::Refresh, Endpoint::Logout] {
+    for endpoint in [OwnEndpoint::Refresh, OwnEndpoint::Logout] {
         assert_keeps_the_session(&gate.post(endpoint, &[JSON], &body).await, "overloaded");
     }
-    let form = gate.post(Endpoint::Refresh, &[FORM], "grant_type=refresh_token&refresh_token=x").await;
+    let form = gate.post(OwnEndpoint::Refresh, &[FORM], "grant_type=refresh_token&refresh_token=x").await;
     assert_eq!((form.status().as_u16(), text(&json(&form), "error")), (503, "temporarily_unavailable"));
     let mut confirmation = std::pin::pin!(gate.endpoints.confirm(&principal));
     assert!(poll!(confirmation.as_mut()).is_pending(), "it has a place of its own");
     assert_eq!(gate.endpoints.confirm(&principal).await, Err(Denial::StoreUnavailable));
-    for endpoint in [Endpoint::Health, Endpoint::Jwks] {
+    for endpoint in [OwnEndpoint::Health, OwnEndpoint::Jwks] {
         assert_eq!(gate.call(Method::GET, endpoint, &[], "").await.status(), 200, "{endpoint:?}");
     }
     let refused = gate.log_in(&[], "{}", Response::builder().status(401).body("no").unwrap()).await;
     assert_eq!(refused.status(), 401, "the upstream's own answer to a login");
     gate.world.store.fail(None);
     assert_eq!((first.await.status().as_u16(), confirmation.await), (200, Ok(())));
-    assert_eq!(gate.post(Endpoint::Refresh, &[JSON], &body).await.status(), 200);
+    assert_eq!(gate.post(OwnEndpoint::Refresh, &[JSON], &body).await.status(), 200);
     assert_eq!(gate.world.count(Counter::CallsOverloaded), 4);
 }
 
@@ -59,14 +59,14 @@ async fn a_logout_that_takes_too_long_is_finished_and_says_that_it_may_be_repeat
     let body = refresh_json(&refresh_token(&gate.world.log_in("ada").await));
     gate.world.store.fail(Fault::Hangs);
     let began = tokio::time::Instant::now();
-    assert_keeps_the_session(&gate.post(Endpoint::Logout, &[JSON], &body).await, "timed_out");
+    assert_keeps_the_session(&gate.post(OwnEndpoint::Logout, &[JSON], &body).await, "timed_out");
     assert_eq!(began.elapsed().as_secs(), TIMEOUT.as_secs());
     assert_eq!(gate.world.count(Counter::CallsTimedOut), 1);
     gate.world.store.fail(None);
     while gate.world.count(Counter::RevocationsBySession) == 0 {
         tokio::task::yield_now().await;
     }
-    let again = gate.post(Endpoint::Logout, &[JSON], &body).await;
+    let again = gate.post(OwnEndpoint::Logout, &[JSON], &body).await;
     assert_eq!((again.status().as_u16(), &json(&again)["ended"]), (200, &0.into()), "it was ended by the first");
 }
 
@@ -76,14 +76,14 @@ async fn a_refresh_whose_client_goes_away_is_finished() {
     let body = refresh_json(&refresh_token(&gate.world.log_in("ada").await));
     gate.world.store.fail(Fault::Hangs);
     {
-        let mut gone = std::pin::pin!(gate.post(Endpoint::Refresh, &[JSON], &body));
+        let mut gone = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
         assert!(poll!(gone.as_mut()).is_pending());
     }
     gate.world.store.fail(None);
     while gate.world.count(Counter::RefreshesRotated) == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(gate.post(Endpoint::Refresh, &[JSON], &body).await.status(), 200, "the same successor again");
+    assert_eq!(gate.post(OwnEndpoint::Refresh, &[JSON], &body).await.status(), 200, "the same successor again");
     assert_eq!(gate.world.count(Counter::RefreshesReissued), 1);
 }
 
@@ -92,14 +92,14 @@ async fn a_reload_brings_new_bounds_and_keeps_the_places_when_they_stay() {
     let gate = Gate::new("endpoints.calls_max = 1");
     let body = refresh_json(&refresh_token(&gate.world.log_in("ada").await));
     gate.world.store.fail(Fault::Hangs);
-    let mut first = std::pin::pin!(gate.post(Endpoint::Refresh, &[JSON], &body));
+    let mut first = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(first.as_mut()).is_pending());
     let settings = Settings::from_toml("upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.calls_max = 1").unwrap();
     let options = EndpointOptions::from(&settings);
     gate.endpoints.reload(options.clone());
-    assert_keeps_the_session(&gate.post(Endpoint::Refresh, &[JSON], &body).await, "overloaded");
+    assert_keeps_the_session(&gate.post(OwnEndpoint::Refresh, &[JSON], &body).await, "overloaded");
     gate.endpoints.reload(EndpointOptions { bounds: Bounds { calls_max: 2, ..options.bounds }, ..options });
-    let mut second = std::pin::pin!(gate.post(Endpoint::Refresh, &[JSON], &body));
+    let mut second = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(second.as_mut()).is_pending());
     gate.world.store.fail(None);
     assert_eq!((first.await.status().as_u16(), second.await.status().as_u16()), (200, 200));

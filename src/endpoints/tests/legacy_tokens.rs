@@ -3,7 +3,7 @@ use http::Method;
 use super::{FORM, Fields, Gate, JSON, cookies_of, json, text};
 use crate::domain::claims::Denial;
 use crate::domain::legacy::ExchangeRule;
-use crate::domain::route::Endpoint;
+use crate::domain::route::OwnEndpoint;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
 use crate::proxy::reply::Reply;
@@ -23,7 +23,7 @@ fn gate() -> Gate {
 }
 
 async fn refresh(gate: &Gate, fields: Fields<'_>, body: &str) -> Reply {
-    gate.post(Endpoint::Refresh, fields, body).await
+    gate.post(OwnEndpoint::Refresh, fields, body).await
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn with_cookies_an_exchange_sets_them_as_a_login_does() {
 async fn a_legacy_token_is_logged_out_by_itself_or_in_the_body() {
     let gate = gate();
     let ended = async |caller, body: &str| {
-        let reply = gate.call_as(caller, Method::POST, Endpoint::Logout, &[JSON], body).await;
+        let reply = gate.call_as(caller, Method::POST, OwnEndpoint::Logout, &[JSON], body).await;
         assert_eq!(reply.status(), 200);
         json(&reply)["ended"].as_u64().unwrap()
     };

@@ -6,7 +6,7 @@ use http::Response;
 
 use super::{FORM, Fields, Gate, JSON, granted, json, text};
 use crate::config::Settings;
-use crate::domain::route::Endpoint;
+use crate::domain::login_kind::LoginKind;
 use crate::domain::stats::Counter;
 use crate::endpoints::EndpointOptions;
 
@@ -18,7 +18,7 @@ fn refused() -> Response<&'static str> {
 
 /// The status of an attempt in JSON that the upstream refuses.
 async fn fail(gate: &Gate, address: &str, body: &str) -> u16 {
-    let reply = gate.log_in_from(address, Endpoint::Login, &[JSON], body, refused()).await;
+    let reply = gate.log_in_from(address, LoginKind::Login, &[JSON], body, refused()).await;
     if reply.status() == 429 {
         assert!(reply.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
         assert_eq!(text(&json(&reply), "code"), "rate_limited");
@@ -26,10 +26,10 @@ async fn fail(gate: &Gate, address: &str, body: &str) -> u16 {
     reply.status().as_u16()
 }
 
-async fn succeed(gate: &Gate, address: &str, endpoint: Endpoint, body: &str, user: &str) -> u16 {
+async fn succeed(gate: &Gate, address: &str, kind: LoginKind, body: &str, user: &str) -> u16 {
     let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
     let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
-    gate.log_in_from(address, endpoint, &[JSON], body, upstream).await.status().as_u16()
+    gate.log_in_from(address, kind, &[JSON], body, upstream).await.status().as_u16()
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn an_account_is_limited_however_it_is_sent() {
         for _ in 0..2 {
             assert_eq!(fail(&gate, "192.0.2.7", r#"{"email":"Ada"}"#).await, 401);
         }
-        let reply = gate.log_in_from("198.51.100.1", Endpoint::Login, fields, body, refused()).await;
+        let reply = gate.log_in_from("198.51.100.1", LoginKind::Login, fields, body, refused()).await;
         assert_eq!(reply.status(), 429, "{body}");
     }
 }
@@ -79,7 +79,7 @@ async fn an_account_is_limited_however_it_is_sent() {
 async fn bodies_that_hide_the_account_are_refused_or_rare() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
     let send = async |fields: Fields<'_>, body: &str| {
-        gate.log_in_from("192.0.2.1", Endpoint::Login, fields, body, refused()).await.status().as_u16()
+        gate.log_in_from("192.0.2.1", LoginKind::Login, fields, body, refused()).await.status().as_u16()
     };
     let gzip: Fields<'_> = &[JSON, ("content-encoding", "gzip")];
     assert_eq!(send(gzip, "x").await, 415);
@@ -103,16 +103,16 @@ async fn bodies_that_hide_the_account_are_refused_or_rare() {
 async fn strangers_do_not_lock_the_owner_out() {
     let gate = Gate::new(TWO_FOR_EACH);
     let ada = r#"{"email":"ada"}"#;
-    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200);
+    assert_eq!(succeed(&gate, "192.0.2.1", LoginKind::Login, ada, "1").await, 200);
     for stranger in ["198.51.100.1", "198.51.100.2", "198.51.100.3"] {
         fail(&gate, stranger, ada).await;
     }
     assert_eq!(fail(&gate, "198.51.100.4", ada).await, 429, "strangers share what there is");
-    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200, "but the owner has a share apart");
-    assert_eq!(succeed(&gate, "192.0.2.2", Endpoint::Login, ada, "1").await, 429, "elsewhere, nobody can tell");
+    assert_eq!(succeed(&gate, "192.0.2.1", LoginKind::Login, ada, "1").await, 200, "but the owner has a share apart");
+    assert_eq!(succeed(&gate, "192.0.2.2", LoginKind::Login, ada, "1").await, 429, "elsewhere, nobody can tell");
     assert_eq!([fail(&gate, "192.0.2.1", ada).await, fail(&gate, "192.0.2.1", ada).await], [401, 429], "which is limited too");
     // IPv6 by its prefix.
-    assert_eq!(succeed(&gate, "2001:db8::1", Endpoint::Login, r#"{"email":"eve"}"#, "2").await, 200);
+    assert_eq!(succeed(&gate, "2001:db8::1", LoginKind::Login, r#"{"email":"eve"}"#, "2").await, 200);
     for _ in 0..3 {
         fail(&gate, "198.51.100.9", r#"{"email":"eve"}"#).await;
     }
@@ -133,7 +133,7 @@ async fn an_owner_is_remembered_over_a_reload_and_for_a_month() {
     // The second step of a login may name the account in its answer alone.
     let answer = r#"{"user":{"id":"1","email":"Ada"}}"#;
     let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
-    gate.log_in_from("192.0.2.1", Endpoint::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
+    gate.log_in_from("192.0.2.1", LoginKind::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
     assert!(owner_is_apart().await);
     let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{TWO_FOR_EACH}")).unwrap();
     gate.endpoints.reload(EndpointOptions::from(&settings));
@@ -148,8 +148,8 @@ async fn naming_another_account_in_ones_own_login_gives_few_further_attempts_at_
     let both = r#"{"email":"eve","username":"ada"}"#;
     let places: Vec<String> = (1..=50).map(|number| format!("203.0.113.{number}")).collect();
     for (place, user) in places.iter().zip(1..) {
-        succeed(&gate, place, Endpoint::Login, both, &format!("eve-{user}")).await;
-        succeed(&gate, place, Endpoint::Register, r#"{"name":"ada"}"#, &format!("new-{user}")).await;
+        succeed(&gate, place, LoginKind::Login, both, &format!("eve-{user}")).await;
+        succeed(&gate, place, LoginKind::Register, r#"{"name":"ada"}"#, &format!("new-{user}")).await;
         gate.world.clock.advance(Duration::from_secs(60));
     }
     let mut passed = 0;
@@ -167,20 +167,20 @@ async fn whoever_names_another_beside_himself_takes_no_place_of_its_owner() {
     for user in 1..=5 {
         let place = format!("203.0.113.{user}");
         let both = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
-        succeed(&gate, &place, Endpoint::Login, &both, &format!("eve-{user}")).await;
+        succeed(&gate, &place, LoginKind::Login, &both, &format!("eve-{user}")).await;
         // An address book in the answer is not the user's account either.
         let answer = format!(r#"{{"user":{{"id":"eve-{user}","email":"eve{user}","friends":[{{"email":"ada"}}]}}}}"#);
         let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
-        gate.log_in_from(&place, Endpoint::Login, &[JSON], r#"{"code":"1"}"#, upstream).await;
+        gate.log_in_from(&place, LoginKind::Login, &[JSON], r#"{"code":"1"}"#, upstream).await;
         gate.world.clock.advance(Duration::from_secs(60));
     }
     let ada = r#"{"username":"ada"}"#;
-    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200);
+    assert_eq!(succeed(&gate, "192.0.2.1", LoginKind::Login, ada, "1").await, 200);
     for _ in 0..3 {
         fail(&gate, "203.0.113.1", ada).await;
     }
     assert_eq!(fail(&gate, "203.0.113.2", ada).await, 429);
-    assert_eq!(succeed(&gate, "192.0.2.1", Endpoint::Login, ada, "1").await, 200, "the owner is known all the same");
+    assert_eq!(succeed(&gate, "192.0.2.1", LoginKind::Login, ada, "1").await, 200, "the owner is known all the same");
 }
 
 #[tokio::test]
@@ -188,20 +188,20 @@ async fn whoever_registers_may_invite_many() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
     let invited: Vec<String> = (0..40).map(|number| format!(r#"{{"email":"friend{number}"}}"#)).collect();
     let body = format!(r#"{{"email":"ada","invited":[{}]}}"#, invited.join(","));
-    let register = async || succeed(&gate, "192.0.2.1", Endpoint::Register, &body, "1").await;
+    let register = async || succeed(&gate, "192.0.2.1", LoginKind::Register, &body, "1").await;
     assert_eq!([register().await, register().await, register().await, register().await], [200, 200, 200, 429]);
-    assert_eq!(succeed(&gate, "192.0.2.2", Endpoint::Login, &body, "1").await, 400, "nobody logs in as forty");
+    assert_eq!(succeed(&gate, "192.0.2.2", LoginKind::Login, &body, "1").await, 400, "nobody logs in as forty");
 }
 
 /// The status of a form that makes a session of that user, with the Basic credentials of a client.
 async fn succeed_with_client(gate: &Gate, address: &str, body: &str, user: &str) -> u16 {
     let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
     let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
-    gate.log_in_from(address, Endpoint::Login, BY_A_CLIENT, body, upstream).await.status().as_u16()
+    gate.log_in_from(address, LoginKind::Login, BY_A_CLIENT, body, upstream).await.status().as_u16()
 }
 
 async fn fail_with_client(gate: &Gate, address: &str, body: &str) -> u16 {
-    gate.log_in_from(address, Endpoint::Login, BY_A_CLIENT, body, refused()).await.status().as_u16()
+    gate.log_in_from(address, LoginKind::Login, BY_A_CLIENT, body, refused()).await.status().as_u16()
 }
 
 /// Of the user "client".
@@ -249,7 +249,7 @@ async fn a_grant_beside_basic_hides_no_account_that_logs_in_by_basic() {
     let answer = r#"{"user":{"id":"1"}}"#;
     let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
     let basic: Fields<'_> = &[("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
-    assert_eq!(gate.log_in_from("192.0.2.1", Endpoint::Login, basic, "", upstream).await.status(), 200);
+    assert_eq!(gate.log_in_from("192.0.2.1", LoginKind::Login, basic, "", upstream).await.status(), 200);
     let decoy = async |number: u32| {
         let body = grant_of(&format!("decoy-{number}"));
         fail_with_client(&gate, &format!("198.51.100.{number}"), &body).await
@@ -273,7 +273,7 @@ async fn a_value_that_all_users_send_locks_nobody_out() {
             let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
             let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
             let body = format!("email={user}&password=x&{constant}");
-            gate.log_in_from("192.0.2.1", Endpoint::Login, &[FORM], &body, upstream).await.status().as_u16()
+            gate.log_in_from("192.0.2.1", LoginKind::Login, &[FORM], &body, upstream).await.status().as_u16()
         };
         for user in 0..20 {
             assert_eq!(log_in(&format!("user{user}")).await, 200, "{constant}: user {user}");
@@ -287,7 +287,7 @@ async fn a_value_that_all_users_send_locks_nobody_out() {
 async fn a_button_locks_nobody_out_before_anybody_has_logged_in() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '3/1m' }");
     let press = async |address: &str, body: &str| {
-        gate.log_in_from(address, Endpoint::Login, &[FORM], body, refused()).await.status().as_u16()
+        gate.log_in_from(address, LoginKind::Login, &[FORM], body, refused()).await.status().as_u16()
     };
     for attempt in 0..10 {
         press("198.51.100.1", &format!("pseudo=user{attempt}&login=Login")).await;
@@ -302,7 +302,7 @@ async fn a_value_that_was_common_beside_an_account_is_limited_by_address() {
     // Three of the attacker's own logins say that nobody reads the user name beside the address.
     for user in 1..=3 {
         let body = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
-        assert_eq!(succeed(&gate, "198.51.100.1", Endpoint::Login, &body, &format!("eve{user}")).await, 200);
+        assert_eq!(succeed(&gate, "198.51.100.1", LoginKind::Login, &body, &format!("eve{user}")).await, 200);
         gate.world.clock.advance(Duration::from_secs(60));
     }
     let beside = async |decoy: u32| fail(&gate, "198.51.100.1", &format!(r#"{{"email":"x{decoy}","username":"ada"}}"#)).await;

@@ -1,8 +1,8 @@
-use http::{Method, Response};
+use http::Response;
 
 use super::{Fields, GRANTED, Gate, JSON, cookies_of, field, granted, json, text};
 use crate::domain::ids::SessionId;
-use crate::domain::route::Endpoint;
+use crate::domain::route::OwnEndpoint;
 use crate::domain::stats::Counter;
 use crate::proxy::reply::Reply;
 use crate::sessions::tests::{Fault, subject};
@@ -49,7 +49,7 @@ async fn members_have_the_names_that_the_operator_gave_them() {
     let value = json(&gate.log_in(&[], "{}", upstream).await);
     assert_eq!(value["token"], value["access_token"]);
     assert!(value.get("generation").is_none());
-    let refreshed = gate.post(Endpoint::Refresh, &[JSON], &format!(r#"{{"r":"{}"}}"#, text(&value, "r"))).await;
+    let refreshed = gate.post(OwnEndpoint::Refresh, &[JSON], &format!(r#"{{"r":"{}"}}"#, text(&value, "r"))).await;
     assert_eq!(refreshed.status(), 200);
     assert!(json(&refreshed).get("token").is_some());
 }
@@ -77,7 +77,7 @@ async fn the_pair_stands_under_other_names_beside_ours_and_the_user_stays_as_it_
     assert_eq!((members["expiresIn"].get(), members["expires_in"].get()), ("900", "900"));
 
     let token = tokens["refresh"].as_str().unwrap();
-    let refreshed = json(&gate.post(Endpoint::Refresh, &[JSON], &format!(r#"{{"refreshToken":"{token}"}}"#)).await);
+    let refreshed = json(&gate.post(OwnEndpoint::Refresh, &[JSON], &format!(r#"{{"refreshToken":"{token}"}}"#)).await);
     assert_eq!(refreshed["token"], refreshed["data"]["tokens"]["access"], "and so in answers of refresh");
 }
 
@@ -179,7 +179,7 @@ async fn an_old_refresh_token_in_the_body_ends_its_session() {
     let old = gate.log_in_granted().await;
     let body = format!(r#"{{"email":"a","refreshToken":"{}"}}"#, text(&old, "refreshToken"));
     assert_eq!(gate.log_in(&[JSON], &body, granted()).await.status(), 200);
-    let refused = gate.post(Endpoint::Refresh, &[JSON], &body).await;
+    let refused = gate.post(OwnEndpoint::Refresh, &[JSON], &body).await;
     assert_eq!(refused.status(), 401);
 }
 
@@ -211,11 +211,4 @@ async fn what_fits_into_no_token_is_a_502_and_leaves_nothing_behind() {
     ] {
         assert_eq!(log_in(grants).await.status(), 200);
     }
-}
-
-#[tokio::test]
-async fn a_login_is_a_post() {
-    let gate = Gate::new("");
-    let reply = gate.call(Method::GET, Endpoint::Login, &[], "").await;
-    assert_eq!((reply.status().as_u16(), field(&reply, "allow")), (405, "POST"));
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{EndpointOptions, EndpointParts, Endpoints};
 use crate::config::Settings;
 use crate::domain::claims::{Denial, Principal};
-use crate::domain::route::Endpoint;
+use crate::domain::login_kind::LoginKind;
+use crate::domain::route::OwnEndpoint;
 use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
 use crate::sessions::health::Health;
@@ -63,7 +64,7 @@ impl Gate {
         Self { world, health, endpoints }
     }
 
-    async fn call(&self, method: Method, endpoint: Endpoint, fields: Fields<'_>, body: &str) -> Reply {
+    async fn call(&self, method: Method, endpoint: OwnEndpoint, fields: Fields<'_>, body: &str) -> Reply {
         self.call_as(Err(Denial::NoToken), method, endpoint, fields, body).await
     }
 
@@ -71,7 +72,7 @@ impl Gate {
         &self,
         caller: Result<Principal, Denial>,
         method: Method,
-        endpoint: Endpoint,
+        endpoint: OwnEndpoint,
         fields: Fields<'_>,
         body: &str,
     ) -> Reply {
@@ -86,30 +87,30 @@ impl Gate {
         self.endpoints.answer(request).await
     }
 
-    async fn post(&self, endpoint: Endpoint, fields: Fields<'_>, body: &str) -> Reply {
+    async fn post(&self, endpoint: OwnEndpoint, fields: Fields<'_>, body: &str) -> Reply {
         self.call(Method::POST, endpoint, fields, body).await
     }
 
     /// A login from admission to answer, judged so by the upstream.
     async fn log_in(&self, fields: Fields<'_>, body: &str, upstream: Response<&str>) -> Reply {
-        self.log_in_from("192.0.2.1", Endpoint::Login, fields, body, upstream).await
+        self.log_in_from("192.0.2.1", LoginKind::Login, fields, body, upstream).await
     }
 
     async fn log_in_from(
         &self,
         address: &str,
-        endpoint: Endpoint,
+        kind: LoginKind,
         fields: Fields<'_>,
         body: &str,
         upstream: Response<&str>,
     ) -> Reply {
         let request = LoginRequest {
-            endpoint,
+            kind,
             head: Arc::new(head(Method::POST, fields)),
             body: Bytes::copy_from_slice(body.as_bytes()),
             address: address.parse().unwrap(),
         };
-        if let Err(reply) = self.endpoints.admit_login(&request).await {
+        if let Err(reply) = self.endpoints.admit_login(&request) {
             return reply;
         }
         let (head, body) = upstream.into_parts();

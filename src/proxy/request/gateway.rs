@@ -202,10 +202,9 @@ impl Gateway {
         let has_body = !body.is_end_stream();
         let answering = self.respond(&local, &ids, &head, body, &exchange);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
-        match answer {
+        let mut response = match answer {
             Ok(Answer::Streamed(answer)) => {
                 let (mut answer, body) = answer.into_parts();
-                policy.share(&mut answer.headers, &head);
                 if body.ends_the_request() {
                     answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -220,14 +219,15 @@ impl Gateway {
                 if is_of_repeated_cookie {
                     policy.take_repeated_cookies(reply.headers_mut(), &head);
                 }
-                policy.share(reply.headers_mut(), &head);
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends: no further request can follow on this connection.
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 whole(reply, &ids, exchange)
             }
-        }
+        };
+        policy.share(response.headers_mut(), &head);
+        response
     }
 
     async fn respond(
@@ -248,13 +248,14 @@ impl Gateway {
             target: &context.target,
             headers: &head.headers,
         });
-        let is_own = matches!(found, Match::Own(_));
-        if !is_own && let Some(fields) = policy.preflight(head) {
+        if let Some(fields) = policy.preflight(head) {
             return Ok(Answer::Whole(preflight_reply(fields)));
         }
         match found {
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
-            Match::Own(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
+            Match::Endpoint(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
+            // Of a page that may not.
+            Match::Preflight => Ok(Answer::Whole(preflight_reply(HeaderMap::new()))),
             Match::Route(route) => self.forward(context, local, route, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),

@@ -23,6 +23,7 @@ use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule
 use crate::domain::claims::{Principal, Window};
 use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
 use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
+use crate::domain::login_kind::LoginKind;
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::Retention;
@@ -32,7 +33,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
-use crate::sessions::{Login, LoginKind, Minting, SessionParts, Sessions, TokenPair};
+use crate::sessions::{Login, Minting, SessionParts, Sessions, TokenPair};
 use crate::store::{Acknowledgement, RevocationLog as _, SessionStore as _};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -75,3 +75,23 @@ fn origins_of_apps_and_of_all_names_below_one_may_read_and_no_others() {
         assert_eq!(readable_by(&answer), None, "{origin}");
     }
 }
+
+#[test]
+fn a_page_is_told_how_it_may_call_own_endpoints_and_reads_what_they_refuse() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", APP), ("cors.allow_credentials", "true")]);
+    let mut client = gateway.client();
+    let question = |origin, method| [("origin", origin), ("access-control-request-method", method)];
+    for (path, method) in [("/login", "POST"), ("/refresh", "POST"), ("/sessions", "GET"), ("/oauth/revoke", "POST")] {
+        let told = client.send("OPTIONS", path, &question(APP, method), None).unwrap().expect(204);
+        assert_eq!((readable_by(&told), told.header("access-control-allow-credentials")), (Some(APP), Some("true")), "{path}");
+        assert!(told.header("access-control-allow-methods").unwrap().contains(method), "{path}");
+        let stranger = client.send("OPTIONS", path, &question(STRANGER, method), None).unwrap().expect(204);
+        assert_eq!((readable_by(&stranger), stranger.header("access-control-allow-methods")), (None, None), "{path}");
+        assert_eq!(stranger.header("vary"), Some("origin"), "{path}");
+    }
+    assert_eq!(upstream.requests(), 0);
+    let fields = [("origin", APP), ("content-type", "application/json")];
+    let refused = client.send("POST", "/refresh", &fields, Some(br#"{"refreshToken":"x"}"#)).unwrap().expect(401);
+    assert_eq!((readable_by(&refused), refused.header("vary")), (Some(APP), Some("origin")));
+}

@@ -1,16 +1,17 @@
-//! Requests to the own endpoints. Logins are judged by an upstream first.
+//! Requests to the own endpoints.
 
 use std::sync::Arc;
 
+use http::Response;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
-use http::{Method, Response};
 
 use super::forward::{UpstreamCall, exchange};
 use super::{Answer, Gateway, LocalPolicy};
 use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
-use crate::domain::route::Endpoint;
+use crate::domain::login_kind::LoginKind;
+use crate::domain::route::{Endpoint, OwnEndpoint};
 use crate::domain::stats::Counter;
 use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::request::context::RequestContext;
@@ -18,7 +19,6 @@ use crate::proxy::request::login_answer;
 use crate::proxy::request::refusal::Refusal;
 
 impl Gateway {
-    /// A call of the gateway's own. Logins are judged by the upstream first.
     pub(super) async fn own(
         &self,
         mut context: RequestContext<'_>,
@@ -27,44 +27,32 @@ impl Gateway {
         head: &Parts,
     ) -> Result<Answer, Refusal> {
         context.body.limit(context.policy.own_body_bytes_max, context.policy.own_body_rate_min)?;
-        let is_preflight = head.method == Method::OPTIONS;
         match endpoint {
-            Endpoint::Login | Endpoint::Register | Endpoint::QuickRegister if !is_preflight => {
-                self.login(context, local, endpoint, head).await
-            }
-            Endpoint::Login
-            | Endpoint::Register
-            | Endpoint::QuickRegister
-            | Endpoint::Refresh
-            | Endpoint::Logout
-            | Endpoint::Sessions
-            | Endpoint::Session(_)
-            | Endpoint::Revoke
-            | Endpoint::Introspect
-            | Endpoint::Jwks
-            | Endpoint::Metadata
-            | Endpoint::Health
-            | Endpoint::Ready => {
-                let caller = self.caller(context.policy, head).await;
-                let is_expired = endpoint == Endpoint::Logout && caller == Err(Denial::Expired);
-                let expired = is_expired.then(|| self.expired(context.policy, head)).flatten();
-                let body = context.body.collect().await?;
-                let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired };
-                Ok(Answer::Whole(self.shared.control.answer(request).await))
-            }
+            Endpoint::Login(kind) => self.login(context, local, kind, head).await,
+            Endpoint::Own(endpoint) => self.call(context, endpoint, head).await,
         }
     }
 
+    async fn call(&self, mut context: RequestContext<'_>, endpoint: OwnEndpoint, head: &Parts) -> Result<Answer, Refusal> {
+        let caller = self.caller(context.policy, head).await;
+        let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
+        let expired = is_expired.then(|| self.expired(context.policy, head)).flatten();
+        let body = context.body.collect().await?;
+        let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired };
+        Ok(Answer::Whole(self.shared.control.answer(request).await))
+    }
+
+    /// The upstream judges the credentials, and what it grants becomes a session.
     async fn login(
         &self,
         mut context: RequestContext<'_>,
         local: &LocalPolicy,
-        endpoint: Endpoint,
+        kind: LoginKind,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
         let body = context.body.collect().await?;
-        let request = LoginRequest { endpoint, head: Arc::new(head.clone()), body: body.clone(), address: context.address };
-        self.shared.control.admit_login(&request).await.map_err(|reply| Refusal::Reply(Box::new(reply)))?;
+        let request = LoginRequest { kind, head: Arc::new(head.clone()), body: body.clone(), address: context.address };
+        self.shared.control.admit_login(&request).map_err(|reply| Refusal::Reply(Box::new(reply)))?;
         let mut headers = head.headers.clone();
         // A compressed answer could not be read.
         headers.remove(ACCEPT_ENCODING);
