@@ -256,7 +256,8 @@ impl Doors {
             }
         };
         prop_assert_eq!(exchanged, verdict, "exchanged");
-        let credentials = Credentials { refresh_token: Some(token), ..Credentials::default() };
+        let text = sessions.read(token);
+        let credentials = Credentials { refresh_token: Some(&text), ..Credentials::default() };
         let ended = sessions.log_out(credentials, LogoutScope::Session).await.unwrap();
         prop_assert_eq!(ended > 0, verdict != Verdict::Refuses, "a logout ends what counted");
         prop_assert_eq!(Verdict::of_admission(&self.admit(&self.admission, token)), Verdict::Refuses, "and only once");

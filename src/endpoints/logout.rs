@@ -11,7 +11,7 @@ use super::{Inner, credentials, take_cookies};
 use crate::domain::claims::Denial;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::{Credentials, LogoutScope};
+use crate::sessions::{Credentials, LogoutScope, TokenText};
 
 impl Inner {
     pub(super) async fn log_out(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
@@ -48,15 +48,12 @@ impl Inner {
                 return Err(denial.clone().into());
             }
         };
-        if let Some((token, _)) = &call.token
-            && self.sessions.session_of(token.expose()).is_none()
-            && self.sessions.must_look_up(token.expose())
-        {
+        let refresh_token = call.token.as_ref().map(|(token, _)| self.sessions.read(token.expose()));
+        if refresh_token.as_ref().is_some_and(TokenText::needs_look_up) {
             self.limits.load().admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
         }
-        let refresh_token = call.token.as_ref().map(|(token, _)| token.expose().as_str());
         let expired = request.expired.as_deref();
-        let credentials = Credentials { refresh_token, principal: principal.map(Arc::as_ref), expired };
+        let credentials = Credentials { refresh_token: refresh_token.as_ref(), principal: principal.map(Arc::as_ref), expired };
         let ended = self.sessions.log_out(credentials, scope).await?;
         if matches!(request.caller, Err(Denial::Revoked(_))) {
             self.sessions.settle().await?;

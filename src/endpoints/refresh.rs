@@ -7,9 +7,11 @@ use super::json_object::JsonObject;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, login, tokens};
-use crate::domain::legacy::ExchangeRule;
+use crate::crypto::refresh_token::RefreshToken;
+use crate::domain::legacy::{ExchangeRule, LegacyToken};
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
+use crate::sessions::TokenText;
 
 impl Inner {
     pub(super) async fn refresh(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
@@ -24,28 +26,36 @@ impl Inner {
         let Some((token, source)) = call.token else {
             return Err(if options.cookies.is_some() { Refusal::RefreshCookieMissing } else { Refusal::RefreshTokenMissing });
         };
-        // One that is never exchanged may be a refresh token that was imported: some APIs sign both kinds with one secret.
-        let legacy_token = self.sessions.legacy_token(token.expose()).filter(|old| old.exchange != ExchangeRule::Never);
-        let session = legacy_token.as_ref().map(|old| old.session).or_else(|| self.sessions.session_of(token.expose()));
-        if let Some(session) = session {
-            limits.admit_refresh_of(session).map_err(Refusal::RateLimited)?;
-        } else if self.sessions.must_look_up(token.expose()) {
-            limits.admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
-        }
+        let token = self.sessions.read(token.expose());
+        let legacy = match &token {
+            // One that is never exchanged may still be a refresh token that was imported.
+            TokenText::Legacy { token, .. } => Some(&**token).filter(|token| token.exchange != ExchangeRule::Never),
+            TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
+        };
+        let admitted = match (legacy, &token) {
+            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
+                limits.admit_refresh_of(*session)
+            }
+            (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
+                limits.admit_lookup_from(request.address)
+            }
+            (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
+        };
+        admitted.map_err(Refusal::RateLimited)?;
         drop(limits);
         let client = login::client_of(&request.head, request.address);
-        let pair = match &legacy_token {
-            Some(legacy_token) => {
+        let pair = match legacy {
+            Some(legacy) => {
                 login::believe_origin(&request.head, options)?;
-                self.sessions.exchange(legacy_token, &client).await?
+                self.sessions.exchange(legacy, &client).await?
             }
-            None => self.sessions.refresh(token.expose(), &client).await?,
+            None => self.sessions.refresh(&token, &client).await?,
         };
         if call.dialect == Dialect::OAuth {
             check_scope(call.scope.as_deref(), &pair.scopes)?;
         }
         // An exchange is a login: its tokens go where those of a login go.
-        let into_cookies = source == Source::Cookie || legacy_token.is_some();
+        let into_cookies = source == Source::Cookie || legacy.is_some();
         let tokens_in_body = match &options.cookies {
             Some(cookies) if into_cookies => cookies.tokens_in_body,
             Some(_) | None => true,

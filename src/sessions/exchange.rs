@@ -20,12 +20,6 @@ use crate::store::StoreError;
 const BEFORE_THE_FIRST: Presented = Presented { generation: Generation::NONE, parent: Generation::NONE };
 
 impl Sessions {
-    /// The text as a legacy token; `None` if it is not a valid one. The store is not asked.
-    #[must_use]
-    pub fn legacy_token(&self, text: &str) -> Option<LegacyToken> {
-        self.verifier.load().legacy(text, self.clock.now())
-    }
-
     /// Creates a session for a legacy token, as often as its rules allow. The token stays valid until it ends or is revoked: other
     /// tabs and devices may still use it.
     ///

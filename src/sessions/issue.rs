@@ -108,7 +108,7 @@ impl Sessions {
     }
 
     async fn end_old(&self, token: &str, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
-        let Some(old) = self.open(token).await?.map(|opened| opened.token.session) else { return Ok(()) };
+        let Some(old) = self.open(&self.read(token)).await?.map(|opened| opened.token.session) else { return Ok(()) };
         let Some(stored) = self.store.load(old).await? else { return Ok(()) };
         if stored.session.subject != *subject {
             return Ok(());

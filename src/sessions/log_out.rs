@@ -1,7 +1,7 @@
 //! Logging out: this session, the others, all.
 
-use super::Sessions;
 use super::audit::{AuditValue, audit};
+use super::{Sessions, TokenText};
 use crate::domain::claims::{Ending, Principal};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::page::Page;
@@ -37,7 +37,7 @@ impl AuditValue for LogoutScope {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Credentials<'a> {
     /// Or a legacy token in its place.
-    pub refresh_token: Option<&'a str>,
+    pub refresh_token: Option<&'a TokenText>,
     /// From an access token that was verified.
     pub principal: Option<&'a Principal>,
     /// From an access token that was good and has expired: it ends its own session, and says nothing about others.
@@ -143,11 +143,11 @@ impl Sessions {
                 None => held.extend(self.unrecorded(id).await?),
             }
         }
-        let by_legacy_token = credentials.refresh_token.and_then(|token| self.legacy_token(token));
-        if let Some(token) = by_legacy_token.filter(|token| !holds(&held, token.session))
+        if let Some(TokenText::Legacy { token, .. }) = credentials.refresh_token
+            && !holds(&held, token.session)
             && self.vouching().ending(&token.principal).is_none()
         {
-            held.push(Held::Legacy { id: token.session, subject: token.principal.subject });
+            held.push(Held::Legacy { id: token.session, subject: token.principal.subject.clone() });
         }
         Ok(held)
     }

@@ -10,12 +10,10 @@ use arc_swap::ArcSwap;
 
 use crate::crypto::access_token::{self, MintError, NewAccessToken};
 use crate::crypto::entropy::{self, Entropy};
-use crate::crypto::imported_token;
 use crate::crypto::keyring::KeyRing;
-use crate::crypto::refresh_token::{RefreshToken, RefreshTokens};
+use crate::crypto::refresh_token::RefreshTokens;
 use crate::crypto::verifier::Verifier;
 use crate::domain::ids::{Generation, SessionId};
-use crate::domain::imported;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::rotation::Presented;
@@ -42,6 +40,7 @@ mod refresh;
 pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
+mod token_text;
 mod tokens;
 mod withdrawals;
 
@@ -51,6 +50,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
+pub use token_text::TokenText;
 pub use tokens::{Introspected, RevokeError, Undecided};
 use withdrawals::Withdrawals;
 
@@ -109,13 +109,6 @@ pub struct SessionParts {
     pub counters: Arc<Counters>,
 }
 
-/// A refresh token that was read, whoever made it.
-#[derive(Clone, Copy)]
-struct Opened {
-    token: RefreshToken,
-    is_imported: bool,
-}
-
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts) -> Self {
@@ -147,33 +140,6 @@ impl Sessions {
     #[must_use]
     pub fn jwks(&self) -> String {
         self.minting.load().keys.jwks().to_owned()
-    }
-
-    /// The session that a refresh token of ours speaks of; the store is not asked.
-    #[must_use]
-    pub fn session_of(&self, refresh_token: &str) -> Option<SessionId> {
-        self.minting.load().refresh_tokens.open(refresh_token).map(|token| token.session)
-    }
-
-    /// Whether the store has to be asked what this refresh token is: it is none of ours, and may have been imported.
-    #[must_use]
-    pub fn must_look_up(&self, refresh_token: &str) -> bool {
-        let takes_imported = self.policy.load().imported_until.is_some_and(|until| self.clock.now() < until);
-        takes_imported && imported_token::digest_of(refresh_token).is_some()
-    }
-
-    /// Reads a refresh token of ours; looks up what may have been imported.
-    async fn open(&self, refresh_token: &str) -> Result<Option<Opened>, StoreError> {
-        if let Some(token) = self.minting.load().refresh_tokens.open(refresh_token) {
-            return Ok(Some(Opened { token, is_imported: false }));
-        }
-        if !self.must_look_up(refresh_token) {
-            return Ok(None);
-        }
-        let Some(digest) = imported_token::digest_of(refresh_token) else { return Ok(None) };
-        let session = self.store.imported(&[digest]).await?.into_iter().next().flatten();
-        let token = |session| RefreshToken { session, presented: imported::presented() };
-        Ok(session.map(|session| Opened { token: token(session), is_imported: true }))
     }
 
     /// What this node knows now of tokens and sessions.

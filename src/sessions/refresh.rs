@@ -1,7 +1,8 @@
 //! A refresh token is exchanged for what comes next.
 
 use super::audit::audit;
-use super::{Opened, Sessions, TokenPair};
+use super::token_text::Opened;
+use super::{Sessions, TokenPair, TokenText};
 use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::claims::Ending;
@@ -75,6 +76,23 @@ impl RefreshError {
     }
 }
 
+/// An audit line that sets the client which rotated last beside the one that asks.
+macro_rules! audit_clients {
+    ($level:ident, $event:literal, $session:expr, $client:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        audit!(
+            $level,
+            $event,
+            subject = $session.subject,
+            session = $session.id,
+            rotated_by_address = $session.client.address,
+            rotated_by_agent = $session.client.user_agent,
+            asked_by_address = $client.address,
+            asked_by_agent = $client.user_agent
+            $(, $field = $value)*
+        )
+    };
+}
+
 /// What one reading of the record led to.
 pub(super) enum Attempt {
     Answered(TokenPair),
@@ -84,7 +102,7 @@ pub(super) enum Attempt {
 impl Sessions {
     /// Exchanges `token` by the rules of [`rotation::present`]. The same token in the same state of its session yields the same
     /// refresh token, so whoever lost a reply repeats the call.
-    pub async fn refresh(&self, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
+    pub async fn refresh(&self, token: &TokenText, client: &Client) -> Result<TokenPair, RefreshError> {
         let result = self.decide_until_settled(token, client).await;
         if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
             self.counters.add(counter, 1);
@@ -92,7 +110,7 @@ impl Sessions {
         result
     }
 
-    async fn decide_until_settled(&self, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
+    async fn decide_until_settled(&self, token: &TokenText, client: &Client) -> Result<TokenPair, RefreshError> {
         let Opened { token, is_imported } = self.open(token).await?.ok_or(RefreshError::Malformed)?;
         let policy = self.policy.load_full();
         for _ in 0..SWAP_ATTEMPTS_MAX {
@@ -221,16 +239,7 @@ impl Sessions {
             return;
         }
         self.counters.add(Counter::ReissuesToAnotherClient, 1);
-        audit!(
-            info,
-            "refresh_reissued_to_another_client",
-            subject = session.subject,
-            session = session.id,
-            rotated_by_address = session.client.address,
-            rotated_by_agent = session.client.user_agent,
-            asked_by_address = client.address,
-            asked_by_agent = client.user_agent,
-        );
+        audit_clients!(info, "refresh_reissued_to_another_client", session, client);
     }
 
     async fn reuse(
@@ -245,17 +254,13 @@ impl Sessions {
             ReusePolicy::Revoke => self.revoke_session(session.id, now).await.map(|_| true),
             ReusePolicy::Refuse => Ok(false),
         };
-        audit!(
+        audit_clients!(
             warn,
             "refresh_token_reused",
-            subject = session.subject,
-            session = session.id,
+            session,
+            client,
             presented = token.presented.generation,
             current = session.rotation.current,
-            rotated_by_address = session.client.address,
-            rotated_by_agent = session.client.user_agent,
-            asked_by_address = client.address,
-            asked_by_agent = client.user_agent,
             session_revoked = revoked.as_ref().ok(),
         );
         match revoked {

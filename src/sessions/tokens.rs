@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Credentials, LogoutError, LogoutScope, Opened, RefreshError, Sessions};
+use super::token_text::Opened;
+use super::{Credentials, LogoutError, LogoutScope, RefreshError, Sessions};
 use crate::crypto::verifier::verify_when_known;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::rotation::{self, Outcome};
@@ -53,7 +54,7 @@ impl Sessions {
             };
         }
         let (now, policy) = (self.clock.now(), self.policy.load_full());
-        let Some(Opened { token, .. }) = self.open(token).await? else { return Ok(Introspected::Inactive) };
+        let Some(Opened { token, .. }) = self.open(&self.read(token)).await? else { return Ok(Introspected::Inactive) };
         let stored = match self.load_live(token.session, now).await {
             Ok(stored) => stored,
             Err(RefreshError::Store(error)) => return Err(error.into()),
@@ -76,8 +77,9 @@ impl Sessions {
             Standing::Early | Standing::Over(_) => false,
         });
         let expired = self.verifier.load().expired(token, now);
-        let refresh_token = Some(token).filter(|_| living.is_none());
-        let credentials = Credentials { refresh_token, principal: living.as_deref(), expired: expired.as_deref() };
+        let refresh_token = living.is_none().then(|| self.read(token));
+        let credentials =
+            Credentials { refresh_token: refresh_token.as_ref(), principal: living.as_deref(), expired: expired.as_deref() };
         match self.log_out(credentials, LogoutScope::Session).await {
             // Its own session is all that it was to end.
             Ok(_) | Err(LogoutError::TokenExpired) => Ok(()),

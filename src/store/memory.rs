@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::embedded::{SWEEP_STEP_MAX, Shared, State};
+use super::embedded::{OneProcess, SWEEP_STEP_MAX, Shared, State};
 use super::{
-    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, NodeRegistry, RevocationLog,
-    SessionLimit, SessionPage, SessionStore, Statistics, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep,
-    Version,
+    Acknowledgement, DayTotals, Duty, Fence, Fenced, Lease, LogBatch, LogCursor, Measurement, RevocationLog, SessionLimit,
+    SessionPage, SessionStore, Statistics, StoreError, Stored, Swap, SweepPlace, SweepRecord, SweepStep, Upkeep, Version,
 };
-use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
-use crate::domain::node::{Canary, Node, NodeId};
+use crate::domain::node::NodeId;
 use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -93,33 +92,9 @@ impl RevocationLog for Memory {
     }
 }
 
-#[async_trait]
-impl NodeRegistry for Memory {
-    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
-        Ok(self.shared.register(node, silence_max))
-    }
-
-    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
-        self.shared.unregister(node);
-        Ok(())
-    }
-
-    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
-        Ok(self.shared.nodes())
-    }
-
-    async fn mark(&self, _: Partition, canary: Canary) -> Result<(), StoreError> {
-        self.shared.mark(canary);
-        Ok(())
-    }
-
-    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
-        self.shared.give_receipt(canary, node);
-        Ok(())
-    }
-
-    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
-        Ok(self.shared.receipts(canary))
+impl OneProcess for Memory {
+    fn shared(&self) -> &Shared {
+        &self.shared
     }
 }
 

@@ -14,7 +14,7 @@ async fn carry_out(world: &World, order: Order) -> Ended {
 }
 
 async fn refused(world: &World, pair: &TokenPair) -> RefreshError {
-    world.node.sessions.refresh(&refresh_token(pair), &client()).await.unwrap_err()
+    world.node.sessions.refresh_text(&refresh_token(pair), &client()).await.unwrap_err()
 }
 
 async fn logged(world: &World) -> Vec<Revocation> {
@@ -38,7 +38,7 @@ async fn what_began_before_a_moment_ends_for_one_subject_or_for_all() {
             assert_eq!(world.record(pair.session).await, None);
         }
         assert_eq!(world.node.replica.covers(&world.principal("ada", &young)), None);
-        assert!(world.node.sessions.refresh(&refresh_token(&young), &client()).await.is_ok());
+        assert!(world.node.sessions.refresh_text(&refresh_token(&young), &client()).await.is_ok());
     }
 }
 
@@ -71,7 +71,7 @@ async fn whoever_logs_in_after_a_revocation_of_everyone_is_in_on_a_slow_clock_to
     carry_out(&world, Order::Everyone { issued_before: ahead }).await;
     let pair = world.log_in("ada").await;
     assert_eq!(world.node.replica.covers(&world.principal("ada", &pair)), None);
-    assert!(world.node.sessions.refresh(&refresh_token(&pair), &client()).await.is_ok());
+    assert!(world.node.sessions.refresh_text(&refresh_token(&pair), &client()).await.is_ok());
 }
 
 #[tokio::test]

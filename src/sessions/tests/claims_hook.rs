@@ -42,7 +42,7 @@ fn known(role: &str, scopes: Option<&[&str]>) -> Present {
 }
 
 async fn refresh(world: &World, pair: &TokenPair) -> Result<TokenPair, RefreshError> {
-    world.node.sessions.refresh(&refresh_token(pair), &client()).await
+    world.node.sessions.refresh_text(&refresh_token(pair), &client()).await
 }
 
 #[tokio::test]

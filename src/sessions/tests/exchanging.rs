@@ -40,7 +40,7 @@ async fn exchange_as(node: &Node, token: &str, client: &Client) -> Result<TokenP
 }
 
 async fn refresh(node: &Node, pair: &TokenPair) -> Result<TokenPair, RefreshError> {
-    node.sessions.refresh(&refresh_token(pair), &client()).await
+    node.sessions.refresh_text(&refresh_token(pair), &client()).await
 }
 
 fn principal(node: &Node, token: &str) -> Principal {
@@ -195,11 +195,9 @@ async fn a_legacy_token_that_was_never_exchanged_logs_out_too_in_either_place() 
     for in_body in [false, true] {
         let token = world.legacy_token(if in_body { "ada" } else { "bob" }, DAY);
         let bearer = principal(&world.node, &token);
-        let credentials = Credentials {
-            refresh_token: in_body.then_some(token.as_str()),
-            principal: (!in_body).then_some(&bearer),
-            expired: None,
-        };
+        let text = world.node.sessions.read(&token);
+        let credentials =
+            Credentials { refresh_token: in_body.then_some(&text), principal: (!in_body).then_some(&bearer), expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap(), 1);
         assert!(world.node.replica.covers(&bearer).is_some());
         assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)));
@@ -215,7 +213,8 @@ async fn logging_the_session_out_ends_the_legacy_token_as_well() {
     let world = world(ExchangeRule::Once);
     let token = world.legacy_token("ada", 20 * DAY);
     let pair = exchange(&world.node, &token).await.unwrap();
-    let credentials = Credentials { refresh_token: Some(&refresh_token(&pair)), principal: None, expired: None };
+    let credentials =
+        Credentials { refresh_token: Some(&world.node.sessions.read(&refresh_token(&pair))), principal: None, expired: None };
     world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap();
     world.clock.advance(19 * DAY);
     world.node.replica.forget(world.now());

@@ -2,12 +2,13 @@ use super::store::Fault;
 use super::world::{DAY, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
 use crate::crypto::imported_token::digest_of;
 use crate::domain::ids::Generation;
+use crate::domain::legacy::ExchangeRule;
 use crate::domain::session::Grant;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::sessions::import::{ForeignToken, Importer, Tally};
-use crate::sessions::{Credentials, Login, LogoutScope, RefreshError, TokenPair};
+use crate::sessions::{Credentials, Login, LogoutScope, RefreshError, TokenPair, TokenText};
 
 const OLD: &str = "c0ffee-of-another-maker";
 
@@ -40,7 +41,32 @@ async fn import(world: &World, tokens: &[ForeignToken]) -> Tally {
 }
 
 async fn refresh(world: &World, token: &str) -> Result<TokenPair, RefreshError> {
-    world.node.sessions.refresh(token, &client()).await
+    world.node.sessions.refresh_text(token, &client()).await
+}
+
+#[tokio::test]
+async fn a_text_is_one_kind_of_token_and_what_may_be_imported_alone_needs_the_store() {
+    let world = world().await;
+    world.accept_legacy_tokens(ExchangeRule::Once, world.now().saturating_add(DAY));
+    let (ours, legacy) = (refresh_token(&world.log_in("ada").await), world.legacy_token("ada", DAY));
+    let calls = world.store.calls();
+    let kind = |text: &str| {
+        let text = world.node.sessions.read(text);
+        let name = match text {
+            TokenText::Ours(_) => "ours",
+            TokenText::Legacy { .. } => "legacy",
+            TokenText::PerhapsImported(_) => "perhaps imported",
+            TokenText::Unknown => "unknown",
+        };
+        (name, text.needs_look_up())
+    };
+    assert_eq!([kind(&ours), kind(&legacy), kind(OLD)], [("ours", false), ("legacy", true), ("perhaps imported", true)]);
+    for text in ["tgr_forged", "", "null"] {
+        assert_eq!(kind(text), ("unknown", false), "{text}");
+    }
+    world.clock.advance(31 * DAY);
+    assert_eq!([kind(&ours), kind(&legacy), kind(OLD)], [("ours", false), ("unknown", false), ("unknown", false)]);
+    assert_eq!(world.store.calls(), calls);
 }
 
 #[tokio::test]
@@ -61,7 +87,7 @@ async fn tabs_and_lost_replies_within_the_leeway_get_the_same_successor() {
     let first = refresh_token(&refresh(&world, OLD).await.unwrap());
     world.clock.advance(29 * SECOND);
     assert_eq!(refresh_token(&refresh(&world, OLD).await.unwrap()), first);
-    assert_eq!(refresh_token(&world.another_node().sessions.refresh(OLD, &client()).await.unwrap()), first);
+    assert_eq!(refresh_token(&world.another_node().sessions.refresh_text(OLD, &client()).await.unwrap()), first);
     world.clock.advance(DAY);
     let again = refresh(&world, OLD).await.unwrap();
     assert_ne!(refresh_token(&again), first, "the reply never arrived: its generation is void");
@@ -107,7 +133,7 @@ async fn revoked_tokens_stay_revoked_and_end_what_an_earlier_import_began() {
 async fn a_logout_outlives_a_second_import() {
     for scope in [LogoutScope::Session, LogoutScope::All] {
         let world = world().await;
-        let credentials = Credentials { refresh_token: Some(OLD), principal: None, expired: None };
+        let credentials = Credentials { refresh_token: Some(&world.node.sessions.read(OLD)), principal: None, expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, scope).await.unwrap(), 1, "an imported token logs out too");
         world.clock.advance(DAY);
         assert_eq!(import(&world, &[token(&world, OLD)]).await.imported, 0);

@@ -8,7 +8,11 @@ use crate::sessions::{Credentials, LogoutError, LogoutScope, RefreshError, Token
 
 async fn log_out_by_refresh_token(world: &World, pair: &TokenPair, scope: LogoutScope) -> Result<u64, LogoutError> {
     let token = refresh_token(pair);
-    world.node.sessions.log_out(Credentials { refresh_token: Some(&token), principal: None, expired: None }, scope).await
+    world
+        .node
+        .sessions
+        .log_out(Credentials { refresh_token: Some(&world.node.sessions.read(&token)), principal: None, expired: None }, scope)
+        .await
 }
 
 async fn is_alive(world: &World, pair: &TokenPair) -> bool {
@@ -66,7 +70,7 @@ async fn garbage_ends_nothing_and_costs_no_store_call() {
     let mut forged = refresh_token(&pair);
     forged.replace_range(20..21, if &forged[20..21] == "A" { "B" } else { "A" });
     for text in ["", "tgr_", "x", &forged] {
-        let credentials = Credentials { refresh_token: Some(text), principal: None, expired: None };
+        let credentials = Credentials { refresh_token: Some(&world.node.sessions.read(text)), principal: None, expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::All).await.unwrap(), 0);
     }
     assert_eq!(world.store.calls(), calls);
@@ -105,7 +109,10 @@ async fn a_session_that_the_store_lost_is_still_ended_for_its_access_tokens() {
     let count = other_world
         .node
         .sessions
-        .log_out(Credentials { refresh_token: Some(&token), principal: None, expired: None }, LogoutScope::All)
+        .log_out(
+            Credentials { refresh_token: Some(&world.node.sessions.read(&token)), principal: None, expired: None },
+            LogoutScope::All,
+        )
         .await
         .unwrap();
     assert_eq!(count, 0);
@@ -153,7 +160,7 @@ async fn both_credentials_of_one_session_count_once() {
     let world = World::new();
     let pair = world.log_in("ada").await;
     let (token, principal) = (refresh_token(&pair), world.principal("ada", &pair));
-    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal), expired: None };
+    let both = Credentials { refresh_token: Some(&world.node.sessions.read(&token)), principal: Some(&principal), expired: None };
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Session).await.unwrap(), 1);
     assert_eq!(world.count(Counter::Logouts), 1);
     assert_eq!(world.count(Counter::RevocationsBySession), 1);
@@ -164,7 +171,7 @@ async fn both_credentials_of_two_sessions_end_both() {
     let world = World::new();
     let (one, two) = (world.log_in("ada").await, world.log_in("ada").await);
     let (token, principal) = (refresh_token(&one), world.principal("ada", &two));
-    let both = Credentials { refresh_token: Some(&token), principal: Some(&principal), expired: None };
+    let both = Credentials { refresh_token: Some(&world.node.sessions.read(&token)), principal: Some(&principal), expired: None };
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Others).await.unwrap(), 0);
     assert_eq!(world.node.sessions.log_out(both, LogoutScope::Session).await.unwrap(), 2);
 }
@@ -175,10 +182,10 @@ async fn another_node_refuses_once_it_has_read_the_log() {
     let pair = world.log_in("ada").await;
     let other = world.another_node();
     log_out_by_refresh_token(&world, &pair, LogoutScope::Session).await.unwrap();
-    assert!(matches!(other.sessions.refresh(&refresh_token(&pair), &client()).await, Err(RefreshError::Unknown)));
+    assert!(matches!(other.sessions.refresh_text(&refresh_token(&pair), &client()).await, Err(RefreshError::Unknown)));
     world.catch_up(&other).await;
     assert!(other.replica.covers(&world.principal("ada", &pair)).is_some());
-    assert!(matches!(other.sessions.refresh(&refresh_token(&pair), &client()).await, Err(RefreshError::Revoked)));
+    assert!(matches!(other.sessions.refresh_text(&refresh_token(&pair), &client()).await, Err(RefreshError::Revoked)));
 }
 
 #[tokio::test]
@@ -189,7 +196,7 @@ async fn a_store_that_forgot_a_logout_does_not_revive_the_session_ever() {
         let before: Session = world.record(pair.session).await.unwrap();
         log_out_by_refresh_token(&world, &pair, scope).await.unwrap();
         world.bring_back(&before).await;
-        let refresh = async || world.node.sessions.refresh(&refresh_token(&pair), &client()).await;
+        let refresh = async || world.node.sessions.refresh_text(&refresh_token(&pair), &client()).await;
         assert!(matches!(refresh().await, Err(RefreshError::Revoked)));
         assert!(world.record(pair.session).await.is_none(), "ended again, for good");
         world.clock.advance(30 * MINUTE);

@@ -131,7 +131,7 @@ async fn present(world: &World, node: &Node, token: &str) -> Result<TokenPair, R
     node.replica.confirm(world.clock.monotonic());
     match node.sessions.legacy_token(token) {
         Some(old) => node.sessions.exchange(&old, &client()).await,
-        None => node.sessions.refresh(token, &client()).await,
+        None => node.sessions.refresh_text(token, &client()).await,
     }
 }
 

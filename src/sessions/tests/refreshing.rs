@@ -15,7 +15,7 @@ use crate::domain::stats::Counter;
 use crate::sessions::{RefreshError, TokenPair};
 
 async fn refresh(world: &World, token: &str) -> Result<TokenPair, RefreshError> {
-    world.node.sessions.refresh(token, &client()).await
+    world.node.sessions.refresh_text(token, &client()).await
 }
 
 #[tokio::test]
@@ -78,9 +78,9 @@ async fn any_number_of_refreshes_at_once_over_two_nodes_give_one_successor() {
         for n in 0..64 {
             let sessions = Arc::clone(if n % 2 == 0 { &world.node.sessions } else { &other.sessions });
             let token = token.clone();
-            tasks.spawn(
-                async move { sessions.refresh(&token, &client()).await.map(|pair| (pair.generation, refresh_token(&pair))) },
-            );
+            tasks.spawn(async move {
+                sessions.refresh_text(&token, &client()).await.map(|pair| (pair.generation, refresh_token(&pair)))
+            });
         }
         let answers: BTreeSet<_> = tasks.join_all().await.into_iter().map(Result::unwrap).collect();
         assert_eq!(answers.len(), 1);
@@ -217,9 +217,9 @@ async fn a_reissue_to_another_client_is_counted() {
     let stranger = Client::new(Some("203.0.113.9".parse().unwrap()), Some("curl"));
     refresh(&world, &token).await.unwrap();
     assert_eq!(world.count(Counter::ReissuesToAnotherClient), 0);
-    world.node.sessions.refresh(&token, &stranger).await.unwrap();
+    world.node.sessions.refresh_text(&token, &stranger).await.unwrap();
     world.clock.advance(20 * SECOND);
-    world.node.sessions.refresh(&token, &stranger).await.unwrap();
+    world.node.sessions.refresh_text(&token, &stranger).await.unwrap();
     assert_eq!(world.count(Counter::ReissuesToAnotherClient), 2, "also after the leeway began again");
 }
 

@@ -22,7 +22,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
 use crate::domain::claims::{Principal, Window};
 use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
-use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
+use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy, LegacyToken};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
@@ -33,7 +33,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
-use crate::sessions::{Login, Minting, SessionParts, Sessions, TokenPair};
+use crate::sessions::{Login, Minting, RefreshError, SessionParts, Sessions, TokenPair, TokenText};
 use crate::store::{Acknowledgement, RevocationLog as _, SessionStore as _};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -276,6 +276,29 @@ pub(crate) fn login(subject_name: &str) -> Login {
 /// The refresh token of a pair, as text.
 pub(crate) fn refresh_token(pair: &TokenPair) -> String {
     pair.refresh_token.as_ref().unwrap().expose().clone()
+}
+
+impl Sessions {
+    /// Refreshes with whatever the text is as a refresh token.
+    pub(crate) async fn refresh_text(&self, text: &str, client: &Client) -> Result<TokenPair, RefreshError> {
+        self.refresh(&self.read(text), client).await
+    }
+
+    /// The text as a legacy token, if it is a valid one.
+    pub(crate) fn legacy_token(&self, text: &str) -> Option<LegacyToken> {
+        match self.read(text) {
+            TokenText::Legacy { token, .. } => Some(*token),
+            TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
+        }
+    }
+
+    /// The session of a refresh token of ours.
+    pub(crate) fn session_of(&self, text: &str) -> Option<SessionId> {
+        match self.read(text) {
+            TokenText::Ours(token) => Some(token.session),
+            TokenText::Legacy { .. } | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
+        }
+    }
 }
 
 /// What an API signed its tokens with before the gateway was there.

@@ -16,6 +16,7 @@ mod draft;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod nodes;
 mod shared;
 mod state;
 #[cfg(test)]
@@ -32,12 +33,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Acknowledgement, LogBatch, LogCursor, NodeRegistry, RevocationLog, SessionLimit, SessionPage, SessionStore, StoreError,
-    Stored, Swap, Version,
+    Acknowledgement, LogBatch, LogCursor, RevocationLog, SessionLimit, SessionPage, SessionStore, StoreError, Stored, Swap,
+    Version,
 };
-use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
+use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::imported::{Import, ImportedDigest};
-use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
@@ -46,6 +46,7 @@ use disk::{Disk, DiskFile};
 use draft::Draft;
 pub(super) use draft::SWEEP_STEP_MAX;
 pub use file::EmbeddedError;
+pub(super) use nodes::OneProcess;
 pub(super) use shared::Shared;
 pub(super) use state::State;
 use writer::{Answer, Job, Room, Writer};
@@ -196,32 +197,8 @@ impl RevocationLog for Embedded {
     }
 }
 
-#[async_trait]
-impl NodeRegistry for Embedded {
-    async fn register(&self, node: &Node, silence_max: Duration) -> Result<u64, StoreError> {
-        Ok(self.shared.register(node, silence_max))
-    }
-
-    async fn unregister(&self, node: NodeId) -> Result<(), StoreError> {
-        self.shared.unregister(node);
-        Ok(())
-    }
-
-    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
-        Ok(self.shared.nodes())
-    }
-
-    async fn mark(&self, _: Partition, canary: Canary) -> Result<(), StoreError> {
-        self.shared.mark(canary);
-        Ok(())
-    }
-
-    async fn give_receipt(&self, canary: Canary, node: NodeId) -> Result<(), StoreError> {
-        self.shared.give_receipt(canary, node);
-        Ok(())
-    }
-
-    async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
-        Ok(self.shared.receipts(canary))
+impl OneProcess for Embedded {
+    fn shared(&self) -> &Shared {
+        &self.shared
     }
 }
