@@ -67,6 +67,7 @@ fn main() {
             origin: &rules.forwarding().origin(&hop, &headers),
             host: Some(&HeaderValue::from_static("api.example.com")),
             identity: Some(&identity),
+            certificate: None,
             request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
             authorization: Withheld::All,
         };

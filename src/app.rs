@@ -1,6 +1,7 @@
 //! The composition root: the only place where parts are wired, and the order of start and stop.
 
 mod ambient;
+mod certificates;
 mod claims_hook;
 mod data_plane;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod process;
 mod stores;
 mod tasks;
 mod upkeep;
+mod watched_certificates;
 mod watched_keys;
 
 use std::io;
@@ -28,10 +30,11 @@ use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use ambient::Ambient;
+pub use certificates::warnings as certificate_warnings;
 pub use file_faults::faults as file_faults;
 use issuers::{Issuers, Own};
 pub use keys::KeysError;
@@ -40,11 +43,12 @@ pub use permissions::warnings as permission_warnings;
 pub use process::{Companion, probe_online, run, run_beside, with_store};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
+use watched_certificates::WatchedCertificates;
 pub use watched_keys::key_set;
 
 use crate::admin::reload::{ReloadReply, ReloadSender, reload_channel};
 use crate::admin::{Admin, AdminParts};
-use crate::config::{ListenAddress, Reload, Settings};
+use crate::config::{ListenAddress, Listeners, Reload, Settings};
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::crypto::verifier::Verifier;
@@ -54,8 +58,9 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::stats::{Counters, Snapshot, Tally};
 use crate::endpoints::{EndpointOptions, EndpointParts, Endpoints};
+use crate::proxy::client::arrival::Spoken;
 use crate::proxy::keepalive;
-use crate::proxy::listener::{Shutdown, Workers};
+use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
 use crate::sessions::health::{Alarms, Health, Readiness as _};
@@ -71,11 +76,13 @@ const TASKS_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen at {address} ({key}): {error}{}", hint(key, error))]
-    Listen { key: &'static str, address: ListenAddress, error: io::Error },
+    Listen { key: String, address: ListenAddress, error: io::Error },
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
     Store(#[from] StoreStartError),
+    #[error("{0}")]
+    Certificates(String),
     #[error("upstreams.{name}.{key}: {error}")]
     Upstream { name: Arc<str>, key: &'static str, error: String },
     #[error("issuer {issuer}: {error}")]
@@ -94,19 +101,23 @@ pub enum StartError {
 
 /// What to do about an address that somebody else has.
 fn hint(key: &str, error: &io::Error) -> &'static str {
-    match (error.kind(), key) {
-        (io::ErrorKind::AddrInUse, LISTEN_ADDRESS) => {
+    match (error.kind(), key.starts_with("listen")) {
+        (io::ErrorKind::AddrInUse, true) => {
             ". Another process listens there, perhaps another gateway: end it, choose another address, or set listen.share_port = true \
              in each of them to divide the connections among them"
         }
-        (io::ErrorKind::AddrInUse, _) => {
+        (io::ErrorKind::AddrInUse, false) => {
             ". Another process listens there, perhaps another gateway: end it, or choose another address"
         }
         (_, _) => "",
     }
 }
 
-const LISTEN_ADDRESS: &str = "listen.address";
+/// The key that says where a listener is.
+fn address_key(settings: &Settings, listener: usize) -> String {
+    let is_short = settings.listeners == Listeners::plain(settings.listeners.first().address.clone());
+    if is_short { "listen.address".to_owned() } else { format!("listeners[{listener}].address") }
+}
 
 /// A running gateway.
 pub struct App {
@@ -122,6 +133,8 @@ pub struct App {
     admin_listener: Option<(Arc<Admin>, SocketAddr)>,
     /// Reloads that the admin listener was asked for.
     reloads: mpsc::Receiver<ReloadReply>,
+    /// To have the files of certificates read again.
+    certificates_touched: Arc<Notify>,
     drain_delay: Duration,
     drain_deadline: Duration,
 }
@@ -152,6 +165,7 @@ impl App {
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient, None)?;
         let policy = data_plane::policy(settings)?;
+        let spoken = certificates::spoken(settings)?;
         let store = stores::open(settings, &ambient).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
         let issuers = Arc::new(Issuers::new(settings, own, &ambient)?);
@@ -176,7 +190,10 @@ impl App {
             Arc::clone(&ambient.clock),
             settings.revocation.max_staleness,
         );
-        let health = Arc::new(health.with_issuers(issuers.fetched()));
+        let tls = watched_certificates::tls_listeners(settings, &spoken);
+        let certificate_alarms = Arc::new(Alarms::default());
+        let shows_certificates = (!tls.is_empty()).then(|| Arc::clone(&certificate_alarms));
+        let health = Arc::new(health.with_issuers(issuers.fetched()).with_certificates(shows_certificates));
         let endpoints = Arc::new(Endpoints::new(EndpointParts {
             sessions: Arc::clone(&sessions),
             health: Arc::clone(&health) as _,
@@ -190,12 +207,21 @@ impl App {
             partitions: store.partitions(),
             clock: Arc::clone(&ambient.clock),
             id: NodeId::new(draw(&*ambient.entropy)),
-            name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listen.address.port())),
+            name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listeners.first().address.port())),
             silence_max: settings.revocation.max_staleness + 3 * node_heartbeat(settings),
         }));
         let upkeep = Upkeep::new(tally, &counters, &(Arc::clone(&store) as _), &replica, &nodes, &ambient);
         let parts = Parts { ambient, store, replica, counters, sessions, health, alarms, nodes, verifier, issuers, upkeep };
         let supervisor = parts.supervisor(runtime);
+        let certificates_touched = Arc::new(Notify::new());
+        let certificates = WatchedCertificates {
+            listeners: tls,
+            alarms: certificate_alarms,
+            gauges: Arc::clone(&parts.upkeep.gauges),
+            clock: Arc::clone(&parts.ambient.clock),
+            touched: Arc::clone(&certificates_touched),
+        };
+        certificates.spawn(&supervisor);
         let token_seen = parts.spawn_tasks(&supervisor, settings);
         let shared = Arc::new(Shared {
             policy: ArcSwap::from_pointee(policy),
@@ -213,11 +239,8 @@ impl App {
         let (reload, reloads) = reload_channel();
         let admin_listener = parts.serve_admin(settings, reload, &admin).await?;
         let shutdown = Shutdown::default();
-        let address = &settings.listen.address;
-        let refused = |error| StartError::Listen { key: LISTEN_ADDRESS, address: address.clone(), error };
-        let resolved = resolve(address).await.map_err(refused)?;
-        let workers = Workers::start(&data_plane::listener(settings, resolved), &shared, &shutdown).map_err(refused)?;
-        tracing::info!(gateway = %workers.address(), admin = admin_listener.as_ref().map(|(_, address)| tracing::field::display(address)), "listening");
+        let workers = start_workers(settings, spoken, &shared, &shutdown).await?;
+        tracing::info!(gateway = %workers.addresses()[0], admin = admin_listener.as_ref().map(|(_, address)| tracing::field::display(address)), "listening");
         Ok(Self {
             parts,
             shared,
@@ -228,13 +251,20 @@ impl App {
             admin,
             admin_listener,
             reloads,
+            certificates_touched,
             drain_delay: settings.shutdown.drain_delay,
             drain_deadline: settings.shutdown.drain_deadline,
         })
     }
 
-    pub const fn gateway_address(&self) -> SocketAddr {
-        self.workers.address()
+    /// Where the first listener is.
+    pub fn gateway_address(&self) -> SocketAddr {
+        self.workers.addresses()[0]
+    }
+
+    /// Where the listeners are, in their order.
+    pub fn gateway_addresses(&self) -> &[SocketAddr] {
+        self.workers.addresses()
     }
 
     pub fn admin_address(&self) -> Option<SocketAddr> {
@@ -273,6 +303,7 @@ impl App {
         self.parts.sessions.set_claims_hook(claims_hook::hook(settings, &policy.upstreams));
         self.endpoints.reload(EndpointOptions::from(settings));
         self.shared.policy.store(Arc::new(policy));
+        self.certificates_touched.notify_one();
         if let Some((admin, _)) = &self.admin_listener {
             admin.set_token(settings.admin.token.clone());
         }
@@ -308,6 +339,29 @@ impl App {
         self.admin.shut_down(2 * TASKS_DEADLINE).await;
         tracing::info!("stopped");
     }
+}
+
+async fn start_workers(
+    settings: &Settings,
+    spoken: Vec<Spoken>,
+    shared: &Arc<Shared>,
+    shutdown: &Shutdown,
+) -> Result<Workers, StartError> {
+    let refused = |index: usize, error| {
+        let address = settings.listeners.iter().nth(index).unwrap_or(settings.listeners.first()).address.clone();
+        StartError::Listen { key: address_key(settings, index), address, error }
+    };
+    let mut listeners = Vec::new();
+    for (index, (listener, spoken)) in settings.listeners.iter().zip(spoken).enumerate() {
+        let address = resolve(&listener.address).await.map_err(|error| refused(index, error))?;
+        listeners.push(Listener { address, spoken });
+    }
+    let workers = Workers::start(&data_plane::listeners(settings, listeners), shared, shutdown)
+        .map_err(|NotListening { listener, error }| refused(listener.unwrap_or_default(), error))?;
+    for (listener, address) in settings.listeners.iter().zip(workers.addresses()).skip(1) {
+        tracing::info!(%address, %listener, "listening too");
+    }
+    Ok(workers)
 }
 
 /// How often a node makes itself known: several times before it is taken to be gone.
@@ -346,7 +400,7 @@ impl Parts {
         supervisor: &Supervisor,
     ) -> Result<Option<(Arc<Admin>, SocketAddr)>, StartError> {
         let Some(address) = &settings.admin.address else { return Ok(None) };
-        let refused = |error| StartError::Listen { key: "admin.address", address: address.clone(), error };
+        let refused = |error| StartError::Listen { key: "admin.address".to_owned(), address: address.clone(), error };
         let resolved = resolve(address).await.map_err(refused)?;
         if address.is_loopback() && !resolved.ip().is_loopback() && settings.admin.token.is_none() {
             return Err(refused(io::Error::other(format!("{resolved} is not of this machine alone: that needs admin.token"))));
@@ -413,7 +467,7 @@ mod tests {
         assert_eq!(resolve(&"192.0.2.7:7".parse().unwrap()).await.unwrap(), "192.0.2.7:7".parse().unwrap());
         let address: ListenAddress = "nowhere.invalid:7".parse().unwrap();
         let error = resolve(&address).await.unwrap_err();
-        let fault = StartError::Listen { key: "listen.address", address, error }.to_string();
+        let fault = StartError::Listen { key: "listen.address".to_owned(), address, error }.to_string();
         assert!(fault.starts_with("cannot listen at nowhere.invalid:7 (listen.address): the name does not resolve"), "{fault}");
     }
 }

@@ -26,6 +26,7 @@ macro_rules! targets {
 
 targets! {
     // From clients.
+    proxy_headers = crate::domain::proxy_protocol::fuzz::proxy_headers,
     path = crate::domain::fuzz::path,
     routes = crate::domain::fuzz::routes,
     host_and_origin = crate::domain::fuzz::host_and_origin,

@@ -174,6 +174,14 @@ const FAMILIES: &[Family] = &[
         (Counter::TokenCacheMisses, "miss"),
     ]),
     single("connections", "Connections accepted from clients", &[(Counter::Connections, "")]),
+    family("tls_handshakes", "outcome", "Handshakes with clients", &[
+        (Counter::TlsHandshakes, "full"),
+        (Counter::TlsHandshakesResumed, "resumed"),
+        (Counter::TlsHandshakesFailed, "failed"),
+    ]),
+    single("proxy_headers_refused", "Connections refused for want of a PROXY header from a trusted peer", &[
+        (Counter::ProxyHeadersRefused, ""),
+    ]),
     single("connections_given_up", "Connections ended to make room, of the address that held most", &[
         (Counter::ConnectionsGivenUp, ""),
     ]),
@@ -204,6 +212,9 @@ const GAUGES: &[Exported] = &[
     gauge("revocation_log_entries", "Revocations in the log, as last measured", &[(Gauge::LogEntries, "")]),
     gauge("store_bytes", "Memory of Redis, or size of the embedded store's file, as last measured", &[(Gauge::StoreBytes, "")]),
     gauge("revocation_replica_entries", "Revocations that this node holds in memory", &[(Gauge::ReplicaEntries, "")]),
+    gauge("certificate_expiry_seconds", "When the first of the certificates expires that clients are shown, since 1970", &[
+        (Gauge::CertificateExpiry, ""),
+    ]),
     Exported {
         name: "revocation_lag_seconds",
         help: "From the writing of a revocation to its arrival in this node's replica, over the last minutes",

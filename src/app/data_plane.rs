@@ -1,6 +1,5 @@
 //! Settings as the data plane takes them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +12,7 @@ use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::PerUpstream;
 use crate::domain::route::UpstreamIndex;
 use crate::proxy::auth::admission::AdmissionOptions;
-use crate::proxy::listener::ListenerOptions;
+use crate::proxy::listener::{Listener, ListenerOptions};
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::seats::SeatLimits;
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
@@ -21,10 +20,14 @@ use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 /// The gateway's name in Via.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
 
-pub(super) fn listener(settings: &Settings, address: SocketAddr) -> ListenerOptions {
+pub(super) fn listeners(settings: &Settings, listeners: Vec<Listener>) -> ListenerOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let listen = &settings.listen;
-    ListenerOptions { address, workers: if listen.workers == 0 { cores } else { listen.workers }, share_port: listen.share_port }
+    ListenerOptions {
+        listeners,
+        workers: if listen.workers == 0 { cores } else { listen.workers },
+        share_port: listen.share_port,
+    }
 }
 
 pub(super) fn upstreams(settings: &Settings) -> Result<PerUpstream<UpstreamOptions>, StartError> {

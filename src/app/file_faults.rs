@@ -1,11 +1,12 @@
 //! What is wrong with the files that the settings name.
 
-use super::{data_plane, issuers, keys, legacy, stores, watched_keys};
+use super::{certificates, data_plane, issuers, keys, legacy, stores, watched_keys};
 use crate::config::{JwksSource, Settings};
 
 /// Everything for which a start would refuse what is in the files, by the code that a start runs. Nothing is made, and nobody is asked.
 pub fn faults(settings: &Settings) -> Vec<String> {
     let mut faults = keys::faults(settings);
+    faults.extend(certificates::faults(settings));
     faults.extend(
         settings.upstreams.iter().filter_map(|upstream| data_plane::upstream(upstream).err()).map(|error| error.to_string()),
     );

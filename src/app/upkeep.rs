@@ -19,6 +19,7 @@ pub(super) struct Upkeep {
     pub(super) tally: Arc<Tally>,
     pub(super) statistics: Arc<Statistics>,
     pub(super) caretaker: Arc<Caretaker>,
+    pub(super) gauges: Arc<Gauges>,
 }
 
 impl Upkeep {
@@ -44,11 +45,11 @@ impl Upkeep {
             nodes: Arc::clone(nodes),
             store: Arc::clone(store),
             replica: Arc::clone(replica),
-            gauges,
+            gauges: Arc::clone(&gauges),
             counters: Arc::clone(counters),
             clock: Arc::clone(&ambient.clock),
         }));
-        Self { tally, statistics, caretaker }
+        Self { tally, statistics, caretaker, gauges }
     }
 
     pub(super) fn spawn(&self, supervisor: &Supervisor, settings: &Settings, counters: &Arc<Counters>, ambient: &Ambient) {

@@ -106,7 +106,11 @@ pub(super) fn probe_url(settings: &Settings, ready: bool) -> Result<Uri, Failure
     let main_path = if ready { &settings.endpoints.paths.ready } else { &settings.endpoints.paths.health };
     let (address, path) = match (&settings.admin.address, main_path) {
         (Some(address), _) => (address, if ready { "/readyz" } else { "/healthz" }),
-        (None, Some(path)) => (&settings.listen.address, path.as_str()),
+        (None, Some(path)) => {
+            let plain = settings.listeners.iter().find(|listener| listener.takes_plain_http());
+            let why = "these settings have no listener for plain HTTP to ask; say what to ask with --url";
+            (&plain.ok_or_else(|| Failure::Refused(why.to_owned()))?.address, path.as_str())
+        }
         (None, None) => {
             return Err(Failure::Refused("these settings switch every probe off; say what to ask with --url".to_owned()));
         }

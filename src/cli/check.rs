@@ -36,7 +36,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return Err(Failure::Refused(format!("the settings name what cannot be used:\n  {}", faults.join("\n  "))));
     }
     let mut text = summary(settings);
-    for warning in loaded.warnings().iter().cloned().chain(app::permission_warnings(&loaded)) {
+    let now = app::Ambient::of_system().clock.now();
+    let of_files = app::permission_warnings(&loaded).into_iter().chain(app::certificate_warnings(settings, now));
+    for warning in loaded.warnings().iter().cloned().chain(of_files) {
         let _ = writeln!(text, "warning: {warning}");
     }
     if !args.online {
@@ -73,7 +75,8 @@ fn summary(settings: &Settings) -> String {
         Store::Redis(redis) => format!("redis, {}", redis.place.kind()),
     };
     let admin = settings.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
-    for (name, value) in [("listen", settings.listen.address.to_string()), ("admin", admin), ("store", store)] {
+    let listeners = settings.listeners.iter().map(|listener| ("listen", listener.to_string()));
+    for (name, value) in listeners.chain([("admin", admin), ("store", store)]) {
         let _ = writeln!(text, "  {name:9} {value}");
     }
     for route in settings.routes.listed() {

@@ -79,6 +79,8 @@ pub struct Identity {
     pub session_header: Option<HeaderName>,
     pub scopes_header: Option<HeaderName>,
     pub issuer_header: Option<HeaderName>,
+    pub certificate_subject_header: Option<HeaderName>,
+    pub certificate_names_header: Option<HeaderName>,
     /// Claims that are passed on, each in its field.
     pub claims: Vec<(String, HeaderName)>,
 }
@@ -90,6 +92,8 @@ impl Identity {
             session_header: s.read("session_header", parse::or_off(identity_header)),
             scopes_header: s.read("scopes_header", parse::or_off(identity_header)),
             issuer_header: s.read("issuer_header", parse::or_off(identity_header)),
+            certificate_subject_header: s.read("certificate_subject_header", parse::or_off(identity_header)),
+            certificate_names_header: s.read("certificate_names_header", parse::or_off(identity_header)),
             claims: s.map("claims", |claim, value| match claim {
                 "" => Err("the name of a claim must not be empty".to_owned()),
                 _ => identity_header(value),
@@ -116,6 +120,8 @@ impl Identity {
             session: self.session_header.clone(),
             scopes: self.scopes_header.clone(),
             issuer: self.issuer_header.clone(),
+            certificate_subject: self.certificate_subject_header.clone(),
+            certificate_names: self.certificate_names_header.clone(),
             claims: self.claims.clone(),
         }
     }
@@ -126,6 +132,8 @@ impl Identity {
             ("session_header", &self.session_header),
             ("scopes_header", &self.scopes_header),
             ("issuer_header", &self.issuer_header),
+            ("certificate_subject_header", &self.certificate_subject_header),
+            ("certificate_names_header", &self.certificate_names_header),
         ];
         let fixed = fixed.into_iter().filter_map(|(key, header)| header.as_ref().map(|header| (key, header)));
         fixed.chain(self.claims.iter().map(|(_, header)| ("claims", header)))

@@ -2,7 +2,7 @@
 
 use super::notes::Notes;
 use super::tokens::TokenRoom;
-use super::{IssuerSubjects, LEGACY_MAX, Settings};
+use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, Settings};
 use crate::domain::cors::{Cors, Origins};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
@@ -14,8 +14,31 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     tokens_can_be_sent(settings, notes);
-    if settings.admin.address.as_ref().is_some_and(|address| *address == settings.listen.address && address.port() != 0) {
-        notes.problem("admin.address", None, "is the address of [listen]; each listener needs its own");
+    addresses_are_distinct(settings, notes);
+    proxy_headers_come_from_trusted_peers(settings, notes);
+}
+
+fn addresses_are_distinct(settings: &Settings, notes: &Notes) {
+    let is_taken = |address: &ListenAddress, listener: &Listener| *address == listener.address && address.port() != 0;
+    let listeners: Vec<&Listener> = settings.listeners.iter().collect();
+    if settings.admin.address.as_ref().is_some_and(|address| listeners.iter().any(|listener| is_taken(address, listener))) {
+        notes.problem("admin.address", None, "is the address of a listener for clients; each listener needs its own");
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        if listeners[..index].iter().any(|earlier| is_taken(&listener.address, earlier)) {
+            notes.problem(&format!("listeners[{index}].address"), None, "is the address of an earlier entry");
+        }
+    }
+}
+
+/// Of nobody else a header would be believed.
+fn proxy_headers_come_from_trusted_peers(settings: &Settings, notes: &Notes) {
+    if !settings.listen.trusted_peers.is_empty() {
+        return;
+    }
+    for (index, _) in settings.listeners.iter().enumerate().filter(|(_, listener)| listener.proxy_protocol) {
+        let mend = "needs listen.trusted_peers: PROXY headers are taken from those alone, and every connection would be refused";
+        notes.problem(&format!("listeners[{index}].proxy_protocol"), None, mend);
     }
 }
 

@@ -45,6 +45,9 @@ pub struct Flag {
     pub value: String,
 }
 
+/// Where the documented defaults say that they come from.
+pub(super) const DEFAULT_ORIGIN: &str = "default";
+
 /// The merged settings, and the documented defaults beside them.
 #[derive(Clone)]
 pub(super) struct Layers {
@@ -62,8 +65,8 @@ impl std::fmt::Debug for Layers {
 
 /// Faults of form (a file that is no TOML) end here: nothing further could be said about it.
 pub(super) fn merge(inputs: &Inputs) -> Result<Layers, Vec<Problem>> {
-    let defaults = Document::parse("default", DEFAULT_FILE, Origins::Fixed)?;
-    let documented = Document::parse("default", &uncommented(DEFAULT_FILE), Origins::Fixed)?;
+    let defaults = Document::parse(DEFAULT_ORIGIN, DEFAULT_FILE, Origins::Fixed)?;
+    let documented = Document::parse(DEFAULT_ORIGIN, &uncommented(DEFAULT_FILE), Origins::Fixed)?;
     let mut builder = Config::builder().add_source(defaults);
     if let Some(file) = &inputs.file {
         builder = builder.add_source(Document::parse(&file.name, &file.text, Origins::Lines)?);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::ListenAddress;
+use super::listeners::NamedListeners;
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
@@ -17,10 +18,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The listener for clients, and what one client may take up.
+/// What the listeners for clients have in common, and what one client may take up.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    pub address: ListenAddress,
     /// Data-plane threads; 0: one per core.
     pub workers: usize,
     /// Open client connections of the process; more wait in the backlog.
@@ -38,10 +38,21 @@ pub struct Listen {
 }
 
 impl Listen {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    /// And the address that is the short form of one listener; `None`: there are `[[listeners]]`.
+    pub(super) fn read(s: &mut Section<'_>, listeners: &NamedListeners) -> (Self, Option<ListenAddress>) {
+        let address = if listeners.is_empty() {
+            Some(s.read("address", parse::address))
+        } else {
+            let mend = "is the short form of one listener; beside [[listeners]] it belongs there: [[listeners]] address = …";
+            s.meaningless("address", mend);
+            None
+        };
+        (Self::read_common(s), address)
+    }
+
+    fn read_common(s: &mut Section<'_>) -> Self {
         use RequestIdFrom::{Anyone, Nobody, TrustedPeers};
         Self {
-            address: s.read("address", parse::address),
             workers: s.read("workers", parse::count(0, 1024)),
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
             connections_per_address_max: s.optional("connections_per_address_max", parse::count(1, 10_000_000)),
@@ -59,6 +70,7 @@ impl Listen {
 
 fn read_limits(s: &mut Section<'_>) -> ClientLimits {
     ClientLimits {
+        handshake_timeout: s.read("handshake_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
         header_timeout: s.read("header_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
         idle_timeout: s.read("idle_timeout", parse::duration(SECOND / 10, HOUR)),
         body_idle_timeout: s.read("body_idle_timeout", parse::duration(SECOND / 10, HOUR)),

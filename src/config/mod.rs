@@ -19,6 +19,7 @@ mod layers;
 mod legacy;
 mod likeness;
 mod listen;
+mod listeners;
 mod login;
 mod members;
 mod notes;
@@ -43,6 +44,7 @@ mod upstreams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use listeners::NamedListeners;
 use notes::{Noted, Notes, Shown};
 use section::Section;
 use setting::EffectiveKey;
@@ -63,6 +65,7 @@ pub use headers::Headers;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
+pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerTls, Listeners, Spoken, TlsVersion};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
@@ -82,6 +85,7 @@ pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, Upstreams};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Listen,
+    pub listeners: Listeners,
     pub node: Node,
     pub shutdown: Shutdown,
     pub upstreams: Upstreams,
@@ -196,7 +200,8 @@ impl Settings {
     /// `None` only after a fault was noted.
     fn read(layers: &layers::Layers, notes: &Notes) -> Option<Self> {
         let mut root = Section::root(&layers.merged, &layers.documented, notes);
-        let listen = root.section("listen", Listen::read);
+        let listeners = NamedListeners::read(&mut root);
+        let (listen, address) = root.section("listen", |s| Listen::read(s, &listeners));
         let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
         let upstreams = NamedUpstreams::read(&mut root);
@@ -240,6 +245,7 @@ impl Settings {
         }
         let mut settings = Self {
             listen,
+            listeners: listeners.complete(address)?,
             node,
             shutdown,
             upstreams: upstreams.complete()?,

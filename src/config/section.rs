@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
+use super::layers::DEFAULT_ORIGIN;
 use super::notes::{Notes, Shown};
 use super::parse::{self, Parsed};
 use super::problem::{bare_key, toml_text};
@@ -130,6 +131,13 @@ impl<'a> Section<'a> {
         Some(path)
     }
 
+    /// [`Section::require`] for a file that holds a key.
+    pub(super) fn require_key_file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path = self.require(key, parse::path)?;
+        self.notes.secret_file(self.path_of(key), path.clone());
+        Some(path)
+    }
+
     /// A key that must be given. `None` only after the fault was noted.
     pub(super) fn require<T: Setting>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
         if let Some(given) = self.note_leaf(key, T::DISCLOSURE) {
@@ -232,6 +240,14 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A key that has no meaning beside others: a fault if anybody gives it. Its documented default is passed over.
+    pub(super) fn meaningless(&mut self, key: &'static str, message: &str) {
+        let given = self.note_leaf(key, Disclosure::Open);
+        if given.is_some_and(|value| origin_of(value).as_deref() != Some(DEFAULT_ORIGIN)) {
+            self.fault(key, message);
+        }
+    }
+
     /// A key that was removed: the fault says what has replaced it.
     pub(super) fn retired(&mut self, key: &'static str, successor: &str) {
         self.keys.insert(key, None);
@@ -280,7 +296,7 @@ impl<'a> Section<'a> {
             section: self.path.clone(),
             key: key.to_owned(),
             value: value.clone(),
-            origin: origin_of(value).unwrap_or_else(|| "default".to_owned()),
+            origin: origin_of(value).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned()),
             disclosure: self.disclosure(key),
         });
     }

@@ -93,7 +93,7 @@ macro_rules! open_settings {
 }
 pub(super) use open_settings;
 
-open_settings!(bool, u8, u32, u64, usize, String, Duration, PathBuf);
+open_settings!(bool, u8, u16, u32, u64, usize, String, Duration, PathBuf);
 open_settings!(HeaderName, Method, StatusCode, Uri, IpAddr, IpNet);
 open_settings!(
     Algorithm,

@@ -4,6 +4,8 @@
 //! [`entropy`].
 
 pub mod access_token;
+pub mod certificates;
+pub mod client_certificate;
 pub mod client_secret;
 pub mod deployment_secret;
 mod der;
@@ -21,6 +23,7 @@ pub mod legacy_key;
 pub mod password;
 pub mod provider;
 pub mod refresh_token;
+pub mod tls_server;
 mod token_header;
 pub mod verifier;
 

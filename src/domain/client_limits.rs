@@ -5,6 +5,8 @@ use std::time::Duration;
 /// How long a client may take for each step of an exchange, and how much it may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientLimits {
+    /// From the beginning of a connection to the end of what comes before the first request: a PROXY header, a TLS handshake.
+    pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head.
     pub header_timeout: Duration,
     /// Between two requests.

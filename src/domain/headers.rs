@@ -34,7 +34,14 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What identity fields are called where nobody has named them. Upstreams know them by these names, so they are kept free for the
 /// gateway whatever the settings say.
-pub const IDENTITY_NAMES: [&str; 4] = ["x-auth-subject", "x-auth-session", "x-auth-scopes", "x-auth-issuer"];
+pub const IDENTITY_NAMES: [&str; 6] = [
+    "x-auth-subject",
+    "x-auth-session",
+    "x-auth-scopes",
+    "x-auth-issuer",
+    "x-auth-certificate-subject",
+    "x-auth-certificate-names",
+];
 
 /// Fields that an upstream trusts the gateway to set. `None`: not sent, and removed from outside all the same.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +50,16 @@ pub struct IdentityFields {
     pub session: Option<HeaderName>,
     pub scopes: Option<HeaderName>,
     pub issuer: Option<HeaderName>,
+    /// Of the client's certificate.
+    pub certificate_subject: Option<HeaderName>,
+    pub certificate_names: Option<HeaderName>,
     /// Claims that are passed on, each in its field.
     pub claims: Vec<(String, HeaderName)>,
 }
 
 impl IdentityFields {
     fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        [&self.subject, &self.session, &self.scopes, &self.issuer]
+        [&self.subject, &self.session, &self.scopes, &self.issuer, &self.certificate_subject, &self.certificate_names]
             .into_iter()
             .flatten()
             .chain(self.claims.iter().map(|(_, name)| name))
@@ -86,6 +96,21 @@ impl TrailerRules {
     }
 }
 
+/// What upstreams are told of a client's certificate. Made once for each connection.
+#[derive(Clone, Debug)]
+pub struct CertificateFields {
+    subject: Option<HeaderValue>,
+    names: Option<HeaderValue>,
+}
+
+impl CertificateFields {
+    /// Of what it does not say, there is no field.
+    pub fn new(subject: &str, names: &str) -> Self {
+        let value = |text: &str| (!text.is_empty()).then(|| field_value(text));
+        Self { subject: value(subject), names: value(names) }
+    }
+}
+
 /// What a request's own fields are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct RewriteContext<'a> {
@@ -94,6 +119,8 @@ pub struct RewriteContext<'a> {
     pub host: Option<&'a HeaderValue>,
     /// Who calls, by [`RewriteRules::identity`]; `None` for nobody.
     pub identity: Option<&'a PreparedFields>,
+    /// Of the client's connection, whoever calls by it; `None`: it showed none.
+    pub certificate: Option<&'a CertificateFields>,
     pub request_id: &'a HeaderValue,
     pub authorization: Withheld<'a>,
 }
@@ -133,8 +160,21 @@ impl RewriteRules {
         if let Some(identity) = context.identity {
             out.prepared(identity);
         }
+        if let Some(certificate) = context.certificate {
+            self.write_certificate(certificate, out);
+        }
         out.field(&X_REQUEST_ID, context.request_id);
         out.field(&VIA, &self.via);
+    }
+
+    fn write_certificate(&self, certificate: &CertificateFields, out: &mut impl FieldSink) {
+        let fields =
+            [(&self.identity.certificate_subject, &certificate.subject), (&self.identity.certificate_names, &certificate.names)];
+        for (name, value) in fields {
+            if let (Some(name), Some(value)) = (name, value) {
+                out.field(name, value);
+            }
+        }
     }
 
     /// Rewrites an answer's fields for the client.

@@ -31,6 +31,7 @@ pub mod per_upstream;
 pub mod placeholder;
 #[cfg(test)]
 mod providers;
+pub mod proxy_protocol;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

@@ -140,6 +140,13 @@ counter! {
     TokenCacheHits = "token_cache_hits",
     TokenCacheMisses = "token_cache_misses",
     Connections = "connections",
+    /// Connections that agreed on new keys.
+    TlsHandshakes = "tls_handshakes",
+    /// Connections that went on with a session of before.
+    TlsHandshakesResumed = "tls_handshakes_resumed",
+    TlsHandshakesFailed = "tls_handshakes_failed",
+    /// Connections whose PROXY header was missing, malformed, late, or of nobody who is trusted.
+    ProxyHeadersRefused = "proxy_headers_refused",
     /// Ended because all places were taken, and its address held most of them.
     ConnectionsGivenUp = "connections_given_up",
     /// Beyond what one address may have.

@@ -12,20 +12,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::client::connection::ClientConnection;
-use super::client::http1::connection::Http1Connection;
+use super::accepted::{Accepted, refuse_for_its_address};
+use super::acceptors::{Acceptors, Newcomer};
+use super::client::arrival::Spoken;
 use super::client::http1::linger::Lingerers;
-use super::client::http1::serve::serve;
-use super::client::stream::ClientStream;
-use super::port::{Acceptor, Entrance, Part, Port};
+use super::port::{Entrance, Part, Port};
 use super::request::gateway::{Gateway, Shared};
-use super::seats::{NoSeat, Notice, Seat, Seats};
+use super::seats::{NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
 use crate::domain::stats::{Counter, Counters};
 
@@ -44,19 +40,29 @@ const FAILURES_MAX: u32 = 5;
 /// A failure after more work than this is none in a row.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
-/// To a connection beyond what one address may have.
-const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n\
-    content-length: 143\r\nconnection: close\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\"code\":\"too_many_connections\",\
-    \"detail\":\"This address has too many connections.\"}";
-
 /// How the data plane listens.
 #[derive(Clone, Debug)]
 pub struct ListenerOptions {
-    pub address: SocketAddr,
+    /// Never empty.
+    pub listeners: Vec<Listener>,
     pub workers: usize,
     /// Whether other processes may listen there too.
     pub share_port: bool,
+}
+
+/// One address, and what is spoken there.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub spoken: Spoken,
+}
+
+/// Why the workers did not start.
+#[derive(Debug)]
+pub struct NotListening {
+    /// Where it lies with one of the listeners, its position.
+    pub listener: Option<usize>,
+    pub error: io::Error,
 }
 
 /// Tells workers to stop, in two steps.
@@ -72,22 +78,29 @@ pub struct Shutdown {
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     given_up: CancellationToken,
 }
 
 impl Workers {
     /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
-    pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
+    pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> Result<Self, NotListening> {
         let count = options.workers.max(1);
         let policy = shared.policy.load();
-        let port = Arc::new(Port::bind(options.address, options.share_port, policy.client.write_timeout)?);
-        let entrances = (0..count).map(|_| port.open(policy.client.write_timeout)).collect::<io::Result<Vec<_>>>()?;
-        let address = port.address();
+        let write_timeout = policy.client.write_timeout;
+        let bind = |(index, listener): (usize, &Listener)| {
+            let port = Port::bind(listener.address, options.share_port, write_timeout);
+            let refused = |error| NotListening { listener: Some(index), error };
+            Ok(Door { port: Arc::new(port.map_err(refused)?), spoken: listener.spoken.clone() })
+        };
+        let doors: Arc<[Door]> = options.listeners.iter().enumerate().map(bind).collect::<Result<_, _>>()?;
+        let of_none = |error| NotListening { listener: None, error };
+        let entrances = (0..count).map(|_| open(&doors, write_timeout)).collect::<io::Result<Vec<_>>>().map_err(of_none)?;
+        let addresses = doors.iter().map(|door| door.port.address()).collect();
         let given_up = CancellationToken::new();
         let seats = Seats::new(policy.seats);
         let place = || Place {
-            port: Arc::clone(&port),
+            doors: Arc::clone(&doors),
             seats: Arc::clone(&seats),
             workers: count,
             shared: Arc::clone(shared),
@@ -98,17 +111,18 @@ impl Workers {
         let threads = entrances
             .into_iter()
             .enumerate()
-            .map(|(index, entrance)| {
+            .map(|(index, entrances)| {
                 let place = place();
-                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(entrance))
+                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(entrances))
             })
-            .collect::<io::Result<_>>()?;
-        Ok(Self { threads, address, given_up })
+            .collect::<io::Result<_>>()
+            .map_err(of_none)?;
+        Ok(Self { threads, addresses, given_up })
     }
 
-    /// Where the workers listen.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// Where the workers listen, in the order of the options.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Cancelled once a worker has failed too often: a process with a part of its workers would look healthy.
@@ -126,9 +140,20 @@ impl Workers {
     }
 }
 
+/// A listener that is bound.
+struct Door {
+    port: Arc<Port>,
+    spoken: Spoken,
+}
+
+/// Where one worker accepts: at all doors.
+fn open(doors: &[Door], write_timeout: Duration) -> io::Result<Vec<Entrance>> {
+    doors.iter().map(|door| door.port.open(write_timeout)).collect()
+}
+
 /// What outlives the worker in it.
 struct Place {
-    port: Arc<Port>,
+    doors: Arc<[Door]>,
     seats: Arc<Seats>,
     /// How many there are.
     workers: usize,
@@ -141,12 +166,12 @@ struct Place {
 
 impl Place {
     /// Keeps a worker at work until a shutdown. While there is none, new connections go to the others.
-    fn hold(&self, entrance: Entrance) {
-        let mut entrance = Ok(entrance);
+    fn hold(&self, entrances: Vec<Entrance>) {
+        let mut entrances = Ok(entrances);
         let mut failures = 0;
         loop {
             let began_at = self.shared.clock.monotonic();
-            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(entrance))) {
+            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(entrances))) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_panic) => {
@@ -165,17 +190,17 @@ impl Place {
             if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
                 return;
             }
-            entrance = self.port.open(self.shared.policy.load().client.write_timeout);
+            entrances = open(&self.doors, self.shared.policy.load().client.write_timeout);
             self.counters.add(Counter::TasksRestarted, 1);
         }
     }
 
-    fn work(&self, entrance: io::Result<Entrance>) -> io::Result<()> {
-        let entrance = entrance?;
+    fn work(&self, entrances: io::Result<Vec<Entrance>>) -> io::Result<()> {
+        let entrances = entrances?;
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         runtime.block_on(async {
-            let acceptor = entrance.enter()?;
-            Worker::new(self, Rc::clone(acceptor.part())).run(acceptor, self).await;
+            let acceptors = Acceptors::enter(entrances)?;
+            Worker::new(self, acceptors.parts()).run(acceptors, self).await;
             Ok(())
         })
     }
@@ -194,30 +219,30 @@ struct Worker {
     gateway: Rc<Gateway>,
     watchers: Rc<Watchers>,
     seats: Arc<Seats>,
-    part: Rc<Part>,
+    doors: Arc<[Door]>,
+    /// Of each door.
+    parts: Vec<Rc<Part>>,
     workers: usize,
     lingerers: Rc<Lingerers>,
 }
 
-/// A connection that was accepted, and has no seat yet.
-type Newcomer = (TcpStream, SocketAddr);
-
 impl Worker {
-    fn new(place: &Place, part: Rc<Part>) -> Self {
+    fn new(place: &Place, parts: Vec<Rc<Part>>) -> Self {
         let ticks = place.shared.clock.monotonic().as_millis() / TICK.as_millis();
         let watchers = Rc::new(Watchers::from_tick(u32::try_from(ticks).unwrap_or_default()));
         let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
         Self {
             watchers,
             seats: Arc::clone(&place.seats),
-            part,
+            doors: Arc::clone(&place.doors),
+            parts,
             workers: place.workers,
             lingerers: Lingerers::among(gateway.seat_limits().connections_max / place.workers),
             gateway: Rc::new(gateway),
         }
     }
 
-    async fn run(self, acceptor: Acceptor, place: &Place) {
+    async fn run(self, acceptors: Acceptors, place: &Place) {
         let shutdown = &place.shutdown;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -225,11 +250,11 @@ impl Worker {
         let mut waiting: Option<Newcomer> = None;
         loop {
             tokio::select! {
-                accepted = acceptor.accept(), if waiting.is_none() => {
+                accepted = acceptors.accept(), if waiting.is_none() => {
                     waiting = self.accepted(accepted).await.and_then(|newcomer| self.seat(newcomer));
                 }
                 _ = ticks.tick() => {
-                    self.tick(&acceptor);
+                    self.tick(&acceptors);
                     waiting = waiting.and_then(|newcomer| self.seat(newcomer));
                 }
                 () = shutdown.drain.cancelled() => break,
@@ -239,15 +264,17 @@ impl Worker {
             self.squeeze_in(last);
         }
         for _ in 0..LAST_ACCEPTS_MAX {
-            let Some(accepted) = acceptor.accept_at_once().await else { break };
+            let Some(accepted) = acceptors.accept_at_once().await else { break };
             if let Some(last) = self.accepted(accepted).await {
                 self.squeeze_in(last);
             }
         }
-        drop(acceptor);
-        place.port.give_up();
+        drop(acceptors);
+        for door in &*self.doors {
+            door.port.give_up();
+        }
         self.watchers.drain();
-        while self.part.open() > 0 && !shutdown.abort.is_cancelled() {
+        while self.parts.iter().any(|part| part.open() > 0) && !shutdown.abort.is_cancelled() {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.gateway.tick();
@@ -257,12 +284,12 @@ impl Worker {
         }
     }
 
-    fn tick(&self, acceptor: &Acceptor) {
+    fn tick(&self, acceptors: &Acceptors) {
         if self.gateway.tick() {
             let limits = self.gateway.seat_limits();
             self.seats.limit(limits);
             self.lingerers.limit(limits.connections_max / self.workers);
-            if let Err(error) = acceptor.expect_death_within(self.gateway.client_limits().write_timeout) {
+            if let Err(error) = acceptors.expect_death_within(self.gateway.client_limits().write_timeout) {
                 tracing::warn!(%error, "connections that are gone without a word are looked for as before");
             }
         }
@@ -282,47 +309,34 @@ impl Worker {
     }
 
     /// Serves a newcomer, or refuses it; gives it back while there is no seat.
-    fn seat(&self, (stream, peer): Newcomer) -> Option<Newcomer> {
-        match self.seats.take(self.gateway.holder(peer.ip()), self.watchers.now()) {
-            Ok(seat) => self.serve(stream, peer, seat),
-            Err(NoSeat::Full) => return Some((stream, peer)),
-            Err(NoSeat::AddressFull) => {
-                tracing::debug!(%peer, "connection refused: its address has as many as one may have");
-                self.gateway.count(Counter::ConnectionsRefused);
-                // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
-                let _ = SockRef::from(&stream).send(TOO_MANY_CONNECTIONS);
-            }
+    fn seat(&self, newcomer: Newcomer) -> Option<Newcomer> {
+        match self.seats.take(self.gateway.holder(newcomer.peer.ip()), self.watchers.now()) {
+            Ok(seat) => self.serve(newcomer, seat),
+            Err(NoSeat::Full) => return Some(newcomer),
+            Err(NoSeat::AddressFull) => refuse_for_its_address(&self.gateway, &newcomer.stream, newcomer.peer),
         }
         None
     }
 
-    fn squeeze_in(&self, (stream, peer): Newcomer) {
-        let seat = self.seats.squeeze_in(self.gateway.holder(peer.ip()), self.watchers.now());
-        self.serve(stream, peer, seat);
+    fn squeeze_in(&self, newcomer: Newcomer) {
+        let seat = self.seats.squeeze_in(self.gateway.holder(newcomer.peer.ip()), self.watchers.now());
+        self.serve(newcomer, seat);
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let stream = ClientStream::from(stream);
-        let open = self.part.count();
+    fn serve(&self, Newcomer { stream, peer, listener }: Newcomer, seat: Seat) {
+        let open = self.parts[listener].count();
         self.gateway.count(Counter::Connections);
-        let lingerers = Rc::clone(&self.lingerers);
-        let client = ClientConnection::new(peer, stream.scheme(), self.watchers.connection(seat), self.gateway.client_limits());
-        let connection = Http1Connection::new(&client, self.watchers.exchange(&client.watch));
-        let gateway = Rc::clone(&self.gateway);
-        let service = Gateway::service(&gateway, &connection);
+        let accepted = Accepted {
+            peer,
+            spoken: self.doors[listener].spoken.clone(),
+            watch: self.watchers.connection(seat),
+            watchers: Rc::clone(&self.watchers),
+            gateway: Rc::clone(&self.gateway),
+            lingerers: Rc::clone(&self.lingerers),
+        };
         tokio::task::spawn_local(async move {
             let _open = open;
-            let served = AssertUnwindSafe(serve(stream, connection, service, lingerers)).catch_unwind().await;
-            let noteworthy = served.unwrap_or_else(|_panic| {
-                tracing::error!(%peer, "a connection's task panicked");
-                Some(Counter::Panics)
-            });
-            if let Some(counter) = noteworthy {
-                gateway.count(counter);
-            }
-            if client.watch.notice() != Notice::Stay {
-                gateway.count(Counter::ConnectionsGivenUp);
-            }
+            accepted.run(stream).await;
         });
     }
 }

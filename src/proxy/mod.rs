@@ -1,5 +1,7 @@
 //! The data plane: what carries requests. `request/gateway.rs` is the path of a request, readable top to bottom.
 
+mod accepted;
+mod acceptors;
 pub mod auth;
 pub mod client;
 pub mod control;

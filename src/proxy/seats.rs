@@ -3,6 +3,7 @@
 //! Asked once when a connection comes and once when it goes. Between the two a connection notes in a cell of its own what it does;
 //! whoever is asked to give its seat up finds that in the same cell with the next tick of its worker.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -157,16 +158,7 @@ impl Seats {
     /// none is, and it holds clearly more than the newcomer's, the one that has been at its request longest.
     pub fn take(self: &Arc<Self>, holder: Holder, now: u32) -> Result<Seat, NoSeat> {
         let mut room = self.room();
-        let held = match holder {
-            Holder::Trusted => 0,
-            Holder::Address(address) => {
-                let held = room.parties.get(&address).map_or(0, |party| party.staying);
-                if room.limits.per_address_max.is_some_and(|max| held >= max) {
-                    return Err(NoSeat::AddressFull);
-                }
-                held
-            }
-        };
+        let held = room.held_by(holder)?;
         let is_full = room.taken - room.leaving >= room.limits.connections_max;
         if is_full && (room.leaving >= room.leaving_max() || !room.ask_one_to_leave(holder, held, now)) {
             return Err(NoSeat::Full);
@@ -188,14 +180,9 @@ impl Seats {
         });
         room.taken += 1;
         room.seated += 1;
-        if let Holder::Address(address) = holder {
-            let party = room.parties.entry(address).or_default();
-            card.position.store(party.members.len(), Ordering::Relaxed);
-            party.members.push(Arc::clone(&card));
-            room.resize(address, |staying| staying + 1);
-        }
+        room.enter(holder, &card);
         drop(room);
-        Seat { seats: Arc::clone(self), holder, card }
+        Seat { seats: Arc::clone(self), holder: Cell::new(holder), card }
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -206,6 +193,38 @@ impl Seats {
 impl Room {
     fn leaving_max(&self) -> usize {
         (self.limits.connections_max / LEAVING_SHARE).max(LEAVING_MIN)
+    }
+
+    /// How many connections one has who wants one more.
+    fn held_by(&self, holder: Holder) -> Result<usize, NoSeat> {
+        let Holder::Address(address) = holder else { return Ok(0) };
+        let held = self.parties.get(&address).map_or(0, |party| party.staying);
+        if self.limits.per_address_max.is_some_and(|max| held >= max) { Err(NoSeat::AddressFull) } else { Ok(held) }
+    }
+
+    /// Counts one that stays among those of its holder.
+    fn enter(&mut self, holder: Holder, card: &Arc<Card>) {
+        let Holder::Address(address) = holder else { return };
+        let party = self.parties.entry(address).or_default();
+        card.position.store(party.members.len(), Ordering::Relaxed);
+        party.members.push(Arc::clone(card));
+        self.resize(address, |staying| staying + 1);
+    }
+
+    fn leave(&mut self, holder: Holder, card: &Card, stayed: bool) {
+        let Holder::Address(address) = holder else { return };
+        if stayed {
+            self.resize(address, |staying| staying - 1);
+        }
+        let Some(party) = self.parties.get_mut(&address) else { return };
+        let position = card.position.load(Ordering::Relaxed);
+        party.members.swap_remove(position);
+        if let Some(moved) = party.members.get(position) {
+            moved.position.store(position, Ordering::Relaxed);
+        }
+        if party.members.is_empty() {
+            self.parties.remove(&address);
+        }
     }
 
     /// Whether somebody was asked.
@@ -291,7 +310,7 @@ impl Party {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    holder: Holder,
+    holder: Cell<Holder>,
     card: Arc<Card>,
 }
 
@@ -302,6 +321,17 @@ impl Seat {
 
     pub fn notice(&self) -> Notice {
         self.card.notice()
+    }
+
+    /// Goes on in another's name. Whoever was asked to leave does so in the old one.
+    pub fn pass_to(&self, holder: Holder) -> Result<(), NoSeat> {
+        let mut room = self.seats.room();
+        if self.notice() == Notice::Stay && holder != self.holder.get() {
+            room.held_by(holder)?;
+            room.leave(self.holder.replace(holder), &self.card, true);
+            room.enter(holder, &self.card);
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -319,19 +349,7 @@ impl Drop for Seat {
         if !stayed {
             room.leaving -= 1;
         }
-        let Holder::Address(address) = self.holder else { return };
-        if stayed {
-            room.resize(address, |staying| staying - 1);
-        }
-        let Some(party) = room.parties.get_mut(&address) else { return };
-        let position = self.card.position.load(Ordering::Relaxed);
-        party.members.swap_remove(position);
-        if let Some(moved) = party.members.get(position) {
-            moved.position.store(position, Ordering::Relaxed);
-        }
-        if party.members.is_empty() {
-            room.parties.remove(&address);
-        }
+        room.leave(self.holder.get(), &self.card, stayed);
     }
 }
 
@@ -355,6 +373,24 @@ mod tests {
         seats.limit(SeatLimits { connections_max: 2, per_address_max: None });
         taken.push(seats.take(address(2), 0).unwrap());
         assert!(taken.iter().any(|seat| seat.notice() != Notice::Stay), "somebody makes room");
+    }
+
+    #[test]
+    fn a_connection_that_turns_out_to_be_anothers_counts_as_that_ones() {
+        let seats = Seats::new(SeatLimits { connections_max: 4, per_address_max: Some(2) });
+        let taken: Vec<Seat> = (0..4).map(|_| seats.take(Holder::Trusted, 0).unwrap()).collect();
+        for seat in &taken[..2] {
+            seat.pass_to(address(1)).unwrap();
+        }
+        assert_eq!(taken[2].pass_to(address(1)), Err(NoSeat::AddressFull));
+        taken[0].pass_to(address(1)).unwrap();
+        let _newcomer = seats.take(address(2), 1).unwrap();
+        assert_eq!(notices(&taken), [Leave, Stay, Stay, Stay], "the proxy's own are not asked");
+        taken[0].pass_to(address(2)).unwrap();
+        taken[2].pass_to(address(1)).unwrap();
+        drop(taken);
+        let room = seats.room();
+        assert_eq!((room.taken, room.leaving, room.parties.len(), room.by_size.len()), (1, 0, 1, 1));
     }
 
     fn full_of(holders: &[Holder]) -> (Arc<Seats>, Vec<Seat>) {

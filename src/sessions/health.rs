@@ -31,7 +31,7 @@ pub struct Dependency {
     pub alarms: Vec<&'static str>,
 }
 
-/// What is wrong with the store, as of the last look: [`crate::store::Finding::subject`] of each error.
+/// What is wrong with one dependency, as of the last look: of the store, [`crate::store::Finding::subject`] of each error.
 #[derive(Debug, Default)]
 pub struct Alarms(ArcSwap<Vec<&'static str>>);
 
@@ -70,6 +70,8 @@ pub struct Health {
     draining: AtomicBool,
     alarms: Arc<Alarms>,
     issuers: Vec<FetchedKeys>,
+    /// Of the certificates that clients are shown; `None`: there are none.
+    certificates: Option<Arc<Alarms>>,
     /// When the store was asked last, on the monotonic clock, and whether it answered.
     probed: Mutex<Option<(Duration, bool)>>,
 }
@@ -91,6 +93,7 @@ impl Health {
             draining: AtomicBool::new(false),
             alarms,
             issuers: Vec::new(),
+            certificates: None,
             probed: Mutex::new(None),
         }
     }
@@ -99,6 +102,12 @@ impl Health {
     #[must_use]
     pub fn with_issuers(self, issuers: Vec<FetchedKeys>) -> Self {
         Self { issuers, ..self }
+    }
+
+    /// The same, of a node that shows certificates to clients.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Option<Arc<Alarms>>) -> Self {
+        Self { certificates, ..self }
     }
 
     fn issuer_keys(&self) -> Option<Dependency> {
@@ -152,6 +161,8 @@ impl Readiness for Health {
             dependency("serving", serving, Vec::new()),
         ];
         dependencies.extend(self.issuer_keys());
+        // Other nodes have the same certificates: to take this one out of service would mend nothing.
+        dependencies.extend(self.certificates.as_ref().map(|alarms| dependency("certificates", None, alarms.present())));
         dependencies
     }
 }

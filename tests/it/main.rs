@@ -14,4 +14,5 @@ mod redis;
 mod servers;
 mod store;
 mod support;
+mod tls;
 mod upkeep;

@@ -208,7 +208,7 @@ mod tests {
         let api: SocketAddr = ([127, 0, 0, 1], 40000).into();
         let odd = Path::new("/tmp/a \"quoted\" \\ folder");
         let settings = Settings::from_toml(&settings_file(listen, api, odd)).unwrap();
-        assert_eq!(settings.listen.address, listen.into());
+        assert_eq!(settings.listeners.first().address, listen.into());
         let public: Vec<&str> = settings
             .routes
             .listed()

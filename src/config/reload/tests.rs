@@ -39,7 +39,7 @@ fn every_key_says_what_a_reload_does_about_it() {
 
 #[test]
 fn entries_of_one_list_are_taken_over_whole_or_not_at_all() {
-    for list in ["routes", "upstreams", "issuers", "legacy", "clients"] {
+    for list in ["listeners", "routes", "upstreams", "issuers", "legacy", "clients"] {
         let whole = Effect::of_entries(list).unwrap();
         let within =
             effects::EFFECTS.iter().filter(|(key, _)| entry_of(key, key).as_deref().is_some_and(|e| e.starts_with(list)));

@@ -47,7 +47,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let environment = [("TOKENGATE__LISTEN__ADDRESS", "127.0.0.1:2"), ("TOKENGATE__LISTEN__WORKERS", "2")];
     let loaded = load(&inputs(&file, &environment, &[("listen.address", "127.0.0.1:3")])).unwrap();
     let listen = &loaded.settings.listen;
-    assert_eq!((listen.address.port(), listen.workers, listen.connections_max), (3, 2, 7));
+    assert_eq!((loaded.settings.listeners.first().address.port(), listen.workers, listen.connections_max), (3, 2, 7));
     let printed = loaded.print();
     for (key, origin) in [
         ("address = \"127.0.0.1:3\"", "# --set"),

@@ -13,7 +13,9 @@ fn rules() -> RewriteRules {
         subject: Some(HeaderName::from_static("x-auth-subject")),
         session: Some(HeaderName::from_static("x-auth-session")),
         scopes: Some(HeaderName::from_static("x-auth-scopes")),
+        certificate_subject: Some(HeaderName::from_static("x-auth-certificate-subject")),
         issuer: None,
+        certificate_names: None,
         claims: vec![("email".to_owned(), HeaderName::from_static("x-user-email"))],
     };
     RewriteRules::new(
@@ -54,6 +56,7 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&HeaderValue::from_static("api.example")),
         identity: identity.as_ref(),
+        certificate: None,
         request_id: &HeaderValue::from_static("r"),
         authorization: Withheld::Tokens(&|token| token == "a.b.c"),
     };

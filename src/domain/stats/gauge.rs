@@ -38,6 +38,8 @@ gauge! {
     RevocationLagP50 = "revocation_lag_p50_micros",
     RevocationLagP99 = "revocation_lag_p99_micros",
     RevocationLagMax = "revocation_lag_max_micros",
+    /// When the first of the certificates expires that this node shows to clients, since 1970.
+    CertificateExpiry = "certificate_expiry_seconds",
 }
 
 impl Gauge {
@@ -46,7 +48,11 @@ impl Gauge {
     pub const fn is_of_node(self) -> bool {
         match self {
             Self::Sessions | Self::Subjects | Self::LogEntries | Self::StoreBytes => false,
-            Self::ReplicaEntries | Self::RevocationLagP50 | Self::RevocationLagP99 | Self::RevocationLagMax => true,
+            Self::ReplicaEntries
+            | Self::RevocationLagP50
+            | Self::RevocationLagP99
+            | Self::RevocationLagMax
+            | Self::CertificateExpiry => true,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Clients: their connections, and the exchanges on them.
 
+pub mod arrival;
 pub mod connection;
 pub mod exchange;
 pub mod http1;

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rustls::HandshakeKind;
+use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -61,6 +63,22 @@ impl ClientStream {
         match self {
             Self::Plain(_) => Scheme::Http,
             Self::Tls(_) => Scheme::Https,
+        }
+    }
+
+    /// Whether the client went on with a session of before.
+    pub fn is_resumed(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// The certificate that the client showed, without those that vouch for it.
+    pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.stream.get_ref().1.peer_certificates()?.first(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -240,6 +240,9 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let policy = &*local.policy;
         let context = RequestContext::of(policy, exchange, ids, head, body)?;
+        if let Some(port) = exchange.client().redirect_port {
+            return redirect(&context, port).map(Answer::Whole);
+        }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer.ip());
         let found = policy.routes.find(&Asked {
             method: &head.method,
@@ -278,6 +281,21 @@ impl Gateway {
         }
     }
 }
+
+/// To the same place under https. Both host and path are in the one form that decides here too.
+fn redirect(context: &RequestContext<'_>, port: u16) -> Result<Reply, Refusal> {
+    let host = context.host.as_ref().ok_or(Refusal::Malformed("The Host field is missing."))?;
+    let port = if port == HTTPS_PORT { String::new() } else { format!(":{port}") };
+    let location = format!("https://{}{port}{}", host.name(), context.target.path_and_query());
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let location = HeaderValue::try_from(location).map_err(|_| Refusal::Malformed("The target cannot be written."))?;
+    reply.headers_mut().insert(LOCATION, location);
+    Ok(reply)
+}
+
+/// Not named in URLs.
+const HTTPS_PORT: u16 = 443;
 
 fn preflight_reply(fields: HeaderMap) -> Reply {
     let mut reply = Reply::default();

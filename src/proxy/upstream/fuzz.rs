@@ -221,6 +221,7 @@ pub fn request_head(bytes: &[u8]) {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&host),
         identity: Some(&identity),
+        certificate: None,
         request_id: &request_id,
         authorization: Withheld::All,
     };

@@ -7,11 +7,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::deadlines::{Deadlines, Tick, TickClock, Wait};
-use crate::proxy::seats::{Doing, Notice, Seat};
+use crate::proxy::seats::{Doing, Holder, NoSeat, Notice, Seat};
 
 /// What a connection may be waiting for too long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionWait {
+    /// The end of what comes before the first request.
+    Handshake,
     /// The first byte of the next request.
     NextRequest,
     /// The rest of a request's head.
@@ -76,6 +78,14 @@ impl ConnectionWatch {
     /// Whether the seat is to be given up.
     pub fn notice(&self) -> Notice {
         self.notice.get()
+    }
+
+    /// Goes on in the name of another, as whose the connection has turned out.
+    ///
+    /// # Errors
+    /// [`NoSeat::AddressFull`], for one who has as many as one may have.
+    pub fn pass_to(&self, holder: Holder) -> Result<(), NoSeat> {
+        self.seat.pass_to(holder)
     }
 
     /// Notes what the connection does from now on.

@@ -2,7 +2,7 @@
 
 use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
-use tokengate::config::HostField;
+use tokengate::config::{HostField, Listeners};
 use tokengate::domain::route::UpstreamIndex;
 
 fn rig(upstream: &Upstream, path: &str, further: &str) -> Rig {
@@ -53,7 +53,7 @@ fn logins_and_the_claims_hook_have_the_path_too() {
 #[test]
 fn a_listener_may_have_a_name() {
     let upstream = Upstream::echo();
-    let rig = Rig::start_with(upstream.address, |settings| settings.listen.address = "localhost:0".parse().unwrap());
+    let rig = Rig::start_with(upstream.address, |settings| settings.listeners = Listeners::plain("localhost:0".parse().unwrap()));
     assert!(rig.address().ip().is_loopback());
     assert_eq!(rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokengate::config::{ListenAddress, Settings};
+use tokengate::config::{ListenAddress, Listeners, Settings};
 use tokengate::domain::stats::Counter;
 
 use super::rig::{Rig, eventually};
@@ -14,7 +14,7 @@ const REQUEST: &str = "GET /public HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn start(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Result<Rig, String> {
     let settings = |settings: &mut Settings| {
-        settings.listen.address = ListenAddress::Ip(address);
+        settings.listeners = Listeners::plain(ListenAddress::Ip(address));
         settings.listen.workers = 2;
         change(settings);
     };

@@ -252,6 +252,7 @@ mod tests {
     async fn a_client_that_takes_nothing_is_given_up_however_often_it_is_tried() {
         const WRITE_TICKS: u32 = 10;
         let limits = ClientLimits {
+            handshake_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(60),
@@ -264,7 +265,7 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
-        let client = ClientConnection::new(peer, Scheme::Http, watchers.connection(Seat::of_test()), limits);
+        let client = Rc::new(ClientConnection::new(peer, Scheme::Http, watchers.connection(Seat::of_test()), limits));
         let connection = Http1Connection::new(&client, watchers.exchange(&client.watch));
         let mut io = ClientIo::new(stream.into(), &connection);
         let mut cx = Context::from_waker(Waker::noop());

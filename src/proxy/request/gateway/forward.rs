@@ -108,6 +108,7 @@ pub(super) async fn exchange(
         origin: &context.origin,
         host,
         identity: call.identity,
+        certificate: context.exchange.client().certificate.as_ref(),
         request_id: &context.ids.request,
         authorization: call.authorization,
     };

@@ -1,0 +1,129 @@
+//! Certificates of the listeners, from their files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{StartError, files};
+use crate::config::{self, CertificateFiles, ClientDemand, ListenerTls, Settings, Spoken, TlsVersion};
+use crate::crypto::certificates::{CHAIN_FILE_BYTES_MAX, CertificatePair, Certificates, names_of};
+use crate::crypto::tls_server::{Authorities, ClientCertificates, MinimumVersion, TlsMaterial, TlsServer};
+use crate::domain::time::Timestamp;
+use crate::proxy::client::arrival;
+
+/// What each listener speaks, in their order.
+///
+/// # Errors
+/// The files of the first listener that cannot be used.
+pub(super) fn spoken(settings: &Settings) -> Result<Vec<arrival::Spoken>, StartError> {
+    settings.listeners.iter().enumerate().map(|(position, listener)| spoken_at(position, listener)).collect()
+}
+
+fn spoken_at(position: usize, listener: &config::Listener) -> Result<arrival::Spoken, StartError> {
+    let protocol = match &listener.spoken {
+        Spoken::Plain => arrival::Protocol::Http,
+        Spoken::Redirect { port } => arrival::Protocol::Redirect(*port),
+        Spoken::Tls(tls) => arrival::Protocol::Https(Arc::new(server(position, tls)?)),
+    };
+    Ok(arrival::Spoken { proxy_protocol: listener.proxy_protocol, protocol })
+}
+
+fn server(position: usize, tls: &ListenerTls) -> Result<TlsServer, StartError> {
+    let material = material(position, tls).map_err(|faults| StartError::Certificates(faults.join("\n")))?;
+    let minimum_version = match tls.minimum_version {
+        TlsVersion::Tls12 => MinimumVersion::Tls12,
+        TlsVersion::Tls13 => MinimumVersion::Tls13,
+    };
+    let unusable = |error| StartError::Certificates(format!("listeners[{position}].tls: {error}"));
+    TlsServer::new(minimum_version, material).map_err(unusable)
+}
+
+/// What the files of a listener hold.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(super) fn material(position: usize, tls: &ListenerTls) -> Result<TlsMaterial, Vec<String>> {
+    let (mut pairs, mut faults) = (Vec::new(), Vec::new());
+    for (index, files) in tls.certificates.iter().enumerate() {
+        match pair(files) {
+            Ok(pair) => pairs.push(pair),
+            Err(fault) => faults.push(fault.named(position, index)),
+        }
+    }
+    let clients = clients(tls).map_err(|error| faults.push(format!("listeners[{position}].tls.client_ca_file = {error}"))).ok();
+    match (Certificates::new(pairs), clients) {
+        (Some(certificates), Some(clients)) if faults.is_empty() => {
+            Ok(TlsMaterial { certificates: Arc::new(certificates), clients })
+        }
+        (_, _) => Err(faults),
+    }
+}
+
+fn clients(tls: &ListenerTls) -> Result<ClientCertificates, String> {
+    let Some(clients) = &tls.clients else { return Ok(ClientCertificates::Off) };
+    let of_file = |error: String| format!("\"{}\": {error}", clients.ca_file.display());
+    let pem = files::read(&clients.ca_file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
+    let authorities = Authorities::of_pem(&pem).map_err(of_file)?;
+    Ok(match clients.demand {
+        ClientDemand::Optional => ClientCertificates::Optional(authorities),
+        ClientDemand::Required => ClientCertificates::Required(authorities),
+    })
+}
+
+/// Everything for which the certificates of the listeners would be refused.
+pub(super) fn faults(settings: &Settings) -> Vec<String> {
+    let materials = tls_of(settings).map(|(position, tls)| material(position, tls));
+    materials.filter_map(Result::err).flatten().collect()
+}
+
+/// A warning for each certificate that clients will not take, or not for long.
+pub fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
+    let materials = tls_of(settings).filter_map(|(position, tls)| Some((position, material(position, tls).ok()?)));
+    let mut warnings = Vec::new();
+    for (position, material) in materials {
+        for (index, pair) in material.certificates.pairs().iter().enumerate() {
+            if let Some((_, text)) = pair.standing(now).told() {
+                let names = names_of(std::slice::from_ref(pair));
+                warnings.push(format!("listeners[{position}].tls.certificates[{index}] ({names}) {text}"));
+            }
+        }
+    }
+    warnings
+}
+
+fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
+    settings.listeners.iter().enumerate().filter_map(|(position, listener)| match &listener.spoken {
+        Spoken::Tls(tls) => Some((position, tls)),
+        Spoken::Plain | Spoken::Redirect { .. } => None,
+    })
+}
+
+/// What is wrong with a pair, and in which of its files.
+pub(super) struct PairProblem<'a> {
+    key: &'static str,
+    path: &'a Path,
+    error: String,
+}
+
+impl PairProblem<'_> {
+    fn named(&self, listener: usize, index: usize) -> String {
+        let Self { key, path, error } = self;
+        format!("listeners[{listener}].tls.certificates[{index}].{key} = \"{}\": {error}", path.display())
+    }
+}
+
+pub(super) fn pair(files: &CertificateFiles) -> Result<CertificatePair, PairProblem<'_>> {
+    let of_certificate = |error: String| PairProblem { key: "certificate_file", path: &files.certificate, error };
+    let of_key = |error: String| PairProblem { key: "key_file", path: &files.key, error };
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let certificates =
+        files::read(&files.certificate, CHAIN_FILE_BYTES_MAX).map_err(|error| of_certificate(unreadable(error)))?;
+    let key = files::read(&files.key, KEY_BYTES_MAX).map_err(|error| of_key(unreadable(error)))?;
+    let key = zeroize::Zeroizing::new(key);
+    CertificatePair::of_pem(&certificates, &key).map_err(|fault| {
+        let text = fault.to_string();
+        if fault.is_of_certificate() { of_certificate(text) } else { of_key(text) }
+    })
+}
+
+/// The most that is read of a file with a key, in bytes.
+const KEY_BYTES_MAX: usize = 64 * 1024;

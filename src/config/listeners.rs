@@ -1,0 +1,235 @@
+//! `[[listeners]]`: where clients connect, and what is spoken there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::address::ListenAddress;
+use super::parse;
+use super::section::Section;
+use super::setting::open_settings;
+
+/// One address where clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    pub address: ListenAddress,
+    /// Whether connections begin with a PROXY header, by which a trusted peer says whose they are.
+    pub proxy_protocol: bool,
+    pub spoken: Spoken,
+}
+
+impl Listener {
+    /// Whether a request that comes as it is, in clear text and without a header before it, gets its response here.
+    pub fn takes_plain_http(&self) -> bool {
+        !self.proxy_protocol && self.spoken == Spoken::Plain
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match &self.spoken {
+            Spoken::Plain => {}
+            Spoken::Tls(_) => f.write_str(", TLS")?,
+            Spoken::Redirect { port } => write!(f, ", redirects to https at port {port}")?,
+        }
+        if self.proxy_protocol { f.write_str(", behind a PROXY header") } else { Ok(()) }
+    }
+}
+
+/// What is spoken at a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Spoken {
+    Plain,
+    Tls(ListenerTls),
+    /// Every request is sent to the same host and path under https, at this port.
+    Redirect {
+        port: u16,
+    },
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerTls {
+    /// Never empty; the first is shown to whoever asks for no name that another has.
+    pub certificates: Vec<CertificateFiles>,
+    pub minimum_version: TlsVersion,
+    /// `None`: clients are not asked for theirs.
+    pub clients: Option<ClientAuthentication>,
+}
+
+/// Whose certificates of clients are taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientAuthentication {
+    /// PEM: the authorities that vouch for them.
+    pub ca_file: PathBuf,
+    pub demand: ClientDemand,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientDemand {
+    /// Whoever shows none is served too.
+    Optional,
+    Required,
+}
+
+impl ListenerTls {
+    /// All files that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pairs = self.certificates.iter().flat_map(|files| [files.certificate.as_path(), files.key.as_path()]);
+        pairs.chain(self.clients.iter().map(|clients| clients.ca_file.as_path()))
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFiles {
+    /// PEM: the certificate, then those of the authorities between it and the root.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// What the word of a redirect stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum RedirectTo {
+    Https,
+}
+
+open_settings!(TlsVersion, ClientDemand, RedirectTo);
+
+/// All listeners, in their order. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listeners(Vec<Listener>);
+
+/// The port of https.
+const HTTPS: u16 = 443;
+
+impl Listeners {
+    /// One that speaks HTTP in clear text: `listen.address`.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self(vec![Listener { address, proxy_protocol: false, spoken: Spoken::Plain }])
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Listener> {
+        self.0.iter()
+    }
+
+    /// The first: its port is part of the node's name.
+    pub fn first(&self) -> &Listener {
+        &self.0[0]
+    }
+}
+
+impl<'a> IntoIterator for &'a Listeners {
+    type Item = &'a Listener;
+    type IntoIter = std::slice::Iter<'a, Listener>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Listeners as they were read, while the rest of the settings is.
+pub(super) struct NamedListeners(Vec<Option<Entry>>);
+
+/// A listener whose redirect may not say to which port.
+struct Entry {
+    address: ListenAddress,
+    proxy_protocol: bool,
+    spoken: Named,
+}
+
+enum Named {
+    Plain,
+    Tls(ListenerTls),
+    Redirect(Option<u16>),
+}
+
+impl NamedListeners {
+    pub(super) fn read(root: &mut Section<'_>) -> Self {
+        Self(root.list("listeners", Entry::read))
+    }
+
+    /// Whether there is none at all: then `listen.address` is the only one.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// With `listen.address` where there is none. `None` after a fault was noted.
+    pub(super) fn complete(self, short: Option<ListenAddress>) -> Option<Listeners> {
+        if self.is_empty() {
+            return short.map(Listeners::plain);
+        }
+        let entries = self.0.into_iter().collect::<Option<Vec<_>>>()?;
+        let first_tls = entries.iter().find(|entry| matches!(entry.spoken, Named::Tls(_))).map(|entry| entry.address.port());
+        let listener = |Entry { address, proxy_protocol, spoken }| {
+            let spoken = match spoken {
+                Named::Plain => Spoken::Plain,
+                Named::Tls(tls) => Spoken::Tls(tls),
+                Named::Redirect(port) => Spoken::Redirect { port: port.or(first_tls).unwrap_or(HTTPS) },
+            };
+            Listener { address, proxy_protocol, spoken }
+        };
+        Some(Listeners(entries.into_iter().map(listener).collect()))
+    }
+}
+
+impl Entry {
+    fn read(s: &mut Section<'_>) -> Option<Self> {
+        let address = s.require("address", parse::address);
+        let proxy_protocol = s.read("proxy_protocol", parse::flag);
+        let redirect = s.read("redirect", parse::or_off(parse::choice(&[("https", RedirectTo::Https)])));
+        let port = s.optional("redirect_port", port);
+        let tls = s.has_any(&["tls"]).then(|| s.section("tls", ListenerTls::read));
+        if redirect.is_some() && tls.is_some() {
+            s.fault("redirect", "has no meaning with `tls`: what comes there has come by https");
+        }
+        if redirect.is_none() && port.is_some() {
+            s.fault("redirect_port", "has no meaning without redirect = \"https\"");
+        }
+        let spoken = match (redirect, tls) {
+            (_, Some(tls)) => Named::Tls(tls?),
+            (Some(RedirectTo::Https), None) => Named::Redirect(port),
+            (None, None) => Named::Plain,
+        };
+        Some(Self { address: address?, proxy_protocol, spoken })
+    }
+}
+
+fn port(value: &config::Value) -> parse::Parsed<u16> {
+    parse::number(1, u16::MAX.into())(value).and_then(|port| u16::try_from(port).map_err(|error| error.to_string()))
+}
+
+impl ListenerTls {
+    fn read(s: &mut Section<'_>) -> Option<Self> {
+        use ClientDemand::{Optional, Required};
+        use TlsVersion::{Tls12, Tls13};
+        let minimum_version = s.read("minimum_version", parse::choice(&[("1.2", Tls12), ("1.3", Tls13)]));
+        let ca_file = s.optional("client_ca_file", parse::path);
+        let demand = s.read("client_certificates", parse::choice(&[("optional", Optional), ("required", Required)]));
+        if ca_file.is_none() && s.has_any(&["client_certificates"]) {
+            s.fault("client_certificates", "has no meaning without client_ca_file, which says who vouches for them");
+        }
+        let clients = ca_file.map(|ca_file| ClientAuthentication { ca_file, demand });
+        let certificates = s.list("certificates", CertificateFiles::read);
+        if certificates.is_empty() {
+            s.fault("certificates", "is missing: add [[listeners.tls.certificates]] with certificate_file and key_file");
+        }
+        let certificates = certificates.into_iter().collect::<Option<Vec<_>>>()?;
+        (!certificates.is_empty()).then_some(Self { certificates, minimum_version, clients })
+    }
+}
+
+impl CertificateFiles {
+    fn read(s: &mut Section<'_>) -> Option<Self> {
+        let certificate = s.require("certificate_file", parse::path);
+        let key = s.require_key_file("key_file");
+        Some(Self { certificate: certificate?, key: key? })
+    }
+}

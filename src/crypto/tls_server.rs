@@ -1,0 +1,163 @@
+//! TLS as a listener speaks it: versions, certificates, tickets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::certificates::Certificates;
+
+/// The protocols that are served over TLS, the one that is preferred first (RFC 7301).
+const ALPN: [&[u8]; 1] = [b"http/1.1"];
+
+/// The oldest version that is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MinimumVersion {
+    Tls12,
+    Tls13,
+}
+
+/// What the files of a listener hold.
+#[derive(Debug)]
+pub struct TlsMaterial {
+    pub certificates: Arc<Certificates>,
+    pub clients: ClientCertificates,
+}
+
+impl TlsMaterial {
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.certificates.is_same(&other.certificates) && self.clients.is_same(&other.clients)
+    }
+}
+
+/// Whether clients are asked for a certificate, and who vouches for it.
+#[derive(Clone, Debug)]
+pub enum ClientCertificates {
+    Off,
+    /// Whoever shows none is served too.
+    Optional(Authorities),
+    Required(Authorities),
+}
+
+impl ClientCertificates {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Off, Self::Off) => true,
+            (Self::Optional(one), Self::Optional(other)) | (Self::Required(one), Self::Required(other)) => one.der == other.der,
+            (Self::Off | Self::Optional(_) | Self::Required(_), _) => false,
+        }
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, rustls::Error> {
+        let builder = |authorities: &Authorities| {
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::new(ring::default_provider()))
+        };
+        let built = match self {
+            Self::Off => return Ok(None),
+            Self::Optional(authorities) => builder(authorities).allow_unauthenticated().build(),
+            Self::Required(authorities) => builder(authorities).build(),
+        };
+        built.map(Some).map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
+/// Who vouches for clients.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    der: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn of_pem(pem: &[u8]) -> Result<Self, String> {
+        let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        let der = read.map_err(|error| format!("holds no PEM that can be read: {error}"))?;
+        let mut roots = RootCertStore::empty();
+        for (index, certificate) in der.iter().enumerate() {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| format!("holds what cannot vouch at position {}: {error}", index + 1))?;
+        }
+        if der.is_empty() { Err("holds no CERTIFICATE section".to_owned()) } else { Ok(Self { roots: Arc::new(roots), der }) }
+    }
+}
+
+/// What a listener offers. All workers share it, and so the keys of the tickets: a session is resumed wherever its client comes back.
+pub struct TlsServer {
+    minimum_version: MinimumVersion,
+    present: ArcSwap<Present>,
+}
+
+struct Present {
+    material: Arc<TlsMaterial>,
+    /// Its keys change by themselves, every six hours. No other listener takes them: who was let in there need not be let in here.
+    tickets: Arc<dyn ProducesTickets>,
+    config: Arc<ServerConfig>,
+}
+
+impl TlsServer {
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new(minimum_version: MinimumVersion, material: TlsMaterial) -> Result<Self, rustls::Error> {
+        let present = Present::new(minimum_version, material, ring::Ticketer::new()?)?;
+        Ok(Self { minimum_version, present: ArcSwap::from_pointee(present) })
+    }
+
+    /// For the next handshake. Those under way, and connections, go on with what they have.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.present.load().config)
+    }
+
+    pub fn material(&self) -> Arc<TlsMaterial> {
+        Arc::clone(&self.present.load().material)
+    }
+
+    /// Takes other material from the next handshake on. Tickets that were given stay good, unless others decide on clients now: a
+    /// session that is resumed is not asked for its certificate again.
+    ///
+    /// # Errors
+    /// As [`TlsServer::new`].
+    pub fn show(&self, material: TlsMaterial) -> Result<(), rustls::Error> {
+        let before = self.present.load();
+        let is_kept = before.material.clients.is_same(&material.clients);
+        let tickets = if is_kept { Arc::clone(&before.tickets) } else { ring::Ticketer::new()? };
+        self.present.store(Arc::new(Present::new(self.minimum_version, material, tickets)?));
+        Ok(())
+    }
+}
+
+impl Present {
+    fn new(
+        minimum_version: MinimumVersion,
+        material: TlsMaterial,
+        tickets: Arc<dyn ProducesTickets>,
+    ) -> Result<Self, rustls::Error> {
+        let versions: &[_] = match minimum_version {
+            MinimumVersion::Tls12 => &[&TLS13, &TLS12],
+            MinimumVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(versions)?;
+        let builder = match material.clients.verifier()? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&material.certificates) as _);
+        config.ticketer = Arc::clone(&tickets);
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        Ok(Self { material: Arc::new(material), tickets, config: Arc::new(config) })
+    }
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServer").field("minimum_version", &self.minimum_version).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! A client's connection from its seat to its end.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures_util::FutureExt as _;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::client::arrival::{Protocol, Spoken, Unarrived, certificate_fields, in_time, read_proxy_header, shake_hands};
+use super::client::connection::ClientConnection;
+use super::client::http1::connection::Http1Connection;
+use super::client::http1::linger::Lingerers;
+use super::client::http1::serve::serve;
+use super::client::stream::ClientStream;
+use super::request::gateway::Gateway;
+use super::seats::{Holder, Notice};
+use super::watch::{ConnectionWait, ConnectionWatch, Watchers};
+use crate::domain::headers::CertificateFields;
+use crate::domain::stats::Counter;
+
+/// To a connection beyond what one address may have.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n\
+    content-length: 143\r\nconnection: close\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\"code\":\"too_many_connections\",\
+    \"detail\":\"This address has too many connections.\"}";
+
+/// A connection that has a seat.
+pub(super) struct Accepted {
+    pub(super) peer: SocketAddr,
+    pub(super) spoken: Spoken,
+    pub(super) watch: Rc<ConnectionWatch>,
+    pub(super) watchers: Rc<Watchers>,
+    pub(super) gateway: Rc<Gateway>,
+    pub(super) lingerers: Rc<Lingerers>,
+}
+
+/// A connection on which the first request may come.
+struct Arrival {
+    stream: ClientStream,
+    peer: SocketAddr,
+    redirect_port: Option<u16>,
+    certificate: Option<CertificateFields>,
+}
+
+impl Arrival {
+    const fn of(stream: ClientStream, peer: SocketAddr) -> Self {
+        Self { stream, peer, redirect_port: None, certificate: None }
+    }
+}
+
+impl Accepted {
+    /// Serves the connection to its end. A panic costs the connection alone.
+    pub(super) async fn run(self, stream: TcpStream) {
+        let (gateway, watch, peer) = (Rc::clone(&self.gateway), Rc::clone(&self.watch), self.peer);
+        let served = AssertUnwindSafe(self.serve(stream)).catch_unwind().await;
+        let noteworthy = served.unwrap_or_else(|_panic| {
+            tracing::error!(%peer, "a connection's task panicked");
+            Some(Counter::Panics)
+        });
+        if let Some(counter) = noteworthy {
+            gateway.count(counter);
+        }
+        if watch.notice() != Notice::Stay {
+            gateway.count(Counter::ConnectionsGivenUp);
+        }
+    }
+
+    /// Returns what is to be counted of its end.
+    async fn serve(self, stream: TcpStream) -> Option<Counter> {
+        let Arrival { stream, peer, redirect_port, certificate } = match (&self.spoken.protocol, self.spoken.proxy_protocol) {
+            (Protocol::Http, false) => Arrival::of(stream.into(), self.peer),
+            (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_), _) => Box::pin(self.arrive(stream)).await?,
+        };
+        let limits = self.gateway.client_limits();
+        let client = ClientConnection::new(peer, stream.scheme(), self.watch, limits);
+        let client = Rc::new(ClientConnection { redirect_port, certificate, ..client });
+        let connection = Http1Connection::new(&client, self.watchers.exchange(&client.watch));
+        let service = Gateway::service(&self.gateway, &connection);
+        serve(stream, connection, service, self.lingerers).await
+    }
+
+    /// What comes before the first request. `None`: the connection is at its end, and counted.
+    async fn arrive(&self, mut stream: TcpStream) -> Option<Arrival> {
+        self.watch.arm(ConnectionWait::Handshake, self.gateway.client_limits().handshake_timeout);
+        let peer = if self.spoken.proxy_protocol { self.identified(&mut stream).await? } else { self.peer };
+        let arrival = match &self.spoken.protocol {
+            Protocol::Http => Arrival::of(stream.into(), peer),
+            Protocol::Redirect(port) => Arrival { redirect_port: Some(*port), ..Arrival::of(stream.into(), peer) },
+            Protocol::Https(server) => {
+                let secured = in_time(&self.watch, shake_hands(stream, server)).await;
+                let secured = secured.and_then(|stream| Ok((certificate_fields(&stream)?, stream)));
+                let secured = secured.map_err(|unarrived| self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed));
+                let (certificate, stream) = secured.ok()?;
+                self.gateway.count(if stream.is_resumed() { Counter::TlsHandshakesResumed } else { Counter::TlsHandshakes });
+                Arrival { certificate, ..Arrival::of(stream, peer) }
+            }
+        };
+        self.watch.disarm(ConnectionWait::Handshake);
+        Some(arrival)
+    }
+
+    /// Whose the connection is, by its PROXY header. It counts as that one's from then on.
+    async fn identified(&self, stream: &mut TcpStream) -> Option<SocketAddr> {
+        let header = async {
+            match self.gateway.holder(self.peer.ip()) {
+                Holder::Trusted => read_proxy_header(stream, self.peer).await,
+                Holder::Address(_) => Err(Unarrived::Untrusted),
+            }
+        };
+        let read = in_time(&self.watch, header).await;
+        let peer = read.map_err(|unarrived| self.refuse(self.peer, &unarrived, Counter::ProxyHeadersRefused)).ok()?;
+        if self.watch.pass_to(self.gateway.holder(peer.ip())).is_err() {
+            refuse_for_its_address(&self.gateway, stream, peer);
+            return None;
+        }
+        Some(peer)
+    }
+
+    fn refuse(&self, peer: SocketAddr, unarrived: &Unarrived, counter: Counter) {
+        tracing::debug!(%peer, cause = %unarrived, "connection ended before its first request");
+        self.gateway.count(counter);
+    }
+}
+
+/// Refuses one connection more than an address may have.
+pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer: SocketAddr) {
+    tracing::debug!(%peer, "connection refused: its address has as many as one may have");
+    gateway.count(Counter::ConnectionsRefused);
+    // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
+    let _ = SockRef::from(stream).send(TOO_MANY_CONNECTIONS);
+}

@@ -1,0 +1,148 @@
+//! What comes on a connection before its first request: a PROXY header, a TLS handshake.
+//!
+//! A connection that is still here counts as idle: when seats are short it is the first to go.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::stream::{ClientStream, Socket};
+use crate::crypto::client_certificate::ClientCertificate;
+use crate::crypto::tls_server::TlsServer;
+use crate::domain::headers::CertificateFields;
+use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
+use crate::proxy::seats::Notice;
+use crate::proxy::watch::{ConnectionWait, ConnectionWatch};
+
+/// What is spoken where a listener accepts.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// Whether a header comes first that says whose the connection is.
+    pub proxy_protocol: bool,
+    pub protocol: Protocol,
+}
+
+/// What comes behind that.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    Http,
+    Https(Arc<TlsServer>),
+    /// Requests, each of which is sent to https at this port.
+    Redirect(u16),
+}
+
+/// Why a connection ended before its first request.
+#[derive(Debug, thiserror::Error)]
+pub enum Unarrived {
+    #[error("the handshake took too long")]
+    Late,
+    #[error("others needed the seat")]
+    GivenUp,
+    #[error("it spoke HTTP in clear text, where TLS is spoken")]
+    ClearText,
+    #[error("its certificate says more than is told to upstreams, or cannot be read")]
+    Certificate,
+    #[error("it does not speak TLS")]
+    NoTls,
+    #[error("a PROXY header is due here, and its peer is none of listen.trusted_peers")]
+    Untrusted,
+    #[error("{0}")]
+    Header(#[from] HeaderFault),
+    #[error("{0}")]
+    Lost(#[from] io::Error),
+}
+
+/// Runs one step before the first request, within its time and for as long as the seat is not needed.
+pub async fn in_time<T>(watch: &ConnectionWatch, step: impl Future<Output = Result<T, Unarrived>>) -> Result<T, Unarrived> {
+    let mut step = pin!(step);
+    poll_fn(|cx| {
+        watch.woken_by(cx.waker());
+        match watch.notice() {
+            Notice::Stay | Notice::Gone => {}
+            Notice::Leave | Notice::LeaveNow => return Poll::Ready(Err(Unarrived::GivenUp)),
+        }
+        let polled = step.as_mut().poll(cx);
+        if polled.is_pending() && watch.take_expired(ConnectionWait::Handshake) {
+            return Poll::Ready(Err(Unarrived::Late));
+        }
+        polled
+    })
+    .await
+}
+
+/// Reads the PROXY header, and not a byte more.
+pub async fn read_proxy_header(stream: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Unarrived> {
+    /// A header with few extensions fits.
+    const PIECE_BYTES: usize = 256;
+    let mut reader = HeaderReader::default();
+    loop {
+        let mut piece = [0; PIECE_BYTES];
+        let came = stream.peek(&mut piece).await?;
+        if came == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let fed = reader.feed(&piece[..came])?;
+        let of_header = match fed {
+            Fed::More => came,
+            Fed::Done(length, _) => length,
+        };
+        stream.read_exact(&mut piece[..of_header]).await?;
+        match fed {
+            Fed::More => {}
+            Fed::Done(_, Source::Peer) => return Ok(peer),
+            Fed::Done(_, Source::Client(client)) => return Ok(client),
+        }
+    }
+}
+
+/// The first byte of a TLS record that begins a handshake.
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// What a client is told that speaks HTTP where TLS is spoken: it would not understand TLS.
+const CLEAR_TEXT_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 107\r\n\
+    connection: close\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"code\":\"tls_required\",\"detail\":\"Use https here.\"}\n";
+
+/// How long a client that was told so may take to read it.
+const CLEAR_TEXT_FAREWELL: Duration = Duration::from_secs(1);
+
+/// Speaks TLS from here on.
+pub async fn shake_hands(mut stream: TcpStream, server: &TlsServer) -> Result<ClientStream, Unarrived> {
+    let mut first = [0];
+    match (stream.peek(&mut first).await?, first) {
+        (0, _) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        (_, [HANDSHAKE_RECORD]) => {}
+        (_, [byte]) if byte.is_ascii_alphabetic() => {
+            let farewell = tokio::time::timeout(CLEAR_TEXT_FAREWELL, refuse_clear_text(&mut stream));
+            let _ = farewell.await;
+            return Err(Unarrived::ClearText);
+        }
+        (_, [_]) => return Err(Unarrived::NoTls),
+    }
+    let accepting = TlsAcceptor::from(server.config()).accept(Socket::from(stream));
+    Ok(accepting.await?.into())
+}
+
+/// What upstreams are told of the certificate that came with the handshake; `None`: none did.
+pub fn certificate_fields(stream: &ClientStream) -> Result<Option<CertificateFields>, Unarrived> {
+    let Some(der) = stream.client_certificate() else { return Ok(None) };
+    let ClientCertificate { subject, names } = ClientCertificate::of_der(der).ok_or(Unarrived::Certificate)?;
+    Ok(Some(CertificateFields::new(&subject, &names)))
+}
+
+/// Reads on, so that the response is not lost to a reset.
+async fn refuse_clear_text(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(CLEAR_TEXT_RESPONSE).await?;
+    stream.shutdown().await?;
+    let mut scratch = [0; 1024];
+    while stream.read(&mut scratch).await? > 0 {}
+    Ok(())
+}

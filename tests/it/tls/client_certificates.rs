@@ -1,0 +1,118 @@
+//! Clients that show a certificate.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rcgen::{DnType, SanType};
+
+use super::rig::{Authority, Files, Rig, said, upstream_saw};
+use crate::support::upstream::Upstream;
+
+/// A listener that asks clients for certificates by its own authority.
+fn asking(upstream: &Upstream, demand: &str) -> Rig {
+    Rig::start(upstream, |folder, authority| {
+        let mut text = "[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n".to_owned();
+        let _ = writeln!(text, "client_ca_file = '{}'\n{demand}", authority.file(folder).display());
+        text + &authority.issue(folder, "server", &["localhost"]).entry()
+    })
+}
+
+fn client(authority: &Authority, folder: &Path, name: &str) -> Files {
+    authority.issue_with(folder, name, &[], |params| {
+        params.distinguished_name.push(DnType::OrganizationName, "Example, Inc.");
+        params.subject_alt_names = vec![
+            SanType::DnsName("billing.example".try_into().unwrap()),
+            SanType::URI("spiffe://example/billing".try_into().unwrap()),
+        ];
+    })
+}
+
+fn with<'a>(files: &'a Files, further: &[&'a str]) -> Vec<&'a str> {
+    let shown = ["--cert", files.certificate.to_str().unwrap(), "--key", files.key.to_str().unwrap()];
+    [&shown, further].concat()
+}
+
+const SUBJECT: &str = "x-auth-certificate-subject";
+const NAMES: &str = "x-auth-certificate-names";
+
+#[test]
+fn upstreams_are_told_whose_certificate_it_is() {
+    let upstream = Upstream::start();
+    let rig = asking(&upstream, "");
+    let files = client(&rig.authority, rig.folder.path(), "billing");
+    for version in ["--tlsv1.3", "--tls-max=1.2"] {
+        let version: Vec<&str> = version.split('=').collect();
+        let answer = rig.curl("/public/a", &with(&files, &version));
+        assert!(answer.status.success(), "{}", said(&answer));
+        assert_eq!(upstream_saw(&answer.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
+        assert_eq!(upstream_saw(&answer.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing"]);
+    }
+}
+
+#[test]
+fn where_it_is_required_nobody_is_served_without_and_elsewhere_there_is_no_field() {
+    let upstream = Upstream::start();
+    let (required, optional, off) =
+        (asking(&upstream, ""), asking(&upstream, "client_certificates = 'optional'"), Rig::tls(&upstream, ""));
+    let refused = required.curl("/public/a", &[]);
+    assert!(!refused.status.success(), "{}", said(&refused));
+    let spoofed =
+        ["X-Auth-Certificate-Subject: CN=admin", "x_auth_certificate_names: DNS:admin", "X.Auth.Certificate.Subject: CN=admin"];
+    let spoofed: Vec<&str> = spoofed.iter().flat_map(|field| ["--header", field]).collect();
+    for rig in [&optional, &off] {
+        let answer = rig.curl("/public/a", &spoofed);
+        assert!(answer.status.success(), "{}", said(&answer));
+        assert!(!String::from_utf8_lossy(&answer.stdout).contains("admin"), "{}", said(&answer));
+    }
+    let files = client(&optional.authority, optional.folder.path(), "billing");
+    let answer = optional.curl("/public/a", &with(&files, &spoofed));
+    assert_eq!(upstream_saw(&answer.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
+    assert!(!String::from_utf8_lossy(&answer.stdout).contains("admin"), "{}", said(&answer));
+}
+
+#[test]
+fn one_that_nobody_vouches_for_is_refused_even_where_none_is_needed() {
+    let upstream = Upstream::start();
+    let stranger = Authority::new("A stranger");
+    for demand in ["", "client_certificates = 'optional'"] {
+        let rig = asking(&upstream, demand);
+        let files = client(&stranger, rig.folder.path(), "billing");
+        for version in [&["--tlsv1.3"][..], &["--tls-max", "1.2"]] {
+            let answer = rig.curl("/public/a", &with(&files, version));
+            assert!(!answer.status.success(), "{}", said(&answer));
+        }
+        assert!(rig.metric("tls_handshakes_total{outcome=\"failed\"}") >= 2);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[test]
+fn a_session_that_is_resumed_keeps_its_certificate_and_one_of_another_listener_opens_nothing() {
+    let upstream = Upstream::start();
+    let rig = Rig::start(&upstream, |folder, authority| {
+        let files = authority.issue(folder, "server", &["localhost"]).entry();
+        let ca = authority.file(folder);
+        format!(
+            "[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n{files}\
+             [[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\nclient_ca_file = '{}'\n{files}",
+            ca.display()
+        )
+    });
+    let client = client(&rig.authority, rig.folder.path(), "billing");
+    let shown = ["-cert", client.certificate.to_str().unwrap(), "-key", client.key.to_str().unwrap()];
+    let request = "GET /public/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let asking = rig.addresses[1].to_string();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let ticket = rig.path(version);
+        let ticket = ticket.to_str().unwrap();
+        let first = rig.s_client(&[&[version, "-connect", &asking, "-sess_out", ticket], &shown[..]].concat(), request);
+        assert!(said(&first).contains("CN=billing"), "{}", said(&first));
+        let again = rig.s_client(&[version, "-connect", &asking, "-sess_in", ticket], request);
+        assert!(said(&again).contains("Reused, ") && said(&again).contains("CN=billing"), "{}", said(&again));
+        // A ticket of the listener that asks nobody.
+        let open = rig.s_client(&[version, "-sess_out", ticket], request);
+        assert!(said(&open).contains("200 OK"), "{}", said(&open));
+        let refused = rig.s_client(&[version, "-connect", &asking, "-sess_in", ticket], request);
+        assert!(!said(&refused).contains("200 OK"), "{}", said(&refused));
+    }
+}

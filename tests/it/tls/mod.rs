@@ -1,0 +1,10 @@
+//! TLS to clients, and what comes before it: other people's clients against real processes.
+
+mod client_certificates;
+mod clients;
+mod handshakes;
+mod proxy_protocol;
+mod redirect;
+mod reload;
+mod rig;
+mod settings;

@@ -1,0 +1,172 @@
+//! Certificates that change while the gateway runs.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rcgen::date_time_ymd;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::rig::{Rig, SILENCE_MAX, replace};
+use crate::support::upstream::Upstream;
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+fn config(rig: &Rig) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&rig.authority_file).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    // Each handshake is to show a certificate.
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+fn connect(rig: &Rig, config: &Arc<ClientConfig>) -> Stream {
+    let connection = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, rig.connect(0));
+    stream.flush().unwrap();
+    stream
+}
+
+/// One request on a connection that stays.
+fn ask(stream: &mut Stream) {
+    stream.write_all(b"GET /public/a HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).unwrap();
+}
+
+fn shown(stream: &Stream) -> CertificateDer<'static> {
+    stream.conn.peer_certificates().unwrap()[0].clone()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SILENCE_MAX;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn certificates_are_renewed_under_load_without_a_lost_request() {
+    const RENEWALS: usize = 8;
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    let config = config(&rig);
+    let (stop, requests) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut old = connect(&rig, &config);
+    ask(&mut old);
+    let first = shown(&old);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (rig, config, stop, requests) = (&rig, &config, &stop, &requests);
+            scope.spawn(move || {
+                let mut stream = connect(rig, config);
+                while !stop.load(Ordering::Relaxed) {
+                    // Half of them come anew each time.
+                    if worker % 2 == 0 {
+                        stream = connect(rig, config);
+                    }
+                    ask(&mut stream);
+                    requests.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..RENEWALS {
+            let files = rig.authority.issue(rig.folder.path(), "server", &["localhost"]);
+            let renewed = CertificateDer::from_pem_file(&files.certificate).unwrap();
+            eventually("the new certificate is shown", || {
+                let mut stream = connect(&rig, &config);
+                ask(&mut stream);
+                shown(&stream) == renewed
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    ask(&mut old);
+    assert_eq!(shown(&old), first, "the connection is the old one");
+    assert!(requests.load(Ordering::Relaxed) > 100);
+    assert_eq!(rig.metric("tls_handshakes_total{outcome=\"failed\"}"), 0);
+}
+
+fn alarms(rig: &Rig) -> Vec<String> {
+    let ready = rig.gateway.admin().get("/readyz", None).expect(200).json();
+    let certificates =
+        ready["dependencies"].as_array().unwrap().iter().find(|one| one["name"] == "certificates").unwrap().clone();
+    assert_eq!(certificates["ready"], true);
+    certificates["alarms"].as_array().into_iter().flatten().map(|alarm| alarm.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_pair_that_does_not_fit_is_refused_with_an_alarm_and_the_old_one_goes_on() {
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    let config = config(&rig);
+    let mut stream = connect(&rig, &config);
+    ask(&mut stream);
+    let first = shown(&stream);
+    assert!(alarms(&rig).is_empty());
+    let other = rig.authority.issue(rig.folder.path(), "other", &["localhost"]);
+    let (certificate, key) = (rig.path("server.pem"), rig.path("server.key"));
+    for (file, content) in
+        [(&key, fs::read_to_string(&other.key).unwrap()), (&key, "no key".into()), (&certificate, "nothing".into())]
+    {
+        let before = fs::read_to_string(file).unwrap();
+        replace(file, &content);
+        eventually("an alarm", || alarms(&rig) == ["unusable"]);
+        let mut stream = connect(&rig, &config);
+        ask(&mut stream);
+        assert_eq!(shown(&stream), first);
+        replace(file, &before);
+        eventually("no alarm", || alarms(&rig).is_empty());
+    }
+    fs::remove_file(&key).unwrap();
+    eventually("an alarm", || alarms(&rig) == ["unusable"]);
+    rig.gateway.await_log("the cause with its file", |log| {
+        log.contains("a certificate cannot be used")
+            && log.contains("server.key")
+            && log.contains("the key of another certificate")
+    });
+    replace(&certificate, &fs::read_to_string(&other.certificate).unwrap());
+    replace(&key, &fs::read_to_string(&other.key).unwrap());
+    eventually("the new one is shown", || shown_now(&rig, &config) != first);
+    let secret = fs::read_to_string(&key).unwrap();
+    assert!(!rig.gateway.log().contains(secret.lines().nth(1).unwrap()), "no key is told of");
+}
+
+fn shown_now(rig: &Rig, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
+    let mut stream = connect(rig, config);
+    ask(&mut stream);
+    shown(&stream)
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_before_it_comes() {
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    rig.authority.issue_with(rig.folder.path(), "server", &["localhost"], |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    eventually("an alarm", || alarms(&rig) == ["expired"]);
+    eventually("the metric", || rig.metric("certificate_expiry_seconds") == 1_609_459_200);
+    rig.gateway
+        .await_log("a warning", |log| log.contains("a certificate needs attention") && log.contains("(localhost) has expired"));
+    rig.authority.issue(rig.folder.path(), "server", &["localhost"]);
+    eventually("no alarm", || alarms(&rig).is_empty());
+}

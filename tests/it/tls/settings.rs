@@ -1,0 +1,76 @@
+//! Listeners in the settings: what is refused, and in which words.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::rig::{Authority, said};
+
+/// What `tokengate check` says of these listeners.
+fn check(folder: &Path, text: &str) -> (Option<i32>, String) {
+    told("check", folder, text)
+}
+
+fn told(command: &str, folder: &Path, text: &str) -> (Option<i32>, String) {
+    let file = folder.join("tokengate.toml");
+    fs::write(&file, format!("store.kind = 'memory'\nupstreams.api.url = 'http://127.0.0.1:1'\n{text}")).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tokengate")).args([command, "--config"]).arg(&file).env_clear().output().unwrap();
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_is_named_with_its_key_its_file_and_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("a");
+    let (one, other) = (authority.issue(folder.path(), "one", &["a"]), authority.issue(folder.path(), "other", &["b"]));
+    let entry = |certificate: &Path, key: &Path| {
+        format!(
+            "[[listeners]]\naddress = '127.0.0.1:0'\n[[listeners.tls.certificates]]\ncertificate_file = '{}'\nkey_file = '{}'\n",
+            certificate.display(),
+            key.display()
+        )
+    };
+    let gone = folder.path().join("gone.pem");
+    for (text, parts) in [
+        (entry(&one.certificate, &other.key), ["certificates[0].key_file", "other.key", "the key of another certificate"]),
+        (entry(&gone, &one.key), ["certificates[0].certificate_file", "gone.pem", "cannot be read"]),
+        (entry(&one.certificate, &gone), ["certificates[0].key_file", "gone.pem", "cannot be read"]),
+        (entry(&one.key, &one.key), ["certificates[0].certificate_file", "one.key", "no CERTIFICATE"]),
+    ] {
+        let (code, said) = check(folder.path(), &text);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)) && said.contains("listeners[0].tls."), "{parts:?}: {said}");
+    }
+    let (code, said) = told("run", folder.path(), &entry(&one.certificate, &other.key));
+    assert!(code != Some(0) && said.contains("certificates[0].key_file") && said.contains("other.key"), "{code:?} {said}");
+    let (code, said) = check(folder.path(), &entry(&one.certificate, &one.key));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("127.0.0.1:0, TLS"), "{said}");
+    // Keys that others can read are told of, as for other keys.
+    assert!(said.contains("one.key has mode"), "{said}");
+}
+
+#[test]
+fn listeners_that_can_never_work_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, part) in [
+        ("listen.address = '127.0.0.1:1'\n[[listeners]]\naddress = '127.0.0.1:2'\n", "short form"),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\n[[listeners]]\naddress = '127.0.0.1:2'\n", "listeners[1].address"),
+        ("[[listeners]]\naddress = '127.0.0.1:9180'\n", "admin.address"),
+        ("[[listeners]]\n", "listeners[0].address"),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\nproxy_protocol = true\n", "needs listen.trusted_peers"),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\nredirect = 'http'\n", "allowed: \"https\""),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\nredirect_port = 443\n", "without redirect"),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\n[listeners.tls]\nminimum_version = '1.2'\n", "certificates"),
+        ("[[listeners]]\naddress = '127.0.0.1:2'\n[listeners.tls]\nminimum_version = '1.1'\n", "\"1.2\", \"1.3\""),
+        (
+            "[[listeners]]\naddress = '127.0.0.1:2'\nredirect = 'https'\n[[listeners.tls.certificates]]\n\
+             certificate_file = 'a'\nkey_file = 'b'\n",
+            "has come by https",
+        ),
+    ] {
+        let (code, said) = check(folder.path(), text);
+        assert!(code == Some(2) && said.contains(part), "{text}: {code:?} {said}");
+    }
+}
