@@ -1,4 +1,4 @@
-//! What the control plane's server answers with.
+//! What the control plane's server responds with.
 
 use std::convert::Infallible;
 
@@ -10,18 +10,18 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 
-/// The body of an answer: whole or streamed. It cannot fail, only end.
+/// The body of a response: whole or streamed. It cannot fail, only end.
 pub type Body = BoxBody<Bytes, Infallible>;
 
 pub type Answer = Response<Body>;
 
-/// The writing end of a streamed answer. Sending waits while the client does not read, and fails once it is gone.
+/// The writing end of a streamed response. Sending waits while the client does not read, and fails once it is gone.
 pub type BodySender = Sender<Bytes, Infallible>;
 
-/// Chunks of a streamed answer that wait for the client.
+/// Chunks of a streamed response that wait for the client.
 const STREAM_CHUNKS_MAX: usize = 8;
 
-/// An answer of text in one piece. Not to be kept by any cache.
+/// A response of text in one piece. Not to be kept by any cache.
 #[must_use]
 pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     answer(status, content_type, Full::new(body.into()).boxed())
@@ -57,7 +57,7 @@ pub fn retry_later(mut answer: Answer) -> Answer {
     answer
 }
 
-/// An answer that is written while it is read. It ends when the sender is dropped.
+/// A response that is written while it is read. It ends when the sender is dropped.
 #[must_use]
 pub fn stream(status: StatusCode, content_type: &'static str) -> (BodySender, Answer) {
     let (sender, body) = Channel::new(STREAM_CHUNKS_MAX);

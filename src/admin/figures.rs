@@ -14,7 +14,7 @@ use crate::sessions::caretaker::{SweepOutcome, Sweeps};
 use crate::sessions::statistics::{Figures, Live, Report};
 use crate::store::{DayRow, Measurement, SweepRecord};
 
-/// Days in an answer that says nothing of them.
+/// Days in a response that says nothing of them.
 const DAYS_DEFAULT: u32 = 30;
 
 pub(super) async fn stats(figures: &dyn Figures, uri: &Uri) -> Answer {
@@ -48,7 +48,7 @@ pub(super) async fn sweep(sweeps: &dyn Sweeps) -> Answer {
     }
 }
 
-/// The answer of `/stats`. Counts that are zero are left out.
+/// The response of `/stats`. Counts that are zero are left out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
@@ -58,7 +58,7 @@ struct Stats {
     days: Vec<DayFigures>,
     last_measurement: Option<Measured>,
     last_sweep: Option<Swept>,
-    /// Of the process that answers, since its start.
+    /// Of the process that responds, since its start.
     node: NodeFigures,
 }
 

@@ -16,7 +16,7 @@ use crate::sessions::statistics::{Figures, Live};
 /// Of the text format, as `Content-Type` says it.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Answers scrapes.
+/// Responds to scrapes.
 pub(super) struct Metrics(Registry);
 
 impl Metrics {

@@ -43,7 +43,7 @@ use metrics::Metrics;
 use reload::ReloadSender;
 use server::Limits;
 
-/// What the admin listener answers from.
+/// What the admin listener responds from.
 pub struct Admin {
     readiness: Arc<dyn Readiness>,
     guard: Guard,

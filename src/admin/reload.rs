@@ -1,4 +1,4 @@
-//! `POST /reload`: what SIGHUP does, with an answer.
+//! `POST /reload`: what SIGHUP does, with a response.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::answer::{self, Answer, problem};
 /// How long reading the settings may take.
 const RELOAD_MAX: Duration = Duration::from_secs(30);
 
-/// The answer to a request to read the settings again: what came of it, or why they were refused.
+/// The response to a request to read the settings again: what came of it, or why they were refused.
 pub type ReloadReply = oneshot::Sender<Result<Reloaded, String>>;
 
 /// What came of settings that were taken over.

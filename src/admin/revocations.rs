@@ -126,7 +126,7 @@ impl Admin {
     }
 }
 
-/// The answer of a call that ended something.
+/// The response of a call that ended something.
 #[derive(Serialize)]
 struct Done {
     /// Sessions whose records are gone by this call.

@@ -30,7 +30,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Request line and fields; 431 beyond.
     pub header_bytes_max: usize,
-    /// From the connection, or the last answer, to the end of the request's head. Also ends idle connections.
+    /// From the connection, or the last response, to the end of the request's head. Also ends idle connections.
     pub header_timeout: Duration,
     /// 413 beyond.
     pub body_bytes_max: usize,
@@ -56,7 +56,7 @@ impl Default for Limits {
 /// How long to wait when no connection can be accepted, for want of file descriptors mostly.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers requests with `handler` until `stop`, then lets those in flight finish within `limits.drain_timeout`.
+/// Serves requests with `handler` until `stop`, then lets those in flight finish within `limits.drain_timeout`.
 ///
 /// A request reaches the handler with its whole body. The handler calls a [`Bounded`](crate::bounded::Bounded) service, so that a panic
 /// costs its own request a 500 and nothing else, and a call whose client goes away still runs to its end.

@@ -93,7 +93,7 @@ impl<'a> From<&'a Session> for Listed<'a> {
 
 #[derive(Serialize)]
 struct Nodes<'a> {
-    /// The one that answers.
+    /// The one that responds.
     asked: NodeId,
     nodes: Vec<Present<'a>>,
 }

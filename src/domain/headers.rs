@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
 use super::cookies;
+use super::field_list;
 pub use authorization::{AuthorizationRule, Withheld};
 use forwarded::{Forwarding, Origin};
 use names::{FieldNames, Standing};
@@ -258,9 +259,8 @@ fn field_value(text: &str) -> HeaderValue {
 /// The fields that Connection names, as far as it has power over them: those that concern one connection (RFC 9110, section
 /// 7.6.1), never those without which the message would mean something else.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let fields = headers.get_all(CONNECTION).iter();
-    let tokens = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).filter(|name| !is_end_to_end(name)).collect()
+    let names = field_list::members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
+    names.filter(|name| !is_end_to_end(name)).collect()
 }
 
 /// Removes what concerns one connection only, in either direction.

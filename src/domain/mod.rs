@@ -10,6 +10,7 @@ pub mod client_limits;
 pub mod cookies;
 pub mod cors;
 pub mod deployment_secret;
+pub mod field_list;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;

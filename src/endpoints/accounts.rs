@@ -88,7 +88,7 @@ fn read_with(head: &Parts, body: &[u8], found: &mut Found<'_>) -> Result<bool, U
     Ok(is_readable)
 }
 
-/// What an upstream's answer names beside the id of the user: elsewhere it may tell of others.
+/// What an upstream's response names beside the id of the user: elsewhere it may tell of others.
 pub(super) fn beside(id_at: &Pointer, answer: &[u8], names: &[AccountName]) -> Vec<String> {
     let mut found = Found::new(names);
     let user_at = id_at.as_str().rsplit_once('/').map_or("", |(user_at, _)| user_at);

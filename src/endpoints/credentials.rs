@@ -32,13 +32,13 @@ pub(super) struct Call {
     pub(super) has_body: bool,
 }
 
-/// The names of the refresh token in JSON, beside those that the operator gave it in answers.
+/// The names of the refresh token in JSON, beside those that the operator gave it in responses.
 const JSON_NAMES: [&str; 2] = ["refreshToken", "refresh_token"];
 
 /// Where an old client may have its one token, if there is none under the other names.
 const JSON_NAME_OLD: &str = "token";
 
-/// How the caller speaks, by its content type alone: errors are answered so as well.
+/// How the caller speaks, by its content type alone: errors take the same form.
 pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
     if media_type::is(headers, "application/x-www-form-urlencoded") { Dialect::OAuth } else { Dialect::Json }
 }

@@ -1,4 +1,4 @@
-//! What must hold for calls to own endpoints, and for answers to logins.
+//! What must hold for calls to own endpoints, and for responses to logins.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -174,7 +174,7 @@ pub fn client_credentials(bytes: &[u8]) {
     assert!(basic(&twice).is_err());
 }
 
-/// A status and a content type as lines, then the answer to a login: a session is only made of what says whose it is, and the client
+/// A status and a content type as lines, then the response to a login: a session is only made of what says whose it is, and the client
 /// gets all that the upstream said, with the tokens in their places.
 pub fn login_answer(bytes: &[u8]) {
     let mut input = Input::new(bytes);

@@ -1,4 +1,4 @@
-//! What an upstream's answer to a login grants: whose session it becomes, and what its tokens say. Or why it becomes none.
+//! What an upstream's response to a login grants: whose session it becomes, and what its tokens say. Or why it becomes none.
 
 use std::collections::HashSet;
 
@@ -16,24 +16,24 @@ use crate::domain::subjects::SubjectError;
 use crate::proxy::control::UpstreamAnswer;
 use crate::sessions::claims_hook::PresentClaims;
 
-/// How many scopes one answer may grant.
+/// How many scopes one response may grant.
 pub(super) const SCOPES_MAX: usize = 256;
 
-/// How deeply an answer may nest.
+/// How deeply a response may nest.
 const DEPTH_MAX: u8 = 100;
 
-/// An answer that becomes a session.
+/// A response that becomes a session.
 #[derive(Debug)]
 pub(super) struct Granted {
     pub(super) subject: Subject,
     pub(super) grant: Grant,
-    /// Where the answer names the subject.
+    /// Where the response names the subject.
     pub(super) id_at: Pointer,
     /// What the client gets, before the tokens are put into it.
     pub(super) object: JsonObject,
 }
 
-/// Why an answer becomes none, and is passed on as it is.
+/// Why a response becomes none, and is passed on as it is.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum NoSession<'a> {
     /// The upstream refused.
@@ -60,7 +60,7 @@ pub(super) enum NoSession<'a> {
     NoRoom,
 }
 
-/// Judges an answer. Every rule of what makes a session stands here, in the order in which a refusal is told.
+/// Judges a response. Every rule of what makes a session stands here, in the order in which a refusal is told.
 ///
 /// `with_tokens`: whether it has to carry the tokens.
 pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login, with_tokens: bool) -> Result<Granted, NoSession<'a>> {
@@ -121,7 +121,7 @@ fn subject(value: &Value) -> Option<Subject> {
 }
 
 impl NoSession<'_> {
-    /// Tells the log what to do about it. Nothing of the answer but its status, and names that stand in the settings or below.
+    /// Tells the log what to do about it. Nothing of the response but its status, and names that stand in the settings or below.
     pub(super) fn tell(&self, answer: &UpstreamAnswer, login: &config::Login) {
         let status = answer.head.status.as_u16();
         let warn = |cause: &str| tracing::warn!(status, cause, "an upstream's login answer made no session");
@@ -162,7 +162,7 @@ impl NoSession<'_> {
     }
 }
 
-/// Objects in which answers hold users, those that stand for one first.
+/// Objects in which responses hold users, those that stand for one first.
 const AROUND_IDS: [&str; 23] = [
     "user",
     "account",
@@ -242,7 +242,7 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
     is_plain && media_type::is_json(headers)
 }
 
-/// Reads what an upstream says of a subject at a later time, from the places where its login answers say it.
+/// Reads what an upstream says of a subject at a later time, from the places where its login responses say it.
 #[must_use]
 pub fn present_claims(answer: &Value, login: &config::Login) -> PresentClaims {
     let Grant { scopes, claims } = grant(answer, login);

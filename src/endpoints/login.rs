@@ -83,7 +83,7 @@ impl Inner {
         }
     }
 
-    /// Remembers from where an account was logged in. The answer may name it where the request does not, as after a second factor.
+    /// Remembers from where an account was logged in. The response may name it where the request does not, as after a second factor.
     fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, granted: &Granted, options: &EndpointOptions) {
         let limits = self.limits.load();
         // Anyone can register, under any name.
@@ -120,7 +120,7 @@ impl Inner {
         }
     }
 
-    /// What becomes a session; `None` when the answer is to pass as it is.
+    /// What becomes a session; `None` when the response is to pass as it is.
     fn grant_of(&self, request: &LoginRequest, answer: &UpstreamAnswer, options: &EndpointOptions) -> Option<Granted> {
         let login = &options.login;
         if !login.issue_on.contains(&request.kind) {

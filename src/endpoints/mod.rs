@@ -58,7 +58,7 @@ use refusal::{Dialect, Refusal};
 /// How long clients and proxies may keep the key set: a new key is published for longer than that before it signs.
 const JWKS_CACHE_CONTROL: &str = "public, max-age=300";
 
-/// Answers for the data plane; the work is done on the runtime of the control plane.
+/// Serves the data plane; the work is done on the runtime of the control plane.
 pub struct Endpoints {
     inner: Arc<Inner>,
     lanes: ArcSwap<Lanes>,
@@ -150,7 +150,7 @@ impl ControlPlane for Endpoints {
     }
 }
 
-/// How the caller is to be answered, whatever comes of the call.
+/// The form of the response, whatever comes of the call.
 fn dialect_of(request: &OwnRequest) -> Dialect {
     match request.endpoint {
         OwnEndpoint::Revoke | OwnEndpoint::Introspect => Dialect::OAuth,
@@ -222,7 +222,7 @@ fn take_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
     }
 }
 
-/// Clears cookies of which nobody can say whose they are: as long as they are there, no call of this browser can be answered.
+/// Clears cookies of which nobody can say whose they are: as long as they are there, no call of this browser can succeed.
 fn take_repeated_cookies(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
     if let Some(cookies) = &options.cookies
         && cookies.origins.may_mend(&head.uri, &head.headers)

@@ -49,7 +49,7 @@ impl Metadata {
 }
 
 impl EndpointOptions {
-    /// Whether the answer to a login carries the tokens itself.
+    /// Whether the response to a login carries the tokens itself.
     pub(super) fn tokens_in_login_body(&self) -> bool {
         self.cookies.as_ref().is_none_or(|cookies| cookies.tokens_in_body)
     }

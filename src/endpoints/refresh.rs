@@ -75,7 +75,7 @@ impl Inner {
     }
 }
 
-/// A refresh never widens what was granted (RFC 6749, section 6). What was granted may be asked for in part; the answer says that it
+/// A refresh never widens what was granted (RFC 6749, section 6). What was granted may be asked for in part; the response says that it
 /// is the whole.
 fn check_scope(asked: Option<&str>, granted: &[String]) -> Result<(), Refusal> {
     let is_granted = |scope: &str| granted.iter().any(|one| one == scope);

@@ -1,4 +1,4 @@
-//! Everything that can go wrong at an own endpoint, and the one place where it becomes an answer.
+//! Everything that can go wrong at an own endpoint, and the one place where it becomes a response.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
 use crate::sessions::{EndError, IssueError, LogoutError, RefreshError, Undecided};
 use crate::store::StoreError;
 
-/// How the caller speaks, and therefore wants to be answered.
+/// How the caller speaks. Responses to it take the same form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
     /// The gateway's own JSON.
@@ -105,7 +105,7 @@ impl Refusal {
         matches!(self, Self::Denied(Denial::CookieRepeated))
     }
 
-    /// The answer, after the cause went to the log and the counters.
+    /// The response, after the cause went to the log and the counters.
     pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
         self.note(counters);
         let problem = self.problem(dialect);
@@ -291,7 +291,7 @@ fn token_too_large() -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, "token_too_large", "What this account is granted does not fit into a token.")
 }
 
-/// One answer for every cause: which one it was is for the log alone.
+/// One response for every cause: which one it was is for the log alone.
 fn refused_refresh_token(dialect: Dialect) -> Problem {
     let detail = "The refresh token is not valid; log in again.";
     let problem = |status| Problem::new(status, "refresh_token_invalid", detail).oauth("invalid_grant");

@@ -33,7 +33,7 @@ fn place(object: &mut JsonObject, places: &[MemberPath], value: &impl Serialize)
     }
 }
 
-/// The answer of RFC 6749, section 5.1, and our generation.
+/// The response of RFC 6749, section 5.1, and our generation.
 pub(super) fn oauth_answer(pair: &TokenPair) -> Reply {
     let mut reply = reply::json(StatusCode::OK, &OAuthAnswer::from(pair));
     reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));

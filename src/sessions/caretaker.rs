@@ -115,7 +115,7 @@ impl Caretaker {
             if place.is_none() {
                 break;
             }
-            // A store in memory answers at once: others get their turn.
+            // A store in memory responds at once: others get their turn.
             tokio::task::yield_now().await;
         }
         let record = SweepRecord { began_at, took: self.clock.monotonic().saturating_sub(began), swept };

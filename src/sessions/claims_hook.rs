@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 /// Whoever knows the subjects.
 #[async_trait]
 pub trait ClaimsSource: Send + Sync + 'static {
-    /// Answers within a bounded time.
+    /// Responds within a bounded time.
     async fn ask(&self, session: &Session) -> Present;
 }
 
@@ -45,7 +45,7 @@ pub struct ClaimsHook {
 }
 
 impl Sessions {
-    /// What the session's tokens are to say from now on. Asked when the session moves on, not when an answer is repeated.
+    /// What the session's tokens are to say from now on. Asked when the session moves on, not when a response is repeated.
     pub(super) async fn present_grant(&self, session: &Session, now: Timestamp) -> Result<Grant, RefreshError> {
         let hook = self.claims_hook.load_full();
         let Some(hook) = hook.as_ref() else { return Ok(session.grant.clone()) };

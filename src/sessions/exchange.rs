@@ -119,7 +119,7 @@ impl Sessions {
             id: token.session,
             subject: token.principal.subject.clone(),
             grant: token.grant.clone(),
-            // As if it had just been rotated: whoever asks again within the leeway gets the same answer.
+            // As if it had just been rotated: whoever asks again within the leeway gets the same response.
             rotation: Rotation { rotated_at: Some(now), ..Rotation::first() },
             lifetime: Lifetime { idle_ends_at: own.idle_ends_at.max(end), absolute_ends_at: own.absolute_ends_at.max(end) },
             client: client.clone(),

@@ -14,7 +14,7 @@ use crate::crypto::issuers::JwksCache;
 use crate::domain::replica::Replica;
 use crate::domain::time::Clock;
 
-/// How long an answer of the store holds: anyone may ask whether the node is ready.
+/// How long a response of the store holds: anyone may ask whether the node is ready.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One thing that the node needs.
@@ -72,7 +72,7 @@ pub struct Health {
     issuers: Vec<FetchedKeys>,
     /// Of the certificates that clients are shown; `None`: there are none.
     certificates: Option<Arc<Alarms>>,
-    /// When the store was asked last, on the monotonic clock, and whether it answered.
+    /// When the store was asked last, on the monotonic clock, and whether it responded.
     probed: Mutex<Option<(Duration, bool)>>,
 }
 

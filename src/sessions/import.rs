@@ -12,7 +12,7 @@ use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::{RevocationLog, SessionStore, StoreError};
 
-/// How long after its end an imported token is still known: as long as its client may repeat a refresh whose reply was lost, and
+/// How long after its end an imported token is still known: as long as its client may repeat a refresh whose response was lost, and
 /// as long as an export may wait to be imported again.
 const REMEMBERED_AFTER: Duration = Duration::from_secs(86_400);
 

@@ -101,7 +101,7 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// Returns once everything that was ended so far, at whatever node, lasts as a logout lasts that is answered. Who comes with an
+    /// Returns once everything that was ended so far, at whatever node, lasts as a logout does that got its response. Who comes with an
     /// access token of a session that has ended may have been told that this is not certain.
     pub async fn settle(&self) -> Result<(), LogoutError> {
         for partition in self.store.partitions().iter() {

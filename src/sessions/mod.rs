@@ -1,7 +1,7 @@
 //! What can be done with sessions: issue, refresh, log out, list. No HTTP.
 //!
 //! Decisions are the domain's; here they are carried out against the store. Whatever ends a session is written to the store
-//! first, then into the node's replica, and only then answered.
+//! first, then into the node's replica, and only then reported to the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,7 +152,7 @@ impl Sessions {
         self.store.probe().await
     }
 
-    /// Makes the answer of a session. `refresh` is the place of the refresh token that goes with it, if one does.
+    /// Makes the response of a session. `refresh` is the place of the refresh token that goes with it, if one does.
     fn mint(
         &self,
         session: &Session,

@@ -39,7 +39,7 @@ pub enum RefreshError {
     /// The claims hook no longer knows the subject, and the session has ended; or the subject is another issuer's by now.
     #[error("the subject is gone")]
     Disowned,
-    /// The claims hook gave no answer, and by the operator's choice there are no tokens without one.
+    /// The claims hook gave no response, and by the operator's choice there are no tokens without one.
     #[error("the claims hook gave no answer")]
     ClaimsUnknown,
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub(super) enum Attempt {
 
 impl Sessions {
     /// Exchanges `token` by the rules of [`rotation::present`]. The same token in the same state of its session yields the same
-    /// refresh token, so whoever lost a reply repeats the call.
+    /// refresh token, so whoever lost a response repeats the call.
     pub async fn refresh(&self, token: &TokenText, client: &Client) -> Result<TokenPair, RefreshError> {
         let result = self.decide_until_settled(token, client).await;
         if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {

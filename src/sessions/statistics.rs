@@ -46,7 +46,7 @@ pub struct Report {
 
 /// Counts of this node on their way into the store.
 ///
-/// The store is told totals, not increments: of this process, by day. So a lost reply costs nothing, the next flush tells the
+/// The store is told totals, not increments: of this process, by day. So a lost response costs nothing, the next flush tells the
 /// same and more; and what a failover took back comes again.
 pub struct Statistics {
     nodes: Arc<Nodes>,

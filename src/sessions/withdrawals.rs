@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// How many may wait for the store. Beyond that the oldest are left to their lifetime.
 const WAITING_MAX: usize = 4_096;
 
-/// Sessions to be ended as soon as the store answers, the oldest first.
+/// Sessions to be ended as soon as the store responds, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawals {
     waiting: Mutex<VecDeque<SessionId>>,

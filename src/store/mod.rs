@@ -72,7 +72,7 @@ pub struct SessionPage {
     pub next: Option<SessionId>,
 }
 
-/// An access token of this generation was seen: its client has the reply of the rotation.
+/// An access token of this generation was seen: its client has the response of the rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Acknowledgement {
     pub session: SessionId,
@@ -155,7 +155,7 @@ impl<T: SessionStore + RevocationLog + NodeRegistry + Upkeep> Store for T {}
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     fn partitions(&self) -> Partitions;
 
-    /// Adds a session. Repeating the call while the record is there changes nothing (a reply may have been lost). When the
+    /// Adds a session. Repeating the call while the record is there changes nothing (a response may have been lost). When the
     /// subject then has more live sessions than the limit allows, the oldest by creation are ended as [`RevocationLog::revoke`] would
     /// end them, never the new one. Returns those that were ended, oldest first.
     async fn create(&self, session: &Session, limit: Option<SessionLimit>, now: Timestamp) -> Result<Vec<SessionId>, StoreError>;
@@ -206,7 +206,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// One cheap round trip: does the store answer?
+    /// One cheap round trip: does the store respond?
     async fn probe(&self) -> Result<(), StoreError>;
 }
 

@@ -54,7 +54,7 @@ impl Presence {
         }
     }
 
-    /// The revocation feed makes more noise of a store that does not answer.
+    /// The revocation feed makes more noise of a store that does not respond.
     fn note(&self, done: Result<(), StoreError>, what: &'static str) {
         if let Err(error) = done {
             self.counters.add(Counter::StoreErrors, 1);

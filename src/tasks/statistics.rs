@@ -22,7 +22,7 @@ impl Flushing {
     /// Returns when `stop` is cancelled and what was counted until then is told.
     pub async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some() {
-            // Not cut off: an answer that is waited for is one less to ask for again.
+            // Not cut off: a response that is waited for is one less to ask for again.
             note(self.statistics.flush().await, &self.counters, "statistics are not in the store yet");
         }
         note(self.statistics.flush().await, &self.counters, "the last statistics are not in the store");

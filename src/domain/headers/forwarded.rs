@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::FieldSink;
+use crate::domain::field_list;
 use crate::domain::host::Host;
 use crate::domain::scheme::Scheme;
 use element::{Element, Node};
@@ -104,7 +105,7 @@ impl<'a> Said<'a> {
         match headers.get(field) {
             // Of a list, readers take the first.
             Some(value) => {
-                let first = value.to_str().ok().and_then(|text| text.split(',').next()).map(str::trim);
+                let first = field_list::members_of(value).next().and_then(|first| std::str::from_utf8(first).ok());
                 Self::InField(first.filter(is_scheme))
             }
             None => in_forwarded.filter(is_scheme).map_or(Self::Nowhere, Self::InForwarded),
@@ -232,15 +233,12 @@ fn told_host(headers: &HeaderMap, in_forwarded: Option<&str>) -> Option<Host> {
     if let Ok(host) = Host::of_field(field) {
         return Some(host);
     }
-    let first = field.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
-    Host::parse(first.trim_ascii()).ok()
+    field_list::members_of(field).next().and_then(|first| Host::parse(first).ok())
 }
 
 /// The way by X-Forwarded-For. Empty elements of a list are none (RFC 9110, section 5.6.1).
 fn x_forwarded_for(headers: &HeaderMap) -> Vec<Element<'_>> {
-    let fields = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let steps = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let steps = steps.filter(|step| !step.is_empty()).take(STEPS_MAX);
+    let steps = field_list::members(headers, &X_FORWARDED_FOR).rev().filter(|step| !step.is_empty()).take(STEPS_MAX);
     let mut way: Vec<Element<'_>> = steps.map(|step| Element::of_node(Node::read(step))).collect();
     way.reverse();
     way

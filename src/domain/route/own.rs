@@ -1,12 +1,13 @@
 //! The gateway's own endpoints among the routes: each claims its methods at its path, and guards them at what an upstream may take for
 //! its path.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::{Asked, Endpoint, EndpointPaths, OwnEndpoint, Route, RouteError};
 use crate::domain::ids::SessionId;
 use crate::domain::login_kind::LoginKind;
+use crate::domain::media_type;
 use crate::domain::path::{Place, Readings};
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -164,27 +165,9 @@ fn shows_a_page(headers: &HeaderMap) -> bool {
     if let Some(mode) = headers.get(SEC_FETCH_MODE) {
         return mode == "navigate";
     }
-    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<(&str, u16)> = accept.flat_map(|text| text.split(',')).map(range).collect();
-    let weight = |names: [&str; 3]| {
-        let of = |name: &str| ranges.iter().find(|(range, _)| range.eq_ignore_ascii_case(name)).map(|(_, weight)| *weight);
-        names.into_iter().find_map(of).unwrap_or(0)
-    };
+    let weight = |names: [&str; 3]| media_type::accepted_weight(headers, &names);
     let prefers_html = weight(["text/html", "text/*", "*/*"]) > weight(["application/json", "application/*", "*/*"]);
     prefers_html && !headers.contains_key(AUTHORIZATION)
-}
-
-/// A media range without its parameters, and its weight in thousandths (RFC 9110, section 12.4.2).
-fn range(text: &str) -> (&str, u16) {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    let Some((whole, fraction)) = weight.map(|weight| weight.split_once('.').unwrap_or((weight, ""))) else {
-        return (name, 1000);
-    };
-    let thousandths =
-        fraction.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit.wrapping_sub(b'0').min(9)));
-    (name, if whole == "1" { 1000 } else { thousandths })
 }
 
 pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own> {

@@ -1,4 +1,4 @@
-//! Which answers of an upstream become sessions, and what the log says of those that do not.
+//! Which responses of an upstream become sessions, and what the log says of those that do not.
 
 use bytes::Bytes;
 use http::Response;
@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::endpoints::grant::{self, NoSession};
 use crate::proxy::control::UpstreamAnswer;
 
-/// Whose session the answer becomes, or why none.
+/// Whose session the response becomes, or why none.
 fn judged(login: &str, status: u16, body: &str) -> Result<String, String> {
     let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n[login]\n{login}")).unwrap();
     let head = Response::builder().status(status).header("content-type", "application/json").body(()).unwrap().into_parts().0;

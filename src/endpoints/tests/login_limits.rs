@@ -130,7 +130,7 @@ async fn an_owner_is_remembered_over_a_reload_and_for_a_month() {
         }
         fail(&gate, "192.0.2.1", ada).await == 401
     };
-    // The second step of a login may name the account in its answer alone.
+    // The second step of a login may name the account in its response alone.
     let answer = r#"{"user":{"id":"1","email":"Ada"}}"#;
     let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
     gate.log_in_from("192.0.2.1", LoginKind::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
@@ -168,7 +168,7 @@ async fn whoever_names_another_beside_himself_takes_no_place_of_its_owner() {
         let place = format!("203.0.113.{user}");
         let both = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
         succeed(&gate, &place, LoginKind::Login, &both, &format!("eve-{user}")).await;
-        // An address book in the answer is not the user's account either.
+        // An address book in the response is not the user's account either.
         let answer = format!(r#"{{"user":{{"id":"eve-{user}","email":"eve{user}","friends":[{{"email":"ada"}}]}}}}"#);
         let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
         gate.log_in_from(&place, LoginKind::Login, &[JSON], r#"{"code":"1"}"#, upstream).await;

@@ -1,4 +1,4 @@
-//! Requests in, replies out, without sockets.
+//! Requests in, responses out, without sockets.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ impl Gate {
         self.call(Method::POST, endpoint, fields, body).await
     }
 
-    /// A login from admission to answer, judged so by the upstream.
+    /// A login from admission to response, judged so by the upstream.
     async fn log_in(&self, fields: Fields<'_>, body: &str, upstream: Response<&str>) -> Reply {
         self.log_in_from("192.0.2.1", LoginKind::Login, fields, body, upstream).await
     }

@@ -22,6 +22,7 @@ use self::frames::Farewell;
 use super::connection::ClientConnection;
 use super::stream::ClientStream;
 use crate::domain::claims::Principal;
+use crate::domain::field_list;
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::Stream;
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, Deadlines, ExchangeWait, ExchangeWatch, Wait};
@@ -201,18 +202,11 @@ fn keep_time<W: Wait, const N: usize>(deadlines: &Deadlines<W, N>, wait: W, prog
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). Other protocols are not switched to: an HTTP/2 upgrade, for one,
 /// would carry requests past every check.
 pub(in crate::proxy) fn wants_websocket(head: &Parts) -> bool {
-    let has_token = |name: HeaderName, token: &str| {
-        head.headers
-            .get_all(name)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|one| one.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    };
     head.version == Version::HTTP_11
         && head.method == Method::GET
         && head.headers.contains_key(UPGRADE)
-        && has_token(CONNECTION, "upgrade")
-        && has_token(UPGRADE, "websocket")
+        && field_list::has(&head.headers, &CONNECTION, "upgrade")
+        && field_list::has(&head.headers, &UPGRADE, "websocket")
 }
 
 /// Says on one hop what the rewriting took away: that the protocol is to change.

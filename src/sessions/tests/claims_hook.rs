@@ -13,7 +13,7 @@ use crate::domain::stats::Counter;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims};
 use crate::sessions::{RefreshError, TokenPair};
 
-/// Gives the answers that it was told, one after the other.
+/// Gives the responses that it was told, one after the other.
 #[derive(Default)]
 struct Script(Mutex<VecDeque<Present>>);
 

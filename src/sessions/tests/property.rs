@@ -24,7 +24,7 @@ enum Step {
     RequestLost {
         which: usize,
     },
-    /// A reply reaches its tab, which keeps the newest.
+    /// A response reaches its tab, which keeps the newest.
     Reply {
         which: usize,
     },
@@ -126,7 +126,7 @@ async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What a node answers at `/refresh`.
+/// What a node responds at `/refresh`.
 async fn present(world: &World, node: &Node, token: &str) -> Result<TokenPair, RefreshError> {
     node.replica.confirm(world.clock.monotonic());
     match node.sessions.legacy_token(token) {

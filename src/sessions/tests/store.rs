@@ -28,7 +28,7 @@ use crate::store::{
 pub(crate) enum Fault {
     /// Nothing is done.
     Refuses,
-    /// Changes are done, and the answer is lost.
+    /// Changes are done, and the response is lost.
     LosesAnswers,
     /// Counts are taken, and lost as with a primary that failed over.
     ForgetsCounts,

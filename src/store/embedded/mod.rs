@@ -1,7 +1,7 @@
 //! The store of a single node: everything in memory, made durable in one file.
 //!
 //! Reads are served from memory. Changes queue for one writer thread, which decides each against memory and the changes before
-//! it in the batch, commits the batch in one transaction, and only then makes it visible and answers: nothing is ever seen that
+//! it in the batch, commits the batch in one transaction, and only then makes it visible and responds: nothing is ever seen that
 //! a crash could take back, and many writers share one wait for the disk. When a commit fails, nobody knows whether it is in the
 //! file: all who wait get an error, the file is opened again and memory is read from it. Meanwhile reads go on, with what was
 //! durable before, and changes are refused.

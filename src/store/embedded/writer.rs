@@ -1,4 +1,4 @@
-//! The one writer: takes what is queued, commits it in one transaction, then lets readers see it and answers.
+//! The one writer: takes what is queued, commits it in one transaction, then lets readers see it and responds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) room: Room,
 }
 
-/// Decides a change and keeps the answer until it is known whether the change is durable.
+/// Decides a change and keeps the response until it is known whether the change is durable.
 pub(super) type Plan = Box<dyn FnOnce(&mut Draft<'_>) -> Answer + Send>;
 pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -146,7 +146,7 @@ fn write(shared: &Shared, file: &StoreFile, jobs: Vec<Job>) -> Result<(), Failur
     committed
 }
 
-/// Answers a change that is not even tried.
+/// Reports a change that is not even tried.
 fn refuse(shared: &Shared, job: Job, failure: &Failure) {
     let answer = shared.read(|state| (job.plan)(&mut Draft::new(state)));
     answer(Err(failure.to_error()));

@@ -1,6 +1,6 @@
 //! Finds out which server is the primary of which slot, by asking those that know.
 //!
-//! Who was promoted last is right: every answer carries the epoch of the promotion, and the highest wins, as it does among the
+//! Who was promoted last is right: every response carries the epoch of the promotion, and the highest wins, as it does among the
 //! servers themselves. So neither an old primary that wakes up nor a sentinel that was cut off leads astray.
 
 pub(super) mod cluster;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::options::Address;
 
-/// Once one has answered, the others are waited for so long: one that hangs must not hold up the news of the others.
+/// Once one has responded, the others are waited for so long: one that hangs must not hold up the news of the others.
 const STRAGGLERS_WAIT: Duration = Duration::from_millis(100);
 
 /// A statement that this server is the primary, since the promotion of this epoch.
@@ -24,7 +24,7 @@ pub(super) struct Claim {
     pub(super) primary: Address,
 }
 
-/// The answers of those that gave one in time, and why another gave none.
+/// The responses of those that gave one in time, and why another gave none.
 pub(super) async fn gather<T, E>(asked: impl Iterator<Item = impl Future<Output = Result<T, E>>>) -> (Vec<T>, Option<E>) {
     let mut asked: FuturesUnordered<_> = asked.collect();
     let (mut answers, mut refusal) = (Vec::new(), None);

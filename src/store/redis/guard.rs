@@ -1,7 +1,7 @@
-//! Keeps a store that does not answer from taking its callers with it.
+//! Keeps a store that does not respond from taking its callers with it.
 //!
 //! fred notices a closed connection by itself, but not a server that hangs under steady traffic: every write resets its timer.
-//! So a breaker counts calls that got no answer, refuses the next ones at once, lets a bounded number of probes through, and
+//! So a breaker counts calls that got no response, refuses the next ones at once, lets a bounded number of probes through, and
 //! has the connection replaced.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::{Code, Failure, ServerError};
 
-/// Calls without an answer, one after the other, that open the breaker.
+/// Calls without a response, one after the other, that open the breaker.
 const SILENCES_MAX: u32 = 3;
 
 /// While open, one call is let through in each such span.
@@ -19,13 +19,13 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// What a call's result says of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// It answered, be it with an error.
+    /// It responded, perhaps with an error.
     Answered,
-    /// It answered that it is no place to write to: the connection should look for the primary again.
+    /// It responded that it is no place to write to: the connection should look for the primary again.
     Demoted,
     /// The connection is gone; fred is at it already.
     Broken,
-    /// No answer within the deadline.
+    /// No response within the deadline.
     Silent,
 }
 
@@ -83,7 +83,7 @@ impl Breaker {
         }
     }
 
-    /// Whether the last call had an answer.
+    /// Whether the last call had a response.
     pub(super) const fn is_calm(&self) -> bool {
         self.silences == 0
     }

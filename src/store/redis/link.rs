@@ -43,7 +43,7 @@ const COMMAND_BUFFER_MAX: usize = CALLS_MAX * COMMANDS_AT_ONCE_MAX + 1_024;
 const RECONNECT_DELAY_MILLIS: u32 = 50;
 const RECONNECT_JITTER_MILLIS: u32 = 500;
 
-/// A server that took the connection and does not answer its first questions is given up after this: one that comes back just
+/// A server that took the connection and does not respond to its first commands is given up after this: one that comes back just
 /// then is found by the next attempt.
 const GREETING_MAX: Duration = Duration::from_secs(1);
 
@@ -70,7 +70,7 @@ pub(super) struct Access {
     pub(super) database: u8,
     pub(super) call_timeout: Duration,
     pub(super) connect_timeout: Duration,
-    /// Rung when a server of them does not answer as it should.
+    /// Rung when a server of them does not respond as it should.
     pub(super) trouble: Arc<Notify>,
 }
 
@@ -109,7 +109,7 @@ struct Connections {
 pub(super) struct Command {
     pub(super) name: &'static str,
     pub(super) args: Vec<Value>,
-    /// Whether the server answers only when it has something to say.
+    /// Whether the server responds only when it has something to say.
     pub(super) blocking: bool,
 }
 
@@ -182,7 +182,7 @@ impl Link {
         self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner).counted()
     }
 
-    /// Whether it is connected and the last command was answered.
+    /// Whether it is connected and the last command got a response.
     pub(super) fn is_well(&self) -> bool {
         self.shared.client.is_connected() && self.shared.breaker().is_calm()
     }

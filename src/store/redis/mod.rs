@@ -1,7 +1,7 @@
 //! Sessions and the revocation log in Redis, shared by any number of nodes.
 //!
 //! Every change is one Lua script over the keys of one partition: atomic, and within one slot. What a script may delete has to
-//! be named to it beforehand, so a change that depends on an index is made in two steps: the script answers with what it found
+//! be named to it beforehand, so a change that depends on an index is made in two steps: the script responds with what it found
 //! instead, and is run again with that. fred is known in this folder alone.
 //!
 //! Layout, with the default prefix, `p` being the partition: `tg:{p}:session:<id>` (hash, see `codec`), `tg:{p}:subject:<sub>`
@@ -350,7 +350,7 @@ impl SessionStore for RedisStore {
         self.fleet.begin(home).await?.script_confirmed(&scripts::CHECK, &[self.keys.check(home)], &[]).await.map(|_| ())
     }
 
-    /// One primary that answers is enough: what the others have is refused call by call.
+    /// One primary that responds is enough: what the others have is refused call by call.
     async fn probe(&self) -> Result<(), StoreError> {
         let ping = async |partition| self.fleet.begin(partition).await?.command("PING", Vec::new()).await;
         let primaries = self.fleet.primaries();

@@ -24,7 +24,7 @@ pub struct RedisOptions {
     pub key_prefix: String,
     /// Fixed for the life of the data: subjects are placed by it.
     pub partitions: Partitions,
-    /// Every call of the store ends within this, with an answer or with an error.
+    /// Every call of the store ends within this, with a response or with an error.
     pub call_timeout: Duration,
     /// For TCP and TLS together.
     pub connect_timeout: Duration,

@@ -22,7 +22,7 @@ use super::supervise::supervise;
 use crate::domain::ids::Partition;
 use crate::store::{LogPosition, StoreError};
 
-/// How long a server holds back its answer while the logs do not grow.
+/// How long a server holds back its response while the logs do not grow.
 const BLOCK: Duration = Duration::from_millis(500);
 /// After a failure, before the next try.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use crate::domain::field_list;
 use crate::domain::headers::FieldSink as _;
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX, Malformed};
@@ -182,8 +183,7 @@ enum Coding {
 /// the body.
 fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, Malformed> {
     let mut coding = Coding::None;
-    for token in headers.get_all(TRANSFER_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let token = token.trim_ascii();
+    for token in field_list::members(headers, &TRANSFER_ENCODING) {
         coding = match coding {
             Coding::None if token.eq_ignore_ascii_case(b"identity") => Coding::Identity,
             Coding::None | Coding::Identity if token.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
@@ -199,14 +199,8 @@ fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, Malf
 }
 
 fn stays_open(headers: &HeaderMap, version: Version) -> bool {
-    let says = |word: &[u8]| {
-        headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(word))
-    };
-    if version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") }
+    let says = |word| field_list::has(headers, &CONNECTION, word);
+    if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ async fn ask_once(shared: &Shared) {
     futures_util::future::join_all(asked).await;
 }
 
-/// What a server would not answer with `CLUSTERDOWN`.
+/// What a server would not respond with `CLUSTERDOWN`.
 enum Served {
     /// It does not say. A call will tell.
     Unknown,
@@ -79,7 +79,7 @@ impl Served {
     }
 }
 
-/// `None`: it does not answer.
+/// `None`: it does not respond.
 async fn slots_served(node: &Node, deadline: Instant) -> Option<Served> {
     let commands = ["INFO", "NODES"].map(|what| Command::new("CLUSTER", vec![what.into()]));
     let replies = node.link.send_in_a_row(commands.into(), deadline).await.ok()?;
