@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{StartError, files};
-use crate::config::{self, CertificateFiles, ClientDemand, ListenerTls, Settings, Spoken, TlsVersion};
+use crate::config::{self, CertificateFiles, ClientDemand, ListenerProtocol, ListenerTls, Settings, TlsVersion};
 use crate::crypto::certificates::{CHAIN_FILE_BYTES_MAX, CertificatePair, Certificates, names_of};
 use crate::crypto::tls_server::{Authorities, ClientCertificates, MinimumVersion, TlsMaterial, TlsServer};
 use crate::domain::time::Timestamp;
@@ -19,10 +19,10 @@ pub(super) fn spoken(settings: &Settings) -> Result<Vec<arrival::Spoken>, StartE
 }
 
 fn spoken_at(position: usize, listener: &config::Listener) -> Result<arrival::Spoken, StartError> {
-    let protocol = match &listener.spoken {
-        Spoken::Plain => arrival::Protocol::Http,
-        Spoken::Redirect { port } => arrival::Protocol::Redirect(*port),
-        Spoken::Tls(tls) => arrival::Protocol::Https(Arc::new(server(position, tls)?)),
+    let protocol = match &listener.protocol {
+        ListenerProtocol::Plain => arrival::Protocol::Http,
+        ListenerProtocol::Redirect { port } => arrival::Protocol::Redirect(*port),
+        ListenerProtocol::Tls(tls) => arrival::Protocol::Https(Arc::new(server(position, tls)?)),
     };
     Ok(arrival::Spoken { proxy_protocol: listener.proxy_protocol, protocol })
 }
@@ -91,9 +91,9 @@ pub fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
 }
 
 fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
-    settings.listeners.iter().enumerate().filter_map(|(position, listener)| match &listener.spoken {
-        Spoken::Tls(tls) => Some((position, tls)),
-        Spoken::Plain | Spoken::Redirect { .. } => None,
+    settings.listeners.iter().enumerate().filter_map(|(position, listener)| match &listener.protocol {
+        ListenerProtocol::Tls(tls) => Some((position, tls)),
+        ListenerProtocol::Plain | ListenerProtocol::Redirect { .. } => None,
     })
 }
 

@@ -9,7 +9,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::certificates::material;
-use crate::config::{ListenerTls, Settings, Spoken};
+use crate::config::{ListenerProtocol, ListenerTls, Settings};
 use crate::crypto::certificates::names_of;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::stats::{Gauge, Gauges};
@@ -38,11 +38,11 @@ pub(super) struct TlsListener {
 /// The listeners that speak TLS, each with what it speaks.
 pub(super) fn tls_listeners(settings: &Settings, spoken: &[arrival::Spoken]) -> Vec<TlsListener> {
     let pairs = settings.listeners.iter().zip(spoken).enumerate();
-    let tls = pairs.filter_map(|(position, (listener, spoken))| match (&listener.spoken, &spoken.protocol) {
-        (Spoken::Tls(tls), arrival::Protocol::Https(server)) => {
+    let tls = pairs.filter_map(|(position, (listener, spoken))| match (&listener.protocol, &spoken.protocol) {
+        (ListenerProtocol::Tls(tls), arrival::Protocol::Https(server)) => {
             Some(TlsListener { position, tls: tls.clone(), server: Arc::clone(server) })
         }
-        (Spoken::Plain | Spoken::Tls(_) | Spoken::Redirect { .. }, _) => None,
+        (ListenerProtocol::Plain | ListenerProtocol::Tls(_) | ListenerProtocol::Redirect { .. }, _) => None,
     });
     tls.collect()
 }

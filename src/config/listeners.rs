@@ -14,23 +14,23 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Whether connections begin with a PROXY header, by which a trusted peer says whose they are.
     pub proxy_protocol: bool,
-    pub spoken: Spoken,
+    pub protocol: ListenerProtocol,
 }
 
 impl Listener {
     /// Whether a request that comes as it is, in clear text and without a header before it, gets its response here.
     pub fn takes_plain_http(&self) -> bool {
-        !self.proxy_protocol && self.spoken == Spoken::Plain
+        !self.proxy_protocol && self.protocol == ListenerProtocol::Plain
     }
 }
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.address)?;
-        match &self.spoken {
-            Spoken::Plain => {}
-            Spoken::Tls(_) => f.write_str(", TLS")?,
-            Spoken::Redirect { port } => write!(f, ", redirects to https at port {port}")?,
+        match &self.protocol {
+            ListenerProtocol::Plain => {}
+            ListenerProtocol::Tls(_) => f.write_str(", TLS")?,
+            ListenerProtocol::Redirect { port } => write!(f, ", redirects to https at port {port}")?,
         }
         if self.proxy_protocol { f.write_str(", behind a PROXY header") } else { Ok(()) }
     }
@@ -38,7 +38,7 @@ impl fmt::Display for Listener {
 
 /// What is spoken at a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Spoken {
+pub enum ListenerProtocol {
     Plain,
     Tls(ListenerTls),
     /// Every request is sent to the same host and path under https, at this port.
@@ -113,7 +113,7 @@ const HTTPS: u16 = 443;
 impl Listeners {
     /// One that speaks HTTP in clear text: `listen.address`.
     pub fn plain(address: ListenAddress) -> Self {
-        Self(vec![Listener { address, proxy_protocol: false, spoken: Spoken::Plain }])
+        Self(vec![Listener { address, proxy_protocol: false, protocol: ListenerProtocol::Plain }])
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Listener> {
@@ -169,12 +169,12 @@ impl NamedListeners {
         let entries = self.0.into_iter().collect::<Option<Vec<_>>>()?;
         let first_tls = entries.iter().find(|entry| matches!(entry.spoken, Named::Tls(_))).map(|entry| entry.address.port());
         let listener = |Entry { address, proxy_protocol, spoken }| {
-            let spoken = match spoken {
-                Named::Plain => Spoken::Plain,
-                Named::Tls(tls) => Spoken::Tls(tls),
-                Named::Redirect(port) => Spoken::Redirect { port: port.or(first_tls).unwrap_or(HTTPS) },
+            let protocol = match spoken {
+                Named::Plain => ListenerProtocol::Plain,
+                Named::Tls(tls) => ListenerProtocol::Tls(tls),
+                Named::Redirect(port) => ListenerProtocol::Redirect { port: port.or(first_tls).unwrap_or(HTTPS) },
             };
-            Listener { address, proxy_protocol, spoken }
+            Listener { address, proxy_protocol, protocol }
         };
         Some(Listeners(entries.into_iter().map(listener).collect()))
     }

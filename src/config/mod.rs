@@ -65,7 +65,7 @@ pub use headers::Headers;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
-pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerTls, Listeners, Spoken, TlsVersion};
+pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerProtocol, ListenerTls, Listeners, TlsVersion};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;

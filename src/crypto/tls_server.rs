@@ -14,8 +14,8 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::certificates::Certificates;
 
-/// The protocols that are served over TLS, the one that is preferred first (RFC 7301).
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
+/// The protocols that are served over TLS, the one that is preferred first (RFC 7301). A client that names others alone is refused.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// The oldest version that is spoken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rcgen::{DnType, SanType};
 
-use super::rig::{Authority, Files, Rig, said, upstream_saw};
+use super::rig::{Authority, Files, Rig, eventually, said, upstream_saw};
 use crate::support::upstream::Upstream;
 
 /// A listener that asks clients for certificates by its own authority.
@@ -81,7 +81,7 @@ fn one_that_nobody_vouches_for_is_refused_even_where_none_is_needed() {
             let answer = rig.curl("/public/a", &with(&files, version));
             assert!(!answer.status.success(), "{}", said(&answer));
         }
-        assert!(rig.metric("tls_handshakes_total{outcome=\"failed\"}") >= 2);
+        eventually("both are counted", || rig.metric("tls_handshakes_total{outcome=\"failed\"}") == 2);
     }
     assert_eq!(upstream.requests(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::rig::{Rig, said, upstream_saw};
+use super::rig::{Rig, eventually, said, upstream_saw};
 use crate::support::upstream::{PASSWORD, Turn, Upstream};
 
 #[test]
@@ -28,7 +28,7 @@ fn versions_below_the_minimum_are_refused() {
     let old = strict.curl("/public/a", &["--tls-max", "1.2"]);
     assert!(!old.status.success() && said(&old).contains("protocol version"), "{}", said(&old));
     assert!(strict.curl("/public/a", &[]).status.success());
-    assert_eq!(strict.metric("tls_handshakes_total{outcome=\"failed\"}"), 1);
+    eventually("it is counted", || strict.metric("tls_handshakes_total{outcome=\"failed\"}") == 1);
 }
 
 #[test]
@@ -123,12 +123,9 @@ fn what_an_upstream_breaks_off_curl_reports_as_broken_off() {
         let upstream = Upstream::taking_turns(move |_, _| Turn::AnswerAndClose(script.clone().into()));
         let rig = Rig::tls(&upstream, "");
         let answer = rig.curl("/public/a", &[version]);
-        assert!(
-            !answer.status.success(),
-            "{version} {head}: {} bytes, {}",
-            answer.stdout.len(),
-            String::from_utf8_lossy(&answer.stderr)
-        );
+        // curl's word for a part, and for a connection that was lost.
+        let is_lost = matches!(answer.status.code(), Some(18 | 56));
+        assert!(is_lost, "{version} {head}: {} bytes, {}", answer.stdout.len(), String::from_utf8_lossy(&answer.stderr));
         // A reset may overtake what is under way.
         let has_begun = answer.stdout.starts_with(b"halfhalf") || version == "--http1.0" && answer.stdout.is_empty();
         assert!(has_begun, "{version} {head}: {} bytes", answer.stdout.len());

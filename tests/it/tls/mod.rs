@@ -1,5 +1,6 @@
 //! TLS to clients, and what comes before it: other people's clients against real processes.
 
+mod client;
 mod client_certificates;
 mod clients;
 mod handshakes;
@@ -8,3 +9,4 @@ mod redirect;
 mod reload;
 mod rig;
 mod settings;
+mod streams;

@@ -235,3 +235,12 @@ pub(super) fn upstream_saw(echo: &[u8], name: &str) -> Vec<String> {
     let named = fields.iter().filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
     named.map(|field| field[1].as_str().unwrap().to_owned()).collect()
 }
+
+#[track_caller]
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SILENCE_MAX;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,105 @@
+//! What flows under TLS: at the client's pace, both ways, to its end.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use super::client::{Stream, config, connect};
+use super::rig::Rig;
+use crate::support::servers::Server;
+use crate::support::upstream::{Turn, Upstream};
+
+/// More than sockets of both sides hold.
+const MUCH: usize = 32 << 20;
+
+fn with_much() -> (Upstream, Rig) {
+    let upstream = Upstream::taking_turns(|_, _| {
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + MUCH, b'x');
+        Turn::Answer(answer)
+    });
+    let rig = Rig::start(&upstream, |folder, authority| {
+        let files = authority.issue(folder, "server", &["localhost"]).entry();
+        format!("[listen]\nworkers = 1\nwrite_timeout = '1s'\n[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n{files}")
+    });
+    (upstream, rig)
+}
+
+/// Sends a request, and reads up to the end of the response's head.
+fn begin(rig: &Rig, fields: &str) -> Stream {
+    let mut stream = connect(rig, &config(rig));
+    write!(stream, "GET /public/a HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    stream
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_and_one_that_stops_is_given_up() {
+    let (_upstream, rig) = with_much();
+    let mut slow = begin(&rig, "");
+    let mut piece = vec![0; 1 << 20];
+    // Longer in all than a client may take nothing.
+    for _ in 0..MUCH / piece.len() {
+        slow.read_exact(&mut piece).unwrap();
+        thread::sleep(Duration::from_millis(60));
+    }
+    let mut stopped = begin(&rig, "");
+    rig.gateway.await_log("the client is given up", |log| log.contains("client did not take the answer"));
+    let error = io::copy(&mut stopped, &mut io::sink()).unwrap_err();
+    let broke_off = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    assert!(broke_off, "{error}");
+}
+
+/// Switches protocols, then gives every byte back until its client has no more.
+struct Echo(SocketAddr);
+
+impl Server for Echo {
+    fn address(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl Echo {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::Builder::new()
+            .spawn(move || {
+                for mut stream in listener.incoming().flatten() {
+                    let (mut head, mut byte) = (Vec::new(), [0]);
+                    while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                        head.push(byte[0]);
+                    }
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+                    let _ = io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+                }
+            })
+            .unwrap();
+        Self(address)
+    }
+}
+
+#[test]
+fn a_websocket_runs_both_ways_and_ends_in_order() {
+    let rig = Rig::tls(&Echo::start(), "");
+    let mut stream = begin(&rig, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    // A masked frame of two bytes.
+    let frame = [0x82, 0x82, 1, 2, 3, 4, 0, 0];
+    for _ in 0..1000 {
+        stream.write_all(&frame).unwrap();
+        let mut back = [0; 8];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back, frame);
+    }
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "the end is an orderly one");
+}
