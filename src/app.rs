@@ -262,11 +262,6 @@ impl App {
         self.workers.addresses()[0]
     }
 
-    /// Where the listeners are, in their order.
-    pub fn gateway_addresses(&self) -> &[SocketAddr] {
-        self.workers.addresses()
-    }
-
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_listener.as_ref().map(|(_, address)| *address)
     }

@@ -167,7 +167,9 @@ impl NamedListeners {
             return short.map(Listeners::plain);
         }
         let entries = self.0.into_iter().collect::<Option<Vec<_>>>()?;
-        let first_tls = entries.iter().find(|entry| matches!(entry.spoken, Named::Tls(_))).map(|entry| entry.address.port());
+        let mut tls = entries.iter().filter(|entry| matches!(entry.spoken, Named::Tls(_)));
+        // 0: the kernel chooses it when the listener starts.
+        let first_tls = tls.next().map(|entry| entry.address.port()).filter(|port| *port != 0);
         let listener = |Entry { address, proxy_protocol, spoken }| {
             let protocol = match spoken {
                 Named::Plain => ListenerProtocol::Plain,

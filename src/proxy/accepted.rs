@@ -112,7 +112,7 @@ impl Accepted {
         let read = in_time(&self.watch, header).await;
         let peer = read.map_err(|unarrived| self.refuse(self.peer, &unarrived, Counter::ProxyHeadersRefused)).ok()?;
         if self.watch.pass_to(self.gateway.holder(peer.ip())).is_err() {
-            refuse_for_its_address(&self.gateway, stream, peer);
+            refuse_for_its_address(&self.gateway, stream, peer, &self.spoken);
             return None;
         }
         Some(peer)
@@ -125,9 +125,13 @@ impl Accepted {
 }
 
 /// Refuses one connection more than an address may have.
-pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer: SocketAddr) {
+pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer: SocketAddr, spoken: &Spoken) {
     tracing::debug!(%peer, "connection refused: its address has as many as one may have");
     gateway.count(Counter::ConnectionsRefused);
-    // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
-    let _ = SockRef::from(stream).send(TOO_MANY_CONNECTIONS);
+    match &spoken.protocol {
+        // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
+        Protocol::Http | Protocol::Redirect(_) => drop(SockRef::from(stream).send(TOO_MANY_CONNECTIONS)),
+        // It would have to be told in TLS, and a handshake is what costs most.
+        Protocol::Https(_) => {}
+    }
 }

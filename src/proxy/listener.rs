@@ -313,7 +313,10 @@ impl Worker {
         match self.seats.take(self.gateway.holder(newcomer.peer.ip()), self.watchers.now()) {
             Ok(seat) => self.serve(newcomer, seat),
             Err(NoSeat::Full) => return Some(newcomer),
-            Err(NoSeat::AddressFull) => refuse_for_its_address(&self.gateway, &newcomer.stream, newcomer.peer),
+            Err(NoSeat::AddressFull) => {
+                let Newcomer { stream, peer, listener } = newcomer;
+                refuse_for_its_address(&self.gateway, &stream, peer, &self.doors[listener].spoken);
+            }
         }
         None
     }

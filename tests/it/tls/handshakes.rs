@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::client::{ask, config, connect};
 use super::rig::{Rig, eventually, said};
 use crate::support::upstream::Upstream;
 
@@ -68,6 +69,22 @@ fn a_handshake_has_a_deadline_however_slowly_it_goes_on() {
         assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
     }
     assert!(rig.curl("/public/a", &[]).status.success());
+}
+
+#[test]
+fn a_connection_beyond_what_an_address_may_have_is_closed_without_a_handshake() {
+    let upstream = Upstream::start();
+    let rig = Rig::start(&upstream, |folder, authority| {
+        let files = authority.issue(folder, "server", &["localhost"]).entry();
+        format!(
+            "[listen]\nworkers = 1\nconnections_per_address_max = 1\n[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n{files}"
+        )
+    });
+    let mut first = connect(&rig, &config(&rig));
+    ask(&mut first);
+    assert_eq!(rest(rig.connect(0)), "", "clear text would be no answer to TLS");
+    ask(&mut first);
+    assert_eq!(rig.metric("connections_refused_total"), 1);
 }
 
 #[test]
