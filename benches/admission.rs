@@ -22,6 +22,7 @@ use tokengate::crypto::refresh_token::RefreshTokens;
 use tokengate::crypto::verifier::{TokenDigest, Verifier};
 use tokengate::domain::algorithm::Algorithm;
 use tokengate::domain::claim_policy::ClaimPolicy;
+use tokengate::domain::demands::TokenDemands;
 use tokengate::domain::headers::forwarded::Forwarding;
 use tokengate::domain::headers::{IdentityFields, RewriteRules};
 use tokengate::domain::ids::{Generation, Partition, SessionId, Subject};
@@ -96,7 +97,7 @@ fn hit(c: &mut Criterion) {
         let policy = ClaimPolicy::own("https://issuer.example.com/", &["https://api.example.com".to_owned()], LIFETIME);
         let verifier = Verifier::new().with_own(&ring, policy);
         let admission = admission();
-        let (rewrite, access) = (rewrite(), Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) });
+        let (rewrite, access) = (rewrite(), Access::Token(TokenDemands::default()));
         let admit = |token: &str| admission.admit(&verifier, &rewrite, token, &access, WhenStale::Reject, NOW);
         let tokens: Vec<String> = (0..TOKENS).map(|_| token(&ring, &entropy)).collect();
         for token in &tokens {
@@ -119,7 +120,7 @@ fn memory(_: &mut Criterion) {
     let policy = ClaimPolicy::own("https://issuer.example.com/", &["https://api.example.com".to_owned()], LIFETIME);
     let verifier = Verifier::new().with_own(&ring, policy);
     let admission = admission();
-    let (rewrite, access) = (rewrite(), Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) });
+    let (rewrite, access) = (rewrite(), Access::Token(TokenDemands::default()));
     let tokens: Vec<String> = (0..TOKENS).map(|_| token(&ring, &entropy)).collect();
     let before = resident_bytes();
     for token in &tokens {

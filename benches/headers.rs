@@ -70,6 +70,8 @@ fn main() {
             certificate: None,
             request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
             authorization: Withheld::All,
+            edits: None,
+            stripped: None,
         };
         let mut out = Vec::with_capacity(4096);
         group.bench_function(name, |b| {
@@ -131,6 +133,7 @@ fn principal() -> Principal {
         audiences: Vec::new(),
         scopes: ["read:orders", "write:orders"].map(str::to_owned).to_vec(),
         issued_at: None,
+        logged_in_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
         window: Window::ALWAYS,

@@ -108,6 +108,7 @@ fn principal() -> Principal {
         audiences: Vec::new(),
         scopes: Vec::new(),
         issued_at: Some(NOW),
+        logged_in_at: None,
         not_before: None,
         expires_at: NOW.saturating_add(Duration::from_secs(900)),
         window: Window::ALWAYS,

@@ -114,7 +114,7 @@ fn session(n: u64) -> Session {
     Session {
         id: SessionId::new(partitions.of(&subject), NOW, n.to_be_bytes()),
         subject,
-        grant: Grant { scopes: vec!["read".to_owned()], claims: serde_json::Map::new() },
+        grant: Grant { scopes: vec!["read".to_owned()], ..Grant::default() },
         rotation: Rotation::first(),
         lifetime: Lifetime::starting(NOW, 7 * DAY, 90 * DAY),
         client: Client::new(Some([192, 0, 2, 1].into()), Some(browser)),

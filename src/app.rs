@@ -63,6 +63,7 @@ use crate::proxy::keepalive;
 use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
+use crate::proxy::route_limits::RouteLimits;
 use crate::sessions::health::{Alarms, Health, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::sessions::{Minting, SessionParts, Sessions};
@@ -164,7 +165,7 @@ impl App {
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
         let minting = keys::minting(settings, &ambient, None)?;
-        let policy = data_plane::policy(settings)?;
+        let policy = data_plane::policy(settings, &ambient.clock, &RouteLimits::default())?;
         let spoken = certificates::spoken(settings)?;
         let store = stores::open(settings, &ambient).await?;
         let own = own_keys(settings, &minting, store.partitions())?;
@@ -289,7 +290,7 @@ impl App {
     pub fn reload(&mut self, reload: &Reload) -> Result<(), StartError> {
         let settings = reload.settings();
         let minting = keys::minting(settings, &self.parts.ambient, Some(&self.parts.sessions.minting()))?;
-        let policy = data_plane::policy(settings)?;
+        let policy = data_plane::policy(settings, &self.parts.ambient.clock, &self.shared.policy.load().limits)?;
         let own = own_keys(settings, &minting, self.parts.store.partitions())?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         self.parts.issuers.set_own(own);

@@ -117,6 +117,9 @@ const FAMILIES: &[Family] = &[
         (Counter::SessionsSwept, "expired"),
     ]),
     single("requests_forwarded", "Requests that an upstream answered", &[(Counter::RequestsForwarded, "")]),
+    single("requests_answered_by_route", "Requests that a route redirected or gave a fixed response", &[
+        (Counter::RequestsAnsweredByRoute, ""),
+    ]),
     single("requests_served_stale", "Protected requests let through while the revocations were stale", &[
         (Counter::RequestsServedStale, ""),
     ]),
@@ -130,6 +133,9 @@ const FAMILIES: &[Family] = &[
         (Counter::RejectedRevokedToken, "revoked_token"),
         (Counter::RejectedRevokedEveryone, "revoked_everyone"),
         (Counter::RejectedScope, "insufficient_scope"),
+        (Counter::RejectedClaims, "insufficient_claims"),
+        (Counter::RejectedLoginAge, "login_age"),
+        (Counter::RejectedAddress, "address"),
         (Counter::RejectedOrigin, "origin"),
         (Counter::RejectedRevocationsStale, "revocations_stale"),
         (Counter::RejectedStoreUnavailable, "store_unavailable"),
@@ -154,6 +160,8 @@ const FAMILIES: &[Family] = &[
         (Counter::ObservedRevokedToken, "revoked_token"),
         (Counter::ObservedRevokedEveryone, "revoked_everyone"),
         (Counter::ObservedScope, "insufficient_scope"),
+        (Counter::ObservedClaims, "insufficient_claims"),
+        (Counter::ObservedLoginAge, "login_age"),
         (Counter::ObservedOrigin, "origin"),
         (Counter::ObservedRevocationsStale, "revocations_stale"),
         (Counter::ObservedStoreUnavailable, "store_unavailable"),

@@ -11,9 +11,11 @@ use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::PerUpstream;
 use crate::domain::route::UpstreamIndex;
+use crate::domain::time::Clock;
 use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::listener::{Listener, ListenerOptions};
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
+use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
@@ -62,8 +64,8 @@ pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, S
     })
 }
 
-/// All that the settings say to the data plane.
-pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
+/// All that the settings say to the data plane. `former` are the limits that are in force.
+pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: &RouteLimits) -> Result<Policy, StartError> {
     let listen = &settings.listen;
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
@@ -72,6 +74,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, StartError> {
     Ok(Policy {
         routes: settings.routes.table().clone(),
         upstreams: upstreams(settings)?,
+        limits: RouteLimits::new(settings.routes.listed(), settings.limits.entries_max, clock, former),
         login: login(settings),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),

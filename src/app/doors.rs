@@ -16,6 +16,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy};
 use crate::domain::claims::Denial;
+use crate::domain::demands::TokenDemands;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::headers::{IdentityFields, RewriteRules};
 use crate::domain::ids::SessionId;
@@ -166,7 +167,7 @@ impl Doors {
             Forwarding::default(),
             HeaderValue::from_static("1.1 tokengate"),
         );
-        let access = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
+        let access = Access::Token(TokenDemands::default());
         admission.admit(&self.world.verifier.load(), &rewrite, token, &access, WhenStale::Reject, self.world.now())
     }
 

@@ -1,5 +1,7 @@
 //! `tokengate check`: validates the settings and the files that they name, and probes what they name on request.
 
+mod route;
+
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -9,8 +11,6 @@ use super::settings::SettingsArgs;
 use crate::app;
 use crate::config::{JwksSource, Settings, Store, shown_url};
 use crate::crypto::jwks::ForeignKeys;
-use crate::domain::route::{Access, Route};
-use crate::domain::share::Share;
 
 /// Check the settings, and the files that they name.
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ fn summary(settings: &Settings) -> String {
         let _ = writeln!(text, "  {name:9} {value}");
     }
     for route in settings.routes.listed() {
-        let _ = writeln!(text, "  {:9} {}", "route", route_line(route, settings));
+        let _ = writeln!(text, "  {:9} {}", "route", route::line(route, settings));
     }
     if let Some(hook) = &settings.claims_hook {
         let upstream = &settings.upstreams[hook.upstream];
@@ -104,28 +104,4 @@ fn keys_line(set: &ForeignKeys) -> String {
         .collect();
     let skipped: Vec<String> = set.skipped().iter().map(|skipped| format!("; not used: {skipped}")).collect();
     format!("{}{}", used.join(", "), skipped.concat())
-}
-
-fn route_line(route: &Route, settings: &Settings) -> String {
-    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
-    let methods = if methods.is_empty() { String::new() } else { format!("{} ", methods.join(",")) };
-    let below = match (route.exact, route.prefix.as_str()) {
-        (true, _) => "",
-        (false, "/") => "…",
-        (false, _) => "/…",
-    };
-    let demand = match &route.access {
-        Access::Public => "anyone".to_owned(),
-        Access::Optional => "anyone, or a valid token".to_owned(),
-        Access::Token { scopes, .. } if scopes.is_empty() => "a valid token".to_owned(),
-        Access::Token { scopes, .. } => format!("a valid token with {}", scopes.join(" ")),
-    };
-    let demand = match route.enforced {
-        Share::ALL => demand,
-        Share::NONE => format!("{demand}, observed"),
-        share => format!("{demand}, enforced for {} %", share.percent()),
-    };
-    let upstream = &settings.upstreams[route.upstream];
-    let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{methods}{host}{}{below} → {} for {demand}", route.prefix, upstream.url)
 }

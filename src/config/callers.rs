@@ -8,7 +8,7 @@ use http::header::{ACCEPT, ORIGIN};
 use http::{HeaderName, Uri};
 
 use super::account_name::AccountName;
-use super::parse::{self, Parsed, Rate};
+use super::parse::{self, Parsed};
 use super::problem::shown_url;
 use super::section::Section;
 use crate::domain::algorithm::Algorithm;
@@ -16,6 +16,7 @@ use crate::domain::claim_policy::ClaimPath;
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::headers::{self, IdentityFields};
 use crate::domain::ids::NameError;
+use crate::domain::rate::Rate;
 use crate::domain::subjects::{PREFIX_BYTES_MAX, SubjectPrefix};
 use crate::domain::time::CLOCK_SKEW_MAX;
 
@@ -124,6 +125,13 @@ impl Identity {
             certificate_names: self.certificate_names_header.clone(),
             claims: self.claims.clone(),
         }
+    }
+
+    /// The fields that upstreams believe: those that are named here, and those of the usual names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let named: Vec<&str> = self.headers().map(|(_, header)| header.as_str()).collect();
+        let usual = headers::IDENTITY_NAMES.into_iter().filter(|name| !named.contains(name)).collect::<Vec<_>>();
+        named.into_iter().chain(usual)
     }
 
     fn headers(&self) -> impl Iterator<Item = (&'static str, &HeaderName)> {

@@ -4,12 +4,15 @@ use super::notes::Notes;
 use super::tokens::TokenRoom;
 use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, Settings};
 use crate::domain::cors::{Cors, Origins};
+use crate::domain::headers::FieldChange;
+use crate::domain::route::{Access, Route};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     shared_store_needs_shared_keys(settings, notes);
     issuers_are_distinct(settings, notes);
     subject_prefixes_are_distinct(settings, notes);
-    trusted_claims_are_passed_on(settings, notes);
+    trusted_claims_are_used(settings, notes);
+    routes_leave_identity_alone(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
@@ -106,12 +109,37 @@ fn subject_prefixes_are_distinct(settings: &Settings, notes: &Notes) {
     }
 }
 
-fn trusted_claims_are_passed_on(settings: &Settings, notes: &Notes) {
+fn trusted_claims_are_used(settings: &Settings, notes: &Notes) {
+    let of_routes = |claim: &str| settings.routes.listed().iter().any(|route| demands(route, claim));
     for (index, issuer) in settings.issuers.iter().enumerate() {
         let is_passed_on = |claim: &String| settings.identity.claims.iter().any(|(name, _)| name == claim);
-        for claim in issuer.trusted_claims.iter().filter(|claim| !is_passed_on(claim)) {
-            let message = format!("\"{claim}\" is none of identity.claims: no field would tell an upstream of it");
+        for claim in issuer.trusted_claims.iter().filter(|claim| !is_passed_on(claim) && !of_routes(claim)) {
+            let message = format!("\"{claim}\" is none of identity.claims, and no route demands it: nothing would come of it");
             notes.problem(&format!("issuers[{index}].trusted_claims"), None, message);
+        }
+    }
+}
+
+fn demands(route: &Route, claim: &str) -> bool {
+    match &route.access {
+        Access::Token(demands) => demands.claims.iter().any(|demand| demand.path.claim() == claim),
+        Access::Public | Access::Optional => false,
+    }
+}
+
+/// An upstream believes these fields.
+fn routes_leave_identity_alone(settings: &Settings, notes: &Notes) {
+    for (index, route) in settings.routes.listed().iter().enumerate() {
+        let Some(edits) = route.forward().and_then(|forward| forward.request_fields.as_ref()) else { continue };
+        for name in settings.identity.names() {
+            let key = match edits.change_of(name) {
+                Some(FieldChange::Set) => "set",
+                Some(FieldChange::Added) => "add",
+                Some(FieldChange::Removed) => "remove",
+                None => continue,
+            };
+            let message = format!("names `{name}`, a field that tells the upstream who calls: the gateway alone decides on it");
+            notes.problem(&format!("routes[{index}].request_headers.{key}"), None, message);
         }
     }
 }

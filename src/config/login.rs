@@ -11,6 +11,7 @@ use super::pointer::{self, Pointer};
 use super::section::Section;
 use super::setting::{Setting, open_settings};
 use super::upstreams::NamedUpstreams;
+use crate::domain::access_claims::LOGIN_CLAIM;
 use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS, is_mappable};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::{EndpointPaths, UpstreamIndex};
@@ -140,7 +141,7 @@ pub(super) fn mappable_claim(name: &str) -> Parsed<()> {
     if is_mappable(name) {
         return Ok(());
     }
-    Err(format!("the gateway sets this claim itself; not allowed: {}, {CLIENT_CLAIM}", RESERVED_CLAIMS.join(", ")))
+    Err(format!("the gateway sets this claim itself; not allowed: {}, {CLIENT_CLAIM}, {LOGIN_CLAIM}", RESERVED_CLAIMS.join(", ")))
 }
 
 impl Login {

@@ -69,7 +69,6 @@ pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerProtocol, 
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
 pub use oauth::OAuthClient;
-pub use parse::Rate;
 pub use pointer::Pointer;
 pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};

@@ -18,7 +18,6 @@ use crate::domain::claim_policy::ClaimPath;
 use crate::domain::share::Share;
 
 pub(super) use measure::{byte_rate, duration, duration_text, memory, moment, size};
-pub use rate::Rate;
 pub(super) use rate::rate;
 pub(super) use secret::{base64_bytes, content_of, deployment_secrets, hex_bytes, password};
 pub(super) use web::{address, has_sound_port, header_name, host_pattern, is_url_path, method, network, origin, url_path};

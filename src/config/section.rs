@@ -45,7 +45,9 @@ impl<'a> Section<'a> {
         let here = self.table_at(&path, value);
         let documented = self.documented.and_then(|table_here| table_here.get(key)).and_then(table);
         let pattern = self.pattern_of(key);
-        let header = format!("[{path}]");
+        // Within an entry of a list, TOML names the table without a number: it belongs to the last entry.
+        let outer = self.header.trim_matches(['[', ']']);
+        let header = if outer.is_empty() { format!("[{path}]") } else { format!("[{outer}.{}]", bare_key(key)) };
         let mut section = Section { path, pattern, header, here, documented, keys: BTreeMap::new(), notes: self.notes };
         let out = read(&mut section);
         section.close();

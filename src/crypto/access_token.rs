@@ -6,7 +6,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::keyring::KeyRing;
-use crate::domain::access_claims::{AccessClaims, ClaimError};
+use crate::domain::access_claims::{AccessClaims, ClaimError, LOGIN_CLAIM};
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::secret::Secret;
@@ -85,8 +85,8 @@ impl fmt::Display for TooLarge {
     }
 }
 
-/// Makes a signed JWT of type `at+jwt` (RFC 9068) with the claims `iss sub aud exp iat jti sid gen`, `scope` when there are scopes, and
-/// the grant's. None that could not be used: too large, or one that our own verifier would not read.
+/// Makes a signed JWT of type `at+jwt` (RFC 9068) with the claims `iss sub aud exp iat jti sid gen`, `auth_time` where the login is known,
+/// `scope` when there are scopes, and the grant's. None that could not be used: too large, or one that our own verifier would not read.
 pub fn mint(keys: &KeyRing, token: &NewAccessToken<'_>) -> Result<Secret<String>, MintError> {
     let signer = keys.signer().ok_or(MintError::NoSigningKey)?;
     let payload = serde_json::to_vec(&Payload(token)).map_err(|_| MintError::Signing)?;
@@ -118,11 +118,14 @@ impl Serialize for Payload<'_> {
         map.serialize_entry("jti", token.token_id)?;
         map.serialize_entry("sid", &token.session)?;
         map.serialize_entry("gen", &token.generation)?;
+        if let Some(logged_in_at) = token.grant.logged_in_at {
+            map.serialize_entry(LOGIN_CLAIM, &logged_in_at.secs())?;
+        }
         if !token.grant.scopes.is_empty() {
             map.serialize_entry("scope", &token.grant.scopes.join(" "))?;
         }
         for (name, value) in &token.grant.claims {
-            if !RESERVED_CLAIMS.contains(&name.as_str()) {
+            if !RESERVED_CLAIMS.contains(&name.as_str()) && name != LOGIN_CLAIM {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -141,7 +144,9 @@ mod tests {
     use crate::domain::algorithm::Algorithm;
 
     fn minted(algorithm: Algorithm, bytes_max: usize) -> Result<String, MintError> {
-        let claims: Map<_, _> = [("plan".to_owned(), json!("gold")), ("sub".to_owned(), json!("mallory"))].into_iter().collect();
+        let claims = [("plan", json!("gold")), ("sub", json!("mallory")), ("auth_time", json!(2_000_000_000))];
+        let claims: Map<_, _> = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let logged_in_at = Some(Timestamp::from_millis(1_699_999_000_999));
         let new = NewAccessToken {
             issuer: "https://gate.example",
             subject: &Subject::new("user-1").unwrap(),
@@ -151,7 +156,7 @@ mod tests {
             token_id: &TokenId::new("t1").unwrap(),
             issued_at: Timestamp::from_millis(1_700_000_000_999),
             expires_at: Timestamp::from_millis(1_700_000_900_999),
-            grant: &Grant { scopes: vec!["read".to_owned(), "write".to_owned()], claims },
+            grant: &Grant { scopes: vec!["read".to_owned(), "write".to_owned()], claims, logged_in_at },
             bytes_max,
         };
         mint(&testing::ring(algorithm), &new).map(|token| token.expose().clone())
@@ -170,7 +175,7 @@ mod tests {
         let said = format!(
             r#"{{"iss":"https://gate.example","sub":"user-1","aud":"api","exp":1700000900,"iat":1700000000,"jti":"t1","sid":"{session}","#
         );
-        assert_eq!(decoded(parts[1]), said + r#""gen":2,"scope":"read write","plan":"gold"}"#);
+        assert_eq!(decoded(parts[1]), said + r#""gen":2,"auth_time":1699999000,"scope":"read write","plan":"gold"}"#);
         assert_eq!(minted(Algorithm::Hs256, 4096).unwrap(), token);
         for algorithm in Algorithm::ALL {
             let token = minted(algorithm, 4096).unwrap();

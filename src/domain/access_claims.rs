@@ -12,6 +12,9 @@ pub const PAYLOAD_DEPTH_MAX: u8 = 16;
 /// The latest moment that a claim may name, in seconds: the end of the year 9999.
 pub const NUMERIC_DATE_MAX: i64 = 253_402_300_799;
 
+/// When the user last proved who they are (`OpenID` Connect Core, section 2). In our own tokens the gateway alone says it.
+pub const LOGIN_CLAIM: &str = "auth_time";
+
 /// What a payload says, not yet held against a policy.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AccessClaims {
@@ -89,6 +92,12 @@ impl AccessClaims {
     pub fn check_names(&self) -> Result<(), ClaimError> {
         check_name(self.rest.get("sub"), "sub is not a string", "sub is empty, too long or has control characters")?;
         check_name(self.rest.get("sid"), "sid is not a string", "sid is empty, too long or has control characters")
+    }
+
+    /// When the user logged in; `None` where the token does not say it as a date. Only routes that demand a recent login need it, so a
+    /// strange value refuses no token.
+    pub(super) fn logged_in_at(&self) -> Option<Timestamp> {
+        numeric_date(self.rest.get(LOGIN_CLAIM)?, Rounding::Down).ok()
     }
 
     /// The audiences at these places, in order.

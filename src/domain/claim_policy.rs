@@ -1,5 +1,6 @@
 //! What is demanded of the tokens of one issuer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ pub(super) fn names_any(named: &[String], wanted: &[String]) -> bool {
     named.iter().any(|name| wanted.contains(name))
 }
 
-/// Which claims of a token may say something to upstreams.
+/// Which claims of a token may say something to upstreams, and to routes that demand some.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TrustedClaims {
     /// For our own tokens, whose claims the gateway wrote.
@@ -116,6 +117,15 @@ pub enum TrustedClaims {
 }
 
 impl TrustedClaims {
+    /// Whether the operator named this claim.
+    #[must_use]
+    pub fn lists(&self, name: &str) -> bool {
+        match self {
+            Self::All => false,
+            Self::Listed(names) => names.iter().any(|listed| listed == name),
+        }
+    }
+
     /// Removes the claims that are not trusted.
     #[must_use]
     pub fn of(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
@@ -178,14 +188,26 @@ impl ClaimPath {
         &self.0
     }
 
+    /// The name of the claim in which it is: that of the outermost member.
+    #[must_use]
+    pub fn claim(&self) -> Cow<'_, str> {
+        match self.0.strip_prefix('/') {
+            None => Cow::Borrowed(&self.0),
+            Some(pointer) => {
+                let first = pointer.split('/').next().unwrap_or(pointer);
+                Cow::Owned(first.replace("~1", "/").replace("~0", "~"))
+            }
+        }
+    }
+
     /// `None` where there is nothing, or null: to many libraries the two are the same.
     #[must_use]
     pub fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let found = match self.0.strip_prefix('/') {
             None => claims.get(&*self.0),
             Some(pointer) => {
-                let (first, rest) = pointer.find('/').map_or((pointer, ""), |at| pointer.split_at(at));
-                claims.get(&first.replace("~1", "/").replace("~0", "~")).and_then(|value| value.pointer(rest))
+                let rest = pointer.find('/').map_or("", |at| &pointer[at..]);
+                claims.get(&*self.claim()).and_then(|value| value.pointer(rest))
             }
         };
         found.filter(|value| !value.is_null())

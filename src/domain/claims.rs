@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::access_claims::{AccessClaims, ClaimError};
+use super::access_claims::{AccessClaims, ClaimError, LOGIN_CLAIM};
 use super::claim_policy::{ClaimPath, ClaimPolicy, IssuerKind};
 use super::ids::{Generation, SessionId, Subject};
 use super::subjects::SubjectError;
@@ -26,7 +26,7 @@ pub const CLIENT_CLAIM: &str = "client_id";
 /// Whether an operator's mapping may set a claim of this name in our own tokens.
 #[must_use]
 pub fn is_mappable(name: &str) -> bool {
-    !RESERVED_CLAIMS.contains(&name) && name != CLIENT_CLAIM
+    !RESERVED_CLAIMS.contains(&name) && name != CLIENT_CLAIM && name != LOGIN_CLAIM
 }
 
 impl From<SubjectError> for Denial {
@@ -70,7 +70,11 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     let subject = named_subject(&claims, policy)?;
     let scopes = claims.scopes(&policy.scope_claims)?;
 
-    for path in policy.scope_claims.iter().chain([&policy.subject_claim]) {
+    let logged_in_at = claims.logged_in_at();
+
+    for path in
+        policy.scope_claims.iter().chain([&policy.subject_claim]).filter(|path| !policy.trusted_claims.lists(path.as_str()))
+    {
         claims.rest.shift_remove(path.as_str());
     }
     if policy.kind == IssuerKind::Own {
@@ -86,6 +90,7 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
         audiences,
         scopes,
         issued_at: claims.issued_at,
+        logged_in_at,
         not_before: claims.not_before,
         expires_at,
         window,
@@ -152,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::domain::claim_policy::{AudienceRule, TrustedClaims};
+    use crate::domain::demands::{ClaimDemand, TokenDemands};
     use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 
     const NOW: i64 = 1_700_000_000;
@@ -354,14 +360,75 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_is_trusted_stays_one_although_it_is_read_as_scopes() {
+        let mut claims = foreign_claims();
+        claims["roles"] = json!(["admin"]);
+        let scoped = ClaimPolicy { scope_claims: vec![ClaimPath::new("roles")], ..foreign() };
+        assert!(judge(&claims, &scoped).unwrap().claims.is_empty());
+        let trusting = ClaimPolicy { trusted_claims: TrustedClaims::Listed(["roles".to_owned()].into()), ..scoped };
+        let principal = judge(&claims, &trusting).unwrap();
+        assert_eq!((principal.scopes, Value::Object(principal.claims)), (vec!["admin".to_owned()], json!({"roles": ["admin"]})));
+    }
+
+    fn satisfies(principal: &Principal, demands: &TokenDemands) -> Result<(), Denial> {
+        principal.satisfies(demands, at(NOW))
+    }
+
+    #[test]
     fn a_route_asks_for_one_audience_and_all_scopes() {
         let principal = judge(&own_claims(), &own()).unwrap();
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Arc<[String]>>();
-        assert_eq!(principal.satisfies(&[], &list(&[])), Ok(()));
-        assert_eq!(principal.satisfies(&list(&["x", "api"]), &list(&["write", "read"])), Ok(()));
-        assert!(matches!(principal.satisfies(&list(&["x"]), &list(&[])), Err(Denial::Invalid(_))));
-        let wanted = list(&["read", "admin"]);
-        assert_eq!(principal.satisfies(&[], &wanted), Err(Denial::InsufficientScope(wanted.clone())));
+        let asks = |audiences: &[&str], scopes: &[&str]| {
+            let demands = TokenDemands { audiences: list(audiences), scopes: list(scopes), ..TokenDemands::default() };
+            satisfies(&principal, &demands)
+        };
+        assert_eq!(asks(&[], &[]), Ok(()));
+        assert_eq!(asks(&["x", "api"], &["write", "read"]), Ok(()));
+        assert!(matches!(asks(&["x"], &[]), Err(Denial::Invalid(_))));
+        assert_eq!(asks(&[], &["read", "admin"]), Err(Denial::InsufficientScope(list(&["read", "admin"]))));
+    }
+
+    #[test]
+    fn a_route_asks_for_claims_and_the_denial_names_them_without_their_values() {
+        let asks = |claims: &Value, policy: &ClaimPolicy| {
+            let demand = ClaimDemand { path: ClaimPath::new("plan"), values: vec!["gold".to_owned()] };
+            let demands = TokenDemands { claims: [demand].into(), ..TokenDemands::default() };
+            satisfies(&judge(claims, policy).unwrap(), &demands)
+        };
+        assert_eq!(asks(&own_claims(), &own()), Ok(()));
+        let mut silver = own_claims();
+        silver["plan"] = json!("silver");
+        let denial = asks(&silver, &own()).unwrap_err();
+        assert_eq!(denial, Denial::InsufficientClaims(ClaimPath::new("plan")));
+        assert!(!denial.to_string().contains("gold") && !denial.to_string().contains("silver"), "{denial}");
+        let mut partner = foreign_claims();
+        partner["plan"] = json!("gold");
+        assert!(asks(&partner, &foreign()).is_err(), "whoever is not trusted with a claim gets nothing by it");
+        let trusting = ClaimPolicy { trusted_claims: TrustedClaims::Listed(["plan".to_owned()].into()), ..foreign() };
+        assert_eq!(asks(&partner, &trusting), Ok(()));
+    }
+
+    #[test]
+    fn a_login_is_recent_by_auth_time_and_by_nothing_else() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let demands = TokenDemands { login_age_max: Some(minutes(10)), ..TokenDemands::default() };
+        let asks = |value: Value, claims: Value, policy: &ClaimPolicy| {
+            satisfies(&judge_with(claims, "auth_time", value, policy).unwrap(), &demands)
+        };
+        let recent = [json!(NOW), json!(NOW - 600), json!(1_699_999_400.5), json!(NOW + 60)];
+        let not_recent =
+            [Value::Null, json!(NOW - 601), json!(NOW + 61), json!(NOW.to_string()), json!(true), json!(-1), json!(0)];
+        for (claims, policy) in [(own_claims(), own()), (foreign_claims(), foreign())] {
+            for value in &recent {
+                assert_eq!(asks(value.clone(), claims.clone(), &policy), Ok(()), "{value}");
+            }
+            for value in &not_recent {
+                assert_eq!(asks(value.clone(), claims.clone(), &policy), Err(Denial::LoginTooOld(minutes(10))), "{value}");
+            }
+        }
+        let scoped = TokenDemands { scopes: ["admin".to_owned()].into(), ..demands.clone() };
+        let denied = satisfies(&judge(&own_claims(), &own()).unwrap(), &scoped);
+        assert!(matches!(denied, Err(Denial::InsufficientScope(_))), "a login anew would not help");
     }
 
     proptest! {

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde_json::{Map, Value};
 
 use super::access_claims::{AccessClaims, NUMERIC_DATE_MAX, PAYLOAD_DEPTH_MAX};
+use super::addresses::AddressRule;
+use super::demands::TokenDemands;
 use super::headers::AuthorizationRule;
 use super::headers::forwarded::{Forwarding, Hop, Origin};
 use super::headers::framing::effective_host;
@@ -16,7 +18,10 @@ use super::json;
 use super::node::{Canary, NodeId};
 use super::origin::{CookieOrigins, OriginPattern};
 use super::path::CanonicalTarget;
-use super::route::{Access, Asked, EndpointPaths, Match, RevocationCheck, Route, RouteTable, UpstreamIndex, WhenStale};
+use super::route::{
+    Access, Action, Asked, EndpointPaths, Forward, Match, PrefixRule, RevocationCheck, Route, RouteTable, UpstreamIndex,
+    WhenStale,
+};
 use super::scheme::Scheme;
 use super::share::Share;
 
@@ -209,18 +214,25 @@ fn route_table() -> RouteTable {
         prefix: prefix.to_owned(),
         exact,
         methods: methods.to_vec(),
-        upstream: UpstreamIndex(0),
+        addresses: AddressRule::default(),
         access,
+        limit: None,
         when_stale: WhenStale::Reject,
         revocation: RevocationCheck::Replica,
         enforced: Share::ALL,
-        authorization: AuthorizationRule::default(),
-        body_bytes_max: 1,
-        body_rate_min: None,
-        response_timeout: std::time::Duration::from_secs(1),
-        idle_timeout: std::time::Duration::from_secs(1),
+        action: Action::Forward(Forward {
+            upstream: UpstreamIndex(0),
+            prefix: PrefixRule::Keep,
+            authorization: AuthorizationRule::default(),
+            request_fields: None,
+            response_fields: None,
+            body_bytes_max: 1,
+            body_rate_min: None,
+            response_timeout: std::time::Duration::from_secs(1),
+            idle_timeout: std::time::Duration::from_secs(1),
+        }),
     };
-    let token = || Access::Token { audiences: [].into(), scopes: [].into() };
+    let token = || Access::Token(TokenDemands::default());
     let routes = vec![
         route("all", None, "/", false, &[], Access::Public),
         route("admin", None, "/admin", false, &[], token()),

@@ -4,6 +4,7 @@
 //! that nothing from outside can name, spell or repeat its way into a field that an upstream trusts.
 
 mod authorization;
+mod edits;
 pub mod forwarded;
 pub mod framing;
 mod names;
@@ -21,7 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::claims::Principal;
 use super::cookies;
 use super::field_list;
+use super::path::CanonicalTarget;
 pub use authorization::{AuthorizationRule, Withheld};
+pub use edits::{FieldChange, FieldEdits};
 use forwarded::{Forwarding, Origin};
 use names::{FieldNames, Standing};
 pub use names::{NamePattern, is_protected};
@@ -31,6 +34,7 @@ use trace::{TRACEPARENT, TRACESTATE};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What identity fields are called where nobody has named them. Upstreams know them by these names, so they are kept free for the
@@ -83,15 +87,16 @@ pub struct RewriteRules {
 #[derive(Clone, Debug)]
 pub struct TrailerRules {
     names: Arc<FieldNames>,
+    edits: Option<Arc<FieldEdits>>,
 }
 
 impl TrailerRules {
     /// Removes what a trailer must not carry (RFC 9110, section 6.5.1): framing, routing, origin, credentials, identity. Some
-    /// servers put trailers among the fields of the head.
+    /// servers put trailers among the fields of the head: so what a route sets or removes there passes here neither.
     pub fn rewrite(&self, trailers: &mut HeaderMap) {
         remove_hop_by_hop(trailers);
         remove_named(trailers, |name| match self.names.standing(name.as_str()) {
-            Standing::Free => is_end_to_end(name),
+            Standing::Free => is_end_to_end(name) || self.edits.as_ref().is_some_and(|edits| edits.drops(name.as_str())),
             Standing::Protected | Standing::Barred => true,
         });
     }
@@ -124,6 +129,10 @@ pub struct RewriteContext<'a> {
     pub certificate: Option<&'a CertificateFields>,
     pub request_id: &'a HeaderValue,
     pub authorization: Withheld<'a>,
+    /// What the route changes.
+    pub edits: Option<&'a FieldEdits>,
+    /// The prefix that the route takes from the path.
+    pub stripped: Option<&'a HeaderValue>,
 }
 
 impl RewriteRules {
@@ -152,12 +161,22 @@ impl RewriteRules {
                 Standing::Protected => self.passes(name, value, headers, context),
                 Standing::Barred => false,
             };
-            if passes {
+            if passes && !context.edits.is_some_and(|edits| edits.drops(name.as_str())) {
                 out.field(name, value);
             }
         }
+        if let Some(edits) = context.edits {
+            edits.write(out);
+        }
         self.write_cookies(headers, out);
         context.origin.write(context.host, out);
+        if let Some(prefix) = context.stripped {
+            let outer = self.outer_prefix(headers, context.origin);
+            out.composed(&X_FORWARDED_PREFIX, |value| {
+                value.extend_from_slice(outer);
+                value.extend_from_slice(prefix.as_bytes());
+            });
+        }
         if let Some(identity) = context.identity {
             out.prepared(identity);
         }
@@ -186,9 +205,19 @@ impl RewriteRules {
         headers.append(VIA, self.via.clone());
     }
 
-    /// What to do with the fields behind a request's body.
-    pub fn trailers(&self) -> TrailerRules {
-        TrailerRules { names: Arc::clone(&self.names) }
+    /// What to do with the fields behind a request's body, on a route with these edits.
+    pub fn trailers(&self, edits: Option<&Arc<FieldEdits>>) -> TrailerRules {
+        TrailerRules { names: Arc::clone(&self.names), edits: edits.map(Arc::clone) }
+    }
+
+    /// The prefix that a trusted peer has already taken from the path, without a slash at its end.
+    fn outer_prefix<'a>(&self, headers: &'a HeaderMap, origin: &Origin<'_>) -> &'a [u8] {
+        let may_pass = self.names.standing(X_FORWARDED_PREFIX.as_str()) == Standing::Protected;
+        let told = headers.get(X_FORWARDED_PREFIX).filter(|_| may_pass && !origin.replaces(&X_FORWARDED_PREFIX));
+        let prefix = told.and_then(|value| value.to_str().ok()).map_or("", |text| text.strip_suffix('/').unwrap_or(text));
+        // What is no path in its one spelling is not repeated.
+        let is_path = CanonicalTarget::parse(prefix).is_ok_and(|target| target.path() == prefix);
+        if is_path { prefix.as_bytes() } else { b"" }
     }
 
     /// Whether a protected field passes as it came. Connection has no power over these.
@@ -197,6 +226,7 @@ impl RewriteRules {
         let is_written_anew = *name == HOST
             || *name == CONTENT_LENGTH
             || *name == X_REQUEST_ID
+            || *name == X_FORWARDED_PREFIX && context.stripped.is_some()
             || *name == COOKIE && !self.own_cookies.is_empty()
             || context.origin.replaces(name);
         let is_kept_back = *name == AUTHORIZATION && context.authorization.holds(value.as_bytes());

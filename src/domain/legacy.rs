@@ -83,11 +83,12 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
     let subject = subject(&claims, policy)?;
     let scopes = claims.scopes(&policy.scope_claims)?;
     let mapped = mapped(&claims.rest, &policy.claims);
+    let logged_in_at = claims.logged_in_at();
     let session = SessionId::of_legacy(policy.partitions.of(&subject), claims.issued_at, digest);
     Ok(LegacyToken {
         session,
         exchange: policy.exchange,
-        grant: Grant { scopes: scopes.clone(), claims: mapped.clone() },
+        grant: Grant { scopes: scopes.clone(), claims: mapped.clone(), logged_in_at },
         principal: Principal {
             subject,
             issuer: Arc::clone(&policy.name),
@@ -97,6 +98,7 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
             audiences: claims.audiences,
             scopes,
             issued_at: claims.issued_at,
+            logged_in_at,
             not_before: claims.not_before,
             expires_at,
             window,

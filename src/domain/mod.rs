@@ -3,12 +3,14 @@
 //! Time and entropy are arguments. Every function here can be run a million times in a property test.
 
 pub mod access_claims;
+pub mod addresses;
 pub mod algorithm;
 pub mod claim_policy;
 pub mod claims;
 pub mod client_limits;
 pub mod cookies;
 pub mod cors;
+pub mod demands;
 pub mod deployment_secret;
 pub mod field_list;
 #[cfg(any(test, fuzzing))]
@@ -33,6 +35,7 @@ pub mod placeholder;
 #[cfg(test)]
 mod providers;
 pub mod proxy_protocol;
+pub mod rate;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

@@ -68,6 +68,25 @@ impl<'a> CanonicalTarget<'a> {
         &self.path_and_query[..self.path_len]
     }
 
+    /// With its question mark; empty where there is none.
+    pub fn query(&self) -> &str {
+        &self.path_and_query[self.path_len..]
+    }
+
+    /// The target with another beginning of its path: both are canonical, and end where a segment does. A slash at the end of `other`
+    /// does not count.
+    ///
+    /// # Errors
+    /// Two slashes would be at the beginning. Nothing else can go wrong between canonical parts, but it is looked at anew all the same.
+    pub fn with_prefix(&self, prefix: &str, other: &str) -> Result<CanonicalTarget<'static>, PathError> {
+        let rest = self.path().strip_prefix(prefix).ok_or(PathError::NotAbsolute)?;
+        let other = other.strip_suffix('/').unwrap_or(other);
+        let root = if rest.is_empty() && other.is_empty() { "/" } else { "" };
+        let text = [other, rest, root, self.query()].concat();
+        let CanonicalTarget { path_and_query, path_len, plain } = CanonicalTarget::parse(&text)?;
+        Ok(CanonicalTarget { path_and_query: Cow::Owned(path_and_query.into_owned()), path_len, plain })
+    }
+
     /// What is forwarded.
     pub fn path_and_query(&self) -> &str {
         &self.path_and_query

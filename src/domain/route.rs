@@ -1,23 +1,28 @@
-//! Routes: which upstream a request goes to, and what it demands of the caller.
+//! Routes: what becomes of a request, and what is demanded of its caller.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
-use super::headers::AuthorizationRule;
+use super::addresses::AddressRule;
 use super::host::HostPattern;
 use super::ids::SessionId;
 use super::login_kind::LoginKind;
-use super::pace::ByteRate;
-use super::path::{CanonicalTarget, Place};
+use super::path::{CanonicalTarget, PathError, Place};
 use super::share::Share;
 
+mod access;
+mod action;
+mod answer;
 mod error;
 mod own;
+mod strictness;
 mod table;
 
+pub use access::{Access, LimitBy, RevocationCheck, RouteLimit, WhenStale};
+pub use action::{Action, Forward, PrefixRule, UpstreamIndex};
+pub use answer::{Destination, FixedResponse, Redirect};
 pub use error::RouteError;
 pub use table::RouteTable;
 
@@ -47,11 +52,7 @@ pub enum OwnEndpoint {
     Ready,
 }
 
-/// Position of an upstream in the settings' list.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct UpstreamIndex(pub usize);
-
-/// Host + path prefix + methods → upstream + what it demands of the caller.
+/// Host + path prefix + methods → what is demanded of the caller, and what becomes of the request.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub name: Arc<str>,
@@ -63,46 +64,16 @@ pub struct Route {
     pub exact: bool,
     /// Empty: every method.
     pub methods: Vec<Method>,
-    pub upstream: UpstreamIndex,
+    pub addresses: AddressRule,
     pub access: Access,
+    /// `None`: as often as they like.
+    pub limit: Option<RouteLimit>,
     /// What protected requests meet when the revocations are stale.
     pub when_stale: WhenStale,
     pub revocation: RevocationCheck,
-    /// Of whom the route's demands are made. All others are judged, and let through whatever comes of it.
+    /// Of whom the demands on tokens are made. All others are judged, and let through whatever comes of it.
     pub enforced: Share,
-    /// What the upstream gets to see of the Authorization field.
-    pub authorization: AuthorizationRule,
-    pub body_bytes_max: u64,
-    /// The fewest bytes of a body in a second, in the long run; `None`: any.
-    pub body_rate_min: Option<ByteRate>,
-    /// From the request's head to the end of the answer's head.
-    pub response_timeout: Duration,
-    /// Once the response has begun: how long no byte may move, in either direction.
-    pub idle_timeout: Duration,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Anyone; a token, if one is sent, is neither read nor passed on as an identity.
-    Public,
-    /// Anyone; a token, if one is sent, must be valid, and tells the upstream who calls.
-    Optional,
-    /// A valid token, with one of `audiences` (any, when empty) and all of `scopes`.
-    Token { audiences: Arc<[String]>, scopes: Arc<[String]> },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WhenStale {
-    Reject,
-    Serve,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RevocationCheck {
-    /// The replica in memory: no store call.
-    Replica,
-    /// The replica, and one store read per request.
-    Strict,
+    pub action: Action,
 }
 
 /// Where the own endpoints are; `None` switches one off. Canonical paths, prefix included.
@@ -201,30 +172,34 @@ impl Route {
         self.methods.contains(method) || method == Method::HEAD && self.methods.contains(&Method::GET)
     }
 
-    /// Whether everyone who may use this route may use `other` too.
-    fn is_as_strict_as(&self, other: &Self) -> bool {
-        if other.enforced == Share::NONE {
-            return true;
+    /// How it forwards; `None`: it responds by itself.
+    pub const fn forward(&self) -> Option<&Forward> {
+        match &self.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond(_) => None,
         }
-        let (audiences, scopes) = match (&self.access, &other.access) {
-            (_, Access::Public | Access::Optional) => return true,
-            (Access::Public | Access::Optional, Access::Token { .. }) => return false,
-            (Access::Token { audiences, scopes }, Access::Token { audiences: other_audiences, scopes: other_scopes }) => {
-                ((audiences, other_audiences), (scopes, other_scopes))
-            }
-        };
-        let within_audiences =
-            audiences.1.is_empty() || !audiences.0.is_empty() && audiences.0.iter().all(|one| audiences.1.contains(one));
-        let covers_scopes = scopes.1.iter().all(|one| scopes.0.contains(one));
-        let is_as_fresh = match (self.when_stale, other.when_stale) {
-            (WhenStale::Reject, _) | (WhenStale::Serve, WhenStale::Serve) => true,
-            (WhenStale::Serve, WhenStale::Reject) => false,
-        };
-        let is_as_sure = match (self.revocation, other.revocation) {
-            (RevocationCheck::Strict, _) | (RevocationCheck::Replica, RevocationCheck::Replica) => true,
-            (RevocationCheck::Replica, RevocationCheck::Strict) => false,
-        };
-        within_audiences && covers_scopes && is_as_fresh && is_as_sure && self.enforced >= other.enforced
+    }
+
+    /// The part of a path that the route matches, and what follows it.
+    fn split<'a>(&self, path: &'a str) -> (&'a str, &'a str) {
+        let matched = if self.exact { path.len() } else { self.prefix.strip_suffix('/').unwrap_or(&self.prefix).len() };
+        path.split_at_checked(matched).unwrap_or((path, ""))
+    }
+
+    /// The target that the upstream gets of a request that the route matches; `None`: the one that came.
+    ///
+    /// # Errors
+    /// What would come out means something else to some: it begins with two slashes.
+    pub fn target(&self, rule: &PrefixRule, target: &CanonicalTarget<'_>) -> Result<Option<CanonicalTarget<'static>>, PathError> {
+        rule.apply(target, self.split(target.path()).0)
+    }
+
+    /// The value of Location for a request that the route matches.
+    ///
+    /// # Errors
+    /// It would name another host.
+    pub fn location(&self, redirect: &Redirect, target: &CanonicalTarget<'_>) -> Result<HeaderValue, PathError> {
+        redirect.to.location(target, self.split(target.path()).1)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Grant {
     /// Claims that the operator mapped from the upstream's answer, by claim name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub claims: Map<String, Value>,
+    /// When the user logged in. `None` where nobody knows: imported sessions, and those of a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged_in_at: Option<Timestamp>,
 }
 
 /// When a session ends by itself.

@@ -86,6 +86,8 @@ counter! {
     SessionsWithdrawn = "sessions_withdrawn",
     SessionsSwept = "sessions_swept",
     RequestsForwarded = "requests_forwarded",
+    /// By a route's own redirect or fixed response.
+    RequestsAnsweredByRoute = "requests_answered_by_route",
     /// Protected requests that were let through while the revocations were stale.
     RequestsServedStale = "requests_served_stale",
     RejectedNoToken = "rejected_no_token",
@@ -97,6 +99,12 @@ counter! {
     RejectedRevokedToken = "rejected_revoked_token",
     RejectedRevokedEveryone = "rejected_revoked_everyone",
     RejectedScope = "rejected_scope",
+    /// A claim that the route demands was missing, or had none of the values that do.
+    RejectedClaims = "rejected_claims",
+    /// The login was longer ago than the route allows.
+    RejectedLoginAge = "rejected_login_age",
+    /// From an address that the route does not allow.
+    RejectedAddress = "rejected_address",
     /// A token in a cookie, with a call that another site may have made the browser send.
     RejectedOrigin = "rejected_origin",
     RejectedRevocationsStale = "rejected_revocations_stale",
@@ -112,6 +120,8 @@ counter! {
     ObservedRevokedToken = "observed_revoked_token",
     ObservedRevokedEveryone = "observed_revoked_everyone",
     ObservedScope = "observed_scope",
+    ObservedClaims = "observed_claims",
+    ObservedLoginAge = "observed_login_age",
     ObservedOrigin = "observed_origin",
     ObservedRevocationsStale = "observed_revocations_stale",
     ObservedStoreUnavailable = "observed_store_unavailable",
@@ -181,6 +191,8 @@ impl Counter {
             Denial::Expired => Self::of_ending(Ending::Expired),
             Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
             Denial::InsufficientScope(_) => Self::RejectedScope,
+            Denial::InsufficientClaims(_) => Self::RejectedClaims,
+            Denial::LoginTooOld(_) => Self::RejectedLoginAge,
             Denial::OriginRefused => Self::RejectedOrigin,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
@@ -213,6 +225,8 @@ impl Counter {
             Denial::Revoked(RevokedBy::Token) => Self::ObservedRevokedToken,
             Denial::Revoked(RevokedBy::Everyone) => Self::ObservedRevokedEveryone,
             Denial::InsufficientScope(_) => Self::ObservedScope,
+            Denial::InsufficientClaims(_) => Self::ObservedClaims,
+            Denial::LoginTooOld(_) => Self::ObservedLoginAge,
             Denial::OriginRefused => Self::ObservedOrigin,
             Denial::RevocationsStale => Self::ObservedRevocationsStale,
             Denial::StoreUnavailable => Self::ObservedStoreUnavailable,

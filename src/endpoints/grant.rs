@@ -245,7 +245,7 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 /// Reads what an upstream says of a subject at a later time, from the places where its login responses say it.
 #[must_use]
 pub fn present_claims(answer: &Value, login: &config::Login) -> PresentClaims {
-    let Grant { scopes, claims } = grant(answer, login);
+    let Grant { scopes, claims, .. } = grant(answer, login);
     let speaks_of_scopes = login.scopes.iter().any(|pointer| answer.pointer(pointer.as_str()).is_some());
     PresentClaims { scopes: speaks_of_scopes.then_some(scopes), claims }
 }
@@ -262,7 +262,7 @@ fn grant(value: &Value, login: &config::Login) -> Grant {
     let scopes = named.filter(|text| is_scope_token(text) && seen.insert(*text)).map(str::to_owned).collect();
     let claims = login.claims.iter();
     let claims: Map<String, Value> = claims.filter_map(|(name, pointer)| Some((name.clone(), at(pointer)?.clone()))).collect();
-    Grant { scopes, claims }
+    Grant { scopes, claims, logged_in_at: None }
 }
 
 /// `scope-token` of RFC 6749, section 3.3.

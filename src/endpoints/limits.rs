@@ -1,21 +1,17 @@
 //! How often logins and refreshes may be tried, by address and by account. Each node counts by itself.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::clock::Clock as GovernorClock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
-
 use super::owners::Owner;
-use crate::config::{Limits, Rate};
+use crate::config::Limits;
 use crate::domain::ids::SessionId;
 use crate::domain::network::network;
+use crate::domain::rate::Rate;
 use crate::domain::time::Clock;
+use crate::proxy::limiter::Limiter;
 
 /// The limits of one set of settings. A reload makes a new one, and everyone starts afresh.
 pub(super) struct RateLimits {
@@ -89,106 +85,4 @@ impl RateLimits {
 
 fn check(limiter: Option<&Limiter>, key: &impl Hash) -> Result<(), Duration> {
     limiter.map_or(Ok(()), |limiter| limiter.check(key))
-}
-
-/// One limit. Keys are hashes with a seed of the process: of constant size, and telling nothing of the account.
-struct Limiter {
-    hasher: RandomState,
-    states: RateLimiter<u64, DashMapStateStore<u64>, Monotonic, NoOpMiddleware<Duration>>,
-    clock: Monotonic,
-    entries_max: usize,
-    /// Milliseconds of the monotonic clock.
-    pruned_at: AtomicU64,
-}
-
-/// How often states that are as good as new are dropped.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// … and when there are too many.
-const PRUNE_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
-
-/// When there are too many even so, all keys share this many states: stricter, but never unlimited.
-const SHARED_STATES: u64 = 4096;
-
-impl Limiter {
-    /// `None` when the rate is too high to be measured.
-    fn new(rate: Rate, entries_max: usize, clock: &Arc<dyn Clock>) -> Option<Self> {
-        let quota = Quota::with_period(rate.period / rate.permits.get())?.allow_burst(rate.burst);
-        let clock = Monotonic(Arc::clone(clock));
-        let states = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
-        Some(Self { hasher: RandomState::new(), states, clock, entries_max, pruned_at: AtomicU64::new(0) })
-    }
-
-    fn check(&self, key: &impl Hash) -> Result<(), Duration> {
-        let mut key = self.hasher.hash_one(key);
-        self.prune(PRUNE_INTERVAL);
-        if self.states.len() >= self.entries_max {
-            self.prune(PRUNE_INTERVAL_WHEN_FULL);
-            if self.states.len() >= self.entries_max {
-                key %= SHARED_STATES;
-            }
-        }
-        self.states.check_key(&key).map_err(|refused| refused.wait_time_from(self.clock.now()))
-    }
-
-    fn prune(&self, interval: Duration) {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let now = millis(self.clock.now());
-        let last = self.pruned_at.load(Ordering::Relaxed);
-        let is_due = now.saturating_sub(last) >= millis(interval);
-        // Whoever wins the exchange prunes; the others go on.
-        if is_due && self.pruned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.states.retain_recent();
-        }
-    }
-}
-
-/// The process's clock, as governor reads one.
-#[derive(Clone)]
-struct Monotonic(Arc<dyn Clock>);
-
-impl GovernorClock for Monotonic {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.monotonic()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-    use crate::sessions::tests::ManualClock;
-
-    fn limiter(permits: u32, entries_max: usize, clock: &Arc<ManualClock>) -> Limiter {
-        let permits = NonZeroU32::new(permits).unwrap();
-        let rate = Rate { permits, period: Duration::from_secs(60), burst: permits };
-        let clock: Arc<dyn Clock> = clock.clone();
-        Limiter::new(rate, entries_max, &clock).unwrap()
-    }
-
-    #[test]
-    fn a_spent_allowance_comes_back_with_time() {
-        let clock = Arc::new(ManualClock::new());
-        let limiter = limiter(2, 100, &clock);
-        assert!(limiter.check(&"a").is_ok() && limiter.check(&"a").is_ok());
-        let wait = limiter.check(&"a").unwrap_err();
-        assert!(wait > Duration::from_secs(29) && wait <= Duration::from_secs(30), "{wait:?}");
-        assert!(limiter.check(&"b").is_ok(), "another key is not concerned");
-        clock.advance(wait);
-        assert!(limiter.check(&"a").is_ok());
-    }
-
-    #[test]
-    fn states_are_bounded_whatever_keys_come() {
-        let clock = Arc::new(ManualClock::new());
-        let limiter = limiter(1, 100, &clock);
-        let admitted = (0..100_000).filter(|key| limiter.check(key).is_ok()).count();
-        let states_max = 100 + usize::try_from(SHARED_STATES).unwrap();
-        assert!(limiter.states.len() <= states_max && admitted <= states_max, "{admitted}");
-        clock.advance(Duration::from_secs(120));
-        assert!(limiter.check(&0).is_ok() && limiter.states.len() < 100, "forgotten once they are as good as new");
-    }
 }

@@ -31,7 +31,9 @@ impl Inner {
                 | Denial::KeyDisputed
                 | Denial::Expired
                 | Denial::Revoked(_)
-                | Denial::InsufficientScope(_),
+                | Denial::InsufficientScope(_)
+                | Denial::InsufficientClaims(_)
+                | Denial::LoginTooOld(_),
             ) => None,
             // The refresh token speaks for the same client.
             Err(

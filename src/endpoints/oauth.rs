@@ -142,6 +142,9 @@ struct Introspection<'a> {
     iat: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
+    /// RFC 9470, section 6.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     sub: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     aud: &'a [String],
@@ -160,6 +163,7 @@ fn of_access_token(principal: &Principal) -> Value {
         exp: principal.expires_at.secs(),
         iat: principal.issued_at.map(Timestamp::secs),
         nbf: principal.not_before.map(Timestamp::secs),
+        auth_time: principal.logged_in_at.map(Timestamp::secs),
         sub: principal.subject.as_str(),
         aud: &principal.audiences,
         iss: &principal.issuer,
@@ -176,6 +180,7 @@ fn of_refresh_token(session: &Session, issuer: &str) -> Value {
         exp: session.lifetime.ends_at().secs(),
         iat: Some(session.id.created_at().secs()),
         nbf: None,
+        auth_time: session.grant.logged_in_at.map(Timestamp::secs),
         sub: session.subject.as_str(),
         aud: &[],
         iss: issuer,

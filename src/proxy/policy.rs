@@ -8,6 +8,7 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 
 use super::auth::admission::AdmissionOptions;
+use super::route_limits::RouteLimits;
 use super::seats::SeatLimits;
 use super::upstream::{ExchangeTimeouts, UpstreamOptions};
 use crate::domain::client_limits::ClientLimits;
@@ -28,6 +29,8 @@ pub struct Policy {
     /// Their upstreams are among `upstreams`.
     pub routes: RouteTable,
     pub upstreams: PerUpstream<UpstreamOptions>,
+    /// For every route that has a limit.
+    pub limits: RouteLimits,
     pub login: LoginRules,
     pub rewrite: RewriteRules,
     /// Where cookie mode is on.

@@ -168,6 +168,21 @@ impl From<&Denial> for Problem {
                     .oauth("insufficient_scope")
                     .challenge(format!(r#"Bearer error="insufficient_scope", scope="{}""#, scopes.join(" ")))
             }
+            Denial::InsufficientClaims(_) => {
+                let detail = "The access token lacks a claim that this resource needs.";
+                Self::new(StatusCode::FORBIDDEN, "claims_insufficient", detail)
+                    .oauth("insufficient_scope")
+                    .challenge(format!(r#"Bearer error="insufficient_scope", error_description="{detail}""#))
+            }
+            Denial::LoginTooOld(age_max) => {
+                let detail = "This resource needs a more recent login.";
+                let max_age = age_max.as_secs();
+                Self::new(StatusCode::UNAUTHORIZED, "login_too_old", detail).oauth("insufficient_user_authentication").challenge(
+                    format!(
+                        r#"Bearer error="insufficient_user_authentication", error_description="{detail}", max_age="{max_age}""#
+                    ),
+                )
+            }
             Denial::OriginRefused => Self::new(
                 StatusCode::FORBIDDEN,
                 "origin_refused",

@@ -75,7 +75,7 @@ fn narrowed(grant: &Grant, present: PresentClaims) -> Grant {
     if let Some(present) = &present.scopes {
         scopes.retain(|scope| present.contains(scope));
     }
-    Grant { scopes, claims: present.claims }
+    Grant { scopes, claims: present.claims, logged_in_at: grant.logged_in_at }
 }
 
 impl std::fmt::Debug for ClaimsHook {

@@ -57,7 +57,7 @@ impl Sessions {
         let session = Session {
             id: SessionId::new(partition, created_at, entropy::draw(&*self.entropy)),
             subject: login.subject,
-            grant: login.grant,
+            grant: Grant { logged_in_at: Some(now), ..login.grant },
             rotation: Rotation::first(),
             lifetime: Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime),
             client: login.client,

@@ -48,6 +48,30 @@ fn valid_settings_are_summed_up() {
 }
 
 #[test]
+fn a_check_says_what_each_route_demands_and_does() {
+    let routes = "[[routes]]\nname = \"a\"\nprefix = \"/a\"\nscopes = [\"x\"]\nclaims = { role = [\"admin\", \"owner\"] }\n\
+                  max_login_age = \"10m\"\nstrip_prefix = true\nrequest_headers.set = { x-api-key = \"hunter2\" }\n\
+                  [[routes]]\nname = \"b\"\nprefix = \"/b\"\naccess = \"public\"\nreplace_prefix = \"/v2\"\nallow = [\"10.0.0.0/8\"]\n\
+                  deny = [\"10.9.0.0/16\"]\nlimit = \"100/1s burst 200\"\n\
+                  [[routes]]\nname = \"c\"\nprefix = \"/c\"\naccess = \"public\"\nredirect.to = \"/new{rest}\"\n\
+                  [[routes]]\nname = \"d\"\nprefix = \"/d\"\naccess = \"public\"\nrespond = { status = 404, body = \"gone\" }\n";
+    let folder = folder_with(&format!("{UPSTREAM}{routes}"));
+    let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    for line in [
+        "/a/… → http://127.0.0.1:3000 without the prefix, request headers changed for a valid token with x, role = admin|owner, \
+         a login within 600s\n",
+        "/b/… → http://127.0.0.1:3000 with /v2 for the prefix for anyone, from 10.0.0.0/8, not from 10.9.0.0/16, 100/1s burst 200 \
+         for each address\n",
+        "/c/… → 308 to /new{rest} for anyone\n",
+        "/d/… → 404 with 4 bytes for anyone\n",
+    ] {
+        assert!(out(&checked).contains(line), "{line}\n{}", out(&checked));
+    }
+    assert!(!out(&checked).contains("hunter2"));
+}
+
+#[test]
 fn a_check_says_what_is_observed_and_which_legacy_tokens_cannot_be_verified() {
     let observed = format!(
         "{UPSTREAM}[[routes]]\nname = \"a\"\nmode = \"observe\"\n[[routes]]\nname = \"b\"\nprefix = \"/b\"\nenforce_share = 25\n"

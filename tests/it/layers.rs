@@ -22,7 +22,10 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("fuzzing", None),
     ("cli", None),
     ("admin", Some(&["bounded", "sessions", "store", "crypto", "config", "domain"])),
-    ("endpoints", Some(&["bounded", "sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control"])),
+    (
+        "endpoints",
+        Some(&["bounded", "sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control", "proxy::limiter"]),
+    ),
     ("tasks", Some(&["sessions", "store", "crypto", "config", "domain"])),
     ("outbound", Some(&["proxy::upstream::connect", "crypto", "domain"])),
     ("proxy", Some(&["crypto", "domain"])),

@@ -11,6 +11,7 @@ mod layers;
 mod migration;
 mod promises;
 mod redis;
+mod routes;
 mod servers;
 mod store;
 mod support;

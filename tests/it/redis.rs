@@ -87,7 +87,7 @@ fn session(subject: &str, number: u8) -> Session {
     Session {
         id: SessionId::new(partitions.of(&subject), created_at, [number; 8]),
         subject,
-        grant: Grant { scopes: vec!["read".into()], claims: serde_json::Map::new() },
+        grant: Grant { scopes: vec!["read".into()], logged_in_at: Some(NOW), ..Grant::default() },
         rotation: Rotation::first(),
         lifetime: Lifetime::starting(created_at, 7 * DAY, 30 * DAY),
         client: Client::new(Some([127, 0, 0, 1].into()), Some("test")),

@@ -3,6 +3,7 @@
 mod row;
 
 use super::token_form::TokenForm;
+use crate::domain::access_claims::LOGIN_CLAIM;
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::subjects::ReservedPrefixes;
 
@@ -112,13 +113,18 @@ pub(super) struct Mapping<'a> {
     pub(super) token_bytes_min: usize,
 }
 
+/// Nothing that a table says tells when its user logged in.
+fn is_ours(claim: &str) -> bool {
+    RESERVED_CLAIMS.contains(&claim) || claim == LOGIN_CLAIM
+}
+
 impl Columns {
     pub(super) fn new(mapping: &Mapping<'_>) -> Result<Self, String> {
         let known: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
         if let Some((unknown, _)) = mapping.columns.iter().find(|(field, _)| !known.contains(&field.as_str())) {
             return Err(format!("--column {unknown}=…: there is no such column here; allowed: {}", known.join(", ")));
         }
-        if let Some((claim, _)) = mapping.claims.iter().find(|(claim, _)| RESERVED_CLAIMS.contains(&claim.as_str())) {
+        if let Some((claim, _)) = mapping.claims.iter().find(|(claim, _)| is_ours(claim)) {
             return Err(format!("--claim {claim}=…: the gateway sets this claim itself"));
         }
         let fields = Field::ALL.map(|field| {

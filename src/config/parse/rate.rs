@@ -9,14 +9,7 @@ use config::{Value, ValueKind};
 use super::Parsed;
 use super::measure::{duration_from, duration_text};
 use crate::config::setting::open_settings;
-
-/// How often something may happen: `permits` per `period` in the long run, up to `burst` at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    pub permits: NonZeroU32,
-    pub period: Duration,
-    pub burst: NonZeroU32,
-}
+use crate::domain::rate::Rate;
 
 open_settings!(Rate);
 

@@ -146,9 +146,9 @@ fn upstreams_come_and_go_with_whatever_leads_to_them() {
                  [[routes]]\nname = 'r'\nupstream = 'other'";
     let (settings, named) = reload("", other);
     assert!(named.is_empty(), "{named:?}");
-    assert_eq!(&*settings.upstreams[settings.routes.listed()[0].upstream].name, "other");
+    assert_eq!(&*settings.upstreams[settings.routes.listed()[0].forward().unwrap().upstream].name, "other");
     assert_eq!(settings.upstreams[settings.login.upstream.unwrap()].connect_timeout.as_secs(), 3);
     let (settings, named) = reload(other, "");
     assert_eq!((settings.upstreams.iter().count(), named.len()), (1, 0));
-    assert_eq!(&*settings.upstreams[settings.routes.listed()[0].upstream].name, "api");
+    assert_eq!(&*settings.upstreams[settings.routes.listed()[0].forward().unwrap().upstream].name, "api");
 }

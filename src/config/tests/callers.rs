@@ -115,6 +115,8 @@ fn the_claims_of_an_issuer_that_are_trusted_are_such_as_are_passed_on() {
     };
     let settings = Settings::from_toml(&minimal_and(&entry("[\"role\"]"))).unwrap();
     assert_eq!(settings.issuers[0].trusted_claims, ["role"]);
+    let demanded = format!("{}[[routes]]\nname = \"a\"\nclaims = {{ \"/realm/roles\" = \"admin\" }}\n", entry("[\"realm\"]"));
+    assert_eq!(Settings::from_toml(&minimal_and(&demanded)).unwrap().issuers[0].trusted_claims, ["realm"], "a route asks for it");
     assert_one_fault(&entry("[\"rolle\"]"), &["issuers[0].trusted_claims", "rolle", "identity.claims"]);
     for own in ["sub", "sid", "gen", "scope", "jti"] {
         assert_one_fault(&entry(&format!("[\"{own}\"]")), &["issuers[0].trusted_claims", own]);

@@ -76,7 +76,7 @@ fn lists_tables_and_entries_can_be_set_from_the_environment() {
     ];
     let settings = load(&inputs(&file, &environment, &[])).unwrap().settings;
     assert_eq!(settings.routes.listed()[1].access, Access::Public);
-    assert_eq!(settings.routes.listed().iter().map(|route| route.upstream.0).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(settings.routes.listed().iter().map(|route| route.forward().unwrap().upstream.0).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(settings.listen.trusted_peers.len(), 2);
     assert_eq!(settings.tokens.audience, ["a,b", "c"]);
     assert_eq!(settings.login.claims[0].0, "role");

@@ -32,7 +32,7 @@ fn minted(ring: &KeyRing) -> String {
         token_id: &token_id,
         issued_at: now(),
         expires_at: Timestamp::from_secs(NOW + 900),
-        grant: &Grant { scopes: vec!["read".into(), "write".into()], claims },
+        grant: &Grant { scopes: vec!["read".into(), "write".into()], claims, ..Grant::default() },
         bytes_max: TOKEN_BYTES_DEFAULT,
     };
     mint(ring, &new).unwrap().expose().clone()
@@ -367,7 +367,7 @@ fn no_token_is_made_that_would_be_refused_and_the_error_says_what_weighs() {
             token_id: &token_id,
             issued_at: now(),
             expires_at: Timestamp::from_secs(NOW + 900),
-            grant: &Grant { scopes: vec!["read".into()], claims },
+            grant: &Grant { scopes: vec!["read".into()], claims, ..Grant::default() },
             bytes_max,
         };
         mint(&ring, &new).map(|token| token.expose().len())

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::claim_policy::ClaimPath;
+
 /// Why a request is not let through. The client sees a public code; the cause goes to the log and the counters.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Denial {
@@ -35,6 +37,12 @@ pub enum Denial {
     /// 403 `insufficient_scope`, naming what the route demands.
     #[error("insufficient scope, needs {}", .0.join(" "))]
     InsufficientScope(Arc<[String]>),
+    /// 403 `insufficient_scope`: a claim that the route demands is missing, or has none of the values that would do.
+    #[error("insufficient claims: {} is missing or has none of the values that would do", .0.as_str())]
+    InsufficientClaims(ClaimPath),
+    /// 401 `insufficient_user_authentication` (RFC 9470): the login is older than this, or the token does not say how old it is.
+    #[error("the login is older than {0:?}, or of unknown age")]
+    LoginTooOld(Duration),
     /// 403: the token came in a cookie, with a call that another site may have made the browser send.
     #[error("cookie from an origin that is not believed")]
     OriginRefused,
@@ -63,6 +71,8 @@ impl Denial {
             | Self::Expired
             | Self::Revoked(_)
             | Self::InsufficientScope(_)
+            | Self::InsufficientClaims(_)
+            | Self::LoginTooOld(_)
             | Self::OriginRefused
             | Self::RevocationsStale
             | Self::StoreUnavailable => false,

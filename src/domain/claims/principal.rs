@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::denial::Denial;
 use crate::domain::claim_policy::names_any;
+use crate::domain::demands::TokenDemands;
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// Who a request speaks for, after its token was verified. Immutable and shared: one per distinct token.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,6 +25,8 @@ pub struct Principal {
     pub audiences: Vec<String>,
     pub scopes: Vec<String>,
     pub issued_at: Option<Timestamp>,
+    /// When the user logged in, if the token says so.
+    pub logged_in_at: Option<Timestamp>,
     /// As the token says; [`Principal::window`] is what counts.
     pub not_before: Option<Timestamp>,
     /// The same.
@@ -82,14 +85,28 @@ impl Principal {
         self.session.is_some() && self.generation.is_none()
     }
 
-    /// What a route demands: one of `audiences` (any, when empty) and all of `scopes`.
-    pub fn satisfies(&self, audiences: &[String], scopes: &Arc<[String]>) -> Result<(), Denial> {
-        if !audiences.is_empty() && !names_any(&self.audiences, audiences) {
+    /// Holds the token against what a route demands.
+    ///
+    /// # Errors
+    /// What is missing. The age of the login comes last: a login anew gives no further rights.
+    pub fn satisfies(&self, demands: &TokenDemands, now: Timestamp) -> Result<(), Denial> {
+        if !demands.audiences.is_empty() && !names_any(&self.audiences, &demands.audiences) {
             return Err(Denial::Invalid("aud does not name the route"));
         }
-        if !scopes.iter().all(|scope| self.scopes.contains(scope)) {
-            return Err(Denial::InsufficientScope(scopes.clone()));
+        if !demands.scopes.iter().all(|scope| self.scopes.contains(scope)) {
+            return Err(Denial::InsufficientScope(Arc::clone(&demands.scopes)));
         }
-        Ok(())
+        if let Some(unmet) = demands.claims.iter().find(|demand| !demand.is_met_by(&self.claims)) {
+            return Err(Denial::InsufficientClaims(unmet.path.clone()));
+        }
+        match demands.login_age_max {
+            Some(age_max) if !self.has_logged_in_within(age_max, now) => Err(Denial::LoginTooOld(age_max)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A login that lies ahead by more than clocks differ is none.
+    fn has_logged_in_within(&self, age_max: Duration, now: Timestamp) -> bool {
+        self.logged_in_at.is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW_MAX) && now.since(at) <= age_max)
     }
 }

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::HeaderName;
+
 /// Fields that have a meaning on the way: each passes, if at all, by its own rules and in this spelling alone. A `*` at the end
 /// stands for the rest of a name.
 const PROTECTED: [&str; 22] = [
@@ -57,6 +59,25 @@ const KEPT: [&str; 15] = [
     "x-forwarded-host",
     "x-forwarded-proto",
     "x-real-ip",
+    "x-request-id",
+];
+
+/// Fields of a response that say how its body is framed, that concern one connection, or that the gateway writes itself: no setting
+/// changes them.
+const KEPT_IN_RESPONSES: [&str; 14] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
     "x-request-id",
 ];
 
@@ -111,6 +132,16 @@ impl NamePattern {
     /// The first field among those that covers which cannot be removed.
     pub fn covers_kept(&self) -> Option<&'static str> {
         KEPT.into_iter().find(|name| self.covers(name))
+    }
+
+    /// The first field among those that covers which no setting changes in a response.
+    pub fn covers_kept_in_responses(&self) -> Option<&'static str> {
+        KEPT_IN_RESPONSES.into_iter().find(|name| self.covers(name))
+    }
+
+    /// This one name, in every spelling.
+    pub fn exactly(name: &HeaderName) -> Self {
+        Self { name: FoldedName::of(name.as_str()), is_beginning: false }
     }
 
     fn known(text: &'static str) -> Self {

@@ -37,6 +37,7 @@ fn principal() -> Principal {
         audiences: Vec::new(),
         scopes: vec!["read".to_owned(), "write".to_owned()],
         issued_at: None,
+        logged_in_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
         window: Window::ALWAYS,
@@ -45,6 +46,17 @@ fn principal() -> Principal {
 }
 
 fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMap {
+    rewritten_by(fields, principal, None, None)
+}
+
+/// On a route that changes some, and takes a prefix from the path.
+fn rewritten_by(
+    fields: &[(&str, &str)],
+    principal: Option<&Principal>,
+    edits: Option<&FieldEdits>,
+    stripped: Option<&'static str>,
+) -> HeaderMap {
+    let stripped = stripped.map(HeaderValue::from_static);
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
@@ -59,6 +71,8 @@ fn rewritten(fields: &[(&str, &str)], principal: Option<&Principal>) -> HeaderMa
         certificate: None,
         request_id: &HeaderValue::from_static("r"),
         authorization: Withheld::Tokens(&|token| token == "a.b.c"),
+        edits,
+        stripped: stripped.as_ref(),
     };
     let mut lines = Vec::new();
     rules.write_request(&headers, &context, &mut lines);
@@ -231,6 +245,45 @@ fn a_trace_goes_on_as_it_came() {
     }
 }
 
+fn edits() -> FieldEdits {
+    let field = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let removed = ["x-debug-*", "accept-language"].map(|name| name.parse().unwrap()).to_vec();
+    FieldEdits::new(vec![field("x-tenant", "ours")], vec![field("x-tag", "ours")], removed).unwrap()
+}
+
+#[test]
+fn what_a_route_sets_comes_from_nobody_else() {
+    let fields = [("x-tenant", "evil"), ("x_tenant", "evil"), ("x.tenant", "evil"), ("x-tag", "theirs"), ("x-debug-1", "evil")];
+    let further = [("accept-language", "evil"), ("accept", "*/*"), ("x-tenants", "theirs"), ("connection", "x-tenant, x-tag")];
+    let headers = rewritten_by(&[&fields[..], &further[..]].concat(), None, Some(&edits()), None);
+    assert!(!headers.values().any(|value| value == "evil"), "{headers:?}");
+    let values = |name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        (values("x-tenant"), values("x-tag")),
+        (vec![HeaderValue::from_static("ours")], vec![HeaderValue::from_static("ours")])
+    );
+    assert_eq!((headers["accept"].as_bytes(), headers["x-tenants"].as_bytes()), (&b"*/*"[..], &b"theirs"[..]));
+    let headers = rewritten_by(&[("x-tag", "theirs")], None, Some(&edits()), None);
+    assert_eq!(headers.get_all("x-tag").iter().collect::<Vec<_>>(), ["theirs", "ours"], "beside what came");
+}
+
+#[test]
+fn a_prefix_that_was_stripped_is_told_by_the_gateway_alone() {
+    let forged = [("x-forwarded-prefix", "/evil"), ("x_forwarded_prefix", "/evil")];
+    let headers = rewritten_by(&forged, None, None, Some("/api"));
+    assert_eq!(headers.get_all("x-forwarded-prefix").iter().collect::<Vec<_>>(), ["/api"]);
+    assert!(!headers.contains_key("x_forwarded_prefix"));
+}
+
+#[test]
+fn trailers_carry_nothing_that_a_route_sets_or_removes() {
+    let names = ["x-tenant", "x_tenant", "x-debug-1", "x-tag", "x-sum"];
+    let mut trailers: HeaderMap =
+        names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).into_iter().collect();
+    rules().trailers(Some(&Arc::new(edits()))).rewrite(&mut trailers);
+    assert!(trailers.len() == 2 && trailers.contains_key("x-tag") && trailers.contains_key("x-sum"), "{trailers:?}");
+}
+
 #[test]
 fn trailers_carry_no_identity_and_no_framing() {
     let mut trailers = HeaderMap::new();
@@ -253,7 +306,7 @@ fn trailers_carry_no_identity_and_no_framing() {
     ] {
         trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
     }
-    rules().trailers().rewrite(&mut trailers);
+    rules().trailers(None).rewrite(&mut trailers);
     assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
 }
 

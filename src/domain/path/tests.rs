@@ -232,6 +232,29 @@ fn decoded_once(path: &[u8]) -> Vec<u8> {
     decoded
 }
 
+#[test]
+fn another_prefix_keeps_the_rest_and_the_query() {
+    let with = |target: &str, prefix: &str, other: &str| {
+        let target = CanonicalTarget::parse(target).unwrap().with_prefix(prefix, other)?;
+        Ok::<String, PathError>(target.path_and_query().to_owned())
+    };
+    for (target, prefix, other, expected) in [
+        ("/api/x?q=/..", "/api", "", "/x?q=/.."),
+        ("/api?q", "/api", "", "/?q"),
+        ("/api/", "/api", "", "/"),
+        ("/api/x", "/api", "/v2", "/v2/x"),
+        ("/api", "/api", "/v2", "/v2"),
+        ("/api/x", "/api", "/", "/x"),
+        ("/x", "", "/v2", "/v2/x"),
+        ("/api/%2F;a", "/api", "", "/%2F;a"),
+        ("/api//x", "/api", "/v2", "/v2//x"),
+    ] {
+        assert_eq!(with(target, prefix, other).as_deref(), Ok(expected), "{target}");
+    }
+    assert_eq!(with("/api//evil.example/x", "/api", ""), Err(PathError::LooksLikeHost));
+    assert_eq!(with("/api//", "/api", "/"), Err(PathError::LooksLikeHost));
+}
+
 proptest! {
     #[test]
     fn canonicalisation_is_idempotent(target in "/([ -~]|%[0-9a-fA-F]{2}){0,30}") {

@@ -39,6 +39,7 @@ pub(super) fn principal(subject: Subject, session: Option<SessionId>, issued_at:
         audiences: Vec::new(),
         scopes: Vec::new(),
         issued_at,
+        logged_in_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
         window: Window::ALWAYS,

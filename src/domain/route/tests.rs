@@ -1,9 +1,13 @@
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::demands::TokenDemands;
+use crate::domain::headers::AuthorizationRule;
 use crate::domain::path::CanonicalTarget;
+use crate::domain::rate::Rate;
 
 fn route(prefix: &str, access: Access) -> Route {
     Route {
@@ -12,16 +16,23 @@ fn route(prefix: &str, access: Access) -> Route {
         prefix: prefix.to_owned(),
         exact: false,
         methods: Vec::new(),
-        upstream: UpstreamIndex(0),
+        addresses: AddressRule::default(),
         access,
+        limit: None,
         when_stale: WhenStale::Reject,
         enforced: Share::ALL,
         revocation: RevocationCheck::Replica,
-        authorization: AuthorizationRule::default(),
-        body_bytes_max: 0,
-        body_rate_min: None,
-        response_timeout: Duration::ZERO,
-        idle_timeout: Duration::ZERO,
+        action: Action::Forward(Forward {
+            upstream: UpstreamIndex(0),
+            prefix: PrefixRule::Keep,
+            authorization: AuthorizationRule::default(),
+            request_fields: None,
+            response_fields: None,
+            body_bytes_max: 0,
+            body_rate_min: None,
+            response_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+        }),
     }
 }
 
@@ -34,7 +45,7 @@ fn token() -> Access {
 }
 
 fn scoped(scopes: &[&str]) -> Access {
-    Access::Token { audiences: Arc::new([]), scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect() }
+    Access::Token(TokenDemands { scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(), ..TokenDemands::default() })
 }
 
 fn table(routes: Vec<Route>) -> RouteTable {
@@ -113,6 +124,60 @@ fn an_exact_host_goes_before_all_below_a_name_and_those_before_any() {
     ] {
         assert_eq!(found(&table, &Method::GET, host, "/x"), name, "{host}");
     }
+}
+
+#[test]
+fn addresses_and_limits_make_a_route_stricter() {
+    let nets = |text: &str| AddressRule::new(vec![text.parse().unwrap()], Vec::new()).unwrap();
+    let limit = |permits: u32| {
+        let permits = permits.try_into().unwrap();
+        Some(RouteLimit { rate: Rate { permits, period: Duration::from_secs(1), burst: permits }, by: LimitBy::Address })
+    };
+    let guarded = [
+        Route { addresses: nets("10.0.0.0/8"), ..route("/admin", Access::Public) },
+        Route { limit: limit(5), ..route("/admin", Access::Public) },
+    ];
+    for admin in guarded {
+        let laxer =
+            [route("/", Access::Public), Route { limit: limit(6), addresses: nets("10.0.0.0/7"), ..route("/", Access::Public) }];
+        for all in laxer {
+            let table = table(vec![all, admin.clone()]);
+            assert_eq!(found(&table, &Method::GET, "h", "/admin"), "/admin");
+            assert_eq!(found(&table, &Method::GET, "h", "/Admin"), "ambiguous");
+            assert_eq!(found(&table, &Method::GET, "h", "/administrators"), "/");
+        }
+        let all = Route { limit: limit(5), addresses: nets("10.1.0.0/16"), ..route("/", Access::Public) };
+        assert_eq!(found(&table(vec![all, admin]), &Method::GET, "h", "/Admin"), "/", "as strict");
+    }
+}
+
+#[test]
+fn a_path_that_a_route_keeps_shut_is_opened_by_no_spelling() {
+    let respond = |status: u16| {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        Action::Respond(FixedResponse { status, fields: HeaderMap::new(), body: bytes::Bytes::new() })
+    };
+    let shut = |status| Route { action: respond(status), ..route("/internal", Access::Public) };
+    for status in [403, 404, 503] {
+        let table = table(vec![route("/", token()), shut(status)]);
+        assert_eq!(found(&table, &Method::GET, "h", "/internal/x"), "/internal");
+        for spelt in ["/Internal", "/internal;x/y", "/%2Finternal"] {
+            assert_eq!(found(&table, &Method::GET, "h", spelt), "ambiguous", "{spelt}");
+        }
+    }
+    // A page beside which another name is another page.
+    let table =
+        table(vec![route("/", token()), Route { action: respond(200), exact: true, ..route("/robots.txt", Access::Public) }]);
+    assert_eq!(found(&table, &Method::GET, "h", "/robots"), "/");
+    assert_eq!(found(&table, &Method::GET, "h", "/robots.txt"), "/robots.txt");
+}
+
+#[test]
+fn what_responds_by_itself_opens_nothing() {
+    let to = "/new".parse().unwrap();
+    let redirect = Action::Redirect(Redirect { to, status: http::StatusCode::PERMANENT_REDIRECT });
+    let table = table(vec![Route { action: redirect, ..route("/", Access::Public) }, route("/admin", token())]);
+    assert_eq!(found(&table, &Method::GET, "h", "/Admin"), "/");
 }
 
 #[test]
@@ -698,6 +763,17 @@ prop_compose! {
     }
 }
 
+fn any_rule() -> impl Strategy<Value = PrefixRule> {
+    let replace = |other: &str| Just(PrefixRule::Replace(other.to_owned()));
+    prop_oneof![
+        Just(PrefixRule::Keep),
+        Just(PrefixRule::Strip(HeaderValue::from_static("/x"))),
+        replace("/"),
+        replace("/v2"),
+        replace("/a/b")
+    ]
+}
+
 /// A table, and its routes without those that repeat another one's place.
 fn any_routes() -> impl Strategy<Value = Vec<Route>> {
     prop::collection::vec(any_route(), 1..8).prop_map(|routes| {
@@ -815,6 +891,44 @@ proptest! {
                 other => prop_assert!(false, "{respelt} meets {}, {path} {other:?}", taken.name),
             }
         }
+    }
+
+    #[test]
+    fn what_goes_out_is_canonical_and_leads_back_to_its_route(
+        routes in any_routes(), rules in prop::collection::vec(any_rule(), 8), method in any_method(), host in any_host(),
+        path in any_path(), tricks in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let with_rule = |(mut route, rule): (Route, PrefixRule)| {
+            if let Action::Forward(forward) = &mut route.action {
+                forward.prefix = rule;
+            }
+            route
+        };
+        let table = table(routes.into_iter().zip(rules).map(with_rule).collect());
+        let respelt = respelt(&path, &tricks) + "?q=//../x";
+        let (Ok(target), headers) = (CanonicalTarget::parse(&respelt), HeaderMap::new()) else { return Ok(()) };
+        let Match::Route(route) = table.find(&asked(&method, &host, &target, &headers)) else { return Ok(()) };
+        let rule = &route.forward().unwrap().prefix;
+        let Ok(out) = route.target(rule, &target) else {
+            prop_assert!(*rule != PrefixRule::Keep && target.path().contains("//"), "{respelt}");
+            return Ok(());
+        };
+        let out = out.as_ref().unwrap_or(&target).path_and_query();
+        let again = CanonicalTarget::parse(out).unwrap();
+        prop_assert_eq!(again.path_and_query(), out);
+        prop_assert!(again.query() == target.query() && !again.path().starts_with("//"));
+        let (prefix, rest) = route.split(target.path());
+        let other = match rule {
+            PrefixRule::Keep => prefix,
+            PrefixRule::Strip(_) => "",
+            PrefixRule::Replace(other) => other.strip_suffix('/').unwrap_or(other),
+        };
+        let kept = again.path().strip_prefix(other).unwrap();
+        prop_assert!(kept == rest || rest.is_empty() && kept == "/", "{respelt} → {out}");
+        let back = [prefix, rest, target.query()].concat();
+        let back = CanonicalTarget::parse(&back).unwrap();
+        let found = table.find(&asked(&method, &host, &back, &headers));
+        prop_assert!(matches!(found, Match::Route(same) if Arc::ptr_eq(same, route)), "{respelt}: {found:?}");
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn principal(session: &Session, window: Window) -> Principal {
         audiences: Vec::new(),
         scopes: Vec::new(),
         issued_at: Some(session.id.created_at()),
+        logged_in_at: None,
         not_before: None,
         expires_at: window.closes_at,
         window,

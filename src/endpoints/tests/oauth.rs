@@ -57,7 +57,7 @@ async fn introspection_says_what_living_tokens_say() {
     assert_eq!(
         access,
         json!({
-            "active": true, "scope": "Ada", "token_type": "Bearer", "exp": now + 900, "iat": now, "sub": "42",
+            "active": true, "scope": "Ada", "token_type": "Bearer", "exp": now + 900, "iat": now, "auth_time": now, "sub": "42",
             "aud": ["tokengate"], "iss": "tokengate", "jti": access["jti"], "sid": access["sid"],
         })
     );

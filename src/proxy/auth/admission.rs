@@ -84,7 +84,7 @@ impl Admission {
         };
         match access {
             Access::Public | Access::Optional => {}
-            Access::Token { audiences, scopes } => principal.satisfies(audiences, scopes)?,
+            Access::Token(demands) => principal.satisfies(demands, now)?,
         }
         if !is_confirmed {
             match when_stale {

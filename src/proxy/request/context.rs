@@ -12,10 +12,10 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::framing::{check_body_framing, effective_host};
 use crate::domain::headers::trace;
+use crate::domain::headers::{TrailerRules, X_REQUEST_ID};
 use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
@@ -111,7 +111,7 @@ impl IncomingBody {
                 bytes_left: u64::MAX,
                 pace: Pacing::new(Pace::new(None, idle_timeout)),
                 watch: Rc::clone(exchange.watch()),
-                trailers: length.is_none().then(|| policy.rewrite.trailers()),
+                trailers: length.is_none().then(|| policy.rewrite.trailers(None)),
             })
         };
         Self { body, idle_timeout }
@@ -127,6 +127,13 @@ impl IncomingBody {
             body.pace = Pacing::new(Pace::new(rate_min, self.idle_timeout));
         }
         Ok(())
+    }
+
+    /// What to do with the fields behind it, if there can be some.
+    pub(in crate::proxy) fn rewrite_trailers(&mut self, rules: TrailerRules) {
+        if let RequestBody::Client(ClientBody { trailers: Some(trailers), .. }) = &mut self.body {
+            *trailers = rules;
+        }
     }
 
     /// Reads all of it, within the limit.

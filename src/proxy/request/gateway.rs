@@ -3,6 +3,7 @@
 mod admit;
 mod forward;
 mod own;
+mod route;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -107,6 +108,8 @@ impl LocalPolicy {
 
 enum Answer {
     Whole(Reply),
+    /// Given by a route instead of an upstream.
+    OfRoute(Reply),
     Streamed(Response<UpstreamBody>),
 }
 
@@ -211,6 +214,13 @@ impl Gateway {
                 Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request))
             }
             Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
+            Ok(Answer::OfRoute(mut reply)) => {
+                if has_body {
+                    // Nobody reads the rest of it.
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                whole(reply, &ids, exchange)
+            }
             Err(refusal) => {
                 self.note(&refusal, &head, &ids, exchange.client());
                 let ends_connection = refusal.ends_connection();
@@ -259,7 +269,7 @@ impl Gateway {
             Match::Endpoint(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
             // Of a page that may not.
             Match::Preflight => Ok(Answer::Whole(preflight_reply(HeaderMap::new()))),
-            Match::Route(route) => self.forward(context, local, route, head).await,
+            Match::Route(route) => self.take_route(context, local, route, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
             Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),

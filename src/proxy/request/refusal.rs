@@ -26,6 +26,11 @@ pub(in crate::proxy) enum Refusal {
     MethodNotAllowed(Cow<'static, str>),
     #[error("malformed path: {0}")]
     Path(#[from] PathError),
+    #[error("the route is not open to the address")]
+    AddressRefused,
+    /// How long to wait.
+    #[error("more requests than the route allows")]
+    RateLimited(Duration),
     #[error("{0}")]
     Denied(#[from] Denial),
     #[error("{0}")]
@@ -65,6 +70,8 @@ impl Refusal {
         Some(match self {
             Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
             Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
+            Self::AddressRefused => Counter::RejectedAddress,
+            Self::RateLimited(_) => Counter::RateLimited,
             Self::Denied(denial) => Counter::of_denial(denial),
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
@@ -84,6 +91,8 @@ impl Refusal {
             | Self::Path(_)
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
+            | Self::AddressRefused
+            | Self::RateLimited(_)
             | Self::Denied(_)
             | Self::Body(_)
             | Self::CallerEnded(_)
@@ -100,6 +109,8 @@ impl Refusal {
             Self::Upstream { .. }
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
+            | Self::AddressRefused
+            | Self::RateLimited(_)
             | Self::Denied(_)
             | Self::CallerEnded(_)
             | Self::LoginAnswerTooLarge
@@ -124,6 +135,15 @@ impl Refusal {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this address."),
             Self::MethodNotAllowed(allow) => {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {allow}.")).allow(allow)
+            }
+            Self::AddressRefused => Problem::new(
+                StatusCode::FORBIDDEN,
+                "address_refused",
+                "This resource is not open to the address that the call came from.",
+            ),
+            Self::RateLimited(wait) => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later.")
+                    .retry_after(wait)
             }
             Self::Denied(denial) => Problem::from(&denial),
             Self::Body(fault) => body_problem(fault),

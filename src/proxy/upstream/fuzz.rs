@@ -224,6 +224,8 @@ pub fn request_head(bytes: &[u8]) {
         certificate: None,
         request_id: &request_id,
         authorization: Withheld::All,
+        edits: None,
+        stripped: None,
     };
     let request = UpstreamRequest {
         method: &method,
@@ -366,6 +368,7 @@ fn principal(subject: &Subject) -> Principal {
         audiences: Vec::new(),
         scopes: Vec::new(),
         issued_at: None,
+        logged_in_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
         window: Window::ALWAYS,

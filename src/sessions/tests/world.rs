@@ -201,6 +201,7 @@ impl World {
             audiences: vec!["tokengate".into()],
             scopes: pair.scopes.clone(),
             issued_at: Some(self.now()),
+            logged_in_at: None,
             not_before: None,
             expires_at: self.now().saturating_add(pair.expires_in),
             window: Window::new(None, self.now().saturating_add(pair.expires_in), Duration::ZERO),
@@ -218,6 +219,7 @@ impl World {
             audiences: vec![],
             scopes: vec![],
             issued_at: Some(self.now()),
+            logged_in_at: None,
             not_before: None,
             expires_at: self.now().saturating_add(3600 * SECOND),
             window: Window::new(None, self.now().saturating_add(3600 * SECOND), MINUTE),
@@ -267,7 +269,7 @@ pub(crate) fn login(subject_name: &str) -> Login {
     Login {
         kind: LoginKind::Login,
         subject: subject(subject_name),
-        grant: Grant { scopes: vec!["read".into()], claims: serde_json::Map::new() },
+        grant: Grant { scopes: vec!["read".into()], ..Grant::default() },
         client: client(),
         old_refresh_token: None,
     }

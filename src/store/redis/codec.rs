@@ -54,6 +54,8 @@ struct Record {
     scopes: Vec<String>,
     #[serde(rename = "k", default, skip_serializing_if = "Map::is_empty")]
     claims: Map<String, serde_json::Value>,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    logged_in_at: Option<Timestamp>,
 }
 
 /// Writes the `d` field.
@@ -68,6 +70,7 @@ pub(super) fn record(session: &Session) -> Result<String, StoreError> {
         user_agent: session.client.user_agent.clone(),
         scopes: session.grant.scopes.clone(),
         claims: session.grant.claims.clone(),
+        logged_in_at: session.grant.logged_in_at,
     };
     let json = serde_json::to_string(&record).map_err(|error| StoreError::Unreadable(error.to_string()))?;
     Ok(format!("{FORMAT}{json}"))
@@ -96,7 +99,7 @@ pub(super) fn stored(id: SessionId, fields: &Value) -> Result<Option<Stored>, St
     let session = Session {
         id,
         subject,
-        grant: Grant { scopes: record.scopes, claims: record.claims },
+        grant: Grant { scopes: record.scopes, claims: record.claims, logged_in_at: record.logged_in_at },
         rotation: Rotation {
             current: Generation(generation),
             parent: record.parent,
@@ -292,7 +295,7 @@ mod tests {
             let session = Session {
                 id: SessionId::new(Partition(3), moment(1), [9; 8]),
                 subject: Subject::new("zoë \u{10ffff}").unwrap(),
-                grant: Grant { scopes: vec!["a b".into()], claims: Map::from_iter([("n".to_owned(), claim.into())]) },
+                grant: Grant { scopes: vec!["a b".into()], claims: Map::from_iter([("n".to_owned(), claim.into())]), logged_in_at: Some(Timestamp::from_millis(1)) },
                 rotation: Rotation {
                     current: Generation(current),
                     parent: Generation(parent),

@@ -7,7 +7,7 @@ use tokengate::domain::headers::AuthorizationRule;
 use tokengate::domain::route::Access;
 
 use super::client::Answer;
-use super::rig::Rig;
+use super::rig::{Rig, forward};
 use super::upstream::Upstream;
 
 /// The forwarded request for one with these fields, in lower case.
@@ -225,7 +225,7 @@ fn authorization_that_is_not_ours_reaches_the_upstream() {
 fn a_token_of_ours_reaches_no_upstream_unless_its_route_says_so() {
     let rule = |rule| {
         move |settings: &mut Settings| {
-            settings.routes.change(|routes| routes.iter_mut().for_each(|route| route.authorization = rule)).unwrap();
+            settings.routes.change(|routes| routes.iter_mut().for_each(|route| forward(route).authorization = rule)).unwrap();
         }
     };
     let lower = |answer: Answer| answer.body.to_ascii_lowercase();

@@ -27,6 +27,7 @@ mod ports;
 mod readings;
 mod rig;
 mod stale;
+mod step_up;
 mod streams;
 mod targets;
 mod token_sizes;

@@ -8,7 +8,7 @@ use tokengate::domain::route::Route;
 use tokio::time::Instant;
 
 use super::client::Answer;
-use super::rig::Rig;
+use super::rig::{Rig, forward};
 use super::upstream::Upstream;
 
 /// Longer than what a client may take for as little as it likes.
@@ -44,12 +44,9 @@ fn a_body_that_trickles_is_given_up_on_every_path_and_one_that_keeps_the_rate_is
     });
     let rig = Rig::start_with(upstream.address, |settings| {
         let add = |routes: &mut Vec<Route>| {
-            routes.push(Route {
-                name: "unhurried".into(),
-                prefix: "/public/unhurried".to_owned(),
-                body_rate_min: ByteRate::new(0),
-                ..routes[0].clone()
-            });
+            let mut unhurried = Route { name: "unhurried".into(), prefix: "/public/unhurried".to_owned(), ..routes[0].clone() };
+            forward(&mut unhurried).body_rate_min = ByteRate::new(0);
+            routes.push(unhurried);
         };
         settings.routes.change(add).unwrap();
     });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokengate::app::{Ambient, App, StartError};
 use tokengate::config::Settings;
 use tokengate::crypto::entropy::Entropy;
+use tokengate::domain::route::{Action, Forward, Route};
 use tokengate::domain::stats::Counter;
 use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
@@ -93,6 +94,14 @@ pub(super) struct Rig {
     pub(super) entropy: Arc<FragileEntropy>,
     app: App,
     runtime: Runtime,
+}
+
+/// How a route of the rig forwards: all of them do.
+pub(super) fn forward(route: &mut Route) -> &mut Forward {
+    match &mut route.action {
+        Action::Forward(forward) => forward,
+        Action::Redirect(_) | Action::Respond(_) => panic!("{} does not forward", route.name),
+    }
 }
 
 /// What a login gave.

@@ -10,7 +10,7 @@ use tokengate::domain::stats::Counter;
 
 use super::client::Client;
 use super::partner::{self, Partner};
-use super::rig::{Rig, eventually};
+use super::rig::{Rig, eventually, forward};
 use super::upstream::{Conversation, Upstream};
 
 /// The worker looks ten times a second.
@@ -150,7 +150,7 @@ fn an_answer_that_began_after_its_token_expired_does_not_go_on_for_ever() {
             .routes
             .change(|routes| {
                 for route in routes {
-                    route.response_timeout = Duration::from_secs(1);
+                    forward(route).response_timeout = Duration::from_secs(1);
                 }
             })
             .unwrap();
@@ -243,7 +243,7 @@ fn once_the_response_has_begun_only_the_silence_of_both_sides_ends_a_stream() {
     });
     let rig = Rig::start_with(upstream.address, |settings| {
         settings.listen.limits.body_idle_timeout = PAUSE / 3;
-        settings.routes.change(|routes| routes[0].idle_timeout = IDLE).unwrap();
+        settings.routes.change(|routes| forward(&mut routes[0]).idle_timeout = IDLE).unwrap();
     });
     let open = |path: &str| {
         let mut client = rig.client();

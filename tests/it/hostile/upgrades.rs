@@ -10,7 +10,7 @@ use tokengate::domain::route::UpstreamIndex;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::rig::{Rig, eventually};
+use super::rig::{Rig, eventually, forward};
 use super::upstream::{Conversation, Upstream};
 
 const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -218,8 +218,9 @@ fn a_websocket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_o
         }
         conversation.wait_for_end();
     });
-    let rig =
-        Rig::start_with(upstream.address, |settings| settings.routes.change(|routes| routes[0].idle_timeout = IDLE).unwrap());
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.routes.change(|routes| forward(&mut routes[0]).idle_timeout = IDLE).unwrap();
+    });
     let mut silent = open(&rig);
     let mut chatty = rig.client();
     chatty.send(format!("GET /public/chatty HTTP/1.1\r\nHost: a\r\n{SHAKE}"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokengate::domain::stats::Counter;
 
 use super::client::{Answer, Client};
-use super::rig::{Rig, eventually};
+use super::rig::{Rig, eventually, forward};
 use super::upstream::Upstream;
 
 /// More than the kernel holds for both sides.
@@ -90,7 +90,7 @@ fn an_early_response_of_the_upstream_reaches_a_client_that_sends_everything_befo
             }
         });
         let rig = Rig::start_with(upstream.address, |settings| {
-            settings.routes.change(|routes| routes[0].body_bytes_max = 1 << 30).unwrap();
+            settings.routes.change(|routes| forward(&mut routes[0]).body_bytes_max = 1 << 30).unwrap();
         });
         for chunked in [false, true] {
             let answer = answer_to_upload(&rig, "POST /public", chunked, LARGE, Duration::ZERO);
@@ -151,7 +151,7 @@ fn an_upload_whose_response_is_read_first_goes_through_whole() {
         conversation.say(format!("{:x}\r\n{bytes}\r\n0\r\n\r\n", bytes.to_string().len()));
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.routes.change(|routes| routes[0].body_bytes_max = 1 << 30).unwrap();
+        settings.routes.change(|routes| forward(&mut routes[0]).body_bytes_max = 1 << 30).unwrap();
     });
     let mut client = rig.client();
     upload(&mut client, "POST /public", false, LARGE, Duration::ZERO).unwrap();

@@ -7,7 +7,7 @@ use tokengate::domain::route::UpstreamIndex;
 use tokengate::domain::stats::Counter;
 
 use super::client::Answer;
-use super::rig::{BODY_BYTES_MAX, Rig, eventually};
+use super::rig::{BODY_BYTES_MAX, Rig, eventually, forward};
 use super::upstream::{Conversation, Upstream};
 
 const SOON: Duration = Duration::from_millis(300);
@@ -32,7 +32,7 @@ fn a_silent_upstream_is_504() {
             .routes
             .change(|routes| {
                 for route in routes {
-                    route.response_timeout = SOON;
+                    forward(route).response_timeout = SOON;
                 }
             })
             .unwrap();
@@ -215,7 +215,7 @@ fn the_time_for_a_response_begins_with_the_end_of_the_request() {
             .routes
             .change(|routes| {
                 for route in routes {
-                    route.response_timeout = SOON;
+                    forward(route).response_timeout = SOON;
                 }
             })
             .unwrap();
@@ -239,7 +239,7 @@ fn the_time_for_a_response_begins_with_the_end_of_the_request() {
             .routes
             .change(|routes| {
                 for route in routes {
-                    route.response_timeout = SOON;
+                    forward(route).response_timeout = SOON;
                 }
             })
             .unwrap();
@@ -260,7 +260,7 @@ fn an_upstream_that_stops_reading_is_504() {
             .routes
             .change(|routes| {
                 for route in routes {
-                    route.body_bytes_max = LENGTH as u64;
+                    forward(route).body_bytes_max = LENGTH as u64;
                 }
             })
             .unwrap();
@@ -384,8 +384,9 @@ fn an_answer_that_pauses_too_long_is_broken_off() {
         conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         conversation.wait_for_end();
     });
-    let rig =
-        Rig::start_with(upstream.address, |settings| settings.routes.change(|routes| routes[0].idle_timeout = SOON).unwrap());
+    let rig = Rig::start_with(upstream.address, |settings| {
+        settings.routes.change(|routes| forward(&mut routes[0]).idle_timeout = SOON).unwrap();
+    });
     let answer = rig.ask(GET);
     assert!(answer.status == 200 && !answer.whole, "{answer:?}");
 }

@@ -33,6 +33,28 @@ function refuseOldTokens(world: World) {
             : undefined;
 }
 
+const WANTS_LOGIN = { error: 'insufficient_user_authentication', code: 'login_too_old' };
+
+function wantsLogin(): Response {
+    const challenge = 'Bearer error="insufficient_user_authentication", error_description="…", max_age="600"';
+    return json(401, WANTS_LOGIN, { 'www-authenticate': challenge.replace('…', 'This resource needs a more recent login.') });
+}
+
+describe('401 with insufficient_user_authentication', () => {
+    test("is the application's to answer: the session goes on, and a login makes the next request pass", async () => {
+        const world = new World();
+        const tab = await signedIn(world);
+        world.gateway.api = wantsLogin;
+        const answer = await settled(world, tab.client.fetch('/api/payments'));
+        expect(answer.headers.get('www-authenticate')).toContain('max_age="600"');
+        expect(tab.client.state().status).toBe('signed-in');
+        expect(tab.refreshes()).toBe(0);
+        world.gateway.api = undefined;
+        await signedIn(world, tab);
+        expect((await settled(world, tab.client.fetch('/api/payments'))).status).toBe(200);
+    });
+});
+
 describe('401 with invalid_token', () => {
     test('refreshes once and repeats once', async () => {
         const world = new World();
@@ -70,6 +92,8 @@ describe('401 with invalid_token', () => {
     test.each<[string, () => Response]>([
         ['a 401 of the API itself', () => json(401, { error: 'password required' })],
         ['a 401 for want of a token', () => json(401, {}, { 'www-authenticate': 'Bearer' })],
+        ['a 401 for want of a recent login (RFC 9470)', wantsLogin],
+        ['the same to a page that cannot see the challenge', () => json(401, WANTS_LOGIN)],
         ['403', () => json(403, { error: 'insufficient_scope' }, { 'www-authenticate': 'Bearer error="insufficient_scope"' })],
         ['503', () => json(503, {})],
     ])('%s is not met by a refresh', async (_name, response) => {

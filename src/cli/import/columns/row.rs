@@ -83,7 +83,7 @@ impl Columns {
             Some(name) => scopes(cell(name)).map_err(|error| format!("{}: {error}", name.text()))?,
             None => Vec::new(),
         };
-        Ok(Grant { scopes, claims })
+        Ok(Grant { scopes, claims, logged_in_at: None })
     }
 }
 

@@ -58,6 +58,7 @@ fn principal() -> Principal {
         audiences: Vec::new(),
         scopes: Vec::new(),
         issued_at: None,
+        logged_in_at: None,
         not_before: None,
         expires_at: Timestamp::MAX,
         window: Window::ALWAYS,

@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::Gateway;
 use crate::domain::claims::{Denial, Principal};
+use crate::domain::demands::TokenDemands;
 use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
@@ -82,7 +83,7 @@ impl Gateway {
 
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     pub(super) async fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
-        let anyone = Access::Token { audiences: Arc::new([]), scopes: Arc::new([]) };
+        let anyone = Access::Token(TokenDemands::default());
         self.authenticate(policy, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.principal)
     }
 

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
+use super::admit::Caller;
 use super::{Answer, Gateway, LocalPolicy};
-use crate::domain::headers::{AuthorizationRule, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
+use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
-use crate::domain::route::Route;
+use crate::domain::route::{Forward, Route};
 use crate::domain::stats::Counter;
 use crate::proxy::client::tunnel::{self, TunnelLimits, Upgrade};
 use crate::proxy::reply::Reply;
@@ -22,39 +23,56 @@ use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, RequestFields, Ups
 const TOKENS_LOOKED_AT_MAX: u32 = 8;
 
 impl Gateway {
-    /// A request for an upstream: admitted, rewritten, sent; the answer streams back.
+    /// An admitted request for an upstream: rewritten, sent; the answer streams back.
     pub(super) async fn forward(
         &self,
         mut context: RequestContext<'_>,
         local: &LocalPolicy,
-        route: &Route,
+        (route, forward): (&Route, &Forward),
+        caller: Caller,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        let caller = self.admit(&context, route, head).await?;
-        context.body.limit(route.body_bytes_max, route.body_rate_min)?;
+        if let Some(target) = route.target(&forward.prefix, &context.target)? {
+            context.target = target;
+        }
+        context.body.limit(forward.body_bytes_max, forward.body_rate_min)?;
+        if let Some(edits) = &forward.request_fields {
+            context.body.rewrite_trailers(context.policy.rewrite.trailers(Some(edits)));
+        }
         context.exchange.watch().speak_for(caller.bound_to());
         let wants_upgrade = tunnel::wants_websocket(head);
         let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
-        let upstream = local.upstreams.at(route.upstream);
+        let upstream = local.upstreams.at(forward.upstream);
         let is_ours = self.recognizer();
-        let authorization = match route.authorization {
+        let authorization = match forward.authorization {
             AuthorizationRule::Pass => Withheld::None,
             AuthorizationRule::Remove => Withheld::All,
             AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
             AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
         };
-        let call = UpstreamCall { method: &head.method, headers: &head.headers, identity, authorization, wants_upgrade };
-        let timeouts = ExchangeTimeouts { response: route.response_timeout, idle: route.idle_timeout };
+        let call = UpstreamCall {
+            method: &head.method,
+            headers: &head.headers,
+            identity,
+            authorization,
+            edits: forward.request_fields.as_deref(),
+            stripped: forward.prefix.stripped(),
+            wants_upgrade,
+        };
+        let timeouts = ExchangeTimeouts { response: forward.response_timeout, idle: forward.idle_timeout };
         let mut answer = exchange(upstream, &mut context, call, timeouts).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
-        context.exchange.watch().answer_begins(|| self.shared.clock.now(), route.response_timeout);
+        context.exchange.watch().answer_begins(|| self.shared.clock.now(), forward.response_timeout);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (answer, body) = answer.into_parts();
             let switched = body.into_stream().filter(|_| wants_upgrade).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
-                TunnelLimits { idle_timeout: route.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
+                TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
             return Ok(switch(&context, Upgrade::new(switched, caller.bound_to(), limits), answer));
+        }
+        if let Some(edits) = &forward.response_fields {
+            edits.apply(answer.headers_mut());
         }
         Ok(Answer::Streamed(answer))
     }
@@ -79,6 +97,10 @@ pub(super) struct UpstreamCall<'a> {
     /// Who calls.
     pub(super) identity: Option<&'a PreparedFields>,
     pub(super) authorization: Withheld<'a>,
+    /// What the route changes.
+    pub(super) edits: Option<&'a FieldEdits>,
+    /// What the route takes from the path.
+    pub(super) stripped: Option<&'a HeaderValue>,
     pub(super) wants_upgrade: bool,
 }
 
@@ -111,6 +133,8 @@ pub(super) async fn exchange(
         certificate: context.exchange.client().certificate.as_ref(),
         request_id: &context.ids.request,
         authorization: call.authorization,
+        edits: call.edits,
+        stripped: call.stripped,
     };
     let request = UpstreamRequest {
         method: call.method,

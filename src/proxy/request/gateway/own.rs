@@ -58,7 +58,15 @@ impl Gateway {
         headers.remove(ACCEPT_ENCODING);
         let is_ours = self.recognizer();
         let authorization = Withheld::Tokens(&is_ours);
-        let call = UpstreamCall { method: &head.method, headers: &headers, identity: None, authorization, wants_upgrade: false };
+        let call = UpstreamCall {
+            method: &head.method,
+            headers: &headers,
+            identity: None,
+            authorization,
+            edits: None,
+            stripped: None,
+            wants_upgrade: false,
+        };
         context.body.replace(body);
         let rules = local.policy.login;
         let upstream = local.upstreams.at(rules.upstream);

@@ -86,7 +86,7 @@ pub(crate) async fn a_swap_replaces_the_whole_record(store: Arc<dyn Store>) {
     store.create(&first, None, now).await.unwrap();
     let version = store.load(first.id).await.unwrap().unwrap().version;
     let next = Session {
-        grant: Grant { scopes: vec![], claims: json!({"role": "admin"}).as_object().unwrap().clone() },
+        grant: Grant { claims: json!({"role": "admin"}).as_object().unwrap().clone(), ..Grant::default() },
         lifetime: Lifetime::starting(now, 2 * HOUR, 3 * HOUR),
         client: Client::new(Some([192, 0, 2, 1].into()), None),
         ..rotated(&first, later(now, 5))
@@ -269,8 +269,11 @@ pub(crate) async fn odd_and_long_strings_come_back_unchanged(store: Arc<dyn Stor
         "": "empty name", "n": -0.1, "big": u64::MAX, "small": i64::MIN, "e": 1e300, "t": true, "nul": "a\u{0}b\r\n\u{7f}",
         "list": [[], {}, [1, "two", null]], "deep": deep, "z": "after deep", "long": "x".repeat(20_000),
     });
-    let grant =
-        Grant { scopes: vec!["a:b/c".to_owned(), String::new(), "ü".to_owned()], claims: claims.as_object().unwrap().clone() };
+    let grant = Grant {
+        scopes: vec!["a:b/c".to_owned(), String::new(), "ü".to_owned()],
+        claims: claims.as_object().unwrap().clone(),
+        logged_in_at: Some(Timestamp::from_millis(1_700_000_000_123)),
+    };
     for (n, owner) in odd.iter().enumerate() {
         let client = Client::new(Some("2001:db8::1".parse().unwrap()), Some("Mozilla/5.0 (\"🦀\")"));
         let session = Session { grant: grant.clone(), client, ..session(store.partitions(), owner, now, n as u64) };

@@ -1,0 +1,109 @@
+//! Header fields that a route sets, adds and removes.
+
+use config::Value;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::parse::{self, Parsed};
+use crate::config::section::Section;
+use crate::domain::headers::{FieldEdits, NamePattern, is_protected};
+use crate::domain::secret::Secret;
+
+/// Whose a field is: `Err` tells why it is nobody's to change.
+type Owner = fn(&NamePattern) -> Parsed<()>;
+
+/// `[routes.request_headers]`. Values may be an upstream's API keys, so none of them is shown.
+pub(super) fn of_requests(s: &mut Section<'_>) -> Option<FieldEdits> {
+    let set = s.map("set", |name, value| secret_field(name, value, may_be_sent));
+    let added = s.map("add", |name, value| secret_field(name, value, may_be_sent));
+    let removed = s.read("remove", parse::list(removable(may_be_withheld)));
+    let shown = |fields: Vec<(String, Secret<String>)>| fields.into_iter().map(|(name, value)| (name, value.expose().clone()));
+    let (mut set, mut added) = (pairs(shown(set)), pairs(shown(added)));
+    for (_, value) in set.iter_mut().chain(&mut added) {
+        value.set_sensitive(true);
+    }
+    are_distinct(s, &set, &added);
+    FieldEdits::new(set, added, removed)
+}
+
+/// `[routes.response_headers]`.
+pub(super) fn of_responses(s: &mut Section<'_>) -> Option<FieldEdits> {
+    let set = pairs(s.map("set", |name, value| field(name, value, may_be_returned)).into_iter());
+    let added = pairs(s.map("add", |name, value| field(name, value, may_be_returned)).into_iter());
+    let removed = s.read("remove", parse::list(removable(may_be_returned)));
+    are_distinct(s, &set, &added);
+    FieldEdits::new(set, added, removed)
+}
+
+/// `headers` of `[routes.respond]`.
+pub(super) fn of_fixed_response(s: &mut Section<'_>) -> HeaderMap {
+    let fields = s.map("headers", |name, value| match field_name(name)? {
+        CONTENT_TYPE => Err("has a key of its own: content_type".to_owned()),
+        _ => field(name, value, may_be_returned),
+    });
+    pairs(fields.into_iter()).into_iter().collect()
+}
+
+/// A field is set once, and what is set stands alone.
+fn are_distinct(s: &Section<'_>, set: &[(HeaderName, HeaderValue)], added: &[(HeaderName, HeaderValue)]) {
+    for (position, (name, _)) in set.iter().enumerate() {
+        let pattern = NamePattern::exactly(name);
+        if set[..position].iter().any(|(earlier, _)| pattern.covers(earlier.as_str())) {
+            s.fault("set", format!("names `{name}` twice"));
+        }
+        if added.iter().any(|(other, _)| pattern.covers(other.as_str())) {
+            s.fault("add", format!("names `{name}`, which `set` sets; allowed is one of the two"));
+        }
+    }
+}
+
+fn field(name: &str, value: &Value, owner: Owner) -> Parsed<String> {
+    owner(&NamePattern::exactly(&field_name(name)?))?;
+    let text = parse::text(value)?;
+    // An upstream takes bytes beyond ASCII for whatever it likes.
+    let is_value = text.is_ascii() && HeaderValue::from_str(&text).is_ok() && text.trim() == text;
+    if is_value { Ok(text) } else { Err("allowed is visible ASCII, and spaces within".to_owned()) }
+}
+
+fn secret_field(name: &str, value: &Value, owner: Owner) -> Parsed<Secret<String>> {
+    field(name, value, owner).map(Secret::new)
+}
+
+fn field_name(name: &str) -> Parsed<HeaderName> {
+    parse::header_name(&Value::new(None, name))
+}
+
+fn pairs(fields: impl Iterator<Item = (String, String)>) -> Vec<(HeaderName, HeaderValue)> {
+    fields.filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(&value).ok()?))).collect()
+}
+
+fn removable(owner: Owner) -> impl Fn(&Value) -> Parsed<NamePattern> {
+    move |value| {
+        let pattern: NamePattern = parse::text(value)?.parse()?;
+        owner(&pattern).map(|()| pattern)
+    }
+}
+
+fn may_be_sent(name: &NamePattern) -> Parsed<()> {
+    if is_protected(&name.to_string()) {
+        return Err(format!("`{name}` has rules of its own, by which the gateway decides what the upstream sees of it"));
+    }
+    Ok(())
+}
+
+fn may_be_withheld(pattern: &NamePattern) -> Parsed<()> {
+    match pattern.covers_kept() {
+        None => Ok(()),
+        Some("authorization") => {
+            Err(format!("`{pattern}` covers authorization, which has a key of its own: authorization = \"remove\""))
+        }
+        Some(kept) => Err(format!("`{pattern}` covers {kept}, which the gateway sets itself or the request needs")),
+    }
+}
+
+fn may_be_returned(pattern: &NamePattern) -> Parsed<()> {
+    match pattern.covers_kept_in_responses() {
+        None => Ok(()),
+        Some(kept) => Err(format!("`{pattern}` covers {kept}, which the gateway sets itself or the response needs")),
+    }
+}

@@ -1,0 +1,76 @@
+//! What a route does with a request that it admits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::answer::{FixedResponse, Redirect};
+use crate::domain::headers::{AuthorizationRule, FieldEdits};
+use crate::domain::pace::ByteRate;
+use crate::domain::path::{CanonicalTarget, PathError};
+
+/// Position of an upstream in the settings' list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct UpstreamIndex(pub usize);
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Respond(FixedResponse),
+}
+
+/// How a request goes to its upstream, and its response back.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    pub upstream: UpstreamIndex,
+    pub prefix: PrefixRule,
+    /// What the upstream gets to see of the Authorization field.
+    pub authorization: AuthorizationRule,
+    /// `None`: nothing is changed.
+    pub request_fields: Option<Arc<FieldEdits>>,
+    /// `None`: nothing is changed.
+    pub response_fields: Option<Arc<FieldEdits>>,
+    pub body_bytes_max: u64,
+    /// The fewest bytes of a body in a second, in the long run; `None`: any.
+    pub body_rate_min: Option<ByteRate>,
+    /// From the request's head to the end of the answer's head.
+    pub response_timeout: Duration,
+    /// Once the response has begun: how long no byte may move, in either direction.
+    pub idle_timeout: Duration,
+}
+
+/// What the upstream gets in the place of the route's prefix. What follows the prefix stays, and so does the query.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PrefixRule {
+    Keep,
+    /// Nothing. The upstream is told of the prefix in X-Forwarded-Prefix, by this value.
+    Strip(HeaderValue),
+    /// Another prefix: canonical, without a slash at its end; `/` for none.
+    Replace(String),
+}
+
+impl PrefixRule {
+    /// What the upstream is told was taken away.
+    #[must_use]
+    pub const fn stripped(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Strip(prefix) => Some(prefix),
+            Self::Keep | Self::Replace(_) => None,
+        }
+    }
+
+    /// The target that the upstream gets; `None`: the one that came. `prefix` is the part of its path that the route matches.
+    pub(super) fn apply(
+        &self,
+        target: &CanonicalTarget<'_>,
+        prefix: &str,
+    ) -> Result<Option<CanonicalTarget<'static>>, PathError> {
+        match self {
+            Self::Keep => Ok(None),
+            Self::Strip(_) => target.with_prefix(prefix, "").map(Some),
+            Self::Replace(other) => target.with_prefix(prefix, other).map(Some),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What becomes of a request that a route matches.
+
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::request::Parts;
+
+use super::admit::Caller;
+use super::{Answer, Gateway, LocalPolicy};
+use crate::domain::network::network;
+use crate::domain::route::{Action, FixedResponse, LimitBy, Redirect, Route};
+use crate::domain::stats::Counter;
+use crate::proxy::reply::Reply;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::route_limits::LimitKey;
+
+impl Gateway {
+    /// Lets the caller through where the route does, and does what the route says.
+    pub(super) async fn take_route(
+        &self,
+        context: RequestContext<'_>,
+        local: &LocalPolicy,
+        route: &Route,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
+        if !route.addresses.admits(context.address) {
+            return Err(Refusal::AddressRefused);
+        }
+        // Before a token costs anything.
+        limit_by_address(&context, route)?;
+        let caller = self.admit(&context, route, head).await?;
+        limit_by_subject(&context, route, &caller)?;
+        let reply = match &route.action {
+            Action::Forward(forward) => return self.forward(context, local, (route, forward), caller, head).await,
+            Action::Redirect(redirect) => redirected(&context, route, redirect)?,
+            Action::Respond(response) => fixed(response),
+        };
+        self.counters.add(Counter::RequestsAnsweredByRoute, 1);
+        Ok(Answer::OfRoute(reply))
+    }
+}
+
+fn limit_by_address(context: &RequestContext<'_>, route: &Route) -> Result<(), Refusal> {
+    match route.limit.map(|limit| limit.by) {
+        Some(LimitBy::Address) => limit(context, route, None),
+        Some(LimitBy::Subject) | None => Ok(()),
+    }
+}
+
+fn limit_by_subject(context: &RequestContext<'_>, route: &Route, caller: &Caller) -> Result<(), Refusal> {
+    match route.limit.map(|limit| limit.by) {
+        Some(LimitBy::Subject) => limit(context, route, Some(caller)),
+        Some(LimitBy::Address) | None => Ok(()),
+    }
+}
+
+/// Counts for the caller's subject, or for the address where none is known.
+fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>) -> Result<(), Refusal> {
+    let policy = context.policy;
+    let admitted = caller.and_then(|caller| caller.admitted.as_ref());
+    let key = match admitted {
+        Some(admitted) => LimitKey::Subject(&admitted.principal.subject),
+        None => LimitKey::Network(network(context.address, policy.ipv6_prefix)),
+    };
+    policy.limits.check(&route.name, key).map_err(Refusal::RateLimited)
+}
+
+fn redirected(context: &RequestContext<'_>, route: &Route, redirect: &Redirect) -> Result<Reply, Refusal> {
+    let mut reply = Reply::new(Bytes::new());
+    *reply.status_mut() = redirect.status;
+    reply.headers_mut().insert(LOCATION, route.location(redirect, &context.target)?);
+    Ok(reply)
+}
+
+fn fixed(response: &FixedResponse) -> Reply {
+    let mut reply = Reply::new(response.body.clone());
+    *reply.status_mut() = response.status;
+    *reply.headers_mut() = response.fields.clone();
+    reply
+}
