@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use super::client::{Stream, config, connect};
+use super::client::{Stream, ask, config, connect};
 use super::rig::Rig;
 use crate::support::servers::Server;
 use crate::support::upstream::{Turn, Upstream};
@@ -53,6 +53,18 @@ fn a_client_that_reads_slowly_gets_all_and_one_that_stops_is_given_up() {
     let error = io::copy(&mut stopped, &mut io::sink()).unwrap_err();
     let broke_off = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
     assert!(broke_off, "{error}");
+}
+
+#[test]
+fn a_gateway_that_is_asked_to_end_parts_from_idle_clients_in_order() {
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    let mut idle = connect(&rig, &config(&rig));
+    ask(&mut idle);
+    rig.gateway.terminate();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "an end without `close_notify` would be an error");
 }
 
 /// Switches protocols, then gives every byte back until its client has no more.
