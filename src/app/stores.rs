@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Ambient, files};
 use crate::config::{self, Settings};
 use crate::domain::ids::Partitions;
+use crate::domain::redis_url::RedisUrlError;
 use crate::domain::secret::Secret;
 use crate::store::embedded::{Embedded, EmbeddedError};
 use crate::store::memory::Memory;
@@ -104,7 +105,7 @@ async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
 
 fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
     let mut options = match &redis.place {
-        config::RedisPlace::Url(url) => RedisOptions::from_url(url.expose(), redis.partitions)?,
+        config::RedisPlace::Url(written) => RedisOptions::at(written.url.clone(), redis.partitions),
         config::RedisPlace::Listed(servers) => listed(servers, redis.partitions)?,
     };
     if let Deployment::Sentinel(sentinel) = &mut options.deployment {
@@ -136,15 +137,10 @@ fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
 }
 
 fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<RedisOptions, RedisOptionsError> {
-    let addresses: Vec<Address> = servers
-        .addresses
-        .iter()
-        .map(|address| Address::parse(address).ok_or(RedisOptionsError::Host))
-        .collect::<Result<_, _>>()?;
+    let addresses: Vec<Address> =
+        servers.addresses.iter().map(|address| Address::parse(address).ok_or(RedisUrlError::Host)).collect::<Result<_, _>>()?;
     let deployment = match &servers.deployment {
-        config::RedisDeployment::Standalone => {
-            Deployment::Standalone(addresses.into_iter().next().ok_or(RedisOptionsError::Host)?)
-        }
+        config::RedisDeployment::Standalone => Deployment::Standalone(addresses.into_iter().next().ok_or(RedisUrlError::Host)?),
         config::RedisDeployment::Sentinel { service } => {
             let service = service.clone();
             Deployment::Sentinel(SentinelOptions::new(addresses, service))

@@ -74,7 +74,7 @@ pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
 pub use routes::Routes;
 pub use setting::FromFile;
-pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, RedisUrl, Store};
+pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store, WrittenUrl};
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstream_url::UpstreamUrl;

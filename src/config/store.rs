@@ -8,6 +8,7 @@ use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::{Disclosure, FromFile, Setting, open_settings, write_debug};
 use crate::domain::ids::Partitions;
+use crate::domain::redis_url::{ADDRESSES_MAX, RedisServers, RedisUrl, RedisUrlError};
 use crate::domain::secret::Secret;
 
 #[derive(Clone, Debug)]
@@ -52,26 +53,23 @@ pub struct Redis {
 #[derive(Clone, Debug)]
 pub enum RedisPlace {
     /// In one line; for its forms see `config/tokengate.toml`.
-    Url(RedisUrl),
+    Url(WrittenUrl),
     /// Piece by piece.
     Listed(ListedServers),
 }
 
-/// May hold a password.
+/// A URL, and what it says. May hold a password.
 #[derive(Clone, Debug)]
-pub struct RedisUrl(Secret<String>);
-
-impl RedisUrl {
-    pub const fn expose(&self) -> &String {
-        self.0.expose()
-    }
+pub struct WrittenUrl {
+    text: Secret<String>,
+    pub url: RedisUrl,
 }
 
-impl Setting for RedisUrl {
+impl Setting for WrittenUrl {
     const DISCLOSURE: Disclosure = Disclosure::Credentials;
 
     fn write_effective(&self, out: &mut String) {
-        write_debug(self.expose(), out);
+        write_debug(self.text.expose(), out);
     }
 }
 
@@ -225,14 +223,12 @@ impl RedisPlace {
     /// `standalone`, `sentinel` or `cluster`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Url(url) if url.expose().contains("+sentinel://") => "sentinel",
-            Self::Url(url) if url.expose().contains("-cluster://") => "cluster",
-            Self::Url(_) => "standalone",
-            Self::Listed(servers) => match servers.deployment {
-                RedisDeployment::Standalone => "standalone",
-                RedisDeployment::Sentinel { .. } => "sentinel",
-                RedisDeployment::Cluster => "cluster",
-            },
+            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Standalone(_), .. }, .. })
+            | Self::Listed(ListedServers { deployment: RedisDeployment::Standalone, .. }) => "standalone",
+            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Sentinel { .. }, .. }, .. })
+            | Self::Listed(ListedServers { deployment: RedisDeployment::Sentinel { .. }, .. }) => "sentinel",
+            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Cluster(_), .. }, .. })
+            | Self::Listed(ListedServers { deployment: RedisDeployment::Cluster, .. }) => "cluster",
         }
     }
 
@@ -242,21 +238,18 @@ impl RedisPlace {
 
     fn has_tls(&self) -> bool {
         match self {
-            Self::Url(url) => url.expose().starts_with("rediss"),
+            Self::Url(written) => written.url.is_tls,
             Self::Listed(servers) => servers.tls,
         }
     }
 
     fn has_credentials(&self) -> bool {
         match self {
-            Self::Url(url) => url.expose().contains('@'),
+            Self::Url(written) => written.url.username.is_some() || written.url.password.is_some(),
             Self::Listed(_) => false,
         }
     }
 }
-
-/// Servers or sentinels that may be named.
-const ADDRESSES_MAX: usize = 64;
 
 fn host_and_port(value: &config::Value) -> Parsed<String> {
     let text = parse::filled_text(value)?;
@@ -282,34 +275,13 @@ fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
     certificate.zip(key)
 }
 
-fn redis_url(value: &config::Value) -> Parsed<RedisUrl> {
+fn redis_url(value: &config::Value) -> Parsed<WrittenUrl> {
     const ALLOWED: &str = "allowed is \"redis://host:port/database\", \"redis+sentinel://host:port,host:port/service/database\" or \
                            \"redis-cluster://host:port,host:port\", or rediss for TLS; user and password before the hosts are \
                            percent-encoded";
     let text = parse::filled_text(value)?;
-    let is_url = || {
-        let (scheme, rest) = text.split_once("://")?;
-        let scheme = scheme.strip_prefix("rediss").or_else(|| scheme.strip_prefix("redis"))?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
-        let is_host = |host: &str| {
-            let with_credentials = if credentials.is_empty() { host.to_owned() } else { format!("{credentials}@{host}") };
-            with_credentials.parse().is_ok_and(|authority| parse::has_sound_port(&authority) && !authority.host().is_empty())
-        };
-        let (database, hosts_max) = match scheme {
-            "" => (path, 1),
-            "+sentinel" => {
-                let (service, database) = path.split_once('/').unwrap_or((path, ""));
-                (!service.is_empty()).then_some((database, ADDRESSES_MAX))?
-            }
-            "-cluster" => (path.is_empty() || path == "0").then_some(("", ADDRESSES_MAX))?,
-            _ => return None,
-        };
-        let is_database = database.is_empty() || database.parse::<u8>().is_ok();
-        let are_hosts = hosts.split(',').count() <= hosts_max && hosts.split(',').all(is_host);
-        (are_hosts && is_database && !path.contains(['?', '#'])).then_some(())
-    };
-    is_url().map(|()| RedisUrl(Secret::new(text.clone()))).ok_or_else(|| ALLOWED.to_owned())
+    let url = text.parse().map_err(|_: RedisUrlError| ALLOWED.to_owned())?;
+    Ok(WrittenUrl { text: Secret::new(text), url })
 }
 
 /// Braces would move keys to other hash slots.

@@ -36,6 +36,7 @@ pub mod placeholder;
 mod providers;
 pub mod proxy_protocol;
 pub mod rate;
+pub mod redis_url;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

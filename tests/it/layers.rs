@@ -62,6 +62,8 @@ const DOMAIN_CRATES: &[&str] = &[
     "subtle",
     "ipnet",
     "unicode_normalization",
+    "url",
+    "percent_encoding",
     "hashbrown",
     "foldhash",
 ];

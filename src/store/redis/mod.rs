@@ -34,7 +34,6 @@ mod supervise;
 mod tls;
 mod unserved;
 mod upkeep;
-mod url;
 mod verify;
 mod waker;
 mod watch;

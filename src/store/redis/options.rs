@@ -1,10 +1,11 @@
 //! What it takes to reach a Redis.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::ids::Partitions;
+pub use crate::domain::redis_url::{ADDRESSES_MAX, Address};
+use crate::domain::redis_url::{RedisServers, RedisUrl, RedisUrlError};
 use crate::domain::secret::Secret;
 
 /// Where Redis is and how to talk to it. [`RedisOptions::from_url`] gives the defaults, the fields may be changed afterwards.
@@ -69,33 +70,6 @@ pub struct Replication {
     pub timeout: Duration,
 }
 
-/// A host (name or IP address) and a port.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
-}
-
-impl Address {
-    /// Reads `host:port`, an IPv6 host with or without brackets.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        (!host.is_empty()).then_some(Self { host: host.to_owned(), port: port.parse().ok()? })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// Whom to trust, and as whom to appear.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
@@ -109,29 +83,12 @@ pub const KEY_PREFIX_DEFAULT: &str = "tg:";
 pub const KEY_PREFIX_BYTES_MAX: usize = 64;
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
-/// Servers or sentinels that may be named.
-pub const ADDRESSES_MAX: usize = 64;
 
-/// Why options are refused. Holds nothing of the URL: it may contain a password.
+/// Why options are refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RedisOptionsError {
-    #[error(
-        "not a URL of the form redis://[user[:password]@]host[:port][/database], redis+sentinel://…host,host/service[/database] \
-         or redis-cluster://…host,host (rediss… for TLS)"
-    )]
-    Url,
-    #[error("the scheme is none of redis://, redis+sentinel://, redis-cluster://, and the same with rediss for TLS")]
-    Scheme,
-    #[error("no host, one that is none, or more than {ADDRESSES_MAX}")]
-    Host,
-    #[error("no name of the service that the sentinels watch: …/service")]
-    Service,
-    #[error("the database is not a number from 0 to 255 (a Cluster has 0 alone)")]
-    Database,
-    #[error("user or password are not percent-encoded UTF-8")]
-    Credentials,
-    #[error("the query of the URL is not understood")]
-    Query,
+    #[error(transparent)]
+    Place(#[from] RedisUrlError),
     #[error("the key prefix is longer than {KEY_PREFIX_BYTES_MAX} bytes, or has a brace, a space or a control character")]
     KeyPrefix,
     #[error("a timeout is zero")]
@@ -161,6 +118,26 @@ impl RedisOptions {
         }
     }
 
+    /// At the place that the URL names, with the defaults for everything else.
+    #[must_use]
+    pub fn at(url: RedisUrl, partitions: Partitions) -> Self {
+        let RedisUrl { servers, is_tls, username, password, database } = url;
+        let deployment = match servers {
+            RedisServers::Standalone(address) => Deployment::Standalone(address),
+            RedisServers::Sentinel { addresses, service } => Deployment::Sentinel(SentinelOptions::new(addresses, service)),
+            RedisServers::Cluster(seeds) => Deployment::Cluster(seeds),
+        };
+        Self { tls: is_tls.then(TlsOptions::default), username, password, database, ..Self::new(deployment, partitions) }
+    }
+
+    /// The same for a URL as text.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn from_url(url: &str, partitions: Partitions) -> Result<Self, RedisUrlError> {
+        Ok(Self::at(url.parse()?, partitions))
+    }
+
     /// Faults that no single field has, or that [`RedisOptions::from_url`] cannot have seen.
     pub(super) fn check(&self) -> Result<(), RedisOptionsError> {
         let prefix = &self.key_prefix;
@@ -176,10 +153,10 @@ impl RedisOptions {
         }
         let named = |addresses: &[Address]| (1..=ADDRESSES_MAX).contains(&addresses.len());
         match &self.deployment {
-            Deployment::Sentinel(sentinel) if !named(&sentinel.addresses) => Err(RedisOptionsError::Host),
-            Deployment::Sentinel(sentinel) if sentinel.service.is_empty() => Err(RedisOptionsError::Service),
-            Deployment::Cluster(seeds) if !named(seeds) => Err(RedisOptionsError::Host),
-            Deployment::Cluster(_) if self.database != 0 => Err(RedisOptionsError::Database),
+            Deployment::Sentinel(sentinel) if !named(&sentinel.addresses) => Err(RedisUrlError::Host.into()),
+            Deployment::Sentinel(sentinel) if sentinel.service.is_empty() => Err(RedisUrlError::Service.into()),
+            Deployment::Cluster(seeds) if !named(seeds) => Err(RedisUrlError::Host.into()),
+            Deployment::Cluster(_) if self.database != 0 => Err(RedisUrlError::Database.into()),
             Deployment::Standalone(_) | Deployment::Sentinel(_) | Deployment::Cluster(_) => Ok(()),
         }
     }
