@@ -193,6 +193,11 @@ const FAMILIES: &[Family] = &[
     single("connections_given_up", "Connections ended to make room, of the address that held most", &[
         (Counter::ConnectionsGivenUp, ""),
     ]),
+    single(
+        "client_floods",
+        "Connections ended because of too many requests taken back or frames that carry nothing",
+        &[(Counter::ClientFloods, "")],
+    ),
     single("connections_refused", "Connections beyond what one address may have", &[(Counter::ConnectionsRefused, "")]),
     single("store_errors", "Background calls of the store that failed", &[(Counter::StoreErrors, "")]),
     single("tasks_restarted", "Background tasks started again after a panic", &[(Counter::TasksRestarted, "")]),

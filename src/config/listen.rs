@@ -9,7 +9,7 @@ use super::listeners::NamedListeners;
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
-use crate::domain::client_limits::{ClientLimits, LingerLimits};
+use crate::domain::client_limits::{ClientLimits, Http2Limits, LingerLimits};
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::pace::ByteRate;
 use crate::domain::secret::Secret;
@@ -52,7 +52,7 @@ impl Listen {
 
     fn read_common(s: &mut Section<'_>) -> Self {
         use RequestIdFrom::{Anyone, Nobody, TrustedPeers};
-        Self {
+        let mut listen = Self {
             workers: s.read("workers", parse::count(0, 1024)),
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
             connections_per_address_max: s.optional("connections_per_address_max", parse::count(1, 10_000_000)),
@@ -64,7 +64,10 @@ impl Listen {
                 "request_id_from",
                 parse::choice(&[("nobody", Nobody), ("trusted_peers", TrustedPeers), ("anyone", Anyone)]),
             ),
-        }
+        };
+        // A table of its own: behind all keys of this one.
+        listen.limits.http2 = s.section("http2", read_http2);
+        listen
     }
 }
 
@@ -81,7 +84,25 @@ fn read_limits(s: &mut Section<'_>) -> ClientLimits {
             bytes_max: s.read("linger_bytes_max", parse::size(0, 1 << 40)),
             timeout: s.read("linger_timeout", parse::duration(Duration::ZERO, HOUR)),
         },
+        http2: None,
     }
+}
+
+/// Well below the largest window that HTTP/2 knows, 2 GiB.
+const HTTP2_WINDOW_BYTES_MAX: u64 = 1 << 30;
+
+fn read_http2(s: &mut Section<'_>) -> Option<Http2Limits> {
+    let is_enabled = s.read("enabled", parse::flag);
+    let limits = Http2Limits {
+        streams_max: s.read("streams_max", parse::number_u32(1, 10_000)),
+        stream_window_bytes: s.read("stream_window_bytes", parse::memory(1 << 14, HTTP2_WINDOW_BYTES_MAX)),
+        connection_window_bytes: s.read("connection_window_bytes", parse::memory(1 << 16, HTTP2_WINDOW_BYTES_MAX)),
+        resets_max: s.read("resets_max", parse::number_u32(10, 1_000_000)),
+        control_frames_max: s.read("control_frames_max", parse::number_u32(100, 10_000_000)),
+        ping_interval: s.read("ping_interval", parse::or_off(parse::duration(SECOND, HOUR))),
+        ping_timeout: s.read("ping_timeout", parse::duration(SECOND / 10, 5 * MINUTE)),
+    };
+    is_enabled.then_some(limits)
 }
 
 /// This process among those that share the store.

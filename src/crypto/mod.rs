@@ -26,6 +26,7 @@ pub mod refresh_token;
 pub mod tls_server;
 mod token_header;
 pub mod verifier;
+pub mod websocket;
 
 #[cfg(test)]
 mod testing;

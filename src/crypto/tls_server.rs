@@ -15,7 +15,10 @@ use rustls::{RootCertStore, ServerConfig};
 use super::certificates::Certificates;
 
 /// The protocols that are served over TLS, the one that is preferred first (RFC 7301). A client that names others alone is refused.
-const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
+
+/// The same where HTTP/2 is off.
+const ALPN_OF_HTTP1: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// The oldest version that is spoken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +104,7 @@ struct Present {
     /// Its keys change by themselves, every six hours. No other listener takes them: who was let in there need not be let in here.
     tickets: Arc<dyn ProducesTickets>,
     config: Arc<ServerConfig>,
+    config_of_http1: Arc<ServerConfig>,
 }
 
 impl TlsServer {
@@ -112,8 +116,9 @@ impl TlsServer {
     }
 
     /// For the next handshake. Those under way, and connections, go on with what they have.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.present.load().config)
+    pub fn config(&self, speaks_http2: bool) -> Arc<ServerConfig> {
+        let present = self.present.load();
+        Arc::clone(if speaks_http2 { &present.config } else { &present.config_of_http1 })
     }
 
     pub fn material(&self) -> Arc<TlsMaterial> {
@@ -152,7 +157,10 @@ impl Present {
         let mut config = builder.with_cert_resolver(Arc::clone(&material.certificates) as _);
         config.ticketer = Arc::clone(&tickets);
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        Ok(Self { material: Arc::new(material), tickets, config: Arc::new(config) })
+        let mut config_of_http1 = config.clone();
+        config_of_http1.alpn_protocols = ALPN_OF_HTTP1.map(<[u8]>::to_vec).into();
+        let (config, config_of_http1) = (Arc::new(config), Arc::new(config_of_http1));
+        Ok(Self { material: Arc::new(material), tickets, config, config_of_http1 })
     }
 }
 

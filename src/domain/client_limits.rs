@@ -19,6 +19,8 @@ pub struct ClientLimits {
     pub header_count_max: usize,
     /// After the last response.
     pub linger: LingerLimits,
+    /// Of a connection on which HTTP/2 is spoken. `None`: it is spoken on none.
+    pub http2: Option<Http2Limits>,
 }
 
 impl ClientLimits {
@@ -35,3 +37,25 @@ pub struct LingerLimits {
     pub bytes_max: u64,
     pub timeout: Duration,
 }
+
+/// What one connection may take up on which HTTP/2 is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Http2Limits {
+    /// Requests at once.
+    pub streams_max: u32,
+    /// How many bytes of one request's body may wait for the upstream.
+    pub stream_window_bytes: usize,
+    /// The same of all of a connection's.
+    pub connection_window_bytes: usize,
+    /// Requests that a client takes back before their responses are complete, within [`FLOOD_SPAN`].
+    pub resets_max: u32,
+    /// Frames that carry nothing of a message, within [`FLOOD_SPAN`], beside those that answer what was sent.
+    pub control_frames_max: u32,
+    /// How long a connection may be silent before the client is asked whether it is there. `None`: it is not asked.
+    pub ping_interval: Option<Duration>,
+    /// How long it may take to say so.
+    pub ping_timeout: Duration,
+}
+
+/// The span in which frames are counted of which many are an attack.
+pub const FLOOD_SPAN: Duration = Duration::from_secs(10);

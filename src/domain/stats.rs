@@ -161,6 +161,9 @@ counter! {
     ConnectionsGivenUp = "connections_given_up",
     /// Beyond what one address may have.
     ConnectionsRefused = "connections_refused",
+    /// On which HTTP/2 is spoken: ended because the client took back more requests, or sent more frames that carry nothing, than
+    /// anybody needs.
+    ClientFloods = "client_floods",
     StoreErrors = "store_errors",
     TasksRestarted = "tasks_restarted",
     Panics = "panics",

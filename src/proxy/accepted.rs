@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 
 use super::client::arrival::{Protocol, Spoken, Unarrived, certificate_fields, in_time, read_proxy_header, shake_hands};
 use super::client::connection::ClientConnection;
-use super::client::http1::connection::Http1Connection;
+use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
-use super::client::http1::serve::serve;
+use super::client::serve::serve;
 use super::client::stream::ClientStream;
 use super::request::gateway::Gateway;
 use super::seats::{Holder, Notice};
@@ -54,31 +54,25 @@ impl Accepted {
     /// Serves the connection to its end. A panic costs the connection alone.
     pub(super) async fn run(self, stream: TcpStream) {
         let (gateway, watch, peer) = (Rc::clone(&self.gateway), Rc::clone(&self.watch), self.peer);
-        let served = AssertUnwindSafe(self.serve(stream)).catch_unwind().await;
-        let noteworthy = served.unwrap_or_else(|_panic| {
+        if AssertUnwindSafe(self.serve(stream)).catch_unwind().await.is_err() {
             tracing::error!(%peer, "a connection's task panicked");
-            Some(Counter::Panics)
-        });
-        if let Some(counter) = noteworthy {
-            gateway.count(counter);
+            gateway.count(Counter::Panics);
         }
         if watch.notice() != Notice::Stay {
             gateway.count(Counter::ConnectionsGivenUp);
         }
     }
 
-    /// Returns what is to be counted of its end.
-    async fn serve(self, stream: TcpStream) -> Option<Counter> {
-        let Arrival { stream, peer, redirect_port, certificate } = match (&self.spoken.protocol, self.spoken.proxy_protocol) {
-            (Protocol::Http, false) => Arrival::of(stream.into(), self.peer),
-            (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_), _) => Box::pin(self.arrive(stream)).await?,
+    async fn serve(self, stream: TcpStream) {
+        let arrival = match (&self.spoken.protocol, self.spoken.proxy_protocol) {
+            (Protocol::Http, false) => Some(Arrival::of(stream.into(), self.peer)),
+            (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_), _) => Box::pin(self.arrive(stream)).await,
         };
+        let Some(Arrival { stream, peer, redirect_port, certificate }) = arrival else { return };
         let limits = self.gateway.client_limits();
         let client = ClientConnection::new(peer, stream.scheme(), self.watch, limits);
         let client = Rc::new(ClientConnection { redirect_port, certificate, ..client });
-        let connection = Http1Connection::new(&client, self.watchers.exchange(&client.watch));
-        let service = Gateway::service(&self.gateway, &connection);
-        serve(stream, connection, service, self.lingerers).await
+        serve(stream, &client, &self.watchers, &self.gateway, self.lingerers).await;
     }
 
     /// What comes before the first request. `None`: the connection is at its end, and counted.
@@ -89,7 +83,8 @@ impl Accepted {
             Protocol::Http => Arrival::of(stream.into(), peer),
             Protocol::Redirect(port) => Arrival { redirect_port: Some(*port), ..Arrival::of(stream.into(), peer) },
             Protocol::Https(server) => {
-                let secured = in_time(&self.watch, shake_hands(stream, server)).await;
+                let config = server.config(self.gateway.client_limits().http2.is_some());
+                let secured = in_time(&self.watch, shake_hands(stream, config)).await;
                 let secured = secured.and_then(|stream| Ok((certificate_fields(&stream)?, stream)));
                 let secured = secured.map_err(|unarrived| self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed));
                 let (certificate, stream) = secured.ok()?;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::accepted::{Accepted, refuse_for_its_address};
 use super::acceptors::{Acceptors, Newcomer};
 use super::client::arrival::Spoken;
+use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::port::{Entrance, Part, Port};
 use super::request::gateway::{Gateway, Shared};

@@ -9,6 +9,7 @@ mod entropy;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod incoming;
 pub mod keepalive;
 pub mod limiter;
 pub mod listener;

@@ -1,5 +1,7 @@
 //! Answers that the gateway gives itself: problem+json with a stable code, and nothing that leaks a cause.
 
+mod grpc;
+
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod gateway;
 mod hostile;
+mod http2;
 mod import;
 mod layers;
 mod migration;

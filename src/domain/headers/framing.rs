@@ -5,8 +5,9 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use crate::domain::host::Host;
 
-/// The host of a request (RFC 9112, section 3.2): exactly one valid Host, overridden by an absolute-form target. `None`: a client of
-/// HTTP/1.0 that names none.
+/// The host of a request: exactly one valid Host, overridden by an absolute-form target (RFC 9112, section 3.2). By HTTP/2, `:authority`
+/// is the authority of the target, and a Host beside it names the same (RFC 9113, section 8.3.1). `None`: a client of HTTP/1.0 that
+/// names none.
 ///
 /// # Errors
 /// Fixed text for the client: none, two, or not a host; CONNECT or `*`.
@@ -20,20 +21,24 @@ pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &He
     if uri.authority().is_some() && uri.scheme().is_none() {
         return Err("The target is neither a path nor a URL.");
     }
-    let is_old = version < Version::HTTP_11;
+    let (is_old, is_new) = (version < Version::HTTP_11, version > Version::HTTP_11);
     let mut fields = headers.get_all(HOST).iter();
     let from_field = match (fields.next(), fields.next()) {
         (Some(_), Some(_)) => return Err("More than one Host field."),
         (Some(field), None) if is_old && field.is_empty() => None,
         (Some(field), None) => Some(Host::of_field(field).map_err(|_| "The Host field is not valid.")?),
-        (None, _) if is_old => None,
+        (None, _) if is_old || is_new && uri.authority().is_some() => None,
         (None, _) => return Err("The Host field is missing."),
     };
-    match uri.authority() {
-        Some(authority) if authority.as_str().contains('@') => Err("The target has user information."),
-        Some(authority) => Host::parse(authority.as_str().as_bytes()).map(Some).map_err(|_| "The target's host is not valid."),
-        None => Ok(from_field),
+    let from_target = match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => return Err("The target has user information."),
+        Some(authority) => Some(Host::parse(authority.as_str().as_bytes()).map_err(|_| "The target's host is not valid.")?),
+        None => None,
+    };
+    if is_new && from_target.as_ref().zip(from_field.as_ref()).is_some_and(|(target, field)| target != field) {
+        return Err("Host and :authority name two hosts.");
     }
+    Ok(from_target.or(from_field))
 }
 
 /// The host of a request that was let in already.
@@ -97,6 +102,17 @@ mod tests {
         assert_eq!(named(&["localhost:"], "/"), Ok("localhost".to_owned()));
         for bad in [&[][..], &["a", "a"], &[""], &["a b"], &["a@b"], &["a,b"], &["a%41"]] {
             assert!(named(bad, "/").is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn by_http_2_the_target_names_the_host_and_nobody_contradicts_it() {
+        let named = |fields: &[&'static str], target| host(Version::HTTP_2, fields, target).map(Option::unwrap);
+        assert_eq!(named(&[], "http://A.example:80/x"), Ok("a.example:80".to_owned()));
+        assert_eq!(named(&["a.EXAMPLE."], "https://a.example/"), Ok("a.example".to_owned()));
+        assert_eq!(named(&["a"], "/"), Ok("a".to_owned()), "translated from HTTP/1");
+        for (fields, target) in [(&["b"][..], "http://a/"), (&["a:1"], "http://a/"), (&["a", "a"], "http://a/"), (&[], "/")] {
+            assert!(named(fields, target).is_err(), "{fields:?} {target}");
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::stream::{ClientStream, Socket};
 use crate::crypto::client_certificate::ClientCertificate;
@@ -115,7 +116,7 @@ const CLEAR_TEXT_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: a
 const CLEAR_TEXT_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Speaks TLS from here on.
-pub async fn shake_hands(mut stream: TcpStream, server: &TlsServer) -> Result<ClientStream, Unarrived> {
+pub async fn shake_hands(mut stream: TcpStream, config: Arc<ServerConfig>) -> Result<ClientStream, Unarrived> {
     let mut first = [0];
     match (stream.peek(&mut first).await?, first) {
         (0, _) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -127,7 +128,7 @@ pub async fn shake_hands(mut stream: TcpStream, server: &TlsServer) -> Result<Cl
         }
         (_, [_]) => return Err(Unarrived::NoTls),
     }
-    let accepting = TlsAcceptor::from(server.config()).accept(Socket::from(stream));
+    let accepting = TlsAcceptor::from(config).accept(Socket::from(stream));
     Ok(accepting.await?.into())
 }
 

@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, StatusCode, Version};
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::connection::ClientConnection;
 use super::http1::connection::Http1Connection;
-use super::http1::heads::Told;
-use super::tunnel::Upgrade;
-use crate::proxy::http1::framing::Framing;
+use super::http2::exchange::Http2Exchange;
+use super::http2::head;
+use super::tunnel::{Upgrade, handshake};
 use crate::proxy::watch::ExchangeWatch;
 
 /// From the head of a request to the last byte of its response. It ends when it is dropped.
@@ -20,6 +23,8 @@ pub struct Exchange(Protocol);
 enum Protocol {
     /// One exchange at a time.
     Http1(Rc<Http1Connection>),
+    /// One of several.
+    Http2(Rc<Http2Exchange>),
 }
 
 impl Exchange {
@@ -28,22 +33,32 @@ impl Exchange {
         Self(Protocol::Http1(Rc::clone(connection)))
     }
 
+    pub(in crate::proxy::client) fn of_http2(exchange: &Rc<Http2Exchange>) -> Self {
+        Self(Protocol::Http2(Rc::clone(exchange)))
+    }
+
     pub fn client(&self) -> &ClientConnection {
         match &self.0 {
             Protocol::Http1(connection) => &connection.client,
+            Protocol::Http2(exchange) => exchange.client(),
         }
     }
 
     pub fn watch(&self) -> &Rc<ExchangeWatch> {
         match &self.0 {
             Protocol::Http1(connection) => &connection.exchange,
+            Protocol::Http2(exchange) => &exchange.watch,
         }
     }
 
-    /// What the head said in the client's words; once. `None`: it was not seen whole.
-    pub(in crate::proxy) fn take_raw_head(&self, framing: Framing) -> Option<Told> {
+    /// Refuses a head that its protocol leaves room to read in two ways; once. `length` is that of the body, where it is known.
+    ///
+    /// # Errors
+    /// Fixed text for the client.
+    pub(in crate::proxy) fn check_head(&self, head: &Parts, length: Option<u64>) -> Result<(), &'static str> {
         match &self.0 {
-            Protocol::Http1(connection) => connection.take_raw_head(framing),
+            Protocol::Http1(connection) => connection.check_head(&head.headers, length),
+            Protocol::Http2(_) => head::check(head),
         }
     }
 
@@ -51,13 +66,38 @@ impl Exchange {
     pub(in crate::proxy) fn pass_interim(&self, status: StatusCode, headers: &HeaderMap) {
         match &self.0 {
             Protocol::Http1(connection) => connection.pass_interim(status, headers),
+            Protocol::Http2(exchange) => exchange.pass_interim(status, headers),
         }
     }
 
-    /// What the exchange turns into once its response is out.
-    pub(in crate::proxy) fn switch_to(&self, upgrade: Upgrade) {
+    /// Whether fields behind a response's body reach the client.
+    pub(in crate::proxy) const fn carries_trailers(&self) -> bool {
         match &self.0 {
-            Protocol::Http1(connection) => connection.switch_to(upgrade),
+            // hyper would want each of them announced.
+            Protocol::Http1(_) => false,
+            Protocol::Http2(_) => true,
+        }
+    }
+
+    /// What the exchange turns into once its response is out, which is the upstream's consent.
+    pub(in crate::proxy) fn switch_to(&self, upgrade: Upgrade, consent: &mut Response<Bytes>) {
+        match &self.0 {
+            Protocol::Http1(connection) => {
+                connection.switch_to(upgrade);
+                handshake::announce(consent.headers_mut());
+            }
+            Protocol::Http2(exchange) => exchange.switch_to(upgrade, consent),
+        }
+    }
+
+    /// Marks the response as one behind which nothing of the client is read any more.
+    pub(in crate::proxy) fn reads_no_more(&self, response: &mut HeaderMap) {
+        match &self.0 {
+            Protocol::Http1(_) => {
+                response.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            // The rest of this stream alone: h2 resets it behind the response, with NO_ERROR (RFC 9113, section 8.1).
+            Protocol::Http2(_) => {}
         }
     }
 }
@@ -66,6 +106,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         match &self.0 {
             Protocol::Http1(connection) => connection.exchange_ends(),
+            // It ends with its stream.
+            Protocol::Http2(_) => {}
         }
     }
 }

@@ -3,6 +3,9 @@
 pub mod arrival;
 pub mod connection;
 pub mod exchange;
+pub mod handler;
 pub mod http1;
+pub mod http2;
+pub mod serve;
 pub mod stream;
 pub mod tunnel;

@@ -5,6 +5,7 @@ mod flow;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub(in crate::proxy) mod handshake;
 
 use std::future::poll_fn;
 use std::io;
@@ -13,19 +14,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::flow::{Flow, Progress, When};
 use self::frames::Farewell;
 use super::connection::ClientConnection;
-use super::stream::ClientStream;
 use crate::domain::claims::Principal;
-use crate::domain::field_list;
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::Stream;
-use crate::proxy::watch::{ConnectionWait, ConnectionWatch, Deadlines, ExchangeWait, ExchangeWatch, Wait};
+use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
 
 /// What a connection turns into after a 101.
 #[derive(Debug)]
@@ -61,7 +58,7 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Copies until either side closes, or has to. `from_client` was read already, behind the head.
 pub async fn run(
-    mut client: ClientStream,
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
     from_client: Bytes,
     upgrade: Upgrade,
     connection: &ClientConnection,
@@ -81,7 +78,6 @@ pub async fn run(
     exchange.stream_waits(limits.idle_timeout);
     let watches = Watches { connection: &connection.watch, exchange };
     let end = poll_fn(|cx| {
-        watches.connection.woken_by(cx.waker());
         exchange.woken_by(cx.waker());
         tunnel.poll(&mut client, &mut upstream, watches, cx)
     })
@@ -125,7 +121,7 @@ struct Tunnel {
 impl Tunnel {
     fn poll(
         &mut self,
-        client: &mut ClientStream,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         upstream: &mut Stream,
         watches: Watches<'_>,
         cx: &mut Context<'_>,
@@ -135,7 +131,7 @@ impl Tunnel {
             Notice::Stay | Notice::Gone => {}
             Notice::Leave | Notice::LeaveNow => return Poll::Ready(TunnelEnd::GivenUp),
         }
-        if connection.take_expired(ConnectionWait::ClientWrite) || exchange.take_expired(ExchangeWait::UpstreamWrite) {
+        if exchange.take_expired(ExchangeWait::ClientWrite) || exchange.take_expired(ExchangeWait::UpstreamWrite) {
             return Poll::Ready(TunnelEnd::Blocked);
         }
         let farewell = if let Some(ending) = exchange.ended() {
@@ -149,7 +145,7 @@ impl Tunnel {
             self.say(farewell, when, watches);
         }
         if let Some(farewell) = self.farewell
-            && connection.take_expired(ConnectionWait::Farewell)
+            && exchange.take_expired(ExchangeWait::Farewell)
         {
             return Poll::Ready(TunnelEnd::NotHeard(farewell));
         }
@@ -174,7 +170,7 @@ impl Tunnel {
         }
         if self.farewell.replace(farewell).is_none() {
             watches.exchange.disarm(ExchangeWait::Stream);
-            watches.connection.arm(ConnectionWait::Farewell, FAREWELL_TIMEOUT);
+            watches.exchange.arm(ExchangeWait::Farewell, FAREWELL_TIMEOUT);
         }
         self.to_client.end_with(farewell.to_client(), when);
         self.to_upstream.end_with(farewell.to_upstream(), when);
@@ -183,7 +179,7 @@ impl Tunnel {
     fn arm(&mut self, watches: Watches<'_>) {
         let [client_timeout, upstream_timeout] = self.write_timeouts;
         let (to_client, to_upstream) = (self.to_client.take_progress(), self.to_upstream.take_progress());
-        keep_time(watches.connection, ConnectionWait::ClientWrite, to_client, client_timeout);
+        keep_time(watches.exchange, ExchangeWait::ClientWrite, to_client, client_timeout);
         keep_time(watches.exchange, ExchangeWait::UpstreamWrite, to_upstream, upstream_timeout);
         if to_client.moved || to_upstream.moved {
             watches.exchange.stream_moves();
@@ -191,29 +187,10 @@ impl Tunnel {
     }
 }
 
-fn keep_time<W: Wait, const N: usize>(deadlines: &Deadlines<W, N>, wait: W, progress: Progress, timeout: Duration) {
+fn keep_time(deadlines: &ExchangeWatch, wait: ExchangeWait, progress: Progress, timeout: Duration) {
     if !progress.is_blocked {
         deadlines.disarm(wait);
     } else if progress.moved || !deadlines.is_armed(wait) {
         deadlines.arm(wait, timeout);
     }
 }
-
-/// Whether a request asks for a WebSocket (RFC 6455, section 4.2.1). Other protocols are not switched to: an HTTP/2 upgrade, for one,
-/// would carry requests past every check.
-pub(in crate::proxy) fn wants_websocket(head: &Parts) -> bool {
-    head.version == Version::HTTP_11
-        && head.method == Method::GET
-        && head.headers.contains_key(UPGRADE)
-        && field_list::has(&head.headers, &CONNECTION, "upgrade")
-        && field_list::has(&head.headers, &UPGRADE, "websocket")
-}
-
-/// Says on one hop what the rewriting took away: that the protocol is to change.
-pub(in crate::proxy) fn announce_websocket(headers: &mut HeaderMap) {
-    for (name, value) in WEBSOCKET {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-}
-
-const WEBSOCKET: [(HeaderName, &str); 2] = [(CONNECTION, "upgrade"), (UPGRADE, "websocket")];

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::domain::claims::Ending;
+use crate::domain::headers::TrailerRules;
 use crate::domain::stats::Counter;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::upstream::{ExchangeEnd, UpstreamBody};
@@ -31,6 +32,8 @@ struct Streamed {
     body: UpstreamBody,
     /// The request's id.
     request: HeaderValue,
+    /// For a client that gets trailers.
+    trailers: Option<TrailerRules>,
     end: End,
 }
 
@@ -48,9 +51,9 @@ impl GatewayBody {
         Self { source: Source::Whole(bytes), _exchange: exchange }
     }
 
-    /// `request` is the request's id, for log lines.
-    pub const fn upstream(body: UpstreamBody, exchange: Exchange, request: HeaderValue) -> Self {
-        Self { source: Source::Upstream(Streamed { body, request, end: End::None }), _exchange: exchange }
+    /// `request` is the request's id, for log lines; `trailers` are for a client that gets trailers.
+    pub const fn upstream(body: UpstreamBody, exchange: Exchange, request: HeaderValue, trailers: Option<TrailerRules>) -> Self {
+        Self { source: Source::Upstream(Streamed { body, request, trailers, end: End::None }), _exchange: exchange }
     }
 }
 
@@ -68,8 +71,16 @@ impl Streamed {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.rewrite(frame)))),
             polled => polled,
         }
+    }
+
+    fn rewrite(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(rules), Some(trailers)) = (&self.trailers, frame.trailers_mut()) {
+            rules.rewrite(trailers);
+        }
+        frame
     }
 
     fn note(&self, end: &ExchangeEnd) {

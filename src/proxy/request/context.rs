@@ -6,11 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::TRANSFER_ENCODING;
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::framing::{check_body_framing, effective_host};
@@ -20,8 +18,7 @@ use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
 use crate::proxy::client::exchange::Exchange;
-use crate::proxy::client::http1::heads::Told;
-use crate::proxy::http1::framing::Framing;
+use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::upstream::{BodyFault, ClientBody, Pacing, Part, RequestBody};
@@ -62,9 +59,8 @@ impl<'a> RequestContext<'a> {
         body: Incoming,
     ) -> Result<Self, Refusal> {
         let body = IncomingBody::of(body, exchange, policy);
-        let raw = exchange.take_raw_head(Framing::of(body.body.length()));
+        exchange.check_head(head, body.body.length()).map_err(Refusal::Malformed)?;
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
-        check_raw_head(raw, &head.headers)?;
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
         if path_and_query.len() > exchange.client().limits.target_bytes_max() {
@@ -74,20 +70,6 @@ impl<'a> RequestContext<'a> {
         let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
         let address = origin.address();
         Ok(Self { policy, exchange, target, host, origin, address, ids, body })
-    }
-}
-
-/// Refuses what the parser amends in silence.
-fn check_raw_head(raw: Option<Told>, headers: &HeaderMap) -> Result<(), Refusal> {
-    match raw {
-        Some(Told { length_beside_chunks: true, .. }) => {
-            Err(Refusal::Malformed("Content-Length and Transfer-Encoding together."))
-        }
-        Some(Told { fragment: true, .. }) => Err(Refusal::Malformed("The target has a fragment.")),
-        None if headers.contains_key(TRANSFER_ENCODING) => {
-            Err(Refusal::Malformed("The request cannot be told from what came before it."))
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

@@ -6,7 +6,6 @@ mod own;
 mod route;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -14,12 +13,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, HeaderValue, LOCATION};
+use http::header::{HeaderValue, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
-use hyper::body::{Body as _, Incoming};
-use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as _;
 
 use crate::crypto::entropy::Entropy;
 use crate::crypto::verifier::Verifier;
@@ -33,13 +30,15 @@ use crate::domain::per_upstream::PerUpstream;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Asked, Match};
 use crate::domain::stats::{Counter, Counters, Tally};
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
-use crate::proxy::client::http1::connection::Http1Connection;
+use crate::proxy::client::handler::Handler;
+use crate::proxy::client::tunnel::handshake;
 use crate::proxy::control::ControlPlane;
 use crate::proxy::entropy::EntropyPool;
+use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::body::GatewayBody;
@@ -127,11 +126,6 @@ impl Gateway {
         Self { shared, policy, admission, watchers, entropy, counters, told_at: Cell::new(0) }
     }
 
-    /// Counts what happens outside of requests.
-    pub fn count(&self, counter: Counter) {
-        self.counters.add(counter, 1);
-    }
-
     pub fn client_limits(&self) -> ClientLimits {
         self.policy.borrow().policy.client
     }
@@ -179,19 +173,7 @@ impl Gateway {
         true
     }
 
-    /// What one connection's requests are answered by.
-    pub fn service(
-        self: &Rc<Self>,
-        connection: &Rc<Http1Connection>,
-    ) -> impl Service<Request<Incoming>, Response = Response<GatewayBody>, Error = Infallible> + use<> {
-        let (gateway, connection) = (Rc::clone(self), Rc::clone(connection));
-        service_fn(move |request: Request<Incoming>| {
-            let (gateway, exchange) = (Rc::clone(&gateway), Exchange::of_http1(&connection, request.version()));
-            async move { Ok(gateway.serve(request, exchange).await) }
-        })
-    }
-
-    /// Answers one request, whatever happens: a panic costs this request alone.
+    /// Responds to one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
         let (head, body) = request.into_parts();
         let local = Rc::clone(&self.policy.borrow());
@@ -205,19 +187,24 @@ impl Gateway {
         let has_body = !body.is_end_stream();
         let answering = self.respond(&local, &ids, &head, body, &exchange);
         let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
+        let answer = match answer {
+            Ok(Answer::OfRoute(reply)) if handshake::is_mistaken_for_consent(&head, reply.status()) => Err(Refusal::NoRoute),
+            answer => answer,
+        };
         let mut response = match answer {
             Ok(Answer::Streamed(answer)) => {
                 let (mut answer, body) = answer.into_parts();
                 if body.ends_the_request() {
-                    answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                    exchange.reads_no_more(&mut answer.headers);
                 }
-                Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request))
+                let trailers = exchange.carries_trailers().then(|| policy.rewrite.trailers(None));
+                Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request, trailers))
             }
             Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
             Ok(Answer::OfRoute(mut reply)) => {
                 if has_body {
                     // Nobody reads the rest of it.
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    exchange.reads_no_more(reply.headers_mut());
                 }
                 whole(reply, &ids, exchange)
             }
@@ -225,13 +212,13 @@ impl Gateway {
                 self.note(&refusal, &head, &ids, exchange.client());
                 let ends_connection = refusal.ends_connection();
                 let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
-                let mut reply = refusal.into_reply();
+                let mut reply = refusal.into_reply(&head.headers);
                 if is_of_repeated_cookie {
                     policy.take_repeated_cookies(reply.headers_mut(), &head);
                 }
                 if has_body || ends_connection {
-                    // Nobody reads the rest of it, or knows where it ends: no further request can follow on this connection.
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    // Nobody reads the rest of it, or knows where it ends.
+                    exchange.reads_no_more(reply.headers_mut());
                 }
                 whole(reply, &ids, exchange)
             }
@@ -265,6 +252,8 @@ impl Gateway {
             return Ok(Answer::Whole(preflight_reply(fields)));
         }
         match found {
+            // By HTTP/2 a response of ours with 200 would be consent.
+            Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
             Match::Endpoint(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
             // Of a page that may not.
@@ -306,6 +295,26 @@ fn redirect(context: &RequestContext<'_>, port: u16) -> Result<Reply, Refusal> {
 
 /// Not named in URLs.
 const HTTPS_PORT: u16 = 443;
+
+impl Handler for Gateway {
+    type Body = GatewayBody;
+
+    async fn respond(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
+        self.serve(request, exchange).await
+    }
+
+    fn count(&self, counter: Counter) {
+        self.counters.add(counter, 1);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn nonce(&self) -> [u8; 16] {
+        self.entropy.borrow_mut().draw()
+    }
+}
 
 fn preflight_reply(fields: HeaderMap) -> Reply {
     let mut reply = Reply::default();

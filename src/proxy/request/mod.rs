@@ -3,6 +3,7 @@
 pub mod body;
 mod context;
 pub mod gateway;
+mod grpc;
 mod login_answer;
 pub mod observation;
 mod refusal;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::domain::claims::{Denial, Ending};
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
 use crate::proxy::reply::{Problem, Reply};
+use crate::proxy::request::grpc;
 use crate::proxy::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
 
 /// Everything that can end a request before an upstream answers it.
@@ -45,6 +46,8 @@ pub(in crate::proxy) enum Refusal {
     LoginAnswerTooLarge,
     #[error("upstream switched protocols unasked")]
     UnaskedUpgrade,
+    #[error("upstream responds to the handshake of a WebSocket as if it were a request like others")]
+    IgnoredUpgrade,
     /// A reply that the control plane made instead.
     #[error("refused by an own endpoint")]
     Reply(Box<Reply>),
@@ -77,7 +80,7 @@ impl Refusal {
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
             Self::CallerEnded(ending) => Counter::of_ending(*ending),
             Self::Upstream { fault, .. } => fault.counter(),
-            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade => Counter::UpstreamErrors,
+            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => Counter::UpstreamErrors,
             Self::Reply(_) => return None,
             Self::Panicked => Counter::Panics,
         })
@@ -97,7 +100,9 @@ impl Refusal {
             | Self::Body(_)
             | Self::CallerEnded(_)
             | Self::Reply(_) => false,
-            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::Panicked => true,
+            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade | Self::Panicked => {
+                true
+            }
         }
     }
 
@@ -115,13 +120,19 @@ impl Refusal {
             | Self::CallerEnded(_)
             | Self::LoginAnswerTooLarge
             | Self::UnaskedUpgrade
+            | Self::IgnoredUpgrade
             | Self::Reply(_)
             | Self::Panicked => false,
         }
     }
 
-    pub(in crate::proxy) fn into_reply(self) -> Reply {
-        self.problem().map_or_else(|reply| *reply, Problem::into_reply)
+    /// For a request with these fields.
+    pub(in crate::proxy) fn into_reply(self, request: &HeaderMap) -> Reply {
+        match (self.problem(), grpc::media_type(request)) {
+            (Ok(problem), Some(media_type)) => problem.into_grpc_reply(media_type),
+            (Ok(problem), None) => problem.into_reply(),
+            (Err(reply), _) => *reply,
+        }
     }
 
     fn problem(self) -> Result<Problem, Box<Reply>> {
@@ -165,7 +176,7 @@ impl Refusal {
                     bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
                 }
             },
-            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade => {
+            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => {
                 bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
             }
             Self::Reply(reply) => return Err(reply),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::domain::headers::TrailerRules;
 use crate::domain::pace::Pace;
+use crate::proxy::incoming::Incoming;
 use crate::proxy::seats::Doing;
 use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
 
@@ -135,7 +135,7 @@ impl ClientBody {
         self.watch.does(Doing::Response);
     }
 
-    fn part(&mut self, frame: hyper::body::Frame<Bytes>) -> Result<Part, BodyFault> {
+    fn part(&mut self, frame: http_body::Frame<Bytes>) -> Result<Part, BodyFault> {
         match frame.into_data() {
             Ok(data) => {
                 self.bytes_left = self.bytes_left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;

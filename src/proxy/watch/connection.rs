@@ -28,9 +28,13 @@ pub enum ConnectionWait {
     LingerEnd,
     /// The end of what is under way on a connection that was asked to close.
     Farewell,
+    /// Any sign of the client, before it is asked for one.
+    Silence,
+    /// That sign.
+    Pong,
 }
 
-const WAITS: usize = ConnectionWait::Farewell as usize + 1;
+const WAITS: usize = ConnectionWait::Pong as usize + 1;
 
 impl Wait for ConnectionWait {
     fn index(self) -> usize {
@@ -49,6 +53,10 @@ pub struct ConnectionWatch {
     seat: Seat,
     /// The last that was told.
     notice: Cell<Notice>,
+    /// How often it was asked to close, in one way or the other.
+    calls_to_close: Cell<u32>,
+    /// That are under way, where there may be several.
+    exchanges: Cell<u32>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -67,6 +75,8 @@ impl ConnectionWatch {
             drain: Cell::new(false),
             seat,
             notice: Cell::new(Notice::Stay),
+            calls_to_close: Cell::new(0),
+            exchanges: Cell::new(0),
             task: RefCell::new(None),
         })
     }
@@ -93,20 +103,56 @@ impl ConnectionWatch {
         self.seat.does(doing, self.now());
     }
 
+    /// One of several exchanges begins.
+    pub fn exchange_begins(&self) {
+        self.exchanges.set(self.exchanges.get() + 1);
+        self.does(Doing::Response);
+    }
+
+    /// One of several exchanges is over.
+    pub fn exchange_ends(&self) {
+        self.exchanges.set(self.exchanges.get() - 1);
+        if self.exchanges.get() == 0 {
+            self.does(Doing::Nothing);
+        }
+    }
+
+    /// How many there are, where there may be several.
+    pub fn exchanges(&self) -> u32 {
+        self.exchanges.get()
+    }
+
+    pub(super) fn calls_to_close(&self) -> u32 {
+        self.calls_to_close.get()
+    }
+
     /// The task to wake when something has expired.
     pub fn woken_by(&self, waker: &Waker) {
         note_waker(&self.task, waker);
     }
 
+    /// Wakes that task.
+    pub fn wake(&self) {
+        wake(&self.task);
+    }
+
     pub(super) fn drain(&self) {
         self.drain.set(true);
-        wake(&self.task);
+        self.is_called_to_close();
+        self.wake();
+    }
+
+    fn is_called_to_close(&self) {
+        self.calls_to_close.set(self.calls_to_close.get() + 1);
     }
 
     pub(super) fn look(&self, now: Tick) {
         let has_passed = self.pass(now);
         let notice = self.seat.notice();
         let is_told = notice != self.notice.replace(notice);
+        if is_told {
+            self.is_called_to_close();
+        }
         if is_told && notice == Notice::Leave {
             self.arm(ConnectionWait::Farewell, LEAVE_TIMEOUT);
         }

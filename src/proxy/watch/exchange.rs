@@ -26,9 +26,13 @@ pub enum ExchangeWait {
     ResponseHead,
     /// Once a response has begun: any byte, in either direction.
     Stream,
+    /// The client to take more of it, where its connection carries others too.
+    ClientWrite,
+    /// The end of a tunnel whose sides were told goodbye.
+    Farewell,
 }
 
-const WAITS: usize = ExchangeWait::Stream as usize + 1;
+const WAITS: usize = ExchangeWait::Farewell as usize + 1;
 
 impl Wait for ExchangeWait {
     fn index(self) -> usize {
@@ -41,6 +45,8 @@ impl Wait for ExchangeWait {
 pub struct ExchangeWatch {
     deadlines: Deadlines<ExchangeWait, WAITS>,
     connection: Rc<ConnectionWatch>,
+    /// Of how many of the connection's calls to close the task was woken.
+    calls_heard: Cell<u32>,
     ended: Cell<Option<Ending>>,
     phase: Cell<Phase>,
     /// How long nothing may move in a stream, in ticks.
@@ -84,6 +90,7 @@ impl ExchangeWatch {
         Rc::new(Self {
             deadlines: Deadlines::new(clock),
             connection: Rc::clone(connection),
+            calls_heard: Cell::new(connection.calls_to_close()),
             ended: Cell::new(None),
             phase: Cell::new(Phase::Awaited),
             stream_ticks: Cell::new(NEVER),
@@ -134,9 +141,11 @@ impl ExchangeWatch {
         self.ended.get()
     }
 
-    /// Notes what the connection does from now on.
+    /// Notes what the connection does from now on, unless other exchanges on it say that too.
     pub fn does(&self, doing: Doing) {
-        self.connection.does(doing);
+        if self.connection.exchanges() <= 1 {
+            self.connection.does(doing);
+        }
     }
 
     /// The task to wake when something has expired.
@@ -151,7 +160,9 @@ impl ExchangeWatch {
         if ended.is_some() {
             self.ended.set(ended);
         }
-        if has_passed || ended.is_some() {
+        let calls = self.connection.calls_to_close();
+        let is_called = calls != self.calls_heard.replace(calls);
+        if has_passed || ended.is_some() || is_called {
             wake(&self.task);
         }
     }

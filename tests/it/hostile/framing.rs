@@ -213,14 +213,3 @@ fn a_body_that_breaks_off_never_reaches_the_upstream_whole() {
     }
     assert_eq!(upstream.heard(), [""; 0]);
 }
-
-#[test]
-fn the_preface_of_http_2_is_no_request() {
-    let upstream = Upstream::echo();
-    let rig = Rig::start(upstream.address);
-    let mut client = rig.client();
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
-    let rest = client.rest();
-    assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 400 "), "{rest}");
-    assert_eq!(upstream.heard(), [""; 0]);
-}

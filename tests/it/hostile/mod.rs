@@ -9,6 +9,7 @@ mod fields;
 mod framing;
 mod half_closed;
 mod hosts;
+mod http2;
 mod interim;
 mod issuer_keys;
 mod issuers;

@@ -4,6 +4,7 @@ mod client;
 mod client_certificates;
 mod clients;
 mod handshakes;
+mod http2;
 mod proxy_protocol;
 mod redirect;
 mod reload;

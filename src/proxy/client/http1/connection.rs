@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, StatusCode, Version};
 
 use super::heads::{RawHeads, Told, Unread};
@@ -143,9 +144,14 @@ impl Http1Connection {
         }
     }
 
-    /// What the head of the present request said in the client's words; once for each request. `None`: it was not seen whole.
-    pub(in crate::proxy::client) fn take_raw_head(&self, framing: Framing) -> Option<Told> {
-        self.heads.borrow_mut().take(framing)
+    /// Refuses what the parser amends in silence in the head of the present request; once for each request.
+    pub(in crate::proxy::client) fn check_head(&self, headers: &HeaderMap, length: Option<u64>) -> Result<(), &'static str> {
+        match self.heads.borrow_mut().take(Framing::of(length)) {
+            Some(Told { length_beside_chunks: true, .. }) => Err("Content-Length and Transfer-Encoding together."),
+            Some(Told { fragment: true, .. }) => Err("The target has a fragment."),
+            None if headers.contains_key(TRANSFER_ENCODING) => Err("The request cannot be told from what came before it."),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// What the client may still send of the last request.

@@ -21,6 +21,11 @@ impl Held {
         self.pieces.is_empty()
     }
 
+    /// Whether the first bytes that were not handed out are these: few, as the first piece holds.
+    pub(super) fn starts_with(&self, beginning: &[u8]) -> bool {
+        self.pieces.front().is_some_and(|first| first[self.handed_out..].starts_with(beginning))
+    }
+
     pub(super) fn extend(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.pieces.back_mut() {

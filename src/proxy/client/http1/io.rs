@@ -260,6 +260,7 @@ mod tests {
             header_bytes_max: READ_BUFFER_MIN,
             header_count_max: 10,
             linger: LingerLimits { bytes_max: 0, timeout: TICK },
+            http2: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,28 +1,37 @@
 //! Serving a connection on which HTTP/1 is spoken: from its first byte to its end.
 
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::HttpService;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::connection::{Http1Connection, read_buffer_bytes_max};
 use super::io::ClientIo;
 use super::linger::{Lingerers, farewell, linger};
-use crate::domain::client_limits::ClientLimits;
+use crate::domain::client_limits::{ClientLimits, Http2Limits};
 use crate::domain::stats::Counter;
+use crate::proxy::client::exchange::Exchange;
+use crate::proxy::client::handler::Handler;
 use crate::proxy::client::stream::ClientStream;
 use crate::proxy::client::tunnel;
+use crate::proxy::incoming;
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::ConnectionWait;
 
 const REQUEST_TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// The head with which HTTP/2 begins, so that no server of HTTP/1 takes it for a request (RFC 9113, section 3.4).
+const HTTP2_BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Who reads what a client sends.
 #[expect(clippy::large_enum_variant, reason = "the room is there anyway: a parser comes into it with each head")]
@@ -66,6 +75,8 @@ impl<S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error 
 
 enum End {
     Served(hyper::Result<()>),
+    /// The client speaks HTTP/2.
+    Http2(Http2Limits),
     /// Nothing was asked of us: close without a word.
     Idle,
     SlowHead,
@@ -79,25 +90,29 @@ impl End {
         match self {
             Self::Served(result) => result.as_ref().is_err_and(hyper::Error::is_user),
             Self::SlowClient | Self::GivenUp => true,
-            Self::Idle | Self::SlowHead => false,
+            Self::Http2(_) | Self::Idle | Self::SlowHead => false,
         }
     }
 }
 
-/// Serves one connection until either side is done with it, or it was too slow. Returns the counter of the request that no
-/// handler got to see, if one ended it.
-pub async fn serve<S>(
+/// What came of a connection.
+pub enum Served {
+    /// It has ended. The counter is that of the request that no handler got to see, if one ended it.
+    ToTheEnd(Option<Counter>),
+    /// It began as one of HTTP/2: what was read of it so far.
+    Http2(ClientStream, Bytes, Http2Limits),
+}
+
+/// Serves one connection until either side is done with it, or it was too slow.
+pub async fn serve<H: Handler>(
     stream: ClientStream,
     connection: Rc<Http1Connection>,
-    service: S,
+    handler: &Rc<H>,
     lingerers: Rc<Lingerers>,
-) -> Option<Counter>
-where
-    S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error + Send + Sync> + 'static>,
-{
+) -> Served {
     let client = &connection.client;
     let (watch, limits) = (&client.watch, client.limits);
-    let mut reader = Some(Reader::Holding(ClientIo::new(stream, &connection), service));
+    let mut reader = Some(Reader::Holding(ClientIo::new(stream, &connection), service(&connection, handler)));
     let mut is_last = false;
     let end = poll_fn(|cx| {
         watch.woken_by(cx.waker());
@@ -120,6 +135,9 @@ where
         if let Some(Reader::Holding(io, _)) = &mut reader
             && io.poll_head(cx).is_ready()
         {
+            if let Some(http2) = limits.http2.filter(|_| !connection.is_used.get() && io.held.starts_with(HTTP2_BEGINNING)) {
+                return Poll::Ready(End::Http2(http2));
+            }
             reader = reader.take().map(|reader| reader.parse(&limits));
         }
         if let Some(Reader::Parser(http)) = &mut reader
@@ -147,20 +165,30 @@ where
         Poll::Pending
     })
     .await;
-    let ClientIo { mut stream, held, .. } = reader.and_then(Reader::into_io)?;
+    match reader.and_then(Reader::into_io) {
+        Some(io) => see_out(end, io, &connection, &lingerers).await,
+        None => Served::ToTheEnd(None),
+    }
+}
+
+/// Ends what is spoken on a connection, as far as it is HTTP/1.
+async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, lingerers: &Rc<Lingerers>) -> Served {
+    let ClientIo { mut stream, held, .. } = io;
+    let client = &connection.client;
     let broke_off = end.breaks_an_answer_off();
     if broke_off {
         stream.break_off();
     } else if connection.ends_by_reset.replace(false) {
         stream.end_by_reset(false);
     }
-    match end {
+    let counter = match end {
+        End::Http2(limits) => return Served::Http2(stream, held.into_bytes().into(), limits),
         End::Served(result) => {
             let rejected = result.as_ref().err().and_then(rejection);
             if let Err(error) = result {
                 tracing::debug!(peer = %client.peer, %error, "client connection ended");
                 if broke_off && connection.ends_by_reset.get() {
-                    return None;
+                    return Served::ToTheEnd(None);
                 }
             }
             match connection.take_upgrade() {
@@ -168,7 +196,7 @@ where
                     let early = held.into_bytes().into();
                     Box::pin(tunnel::run(stream, early, upgrade, client, &connection.exchange)).await;
                 }
-                None => Box::pin(linger(&mut stream, &connection, &lingerers)).await,
+                None => Box::pin(linger(&mut stream, connection, lingerers)).await,
             }
             rejected
         }
@@ -176,7 +204,7 @@ where
             tracing::debug!(peer = %client.peer, "request head timed out");
             // Best effort: a client that reads learns why.
             if stream.try_say(REQUEST_TIMEOUT_ANSWER) {
-                Box::pin(farewell(&mut stream, &connection)).await;
+                Box::pin(farewell(&mut stream, connection)).await;
             }
             Some(Counter::RejectedTimeout)
         }
@@ -192,7 +220,20 @@ where
             tracing::debug!(peer = %client.peer, "client did not take the answer");
             None
         }
-    }
+    };
+    Served::ToTheEnd(counter)
+}
+
+/// What responds to the requests of one connection.
+fn service<H: Handler>(
+    connection: &Rc<Http1Connection>,
+    handler: &Rc<H>,
+) -> impl HttpService<Incoming, ResBody = H::Body> + use<H> {
+    let (connection, handler) = (Rc::clone(connection), Rc::clone(handler));
+    service_fn(move |request: Request<Incoming>| {
+        let (handler, exchange) = (Rc::clone(&handler), Exchange::of_http1(&connection, request.version()));
+        async move { Ok::<_, Infallible>(handler.respond(request.map(incoming::Incoming::Http1), exchange).await) }
+    })
 }
 
 /// What the HTTP parser refused, and answered by itself.

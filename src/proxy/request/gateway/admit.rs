@@ -11,7 +11,7 @@ use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
-use crate::proxy::client::tunnel;
+use crate::proxy::client::tunnel::handshake;
 use crate::proxy::policy::Policy;
 use crate::proxy::request::context::RequestContext;
 
@@ -168,6 +168,6 @@ fn is_within(context: &RequestContext<'_>, route: &Route, subject: Option<&Subje
 /// Whether a call may be made by a cookie: one that changes nothing, and no WebSocket, for which browsers ask no permission; or one
 /// from an origin that is believed.
 fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
-    let changes_nothing = head.method.is_safe() && !tunnel::wants_websocket(head);
+    let changes_nothing = head.method.is_safe() && !handshake::wants_websocket(head);
     changes_nothing || policy.access_cookie.as_ref().is_some_and(|cookie| cookie.origins.believe(&head.uri, &head.headers))
 }

@@ -13,9 +13,10 @@ use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedF
 use crate::domain::host::Host;
 use crate::domain::route::{Forward, Route};
 use crate::domain::stats::Counter;
-use crate::proxy::client::tunnel::{self, TunnelLimits, Upgrade};
+use crate::proxy::client::tunnel::{TunnelLimits, Upgrade, handshake};
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::grpc;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, RequestFields, Upstream, UpstreamBody, UpstreamRequest};
 
@@ -40,7 +41,7 @@ impl Gateway {
             context.body.rewrite_trailers(context.policy.rewrite.trailers(Some(edits)));
         }
         context.exchange.watch().speak_for(caller.bound_to());
-        let wants_upgrade = tunnel::wants_websocket(head);
+        let wants_upgrade = handshake::wants_websocket(head);
         let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
         let upstream = local.upstreams.at(forward.upstream);
         let is_ours = self.recognizer();
@@ -59,17 +60,22 @@ impl Gateway {
             stripped: forward.prefix.stripped(),
             wants_upgrade,
         };
-        let timeouts = ExchangeTimeouts { response: forward.response_timeout, idle: forward.idle_timeout };
+        let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
+        let timeouts = ExchangeTimeouts { response, idle: forward.idle_timeout };
         let mut answer = exchange(upstream, &mut context, call, timeouts).await?;
         self.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
         context.exchange.watch().answer_begins(|| self.shared.clock.now(), forward.response_timeout);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (answer, body) = answer.into_parts();
-            let switched = body.into_stream().filter(|_| wants_upgrade).ok_or(Refusal::UnaskedUpgrade)?;
+            let is_consent = handshake::is_consent(head, &answer.headers);
+            let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
             return Ok(switch(&context, Upgrade::new(switched, caller.bound_to(), limits), answer));
+        }
+        if handshake::is_mistaken_for_consent(head, answer.status()) {
+            return Err(Refusal::IgnoredUpgrade);
         }
         if let Some(edits) = &forward.response_fields {
             edits.apply(answer.headers_mut());
@@ -153,10 +159,9 @@ pub(super) async fn exchange(
 
 /// Turns the connection into a tunnel.
 fn switch(context: &RequestContext<'_>, upgrade: Upgrade, answer: response::Parts) -> Answer {
-    context.exchange.switch_to(upgrade);
-    let mut reply = Reply::new(Bytes::new());
-    *reply.status_mut() = answer.status;
-    *reply.headers_mut() = answer.headers;
-    tunnel::announce_websocket(reply.headers_mut());
-    Answer::Whole(reply)
+    let mut consent = Reply::new(Bytes::new());
+    *consent.status_mut() = answer.status;
+    *consent.headers_mut() = answer.headers;
+    context.exchange.switch_to(upgrade, &mut consent);
+    Answer::Whole(consent)
 }

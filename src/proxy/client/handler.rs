@@ -1,0 +1,28 @@
+//! Who responds to requests, whatever protocol they come by.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+
+use super::exchange::Exchange;
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::proxy::incoming::Incoming;
+use crate::proxy::upstream::ExchangeEnd;
+
+pub trait Handler: 'static {
+    type Body: Body<Data = Bytes, Error = ExchangeEnd> + Unpin + 'static;
+
+    /// Responds to one request, whatever happens.
+    fn respond(&self, request: Request<Incoming>, exchange: Exchange) -> impl Future<Output = Response<Self::Body>>;
+
+    /// Counts what happens outside of requests, and requests that are refused before anybody looks at them.
+    fn count(&self, counter: Counter);
+
+    fn now(&self) -> Timestamp;
+
+    /// Random bytes that are no secret.
+    fn nonce(&self) -> [u8; 16];
+}

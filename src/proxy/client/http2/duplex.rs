@@ -1,0 +1,75 @@
+//! A stream of HTTP/2 as bytes both ways, once it carries another protocol.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use h2::SendStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::incoming::Receiver;
+
+/// Dropped before both sides have ended, it resets the stream.
+pub(super) struct Duplex {
+    receiver: Receiver,
+    sending: SendStream<Bytes>,
+    /// Received, and not read.
+    waiting: Bytes,
+}
+
+impl Duplex {
+    pub(super) const fn new(receiver: Receiver, sending: SendStream<Bytes>) -> Self {
+        Self { receiver, sending, waiting: Bytes::new() }
+    }
+}
+
+/// Waits until something can be sent. h2 shares a window among those who ask for it: more than is there to be sent is not asked for.
+pub(super) fn poll_room(sending: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
+    sending.reserve_capacity(wanted);
+    loop {
+        let room = sending.capacity().min(wanted);
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        match ready!(sending.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => return Poll::Ready(Err(h2::Reason::STREAM_CLOSED.into())),
+        }
+    }
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.waiting.is_empty() {
+            match ready!(this.receiver.borrow_mut().poll_data(cx)) {
+                Some(Ok(data)) => this.waiting = data,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let taken = this.waiting.len().min(buf.remaining());
+        buf.put_slice(&this.waiting[..taken]);
+        this.waiting.advance(taken);
+        Poll::Ready(this.receiver.borrow_mut().flow_control().release_capacity(taken).map_err(io::Error::other))
+    }
+}
+
+impl AsyncWrite for Duplex {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let room = ready!(poll_room(&mut this.sending, buf.len(), cx)).map_err(io::Error::other)?;
+        this.sending.send_data(Bytes::copy_from_slice(&buf[..room]), false).map_err(io::Error::other)?;
+        Poll::Ready(Ok(room))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.get_mut().sending.send_data(Bytes::new(), true).map_err(io::Error::other))
+    }
+}

@@ -1,0 +1,60 @@
+//! The head of a request by HTTP/2, as the request path wants it, and what h2 leaves to be checked.
+
+use bytes::BytesMut;
+use h2::ext::Protocol;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::proxy::client::tunnel::handshake;
+
+/// Brings a head into the form that HTTP/1 would have given it: one Cookie field, and for a WebSocket the method that it has there.
+pub(super) fn prepare(head: &mut Parts, nonce: impl FnOnce() -> [u8; 16]) {
+    join_cookies(&mut head.headers);
+    let asks_for_websocket = head.method == Method::CONNECT
+        && head.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+    if asks_for_websocket {
+        handshake::translate(head, nonce());
+    }
+}
+
+/// Clients split the Cookie field so that it compresses better (RFC 9113, section 8.2.3). To everyone else, two fields are two claims.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = BytesMut::from(first.as_bytes());
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    let joined = HeaderValue::from_maybe_shared(joined.freeze()).expect("values with a separator between them are a value");
+    headers.insert(COOKIE, joined);
+}
+
+/// The length that is announced for the body. h2 refuses a body of another one, and a field that is no number.
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Refuses what h2 lets pass and HTTP/1 would read in another way. Connection-specific fields, names in capitals, repeated
+/// pseudo-fields and control characters do not come this far: h2 resets their streams.
+///
+/// # Errors
+/// Fixed text for the client.
+pub(in crate::proxy::client) fn check(head: &Parts) -> Result<(), &'static str> {
+    let is_of_the_web = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+    if head.uri.scheme().is_some_and(|scheme| !is_of_the_web(scheme)) {
+        return Err("The scheme is neither http nor https.");
+    }
+    // A parser of HTTP/1 takes such spaces away: it would see another value than the one that was judged here.
+    let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
+    if head.headers.values().any(is_padded) {
+        return Err("The value of a field begins or ends with a space.");
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The body of a client's request, whatever protocol it comes by.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+/// A request's body as it comes in.
+#[derive(Debug)]
+pub enum Incoming {
+    /// None: what comes is no body.
+    Empty,
+    Http1(hyper::body::Incoming),
+    Http2(Http2Incoming),
+}
+
+/// It ended before it was whole, or not as it was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("request body broken off or malformed")]
+pub struct BrokenOff;
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map(|next| next.map(|frame| frame.map_err(|_| BrokenOff))),
+            Self::Http2(body) => body.poll_frame(cx).map(|next| next.map(|frame| frame.map_err(|_| BrokenOff))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.receiver.borrow().is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// By what a stream is responded to. Shared by those who send interim responses and the final one.
+pub(super) type Responder = Rc<RefCell<SendResponse<Bytes>>>;
+
+/// By what a stream is received. Shared by those who read the request's body and who reads on when that is over.
+pub(super) type Receiver = Rc<RefCell<RecvStream>>;
+
+/// The body of one stream of HTTP/2. Its length, where one is announced, is enforced by h2.
+#[derive(Debug)]
+pub struct Http2Incoming {
+    receiver: Receiver,
+    /// As announced.
+    length: Option<u64>,
+    /// Of a client that awaits 100 before it sends the body.
+    expecting: Option<Responder>,
+    data_is_over: bool,
+}
+
+impl Http2Incoming {
+    pub(super) const fn new(receiver: Receiver, length: Option<u64>, expecting: Option<Responder>) -> Self {
+        Self { receiver, length, expecting, data_is_over: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        self.say_continue();
+        let mut receiver = self.receiver.borrow_mut();
+        if !self.data_is_over {
+            match ready!(receiver.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // Whoever takes it asks for more only once it has passed it on.
+                    let released = receiver.flow_control().release_capacity(data.len());
+                    return Poll::Ready(Some(released.map(|()| Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_is_over = true,
+            }
+        }
+        receiver.poll_trailers(cx).map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    /// The body is wanted (RFC 9110, section 10.1.1).
+    fn say_continue(&mut self) {
+        if let Some(responder) = self.expecting.take() {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::CONTINUE;
+            // A stream that has ended needs none.
+            let _ = responder.borrow_mut().send_informational(response);
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            _ if self.receiver.borrow().is_end_stream() => SizeHint::with_exact(0),
+            Some(length) => SizeHint::with_exact(length),
+            None => SizeHint::default(),
+        }
+    }
+}

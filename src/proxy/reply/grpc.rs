@@ -1,0 +1,96 @@
+//! Problems in the form in which a caller of gRPC expects them: a response of trailers alone, with 200.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::{Problem, Reply};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What a message must not hold as it is, beside what is not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The codes of gRPC that a refusal can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    const fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::BAD_REQUEST => Self::InvalidArgument,
+            StatusCode::UNAUTHORIZED => Self::Unauthenticated,
+            StatusCode::FORBIDDEN => Self::PermissionDenied,
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Self::Unimplemented,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Self::DeadlineExceeded,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG | StatusCode::TOO_MANY_REQUESTS => Self::ResourceExhausted,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
+}
+
+impl Problem {
+    /// For a call of this media type. The stable code leads the message; challenge and Retry-After stay fields.
+    #[must_use]
+    pub fn into_grpc_reply(self, media_type: &HeaderValue) -> Reply {
+        let code = Code::of(self.status);
+        let message = format!("{}: {}", self.code, self.detail);
+        let (mut head, _) = self.into_reply().into_parts();
+        head.status = StatusCode::OK;
+        for name in [CACHE_CONTROL, CONTENT_LENGTH] {
+            head.headers.remove(name);
+        }
+        head.headers.insert(CONTENT_TYPE, media_type.clone());
+        head.headers.insert(GRPC_STATUS, HeaderValue::from(code as u16));
+        if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(&message, ENCODED).to_string()) {
+            head.headers.insert(GRPC_MESSAGE, message);
+        }
+        Reply::from_parts(head, Bytes::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+
+    use super::*;
+    use crate::domain::claims::Denial;
+
+    const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc+proto");
+
+    #[test]
+    fn a_refusal_is_a_response_of_trailers_alone() {
+        let reply = Problem::from(&Denial::Expired).into_grpc_reply(&MEDIA_TYPE);
+        let field = |name: HeaderName| reply.headers()[name].to_str().unwrap();
+        assert_eq!((reply.status(), reply.body().len()), (StatusCode::OK, 0));
+        assert_eq!((field(CONTENT_TYPE), field(GRPC_STATUS)), ("application/grpc+proto", "16"));
+        assert_eq!(field(GRPC_MESSAGE), "token_expired: The access token has expired.");
+        assert!(field(WWW_AUTHENTICATE).starts_with("Bearer "));
+    }
+
+    #[test]
+    fn codes_follow_the_status_and_messages_are_encoded() {
+        for (status, code) in [(403, "7"), (429, "8"), (502, "14"), (503, "14"), (504, "4"), (404, "12"), (500, "13"), (400, "3")]
+        {
+            let problem =
+                Problem::new(StatusCode::from_u16(status).unwrap(), "x", "100 % süß").retry_after(Duration::from_secs(2));
+            let reply = problem.into_grpc_reply(&MEDIA_TYPE);
+            assert_eq!((&reply.headers()[GRPC_STATUS], &reply.headers()[RETRY_AFTER]), (&code.parse().unwrap(), &2.into()));
+            assert_eq!(reply.headers()[GRPC_MESSAGE], "x: 100 %25 s%C3%BC%C3%9F");
+        }
+    }
+}
