@@ -1,8 +1,5 @@
 //! Who may ask more of the admin listener than whether the process lives.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode};
@@ -15,22 +12,17 @@ use crate::domain::secret::Secret;
 /// With a token: whoever brings it. Without one: local programs, but no web page that a local browser shows.
 #[derive(Debug)]
 pub(super) struct Guard {
-    token: ArcSwap<Option<Secret<String>>>,
+    token: Option<Secret<String>>,
 }
 
 impl Guard {
-    pub(super) fn new(token: Option<Secret<String>>) -> Self {
-        Self { token: ArcSwap::from_pointee(token) }
-    }
-
-    /// Asks for another token from now on.
-    pub(super) fn set_token(&self, token: Option<Secret<String>>) {
-        self.token.store(Arc::new(token));
+    pub(super) const fn new(token: Option<Secret<String>>) -> Self {
+        Self { token }
     }
 
     /// `None` for those who may.
     pub(super) fn refuse(&self, request: &Request<Bytes>) -> Option<Answer> {
-        match &**self.token.load() {
+        match &self.token {
             Some(token) => (!bears(request, token)).then(unauthorized),
             None => is_from_web_page(request).then(forbidden),
         }

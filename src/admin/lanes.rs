@@ -20,7 +20,8 @@ const CALLS: Bounds = Bounds { calls_max: 128, timeout: Duration::from_mins(2) }
 /// A sweep reads the whole store.
 const SWEEPS: Bounds = Bounds { calls_max: 8, timeout: Duration::from_hours(1) };
 
-type Lane = Bounded<(Request<Bytes>, SocketAddr), Answer>;
+/// Each call goes by the settings of when it came; the places are the same for all.
+type Lane = Bounded<(Arc<Admin>, Request<Bytes>, SocketAddr), Answer>;
 
 pub(super) struct Lanes {
     probes: Lane,
@@ -29,13 +30,12 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(admin: &Arc<Admin>, runtime: &Handle) -> Self {
+    pub(super) fn new(runtime: &Handle) -> Self {
         let lane = |name, bounds| {
-            let admin = Arc::clone(admin);
-            Bounded::new(name, bounds, runtime, move |(request, peer)| {
-                let admin = Arc::clone(&admin);
-                async move { admin.answer(&request, peer).await }
-            })
+            let serve = |(admin, request, peer): (Arc<Admin>, Request<Bytes>, SocketAddr)| async move {
+                admin.answer(&request, peer).await
+            };
+            Bounded::new(name, bounds, runtime, serve)
         };
         Self { probes: lane("admin probe", PROBES), calls: lane("admin call", CALLS), sweeps: lane("sweep", SWEEPS) }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::access::DynAccess;
 use bytes::Bytes;
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
@@ -43,7 +44,7 @@ use metrics::Metrics;
 use reload::ReloadSender;
 use server::Limits;
 
-/// What the admin listener responds from.
+/// What the admin listener responds from, by one set of settings.
 pub struct Admin {
     readiness: Arc<dyn Readiness>,
     guard: Guard,
@@ -52,17 +53,24 @@ pub struct Admin {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     figures: Arc<dyn Figures>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     sweeps: Arc<dyn Sweeps>,
     reload: ReloadSender,
 }
 
-/// What [`Admin`] is made of.
-pub struct AdminParts {
+/// What the admin listener goes by: all of one set of settings.
+pub struct AdminRules {
     pub readiness: Arc<dyn Readiness>,
     /// The bearer token that everything but the probes asks for; without one, only a loopback address may listen.
     pub token: Option<Secret<String>>,
     pub sessions: Arc<Sessions>,
+}
+
+/// Leads to what is in force.
+pub type Latest = Box<dyn DynAccess<Arc<Admin>> + Send + Sync>;
+
+/// What [`Admin`] is made of, beside the rules.
+pub struct AdminParts {
     pub nodes: Arc<Nodes>,
     pub replica: Arc<Replica>,
     pub clock: Arc<dyn Clock>,
@@ -73,22 +81,29 @@ pub struct AdminParts {
 
 impl Admin {
     #[must_use]
-    pub fn new(parts: AdminParts) -> Self {
-        let AdminParts { readiness, token, sessions, nodes, replica, clock, figures, sweeps, reload } = parts;
-        let metrics = Metrics::new(Arc::clone(&figures));
+    pub fn new(parts: AdminParts, rules: AdminRules) -> Self {
+        let AdminParts { nodes, replica, clock, figures, sweeps, reload } = parts;
+        let AdminRules { readiness, token, sessions } = rules;
+        let metrics = Arc::new(Metrics::new(Arc::clone(&figures)));
         Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, sweeps, reload }
     }
 
-    /// Asks for another token from now on; without one, a loopback address alone may listen.
-    pub fn set_token(&self, token: Option<Secret<String>>) {
-        self.guard.set_token(token);
-    }
-
-    /// Serves until `stop`.
-    pub async fn serve(self: &Arc<Self>, listener: &TcpListener, stop: CancellationToken) {
-        let lanes = Lanes::new(self, &Handle::current());
-        let handler = move |request: Request<Bytes>, peer| lanes.of(request.uri().path()).call((request, peer));
-        server::serve(listener, Limits::default(), handler, stop).await;
+    /// The same by other rules.
+    #[must_use]
+    pub fn ruled_by(&self, rules: AdminRules) -> Self {
+        let AdminRules { readiness, token, sessions } = rules;
+        Self {
+            readiness,
+            guard: Guard::new(token),
+            sessions,
+            nodes: Arc::clone(&self.nodes),
+            replica: Arc::clone(&self.replica),
+            clock: Arc::clone(&self.clock),
+            figures: Arc::clone(&self.figures),
+            metrics: Arc::clone(&self.metrics),
+            sweeps: Arc::clone(&self.sweeps),
+            reload: self.reload.clone(),
+        }
     }
 
     async fn answer(&self, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
@@ -125,6 +140,16 @@ impl Admin {
             (_, None) => problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here."),
         }
     }
+}
+
+/// Serves until `stop`, each request by what is in force when it comes.
+pub async fn serve(latest: &Arc<Latest>, listener: &TcpListener, stop: CancellationToken) {
+    let (latest, lanes) = (Arc::clone(latest), Lanes::new(&Handle::current()));
+    let handler = move |request: Request<Bytes>, peer| {
+        let admin = Arc::clone(&latest.load());
+        lanes.of(request.uri().path()).call((admin, request, peer))
+    };
+    server::serve(listener, Limits::default(), handler, stop).await;
 }
 
 impl std::fmt::Debug for Admin {

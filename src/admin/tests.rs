@@ -7,7 +7,7 @@ use super::*;
 use crate::crypto::entropy::{SystemEntropy, draw};
 use crate::domain::node::{Asks, Canary, NodeId};
 use crate::domain::stats::Counter;
-use crate::sessions::nodes::NodeParts;
+use crate::sessions::nodes::{NodeParts, NodeRules};
 use crate::sessions::tests::Fault;
 use crate::sessions::tests::world::{MINUTE, World};
 use crate::store::{NodeRegistry as _, RevocationLog as _, SessionStore as _};
@@ -21,30 +21,35 @@ impl Readiness for Vec<Dependency> {
 
 const TOKEN: &str = "a token of many characters";
 
-fn nodes(world: &World, name: &str) -> Arc<Nodes> {
+fn named(name: &str) -> NodeRules {
+    NodeRules { name: name.to_owned(), silence_max: MINUTE }
+}
+
+fn nodes(world: &World) -> Arc<Nodes> {
     Arc::new(Nodes::new(NodeParts {
         registry: Arc::clone(&world.store) as _,
         partitions: world.store.partitions(),
         clock: Arc::clone(&world.clock) as _,
         id: NodeId::new(draw(&SystemEntropy::new())),
-        name: name.to_owned(),
-        silence_max: MINUTE,
     }))
 }
 
 fn admin_of(world: &World, dependencies: Vec<Dependency>, token: Option<&str>) -> Admin {
     let upkeep = world.upkeep();
-    Admin::new(AdminParts {
+    let rules = AdminRules {
         readiness: Arc::new(dependencies),
         token: token.map(|token| Secret::new(token.to_owned())),
         sessions: Arc::clone(&world.node.sessions),
-        nodes: nodes(world, "here"),
+    };
+    let parts = AdminParts {
+        nodes: nodes(world),
         replica: Arc::clone(&world.node.replica),
         clock: Arc::clone(&world.clock) as _,
         figures: upkeep.figures,
         sweeps: upkeep.sweeps,
         reload: reload::reload_channel().0,
-    })
+    };
+    Admin::new(parts, rules)
 }
 
 fn admin_with(dependencies: Vec<Dependency>) -> Admin {
@@ -259,13 +264,13 @@ async fn what_the_store_did_not_take_is_said_to_be_so() {
 async fn a_call_that_waits_names_those_that_have_not_applied_it() {
     let world = World::new();
     let admin = admin_of(&world, Vec::new(), None);
-    admin.nodes.announce().await.unwrap();
+    admin.nodes.announce(&named("here")).await.unwrap();
     let path = "/revocations?wait=all&timeout=100ms";
     let (status, body) = json_of(&admin, Method::POST, path, r#"{"jti":"x"}"#).await;
     assert_eq!((status, &body["nodes"]["applied"][0]["name"]), (StatusCode::OK, &json!("here")), "alone");
 
-    let other = nodes(&world, "there");
-    other.announce().await.unwrap();
+    let other = nodes(&world);
+    other.announce(&named("there")).await.unwrap();
     let (status, body) = json_of(&admin, Method::POST, path, r#"{"jti":"y"}"#).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(body["nodes"]["pending"], json!([{"id": other.id().to_string(), "name": "there"}]));
@@ -295,10 +300,9 @@ async fn a_call_that_waits_names_those_that_have_not_applied_it() {
 async fn a_node_that_leaves_is_waited_for_no_longer() {
     let world = World::new();
     let admin = admin_of(&world, Vec::new(), None);
-    let other = nodes(&world, "there");
-    for node in [&admin.nodes, &other] {
-        node.announce().await.unwrap();
-    }
+    let other = nodes(&world);
+    admin.nodes.announce(&named("here")).await.unwrap();
+    other.announce(&named("there")).await.unwrap();
     let asking = json_of(&admin, Method::POST, "/revocations?wait=all&timeout=20s", r#"{"jti":"z"}"#);
     let leaving = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -311,7 +315,7 @@ async fn a_node_that_leaves_is_waited_for_no_longer() {
 #[tokio::test]
 async fn a_receipt_is_given_once_for_each_canary_that_asks() {
     let world = World::new();
-    let (asking, other) = (nodes(&world, "asks"), nodes(&world, "answers"));
+    let (asking, other) = (nodes(&world), nodes(&world));
     let for_all = Canary { node: asking.id(), number: 1, asks: Asks::Everyone };
     let for_writer = Canary { node: asking.id(), number: 2, asks: Asks::Writer };
     let before = world.store.calls();
@@ -325,7 +329,7 @@ async fn a_receipt_is_given_once_for_each_canary_that_asks() {
 #[tokio::test]
 async fn the_lag_is_measured_by_canaries_that_come_back() {
     let world = World::new();
-    let node = nodes(&world, "here");
+    let node = nodes(&world);
     for round in 1..=3_u64 {
         node.send_canary().await.unwrap();
         world.clock.advance(Duration::from_millis(10 * round));

@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::{StartError, data_plane};
 use crate::config::{self, Settings};
-use crate::domain::per_upstream::PerUpstream;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::endpoints::present_claims;
 use crate::outbound::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
 use crate::outbound::kept::Server;
-use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 
-/// `None` when it is off. `upstreams` are those of the settings.
-pub(super) fn hook(settings: &Settings, upstreams: &PerUpstream<UpstreamOptions>) -> Option<ClaimsHook> {
-    let hook = settings.claims_hook.as_ref()?;
+/// `None` when it is off.
+///
+/// # Errors
+/// `ca_file` of its upstream cannot be used.
+pub(super) fn hook(settings: &Settings) -> Result<Option<ClaimsHook>, StartError> {
+    let Some(hook) = &settings.claims_hook else { return Ok(None) };
     let upstream = &settings.upstreams[hook.upstream];
-    let options = upstreams.at(hook.upstream);
+    let options = data_plane::upstream(upstream)?;
     let client = ClaimsClient::new(ClaimsClientOptions {
         server: Server {
-            target: options.target.clone(),
+            target: options.target,
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
             idle_max: options.idle_max,
@@ -32,7 +34,8 @@ pub(super) fn hook(settings: &Settings, upstreams: &PerUpstream<UpstreamOptions>
         timeout: hook.timeout,
         answer_bytes_max: hook.answer_bytes_max,
     });
-    Some(ClaimsHook { source: Arc::new(Upstream { client, login: settings.login.clone() }), without_claims: hook.on_failure })
+    let source = Arc::new(Upstream { client, login: settings.login.clone() });
+    Ok(Some(ClaimsHook { source, without_claims: hook.on_failure }))
 }
 
 struct Upstream {

@@ -9,8 +9,8 @@ use super::{StartError, files};
 use crate::config::{self, HostField, Settings};
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
-use crate::domain::per_upstream::PerUpstream;
-use crate::domain::route::UpstreamIndex;
+use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
+use crate::domain::routing::Routing;
 use crate::domain::time::Clock;
 use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::listener::{Listener, ListenerOptions};
@@ -33,7 +33,13 @@ pub(super) fn listeners(settings: &Settings, listeners: Vec<Listener>) -> Listen
 }
 
 pub(super) fn upstreams(settings: &Settings) -> Result<PerUpstream<UpstreamOptions>, StartError> {
-    settings.upstreams.iter().map(upstream).collect::<Result<_, _>>().map(PerUpstream::new)
+    settings.upstreams.try_map(upstream)
+}
+
+fn routing(settings: &Settings) -> Result<Routing<UpstreamOptions>, StartError> {
+    // Where the settings name none, no endpoint asks for it.
+    let login = settings.login.upstream.unwrap_or(UpstreamIndex::FIRST);
+    Ok(Routing::new(Arc::new(settings.routes.table().clone()), login, upstreams(settings)?)?)
 }
 
 pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
@@ -64,16 +70,15 @@ pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, S
     })
 }
 
-/// All that the settings say to the data plane. `former` are the limits that are in force.
-pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: &RouteLimits) -> Result<Policy, StartError> {
+/// All that the settings say to the data plane. `former` are the limits that are in force, if any are.
+pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&RouteLimits>) -> Result<Policy, StartError> {
     let listen = &settings.listen;
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
     let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
     let forwarding = Forwarding::new(listen.trusted_peers.clone());
     Ok(Policy {
-        routes: settings.routes.table().clone(),
-        upstreams: upstreams(settings)?,
+        routing: routing(settings)?,
         limits: RouteLimits::new(settings.routes.listed(), settings.limits.entries_max, clock, former),
         login: login(settings),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
@@ -94,10 +99,8 @@ pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: &Route
 }
 
 fn login(settings: &Settings) -> LoginRules {
-    let index = settings.login.upstream.unwrap_or(UpstreamIndex(0));
-    let upstream = &settings.upstreams[index];
+    let upstream = &settings.upstreams[settings.login.upstream.unwrap_or(UpstreamIndex::FIRST)];
     LoginRules {
-        upstream: index,
         timeouts: ExchangeTimeouts { response: upstream.response_timeout, idle: upstream.body_idle_timeout },
         answer_bytes_max: settings.login.answer_bytes_max,
     }

@@ -30,14 +30,16 @@ pub enum KeysError {
     File { path: PathBuf, error: io::Error },
 }
 
-/// What tokens are made of. Reads the folder anew on each call. With `before`, which is what a reload replaces, nothing is made: what
-/// is in memory alone is taken over, and what is missing in the folder is an error. Else a reload would log everybody out.
+/// What tokens are made of. Reads the folder anew on each call. With `before`, which is what a reload replaces, nothing is made in the
+/// place of what is there: what is in memory alone is taken over, and what is missing in the folder is an error. Else a reload would log
+/// everybody out.
 pub(super) fn minting(settings: &Settings, ambient: &Ambient, before: Option<&Minting>) -> Result<Minting, KeysError> {
     let entropy = ambient.entropy.as_ref();
     let makes = Makes { missing: before.is_none(), entropy };
     Ok(Minting {
         keys: match (before, &settings.keys.directory) {
-            (Some(before), None) => Arc::clone(&before.keys),
+            (Some(before), None) if before.keys.signs_by() == Some(settings.tokens.algorithm) => Arc::clone(&before.keys),
+            (Some(before), None) => Arc::new(before.keys.followed_by_ephemeral(settings.tokens.algorithm, entropy)?),
             (None, None) => Arc::new(KeyRing::ephemeral(settings.tokens.algorithm, entropy)?),
             (_, Some(directory)) => Arc::new(ring(settings, directory, &makes)?),
         },

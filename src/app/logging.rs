@@ -5,48 +5,87 @@ mod fields;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use self::fields::{EscapedJson, QuotedFields};
 use crate::config::{Log, LogFormat};
 
-/// Puts another filter in place.
-type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+/// What may be set anew.
+struct Switches {
+    filter: Handle<EnvFilter, Registry>,
+    is_json: Arc<AtomicBool>,
+}
 
-static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+static SWITCHES: OnceLock<Switches> = OnceLock::new();
 
 /// Sets the process's log up. The first call wins, as when a test starts several gateways in one process.
 pub(super) fn init(log: &Log) {
-    let builder = SubscriberBuilder::default();
-    // What became of a filter that cannot be put in place cannot be logged.
-    let (first, set_filter): (_, SetFilter) = match log.format {
-        LogFormat::Text => {
-            let builder =
-                builder.fmt_fields(QuotedFields).with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
-            let builder = builder.with_env_filter(filter(log)).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| handle.reload(filter).unwrap_or_default()))
-        }
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr()));
-            let builder = builder.with_env_filter(filter(log)).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| handle.reload(filter).unwrap_or_default()))
-        }
-    };
-    if first.is_ok() {
+    let (filter, set_filter) = reload::Layer::new(filter(log));
+    let is_json = Arc::new(AtomicBool::new(is_json(log)));
+    let text =
+        fmt::layer().fmt_fields(QuotedFields).with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+    let json = fmt::layer().json().flatten_event(true).with_writer(|| EscapedJson(io::stderr()));
+    let output = Output { text, json, is_json: Arc::clone(&is_json) };
+    if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
         std::panic::set_hook(Box::new(note_panic));
-        let _ = SET_FILTER.set(set_filter);
+        let _ = SWITCHES.set(Switches { filter: set_filter, is_json });
     }
 }
 
 /// From now on.
-pub(super) fn set_level(log: &Log) {
-    if let Some(set_filter) = SET_FILTER.get() {
-        set_filter(filter(log));
+pub(super) fn set(log: &Log) {
+    if let Some(switches) = SWITCHES.get() {
+        // What became of a filter that cannot be put in place cannot be logged.
+        let _ = switches.filter.reload(filter(log));
+        switches.is_json.store(is_json(log), Ordering::Relaxed);
+    }
+}
+
+const fn is_json(log: &Log) -> bool {
+    match log.format {
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    }
+}
+
+/// Writes events in one of two forms. Spans are noted in both, for one may last while the form changes, and each needs what it noted itself.
+struct Output<T, J> {
+    text: T,
+    json: J,
+    is_json: Arc<AtomicBool>,
+}
+
+impl<S, T, J> Layer<S> for Output<T, J>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    T: Layer<S>,
+    J: Layer<S>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.text.on_new_span(attributes, id, context.clone());
+        self.json.on_new_span(attributes, id, context);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        self.text.on_record(id, values, context.clone());
+        self.json.on_record(id, values, context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.is_json.load(Ordering::Relaxed) {
+            self.json.on_event(event, context);
+        } else {
+            self.text.on_event(event, context);
+        }
     }
 }
 

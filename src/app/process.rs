@@ -68,14 +68,7 @@ async fn reload(
     in_force: &mut InForce,
     load: impl Fn() -> Result<Loaded, String>,
 ) -> Result<Reloaded, StartError> {
-    let outcome = load().map_err(StartError::Settings).and_then(|new| {
-        warn_of(&new);
-        let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
-        app.reload(&reload)?;
-        logging::set_level(&reload.settings().log);
-        Ok(reload.done())
-    });
-    match outcome {
+    match take_over(app, in_force, load).await {
         Ok((now_in_force, needs_restart)) => {
             *in_force = now_in_force;
             tokio::time::sleep(TAKEN_OVER_IN).await;
@@ -91,6 +84,20 @@ async fn reload(
             Err(error)
         }
     }
+}
+
+/// What is in force then, and the keys that are not.
+async fn take_over(
+    app: &mut App,
+    in_force: &InForce,
+    load: impl Fn() -> Result<Loaded, String>,
+) -> Result<(InForce, Vec<String>), StartError> {
+    let new = load().map_err(StartError::Settings)?;
+    warn_of(&new);
+    let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
+    app.reload(&reload).await?;
+    logging::set(&reload.settings().log);
+    Ok(reload.done())
 }
 
 /// What runs on the control plane beside a gateway that it has the settings for, as an API for it to stand in front of.

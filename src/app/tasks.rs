@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{Parts, issuers, node_heartbeat};
-use crate::config::Settings;
+use super::Parts;
+use super::snapshot::Live;
 use crate::domain::ids::{Generation, SessionId};
 use crate::tasks::acknowledgements::{self, Acknowledgements};
 use crate::tasks::presence::Presence;
@@ -23,7 +23,8 @@ impl Parts {
     }
 
     /// Starts what runs beside requests. Returns what workers tell of tokens that they see for the first time.
-    pub(super) fn spawn_tasks(&self, supervisor: &Supervisor, settings: &Settings) -> TokenSeen {
+    pub(super) fn spawn_tasks(&self, supervisor: &Supervisor, live: &Live) -> TokenSeen {
+        let rules = live.task_rules();
         let feed = RevocationFeed {
             log: Arc::clone(&self.store) as _,
             replica: Arc::clone(&self.replica),
@@ -31,15 +32,14 @@ impl Parts {
             clock: Arc::clone(&self.ambient.clock),
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
-            heartbeat: settings.revocation.heartbeat,
+            rules: rules.clone(),
         };
         supervisor.supervise_kept("revocation feed", feed, |task, stop| async move { task.run(stop).await });
         let presence = Presence {
             nodes: Arc::clone(&self.nodes),
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
-            heartbeat: node_heartbeat(settings),
-            canary_interval: settings.revocation.canary_interval,
+            rules: rules.clone(),
         };
         supervisor.supervise_kept("presence", presence, |task, stop| async move { task.run(stop).await });
         let (sender, queue) = acknowledgements::queue(Arc::clone(&self.counters));
@@ -48,10 +48,10 @@ impl Parts {
             store: Arc::clone(&self.store) as _,
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
-            interval: settings.refresh.acknowledge_interval,
+            rules: rules.clone(),
         };
         supervisor.supervise_kept("acknowledgements", acknowledgements, |task, stop| async move { task.run(stop).await });
-        self.upkeep.spawn(supervisor, settings, &self.counters, &self.ambient);
+        self.upkeep.spawn(supervisor, &rules, &self.counters, &self.ambient);
         let watch = StoreWatch {
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.ambient.clock),
@@ -59,12 +59,12 @@ impl Parts {
         };
         supervisor.supervise_kept("store watch", watch, |task, stop| async move { task.run(stop).await });
         let withdrawals = Withdrawals {
-            sessions: Arc::clone(&self.sessions),
+            sessions: live.part(|snapshot| &snapshot.sessions),
             entropy: Arc::clone(&self.ambient.entropy),
             counters: Arc::clone(&self.counters),
         };
         supervisor.supervise_kept("withdrawals", withdrawals, |task, stop| async move { task.run(stop).await });
-        issuers::spawn(supervisor, &self.issuers, &self.verifier);
+        live.now().issuers.keep_fresh(supervisor);
         Box::new(move |session, generation| sender.note(session, generation))
     }
 }

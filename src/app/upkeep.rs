@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Ambient;
-use crate::config::Settings;
 use crate::domain::replica::Replica;
 use crate::domain::stats::{Counters, Gauges, Tally};
 use crate::sessions::caretaker::{Caretaker, CaretakerParts};
 use crate::sessions::nodes::Nodes;
 use crate::sessions::statistics::{Statistics, StatisticsParts};
 use crate::store;
+use crate::tasks::rules::LiveRules;
 use crate::tasks::statistics::{Flushing, Measuring};
 use crate::tasks::supervisor::Supervisor;
 use crate::tasks::sweeper::Sweeper;
@@ -52,26 +52,19 @@ impl Upkeep {
         Self { tally, statistics, caretaker, gauges }
     }
 
-    pub(super) fn spawn(&self, supervisor: &Supervisor, settings: &Settings, counters: &Arc<Counters>, ambient: &Ambient) {
-        let flushing = Flushing {
-            statistics: Arc::clone(&self.statistics),
-            counters: Arc::clone(counters),
-            interval: settings.statistics.flush_interval,
-        };
+    pub(super) fn spawn(&self, supervisor: &Supervisor, rules: &LiveRules, counters: &Arc<Counters>, ambient: &Ambient) {
+        let flushing =
+            Flushing { statistics: Arc::clone(&self.statistics), counters: Arc::clone(counters), rules: rules.clone() };
         supervisor.supervise_kept("statistics", flushing, |task, stop| async move { task.run(stop).await });
-        let measuring = Measuring {
-            caretaker: Arc::clone(&self.caretaker),
-            counters: Arc::clone(counters),
-            interval: settings.statistics.measure_interval,
-        };
+        let measuring =
+            Measuring { caretaker: Arc::clone(&self.caretaker), counters: Arc::clone(counters), rules: rules.clone() };
         supervisor.supervise_kept("measurements", measuring, |task, stop| async move { task.run(stop).await });
-        let Some(schedule) = settings.sweeper.schedule.clone() else { return };
         let sweeper = Sweeper {
             caretaker: Arc::clone(&self.caretaker),
             clock: Arc::clone(&ambient.clock),
             entropy: Arc::clone(&ambient.entropy),
             counters: Arc::clone(counters),
-            schedule,
+            rules: rules.clone(),
         };
         supervisor.supervise_kept("sweeper", sweeper, |task, stop| async move { task.run(stop).await });
     }

@@ -21,7 +21,7 @@ use crate::domain::subjects::{PREFIX_BYTES_MAX, SubjectPrefix};
 use crate::domain::time::CLOCK_SKEW_MAX;
 
 /// How often logins and refreshes may be tried. Counted on each node by itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Limits {
     /// Addresses and accounts remembered at once, for each limit.
     pub entries_max: usize,
@@ -32,7 +32,7 @@ pub struct Limits {
     pub refresh: RefreshLimits,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct LoginLimits {
     pub per_address: Option<Rate>,
     pub per_account: Option<Rate>,
@@ -42,7 +42,7 @@ pub struct LoginLimits {
     pub account: Vec<AccountName>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RefreshLimits {
     pub per_address: Option<Rate>,
     /// For each session.

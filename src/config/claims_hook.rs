@@ -6,7 +6,7 @@ use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
 use super::upstreams::NamedUpstreams;
-use crate::domain::route::UpstreamIndex;
+use crate::domain::per_upstream::UpstreamIndex;
 use crate::domain::secret::Secret;
 use crate::domain::session_policy::WithoutClaims;
 

@@ -9,7 +9,7 @@ use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
 use super::upstream_url::{UpstreamUrl, upstream_url};
-use crate::domain::route::UpstreamIndex;
+use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 
 /// An API that stands behind the gateway.
 #[derive(Clone, Debug)]
@@ -77,11 +77,19 @@ impl Upstream {
 
 /// All upstreams, by name in alphabetical order. Never empty, and every [`UpstreamIndex`] of the same settings is the position of one.
 #[derive(Clone, Debug)]
-pub struct Upstreams(Vec<Upstream>);
+pub struct Upstreams(PerUpstream<Upstream>);
 
 impl Upstreams {
     pub fn iter(&self) -> std::slice::Iter<'_, Upstream> {
         self.0.iter()
+    }
+
+    /// For each upstream something.
+    ///
+    /// # Errors
+    /// The first for which it cannot be had.
+    pub fn try_map<T, E>(&self, each: impl FnMut(&Upstream) -> Result<T, E>) -> Result<PerUpstream<T>, E> {
+        self.0.try_map(each)
     }
 }
 
@@ -98,22 +106,22 @@ impl Index<UpstreamIndex> for Upstreams {
     type Output = Upstream;
 
     fn index(&self, index: UpstreamIndex) -> &Upstream {
-        &self.0[index.0]
+        self.0.get(index).expect("an index of these settings")
     }
 }
 
 impl IndexMut<UpstreamIndex> for Upstreams {
     fn index_mut(&mut self, index: UpstreamIndex) -> &mut Upstream {
-        &mut self.0[index.0]
+        self.0.get_mut(index).expect("an index of these settings")
     }
 }
 
 /// The upstreams that the settings name, while the rest of the settings is read: some may be faulty, and there may be none.
-pub(super) struct NamedUpstreams(Vec<(Arc<str>, Option<Upstream>)>);
+pub(super) struct NamedUpstreams(PerUpstream<(Arc<str>, Option<Upstream>)>);
 
 impl NamedUpstreams {
     pub(super) fn read(root: &mut Section<'_>) -> Self {
-        Self(root.named("upstreams", |name, s| (name.into(), Upstream::read(name, s))))
+        Self(PerUpstream::new(root.named("upstreams", |name, s| (name.into(), Upstream::read(name, s)))))
     }
 
     /// Whether there is none at all: that fault is noted once, and not for each reference.
@@ -123,13 +131,13 @@ impl NamedUpstreams {
 
     /// The upstream of that name; for an empty name the one called [`UPSTREAM_DEFAULT`], or the only one.
     pub(super) fn resolve(&self, name: &str) -> Result<UpstreamIndex, String> {
-        let called = |wanted: &str| self.0.iter().position(|(name, _)| &**name == wanted);
-        let position = match (name, self.0.as_slice()) {
-            ("", [_]) => Some(0),
+        let called = |wanted: &str| self.0.position(|(name, _)| &**name == wanted);
+        let found = match (name, self.0.iter().len()) {
+            ("", 1) => Some(UpstreamIndex::FIRST),
             ("", _) => called(UPSTREAM_DEFAULT),
             (name, _) => called(name),
         };
-        position.map(UpstreamIndex).ok_or_else(|| {
+        found.ok_or_else(|| {
             let names: Vec<String> = self.0.iter().map(|(name, _)| format!("\"{name}\"")).collect();
             format!("names no upstream that is there; allowed: {}", names.join(", "))
         })
@@ -137,13 +145,13 @@ impl NamedUpstreams {
 
     /// `None` for a faulty one.
     pub(super) fn at(&self, index: UpstreamIndex) -> Option<&Upstream> {
-        self.0.get(index.0)?.1.as_ref()
+        self.0.get(index)?.1.as_ref()
     }
 
     /// `None` when there is none, or a faulty one.
     pub(super) fn complete(self) -> Option<Upstreams> {
-        let upstreams = self.0.into_iter().map(|(_, upstream)| upstream).collect::<Option<Vec<_>>>()?;
-        (!upstreams.is_empty()).then_some(Upstreams(upstreams))
+        let complete = self.0.try_map(|(_, upstream)| upstream.clone().ok_or(())).ok()?;
+        (!complete.is_empty()).then_some(Upstreams(complete))
     }
 }
 

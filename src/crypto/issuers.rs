@@ -91,6 +91,16 @@ impl JwksCache {
         Self { settings, source, clock, wishes, state: Mutex::default(), in_flight: tokio::sync::Mutex::new(()) }
     }
 
+    /// With the keys that another cache holds of the same issuer, as old as they are there.
+    #[must_use]
+    pub fn with_keys_of(self, former: &Self) -> Self {
+        let state = {
+            let former = former.locked();
+            State { keys: former.keys.clone(), schedule: former.schedule }
+        };
+        Self { state: Mutex::new(state), ..self }
+    }
+
     /// The keys that verify now; `None` before the first success, and after [`JwksSettings::stale_max`] without one.
     #[must_use]
     pub fn keys(&self) -> Option<Arc<ForeignKeys>> {

@@ -16,6 +16,9 @@ use crate::domain::algorithm::Algorithm;
 /// The `typ` of our access tokens (RFC 9068, section 2.1).
 const TOKEN_TYPE: &str = "at+jwt";
 
+/// How many keys verify on that are kept nowhere and sign no more. Tokens live for minutes, and reloads that change the algorithm are rare.
+const FORMER_KEPT_MAX: usize = 4;
+
 /// An immutable snapshot of our own keys; a reload makes a new one.
 #[derive(Debug)]
 pub struct KeyRing {
@@ -87,6 +90,24 @@ impl KeyRing {
         Ok(Self::from_files(vec![file], Some(&kid)))
     }
 
+    /// This ring with a new key that is kept nowhere and signs from now on. The others verify the tokens that they have signed; of those
+    /// that were followed in this way before, the latest.
+    ///
+    /// # Errors
+    /// An algorithm for which no key is generated here.
+    pub fn followed_by_ephemeral(&self, algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let Self { signer, mut keys, .. } = Self::ephemeral(algorithm, entropy)?;
+        let former = self.keys.iter().map(|key| RingKey { role: Role::Verifies, ..key.clone() });
+        keys.extend(former.take(FORMER_KEPT_MAX));
+        Ok(Self { jwks: jwks(&keys), signer, keys })
+    }
+
+    /// The algorithm of the key that signs.
+    #[must_use]
+    pub fn signs_by(&self) -> Option<Algorithm> {
+        self.keys.iter().find(|key| key.role == Role::Signs).map(|key| key.key.algorithm())
+    }
+
     /// A ring of one HMAC or PKCS#8 key that signs, for tests and demonstrations.
     #[must_use]
     pub fn single(kid: &str, signing: SigningKey, verifying: VerifyingKey) -> Self {
@@ -121,8 +142,7 @@ impl KeyRing {
             }
             keys.push(RingKey { kid: file.kid, key: Arc::new(file.verifying), role });
         }
-        let public: Vec<_> = keys.iter().filter_map(|entry| entry.key.jwk(&entry.kid)).collect();
-        Self { signer, keys, jwks: json!({"keys": public}).to_string() }
+        Self { jwks: jwks(&keys), signer, keys }
     }
 
     /// Every key, by file name.
@@ -140,6 +160,11 @@ impl KeyRing {
     pub(super) const fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }
+}
+
+fn jwks(keys: &[RingKey]) -> String {
+    let public: Vec<_> = keys.iter().filter_map(|entry| entry.key.jwk(&entry.kid)).collect();
+    json!({"keys": public}).to_string()
 }
 
 impl Signer {

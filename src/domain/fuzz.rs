@@ -18,9 +18,9 @@ use super::json;
 use super::node::{Canary, NodeId};
 use super::origin::{CookieOrigins, OriginPattern};
 use super::path::CanonicalTarget;
+use super::per_upstream::UpstreamIndex;
 use super::route::{
-    Access, Action, Asked, EndpointPaths, Forward, Match, PrefixRule, RevocationCheck, Route, RouteTable, UpstreamIndex,
-    WhenStale,
+    Access, Action, Asked, EndpointPaths, Forward, Match, PrefixRule, RevocationCheck, Route, RouteTable, WhenStale,
 };
 use super::scheme::Scheme;
 use super::share::Share;
@@ -221,7 +221,7 @@ fn route_table() -> RouteTable {
         revocation: RevocationCheck::Replica,
         enforced: Share::ALL,
         action: Action::Forward(Forward {
-            upstream: UpstreamIndex(0),
+            upstream: UpstreamIndex::FIRST,
             prefix: PrefixRule::Keep,
             authorization: AuthorizationRule::default(),
             request_fields: None,

@@ -41,6 +41,7 @@ pub mod replica;
 pub mod revocation;
 pub mod rotation;
 pub mod route;
+pub mod routing;
 pub mod scheme;
 pub mod secret;
 pub mod session;

@@ -21,7 +21,7 @@ mod strictness;
 mod table;
 
 pub use access::{Access, LimitBy, RevocationCheck, RouteLimit, WhenStale};
-pub use action::{Action, Forward, PrefixRule, UpstreamIndex};
+pub use action::{Action, Forward, PrefixRule};
 pub use answer::{Destination, FixedResponse, Redirect};
 pub use error::RouteError;
 pub use table::RouteTable;
@@ -120,14 +120,14 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// What a request meets.
+/// What a request meets; `R` is what is told of a route.
 #[derive(Debug)]
-pub enum Match<'a> {
+pub enum Match<R> {
     /// By one of its methods.
     Endpoint(Endpoint),
     /// A browser asks whether a page may call an endpoint.
     Preflight,
-    Route(&'a Arc<Route>),
+    Route(R),
     /// Something is here, for other methods.
     MethodNotAllowed {
         allow: Cow<'static, str>,
@@ -137,6 +137,24 @@ pub enum Match<'a> {
     /// The upstream may serve the host that a trusted peer tells of, where a stricter rule guards the path: 400.
     AmbiguousHost,
     NotFound,
+}
+
+/// What a request meets in a table of routes.
+pub type Found<'a> = Match<&'a Arc<Route>>;
+
+impl<R> Match<R> {
+    /// The same, where something else is told of a route.
+    pub(super) fn map<S>(self, of_route: impl FnOnce(R) -> S) -> Match<S> {
+        match self {
+            Self::Route(route) => Match::Route(of_route(route)),
+            Self::Endpoint(endpoint) => Match::Endpoint(endpoint),
+            Self::Preflight => Match::Preflight,
+            Self::MethodNotAllowed { allow } => Match::MethodNotAllowed { allow },
+            Self::Ambiguous => Match::Ambiguous,
+            Self::AmbiguousHost => Match::AmbiguousHost,
+            Self::NotFound => Match::NotFound,
+        }
+    }
 }
 
 impl Route {
@@ -204,4 +222,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,43 +11,36 @@ use crate::domain::route::OwnEndpoint;
 use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
 
+/// Each call goes by the settings that its request began with; the places are the same for all.
 pub(super) struct Lanes {
-    pub(super) bounds: Bounds,
-    calls: Bounded<OwnRequest, Reply>,
-    probes: Bounded<OwnRequest, Reply>,
-    pub(super) logins: Bounded<(LoginRequest, UpstreamAnswer), Reply>,
-    pub(super) confirmations: Bounded<Principal, Result<(), Denial>>,
+    calls: Lane,
+    probes: Lane,
+    pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamAnswer), Reply>,
+    pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
 }
 
+type Lane = Bounded<(Arc<Inner>, OwnRequest), Reply>;
+
 impl Lanes {
-    pub(super) fn new(inner: &Arc<Inner>, bounds: Bounds, runtime: &Handle) -> Self {
+    pub(super) fn new(bounds: Bounds, runtime: &Handle) -> Self {
         let serve = |name| {
-            let inner = Arc::clone(inner);
-            Bounded::new(name, bounds, runtime, move |request: OwnRequest| {
-                let inner = Arc::clone(&inner);
-                async move { inner.answer(request).await }
-            })
+            let serve = |(inner, request): (Arc<Inner>, OwnRequest)| async move { inner.answer(request).await };
+            Bounded::new(name, bounds, runtime, serve)
         };
-        let (calls, probes) = (serve("own endpoint"), serve("probe"));
-        let inner = Arc::clone(inner);
-        let confirming = Arc::clone(&inner);
+        let complete = |(inner, request, answer): (Arc<Inner>, LoginRequest, UpstreamAnswer)| async move {
+            inner.complete_login(request, answer).await
+        };
+        let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
         Self {
-            bounds,
-            calls,
-            probes,
-            logins: Bounded::new("login", bounds, runtime, move |(request, answer)| {
-                let inner = Arc::clone(&inner);
-                async move { inner.complete_login(request, answer).await }
-            }),
-            confirmations: Bounded::new("confirmation", bounds, runtime, move |principal: Principal| {
-                let inner = Arc::clone(&confirming);
-                async move { inner.sessions.confirm(&principal).await }
-            }),
+            calls: serve("own endpoint"),
+            probes: serve("probe"),
+            logins: Bounded::new("login", bounds, runtime, complete),
+            confirmations: Bounded::new("confirmation", bounds, runtime, confirm),
         }
     }
 
     /// Where calls of an endpoint run. Those that monitoring and other machines read are apart from those of users.
-    pub(super) const fn of(&self, endpoint: OwnEndpoint) -> &Bounded<OwnRequest, Reply> {
+    pub(super) const fn of(&self, endpoint: OwnEndpoint) -> &Lane {
         match endpoint {
             OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready => &self.probes,
             OwnEndpoint::Refresh

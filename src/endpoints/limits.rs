@@ -13,7 +13,7 @@ use crate::domain::rate::Rate;
 use crate::domain::time::Clock;
 use crate::proxy::limiter::Limiter;
 
-/// The limits of one set of settings. A reload makes a new one, and everyone starts afresh.
+/// The limits of one set of settings, and what was counted. With other limits everyone starts afresh.
 pub(super) struct RateLimits {
     login_by_address: Option<Limiter>,
     login_by_account: Option<Limiter>,

@@ -38,12 +38,12 @@ const OF_THE_OLD_BODY: [HeaderName; 9] = [
 impl Inner {
     #[expect(clippy::result_large_err, reason = "the answer to give instead: made once, and passed on at once")]
     pub(super) fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
-        self.judge_login(request, &self.options.load()).map_err(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
+        self.judge_login(request, &self.options).map_err(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
     }
 
     fn judge_login(&self, request: &LoginRequest, options: &EndpointOptions) -> Result<(), Refusal> {
         believe_origin(&request.head, options)?;
-        let limits = self.limits.load();
+        let limits = &*self.limits;
         limits.admit_login_from(request.address).map_err(Refusal::RateLimited)?;
         let reading = match accounts::read(&request.head, &request.body, &options.limits.login.account) {
             Ok(reading) => reading,
@@ -59,7 +59,7 @@ impl Inner {
         }
         let may_be_common = |named: &Named| named.is_doubtful || reading.accounts.len() > 1;
         for named in &reading.accounts {
-            let standing = self.admit_account(&limits, named, may_be_common(named), request.address);
+            let standing = self.admit_account(limits, named, may_be_common(named), request.address);
             let is_told = standing.map_err(Refusal::RateLimited)?;
             if is_readable && !is_told {
                 is_readable = false;
@@ -72,20 +72,20 @@ impl Inner {
     /// Counts the attempts. `Ok(false)`: nobody can tell whether it is an account. `Err`: how long to wait.
     fn admit_account(&self, limits: &RateLimits, named: &Named, may_be_common: bool, address: IpAddr) -> Result<bool, Duration> {
         let (account, now) = (&named.account, self.clock.monotonic());
-        if may_be_common && self.common_values.contain(named, now) {
+        if may_be_common && self.learned.common_values.contain(named, now) {
             // What was never in doubt may still be an account, to an API that falls back on it.
             return Ok(named.is_doubtful);
         }
-        let owner = self.owners.who_logged_in(account, limits.network(address), now);
+        let owner = self.learned.owners.who_logged_in(account, limits.network(address), now);
         match (0..named.attempts).try_for_each(|_| limits.admit_login_of(account, owner)) {
-            Err(_) if named.is_doubtful && !self.owners.know(account, now) => Ok(false),
+            Err(_) if named.is_doubtful && !self.learned.owners.know(account, now) => Ok(false),
             admitted => admitted.map(|()| true),
         }
     }
 
     /// Remembers from where an account was logged in. The response may name it where the request does not, as after a second factor.
     fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, granted: &Granted, options: &EndpointOptions) {
-        let limits = self.limits.load();
+        let limits = &*self.limits;
         // Anyone can register, under any name.
         if request.kind != LoginKind::Login || !limits.counts_accounts() {
             return;
@@ -96,24 +96,24 @@ impl Inner {
         let mut asked = accounts::read(&request.head, &request.body, names).map(|reading| reading.accounts).unwrap_or_default();
         let are_several = asked.len() > 1;
         for named in asked.iter().filter(|named| named.is_doubtful || are_several) {
-            self.common_values.note(named, subject, entries_max, now);
+            self.learned.common_values.note(named, subject, entries_max, now);
         }
         if are_several {
-            asked.retain(|named| !self.common_values.contain(named, now));
+            asked.retain(|named| !self.learned.common_values.contain(named, now));
         }
         // Of several the upstream may have looked at any: whoever names another's beside his own does not own it.
         let alone = if asked.len() == 1 { asked.pop().filter(|named| !named.is_doubtful) } else { None };
         let beside = accounts::beside(&granted.id_at, &answer.body, names);
         for account in alone.map(|named| named.account).iter().chain(&beside) {
-            self.owners.remember(account, network, subject, entries_max, now);
+            self.learned.owners.remember(account, network, subject, entries_max, now);
         }
     }
 
     pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
-        let options = self.options.load_full();
-        match self.grant_of(&request, &answer, &options) {
+        let options = &self.options;
+        match self.grant_of(&request, &answer, options) {
             Some(granted) => {
-                let result = self.start_session(&request, granted, answer.head, &options).await;
+                let result = self.start_session(&request, granted, answer.head, options).await;
                 result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
             }
             None => Response::from_parts(answer.head, answer.body),

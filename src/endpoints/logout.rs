@@ -52,7 +52,7 @@ impl Inner {
         };
         let refresh_token = call.token.as_ref().map(|(token, _)| self.sessions.read(token.expose()));
         if refresh_token.as_ref().is_some_and(TokenText::needs_look_up) {
-            self.limits.load().admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
+            self.limits.admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
         }
         let expired = request.expired.as_deref();
         let credentials = Credentials { refresh_token: refresh_token.as_ref(), principal: principal.map(Arc::as_ref), expired };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -58,30 +57,40 @@ use refusal::{Dialect, Refusal};
 /// How long clients and proxies may keep the key set: a new key is published for longer than that before it signs.
 const JWKS_CACHE_CONTROL: &str = "public, max-age=300";
 
-/// Serves the data plane; the work is done on the runtime of the control plane.
+/// Serves the data plane, by one set of settings; the work is done on the runtime of the control plane.
 pub struct Endpoints {
     inner: Arc<Inner>,
-    lanes: ArcSwap<Lanes>,
+    /// Calls by the former settings that are under way have places here too.
+    lanes: Arc<Lanes>,
     runtime: Handle,
 }
 
 struct Inner {
     sessions: Arc<Sessions>,
     health: Arc<dyn Readiness>,
-    options: ArcSwap<EndpointOptions>,
-    limits: ArcSwap<RateLimits>,
-    /// These outlive reloads, unlike the limits.
-    owners: Owners,
-    common_values: CommonValues,
+    options: EndpointOptions,
+    limits: Arc<RateLimits>,
+    learned: Arc<Learned>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
 
-/// What [`Endpoints`] is made of.
-pub struct EndpointParts {
+/// What was learned of logins. Settings change nothing in it.
+#[derive(Default)]
+struct Learned {
+    owners: Owners,
+    common_values: CommonValues,
+}
+
+/// What the endpoints go by: all of one set of settings.
+pub struct EndpointRules {
     pub sessions: Arc<Sessions>,
     pub health: Arc<dyn Readiness>,
     pub options: EndpointOptions,
+}
+
+/// What [`Endpoints`] is made of, beside the rules.
+pub struct EndpointParts {
     pub clock: Arc<dyn Clock>,
     pub counters: Arc<Counters>,
     /// Where the work is done.
@@ -90,32 +99,33 @@ pub struct EndpointParts {
 
 impl Endpoints {
     #[must_use]
-    pub fn new(parts: EndpointParts) -> Self {
-        let EndpointParts { sessions, health, options, clock, counters, runtime } = parts;
-        let limits = ArcSwap::from_pointee(RateLimits::new(&options.limits, &clock));
-        let bounds = options.bounds;
-        let inner = Inner {
-            sessions,
-            health,
-            options: ArcSwap::from_pointee(options),
-            limits,
-            owners: Owners::default(),
-            common_values: CommonValues::default(),
-            clock,
-            counters,
-        };
-        let inner = Arc::new(inner);
-        let lanes = ArcSwap::from_pointee(Lanes::new(&inner, bounds, &runtime));
-        Self { inner, lanes, runtime }
+    pub fn new(parts: EndpointParts, rules: EndpointRules) -> Self {
+        let EndpointParts { clock, counters, runtime } = parts;
+        let EndpointRules { sessions, health, options } = rules;
+        let limits = Arc::new(RateLimits::new(&options.limits, &clock));
+        let lanes = Arc::new(Lanes::new(options.bounds, &runtime));
+        let inner = Inner { sessions, health, options, limits, learned: Arc::default(), clock, counters };
+        Self { inner: Arc::new(inner), lanes, runtime }
     }
 
-    /// Takes new rules; calls under way finish with the old ones.
-    pub fn reload(&self, options: EndpointOptions) {
-        self.inner.limits.store(Arc::new(RateLimits::new(&options.limits, &self.inner.clock)));
-        if self.lanes.load().bounds != options.bounds {
-            self.lanes.store(Arc::new(Lanes::new(&self.inner, options.bounds, &self.runtime)));
-        }
-        self.inner.options.store(Arc::new(options));
+    /// The same endpoints by other rules; calls under way finish by the old ones. Where the limits stayed, what was counted counts on.
+    #[must_use]
+    pub fn ruled_by(&self, rules: EndpointRules) -> Self {
+        let EndpointRules { sessions, health, options } = rules;
+        let former = &*self.inner;
+        let limits = if options.limits == former.options.limits {
+            Arc::clone(&former.limits)
+        } else {
+            Arc::new(RateLimits::new(&options.limits, &former.clock))
+        };
+        let lanes = if options.bounds == former.options.bounds {
+            Arc::clone(&self.lanes)
+        } else {
+            Arc::new(Lanes::new(options.bounds, &self.runtime))
+        };
+        let (learned, clock, counters) = (Arc::clone(&former.learned), Arc::clone(&former.clock), Arc::clone(&former.counters));
+        let inner = Inner { sessions, health, options, limits, learned, clock, counters };
+        Self { inner: Arc::new(inner), lanes, runtime: self.runtime.clone() }
     }
 
     fn refuse(&self, error: CallError, dialect: Dialect) -> Reply {
@@ -128,7 +138,7 @@ impl Endpoints {
 impl ControlPlane for Endpoints {
     async fn answer(&self, request: OwnRequest) -> Reply {
         let dialect = dialect_of(&request);
-        let call = self.lanes.load().of(request.endpoint).call(request);
+        let call = self.lanes.of(request.endpoint).call((Arc::clone(&self.inner), request));
         call.await.unwrap_or_else(|error| self.refuse(error, dialect))
     }
 
@@ -137,12 +147,12 @@ impl ControlPlane for Endpoints {
     }
 
     async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
-        let call = self.lanes.load().logins.call((request, answer));
+        let call = self.lanes.logins.call((Arc::clone(&self.inner), request, answer));
         call.await.unwrap_or_else(|error| self.refuse(error, Dialect::Json))
     }
 
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
-        let call = self.lanes.load().confirmations.call(principal.clone());
+        let call = self.lanes.confirmations.call((Arc::clone(&self.inner), principal.clone()));
         call.await.unwrap_or_else(|error| {
             Refusal::Call(error).note(&self.inner.counters);
             Err(Denial::StoreUnavailable)
@@ -167,16 +177,16 @@ fn dialect_of(request: &OwnRequest) -> Dialect {
 
 impl Inner {
     async fn answer(&self, request: OwnRequest) -> Reply {
-        let options = self.options.load_full();
+        let options = &self.options;
         let dialect = dialect_of(&request);
-        let result = self.dispatch(&request, &options).await;
+        let result = self.dispatch(&request, options).await;
         result.unwrap_or_else(|refusal| {
             let (ends_the_session, is_of_repeated_cookie) = (refusal.ends_the_session(), refusal.is_of_repeated_cookie());
             let mut reply = refusal.into_reply(dialect, &self.counters);
             if ends_the_session {
-                take_cookies(&mut reply, &request.head, &options);
+                take_cookies(&mut reply, &request.head, options);
             } else if is_of_repeated_cookie {
-                take_repeated_cookies(&mut reply, &request.head, &options);
+                take_repeated_cookies(&mut reply, &request.head, options);
             }
             reply
         })

@@ -43,7 +43,7 @@ impl Inner {
         // `token_type_hint` only says where to look first (section 2.1): every place is looked at.
         let token = form.text("token").ok_or(Refusal::Malformed("The parameter token is missing."))?;
         if self.sessions.read(token).needs_look_up() {
-            self.limits.load().admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
+            self.limits.admit_lookup_from(request.address).map_err(Refusal::RateLimited)?;
         }
         match self.sessions.revoke_token(token).await {
             Ok(()) => {}

@@ -5,7 +5,7 @@ use crate::config::{Limits, Login, Settings};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
 
-/// A reload swaps it as a whole.
+/// Part of one set of settings.
 #[derive(Clone, Debug)]
 pub struct EndpointOptions {
     pub login: Login,

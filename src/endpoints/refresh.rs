@@ -15,7 +15,7 @@ use crate::sessions::TokenText;
 
 impl Inner {
     pub(super) async fn refresh(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
-        let limits = self.limits.load();
+        let limits = &*self.limits;
         limits.admit_refresh_from(request.address).map_err(Refusal::RateLimited)?;
         let call = credentials::read(&request.head, &request.body, options)?;
         match (call.dialect, call.grant_type.as_deref(), call.has_body) {
@@ -42,7 +42,6 @@ impl Inner {
             (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
         };
         admitted.map_err(Refusal::RateLimited)?;
-        drop(limits);
         let client = login::client_of(&request.head, request.address);
         let pair = match legacy {
             Some(legacy) => {

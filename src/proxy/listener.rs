@@ -87,7 +87,8 @@ impl Workers {
     /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
     pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> Result<Self, NotListening> {
         let count = options.workers.max(1);
-        let policy = shared.policy.load();
+        let view = Arc::clone(&shared.latest.load());
+        let policy = &view.policy;
         let write_timeout = policy.client.write_timeout;
         let bind = |(index, listener): (usize, &Listener)| {
             let port = Port::bind(listener.address, options.share_port, write_timeout);
@@ -191,7 +192,7 @@ impl Place {
             if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
                 return;
             }
-            entrances = open(&self.doors, self.shared.policy.load().client.write_timeout);
+            entrances = open(&self.doors, self.shared.latest.load().policy.client.write_timeout);
             self.counters.add(Counter::TasksRestarted, 1);
         }
     }

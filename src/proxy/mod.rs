@@ -19,5 +19,6 @@ pub mod reply;
 pub mod request;
 pub mod route_limits;
 pub mod seats;
+pub mod snapshot;
 pub mod upstream;
 pub mod watch;

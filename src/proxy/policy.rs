@@ -19,16 +19,12 @@ use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
-use crate::domain::per_upstream::PerUpstream;
-use crate::domain::route::{RouteTable, UpstreamIndex};
+use crate::domain::routing::Routing;
 
-/// All rules and limits of the data plane. A reload puts another one in its place, and each worker takes that over with its next tick:
-/// requests that begin then go by it, and connections that come then.
+/// All rules and limits of the data plane.
 #[derive(Debug)]
 pub struct Policy {
-    /// Their upstreams are among `upstreams`.
-    pub routes: RouteTable,
-    pub upstreams: PerUpstream<UpstreamOptions>,
+    pub routing: Routing<UpstreamOptions>,
     /// For every route that has a limit.
     pub limits: RouteLimits,
     pub login: LoginRules,
@@ -51,10 +47,9 @@ pub struct Policy {
     pub admission: AdmissionOptions,
 }
 
-/// Who judges credentials, and what is read of the response.
+/// What is read of the response of the upstream that judges credentials.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginRules {
-    pub upstream: UpstreamIndex,
     pub timeouts: ExchangeTimeouts,
     /// The largest response that is made into a session.
     pub answer_bytes_max: usize,

@@ -35,10 +35,13 @@ pub(in crate::proxy) enum LimitKey<'a> {
 impl RouteLimits {
     /// A limit that stayed as it was goes on counting where `former` was: whoever has spent an allowance gets no new one by a reload.
     #[must_use]
-    pub fn new(routes: &[Route], entries_max: usize, clock: &Arc<dyn Clock>, former: &Self) -> Self {
+    pub fn new(routes: &[Route], entries_max: usize, clock: &Arc<dyn Clock>, former: Option<&Self>) -> Self {
         let limited = routes.iter().filter_map(|route| Some((Arc::clone(&route.name), route.limit?.rate)));
         let kept = |(name, rate): (Arc<str>, Rate)| {
-            let stayed = former.0.get(&name).filter(|kept| kept.rate == rate && kept.entries_max == entries_max).cloned();
+            let stayed = former
+                .and_then(|former| former.0.get(&name))
+                .filter(|kept| kept.rate == rate && kept.entries_max == entries_max)
+                .cloned();
             let made = || Kept { rate, entries_max, limiter: Limiter::new(rate, entries_max, clock).map(Arc::new) };
             (name, stayed.unwrap_or_else(made))
         };

@@ -67,7 +67,7 @@ impl Sessions {
                 (Target::Subject { subject, issued_before: Cutoff::named(moment) }, self.forget_at(now.max(moment)))
             }
             Order::Token { issuer, token } => {
-                let issuer = issuer.unwrap_or_else(|| self.minting.load().issuer.as_str().into());
+                let issuer = issuer.unwrap_or_else(|| self.rules.minting.issuer.as_str().into());
                 (Target::Token { issuer, token }, self.forget_at(now))
             }
         };
@@ -79,7 +79,7 @@ impl Sessions {
     /// live: one that is left behind, should the store fail in between, stays refused.
     async fn end_everyone(&self, issued_before: Timestamp, now: Timestamp) -> Result<Ended, StoreError> {
         let target = Target::Everyone { issued_before };
-        let longest_life = self.policy.load().absolute_lifetime.saturating_add(CLOCK_SKEW_MAX);
+        let longest_life = self.rules.policy.absolute_lifetime.saturating_add(CLOCK_SKEW_MAX);
         let forget_at = self.forget_at(now).max(now.saturating_add(longest_life));
         self.revoke(target.clone(), now, forget_at).await?;
         let sessions = self.store.end_created_before(issued_before).await?;

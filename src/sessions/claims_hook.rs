@@ -47,8 +47,7 @@ pub struct ClaimsHook {
 impl Sessions {
     /// What the session's tokens are to say from now on. Asked when the session moves on, not when a response is repeated.
     pub(super) async fn present_grant(&self, session: &Session, now: Timestamp) -> Result<Grant, RefreshError> {
-        let hook = self.claims_hook.load_full();
-        let Some(hook) = hook.as_ref() else { return Ok(session.grant.clone()) };
+        let Some(hook) = &self.rules.claims_hook else { return Ok(session.grant.clone()) };
         match hook.source.ask(session).await {
             Present::Known(present) => Ok(narrowed(&session.grant, present)),
             Present::Gone => {

@@ -26,8 +26,8 @@ impl Sessions {
     /// # Errors
     /// As for a refresh token; [`RefreshError::Malformed`] where legacy tokens are not exchanged.
     pub async fn exchange(&self, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
-        let policy = self.policy.load_full();
-        let result = self.exchange_by(&policy, token, client).await;
+        let policy = &self.rules.policy;
+        let result = self.exchange_by(policy, token, client).await;
         if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
             self.counters.add(counter, 1);
         }

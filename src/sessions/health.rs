@@ -60,60 +60,58 @@ pub trait Readiness: Send + Sync + 'static {
     async fn dependencies(&self) -> Vec<Dependency>;
 }
 
-/// Tells readiness. One for the process, shared with the admin listener.
+/// What a node needs by its settings.
+#[derive(Debug)]
+pub struct Needs {
+    /// How old the replica may be before the node vouches for nobody.
+    pub max_staleness: Duration,
+    /// The other issuers whose keys are fetched.
+    pub issuers: Vec<FetchedKeys>,
+    /// Of the certificates that clients are shown; `None`: there are none.
+    pub certificates: Option<Arc<Alarms>>,
+}
+
+/// Tells readiness, by one set of settings. It is the readiness of the process: all share whether it drains, and when the store was asked.
 pub struct Health {
+    needs: Needs,
     sessions: Arc<Sessions>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
-    /// How old the replica may be before the node vouches for nobody.
-    max_staleness: Duration,
-    draining: AtomicBool,
     alarms: Arc<Alarms>,
-    issuers: Vec<FetchedKeys>,
-    /// Of the certificates that clients are shown; `None`: there are none.
-    certificates: Option<Arc<Alarms>>,
-    /// When the store was asked last, on the monotonic clock, and whether it responded.
+    seen: Arc<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    draining: AtomicBool,
+    /// When the store was asked last, on the monotonic clock, and whether it answered.
     probed: Mutex<Option<(Duration, bool)>>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(
-        sessions: Arc<Sessions>,
-        replica: Arc<Replica>,
-        alarms: Arc<Alarms>,
-        clock: Arc<dyn Clock>,
-        max_staleness: Duration,
-    ) -> Self {
+    pub fn new(sessions: Arc<Sessions>, replica: Arc<Replica>, alarms: Arc<Alarms>, clock: Arc<dyn Clock>, needs: Needs) -> Self {
+        Self { needs, sessions, replica, clock, alarms, seen: Arc::default() }
+    }
+
+    /// The same node by other settings.
+    #[must_use]
+    pub fn ruled_by(&self, sessions: Arc<Sessions>, needs: Needs) -> Self {
         Self {
+            needs,
             sessions,
-            replica,
-            clock,
-            max_staleness,
-            draining: AtomicBool::new(false),
-            alarms,
-            issuers: Vec::new(),
-            certificates: None,
-            probed: Mutex::new(None),
+            replica: Arc::clone(&self.replica),
+            clock: Arc::clone(&self.clock),
+            alarms: Arc::clone(&self.alarms),
+            seen: Arc::clone(&self.seen),
         }
     }
 
-    /// The same, of a node that takes tokens of these issuers too.
-    #[must_use]
-    pub fn with_issuers(self, issuers: Vec<FetchedKeys>) -> Self {
-        Self { issuers, ..self }
-    }
-
-    /// The same, of a node that shows certificates to clients.
-    #[must_use]
-    pub fn with_certificates(self, certificates: Option<Arc<Alarms>>) -> Self {
-        Self { certificates, ..self }
-    }
-
     fn issuer_keys(&self) -> Option<Dependency> {
-        let missing: Vec<&FetchedKeys> = self.issuers.iter().filter(|issuer| issuer.keys.keys().is_none()).collect();
+        let issuers = &self.needs.issuers;
+        let missing: Vec<&FetchedKeys> = issuers.iter().filter(|issuer| issuer.keys.keys().is_none()).collect();
         let is_required = missing.iter().any(|issuer| issuer.required);
-        (!self.issuers.is_empty()).then(|| Dependency {
+        (!issuers.is_empty()).then(|| Dependency {
             name: "issuer_keys",
             ready: !is_required,
             detail: is_required.then_some("those of a required issuer were never fetched, or not for a day"),
@@ -123,12 +121,12 @@ impl Health {
 
     /// From now on the node is not ready: it is about to stop.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.seen.draining.store(true, Ordering::Relaxed);
     }
 
     /// Asks once for all who want to know at the same time.
     async fn store_answers(&self) -> bool {
-        let mut probed = self.probed.lock().await;
+        let mut probed = self.seen.probed.lock().await;
         let now = self.clock.monotonic();
         match *probed {
             Some((at, answered)) if now.saturating_sub(at) < PROBE_INTERVAL => answered,
@@ -146,13 +144,13 @@ impl Readiness for Health {
     async fn dependencies(&self) -> Vec<Dependency> {
         let revocations = if !self.replica.is_loaded() {
             Some("the log was not read yet")
-        } else if self.replica.is_stale(self.clock.monotonic(), self.max_staleness) {
+        } else if self.replica.is_stale(self.clock.monotonic(), self.needs.max_staleness) {
             Some("the log was not confirmed lately")
         } else {
             None
         };
         let store = (!self.store_answers().await).then_some("does not answer");
-        let serving = self.draining.load(Ordering::Relaxed).then_some("shutting down");
+        let serving = self.seen.draining.load(Ordering::Relaxed).then_some("shutting down");
         let dependency =
             |name, fault: Option<&'static str>, alarms| Dependency { name, ready: fault.is_none(), detail: fault, alarms };
         let mut dependencies = vec![
@@ -162,7 +160,7 @@ impl Readiness for Health {
         ];
         dependencies.extend(self.issuer_keys());
         // Other nodes have the same certificates: to take this one out of service would mend nothing.
-        dependencies.extend(self.certificates.as_ref().map(|alarms| dependency("certificates", None, alarms.present())));
+        dependencies.extend(self.needs.certificates.as_ref().map(|alarms| dependency("certificates", None, alarms.present())));
         dependencies
     }
 }

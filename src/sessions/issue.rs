@@ -52,7 +52,7 @@ impl Sessions {
     pub async fn issue(&self, login: Login) -> Result<TokenPair, IssueError> {
         let now = self.clock.now();
         let created_at = self.creation_of(&login.subject, now)?;
-        let policy = self.policy.load_full();
+        let policy = &self.rules.policy;
         let partition = self.store.partitions().of(&login.subject);
         let session = Session {
             id: SessionId::new(partition, created_at, entropy::draw(&*self.entropy)),
@@ -90,7 +90,7 @@ impl Sessions {
     pub(super) async fn create(&self, session: &Session, now: Timestamp) -> Result<(), StoreError> {
         // Among those that it ends may be sessions of legacy tokens.
         let forget_at = self.forget_at(now).max(self.legacy_forget_at(now));
-        let limit = self.policy.load().sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at });
+        let limit = self.rules.policy.sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at });
         let ended = self.store.create(session, limit, now).await?;
         if let Some(limit) = limit {
             self.note_ended_by_limit(session, &ended, limit, now);

@@ -54,7 +54,7 @@ pub use token_text::TokenText;
 pub use tokens::{Introspected, RevokeError, Undecided};
 use withdrawals::Withdrawals;
 
-/// What tokens are made of. A reload swaps it as a whole.
+/// What tokens are made of.
 #[derive(Debug)]
 pub struct Minting {
     pub keys: Arc<KeyRing>,
@@ -78,32 +78,35 @@ pub struct TokenPair {
     pub scopes: Vec<String>,
 }
 
-/// The use cases. One for the process; every method may run any number of times at once.
+/// What the settings say about sessions.
+#[derive(Clone, Debug)]
+pub struct SessionRules {
+    pub minting: Arc<Minting>,
+    /// Who knows access tokens and legacy tokens.
+    pub verifier: Arc<ArcSwap<Verifier>>,
+    pub policy: SessionPolicy,
+    /// Asked on refresh for the claims of now.
+    pub claims_hook: Option<ClaimsHook>,
+}
+
+/// The use cases, by one set of settings: a reload makes others, which share everything but the rules. Every method may run any number of
+/// times at once.
 pub struct Sessions {
+    rules: SessionRules,
     store: Arc<dyn SessionStore>,
     log: Arc<dyn RevocationLog>,
     replica: Arc<Replica>,
-    minting: ArcSwap<Minting>,
-    verifier: Arc<ArcSwap<Verifier>>,
-    policy: ArcSwap<SessionPolicy>,
-    claims_hook: ArcSwap<Option<ClaimsHook>>,
-    withdrawals: Withdrawals,
+    withdrawals: Arc<Withdrawals>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     counters: Arc<Counters>,
 }
 
-/// What [`Sessions`] is made of.
+/// What [`Sessions`] is made of, beside the rules.
 pub struct SessionParts {
     pub store: Arc<dyn SessionStore>,
     pub log: Arc<dyn RevocationLog>,
     pub replica: Arc<Replica>,
-    pub minting: Minting,
-    /// Who knows legacy tokens.
-    pub verifier: Arc<ArcSwap<Verifier>>,
-    pub policy: SessionPolicy,
-    /// Asked on refresh for the claims of now.
-    pub claims_hook: Option<ClaimsHook>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
@@ -111,40 +114,40 @@ pub struct SessionParts {
 
 impl Sessions {
     #[must_use]
-    pub fn new(parts: SessionParts) -> Self {
-        let SessionParts { store, log, replica, minting, verifier, policy, claims_hook, clock, entropy, counters } = parts;
-        let (minting, policy) = (ArcSwap::from_pointee(minting), ArcSwap::from_pointee(policy));
-        let claims_hook = ArcSwap::from_pointee(claims_hook);
-        let withdrawals = Withdrawals::default();
-        Self { store, log, replica, minting, verifier, policy, claims_hook, withdrawals, clock, entropy, counters }
+    pub fn new(parts: SessionParts, rules: SessionRules) -> Self {
+        let SessionParts { store, log, replica, clock, entropy, counters } = parts;
+        Self { rules, store, log, replica, withdrawals: Arc::default(), clock, entropy, counters }
     }
 
-    /// Takes new keys and rules; calls under way finish with the old ones.
-    pub fn reload(&self, minting: Minting, policy: SessionPolicy) {
-        self.minting.store(Arc::new(minting));
-        self.policy.store(Arc::new(policy));
-    }
-
-    /// Asks another one for claims, or nobody, from now on.
-    pub fn set_claims_hook(&self, claims_hook: Option<ClaimsHook>) {
-        self.claims_hook.store(Arc::new(claims_hook));
-    }
-
-    /// What tokens are made of now.
+    /// The same sessions by other rules. Calls under way finish by the old ones.
     #[must_use]
-    pub fn minting(&self) -> Arc<Minting> {
-        self.minting.load_full()
+    pub fn ruled_by(&self, rules: SessionRules) -> Self {
+        Self {
+            rules,
+            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
+            replica: Arc::clone(&self.replica),
+            withdrawals: Arc::clone(&self.withdrawals),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+
+    #[must_use]
+    pub const fn rules(&self) -> &SessionRules {
+        &self.rules
     }
 
     /// The public keys as a JWK Set.
     #[must_use]
     pub fn jwks(&self) -> String {
-        self.minting.load().keys.jwks().to_owned()
+        self.rules.minting.keys.jwks().to_owned()
     }
 
     /// What this node knows now of tokens and sessions.
     fn vouching(&self) -> Vouching<'_> {
-        Vouching::new(&self.replica, self.policy.load().max_staleness, self.clock.now(), self.clock.monotonic())
+        Vouching::new(&self.replica, self.rules.policy.max_staleness, self.clock.now(), self.clock.monotonic())
     }
 
     /// One cheap round trip to the store.
@@ -160,7 +163,7 @@ impl Sessions {
         refresh: Option<Presented>,
         now: Timestamp,
     ) -> Result<TokenPair, MintError> {
-        let (minting, policy) = (self.minting.load(), self.policy.load());
+        let SessionRules { minting, policy, .. } = &self.rules;
         let issued_at = Timestamp::from_secs(now.secs());
         let expires_at = issued_at.saturating_add(policy.access_lifetime).min(session.lifetime.ends_at());
         let token_id = entropy::token_id(&*self.entropy);
@@ -214,7 +217,7 @@ impl Sessions {
     /// When a revocation of legacy tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
     /// had not heard of it made of one. Such a session is dated by its token, and so covered; it cannot be refreshed, and ends by idling.
     fn legacy_forget_at(&self, now: Timestamp) -> Timestamp {
-        let policy = self.policy.load();
+        let policy = &self.rules.policy;
         let Some(end) = policy.legacy.end_by(now) else { return now };
         let made_late_ends_at = now.saturating_add(policy.max_staleness).saturating_add(policy.idle_lifetime);
         end.max(made_late_ends_at).saturating_add(CLOCK_SKEW_MAX)
@@ -222,6 +225,6 @@ impl Sessions {
 
     /// When a revocation of something that lives now may be forgotten.
     fn forget_at(&self, now: Timestamp) -> Timestamp {
-        self.policy.load().retention.forget_at(now)
+        self.rules.policy.retention.forget_at(now)
     }
 }

@@ -31,9 +31,14 @@ pub struct NodeParts {
     pub partitions: Partitions,
     pub clock: Arc<dyn Clock>,
     pub id: NodeId,
+}
+
+/// How a node makes itself known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeRules {
     /// For people.
     pub name: String,
-    /// After this without a heartbeat a node is known no more. Not before it vouches for nobody any more: whoever is told that
+    /// After this without a heartbeat the node is known no more. Not before it vouches for nobody any more: whoever is told that
     /// all nodes know of a revocation relies on it.
     pub silence_max: Duration,
 }
@@ -44,9 +49,7 @@ pub struct Nodes {
     partitions: Partitions,
     clock: Arc<dyn Clock>,
     id: NodeId,
-    name: String,
     started_at: Timestamp,
-    silence_max: Duration,
     lag: Lag,
     numbers: AtomicU64,
     /// How many nodes there were at the last heartbeat.
@@ -66,11 +69,11 @@ pub struct Spread {
 impl Nodes {
     #[must_use]
     pub fn new(parts: NodeParts) -> Self {
-        let NodeParts { registry, partitions, clock, id, name, silence_max } = parts;
+        let NodeParts { registry, partitions, clock, id } = parts;
         let started_at = clock.now();
         let (numbers, known) = (AtomicU64::new(0), AtomicU64::new(1));
         let (lag, given) = (Lag::default(), Mutex::default());
-        Self { registry, partitions, clock, id, name, started_at, silence_max, lag, numbers, known, given }
+        Self { registry, partitions, clock, id, started_at, lag, numbers, known, given }
     }
 
     pub const fn id(&self) -> NodeId {
@@ -89,9 +92,9 @@ impl Nodes {
     }
 
     /// One heartbeat.
-    pub async fn announce(&self) -> Result<(), StoreError> {
-        let node = Node { id: self.id, name: self.name.clone(), started_at: self.started_at, lag: self.lag() };
-        let known = self.registry.register(&node, self.silence_max).await?;
+    pub async fn announce(&self, rules: &NodeRules) -> Result<(), StoreError> {
+        let node = Node { id: self.id, name: rules.name.clone(), started_at: self.started_at, lag: self.lag() };
+        let known = self.registry.register(&node, rules.silence_max).await?;
         self.known.store(known.max(1), Ordering::Relaxed);
         Ok(())
     }
@@ -195,6 +198,6 @@ impl Nodes {
 
 impl std::fmt::Debug for Nodes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nodes").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Nodes").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -112,20 +112,20 @@ impl Sessions {
 
     async fn decide_until_settled(&self, token: &TokenText, client: &Client) -> Result<TokenPair, RefreshError> {
         let Opened { token, is_imported } = self.open(token).await?.ok_or(RefreshError::Malformed)?;
-        let policy = self.policy.load_full();
+        let policy = &self.rules.policy;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             let now = self.clock.now();
             let stored = self.load_live(token.session, now).await?;
             let attempt = if policy.rotation {
-                self.rotate(stored, token, client, &policy, now).await?
+                self.rotate(stored, token, client, policy, now).await?
             } else {
-                self.refresh_in_place(stored, token, client, &policy, now).await?
+                self.refresh_in_place(stored, token, client, policy, now).await?
             };
             match attempt {
                 Attempt::Answered(mut pair) => {
                     if is_imported && pair.refresh_token.is_none() {
                         // Rotation is off. Its maker's word on how long it lives would end the session, and a look-up goes with it.
-                        pair.refresh_token = Some(self.minting.load().refresh_tokens.seal(token.session, token.presented));
+                        pair.refresh_token = Some(self.rules.minting.refresh_tokens.seal(token.session, token.presented));
                     }
                     return Ok(pair);
                 }
@@ -151,7 +151,7 @@ impl Sessions {
             }
             Some(Ending::Expired) => return Err(RefreshError::Expired),
         }
-        if let Some(prefix) = self.policy.load().reserved.of(&session.subject) {
+        if let Some(prefix) = self.rules.policy.reserved.of(&session.subject) {
             let (subject, session) = (&session.subject, session.id);
             tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now another issuer's: not refreshed");
             return Err(RefreshError::Disowned);

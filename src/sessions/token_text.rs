@@ -43,11 +43,11 @@ impl Sessions {
     /// Reads a text without the store.
     #[must_use]
     pub fn read(&self, text: &str) -> TokenText {
-        if let Some(token) = self.minting.load().refresh_tokens.open(text) {
+        if let Some(token) = self.rules.minting.refresh_tokens.open(text) {
             return TokenText::Ours(token);
         }
         let imported = self.imported_digest(text);
-        match (self.verifier.load().legacy(text, self.clock.now()), imported) {
+        match (self.rules.verifier.load().legacy(text, self.clock.now()), imported) {
             (Some(token), imported) => TokenText::Legacy { token: Box::new(token), imported },
             (None, Some(digest)) => TokenText::PerhapsImported(digest),
             (None, None) => TokenText::Unknown,
@@ -56,7 +56,7 @@ impl Sessions {
 
     /// By what the store knows the text, while imported tokens are accepted; `None` for what cannot be one.
     fn imported_digest(&self, text: &str) -> Option<ImportedDigest> {
-        let takes_imported = self.policy.load().imported_until.is_some_and(|until| self.clock.now() < until);
+        let takes_imported = self.rules.policy.imported_until.is_some_and(|until| self.clock.now() < until);
         takes_imported.then(|| imported_token::digest_of(text)).flatten()
     }
 

@@ -53,7 +53,7 @@ impl Sessions {
                 Standing::Early | Standing::Over(_) => Ok(Introspected::Inactive),
             };
         }
-        let (now, policy) = (self.clock.now(), self.policy.load_full());
+        let (now, policy) = (self.clock.now(), &self.rules.policy);
         let Some(Opened { token, .. }) = self.open(&self.read(token)).await? else { return Ok(Introspected::Inactive) };
         let stored = match self.load_live(token.session, now).await {
             Ok(stored) => stored,
@@ -76,7 +76,7 @@ impl Sessions {
             Standing::Good | Standing::Unconfirmed => true,
             Standing::Early | Standing::Over(_) => false,
         });
-        let expired = self.verifier.load().expired(token, now);
+        let expired = self.rules.verifier.load().expired(token, now);
         let refresh_token = living.is_none().then(|| self.read(token));
         let credentials =
             Credentials { refresh_token: refresh_token.as_ref(), principal: living.as_deref(), expired: expired.as_deref() };
@@ -90,7 +90,7 @@ impl Sessions {
 
     /// The principal of an access token, revoked or not; `None`: it is not a valid one.
     async fn access(&self, token: &str) -> Result<Option<Arc<Principal>>, Undecided> {
-        match verify_when_known(&self.verifier, token, &*self.clock).await {
+        match verify_when_known(&self.rules.verifier, token, &*self.clock).await {
             Ok(verified) => Ok(Some(verified.principal)),
             Err(Denial::IssuerKeysUnavailable(due_in)) => Err(Undecided::IssuerKeysUnavailable(due_in)),
             Err(_) => Ok(None),
@@ -100,6 +100,6 @@ impl Sessions {
     /// The `iss` of our own tokens.
     #[must_use]
     pub fn issuer(&self) -> String {
-        self.minting.load().issuer.clone()
+        self.rules.minting.issuer.clone()
     }
 }

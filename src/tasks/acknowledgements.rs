@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::backoff::Backoff;
+use super::rules::LiveRules;
 use crate::crypto::entropy::Entropy;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::stats::{Counter, Counters};
@@ -59,8 +60,7 @@ pub struct Acknowledgements {
     pub store: Arc<dyn SessionStore>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
-    /// How long a batch is gathered after its first.
-    pub interval: Duration,
+    pub rules: LiveRules,
 }
 
 /// The latest generation of each session: earlier ones would change nothing any more.
@@ -83,7 +83,7 @@ impl Acknowledgements {
                 }
             };
             // Either end is fine: time is up, the batch is full, or the process stops.
-            let _ = tokio::time::timeout(self.interval, stop.run_until_cancelled(gathering)).await;
+            let _ = tokio::time::timeout(self.rules.now().acknowledge_interval, stop.run_until_cancelled(gathering)).await;
             self.write(&batch, &stop).await;
         }
         queue.close();
@@ -127,7 +127,7 @@ impl Acknowledgements {
 
 impl std::fmt::Debug for Acknowledgements {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acknowledgements").field("store", &self.store).field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Acknowledgements").field("store", &self.store).field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -139,6 +139,7 @@ fn add(batch: &mut Batch, seen: Acknowledgement) {
 #[cfg(test)]
 mod tests {
     use super::super::fake_log::session;
+    use super::super::rules::tests::rules;
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
     use crate::domain::ids::Partitions;
@@ -152,7 +153,7 @@ mod tests {
             store: Arc::<TestStore>::clone(store),
             entropy: Arc::new(SystemEntropy::new()),
             counters: Arc::clone(&counters),
-            interval: Duration::from_millis(100),
+            rules: LiveRules::fixed(rules()),
         };
         (sender, Arc::new(task), counters)
     }

@@ -7,6 +7,7 @@ mod clock_watch;
 mod fake_log;
 pub mod presence;
 pub mod revocation_feed;
+pub mod rules;
 pub mod statistics;
 pub mod store_watch;
 pub mod supervisor;

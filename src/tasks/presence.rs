@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::rules::LiveRules;
 use crate::crypto::entropy::{Entropy, draw};
 use crate::domain::stats::{Counter, Counters};
 use crate::sessions::nodes::Nodes;
@@ -22,10 +23,7 @@ pub struct Presence {
     pub nodes: Arc<Nodes>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
-    /// Between two heartbeats.
-    pub heartbeat: Duration,
-    /// Between two canaries of this node, as long as there are few nodes.
-    pub canary_interval: Duration,
+    pub rules: LiveRules,
 }
 
 impl Presence {
@@ -38,19 +36,20 @@ impl Presence {
 
     async fn beat(&self) {
         loop {
-            self.note(self.nodes.announce().await, "heartbeat not written");
-            tokio::time::sleep(self.heartbeat).await;
+            self.note(self.nodes.announce(&self.rules.now().node).await, "heartbeat not written");
+            self.rules.pause(|rules| rules.node_heartbeat).await;
         }
     }
 
     async fn send_canaries(&self) {
         // Nodes that were started together are not to write together.
         let [random] = draw::<1>(&*self.entropy);
-        tokio::time::sleep(self.canary_interval * u32::from(random) / u32::from(u8::MAX)).await;
+        self.rules.pause(|rules| rules.canary_interval * u32::from(random) / u32::from(u8::MAX)).await;
         loop {
             self.note(self.nodes.send_canary().await, "canary not written");
             let share = self.nodes.known().div_ceil(CANARIES_PER_INTERVAL_MAX).max(1);
-            tokio::time::sleep(self.canary_interval * u32::try_from(share).unwrap_or(u32::MAX)).await;
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
+            self.rules.pause(|rules| rules.canary_interval * share).await;
         }
     }
 
@@ -65,6 +64,6 @@ impl Presence {
 
 impl std::fmt::Debug for Presence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Presence").field("nodes", &self.nodes).field("heartbeat", &self.heartbeat).finish_non_exhaustive()
+        f.debug_struct("Presence").field("nodes", &self.nodes).field("rules", &self.rules).finish_non_exhaustive()
     }
 }

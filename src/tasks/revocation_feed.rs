@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::clock_watch::ClockWatch;
+use super::rules::LiveRules;
 use crate::crypto::entropy::Entropy;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Revocation, RevocationSet};
@@ -56,8 +57,14 @@ pub struct RevocationFeed {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
-    /// How long a read waits for news.
-    pub heartbeat: Duration,
+    pub rules: LiveRules,
+}
+
+/// Whether a read that finds nothing waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    No,
+    ForNews,
 }
 
 /// Why following ended without a failure.
@@ -86,7 +93,7 @@ impl RevocationFeed {
         let mut forgot_at = read_whole_at;
         loop {
             self.put_back(&mut lost).await?;
-            let wait = if lost.is_empty() { self.heartbeat } else { Duration::ZERO };
+            let wait = if lost.is_empty() { Wait::ForNews } else { Wait::No };
             cursor = self.read(Some(&cursor), wait, |_| {}).await?;
             backoff.reset();
             let (wall, now) = (self.clock.now(), self.clock.monotonic());
@@ -105,7 +112,7 @@ impl RevocationFeed {
     /// Before the log is read: whoever asks whether all nodes know of a revocation either waits for this one or has logged it by
     /// then. A store that takes no writes takes no revocations either, and can be read.
     async fn announce(&self) {
-        match tokio::time::timeout(ANNOUNCE_MAX, self.nodes.announce()).await {
+        match tokio::time::timeout(ANNOUNCE_MAX, self.nodes.announce(&self.rules.now().node)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "node not announced"),
             Err(_elapsed) => debug!("node not announced in time"),
@@ -116,7 +123,7 @@ impl RevocationFeed {
     async fn read_whole(&self) -> Result<(LogCursor, VecDeque<Revocation>), StoreError> {
         let was_loaded = self.replica.is_loaded();
         let mut log = RevocationSet::new();
-        let cursor = self.read(None, Duration::ZERO, |revocation| _ = log.insert(revocation)).await?;
+        let cursor = self.read(None, Wait::No, |revocation| _ = log.insert(revocation)).await?;
         if !was_loaded {
             info!(revocations = log.len(), "revocation log read");
         }
@@ -132,14 +139,20 @@ impl RevocationFeed {
     async fn read(
         &self,
         cursor: Option<&LogCursor>,
-        wait: Duration,
+        wait: Wait,
         mut see: impl FnMut(&Revocation),
     ) -> Result<LogCursor, StoreError> {
-        let began_at = self.clock.monotonic();
-        let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
-        let reading = tokio::time::timeout(wait + grace, self.log.follow(cursor, wait)).await;
-        let LogBatch { revocations, canaries, cursor: read_to, unread } =
-            reading.unwrap_or_else(|_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned())))?;
+        let (began_at, LogBatch { revocations, canaries, cursor: read_to, unread }) = match wait {
+            Wait::No => self.ask(cursor, Duration::ZERO).await?,
+            Wait::ForNews => {
+                let (change, heartbeat) = (self.rules.change(), self.rules.now().log_heartbeat);
+                tokio::select! {
+                    batch = self.ask(cursor, heartbeat) => batch?,
+                    // It may be due for longer than the new rules let the replica go unconfirmed.
+                    () = change => self.ask(cursor, Duration::ZERO).await?,
+                }
+            }
+        };
         let mut news = 0;
         for revocation in &revocations {
             see(revocation);
@@ -156,6 +169,15 @@ impl RevocationFeed {
             debug!(%error, "receipt not given");
         }
         Ok(read_to)
+    }
+
+    /// What follows `cursor`, which is waited for so long, and when that was asked.
+    async fn ask(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<(Duration, LogBatch), StoreError> {
+        let began_at = self.clock.monotonic();
+        let grace = if cursor.is_some() { READ_GRACE } else { READ_WHOLE_GRACE };
+        let reading = tokio::time::timeout(wait + grace, self.log.follow(cursor, wait)).await;
+        let too_long = |_| Err(StoreError::Unavailable("reading the revocation log takes too long".to_owned()));
+        Ok((began_at, reading.unwrap_or_else(too_long)?))
     }
 
     async fn put_back(&self, lost: &mut VecDeque<Revocation>) -> Result<(), StoreError> {
@@ -180,6 +202,8 @@ impl std::fmt::Debug for RevocationFeed {
 #[cfg(test)]
 mod tests {
     use super::super::fake_log::{FakeLog, TestClock, revocation};
+    use super::super::rules::TaskRules;
+    use super::super::rules::tests::{Reloads, rules};
     use super::*;
     use crate::crypto::entropy::SystemEntropy;
     use crate::domain::ids::Partitions;
@@ -199,6 +223,10 @@ mod tests {
 
     impl Node {
         fn start(log: FakeLog) -> Self {
+            Self::start_by(log, LiveRules::fixed(rules()))
+        }
+
+        fn start_by(log: FakeLog, rules: LiveRules) -> Self {
             let (log, replica, clock) = (Arc::new(log), Arc::new(Replica::new()), Arc::new(TestClock::default()));
             let (counters, stop) = (Arc::new(Counters::new()), CancellationToken::new());
             let nodes = Arc::new(Nodes::new(NodeParts {
@@ -206,8 +234,6 @@ mod tests {
                 partitions: Partitions::ONE,
                 clock: Arc::<TestClock>::clone(&clock),
                 id: NodeId::new([1; 8]),
-                name: "test".to_owned(),
-                silence_max: Duration::from_secs(60),
             }));
             let feed = RevocationFeed {
                 log: Arc::<FakeLog>::clone(&log),
@@ -216,7 +242,7 @@ mod tests {
                 clock: Arc::<TestClock>::clone(&clock),
                 entropy: Arc::new(SystemEntropy::new()),
                 counters: Arc::clone(&counters),
-                heartbeat: Duration::from_secs(1),
+                rules,
             };
             let stopped = stop.clone();
             let feed = tokio::runtime::Handle::current().spawn(async move { feed.run(stopped).await });
@@ -262,6 +288,22 @@ mod tests {
         node.log.fail(false);
         pass(4).await;
         assert!(!node.is_stale());
+        node.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_that_is_shortened_is_due_at_once() {
+        let (reloads, live) = Reloads::start();
+        reloads.reload(TaskRules { log_heartbeat: Duration::from_secs(60), ..rules() });
+        let node = Node::start_by(FakeLog::default(), live);
+        pass(30).await;
+        assert!(node.is_stale(), "by a shorter bound than the heartbeat is for");
+        reloads.reload(TaskRules { log_heartbeat: Duration::from_secs(1), ..rules() });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for _ in 0..10 {
+            assert!(!node.is_stale());
+            pass(1).await;
+        }
         node.end().await;
     }
 

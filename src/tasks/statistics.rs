@@ -1,11 +1,11 @@
 //! Brings counts into the store and measures it, time and again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::rules::LiveRules;
 use crate::domain::stats::{Counter, Counters};
 use crate::sessions::caretaker::Caretaker;
 use crate::sessions::statistics::Statistics;
@@ -15,13 +15,13 @@ use crate::store::StoreError;
 pub struct Flushing {
     pub statistics: Arc<Statistics>,
     pub counters: Arc<Counters>,
-    pub interval: Duration,
+    pub rules: LiveRules,
 }
 
 impl Flushing {
     /// Returns when `stop` is cancelled and what was counted until then is told.
     pub async fn run(&self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some() {
+        while stop.run_until_cancelled(self.rules.pause(|rules| rules.flush_interval)).await.is_some() {
             // Not cut off: a response that is waited for is one less to ask for again.
             note(self.statistics.flush().await, &self.counters, "statistics are not in the store yet");
         }
@@ -33,15 +33,15 @@ impl Flushing {
 pub struct Measuring {
     pub caretaker: Arc<Caretaker>,
     pub counters: Arc<Counters>,
-    pub interval: Duration,
+    pub rules: LiveRules,
 }
 
 impl Measuring {
     /// Returns when `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        while let Some(measured) = stop.run_until_cancelled(self.caretaker.measure(self.interval / 2)).await {
+        while let Some(measured) = stop.run_until_cancelled(self.caretaker.measure(self.rules.now().measure_interval / 2)).await {
             note(measured, &self.counters, "the store was not measured");
-            let _ = stop.run_until_cancelled(tokio::time::sleep(self.interval)).await;
+            let _ = stop.run_until_cancelled(self.rules.pause(|rules| rules.measure_interval)).await;
         }
     }
 }

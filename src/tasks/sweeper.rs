@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::config::Schedule;
+use super::rules::LiveRules;
 use crate::crypto::entropy::{Entropy, draw};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
@@ -22,13 +22,13 @@ const RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// After this a sweep counts as failed. The next one goes on where it ended.
 const SWEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Sees to it that the store is swept once for each moment of a schedule: by this node, if no other has done it.
+/// Sees to it that the store is swept once for each moment of the schedule, if there is one: by this node, if no other has done it.
 pub struct Sweeper {
     pub caretaker: Arc<Caretaker>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
-    pub schedule: Schedule,
+    pub rules: LiveRules,
 }
 
 impl Sweeper {
@@ -56,7 +56,9 @@ impl Sweeper {
             None => *swept_at.insert(self.caretaker.last_sweep().await?.map_or(began_at, |last| last.began_at)),
         };
         let now = self.clock.now();
-        let Some(due) = self.schedule.next_after(last) else { return Ok(LOOK_INTERVAL) };
+        let Some(due) = self.rules.now().sweeps.as_ref().and_then(|schedule| schedule.next_after(last)) else {
+            return Ok(LOOK_INTERVAL);
+        };
         if due > now {
             return Ok(due.since(now).min(LOOK_INTERVAL));
         }
@@ -81,7 +83,7 @@ impl Sweeper {
 
 impl std::fmt::Debug for Sweeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sweeper").field("schedule", &self.schedule).finish_non_exhaustive()
+        f.debug_struct("Sweeper").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::access::DynAccess;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -14,8 +15,11 @@ use crate::sessions::Sessions;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// Leads to the sessions by the rules that are in force.
+pub type Latest = Box<dyn DynAccess<Arc<Sessions>> + Send + Sync>;
+
 pub struct Withdrawals {
-    pub sessions: Arc<Sessions>,
+    pub sessions: Latest,
     pub entropy: Arc<dyn Entropy>,
     pub counters: Arc<Counters>,
 }
@@ -24,7 +28,7 @@ impl Withdrawals {
     /// Returns when `stop` is cancelled and what waits was tried once more.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RETRY_PAUSE, RETRY_PAUSE_MAX);
-        while stop.run_until_cancelled(self.sessions.withdrawal_due()).await.is_some() {
+        while stop.run_until_cancelled(self.sessions().withdrawal_due()).await.is_some() {
             if self.withdraw().await {
                 backoff.reset();
             } else if stop.run_until_cancelled(tokio::time::sleep(backoff.next(&*self.entropy))).await.is_none() {
@@ -34,9 +38,13 @@ impl Withdrawals {
         self.withdraw().await;
     }
 
+    fn sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.sessions.load())
+    }
+
     /// Whether the store took them all.
     async fn withdraw(&self) -> bool {
-        let outcome = self.sessions.withdraw().await;
+        let outcome = self.sessions().withdraw().await;
         if let Err(error) = &outcome {
             self.counters.add(Counter::StoreErrors, 1);
             debug!(%error, "session not withdrawn");

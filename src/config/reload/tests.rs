@@ -52,11 +52,11 @@ fn entries_of_one_list_are_taken_over_whole_or_not_at_all() {
 fn a_key_that_needs_a_restart_keeps_its_value_and_is_named() {
     let (settings, named) = reload(
         "listen.workers = 2\ntokens.lifetime = '15m'",
-        "listen = { workers = 3, request_id_from = 'anyone' }\ntokens.lifetime = '5m'\nrevocation.max_staleness = '10s'",
+        "listen = { workers = 3, request_id_from = 'anyone' }\ntokens.lifetime = '5m'\nstore.kind = 'memory'",
     );
-    assert_eq!(named, ["listen.workers", "revocation.max_staleness"]);
+    assert_eq!(named, ["listen.workers", "store.kind"]);
     assert_eq!(settings.listen.workers, 2);
-    assert_eq!(settings.revocation.max_staleness.as_secs(), 30);
+    assert!(!matches!(settings.store, crate::config::Store::Memory));
     assert_eq!(settings.tokens.lifetime.as_secs(), 300);
     assert_eq!(settings.listen.request_id_from, crate::domain::headers::trace::RequestIdFrom::Anyone);
 }
@@ -64,11 +64,11 @@ fn a_key_that_needs_a_restart_keeps_its_value_and_is_named() {
 #[test]
 fn a_value_in_another_spelling_is_the_same_value() {
     for (before, after) in [
-        ("", "sweeper.schedule = '0 2 * * *'"),
-        ("revocation.max_staleness = '60s'", "revocation.max_staleness = '1m'"),
+        ("", "store.kind = 'embedded'"),
+        ("store.redis.connect_timeout = '2000ms'", "store.redis.connect_timeout = '2s'"),
         ("listen.workers = 2", "listen.workers = '2'"),
         ("store.redis.deadline = '500ms'", ""),
-        ("log.format = 'text'", "[listen]\n[log]"),
+        ("listen.share_port = false", "[listen]\n[log]"),
     ] {
         assert_eq!(reload(before, after).1, Vec::<String>::new(), "{before} → {after}");
     }
@@ -82,22 +82,33 @@ fn partner(lifetime: &str) -> String {
 }
 
 #[test]
-fn revocations_are_kept_for_as_long_as_tokens_are_still_accepted() {
-    let before = partner("20d");
-    let kept_for = loaded(&before).settings.revocation.retention;
-    for (after, named) in [(String::new(), "issuers[0]"), (partner("1h"), "issuers[0].lifetime_max")] {
+fn revocations_are_kept_for_as_long_as_tokens_are_accepted() {
+    let retention = |text: &str| loaded(text).settings.revocation.retention;
+    for (before, after) in [(partner("20d"), String::new()), (partner("20d"), partner("1h")), (String::new(), partner("20d"))] {
         let (settings, needs_restart) = reload(&before, &after);
-        assert_eq!(needs_restart, [named]);
-        assert_eq!(settings.revocation.retention, kept_for, "the issuer's tokens are accepted until the restart");
-        assert_eq!(settings.issuers.len(), 1);
+        assert!(needs_restart.is_empty(), "{needs_restart:?}");
+        assert_eq!(settings.issuers.len(), loaded(&after).settings.issuers.len());
+        assert_eq!(settings.revocation.retention, retention(&after));
     }
+    assert!(retention(&partner("20d")) > retention(""));
+}
+
+#[test]
+fn nothing_needs_a_restart_but_the_store_and_how_the_data_plane_listens() {
+    let needs = |effect: &Effect| *effect != Effect::Reloads;
+    let is_of_lists = |key: &str| key.starts_with("store.") || key.starts_with("listeners[]");
+    let beside_store = effects::EFFECTS.iter().filter(|(key, effect)| needs(effect) && !is_of_lists(key));
+    assert_eq!(beside_store.map(|(key, _)| *key).collect::<Vec<_>>(), ["listen.address", "listen.workers", "listen.share_port"]);
 }
 
 #[test]
 fn what_does_not_fit_to_what_stays_is_refused_whole_with_its_cause() {
-    let short = "revocation.retention = '2h'\n";
-    let refused = InForce::new(loaded(&partner("20d"))).reload(&loaded(short)).unwrap_err().to_string();
-    assert!(refused.contains("revocation.retention") && refused.contains("issuers[0] cannot be changed before"), "{refused}");
+    let secret = "07f8".repeat(16);
+    let shared =
+        format!("store = {{ kind = 'redis', redis.url = 'redis://h' }}\nkeys.directory = '/keys'\nrefresh.secret = '{secret}'\n");
+    let refused = InForce::new(loaded(&shared)).reload(&loaded("store.kind = 'memory'\n")).unwrap_err().to_string();
+    assert!(refused.contains("refresh.secret") && refused.contains("store.kind"), "{refused}");
+    assert!(refused.contains("cannot be changed before"), "{refused}");
 }
 
 #[test]

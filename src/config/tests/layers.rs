@@ -7,7 +7,7 @@ use config::{Value, ValueKind};
 use super::{MINIMAL, assert_one_fault, faults, faults_of, inputs, minimal_and};
 use crate::config::notes::Notes;
 use crate::config::{DEFAULT_FILE, Invalid, Settings, layers, load};
-use crate::domain::route::{Access, UpstreamIndex};
+use crate::domain::route::Access;
 
 #[test]
 fn the_default_file_and_the_settings_know_the_same_keys() {
@@ -76,11 +76,12 @@ fn lists_tables_and_entries_can_be_set_from_the_environment() {
     ];
     let settings = load(&inputs(&file, &environment, &[])).unwrap().settings;
     assert_eq!(settings.routes.listed()[1].access, Access::Public);
-    assert_eq!(settings.routes.listed().iter().map(|route| route.forward().unwrap().upstream.0).collect::<Vec<_>>(), [0, 1]);
+    let upstreams = settings.routes.listed().iter().map(|route| &*settings.upstreams[route.forward().unwrap().upstream].name);
+    assert_eq!(upstreams.collect::<Vec<_>>(), ["api", "other"]);
     assert_eq!(settings.listen.trusted_peers.len(), 2);
     assert_eq!(settings.tokens.audience, ["a,b", "c"]);
     assert_eq!(settings.login.claims[0].0, "role");
-    assert_eq!(settings.login.upstream, Some(UpstreamIndex(1)));
+    assert_eq!(&*settings.upstreams[settings.login.upstream.unwrap()].name, "other");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{assert_one_fault, minimal_and};
 use crate::config::Settings;
+use crate::domain::per_upstream::UpstreamIndex;
 use crate::domain::session_policy::WithoutClaims;
 
 #[test]
@@ -61,7 +62,7 @@ fn a_claims_hook_has_an_upstream_and_answers_in_the_time_of_a_refresh() {
     let hook = |text: &str| Settings::from_toml(&minimal_and(&format!("claims_hook = {{ {text} }}"))).unwrap().claims_hook;
     assert!(hook("").is_none() && hook("timeout = \"1s\"").is_none());
     let on = hook("path = \"/claims\"").unwrap();
-    assert_eq!((on.upstream.0, on.on_failure), (0, WithoutClaims::Keep));
+    assert_eq!((on.upstream, on.on_failure), (UpstreamIndex::FIRST, WithoutClaims::Keep));
     assert_one_fault(
         "claims_hook = { path = \"/claims\", upstream = \"nobody\" }\n",
         &["claims_hook.upstream = \"nobody\"", "\"api\""],

@@ -3,7 +3,8 @@
 use super::{MINIMAL, assert_one_fault, faults, inputs, load, minimal_and};
 use crate::config::Settings;
 use crate::domain::demands::TokenDemands;
-use crate::domain::route::{Access, Action, LimitBy, PrefixRule, Route, UpstreamIndex};
+use crate::domain::per_upstream::UpstreamIndex;
+use crate::domain::route::{Access, Action, LimitBy, PrefixRule, Route};
 
 #[test]
 fn one_upstream_is_enough_and_everything_needs_a_token() {
@@ -11,10 +12,10 @@ fn one_upstream_is_enough_and_everything_needs_a_token() {
     assert_eq!(settings.upstreams.iter().count(), 1);
     assert_eq!(settings.routes.listed().len(), 1);
     let route = &settings.routes.listed()[0];
-    assert_eq!((route.prefix.as_str(), route.exact, route.forward().unwrap().upstream), ("/", false, UpstreamIndex(0)));
+    assert_eq!((route.prefix.as_str(), route.exact, route.forward().unwrap().upstream), ("/", false, UpstreamIndex::FIRST));
     assert_eq!(route.access, Access::Token(TokenDemands::default()));
-    assert_eq!(route.forward().unwrap().response_timeout, settings.upstreams[UpstreamIndex(0)].response_timeout);
-    assert_eq!(settings.login.upstream, Some(UpstreamIndex(0)));
+    assert_eq!(route.forward().unwrap().response_timeout, settings.upstreams[UpstreamIndex::FIRST].response_timeout);
+    assert_eq!(settings.login.upstream, Some(UpstreamIndex::FIRST));
     assert_eq!(settings.keys.directory.as_deref(), Some(std::path::Path::new("data/keys")));
     assert!(settings.keys.generate && settings.cookies.is_none() && settings.cors.is_none());
 }
@@ -50,8 +51,9 @@ fn several_upstreams_without_a_default_must_be_named() {
     assert!(faults[0].contains("routes[0].upstream") && faults[1].contains("login.upstream"), "{faults:#?}");
     let with_default = format!("{two}[upstreams.default]\nurl = \"http://h:3\"\n");
     let settings = Settings::from_toml(&with_default).unwrap();
-    assert_eq!(settings.routes.listed()[0].forward().unwrap().upstream, UpstreamIndex(2));
-    assert!(settings.upstreams[UpstreamIndex(1)].url.is_tls() && settings.upstreams[UpstreamIndex(1)].url.port() == 2);
+    assert_eq!(&*settings.upstreams[settings.routes.listed()[0].forward().unwrap().upstream].name, "default");
+    let second = settings.upstreams.iter().nth(1).unwrap();
+    assert!(second.url.is_tls() && second.url.port() == 2);
 }
 
 #[test]

@@ -9,10 +9,7 @@ use super::answer::{FixedResponse, Redirect};
 use crate::domain::headers::{AuthorizationRule, FieldEdits};
 use crate::domain::pace::ByteRate;
 use crate::domain::path::{CanonicalTarget, PathError};
-
-/// Position of an upstream in the settings' list.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct UpstreamIndex(pub usize);
+use crate::domain::per_upstream::UpstreamIndex;
 
 #[derive(Clone, Debug)]
 pub enum Action {

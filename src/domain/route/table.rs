@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::own::{Guarded, Own, own_endpoints};
-use super::{Asked, EndpointPaths, Match, Route, RouteError};
+use super::{Asked, EndpointPaths, Found, Match, Route, RouteError};
 use crate::domain::host::HostPattern;
 use crate::domain::path::{Place, Readings};
 
@@ -64,7 +64,12 @@ impl RouteTable {
         Self { answers_preflights, ..self }
     }
 
-    pub fn find(&self, asked: &Asked<'_>) -> Match<'_> {
+    /// Every route, the most specific first.
+    pub(in crate::domain) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.rules.iter().map(|rule| &*rule.route)
+    }
+
+    pub fn find(&self, asked: &Asked<'_>) -> Found<'_> {
         let found = self.find_here(asked);
         if let (Match::Route(route), Some(told)) = (&found, asked.told_host)
             && self.is_stricter_at(told, route, asked)
@@ -86,7 +91,7 @@ impl RouteTable {
         }
     }
 
-    fn find_here(&self, asked: &Asked<'_>) -> Match<'_> {
+    fn find_here(&self, asked: &Asked<'_>) -> Found<'_> {
         let path = asked.target.path();
         let Some(endpoint) = self.own.iter().find_map(|own| own.endpoint(path)) else {
             return self.find_beside_own(asked);
@@ -108,7 +113,7 @@ impl RouteTable {
     }
 
     /// A path that is no endpoint's.
-    fn find_beside_own(&self, asked: &Asked<'_>) -> Match<'_> {
+    fn find_beside_own(&self, asked: &Asked<'_>) -> Found<'_> {
         let found = self.find_route(asked);
         let Match::Route(route) = found else { return found };
         let mut guarding = self.own.iter().filter(|own| own.guards(asked.method)).peekable();
@@ -124,7 +129,7 @@ impl RouteTable {
         }
     }
 
-    fn find_route(&self, asked: &Asked<'_>) -> Match<'_> {
+    fn find_route(&self, asked: &Asked<'_>) -> Found<'_> {
         let Asked { method, host, target, .. } = *asked;
         let path = target.path();
         let readings = OnceCell::new();
@@ -173,7 +178,7 @@ impl RouteTable {
 }
 
 /// The answer that names the methods of the rules that cover the path as it is; `None` if there are none.
-fn not_allowed<'a>(rules: impl Iterator<Item = &'a Rule>, path: &str) -> Option<Match<'a>> {
+fn not_allowed<'a>(rules: impl Iterator<Item = &'a Rule>, path: &str) -> Option<Found<'a>> {
     let mut allow: Vec<&str> = Vec::new();
     for rule in rules.filter(|rule| rule.route.covers(path)) {
         for method in &rule.route.methods {

@@ -7,9 +7,10 @@ use super::*;
 use crate::domain::demands::TokenDemands;
 use crate::domain::headers::AuthorizationRule;
 use crate::domain::path::CanonicalTarget;
+use crate::domain::per_upstream::UpstreamIndex;
 use crate::domain::rate::Rate;
 
-fn route(prefix: &str, access: Access) -> Route {
+pub(in crate::domain) fn route(prefix: &str, access: Access) -> Route {
     Route {
         name: prefix.into(),
         host: None,
@@ -23,7 +24,7 @@ fn route(prefix: &str, access: Access) -> Route {
         enforced: Share::ALL,
         revocation: RevocationCheck::Replica,
         action: Action::Forward(Forward {
-            upstream: UpstreamIndex(0),
+            upstream: UpstreamIndex::FIRST,
             prefix: PrefixRule::Keep,
             authorization: AuthorizationRule::default(),
             request_fields: None,
@@ -73,7 +74,7 @@ fn found_with(table: &RouteTable, method: &Method, host: &str, target: &str, fie
     told(table.find(&Asked { method, host: Some(host), told_host: None, target: &target, headers: &headers }))
 }
 
-fn told(found: Match<'_>) -> String {
+fn told(found: Found<'_>) -> String {
     match found {
         Match::Endpoint(Endpoint::Login(kind)) => format!("own {kind:?}"),
         Match::Endpoint(Endpoint::Own(endpoint)) => format!("own {endpoint:?}"),

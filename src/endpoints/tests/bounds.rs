@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::poll;
 
 use super::*;
-use crate::bounded::Bounds;
 use crate::domain::stats::Counter;
 use crate::sessions::tests::Fault;
 use crate::sessions::tests::world::refresh_token;
@@ -39,9 +38,9 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
     }
     let form = gate.post(OwnEndpoint::Refresh, &[FORM], "grant_type=refresh_token&refresh_token=x").await;
     assert_eq!((form.status().as_u16(), text(&json(&form), "error")), (503, "temporarily_unavailable"));
-    let mut confirmation = std::pin::pin!(gate.endpoints.confirm(&principal));
+    let mut confirmation = std::pin::pin!(gate.confirm(&principal));
     assert!(poll!(confirmation.as_mut()).is_pending(), "it has a place of its own");
-    assert_eq!(gate.endpoints.confirm(&principal).await, Err(Denial::StoreUnavailable));
+    assert_eq!(gate.confirm(&principal).await, Err(Denial::StoreUnavailable));
     for endpoint in [OwnEndpoint::Health, OwnEndpoint::Jwks] {
         assert_eq!(gate.call(Method::GET, endpoint, &[], "").await.status(), 200, "{endpoint:?}");
     }
@@ -94,11 +93,9 @@ async fn a_reload_brings_new_bounds_and_keeps_the_places_when_they_stay() {
     gate.world.store.fail(Fault::Hangs);
     let mut first = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(first.as_mut()).is_pending());
-    let settings = Settings::from_toml("upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.calls_max = 1").unwrap();
-    let options = EndpointOptions::from(&settings);
-    gate.endpoints.reload(options.clone());
+    gate.reload("endpoints.calls_max = 1\ntokens.lifetime = '5m'");
     assert_keeps_the_session(&gate.post(OwnEndpoint::Refresh, &[JSON], &body).await, "overloaded");
-    gate.endpoints.reload(EndpointOptions { bounds: Bounds { calls_max: 2, ..options.bounds }, ..options });
+    gate.reload("endpoints.calls_max = 2");
     let mut second = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(second.as_mut()).is_pending());
     gate.world.store.fail(None);

@@ -5,10 +5,8 @@ use std::time::Duration;
 use http::Response;
 
 use super::{FORM, Fields, Gate, JSON, granted, json, text};
-use crate::config::Settings;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::stats::Counter;
-use crate::endpoints::EndpointOptions;
 
 const TWO_FOR_EACH: &str = "limits.login = { per_address = '', per_account = '2/1m' }";
 
@@ -135,11 +133,23 @@ async fn an_owner_is_remembered_over_a_reload_and_for_a_month() {
     let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
     gate.log_in_from("192.0.2.1", LoginKind::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
     assert!(owner_is_apart().await);
-    let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{TWO_FOR_EACH}")).unwrap();
-    gate.endpoints.reload(EndpointOptions::from(&settings));
+    gate.reload(&format!("{TWO_FOR_EACH}\nlimits.entries_max = 1000\n"));
     assert!(owner_is_apart().await);
     gate.world.clock.advance(Duration::from_hours(31 * 24));
     assert!(!owner_is_apart().await);
+}
+
+#[tokio::test]
+async fn what_was_counted_counts_on_over_a_reload_that_leaves_the_limits_alone() {
+    let gate = Gate::new(TWO_FOR_EACH);
+    let ada = r#"{"email":"ada"}"#;
+    for expected in [401, 401, 429] {
+        assert_eq!(fail(&gate, "192.0.2.1", ada).await, expected);
+    }
+    gate.reload(&format!("{TWO_FOR_EACH}\ntokens.lifetime = '5m'"));
+    assert_eq!(fail(&gate, "192.0.2.1", ada).await, 429, "whoever tries passwords gains nothing by a reload");
+    gate.reload("limits.login = { per_address = '', per_account = '3/1m' }");
+    assert_eq!(fail(&gate, "192.0.2.1", ada).await, 401, "other limits count from the start");
 }
 
 #[tokio::test]

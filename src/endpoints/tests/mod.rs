@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use serde_json::Value;
 
-use super::{EndpointOptions, EndpointParts, Endpoints};
+use super::{EndpointOptions, EndpointParts, EndpointRules, Endpoints};
 use crate::config::Settings;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
 use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
-use crate::sessions::health::Health;
+use crate::sessions::health::{Health, Needs};
 use crate::sessions::tests::World;
 
 mod bounds;
@@ -31,7 +32,7 @@ mod oauth;
 struct Gate {
     world: World,
     health: Arc<Health>,
-    endpoints: Endpoints,
+    endpoints: ArcSwap<Endpoints>,
 }
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -40,10 +41,18 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const GRANTED: &str = r#"{"user":{"id":42,"name":"Ada"},"big":12345678901234567890123}"#;
 
+fn settings(text: &str) -> Settings {
+    Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap()
+}
+
+fn rules(world: &World, health: &Arc<Health>, settings: &Settings) -> EndpointRules {
+    EndpointRules { sessions: world.node.sessions.clone(), health: health.clone() as _, options: EndpointOptions::from(settings) }
+}
+
 impl Gate {
     /// With these settings beside the defaults.
     fn new(text: &str) -> Self {
-        let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n{text}")).unwrap();
+        let settings = settings(text);
         let world = World::with(settings.session_policy());
         world.node.replica.confirm(std::time::Duration::ZERO);
         let health = Arc::new(Health::new(
@@ -51,17 +60,29 @@ impl Gate {
             world.node.replica.clone(),
             Arc::default(),
             world.clock.clone(),
-            settings.revocation.max_staleness,
+            Needs { max_staleness: settings.revocation.max_staleness, issuers: Vec::new(), certificates: None },
         ));
-        let endpoints = Endpoints::new(EndpointParts {
-            sessions: world.node.sessions.clone(),
-            health: health.clone() as _,
-            options: EndpointOptions::from(&settings),
+        let parts = EndpointParts {
             clock: world.clock.clone(),
             counters: world.node.counters.clone(),
             runtime: tokio::runtime::Handle::current(),
-        });
-        Self { world, health, endpoints }
+        };
+        let endpoints = Endpoints::new(parts, rules(&world, &health, &settings));
+        Self { world, health, endpoints: ArcSwap::from_pointee(endpoints) }
+    }
+
+    /// From now on with these settings beside the defaults.
+    fn reload(&self, text: &str) {
+        let next = self.endpoints().ruled_by(rules(&self.world, &self.health, &settings(text)));
+        self.endpoints.store(Arc::new(next));
+    }
+
+    fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.load_full()
+    }
+
+    async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
+        self.endpoints().confirm(principal).await
     }
 
     async fn call(&self, method: Method, endpoint: OwnEndpoint, fields: Fields<'_>, body: &str) -> Reply {
@@ -84,7 +105,7 @@ impl Gate {
             caller: caller.map(Arc::new),
             expired: None,
         };
-        self.endpoints.answer(request).await
+        self.endpoints().answer(request).await
     }
 
     async fn post(&self, endpoint: OwnEndpoint, fields: Fields<'_>, body: &str) -> Reply {
@@ -110,11 +131,11 @@ impl Gate {
             body: Bytes::copy_from_slice(body.as_bytes()),
             address: address.parse().unwrap(),
         };
-        if let Err(reply) = self.endpoints.admit_login(&request) {
+        if let Err(reply) = self.endpoints().admit_login(&request) {
             return reply;
         }
         let (head, body) = upstream.into_parts();
-        self.endpoints.complete_login(request, UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) }).await
+        self.endpoints().complete_login(request, UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) }).await
     }
 
     async fn log_in_granted(&self) -> Value {

@@ -1,6 +1,6 @@
 //! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +28,10 @@ pub struct AdmissionOptions {
     pub max_staleness: Duration,
 }
 
-/// One worker's admission: its own cache in front of the shared verifier and replica.
+/// One worker's admission by one set of settings: its own cache in front of the shared verifier and replica. What the cache has of a token
+/// was made by the rules of these settings, so it does not outlive them.
 pub struct Admission {
-    options: Cell<AdmissionOptions>,
+    max_staleness: Duration,
     cache: RefCell<TokenCache>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
@@ -49,7 +50,7 @@ pub struct Admitted {
 impl Admission {
     pub fn new(options: AdmissionOptions, replica: Arc<Replica>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
-        Self { options: Cell::new(options), cache, replica, clock, counters }
+        Self { max_staleness: options.max_staleness, cache, replica, clock, counters }
     }
 
     /// Checks a token for a route. A remembered token is checked like a new one, apart from its signature and claims.
@@ -96,7 +97,7 @@ impl Admission {
     }
 
     fn vouching(&self, now: Timestamp) -> Vouching<'_> {
-        Vouching::new(&self.replica, self.options.get().max_staleness, now, self.clock.monotonic())
+        Vouching::new(&self.replica, self.max_staleness, now, self.clock.monotonic())
     }
 
     /// The principal of a token whose signature, key and claims are good.
@@ -121,12 +122,6 @@ impl Admission {
         let identity = rewrite.identity(&principal);
         cache.keep(digest, Known { verified, identity: identity.clone() }, epoch);
         Ok(Admitted { principal, identity, first_sight: true })
-    }
-
-    /// Forgets every token. The identity lines beside them were made by rules that were replaced.
-    pub fn forget(&self, options: AdmissionOptions) {
-        self.options.set(options);
-        *self.cache.borrow_mut() = TokenCache::new(options.cache_entries_max);
     }
 
     /// Why what this principal was admitted to must end, if it must.

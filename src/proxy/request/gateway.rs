@@ -11,7 +11,6 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::header::{HeaderValue, LOCATION};
 use http::request::Parts;
@@ -19,16 +18,15 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use crate::crypto::entropy::Entropy;
-use crate::crypto::verifier::Verifier;
 use crate::domain::claims::Denial;
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::trace::{self, RequestIdFrom};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
-use crate::domain::per_upstream::PerUpstream;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Asked, Match};
+use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
@@ -36,7 +34,6 @@ use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::tunnel::handshake;
-use crate::proxy::control::ControlPlane;
 use crate::proxy::entropy::EntropyPool;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
@@ -46,15 +43,14 @@ use crate::proxy::request::context::{Ids, RequestContext};
 use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::seats::{Holder, SeatLimits};
+use crate::proxy::snapshot::{DataPlaneView, Latest};
 use crate::proxy::upstream::{Upstream, UpstreamBody, UpstreamOptions};
 use crate::proxy::watch::Watchers;
 
 /// What all workers share.
 pub struct Shared {
-    pub policy: ArcSwap<Policy>,
-    pub verifier: Arc<ArcSwap<Verifier>>,
+    pub latest: Latest,
     pub replica: Arc<Replica>,
-    pub control: Arc<dyn ControlPlane>,
     /// Told when a worker verifies a token of ours for the first time: its client has the reply that carried it. Must not wait.
     pub token_seen: Box<dyn Fn(SessionId, Generation) + Send + Sync>,
     pub clock: Arc<dyn Clock>,
@@ -66,42 +62,58 @@ pub struct Shared {
 /// One worker's gateway.
 pub struct Gateway {
     shared: Arc<Shared>,
-    /// The shared policy as of the last tick: requests take it without touching what other cores touch.
-    policy: RefCell<Rc<LocalPolicy>>,
-    admission: Admission,
-    watchers: Rc<Watchers>,
+    /// What is in force as of the last tick: requests take it without touching what other cores touch.
+    local: RefCell<Rc<Local>>,
+    kept: Kept,
     entropy: RefCell<EntropyPool>,
-    /// No other thread adds to these.
-    counters: Arc<Counters>,
     /// When this worker told the log last of what it observed, in ticks.
     told_at: Cell<u32>,
 }
 
-/// A worker's hold on the shared policy: one count that all cores touch, taken once per reload and not once per request. With it the
-/// worker's connections to its upstreams: a request that began with it ends with it.
-struct LocalPolicy {
-    policy: Arc<Policy>,
-    upstreams: PerUpstream<Rc<Upstream>>,
+/// A worker's hold on the shared view: one count that all cores touch, taken once per reload and not once per request. With it what the
+/// worker makes of it: its connections to the upstreams, and the tokens that it has verified. A request that began with it ends with it.
+struct Local {
+    view: Arc<DataPlaneView>,
+    routing: Routing<Rc<Upstream>>,
+    admission: Admission,
 }
 
-impl LocalPolicy {
-    fn new(policy: Arc<Policy>, watchers: &Rc<Watchers>, counters: &Arc<Counters>) -> Self {
-        let open = |options: &UpstreamOptions| Upstream::new(options.clone(), Rc::clone(watchers), Arc::clone(counters));
-        let upstreams = policy.upstreams.map(open);
-        Self { policy, upstreams }
+/// What a worker keeps while views come and go.
+struct Kept {
+    watchers: Rc<Watchers>,
+    /// No other thread adds to these.
+    counters: Arc<Counters>,
+}
+
+impl Local {
+    fn new(view: Arc<DataPlaneView>, shared: &Shared, kept: &Kept) -> Self {
+        Self::with(view, shared, kept, |options| kept.open(options))
     }
 
     /// With the connections to all targets that stayed.
-    fn followed_by(&self, policy: Arc<Policy>, watchers: &Rc<Watchers>, counters: &Arc<Counters>) -> Self {
-        let open = |options: &UpstreamOptions| {
-            let former = self.upstreams.iter().find(|former| former.options().is_at_the_target_of(options));
-            match former {
-                Some(former) => former.with(options.clone()),
-                None => Upstream::new(options.clone(), Rc::clone(watchers), Arc::clone(counters)),
-            }
-        };
-        let upstreams = policy.upstreams.map(open);
-        Self { policy, upstreams }
+    fn followed_by(&self, view: Arc<DataPlaneView>, shared: &Shared, kept: &Kept) -> Self {
+        let former = self.routing.upstreams();
+        Self::with(view, shared, kept, |options| {
+            let same = former.iter().find(|former| former.options().is_at_the_target_of(options));
+            same.map_or_else(|| kept.open(options), |same| same.with(options.clone()))
+        })
+    }
+
+    fn with(view: Arc<DataPlaneView>, shared: &Shared, kept: &Kept, open: impl Fn(&UpstreamOptions) -> Rc<Upstream>) -> Self {
+        let routing = view.policy.routing.map(open);
+        let (replica, clock) = (Arc::clone(&shared.replica), Arc::clone(&shared.clock));
+        let admission = Admission::new(view.policy.admission, replica, clock, Arc::clone(&kept.counters));
+        Self { view, routing, admission }
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.view.policy
+    }
+}
+
+impl Kept {
+    fn open(&self, options: &UpstreamOptions) -> Rc<Upstream> {
+        Upstream::new(options.clone(), Rc::clone(&self.watchers), Arc::clone(&self.counters))
     }
 }
 
@@ -114,29 +126,24 @@ enum Answer {
 
 impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
-        let policy = LocalPolicy::new(shared.policy.load_full(), &watchers, &counters);
-        let admission = Admission::new(
-            policy.policy.admission,
-            Arc::clone(&shared.replica),
-            Arc::clone(&shared.clock),
-            Arc::clone(&counters),
-        );
+        let kept = Kept { watchers, counters };
+        let local = Local::new(Arc::clone(&shared.latest.load()), &shared, &kept);
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
-        let policy = RefCell::new(Rc::new(policy));
-        Self { shared, policy, admission, watchers, entropy, counters, told_at: Cell::new(0) }
+        Self { shared, local: RefCell::new(Rc::new(local)), kept, entropy, told_at: Cell::new(0) }
     }
 
     pub fn client_limits(&self) -> ClientLimits {
-        self.policy.borrow().policy.client
+        self.local.borrow().policy().client
     }
 
     pub fn seat_limits(&self) -> SeatLimits {
-        self.policy.borrow().policy.seats
+        self.local.borrow().policy().seats
     }
 
     /// In whose name a peer's connection sits.
     pub fn holder(&self, peer: IpAddr) -> Holder {
-        let policy = &self.policy.borrow().policy;
+        let local = self.local.borrow();
+        let policy = local.policy();
         if policy.rewrite.forwarding().trusts(peer) {
             Holder::Trusted
         } else {
@@ -144,40 +151,39 @@ impl Gateway {
         }
     }
 
-    /// Passes one tick: a new policy, deadlines, ended sessions, idle connections. Whether there was a new policy.
+    /// Passes one tick: new settings, deadlines, ended sessions, idle connections. Whether there were new settings.
     pub fn tick(&self) -> bool {
         let is_new = self.follow();
-        let now = self.shared.clock.now();
-        self.watchers.tick(|principal| self.admission.ending(principal, now));
-        for upstream in &self.policy.borrow().upstreams {
+        let (local, now) = (Rc::clone(&self.local.borrow()), self.shared.clock.now());
+        self.kept.watchers.tick(|principal| local.admission.ending(principal, now));
+        for upstream in local.routing.upstreams() {
             upstream.prune();
         }
-        if self.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
-            self.told_at.set(self.watchers.now());
+        if self.kept.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
+            self.told_at.set(self.kept.watchers.now());
             self.shared.observations.tell();
         }
         is_new
     }
 
-    /// Takes a new policy over.
+    /// Takes new settings over.
     fn follow(&self) -> bool {
-        let policy = self.shared.policy.load();
-        let former = Rc::clone(&self.policy.borrow());
-        if Arc::ptr_eq(&policy, &former.policy) {
+        let view = Arc::clone(&self.shared.latest.load());
+        let former = Rc::clone(&self.local.borrow());
+        if Arc::ptr_eq(&view, &former.view) {
             return false;
         }
         self.shared.observations.tell();
-        self.admission.forget(policy.admission);
-        let next = former.followed_by(Arc::clone(&policy), &self.watchers, &self.counters);
-        *self.policy.borrow_mut() = Rc::new(next);
+        let next = former.followed_by(view, &self.shared, &self.kept);
+        *self.local.borrow_mut() = Rc::new(next);
         true
     }
 
     /// Responds to one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
         let (head, body) = request.into_parts();
-        let local = Rc::clone(&self.policy.borrow());
-        let policy = &local.policy;
+        let local = Rc::clone(&self.local.borrow());
+        let policy = local.policy();
         let believed = match policy.request_id_from {
             RequestIdFrom::Nobody => false,
             RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(exchange.client().peer.ip()),
@@ -229,19 +235,19 @@ impl Gateway {
 
     async fn respond(
         &self,
-        local: &LocalPolicy,
+        local: &Local,
         ids: &Ids,
         head: &Parts,
         body: Incoming,
         exchange: &Exchange,
     ) -> Result<Answer, Refusal> {
-        let policy = &*local.policy;
+        let policy = local.policy();
         let context = RequestContext::of(policy, exchange, ids, head, body)?;
         if let Some(port) = exchange.client().redirect_port {
             return redirect(&context, port).map(Answer::Whole);
         }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer.ip());
-        let found = policy.routes.find(&Asked {
+        let found = local.routing.find(&Asked {
             method: &head.method,
             host: context.host.as_ref().map(Host::name),
             told_host: context.origin.told_host().map(Host::name),
@@ -258,7 +264,7 @@ impl Gateway {
             Match::Endpoint(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
             // Of a page that may not.
             Match::Preflight => Ok(Answer::Whole(preflight_reply(HeaderMap::new()))),
-            Match::Route(route) => self.take_route(context, local, route, head).await,
+            Match::Route(lead) => self.take_route(context, local, lead, head).await,
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
             Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
@@ -268,7 +274,7 @@ impl Gateway {
 
     fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
         if let Some(counter) = refusal.counter() {
-            self.counters.add(counter, 1);
+            self.kept.counters.add(counter, 1);
         }
         let request = ids.request.to_str().unwrap_or_default();
         let trace = trace::id(&head.headers);
@@ -304,7 +310,7 @@ impl Handler for Gateway {
     }
 
     fn count(&self, counter: Counter) {
-        self.counters.add(counter, 1);
+        self.kept.counters.add(counter, 1);
     }
 
     fn now(&self) -> Timestamp {

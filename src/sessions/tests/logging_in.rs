@@ -55,9 +55,9 @@ async fn a_session_that_nobody_was_told_of_ends_as_soon_as_the_store_answers() {
 
 #[tokio::test]
 async fn without_a_key_that_signs_no_session_is_left_behind() {
-    let world = World::new();
+    let mut world = World::new();
     let minting = Minting { keys: KeyRing::empty().into(), ..super::world::minting() };
-    world.node.sessions.reload(minting, policy());
+    world.node.reload(minting, policy());
     assert!(matches!(world.node.sessions.issue(login("ada")).await, Err(IssueError::Mint(_))));
     assert_eq!(world.store.calls(), 0);
 }

@@ -241,15 +241,15 @@ async fn without_rotation_the_token_stays_and_an_access_token_comes() {
 
 #[tokio::test]
 async fn rotation_can_be_switched_off_and_on_under_a_client_that_lost_a_reply() {
-    let world = World::new();
+    let mut world = World::new();
     let first = refresh_token(&world.log_in("ada").await);
     refresh(&world, &first).await.unwrap();
     world.clock.advance(MINUTE);
-    world.node.sessions.reload(super::world::minting(), SessionPolicy { rotation: false, ..policy() });
+    world.node.reload(super::world::minting(), SessionPolicy { rotation: false, ..policy() });
     let in_place = refresh(&world, &first).await.unwrap();
     assert_eq!(in_place.generation, Generation::FIRST, "a later one would acknowledge what never arrived");
     world.acknowledge(in_place.session, in_place.generation).await;
-    world.node.sessions.reload(super::world::minting(), policy());
+    world.node.reload(super::world::minting(), policy());
     assert_eq!(refresh(&world, &first).await.unwrap().generation, Generation(3));
 }
 
@@ -257,20 +257,20 @@ async fn rotation_can_be_switched_off_and_on_under_a_client_that_lost_a_reply() 
 async fn what_cannot_be_handed_out_spends_nothing() {
     for rotation in [true, false] {
         let rules = SessionPolicy { rotation, ..policy() };
-        let world = World::with(rules.clone());
+        let mut world = World::with(rules.clone());
         let pair = world.log_in("ada").await;
         let token = refresh_token(&pair);
         let before = world.record(pair.session).await;
         world.clock.advance(MINUTE);
         let tight = SessionPolicy { access_token_bytes_max: 100, ..rules.clone() };
-        world.node.sessions.reload(super::world::minting(), tight);
+        world.node.reload(super::world::minting(), tight);
         for _ in 0..3 {
             let error = refresh(&world, &token).await.unwrap_err();
             assert!(matches!(error, RefreshError::Mint(MintError::TooLarge(_))) && !error.is_final(), "{error}");
             world.clock.advance(MINUTE);
         }
         assert_eq!(world.record(pair.session).await, before, "not used, not rotated");
-        world.node.sessions.reload(super::world::minting(), rules);
+        world.node.reload(super::world::minting(), rules);
         assert!(refresh(&world, &token).await.is_ok(), "the client still holds what it held");
     }
 }

@@ -54,8 +54,6 @@ fn bookkeeper(world: &World, number: u8) -> Bookkeeper {
         partitions: world.store.partitions(),
         clock: world.clock.clone(),
         id: NodeId::new([number; 8]),
-        name: number.to_string(),
-        silence_max: MINUTE,
     }));
     let counting = Counting::new(StatisticsParts {
         nodes: Arc::clone(&nodes),

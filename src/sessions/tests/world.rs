@@ -33,7 +33,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
-use crate::sessions::{Login, Minting, RefreshError, SessionParts, Sessions, TokenPair, TokenText};
+use crate::sessions::{Login, Minting, RefreshError, SessionParts, SessionRules, Sessions, TokenPair, TokenText};
 use crate::store::{Acknowledgement, RevocationLog as _, SessionStore as _};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -242,19 +242,30 @@ fn make_node(
     claims_hook: Option<&ClaimsHook>,
 ) -> Node {
     let (replica, counters) = (Arc::new(Replica::new()), Arc::new(Counters::new()));
-    let sessions = Sessions::new(SessionParts {
+    let parts = SessionParts {
         store: store.clone(),
         log: store.clone(),
         replica: replica.clone(),
-        minting: minting(),
-        verifier: verifier.clone(),
-        policy: policy.clone(),
-        claims_hook: claims_hook.cloned(),
         clock: clock.clone(),
         entropy: entropy.clone(),
         counters: counters.clone(),
-    });
+    };
+    let rules = SessionRules {
+        minting: Arc::new(minting()),
+        verifier: verifier.clone(),
+        policy: policy.clone(),
+        claims_hook: claims_hook.cloned(),
+    };
+    let sessions = Sessions::new(parts, rules);
     Node { sessions: Arc::new(sessions), replica, counters }
+}
+
+impl Node {
+    /// From now on by these keys and rules.
+    pub(crate) fn reload(&mut self, minting: Minting, policy: SessionPolicy) {
+        let rules = SessionRules { minting: Arc::new(minting), policy, ..self.sessions.rules().clone() };
+        self.sessions = Arc::new(self.sessions.ruled_by(rules));
+    }
 }
 
 pub(crate) fn subject(name: &str) -> Subject {

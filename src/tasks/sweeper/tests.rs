@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::super::fake_log::{TestClock, session_of};
+use super::super::rules::TaskRules;
+use super::super::rules::tests::rules;
 use super::*;
 use crate::config::Settings;
 use crate::crypto::entropy::SystemEntropy;
@@ -42,8 +44,6 @@ impl Night {
                 partitions: Partitions::ONE,
                 clock: self.clock.clone(),
                 id: NodeId::new([node; 8]),
-                name: node.to_string(),
-                silence_max: HOUR,
             })),
             store: self.store.clone(),
             replica: Arc::new(Replica::new()),
@@ -56,7 +56,7 @@ impl Night {
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy::new()),
             counters: Arc::clone(&self.counters),
-            schedule: settings.sweeper.schedule.unwrap(),
+            rules: LiveRules::fixed(TaskRules { sweeps: settings.sweeper.schedule, ..rules() }),
         }
     }
 

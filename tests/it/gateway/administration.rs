@@ -311,18 +311,18 @@ fn what_a_reload_cannot_take_over_is_named_and_stays_as_it_is() {
     let gateway = Gateway::start_in(folder.path(), &upstream, &[]);
     let file = folder.path().join("tokengate.toml");
     let settings = fs::read_to_string(&file).unwrap();
-    let changed = "[tokens]\nlifetime = \"5m\"\n[node]\nname = \"other\"\n[sweeper]\nschedule = \"0 3 * * *\"\n";
-    fs::write(&file, format!("{settings}\n{changed}")).unwrap();
+    let changed = settings.replace("workers = 2\n", "workers = 3\n").replace("\"memory\"", "\"embedded\"");
+    fs::write(&file, format!("{changed}\n[tokens]\nlifetime = \"5m\"\n")).unwrap();
     let reload = || gateway.admin().call("POST", "/reload", None, None);
-    let named = json!({"status": "reloaded", "needsRestart": ["node.name", "sweeper.schedule"]});
+    let named = json!({"status": "reloaded", "needsRestart": ["listen.workers", "store.kind"]});
     assert_eq!(reload().expect(200).json(), named);
-    gateway.await_log("the log names them", |log| log.contains("node.name, sweeper.schedule"));
+    gateway.await_log("the log names them", |log| log.contains("listen.workers, store.kind"));
     let tokens = gateway.client().log_in("ann");
     assert_eq!(claim(&tokens.access, "exp").as_u64().unwrap() - claim(&tokens.access, "iat").as_u64().unwrap(), 300);
 
     let url = format!("http://{}", gateway.admin_address());
     let console = Console { url, environment: &[] };
-    assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: node.name\nneeds a restart: sweeper.schedule\n");
+    assert_eq!(console.said(&["reload"], 0), "reloaded\nneeds a restart: listen.workers\nneeds a restart: store.kind\n");
     fs::write(&file, &settings).unwrap();
     assert_eq!(console.said(&["reload"], 0), "reloaded\n");
 }

@@ -14,6 +14,7 @@ mod oauth;
 mod ports;
 mod refresh_storm;
 mod reloads;
+mod settings_in_force;
 mod store_calls;
 mod two_nodes;
 

@@ -116,3 +116,52 @@ fn limits_of_clients_hold_from_the_next_connection_on() {
     let mut after = TcpStream::connect(gateway.address()).unwrap();
     assert_eq!(ask(&mut after, &long), "HTTP/1.1 431");
 }
+
+/// So many, unless `TOKENGATE_RELOADS` says otherwise: before a release, 1000.
+const RELOADS: u32 = 60;
+
+#[expect(clippy::disallowed_methods, reason = "an argument for one test: the runner has no other way to pass it")]
+fn reloads() -> u32 {
+    std::env::var("TOKENGATE_RELOADS").map_or(RELOADS, |count| count.parse().expect("TOKENGATE_RELOADS is a number"))
+}
+
+#[test]
+fn no_request_is_lost_to_reloads_on_kept_connections_or_new_ones() {
+    let reloads = reloads();
+    let (first, second, folder) = (Upstream::start(), Upstream::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start_in(folder.path(), &first, &[]);
+    let file = folder.path().join("tokengate.toml");
+    let settings = [std::fs::read_to_string(&file).unwrap(), {
+        let changed = std::fs::read_to_string(&file).unwrap().replace(&first.url(), &second.url());
+        changed.replacen("workers = 2\n", "workers = 2\nidle_timeout = \"60s\"\n", 1) + "[tokens]\nleeway = \"5s\"\n"
+    }];
+    let token = gateway.client().log_in("ann").access;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let on_new_connections: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut served = 0_u64;
+                    while !is_over.load(Ordering::Relaxed) {
+                        gateway.client().get("/api/me", Some(&token)).expect(200);
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        under_load(&gateway, |served| {
+            for round in 0..reloads {
+                let before = served.load(Ordering::Relaxed);
+                std::fs::write(&file, &settings[round as usize % 2]).unwrap();
+                let said = gateway.admin().call("POST", "/reload", None, None).expect(200).json();
+                assert_eq!(said, json!({"status": "reloaded", "needsRestart": []}));
+                eventually("requests go through", || served.load(Ordering::Relaxed) > before);
+            }
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let served: u64 = on_new_connections.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(served > u64::from(reloads), "{served}");
+    });
+    assert!(first.requests() > u64::from(reloads) && second.requests() > u64::from(reloads));
+}

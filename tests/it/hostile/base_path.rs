@@ -3,13 +3,13 @@
 use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
 use tokengate::config::{HostField, Listeners};
-use tokengate::domain::route::UpstreamIndex;
+use tokengate::domain::per_upstream::UpstreamIndex;
 
 fn rig(upstream: &Upstream, path: &str, further: &str) -> Rig {
     let url = format!("http://{}{path}", upstream.address);
     Rig::start_from(upstream.address, &format!("[store]\nkind = \"memory\"\n{further}"), |settings| {
-        settings.upstreams[UpstreamIndex(0)].url = url.parse().unwrap();
-        settings.upstreams[UpstreamIndex(0)].host = HostField::Replace;
+        settings.upstreams[UpstreamIndex::FIRST].url = url.parse().unwrap();
+        settings.upstreams[UpstreamIndex::FIRST].host = HostField::Replace;
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tokengate::domain::route::UpstreamIndex;
+use tokengate::domain::per_upstream::UpstreamIndex;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -254,7 +254,7 @@ fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
     });
     let rig = Rig::start_with(upstream.address, |settings| {
         settings.listen.limits.write_timeout = Duration::from_millis(300);
-        settings.upstreams[UpstreamIndex(0)].write_timeout = Duration::from_millis(300);
+        settings.upstreams[UpstreamIndex::FIRST].write_timeout = Duration::from_millis(300);
     });
     let mut deaf = rig.client();
     deaf.send(format!("GET /public/floods HTTP/1.1\r\nHost: a\r\n{SHAKE}"));

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tokengate::domain::route::UpstreamIndex;
+use tokengate::domain::per_upstream::UpstreamIndex;
 use tokengate::domain::stats::Counter;
 
 use super::client::Answer;
@@ -50,7 +50,7 @@ fn an_upstream_that_takes_no_connection_is_504() {
     let listener: TcpListener = socket.into();
     let address = listener.local_addr().unwrap();
     let _filling: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, SOON)).collect();
-    let rig = Rig::start_with(address, |settings| settings.upstreams[UpstreamIndex(0)].connect_timeout = SOON);
+    let rig = Rig::start_with(address, |settings| settings.upstreams[UpstreamIndex::FIRST].connect_timeout = SOON);
     let answer = rig.ask(GET);
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
 }
@@ -255,7 +255,7 @@ fn an_upstream_that_stops_reading_is_504() {
         std::thread::sleep(Duration::from_secs(20));
     });
     let rig = Rig::start_with(upstream.address, |settings| {
-        settings.upstreams[UpstreamIndex(0)].write_timeout = SOON;
+        settings.upstreams[UpstreamIndex::FIRST].write_timeout = SOON;
         settings
             .routes
             .change(|routes| {

@@ -9,10 +9,11 @@ use tokengate::domain::replica::Replica;
 use tokengate::domain::revocation::Revocation;
 use tokengate::domain::stats::Counters;
 use tokengate::domain::time::{Clock, Timestamp};
-use tokengate::sessions::nodes::{NodeParts, Nodes};
+use tokengate::sessions::nodes::{NodeParts, NodeRules, Nodes};
 use tokengate::store::redis::{RedisOptions, RedisStore};
 use tokengate::store::{RevocationLog as _, StoreError};
 use tokengate::tasks::revocation_feed::RevocationFeed;
+use tokengate::tasks::rules::{LiveRules, TaskRules};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,20 @@ pub(super) fn options(url: &str) -> RedisOptions {
     RedisOptions::from_url(url, partitions(PARTITIONS)).unwrap()
 }
 
+fn rules() -> TaskRules {
+    let second = Duration::from_secs(1);
+    TaskRules {
+        node: NodeRules { name: "test".to_owned(), silence_max: 60 * second },
+        log_heartbeat: second,
+        node_heartbeat: second,
+        canary_interval: second,
+        acknowledge_interval: second,
+        flush_interval: second,
+        measure_interval: second,
+        sweeps: None,
+    }
+}
+
 impl Node {
     pub(super) async fn start(url: &str) -> Self {
         let store = Arc::new(RedisStore::connect(&options(url)).await.unwrap());
@@ -65,8 +80,6 @@ impl Node {
             partitions: partitions(PARTITIONS),
             clock: Arc::<RealClock>::clone(&clock),
             id: NodeId::new([1; 8]),
-            name: "test".to_owned(),
-            silence_max: Duration::from_secs(60),
         }));
         let feed = RevocationFeed {
             log: Arc::<RedisStore>::clone(&store),
@@ -75,7 +88,7 @@ impl Node {
             clock,
             entropy: Arc::new(SystemEntropy::new()),
             counters: Arc::new(Counters::new()),
-            heartbeat: Duration::from_secs(1),
+            rules: LiveRules::fixed(rules()),
         };
         let stopped = stop.clone();
         let feed = spawn(async move { feed.run(stopped).await });

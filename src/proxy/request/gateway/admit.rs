@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::Gateway;
+use super::{Gateway, Local};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::demands::TokenDemands;
 use crate::domain::ids::Subject;
@@ -45,8 +45,14 @@ impl Caller {
 
 impl Gateway {
     /// Judges the caller as the route demands, and refuses those of whom the demands are made.
-    pub(super) async fn admit(&self, context: &RequestContext<'_>, route: &Route, head: &Parts) -> Result<Caller, Denial> {
-        let judged = self.judge(context, route, head).await;
+    pub(super) async fn admit(
+        &self,
+        context: &RequestContext<'_>,
+        local: &Local,
+        route: &Route,
+        head: &Parts,
+    ) -> Result<Caller, Denial> {
+        let judged = self.judge(local, route, head).await;
         if route.enforced.is_all() {
             return judged.map(|caller| Caller::new(caller, true));
         }
@@ -56,9 +62,9 @@ impl Gateway {
                 let is_bound = is_within(context, route, subject);
                 Ok(Caller::new(caller, is_bound))
             }
-            Err(denial) if is_within(context, route, self.named_subject(context, head).as_ref()) => Err(denial),
+            Err(denial) if is_within(context, route, local.named_subject(head).as_ref()) => Err(denial),
             Err(denial) => {
-                self.counters.add(Counter::of_observed(&denial), 1);
+                self.kept.counters.add(Counter::of_observed(&denial), 1);
                 self.shared.observations.note(&route.name, &denial, context.ids.request.to_str().unwrap_or_default());
                 Ok(Caller::new(None, false))
             }
@@ -66,45 +72,45 @@ impl Gateway {
     }
 
     /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(&self, context: &RequestContext<'_>, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
+    async fn judge(&self, local: &Local, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let caller = match (&route.access, self.authenticate(context.policy, head, &route.access, route.when_stale).await) {
+        let caller = match (&route.access, self.authenticate(local, head, &route.access, route.when_stale).await) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
         match route.revocation {
             RevocationCheck::Replica => {}
-            RevocationCheck::Strict => self.shared.control.confirm(&caller.admitted.principal).await?,
+            RevocationCheck::Strict => local.view.control.confirm(&caller.admitted.principal).await?,
         }
         Ok(Some(caller))
     }
 
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
-    pub(super) async fn caller(&self, policy: &Policy, head: &Parts) -> Result<Arc<Principal>, Denial> {
+    pub(super) async fn caller(&self, local: &Local, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token(TokenDemands::default());
-        self.authenticate(policy, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.principal)
+        self.authenticate(local, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.principal)
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
-    pub(super) fn expired(&self, policy: &Policy, head: &Parts) -> Option<Arc<Principal>> {
-        let BearerToken { token, in_cookie } = bearer_token(&head.headers, policy.cookie_name()).ok()??;
-        let may_speak = !in_cookie || may_speak_by_cookie(policy, head);
-        may_speak.then(|| self.shared.verifier.load().expired(token, self.shared.clock.now())).flatten()
+    pub(super) fn expired(&self, local: &Local, head: &Parts) -> Option<Arc<Principal>> {
+        let BearerToken { token, in_cookie } = bearer_token(&head.headers, local.policy().cookie_name()).ok()??;
+        let may_speak = !in_cookie || may_speak_by_cookie(local.policy(), head);
+        may_speak.then(|| local.view.verifier.load().expired(token, self.shared.clock.now())).flatten()
     }
 
     async fn authenticate(
         &self,
-        policy: &Policy,
+        local: &Local,
         head: &Parts,
         access: &Access,
         when_stale: WhenStale,
     ) -> Result<Authenticated, Denial> {
-        let judge = || self.authenticate_now(policy, head, access, when_stale);
+        let judge = || self.authenticate_now(local, head, access, when_stale);
         match judge() {
             // Boxed: once for each key that is rotated in.
-            Err(denial) if denial.may_pass_with_other_keys() => Box::pin(self.when_known(policy, head, denial, judge)).await,
+            Err(denial) if denial.may_pass_with_other_keys() => Box::pin(self.when_known(local, head, denial, judge)).await,
             judged => judged,
         }
     }
@@ -112,26 +118,27 @@ impl Gateway {
     /// Waits for the key of the caller's token, and judges again what was `denied`.
     async fn when_known(
         &self,
-        policy: &Policy,
+        local: &Local,
         head: &Parts,
         denied: Denial,
         judge: impl Fn() -> Result<Authenticated, Denial>,
     ) -> Result<Authenticated, Denial> {
-        let BearerToken { token, .. } = bearer_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
-        let wish = self.shared.verifier.load().wish(token).ok_or(denied)?;
+        let BearerToken { token, .. } = bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
+        let wish = local.view.verifier.load().wish(token).ok_or(denied)?;
         wish.then(judge).await
     }
 
     fn authenticate_now(
         &self,
-        policy: &Policy,
+        local: &Local,
         head: &Parts,
         access: &Access,
         when_stale: WhenStale,
     ) -> Result<Authenticated, Denial> {
-        let BearerToken { token, in_cookie } = bearer_token(&head.headers, policy.cookie_name())?.ok_or(Denial::NoToken)?;
-        let verifier = self.shared.verifier.load();
-        let admitted = self.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
+        let BearerToken { token, in_cookie } =
+            bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
+        let (verifier, policy) = (local.view.verifier.load(), local.policy());
+        let admitted = local.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
         if in_cookie && !may_speak_by_cookie(policy, head) {
             return Err(Denial::OriginRefused);
         }
@@ -145,15 +152,17 @@ impl Gateway {
     fn saw(&self, principal: &Principal) {
         match (principal.session, principal.generation) {
             (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
-            (Some(_), None) => self.counters.add(Counter::LegacyTokensSeen, 1),
+            (Some(_), None) => self.kept.counters.add(Counter::LegacyTokensSeen, 1),
             (None, _) => {}
         }
     }
+}
 
+impl Local {
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
-    fn named_subject(&self, context: &RequestContext<'_>, head: &Parts) -> Option<Subject> {
-        let presented = bearer_token(&head.headers, context.policy.cookie_name()).ok()??;
-        self.shared.verifier.load().subject(presented.token)
+    fn named_subject(&self, head: &Parts) -> Option<Subject> {
+        let presented = bearer_token(&head.headers, self.policy().cookie_name()).ok()??;
+        self.view.verifier.load().subject(presented.token)
     }
 }
 

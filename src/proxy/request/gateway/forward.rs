@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
 use super::admit::Caller;
-use super::{Answer, Gateway, LocalPolicy};
+use super::{Answer, Gateway, Local};
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::route::{Forward, Route};
@@ -28,8 +28,9 @@ impl Gateway {
     pub(super) async fn forward(
         &self,
         mut context: RequestContext<'_>,
-        local: &LocalPolicy,
-        (route, forward): (&Route, &Forward),
+        local: &Local,
+        route: &Route,
+        (forward, upstream): (&Forward, &Rc<Upstream>),
         caller: Caller,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
@@ -43,8 +44,7 @@ impl Gateway {
         context.exchange.watch().speak_for(caller.bound_to());
         let wants_upgrade = handshake::wants_websocket(head);
         let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
-        let upstream = local.upstreams.at(forward.upstream);
-        let is_ours = self.recognizer();
+        let is_ours = local.recognizer();
         let authorization = match forward.authorization {
             AuthorizationRule::Pass => Withheld::None,
             AuthorizationRule::Remove => Withheld::All,
@@ -63,7 +63,7 @@ impl Gateway {
         let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
         let timeouts = ExchangeTimeouts { response, idle: forward.idle_timeout };
         let mut answer = exchange(upstream, &mut context, call, timeouts).await?;
-        self.counters.add(Counter::RequestsForwarded, 1);
+        self.kept.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
         context.exchange.watch().answer_begins(|| self.shared.clock.now(), forward.response_timeout);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -82,7 +82,9 @@ impl Gateway {
         }
         Ok(Answer::Streamed(answer))
     }
+}
 
+impl Local {
     /// Tells for one request which of the tokens in it are of issuers accepted here. To look at one may cost a signature: beyond so
     /// many as nobody needs, all are taken for such.
     pub(super) fn recognizer(&self) -> impl Fn(&str) -> bool {
@@ -90,7 +92,7 @@ impl Gateway {
         move |token| {
             let may_look = left.get() > 0;
             left.set(left.get().saturating_sub(1));
-            !may_look || self.shared.verifier.load().names_issuer(token)
+            !may_look || self.view.verifier.load().names_issuer(token)
         }
     }
 }

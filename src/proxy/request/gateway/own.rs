@@ -7,7 +7,7 @@ use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 
 use super::forward::{UpstreamCall, exchange};
-use super::{Answer, Gateway, LocalPolicy};
+use super::{Answer, Gateway, Local};
 use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
 use crate::domain::login_kind::LoginKind;
@@ -22,41 +22,47 @@ impl Gateway {
     pub(super) async fn own(
         &self,
         mut context: RequestContext<'_>,
-        local: &LocalPolicy,
+        local: &Local,
         endpoint: Endpoint,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
         context.body.limit(context.policy.own_body_bytes_max, context.policy.own_body_rate_min)?;
         match endpoint {
             Endpoint::Login(kind) => self.login(context, local, kind, head).await,
-            Endpoint::Own(endpoint) => self.call(context, endpoint, head).await,
+            Endpoint::Own(endpoint) => self.call(context, local, endpoint, head).await,
         }
     }
 
-    async fn call(&self, mut context: RequestContext<'_>, endpoint: OwnEndpoint, head: &Parts) -> Result<Answer, Refusal> {
-        let caller = self.caller(context.policy, head).await;
+    async fn call(
+        &self,
+        mut context: RequestContext<'_>,
+        local: &Local,
+        endpoint: OwnEndpoint,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
+        let caller = self.caller(local, head).await;
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
-        let expired = is_expired.then(|| self.expired(context.policy, head)).flatten();
+        let expired = is_expired.then(|| self.expired(local, head)).flatten();
         let body = context.body.collect().await?;
         let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired };
-        Ok(Answer::Whole(self.shared.control.answer(request).await))
+        Ok(Answer::Whole(local.view.control.answer(request).await))
     }
 
     /// The upstream judges the credentials, and what it grants becomes a session.
     async fn login(
         &self,
         mut context: RequestContext<'_>,
-        local: &LocalPolicy,
+        local: &Local,
         kind: LoginKind,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
         let body = context.body.collect().await?;
         let request = LoginRequest { kind, head: Arc::new(head.clone()), body: body.clone(), address: context.address };
-        self.shared.control.admit_login(&request).map_err(|reply| Refusal::Reply(Box::new(reply)))?;
+        local.view.control.admit_login(&request).map_err(|reply| Refusal::Reply(Box::new(reply)))?;
         let mut headers = head.headers.clone();
         // A compressed answer could not be read.
         headers.remove(ACCEPT_ENCODING);
-        let is_ours = self.recognizer();
+        let is_ours = local.recognizer();
         let authorization = Withheld::Tokens(&is_ours);
         let call = UpstreamCall {
             method: &head.method,
@@ -68,15 +74,14 @@ impl Gateway {
             wants_upgrade: false,
         };
         context.body.replace(body);
-        let rules = local.policy.login;
-        let upstream = local.upstreams.at(rules.upstream);
+        let (rules, upstream) = (local.policy().login, local.routing.login());
         let (mut head, body) = exchange(upstream, &mut context, call, rules.timeouts).await?.into_parts();
         context.policy.rewrite.response(&mut head.headers, &context.ids.request);
         if !login_answer::may_grant(&head) {
-            self.counters.add(Counter::LoginsRefused, 1);
+            self.kept.counters.add(Counter::LoginsRefused, 1);
             return Ok(Answer::Streamed(Response::from_parts(head, body)));
         }
         let body = login_answer::collect(body, rules.answer_bytes_max, &upstream.options().name).await?;
-        Ok(Answer::Whole(self.shared.control.complete_login(request, UpstreamAnswer { head, body }).await))
+        Ok(Answer::Whole(local.view.control.complete_login(request, UpstreamAnswer { head, body }).await))
     }
 }

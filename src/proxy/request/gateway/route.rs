@@ -1,26 +1,30 @@
 //! What becomes of a request that a route matches.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::request::Parts;
 
 use super::admit::Caller;
-use super::{Answer, Gateway, LocalPolicy};
+use super::{Answer, Gateway, Local};
 use crate::domain::network::network;
-use crate::domain::route::{Action, FixedResponse, LimitBy, Redirect, Route};
+use crate::domain::route::{FixedResponse, LimitBy, Redirect, Route};
+use crate::domain::routing::{Lead, LeadsTo};
 use crate::domain::stats::Counter;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::route_limits::LimitKey;
+use crate::proxy::upstream::Upstream;
 
 impl Gateway {
     /// Lets the caller through where the route does, and does what the route says.
     pub(super) async fn take_route(
         &self,
         context: RequestContext<'_>,
-        local: &LocalPolicy,
-        route: &Route,
+        local: &Local,
+        Lead { route, to }: Lead<'_, Rc<Upstream>>,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
         if !route.addresses.admits(context.address) {
@@ -28,14 +32,16 @@ impl Gateway {
         }
         // Before a token costs anything.
         limit_by_address(&context, route)?;
-        let caller = self.admit(&context, route, head).await?;
+        let caller = self.admit(&context, local, route, head).await?;
         limit_by_subject(&context, route, &caller)?;
-        let reply = match &route.action {
-            Action::Forward(forward) => return self.forward(context, local, (route, forward), caller, head).await,
-            Action::Redirect(redirect) => redirected(&context, route, redirect)?,
-            Action::Respond(response) => fixed(response),
+        let reply = match to {
+            LeadsTo::Upstream(forward, upstream) => {
+                return self.forward(context, local, route, (forward, upstream), caller, head).await;
+            }
+            LeadsTo::Redirect(redirect) => redirected(&context, route, redirect)?,
+            LeadsTo::Response(response) => fixed(response),
         };
-        self.counters.add(Counter::RequestsAnsweredByRoute, 1);
+        self.kept.counters.add(Counter::RequestsAnsweredByRoute, 1);
         Ok(Answer::OfRoute(reply))
     }
 }

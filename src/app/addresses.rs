@@ -1,0 +1,40 @@
+//! Names of addresses become addresses.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::config::ListenAddress;
+
+/// The address that a listener is bound to. Of several that a name has, the first of IPv4, as clients that are told an address expect;
+/// else the first.
+pub(super) async fn resolve(address: &ListenAddress) -> io::Result<SocketAddr> {
+    let (host, port) = match address {
+        ListenAddress::Ip(address) => return Ok(*address),
+        ListenAddress::Name { host, port } => (host.as_str(), *port),
+    };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("the name does not resolve: {error}")))?
+        .collect();
+    let resolved = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();
+    let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
+    tracing::info!(%address, %resolved, "the name of a listener is resolved");
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::StartError;
+
+    #[tokio::test]
+    async fn a_listeners_name_is_resolved_or_named_in_the_fault() {
+        let localhost = resolve(&"localhost:7".parse().unwrap()).await.unwrap();
+        assert!(localhost.ip().is_loopback() && localhost.port() == 7);
+        assert_eq!(resolve(&"192.0.2.7:7".parse().unwrap()).await.unwrap(), "192.0.2.7:7".parse().unwrap());
+        let address: ListenAddress = "nowhere.invalid:7".parse().unwrap();
+        let error = resolve(&address).await.unwrap_err();
+        let fault = StartError::Listen { key: "listen.address".to_owned(), address, error }.to_string();
+        assert!(fault.starts_with("cannot listen at nowhere.invalid:7 (listen.address): the name does not resolve"), "{fault}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The admin listener: where it is bound, and what becomes of it when the settings name another address.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::SockRef;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use super::addresses::resolve;
+use crate::admin::{self, Latest};
+use crate::config::{self, ListenAddress};
+use crate::domain::network::KEEPALIVE_TIMEOUT;
+use crate::proxy::keepalive;
+use crate::tasks::supervisor::Supervisor;
+
+const KEY: &str = "admin.address";
+
+/// A listener that was bound for an address of the settings.
+pub(super) struct Bound {
+    named: ListenAddress,
+    address: SocketAddr,
+    listener: Arc<TcpListener>,
+}
+
+/// The listener that is served. Dropped, it ends once the requests under way have their responses.
+pub(super) struct AdminListener {
+    bound: Bound,
+    stop: CancellationToken,
+}
+
+/// What the settings say of the listener, as far as the system had to agree.
+pub(super) enum Place {
+    Off,
+    /// Where it is already.
+    Same,
+    New(Bound),
+}
+
+impl Place {
+    /// Binds what is not bound yet.
+    pub(super) async fn of(settings: &config::Admin, present: Option<&AdminListener>) -> Result<Self, StartError> {
+        let Some(named) = &settings.address else { return Ok(Self::Off) };
+        let refused = |error| StartError::Listen { key: KEY.to_owned(), address: named.clone(), error };
+        let same = present.map(|present| &present.bound).filter(|bound| bound.named == *named);
+        let address = match same {
+            Some(bound) => bound.address,
+            None => resolve(named).await.map_err(refused)?,
+        };
+        if named.is_loopback() && !address.ip().is_loopback() && settings.token.is_none() {
+            return Err(refused(io::Error::other(format!("{address} is not of this machine alone: that needs admin.token"))));
+        }
+        if same.is_some() {
+            return Ok(Self::Same);
+        }
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        keepalive::watch_for_death(&SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self::New(Bound { named: named.clone(), address, listener: Arc::new(listener) }))
+    }
+
+    /// Serves there, and nowhere else.
+    pub(super) fn take(self, present: &mut Option<AdminListener>, latest: &Arc<Latest>, supervisor: &Supervisor) {
+        match self {
+            Self::Same => {}
+            Self::Off => *present = None,
+            Self::New(bound) => *present = Some(AdminListener::serve(bound, latest, supervisor)),
+        }
+    }
+}
+
+impl AdminListener {
+    fn serve(bound: Bound, latest: &Arc<Latest>, supervisor: &Supervisor) -> Self {
+        let ended = CancellationToken::new();
+        let (listener, latest, stop) = (Arc::clone(&bound.listener), Arc::clone(latest), ended.clone());
+        supervisor.supervise("admin listener", move |shutdown| {
+            let (listener, latest, ended) = (Arc::clone(&listener), Arc::clone(&latest), ended.clone());
+            async move {
+                let stop = CancellationToken::new();
+                let serving = admin::serve(&latest, &listener, stop.clone());
+                let ending = async {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = ended.cancelled() => {}
+                    }
+                    stop.cancel();
+                };
+                tokio::join!(serving, ending);
+            }
+        });
+        Self { bound, stop }
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.bound.address
+    }
+}
+
+impl Drop for AdminListener {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

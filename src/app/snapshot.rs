@@ -1,0 +1,233 @@
+//! All that the settings say, as one value: built whole, validated whole, swapped once.
+//!
+//! Each part of the process sees its part of the value, which goes by the same settings as all others: a request that begins by one
+//! snapshot ends by it on both planes, whatever is reloaded meanwhile. What is not settings (the store, the revocations, counts, keys that
+//! were fetched, connections to upstreams) is shared by one snapshot with the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arc_swap::access::{DynAccess, Map};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::issuers::{Issuers, Own};
+use super::{Parts, StartError, ambient, claims_hook, data_plane, keys, legacy};
+use crate::admin::reload::ReloadSender;
+use crate::admin::{Admin, AdminParts, AdminRules};
+use crate::config::Settings;
+use crate::domain::secret::Secret;
+use crate::endpoints::{EndpointOptions, EndpointParts, EndpointRules, Endpoints};
+use crate::proxy::policy::Policy;
+use crate::proxy::snapshot::DataPlaneView;
+use crate::sessions::health::{Health, Needs};
+use crate::sessions::nodes::NodeRules;
+use crate::sessions::{SessionParts, SessionRules, Sessions};
+use crate::tasks::rules::{LiveRules, TaskRules};
+
+/// What the process goes by.
+pub(super) struct Snapshot {
+    pub(super) data_plane: Arc<DataPlaneView>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) health: Arc<Health>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) issuers: Arc<Issuers>,
+    pub(super) tasks: Arc<TaskRules>,
+    pub(super) drain: Drain,
+}
+
+/// How much time the end of the process takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// During which it takes new connections and says that it is not ready.
+    pub(super) delay: Duration,
+    /// For what is under way then.
+    pub(super) deadline: Duration,
+}
+
+/// What the settings say to each part: everything of it that can be refused has been made.
+struct Rules {
+    policy: Policy,
+    issuers: Arc<Issuers>,
+    sessions: SessionRules,
+    needs: Needs,
+    endpoints: EndpointOptions,
+    admin_token: Option<Secret<String>>,
+    tasks: TaskRules,
+    drain: Drain,
+}
+
+impl Rules {
+    fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
+        let former_minting = former.map(|former| &*former.sessions.rules().minting);
+        let minting = Arc::new(keys::minting(settings, &parts.ambient, former_minting)?);
+        let policy = data_plane::policy(settings, &parts.ambient.clock, former.map(|former| &former.data_plane.policy.limits))?;
+        let own = Own {
+            keys: Arc::clone(&minting.keys),
+            policy: settings.own_policy(),
+            token_bytes_max: settings.tokens.bytes_max,
+            legacy: legacy::verifiers(settings, parts.store.partitions())?,
+        };
+        let issuers = Issuers::new(settings, own, &parts.ambient, former.map(|former| &*former.issuers))?;
+        let sessions = SessionRules {
+            minting,
+            verifier: Arc::clone(issuers.verifier()),
+            policy: settings.session_policy(),
+            claims_hook: claims_hook::hook(settings)?,
+        };
+        Ok(Self {
+            policy,
+            sessions,
+            needs: Needs {
+                max_staleness: settings.revocation.max_staleness,
+                issuers: issuers.fetched(),
+                certificates: parts.certificate_alarms.clone(),
+            },
+            issuers,
+            endpoints: EndpointOptions::from(settings),
+            admin_token: settings.admin.token.clone(),
+            tasks: task_rules(settings),
+            drain: Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline },
+        })
+    }
+}
+
+impl Snapshot {
+    /// The first of the process. `runtime` is where the work of the endpoints is done.
+    pub(super) fn first(settings: &Settings, parts: &Parts, reload: ReloadSender, runtime: Handle) -> Result<Self, StartError> {
+        let rules = Rules::of(settings, parts, None)?;
+        let shared = SessionParts {
+            store: Arc::clone(&parts.store) as _,
+            log: Arc::clone(&parts.store) as _,
+            replica: Arc::clone(&parts.replica),
+            clock: Arc::clone(&parts.ambient.clock),
+            entropy: Arc::clone(&parts.ambient.entropy),
+            counters: Arc::clone(&parts.counters),
+        };
+        let sessions = Arc::new(Sessions::new(shared, rules.sessions));
+        let (replica, alarms, clock) = (Arc::clone(&parts.replica), Arc::clone(&parts.alarms), Arc::clone(&parts.ambient.clock));
+        let health = Arc::new(Health::new(Arc::clone(&sessions), replica, alarms, clock, rules.needs));
+        let (clock, counters) = (Arc::clone(&parts.ambient.clock), Arc::clone(&parts.counters));
+        let endpoints = Endpoints::new(
+            EndpointParts { clock, counters, runtime },
+            EndpointRules { sessions: Arc::clone(&sessions), health: Arc::clone(&health) as _, options: rules.endpoints },
+        );
+        let admin = Admin::new(
+            AdminParts {
+                nodes: Arc::clone(&parts.nodes),
+                replica: Arc::clone(&parts.replica),
+                clock: Arc::clone(&parts.ambient.clock),
+                figures: Arc::clone(&parts.upkeep.statistics) as _,
+                sweeps: Arc::clone(&parts.upkeep.caretaker) as _,
+                reload,
+            },
+            AdminRules { readiness: Arc::clone(&health) as _, token: rules.admin_token, sessions: Arc::clone(&sessions) },
+        );
+        let endpoints = Arc::new(endpoints);
+        Ok(Self {
+            data_plane: view(rules.policy, &rules.issuers, &endpoints),
+            sessions,
+            endpoints,
+            health,
+            admin: Arc::new(admin),
+            issuers: rules.issuers,
+            tasks: Arc::new(rules.tasks),
+            drain: rules.drain,
+        })
+    }
+
+    /// By other settings, with everything that is not settings. Nothing of it is in force yet.
+    ///
+    /// # Errors
+    /// Something that the settings name cannot be used.
+    pub(super) fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
+        let rules = Rules::of(settings, parts, Some(self))?;
+        let sessions = Arc::new(self.sessions.ruled_by(rules.sessions));
+        let health = Arc::new(self.health.ruled_by(Arc::clone(&sessions), rules.needs));
+        let endpoints = self.endpoints.ruled_by(EndpointRules {
+            sessions: Arc::clone(&sessions),
+            health: Arc::clone(&health) as _,
+            options: rules.endpoints,
+        });
+        let admin = self.admin.ruled_by(AdminRules {
+            readiness: Arc::clone(&health) as _,
+            token: rules.admin_token,
+            sessions: Arc::clone(&sessions),
+        });
+        let endpoints = Arc::new(endpoints);
+        Ok(Self {
+            data_plane: view(rules.policy, &rules.issuers, &endpoints),
+            sessions,
+            endpoints,
+            health,
+            admin: Arc::new(admin),
+            issuers: rules.issuers,
+            tasks: Arc::new(rules.tasks),
+            drain: rules.drain,
+        })
+    }
+}
+
+fn view(policy: Policy, issuers: &Arc<Issuers>, endpoints: &Arc<Endpoints>) -> Arc<DataPlaneView> {
+    let (verifier, control) = (Arc::clone(issuers.verifier()), Arc::clone(endpoints) as _);
+    Arc::new(DataPlaneView { policy, verifier, control })
+}
+
+fn task_rules(settings: &Settings) -> TaskRules {
+    let node_heartbeat = node_heartbeat(settings);
+    TaskRules {
+        node: NodeRules {
+            name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listeners.first().address.port())),
+            silence_max: settings.revocation.max_staleness + 3 * node_heartbeat,
+        },
+        log_heartbeat: settings.revocation.heartbeat,
+        node_heartbeat,
+        canary_interval: settings.revocation.canary_interval,
+        acknowledge_interval: settings.refresh.acknowledge_interval,
+        flush_interval: settings.statistics.flush_interval,
+        measure_interval: settings.statistics.measure_interval,
+        sweeps: settings.sweeper.schedule.clone(),
+    }
+}
+
+/// How often a node makes itself known: several times before it is taken to be gone.
+fn node_heartbeat(settings: &Settings) -> Duration {
+    const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+    (settings.revocation.max_staleness / 3).min(HEARTBEAT_MAX)
+}
+
+/// The snapshot that is in force: the one place where there is a new one after a reload.
+pub(super) struct Live {
+    latest: Arc<ArcSwap<Snapshot>>,
+    /// Wakes who waits for as long as the settings say.
+    changed: watch::Sender<()>,
+}
+
+impl Live {
+    pub(super) fn new(first: Snapshot) -> Self {
+        Self { latest: Arc::new(ArcSwap::from_pointee(first)), changed: watch::Sender::new(()) }
+    }
+
+    pub(super) fn now(&self) -> Arc<Snapshot> {
+        self.latest.load_full()
+    }
+
+    pub(super) fn replace(&self, next: Snapshot) {
+        self.latest.store(Arc::new(next));
+        self.changed.send_replace(());
+    }
+
+    /// Leads to one part of whatever is in force.
+    pub(super) fn part<R>(&self, part: fn(&Snapshot) -> &Arc<R>) -> Box<dyn DynAccess<Arc<R>> + Send + Sync>
+    where
+        R: Send + Sync + 'static,
+    {
+        Box::new(Map::new(Arc::clone(&self.latest), part))
+    }
+
+    pub(super) fn task_rules(&self) -> LiveRules {
+        LiveRules::new(self.part(|snapshot| &snapshot.tasks).into(), self.changed.subscribe())
+    }
+}
