@@ -56,6 +56,7 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
 use crate::domain::stats::{self, Counters, Tally};
+use crate::outbound::resolver;
 use crate::proxy::client::arrival::Spoken;
 use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
 use crate::proxy::request::gateway::Shared;
@@ -80,7 +81,7 @@ pub enum StartError {
     #[error("{0}")]
     Certificates(String),
     #[error("upstreams.{name}.{key}: {error}")]
-    Upstream { name: Arc<str>, key: &'static str, error: String },
+    Upstream { name: Arc<str>, key: String, error: String },
     #[error(transparent)]
     Routing(#[from] LeadsNowhere),
     #[error("issuer {issuer}: {error}")]
@@ -180,6 +181,13 @@ impl App {
             entropy: Arc::clone(&parts.ambient.entropy),
             tally: Arc::clone(&parts.upkeep.tally),
             observations: Observations::default(),
+        });
+        let latest = Arc::new(live.part(|snapshot| &snapshot.data_plane));
+        supervisor.supervise("upstream names", move |stop| {
+            let latest = Arc::clone(&latest);
+            let backends =
+                move || latest.load().policy.routing.upstreams().iter().map(|upstream| Arc::clone(&upstream.backends)).collect();
+            resolver::run(backends, stop)
         });
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));

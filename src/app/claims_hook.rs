@@ -8,6 +8,7 @@ use super::{StartError, data_plane};
 use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
+use crate::domain::time::Clock;
 use crate::endpoints::present_claims;
 use crate::outbound::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
 use crate::outbound::kept::Server;
@@ -17,19 +18,19 @@ use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 ///
 /// # Errors
 /// `ca_file` of its upstream cannot be used.
-pub(super) fn hook(settings: &Settings) -> Result<Option<ClaimsHook>, StartError> {
+pub(super) fn hook(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<ClaimsHook>, StartError> {
     let Some(hook) = &settings.claims_hook else { return Ok(None) };
     let upstream = &settings.upstreams[hook.upstream];
-    let options = data_plane::upstream(upstream)?;
+    let options = data_plane::upstream(upstream, clock, None)?;
     let client = ClaimsClient::new(ClaimsClientOptions {
         server: Server {
-            target: options.target,
+            targets: options.backends.targets().collect(),
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
             idle_max: options.idle_max,
         },
-        authority: upstream.url.authority().clone(),
-        path: format!("{}{}", upstream.url.base_path(), hook.path),
+        authority: upstream.targets.first().url.authority().clone(),
+        path: format!("{}{}", upstream.targets.base_path(), hook.path),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
         timeout: hook.timeout,
         answer_bytes_max: hook.answer_bytes_max,

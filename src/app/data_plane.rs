@@ -1,5 +1,6 @@
 //! Settings as the data plane takes them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +18,7 @@ use crate::proxy::listener::{Listener, ListenerOptions};
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
+use crate::proxy::upstream::backends::{BackendRules, Backends, Place};
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
@@ -32,33 +34,33 @@ pub(super) fn listeners(settings: &Settings, listeners: Vec<Listener>) -> Listen
     }
 }
 
-pub(super) fn upstreams(settings: &Settings) -> Result<PerUpstream<UpstreamOptions>, StartError> {
-    settings.upstreams.try_map(upstream)
+/// `former` are those that these settings follow: what stayed of them is kept.
+pub(super) fn upstreams(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    former: Option<&PerUpstream<UpstreamOptions>>,
+) -> Result<PerUpstream<UpstreamOptions>, StartError> {
+    let of_name = |name: &str| former?.iter().find(|former| *former.name == *name).map(|former| &*former.backends);
+    settings.upstreams.try_map(|one| upstream(one, clock, of_name(&one.name)))
 }
 
-fn routing(settings: &Settings) -> Result<Routing<UpstreamOptions>, StartError> {
+fn routing(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&Policy>) -> Result<Routing<UpstreamOptions>, StartError> {
     // Where the settings name none, no endpoint asks for it.
     let login = settings.login.upstream.unwrap_or(UpstreamIndex::FIRST);
-    Ok(Routing::new(Arc::new(settings.routes.table().clone()), login, upstreams(settings)?)?)
+    let upstreams = upstreams(settings, clock, former.map(|former| former.routing.upstreams()))?;
+    Ok(Routing::new(Arc::new(settings.routes.table().clone()), login, upstreams)?)
 }
 
-pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, StartError> {
-    let fault = |key: &'static str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
-    let name = upstream.url.server_name();
-    let tls = match (upstream.url.is_tls(), &upstream.ca_file) {
-        (false, _) => None,
-        (true, None) => Some(Tls::of_web(name).map_err(|error| fault("url", error))?),
-        (true, Some(file)) => {
-            let of_file = |error: String| fault("ca_file", format!("{}: {error}", file.display()));
-            let pem = files::read(file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
-            Some(Tls::of_authorities(name, &pem).map_err(of_file)?)
-        }
-    };
+pub(super) fn upstream(
+    upstream: &config::Upstream,
+    clock: &Arc<dyn Clock>,
+    former: Option<&Backends>,
+) -> Result<UpstreamOptions, StartError> {
+    let rules = BackendRules { resolve_interval: upstream.resolve_interval, ejection: upstream.ejection };
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
-        target: Target { host: name.to_owned(), port: upstream.url.port(), tls },
-        base_path: upstream.url.base_path().into(),
-        own_host: upstream.url.host().field().clone(),
+        backends: Backends::new(places(upstream)?, rules, Arc::clone(clock), former),
+        base_path: upstream.targets.base_path().into(),
         replaces_host: match upstream.host {
             HostField::Preserve => false,
             HostField::Replace => true,
@@ -67,19 +69,58 @@ pub(super) fn upstream(upstream: &config::Upstream) -> Result<UpstreamOptions, S
         write_timeout: upstream.write_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_max: upstream.connections_idle_max,
+        connections_max: upstream.connections_max,
+        connections_wait: upstream.connections_wait,
+        retries: upstream.retries,
     })
 }
 
-/// All that the settings say to the data plane. `former` are the limits that are in force, if any are.
-pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&RouteLimits>) -> Result<Policy, StartError> {
+/// Where the servers of an upstream are.
+pub(super) fn places(upstream: &config::Upstream) -> Result<Vec<Place>, StartError> {
+    let fault = |key: &str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key: key.to_owned(), error };
+    let of_file = |file: &Path, error: String| fault("ca_file", format!("{}: {error}", file.display()));
+    let authorities = match &upstream.ca_file {
+        None => None,
+        Some(file) => {
+            let pem = files::read(file, files::PEM_BYTES_MAX);
+            Some((file, pem.map_err(|error| of_file(file, format!("cannot be read: {error}")))?))
+        }
+    };
+    let place = |target: &config::Target| {
+        let url = &target.url;
+        let tls = match &authorities {
+            _ if !url.is_tls() => None,
+            None => Some(Tls::of_web(url.server_name()).map_err(|error| fault(&target.key, error))?),
+            Some((file, pem)) => Some(Tls::of_authorities(url.server_name(), pem).map_err(|error| of_file(file, error))?),
+        };
+        Ok(Place {
+            target: match url.socket() {
+                Some(path) => Target::unix(path.to_owned()),
+                None => Target::tcp(url.server_name().to_owned(), url.port(), tls),
+            },
+            own_host: url.host().field().clone(),
+            weight: target.weight,
+        })
+    };
+    upstream.targets.iter().map(place).collect()
+}
+
+/// All that the settings say to the data plane. `former` is the policy that it follows: upstreams that stayed and limits in force are
+/// kept.
+pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&Policy>) -> Result<Policy, StartError> {
     let listen = &settings.listen;
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
     let own_cookies = cookies.as_ref().map_or_else(Vec::new, |cookies| cookies.own.names().to_vec());
     let forwarding = Forwarding::new(listen.trusted_peers.clone());
     Ok(Policy {
-        routing: routing(settings)?,
-        limits: RouteLimits::new(settings.routes.listed(), settings.limits.entries_max, clock, former),
+        routing: routing(settings, clock, former)?,
+        limits: RouteLimits::new(
+            settings.routes.listed(),
+            settings.limits.entries_max,
+            clock,
+            former.map(|former| &former.limits),
+        ),
         login: login(settings),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),

@@ -8,7 +8,7 @@ pub fn faults(settings: &Settings) -> Vec<String> {
     let mut faults = keys::faults(settings);
     faults.extend(certificates::faults(settings));
     faults.extend(
-        settings.upstreams.iter().filter_map(|upstream| data_plane::upstream(upstream).err()).map(|error| error.to_string()),
+        settings.upstreams.iter().filter_map(|upstream| data_plane::places(upstream).err()).map(|error| error.to_string()),
     );
     for (index, issuer) in settings.issuers.iter().enumerate() {
         match &issuer.jwks {

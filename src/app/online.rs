@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{Ambient, StartError, data_plane, issuers, stores};
-use crate::config::{JwksSource, Settings};
+use crate::config::{self, JwksSource, Settings};
 use crate::crypto::issuers::Refreshed;
-use crate::proxy::upstream::UpstreamOptions;
+use crate::proxy::upstream::{Target, UpstreamOptions};
 
 /// What was asked, and what there is to say about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,14 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks everything at once; changes nothing anywhere.
 pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<Finding>, StartError> {
-    let upstreams = data_plane::upstreams(settings)?;
-    let (mut findings, key_sets, store) = tokio::join!(
-        join_all(
-            upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream.url.is_tls()))
-        ),
+    let upstreams = data_plane::upstreams(settings, &ambient.clock, None)?;
+    let (upstreams, key_sets, store) = tokio::join!(
+        join_all(upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream))),
         join_all(settings.issuers.iter().enumerate().map(|(index, issuer)| of_key_set(index, issuer, ambient))),
         stores::probe(settings, ambient),
     );
+    let mut findings: Vec<Finding> = upstreams.into_iter().flatten().collect();
     findings.extend(key_sets.into_iter().flatten());
     let (outcome, warnings) = match store {
         Ok(warnings) => (Ok("answers".to_owned()), warnings),
@@ -45,15 +44,18 @@ pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<
     Ok(findings)
 }
 
-/// Whether a connection can be made, TLS included. No request is sent: nobody knows what it would do.
-async fn of_upstream(options: &UpstreamOptions, is_tls: bool) -> Finding {
+/// Whether connections can be made, TLS included. No request is sent: nobody knows what it would do.
+async fn of_upstream(options: &UpstreamOptions, upstream: &config::Upstream) -> Vec<Finding> {
     let limit = options.connect_timeout.min(PATIENCE);
-    let outcome = match tokio::time::timeout(limit, options.target.reach()).await {
-        Ok(Ok(())) => Ok(if is_tls { "connects, with TLS".to_owned() } else { "connects".to_owned() }),
-        Ok(Err(error)) => Err(format!("cannot connect: {error}")),
-        Err(_) => Err(format!("no connection within {limit:?}")),
+    let of_target = async |(target, named): (Target, &config::Target)| {
+        let outcome = match tokio::time::timeout(limit, target.reach()).await {
+            Ok(Ok(())) => Ok(if target.is_tls() { "connects, with TLS".to_owned() } else { "connects".to_owned() }),
+            Ok(Err(error)) => Err(format!("cannot connect: {error}")),
+            Err(_) => Err(format!("no connection within {limit:?}")),
+        };
+        Finding { key: format!("upstreams.{}.{}", options.name, named.key), outcome, warnings: Vec::new() }
     };
-    Finding { key: format!("upstreams.{}.url", options.name), outcome, warnings: Vec::new() }
+    join_all(options.backends.targets().zip(&upstream.targets).map(of_target)).await
 }
 
 /// Whether a key set that has to be fetched is there, and holds keys that can be used.

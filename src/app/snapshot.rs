@@ -63,7 +63,7 @@ impl Rules {
     fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
         let former_minting = former.map(|former| &*former.sessions.rules().minting);
         let minting = Arc::new(keys::minting(settings, &parts.ambient, former_minting)?);
-        let policy = data_plane::policy(settings, &parts.ambient.clock, former.map(|former| &former.data_plane.policy.limits))?;
+        let policy = data_plane::policy(settings, &parts.ambient.clock, former.map(|former| &former.data_plane.policy))?;
         let own = Own {
             keys: Arc::clone(&minting.keys),
             policy: settings.own_policy(),
@@ -75,7 +75,7 @@ impl Rules {
             minting,
             verifier: Arc::clone(issuers.verifier()),
             policy: settings.session_policy(),
-            claims_hook: claims_hook::hook(settings)?,
+            claims_hook: claims_hook::hook(settings, &parts.ambient.clock)?,
         };
         Ok(Self {
             policy,

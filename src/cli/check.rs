@@ -84,7 +84,7 @@ fn summary(settings: &Settings) -> String {
     }
     if let Some(hook) = &settings.claims_hook {
         let upstream = &settings.upstreams[hook.upstream];
-        let _ = writeln!(text, "  {:9} asked on refresh at {}{}", "claims", upstream.url, hook.path);
+        let _ = writeln!(text, "  {:9} asked on refresh at {}{}", "claims", upstream.targets.first().url, hook.path);
     }
     for issuer in &settings.issuers {
         let keys = match &issuer.jwks {

@@ -64,6 +64,16 @@ pub(super) fn number(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
 }
 
 /// A percentage in whole numbers.
+/// `"20%"`.
+pub(super) fn percentage(value: &Value) -> Parsed<Share> {
+    let read = |text: &str| Share::new(text.strip_suffix('%').filter(|digits| is_number(digits))?.parse().ok()?);
+    text(value).ok().and_then(|text| read(&text)).ok_or_else(|| "allowed is a percentage from \"0%\" to \"100%\"".to_owned())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 pub(super) fn share(value: &Value) -> Parsed<Share> {
     let percent = number(0, 100)(value)?;
     u8::try_from(percent).ok().and_then(Share::new).ok_or_else(|| "allowed is a whole number from 0 to 100".to_owned())

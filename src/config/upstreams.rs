@@ -8,14 +8,18 @@ use std::time::Duration;
 use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
-use super::upstream_url::{UpstreamUrl, upstream_url};
+use super::targets::Targets;
+use crate::domain::ejection::EjectionRules;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
+use crate::domain::share::Share;
 
 /// An API that stands behind the gateway.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: Arc<str>,
-    pub url: UpstreamUrl,
+    pub targets: Targets,
+    /// How often the names of its targets are resolved.
+    pub resolve_interval: Duration,
     pub connect_timeout: Duration,
     /// How long it may take none of the bytes that there are of a request.
     pub write_timeout: Duration,
@@ -25,8 +29,15 @@ pub struct Upstream {
     pub body_idle_timeout: Duration,
     /// How long an unused connection is kept. Shorter than what the upstream itself allows.
     pub idle_timeout: Duration,
-    /// Unused connections kept, for each worker.
+    /// Unused connections kept to each address, for each worker.
     pub connections_idle_max: usize,
+    /// Connections to each address, of all workers. `None`: as many as there are requests.
+    pub connections_max: Option<u32>,
+    /// How long a request waits for one of them.
+    pub connections_wait: Duration,
+    /// Of so many requests in a hundred, one may be sent to another server after one of them may have got it.
+    pub retries: Share,
+    pub ejection: EjectionRules,
     pub host: HostField,
     /// PEM certificates to trust for `https` instead of the public ones.
     pub ca_file: Option<PathBuf>,
@@ -37,7 +48,7 @@ pub struct Upstream {
 pub enum HostField {
     /// As the client sent it.
     Preserve,
-    /// Host and port of the upstream's URL.
+    /// Host and port of the target's URL.
     Replace,
 }
 
@@ -47,28 +58,42 @@ impl Upstream {
     /// `None` when its URL is missing or wrong, after that was noted.
     fn read(name: &str, s: &mut Section<'_>) -> Option<Self> {
         let second = Duration::from_secs(1);
-        let url = s.require("url", upstream_url);
+        let targets = Targets::read(s);
+        let resolve_interval = s.read("resolve_interval", parse::duration(second, 3600 * second));
         let connect_timeout = s.read("connect_timeout", parse::duration(second / 100, 60 * second));
         let write_timeout = s.read("write_timeout", parse::duration(second / 100, 3600 * second));
         let response_timeout = s.read("response_timeout", parse::duration(second / 100, 3600 * second));
         let body_idle_timeout = s.read("body_idle_timeout", parse::duration(second / 10, 86_400 * second));
         let idle_timeout = s.read("idle_timeout", parse::duration(second / 10, 3600 * second));
         let connections_idle_max = s.read("connections_idle_max", parse::count(0, 100_000));
+        let connections_max = s.optional("connections_max", parse::number_u32(1, 1_000_000));
+        let connections_wait = s.read("connections_wait", parse::duration(second / 100, 60 * second));
+        let retries = s.read("retries", parse::percentage);
+        let ejection = EjectionRules {
+            failures: s.read("eject_after", parse::number_u32(0, 1000)),
+            pause: s.read("eject_for", parse::duration(second, 3600 * second)),
+            slow_start: s.read("slow_start", parse::duration(Duration::ZERO, 3600 * second)),
+        };
         let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
         let ca_file = s.optional("ca_file", parse::path);
-        let url = url?;
-        if ca_file.is_some() && !url.is_tls() {
+        let targets = targets?;
+        if ca_file.is_some() && !targets.is_tls() {
             s.fault("ca_file", "has no meaning for an http upstream; allowed with \"https://…\" alone");
         }
         Some(Self {
             name: name.into(),
-            url,
+            targets,
+            resolve_interval,
             connect_timeout,
             write_timeout,
             response_timeout,
             body_idle_timeout,
             idle_timeout,
             connections_idle_max,
+            connections_max,
+            connections_wait,
+            retries,
+            ejection,
             host,
             ca_file,
         })

@@ -5,6 +5,7 @@
 pub mod access_claims;
 pub mod addresses;
 pub mod algorithm;
+pub mod balance;
 pub mod claim_policy;
 pub mod claims;
 pub mod client_limits;
@@ -12,6 +13,7 @@ pub mod cookies;
 pub mod cors;
 pub mod demands;
 pub mod deployment_secret;
+pub mod ejection;
 pub mod field_list;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -78,6 +78,24 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
 }
 
+/// A clock that stands still.
+#[cfg(test)]
+pub fn standing_clock() -> std::sync::Arc<dyn Clock> {
+    struct Standing;
+
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(1_700_000_000)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+    }
+
+    std::sync::Arc::new(Standing)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,7 @@ impl JwksClient {
             (true, Some(pem)) => Some(Tls::of_authorities(&host, pem)?),
         };
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        Ok(Self { target: Target { host, port, tls } })
+        Ok(Self { target: Target::tcp(host, port, tls) })
     }
 }
 

@@ -1,10 +1,10 @@
-//! Requests of our own to one server, over connections that are kept for the next one; the caller bounds the time.
+//! Requests of our own to one upstream, over connections that are kept for the next one; the caller bounds the time.
 
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use tower::Service;
 use super::fetch::collect;
 use crate::proxy::upstream::connect::{Stream, Target};
 
-/// The server that is asked.
+/// The servers of which one is asked, whichever it is.
 #[derive(Clone, Debug)]
 pub struct Server {
-    pub target: Target,
+    /// Not empty.
+    pub targets: Vec<Target>,
     pub connect_timeout: Duration,
     /// How long a connection is kept without use.
     pub idle_timeout: Duration,
@@ -46,7 +47,7 @@ impl KeptConnections {
             .pool_max_idle_per_host(idle_max)
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
-            .build(Dialer(Arc::new(server)));
+            .build(Dialer { server: Arc::new(server), next: Arc::default() });
         Self { client, idle_max }
     }
 
@@ -89,9 +90,12 @@ fn cause(error: &Error) -> String {
     innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Opens connections to the one server, whatever it is asked for.
+/// Opens connections to the servers in turn, whatever is asked for. One that cannot be connected to is passed over.
 #[derive(Clone, Debug)]
-struct Dialer(Arc<Server>);
+struct Dialer {
+    server: Arc<Server>,
+    next: Arc<AtomicUsize>,
+}
 
 impl Service<Uri> for Dialer {
     type Response = TokioIo<Stream>;
@@ -103,10 +107,18 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let server = Arc::clone(&self.0);
+        let (server, first) = (Arc::clone(&self.server), self.next.fetch_add(1, Ordering::Relaxed));
         Box::pin(async move {
-            let opened = tokio::time::timeout(server.connect_timeout, Stream::open(&server.target)).await;
-            Ok(TokioIo::new(opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
+            let count = server.targets.len();
+            let mut outcome = Err(io::ErrorKind::NotFound.into());
+            for target in server.targets.iter().cycle().skip(first % count.max(1)).take(count) {
+                let opened = tokio::time::timeout(server.connect_timeout, Stream::open(target)).await;
+                outcome = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+            outcome.map(TokioIo::new)
         })
     }
 }

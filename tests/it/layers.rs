@@ -27,7 +27,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
         Some(&["bounded", "sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control", "proxy::limiter"]),
     ),
     ("tasks", Some(&["sessions", "store", "crypto", "config", "domain"])),
-    ("outbound", Some(&["proxy::upstream::connect", "crypto", "domain"])),
+    ("outbound", Some(&["proxy::upstream::connect", "proxy::upstream::backends", "crypto", "domain"])),
     ("proxy", Some(&["crypto", "domain"])),
     ("sessions", Some(&["store", "crypto", "domain"])),
     ("store", Some(&["domain"])),
@@ -41,7 +41,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
 const CONFINED: &[(&str, &[&str])] = &[
     ("hyper", &["proxy", "outbound", "endpoints", "admin"]),
     ("hyper_util", &["proxy", "outbound", "endpoints", "admin"]),
-    ("tower", &["bounded", "outbound"]),
+    ("tower", &["bounded", "outbound", "proxy::upstream"]),
     ("fred", &["store::redis"]),
     ("redb", &["store::embedded"]),
     ("jsonwebtoken", &["crypto"]),

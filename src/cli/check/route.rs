@@ -31,11 +31,11 @@ fn action(route: &Route, settings: &Settings) -> String {
 }
 
 fn forwarded(forward: &Forward, settings: &Settings) -> String {
-    let url = &settings.upstreams[forward.upstream].url;
+    let targets = &settings.upstreams[forward.upstream].targets;
     let mut text = match &forward.prefix {
-        PrefixRule::Keep => url.to_string(),
-        PrefixRule::Strip(_) => format!("{url} without the prefix"),
-        PrefixRule::Replace(other) => format!("{url} with {other} for the prefix"),
+        PrefixRule::Keep => targets.to_string(),
+        PrefixRule::Strip(_) => format!("{targets} without the prefix"),
+        PrefixRule::Replace(other) => format!("{targets} with {other} for the prefix"),
     };
     for (edits, name) in [(&forward.request_fields, "request"), (&forward.response_fields, "response")] {
         if edits.is_some() {

@@ -118,9 +118,16 @@ fn paths_of_urls_are_canonical() {
 
 #[test]
 fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
-    for text in
-        ["http://h", "http://h/", "https://h:8443", "http://[::1]:80", "http://127.0.0.1:3000", "http://h/x", "http://h/v2/x-y/"]
-    {
+    for text in [
+        "http://h",
+        "http://h/",
+        "https://h:8443",
+        "http://[::1]:80",
+        "http://127.0.0.1:3000",
+        "http://h/x",
+        "http://h/v2/x-y/",
+        "unix:/run/api.sock",
+    ] {
         assert!(upstream_url(&value(text)).is_ok(), "{text}");
     }
     for text in [
@@ -147,6 +154,11 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
         "http://h/ü",
         "http://h/?q",
         "http://h?q",
+        "unix:",
+        "unix:api.sock",
+        "unix:/run/",
+        "unix:/run/a\nb",
+        "unix://h/x/",
     ] {
         assert!(upstream_url(&value(text)).is_err(), "{text}");
     }

@@ -7,6 +7,7 @@ mod login;
 mod routes;
 mod secrets;
 mod store;
+mod targets;
 mod tokens;
 
 use super::{Flag, Inputs, SettingsFile, load};

@@ -53,7 +53,7 @@ fn several_upstreams_without_a_default_must_be_named() {
     let settings = Settings::from_toml(&with_default).unwrap();
     assert_eq!(&*settings.upstreams[settings.routes.listed()[0].forward().unwrap().upstream].name, "default");
     let second = settings.upstreams.iter().nth(1).unwrap();
-    assert!(second.url.is_tls() && second.url.port() == 2);
+    assert!(second.targets.is_tls() && second.targets.first().url.port() == 2);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use self::frames::Farewell;
 use super::connection::ClientConnection;
 use crate::domain::claims::Principal;
 use crate::proxy::seats::{Doing, Notice};
-use crate::proxy::upstream::Stream;
+use crate::proxy::upstream::{Lease, Stream};
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
 
 /// What a connection turns into after a 101.
@@ -30,6 +30,8 @@ pub struct Upgrade {
     upstream: Stream,
     /// What the upstream sent already, behind its head.
     early: BytesMut,
+    /// Until the tunnel ends, its server has a request.
+    lease: Lease,
     /// Whose session ends the tunnel; nobody's on a public route.
     principal: Option<Arc<Principal>>,
     limits: TunnelLimits,
@@ -45,11 +47,11 @@ pub struct TunnelLimits {
 
 impl Upgrade {
     pub(in crate::proxy) fn new(
-        (upstream, early): (Stream, BytesMut),
+        (upstream, early, lease): (Stream, BytesMut, Lease),
         principal: Option<Arc<Principal>>,
         limits: TunnelLimits,
     ) -> Self {
-        Self { upstream, early, principal, limits }
+        Self { upstream, early, lease, principal, limits }
     }
 }
 
@@ -64,7 +66,7 @@ pub async fn run(
     connection: &ClientConnection,
     exchange: &ExchangeWatch,
 ) {
-    let Upgrade { mut upstream, early, principal, limits } = upgrade;
+    let Upgrade { mut upstream, early, lease: _lease, principal, limits } = upgrade;
     connection.watch.disarm(ConnectionWait::NextRequest);
     connection.watch.does(Doing::Response);
     exchange.tunnel_for(principal);

@@ -90,11 +90,11 @@ impl Local {
         Self::with(view, shared, kept, |options| kept.open(options))
     }
 
-    /// With the connections to all targets that stayed.
+    /// With the connections to all backends that stayed.
     fn followed_by(&self, view: Arc<DataPlaneView>, shared: &Shared, kept: &Kept) -> Self {
         let former = self.routing.upstreams();
         Self::with(view, shared, kept, |options| {
-            let same = former.iter().find(|former| former.options().is_at_the_target_of(options));
+            let same = former.iter().find(|former| former.options().name == options.name);
             same.map_or_else(|| kept.open(options), |same| same.with(options.clone()))
         })
     }
@@ -157,7 +157,7 @@ impl Gateway {
         let (local, now) = (Rc::clone(&self.local.borrow()), self.shared.clock.now());
         self.kept.watchers.tick(|principal| local.admission.ending(principal, now));
         for upstream in local.routing.upstreams() {
-            upstream.prune();
+            upstream.tick();
         }
         if self.kept.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
             self.told_at.set(self.kept.watchers.now());

@@ -168,6 +168,12 @@ impl Refusal {
                     "upstream_timeout",
                     "The service behind this address did not answer in time.",
                 ),
+                UpstreamFault::Busy => Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "upstream_busy",
+                    "The service behind this address has more to do than it can take.",
+                )
+                .retry_after(UPSTREAM_RETRY_AFTER),
                 UpstreamFault::Connect(_) => {
                     bad_gateway("upstream_unreachable", "The service behind this address is not reachable.")
                         .retry_after(UPSTREAM_RETRY_AFTER)

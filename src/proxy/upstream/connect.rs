@@ -1,15 +1,18 @@
 //! Opening connections to upstreams: TCP, and TLS where the URL says so.
 
-use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -19,11 +22,15 @@ use crate::proxy::keepalive;
 /// Where an upstream listens, and how to speak to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// A name or an address, without brackets.
-    pub host: String,
-    pub port: u16,
+    location: Location,
     /// Set for `https`.
-    pub tls: Option<Tls>,
+    tls: Option<Tls>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Location {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
 }
 
 /// TLS towards one upstream: whom to trust, and whose certificate to expect.
@@ -95,6 +102,40 @@ impl Tls {
 }
 
 impl Target {
+    /// `host` is a name or an address, without brackets.
+    pub const fn tcp(host: String, port: u16, tls: Option<Tls>) -> Self {
+        Self { location: Location::Tcp { host, port }, tls }
+    }
+
+    /// A socket of this machine.
+    pub const fn unix(path: PathBuf) -> Self {
+        Self { location: Location::Unix(path), tls: None }
+    }
+
+    pub const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(super) const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// The address, where the host is one.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match &self.location {
+            Location::Tcp { host, port } => host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, *port)),
+            Location::Unix(_) => None,
+        }
+    }
+
+    /// Host and port, where the host is a name.
+    pub(super) fn name(&self) -> Option<(&str, u16)> {
+        match &self.location {
+            Location::Tcp { host, port } => self.address().is_none().then_some((host.as_str(), *port)),
+            Location::Unix(_) => None,
+        }
+    }
+
     /// Connects, TLS included, and closes the connection again. Takes as long as the network does.
     ///
     /// # Errors
@@ -104,11 +145,47 @@ impl Target {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Location::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Location::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// A connection to an upstream.
 #[derive(Debug)]
-pub enum Stream {
+pub struct Stream {
+    io: Io,
+    /// Given back with the connection.
+    _slot: Option<Slot>,
+}
+
+#[derive(Debug)]
+enum Io {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// One of the connections that a backend may have.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicU32>);
+
+impl Slot {
+    /// `None`: all `max` are taken.
+    pub(super) fn of(taken: &Arc<AtomicU32>, max: Option<u32>) -> Option<Self> {
+        let one_more = |taken: u32| max.is_none_or(|max| taken < max).then(|| taken.saturating_add(1));
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Stream {
@@ -117,47 +194,68 @@ impl Stream {
     /// # Errors
     /// Why there is no connection.
     pub async fn open(target: &Target) -> io::Result<Self> {
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        match &target.location {
+            Location::Tcp { host, port } => Self::over(TcpStream::connect((host.as_str(), *port)).await?, target.tls()).await,
+            Location::Unix(path) => Ok(Self { io: Io::Unix(UnixStream::connect(path).await?), _slot: None }),
+        }
+    }
+
+    /// [`Stream::open`] to one of the addresses of a name.
+    pub(super) async fn open_at(address: SocketAddr, tls: Option<&Tls>) -> io::Result<Self> {
+        Self::over(TcpStream::connect(address).await?, tls).await
+    }
+
+    async fn over(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         keepalive::watch_for_death(&SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;
-        match &target.tls {
-            None => Ok(Self::Plain(tcp)),
+        let io = match tls {
+            None => Io::Plain(tcp),
             Some(tls) => {
                 let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(tls.name.clone(), tcp).await?;
-                Ok(Self::Tls(Box::new(stream)))
+                Io::Tls(Box::new(stream))
             }
-        }
+        };
+        Ok(Self { io, _slot: None })
+    }
+
+    /// Holds a slot until it is closed.
+    pub(super) fn in_slot(self, slot: Slot) -> Self {
+        Self { _slot: Some(slot), ..self }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::body::BodyFault;
+use super::body::{BodyFault, RequestBody};
 use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
 
@@ -26,6 +26,9 @@ pub enum UpstreamFault {
     Connect(io::Error),
     #[error("no connection within the limit")]
     ConnectTimedOut,
+    /// It has as many connections as it may have, and all are in use.
+    #[error("no connection became free within the limit")]
+    Busy,
     #[error("took nothing of the request within the limit")]
     WriteTimedOut,
     #[error("no response within the limit")]
@@ -41,10 +44,44 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamFault {
+    /// Whether there was no connection to send anything on.
+    pub(super) const fn is_of_the_connecting(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimedOut | Self::Busy)
+    }
+
+    /// Whether it says that the backend is ill. One that is busy is not.
+    pub(super) const fn counts_against(&self) -> bool {
+        !matches!(self, Self::Busy)
+    }
+
     pub const fn counter(&self) -> Counter {
         match self {
-            Self::ConnectTimedOut | Self::WriteTimedOut | Self::ResponseTimedOut | Self::Paused => Counter::UpstreamTimeouts,
+            Self::ConnectTimedOut | Self::Busy | Self::WriteTimedOut | Self::ResponseTimedOut | Self::Paused => {
+                Counter::UpstreamTimeouts
+            }
             Self::Connect(_) | Self::Lost(_) | Self::Malformed(_) | Self::Truncated(_) => Counter::UpstreamErrors,
         }
+    }
+}
+
+/// An attempt without a response.
+pub(super) struct Failed {
+    pub(super) end: ExchangeEnd,
+    pub(super) again: Again,
+}
+
+/// Whether a request may be sent again.
+pub(super) enum Again {
+    /// Nothing of it was sent: here is its body.
+    Unsent(RequestBody),
+    /// Some of it was sent, and nothing came back. It has no body, and does no harm when it is done twice (RFC 9110, section 9.2.2).
+    Harmless,
+    Never,
+}
+
+impl Failed {
+    /// The upstream cannot be reached: the request is as it was.
+    pub(super) const fn unsent(end: ExchangeEnd, body: RequestBody) -> Self {
+        Self { end, again: Again::Unsent(body) }
     }
 }

@@ -1,7 +1,5 @@
 //! What must hold for what upstreams send, and for what is sent to them.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, COOKIE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -9,9 +7,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, duplex};
 
-use super::connect::Target;
 use super::http1::head::{ResponseFraming, read_response_head, write_request_head};
-use super::options::UpstreamOptions;
 use super::request::{RequestFields, UpstreamRequest};
 use crate::domain::claims::{Principal, Window};
 use crate::domain::fuzz::{Input, pieces};
@@ -235,7 +231,7 @@ pub fn request_head(bytes: &[u8]) {
         opens_websocket: false,
     };
     let mut wire = Vec::new();
-    write_request_head(&mut wire, &request, framing, &options());
+    write_request_head(&mut wire, &request, framing, "", &host);
 
     let mut room = vec![httparse::EMPTY_HEADER; headers.len() + 32];
     let mut read = httparse::Request::new(&mut room);
@@ -282,21 +278,6 @@ struct Rewritten<'a> {
 impl RequestFields for Rewritten<'_> {
     fn write(&self, out: &mut impl FieldSink) {
         self.rules.write_request(self.headers, &self.context, out);
-    }
-}
-
-/// An upstream that gets the Host that the client named.
-fn options() -> UpstreamOptions {
-    UpstreamOptions {
-        name: "api".into(),
-        target: Target { host: "upstream.example".to_owned(), port: 80, tls: None },
-        base_path: "".into(),
-        own_host: HeaderValue::from_static("upstream.example"),
-        replaces_host: false,
-        connect_timeout: Duration::ZERO,
-        write_timeout: Duration::ZERO,
-        idle_timeout: Duration::ZERO,
-        idle_max: 0,
     }
 }
 

@@ -2,54 +2,80 @@
 //!
 //! An exchange runs inside the task of the request that it serves; there is no task per connection and nothing to hand over.
 
+pub mod backends;
 mod body;
 pub mod connect;
 mod end;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod link;
 mod options;
 mod request;
 mod response;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 pub(in crate::proxy) use body::Part;
 pub use body::{BodyFault, ClientBody, Pacing, RequestBody};
 pub use connect::{Stream, Target, Tls};
+use end::{Again, Failed};
 pub use end::{ExchangeEnd, UpstreamFault};
 use http1::Http1Exchange;
-use http1::pool::{Pool, PoolLimits};
+use http1::pool::PoolLimits;
+pub use link::Lease;
+use link::Link;
 pub use options::UpstreamOptions;
 pub use request::{ExchangeTerms, ExchangeTimeouts, RequestFields, UpstreamRequest};
 pub use response::UpstreamBody;
 
 use super::watch::{ExchangeWait, Watchers};
-use crate::domain::stats::Counters;
+use crate::domain::balance::{self, Candidate};
+use crate::domain::share::Share;
+use crate::domain::stats::{Counter, Counters};
+
+/// How long a request earns repeats for others.
+const BUDGET_MEMORY: Duration = Duration::from_secs(10);
+
+/// The most backends that one request tries.
+const BACKENDS_TRIED_MAX: usize = 3;
 
 /// One worker's access to one upstream.
 #[derive(Debug)]
 pub struct Upstream {
     options: UpstreamOptions,
+    watchers: Rc<Watchers>,
     counters: Arc<Counters>,
-    /// Shared with the same upstream by other options.
-    pool: Rc<Pool>,
+    links: RefCell<Links>,
+    /// What requests have earned for repeats of others.
+    budget: TpsBudget,
+}
+
+/// The ways to the backends, as they were at one version of the list. Never empty.
+#[derive(Debug)]
+struct Links {
+    version: u64,
+    list: Vec<Rc<Link>>,
 }
 
 impl Upstream {
     pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Rc<Self> {
-        let pool = Pool::new(watchers, pool_limits(&options));
-        Rc::new(Self { options, counters, pool })
+        let links = RefCell::new(Links::of(&options, &[], &watchers));
+        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, links })
     }
 
-    /// The same connections to the same target, by other options.
+    /// By other options, with the same connections to the backends that stayed.
     #[must_use]
     pub fn with(&self, options: UpstreamOptions) -> Rc<Self> {
-        self.pool.limit(pool_limits(&options));
-        Rc::new(Self { options, counters: Arc::clone(&self.counters), pool: Rc::clone(&self.pool) })
+        let links = RefCell::new(Links::of(&options, &self.links.borrow().list, &self.watchers));
+        let (watchers, counters) = (Rc::clone(&self.watchers), Arc::clone(&self.counters));
+        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, links })
     }
 
     pub const fn options(&self) -> &UpstreamOptions {
@@ -57,6 +83,9 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of the response; the rest of both bodies moves while the returned body is read.
+    ///
+    /// A backend that cannot be reached has got nothing of the request: others are tried. One that may have got it and is lost is
+    /// given up on for another if the request is idempotent and has no body, and while few requests need that.
     ///
     /// # Errors
     /// Why there is no response, or none that can be used.
@@ -66,20 +95,123 @@ impl Upstream {
         body: RequestBody,
         terms: ExchangeTerms<'_>,
     ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
-        let exchange = Http1Exchange { options: &self.options, pool: &self.pool, counters: &self.counters, request, terms };
-        let outcome = exchange.run(body).await;
+        let outcome = self.attempts(request, body, terms).await;
         terms.watch.disarm(ExchangeWait::ResponseHead);
-        outcome.map(|response| response.map(|body| UpstreamBody::of_http1(Rc::clone(self), body)))
+        outcome
     }
 
-    /// Closes connections that idled too long.
-    pub fn prune(&self) {
-        self.pool.prune();
+    async fn attempts<F: RequestFields>(
+        self: &Rc<Self>,
+        request: &UpstreamRequest<'_, F>,
+        mut body: RequestBody,
+        terms: ExchangeTerms<'_>,
+    ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
+        let mut tried = Vec::new();
+        let mut lease = self.any();
+        loop {
+            let exchange = Http1Exchange { options: &self.options, link: &lease, counters: &self.counters, request, terms };
+            let (fault, again) = match exchange.run(body).await {
+                Ok(response) => {
+                    self.served(&lease, response.status());
+                    return Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
+                }
+                Err(Failed { end: ExchangeEnd::Upstream(fault), again }) => (fault, again),
+                Err(failed) => return Err(failed.end),
+            };
+            if fault.counts_against() {
+                self.failed(&lease);
+            }
+            tried.push(lease);
+            let Some(other) = self.other_than(&tried) else { return Err(fault.into()) };
+            body = match again {
+                Again::Unsent(body) if fault.is_of_the_connecting() || self.budget.withdraw() => body,
+                Again::Harmless if self.budget.withdraw() => RequestBody::Empty,
+                Again::Unsent(_) | Again::Harmless | Again::Never => return Err(fault.into()),
+            };
+            self.counters.add(Counter::UpstreamRetries, 1);
+            lease = other;
+        }
+    }
+
+    /// A backend that passes on that others fail, or that has too much to do, is better left alone.
+    fn served(&self, lease: &Lease, status: StatusCode) {
+        if [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&status) {
+            self.failed(lease);
+        } else {
+            lease.is_served(true);
+        }
+    }
+
+    fn failed(&self, lease: &Lease) {
+        lease.is_served(false);
+        if self.options.backends.failed(&lease.backend) {
+            let (upstream, backend) = (&*self.options.name, &lease.backend);
+            tracing::warn!(upstream, %backend, "a server of an upstream fails time and again: it gets no requests for a while");
+            // Other workers do so with their next tick.
+            self.follow();
+        }
+    }
+
+    fn any(&self) -> Lease {
+        let links = &self.links.borrow().list;
+        if let [only] = links.as_slice() {
+            return Lease::new(only);
+        }
+        self.budget.deposit();
+        // Where all are ejected, because the others are gone from the name, any will do.
+        let chosen = self.choose(links, &[]).unwrap_or_else(|| fastrand::usize(..links.len()));
+        Lease::new(&links[chosen])
+    }
+
+    /// One that was not tried yet, while there have not been many.
+    fn other_than(&self, tried: &[Lease]) -> Option<Lease> {
+        let links = &self.links.borrow().list;
+        let chosen = (tried.len() < BACKENDS_TRIED_MAX).then(|| self.choose(links, tried))??;
+        Some(Lease::new(&links[chosen]))
+    }
+
+    /// One that was not tried; if there is one, such that the request need not wait for a connection.
+    fn choose(&self, links: &[Rc<Link>], tried: &[Lease]) -> Option<usize> {
+        let candidate = |index: usize| {
+            let is_tried = tried.iter().any(|lease| lease.is_of(&links[index]));
+            if is_tried { Candidate { weight: 0, load: 0 } } else { links[index].candidate() }
+        };
+        let at_once = |index: usize| {
+            let is_busy = links[index].is_busy(self.options.connections_max);
+            if is_busy { Candidate { weight: 0, load: 0 } } else { candidate(index) }
+        };
+        let draws = [fastrand::u64(..), fastrand::u64(..)];
+        balance::least_of_two(links.len(), at_once, draws).or_else(|| balance::least_of_two(links.len(), candidate, draws))
+    }
+
+    /// Passes one tick: follows the list of backends, closes connections that idled too long, wakes whoever waits for one.
+    pub fn tick(&self) {
+        self.options.backends.look();
+        self.follow();
+        self.links.borrow().list.iter().for_each(|link| link.pool.tick());
+    }
+
+    fn follow(&self) {
+        let mut links = self.links.borrow_mut();
+        if links.version != self.options.backends.version() {
+            *links = Links::of(&self.options, &links.list, &self.watchers);
+        }
     }
 }
 
-const fn pool_limits(options: &UpstreamOptions) -> PoolLimits {
-    PoolLimits { idle_timeout: options.idle_timeout, idle_max: options.idle_max }
+impl Links {
+    fn of(options: &UpstreamOptions, former: &[Rc<Link>], watchers: &Rc<Watchers>) -> Self {
+        let limits = PoolLimits { idle_timeout: options.idle_timeout, idle_max: options.idle_max };
+        // Read before the list: a change in between is seen with the next tick.
+        let version = options.backends.version();
+        Self { version, list: Link::all(&options.backends.list(), former, watchers, limits) }
+    }
+}
+
+/// Of `retries` in a hundred requests, and of one in each second whatever happens.
+fn budget(retries: Share) -> TpsBudget {
+    let reserve = u32::from(retries != Share::NONE);
+    TpsBudget::new(BUDGET_MEMORY, reserve, f32::from(retries.percent()) / 100.0)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::Upstream;
 use super::connect::Stream;
 use super::end::ExchangeEnd;
 use super::http1::body::Http1Body;
+use super::link::Lease;
 use crate::domain::stats::Counters;
 
 /// A response's body, read while the client takes it.
@@ -19,6 +20,8 @@ use crate::domain::stats::Counters;
 #[derive(Debug)]
 pub struct UpstreamBody {
     upstream: Rc<Upstream>,
+    /// Until the response ends, its backend has a request.
+    lease: Lease,
     protocol: Protocol,
 }
 
@@ -28,8 +31,8 @@ enum Protocol {
 }
 
 impl UpstreamBody {
-    pub(super) const fn of_http1(upstream: Rc<Upstream>, body: Http1Body) -> Self {
-        Self { upstream, protocol: Protocol::Http1(body) }
+    pub(super) const fn of_http1(upstream: Rc<Upstream>, lease: Lease, body: Http1Body) -> Self {
+        Self { upstream, lease, protocol: Protocol::Http1(body) }
     }
 
     /// Whether the rest of a request that is not out whole goes nowhere.
@@ -50,10 +53,11 @@ impl UpstreamBody {
     }
 
     /// The bare connection after a 101, with what the upstream sent already. `None`: there is none to be had.
-    pub fn into_stream(self) -> Option<(Stream, BytesMut)> {
-        match self.protocol {
-            Protocol::Http1(body) => body.into_stream(),
-        }
+    pub fn into_stream(self) -> Option<(Stream, BytesMut, Lease)> {
+        let (stream, early) = match self.protocol {
+            Protocol::Http1(body) => body.into_stream()?,
+        };
+        Some((stream, early, self.lease))
     }
 }
 
@@ -62,9 +66,14 @@ impl Body for UpstreamBody {
     type Error = ExchangeEnd;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        match &mut self.get_mut().protocol {
+        let this = self.get_mut();
+        let polled = match &mut this.protocol {
             Protocol::Http1(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Err(ExchangeEnd::Upstream(_)))) = &polled {
+            this.upstream.failed(&this.lease);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,14 +13,22 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::backends::{BackendRules, Backends, Place};
 use super::*;
+use crate::domain::ejection::EjectionRules;
 use crate::domain::headers::FieldSink;
+use crate::domain::time::standing_clock;
 use crate::proxy::seats::Seat;
 use crate::proxy::watch::ExchangeWatch;
 
 fn run<F: Future>(test: F) -> F::Output {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(test)
 }
+
+const RULES: BackendRules = BackendRules {
+    resolve_interval: Duration::from_secs(30),
+    ejection: EjectionRules { failures: 5, pause: Duration::from_secs(3600), slow_start: Duration::from_secs(10) },
+};
 
 /// The status and the body, or what became of them.
 type Asked = Result<(StatusCode, Result<Vec<u8>, ExchangeEnd>), ExchangeEnd>;
@@ -41,10 +49,15 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let places = vec![place(listener.local_addr().unwrap())];
+        Self::of(listener, places)
+    }
+
+    /// With further places beside that of the listener.
+    fn of(listener: TcpListener, places: Vec<Place>) -> Self {
         let watchers = Rc::new(Watchers::default());
         let watch = watchers.exchange(&watchers.connection(Seat::of_test()));
-        Self { upstream: Upstream::new(options(address), Rc::clone(&watchers), Arc::default()), watchers, watch, listener }
+        Self { upstream: Upstream::new(options(places), Rc::clone(&watchers), Arc::default()), watchers, watch, listener }
     }
 
     /// One GET, and what comes of it: status and body.
@@ -52,15 +65,28 @@ impl Bench {
         self.send(&Method::GET, RequestBody::Empty).await
     }
 
+    /// The same by another exchange.
+    async fn ask_by(&self, watch: &Rc<ExchangeWatch>) -> Asked {
+        self.send_by(watch, &Method::GET, RequestBody::Empty, Duration::from_secs(5)).await
+    }
+
+    async fn ask_patiently(&self) -> Asked {
+        self.send_by(&self.watch, &Method::GET, RequestBody::Empty, Duration::from_secs(60)).await
+    }
+
     async fn send(&self, method: &Method, body: RequestBody) -> Asked {
+        self.send_by(&self.watch, method, body, Duration::from_secs(5)).await
+    }
+
+    async fn send_by(&self, watch: &Rc<ExchangeWatch>, method: &Method, body: RequestBody, response: Duration) -> Asked {
         let host = HeaderValue::from_static("example.com");
         let request = UpstreamRequest { method, target: "/a?b", host: Some(&host), fields: NoFields, opens_websocket: false };
-        let timeouts = ExchangeTimeouts { response: Duration::from_secs(5), idle: Duration::from_secs(5) };
-        let terms = ExchangeTerms { timeouts, watch: &self.watch, interim: &|_, _| {} };
+        let timeouts = ExchangeTimeouts { response, idle: Duration::from_secs(5) };
+        let terms = ExchangeTerms { timeouts, watch, interim: &|_, _| {} };
         let answering = self.upstream.exchange(&request, body, terms);
         let mut answering = pin!(answering);
         let response = poll_fn(|cx| {
-            self.watch.woken_by(cx.waker());
+            watch.woken_by(cx.waker());
             answering.as_mut().poll(cx)
         })
         .await?;
@@ -73,22 +99,29 @@ impl Bench {
     }
 
     fn pooled(&self) -> usize {
-        self.upstream.pool.len()
+        self.upstream.links.borrow().list.iter().map(|link| link.pool.len()).sum()
     }
 }
 
-fn options(address: SocketAddr) -> UpstreamOptions {
+fn options(places: Vec<Place>) -> UpstreamOptions {
     UpstreamOptions {
         name: "test".into(),
-        target: Target { host: address.ip().to_string(), port: address.port(), tls: None },
+        backends: Backends::new(places, RULES, standing_clock(), None),
         base_path: "".into(),
-        own_host: HeaderValue::from_static("upstream.example"),
         replaces_host: false,
         connect_timeout: Duration::from_secs(5),
         write_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(20),
         idle_max: 8,
+        connections_max: None,
+        connections_wait: Duration::from_secs(5),
+        retries: Share::new(20).unwrap(),
     }
+}
+
+fn place(address: SocketAddr) -> Place {
+    let target = Target::tcp(address.ip().to_string(), address.port(), None);
+    Place { target, own_host: HeaderValue::from_static("upstream.example"), weight: 1 }
 }
 
 /// Reads one request head.
@@ -399,7 +432,159 @@ fn connections_idle_away() {
         for _ in 0..500 {
             bench.watchers.tick(|_| None);
         }
-        bench.upstream.prune();
+        bench.upstream.tick();
         assert_eq!(bench.pooled(), 0);
+    });
+}
+
+#[test]
+fn requests_go_where_fewer_are_under_way_and_follow_a_name_that_moves() {
+    run(async {
+        let (busy, other) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (first, second) = (busy.local_addr().unwrap(), other.local_addr().unwrap());
+        let named = Target::tcp("moves.example".to_owned(), 80, None);
+        let bench = Bench::of(busy, vec![Place { target: named, ..place(first) }]);
+        let backends = Arc::clone(&bench.upstream.options.backends);
+        assert!(backends.resolved(0, vec![first]));
+        bench.upstream.tick();
+        let ask_twice = async {
+            bench.ask().await.unwrap().1.unwrap();
+            assert!(backends.resolved(0, vec![first, second]));
+            bench.upstream.tick();
+            assert_eq!(bench.pooled(), 1, "the connection to the address that stayed is kept");
+            let held = Lease::new(&bench.upstream.links.borrow().list.iter().find(|link| link.pool.len() == 1).cloned().unwrap());
+            for _ in 0..5 {
+                bench.ask().await.unwrap().1.unwrap();
+            }
+            drop(held);
+            assert!(backends.resolved(0, vec![second]));
+            bench.upstream.tick();
+            assert_eq!(bench.pooled(), 1, "the connection to the address that is gone is closed");
+            bench.ask().await.unwrap().1.unwrap();
+        };
+        let serve_first = async {
+            let mut stream = bench.accept().await;
+            head(&mut stream).await;
+            stream.write_all(OK).await.unwrap();
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "nothing more is asked, and it is closed");
+        };
+        let serve_second = async {
+            let mut stream = other.accept().await.unwrap().0;
+            for _ in 0..6 {
+                head(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+            }
+            stream
+        };
+        tokio::join!(ask_twice, serve_first, serve_second);
+    });
+}
+
+/// Two backends, of which the one at the bench's listener is asked first.
+async fn pair() -> (Bench, TcpListener, Lease) {
+    let (first, second) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let places = [&first, &second].map(|listener| place(listener.local_addr().unwrap())).to_vec();
+    let bench = Bench::of(first, places);
+    let busier = Lease::new(&bench.upstream.links.borrow().list[1]);
+    (bench, second, busier)
+}
+
+#[test]
+fn a_harmless_request_that_is_lost_with_its_backend_is_sent_to_another_and_any_other_is_not() {
+    for (method, is_repeated) in [(Method::GET, true), (Method::DELETE, true), (Method::POST, false)] {
+        run(async {
+            let (bench, other, _busier) = pair().await;
+            let lose = async {
+                let mut stream = bench.accept().await;
+                head(&mut stream).await;
+            };
+            let serve = async {
+                let mut stream = other.accept().await.unwrap().0;
+                head(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+                std::future::pending::<()>().await;
+            };
+            let ask = async { tokio::join!(bench.send(&method, RequestBody::Empty), lose).0 };
+            let outcome = tokio::select! {
+                outcome = ask => outcome,
+                () = serve => unreachable!("it never ends"),
+            };
+            let is_served = outcome.as_ref().is_ok_and(|(status, _)| *status == StatusCode::OK);
+            let is_lost = matches!(outcome, Err(ExchangeEnd::Upstream(UpstreamFault::Lost(_))));
+            assert!(if is_repeated { is_served } else { is_lost }, "{method}: {outcome:?}");
+        });
+    }
+}
+
+#[test]
+fn repeats_end_with_their_budget() {
+    run(async {
+        let (bench, other, _busier) = pair().await;
+        // One that is left out would end them earlier.
+        let rules = BackendRules { ejection: EjectionRules { failures: 0, ..RULES.ejection }, ..RULES };
+        let places = [&bench.listener, &other].map(|listener| place(listener.local_addr().unwrap())).to_vec();
+        let options =
+            UpstreamOptions { backends: Backends::new(places, rules, standing_clock(), None), ..bench.upstream.options.clone() };
+        let bench = Bench { upstream: bench.upstream.with(options), ..bench };
+        let lose = async |listener: &TcpListener| loop {
+            let mut stream = listener.accept().await.unwrap().0;
+            head(&mut stream).await;
+        };
+        let ask = async {
+            let mut lost = 0;
+            for _ in 0..30 {
+                assert!(bench.ask().await.is_err());
+                lost += 1;
+            }
+            lost
+        };
+        let lost = tokio::select! {
+            lost = ask => lost,
+            () = async { tokio::join!(lose(&bench.listener), lose(&other)); } => unreachable!("they never end"),
+        };
+        let repeats = bench
+            .upstream
+            .counters
+            .snapshot()
+            .iter()
+            .find(|(counter, _)| *counter == Counter::UpstreamRetries)
+            .map_or(0, |(_, count)| count);
+        // One a second for ten seconds, and a fifth of the requests.
+        assert!(lost == 30 && (10..=17).contains(&repeats), "{repeats} repeats");
+    });
+}
+
+#[test]
+fn where_all_connections_are_in_use_a_request_waits_for_one_of_them_and_not_for_ever() {
+    run(async {
+        let bench = Bench::new().await;
+        let options = UpstreamOptions { connections_max: Some(1), ..bench.upstream.options.clone() };
+        let bench = Bench { upstream: bench.upstream.with(options), ..bench };
+        let other = bench.watchers.exchange(&bench.watchers.connection(Seat::of_test()));
+        let serve = async {
+            let mut stream = bench.accept().await;
+            for _ in 0..2 {
+                head(&mut stream).await;
+                tokio::task::yield_now().await;
+                stream.write_all(OK).await.unwrap();
+            }
+            head(&mut stream).await;
+            // While the third request is under way, the fourth runs out of time.
+            for _ in 0..110 {
+                bench.watchers.tick(|_| None);
+                bench.upstream.tick();
+                tokio::task::yield_now().await;
+            }
+            stream.write_all(OK).await.unwrap();
+            stream
+        };
+        let ask = async {
+            let (one, two) = tokio::join!(bench.ask(), bench.ask_by(&other));
+            assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+            let (one, two) = tokio::join!(bench.ask_patiently(), bench.ask_by(&other));
+            assert!(one.is_ok(), "{one:?}");
+            assert!(matches!(two, Err(ExchangeEnd::Upstream(UpstreamFault::Busy))), "{two:?}");
+        };
+        let (_stream, ()) = tokio::join!(serve, ask);
     });
 }

@@ -2,6 +2,7 @@
 
 mod administration;
 mod audit;
+mod balancing;
 mod claims_hook;
 mod crash;
 mod cross_origin;

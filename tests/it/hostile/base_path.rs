@@ -8,7 +8,7 @@ use tokengate::domain::per_upstream::UpstreamIndex;
 fn rig(upstream: &Upstream, path: &str, further: &str) -> Rig {
     let url = format!("http://{}{path}", upstream.address);
     Rig::start_from(upstream.address, &format!("[store]\nkind = \"memory\"\n{further}"), |settings| {
-        settings.upstreams[UpstreamIndex::FIRST].url = url.parse().unwrap();
+        settings.upstreams[UpstreamIndex::FIRST].targets = url.parse().unwrap();
         settings.upstreams[UpstreamIndex::FIRST].host = HostField::Replace;
     })
 }

@@ -22,12 +22,11 @@ pub(super) struct Connection {
     pub(super) io: Stream,
     pub(super) read: BytesMut,
     pub(super) sending: Sending,
-    pub(super) reused: bool,
 }
 
 impl Connection {
     pub(super) fn new(io: Stream) -> Box<Self> {
-        Box::new(Self { io, read: BytesMut::new(), sending: Sending::default(), reused: false })
+        Box::new(Self { io, read: BytesMut::new(), sending: Sending::default() })
     }
 
     /// Writes as much of the request as both sides allow. Ready once it is out whole.

@@ -12,7 +12,6 @@ use crate::domain::field_list;
 use crate::domain::headers::FieldSink as _;
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX, Malformed};
-use crate::proxy::upstream::options::UpstreamOptions;
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
 
 /// Room for what the gateway says beside the upstream.
@@ -33,14 +32,15 @@ pub(in crate::proxy::upstream) fn write_request_head<F: RequestFields>(
     out: &mut Vec<u8>,
     request: &UpstreamRequest<'_, F>,
     framing: Framing,
-    options: &UpstreamOptions,
+    base_path: &str,
+    host: &HeaderValue,
 ) {
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(options.base_path.as_bytes());
+    out.extend_from_slice(base_path.as_bytes());
     out.extend_from_slice(request.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    out.field(&HOST, options.host(request.host));
+    out.field(&HOST, host);
     request.fields.write(out);
     if request.opens_websocket {
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");

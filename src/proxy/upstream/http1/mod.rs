@@ -10,18 +10,18 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http::{Response, StatusCode};
 
 use self::body::{Http1Body, StreamWatch};
 use self::connection::Connection;
 use self::head::ResponseHead;
-use self::pool::Pool;
 use self::sending::{Progress, SendFault, Sending};
 use super::body::RequestBody;
-use super::connect::Stream;
-use super::end::{ExchangeEnd, UpstreamFault};
+use super::connect::Slot;
+use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
+use super::link::Link;
 use super::options::UpstreamOptions;
 use super::request::{ExchangeTerms, RequestFields, UpstreamRequest};
 use crate::domain::stats::{Counter, Counters};
@@ -30,47 +30,84 @@ use crate::proxy::watch::ExchangeWait;
 /// Interim responses (1xx) that one exchange sits through before it gives up on the upstream.
 const INTERIM_RESPONSES_MAX: u32 = 16;
 
-/// One request, on its way to one upstream.
+/// One request, on its way to one backend.
 pub(super) struct Http1Exchange<'a, F> {
     pub(super) options: &'a UpstreamOptions,
-    pub(super) pool: &'a Rc<Pool>,
+    pub(super) link: &'a Link,
     pub(super) counters: &'a Counters,
     pub(super) request: &'a UpstreamRequest<'a, F>,
     pub(super) terms: ExchangeTerms<'a>,
 }
 
-struct Failed {
-    end: ExchangeEnd,
-    /// The body, where the request may be sent again on another connection.
-    repeatable: Option<RequestBody>,
+/// What a request waited for.
+enum Free {
+    Connection(Box<Connection>),
+    Slot(Slot),
 }
 
 impl<F: RequestFields> Http1Exchange<'_, F> {
     /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
     /// was sent or if it is idempotent and has no body. The time that is left for the response does not begin anew.
-    pub(super) async fn run(&self, mut body: RequestBody) -> Result<Response<Http1Body>, ExchangeEnd> {
-        if let Some(connection) = self.pool.take() {
+    pub(super) async fn run(&self, mut body: RequestBody) -> Result<Response<Http1Body>, Failed> {
+        if let Some(connection) = self.link.pool.take() {
             match self.attempt(connection, body).await {
                 Ok(response) => return Ok(response),
-                Err(Failed { repeatable: Some(again), .. }) => {
-                    self.counters.add(Counter::UpstreamRetries, 1);
-                    body = again;
-                }
-                Err(failed) => return Err(failed.end),
+                Err(Failed { again: Again::Unsent(again), .. }) => body = again,
+                Err(Failed { again: Again::Harmless, .. }) => body = RequestBody::Empty,
+                Err(failed) => return Err(failed),
             }
+            self.counters.add(Counter::UpstreamRetries, 1);
         }
         // Boxed: rare, and a TLS handshake is large.
-        let connection = Box::pin(self.connect()).await?;
-        self.attempt(connection, body).await.map_err(|failed| failed.end)
+        match Box::pin(self.connection()).await {
+            Ok(connection) => self.attempt(connection, body).await,
+            Err(end) => Err(Failed::unsent(end, body)),
+        }
     }
 
-    async fn connect(&self) -> Result<Box<Connection>, ExchangeEnd> {
+    /// A new connection, or where there may be no more of them, the first that becomes free.
+    async fn connection(&self) -> Result<Box<Connection>, ExchangeEnd> {
         let watch = self.terms.watch;
+        let max = self.options.connections_max;
+        let slot = if let Some(slot) = self.link.backend.slot(max) {
+            slot
+        } else {
+            let _waiting = self.link.pool.waits();
+            let is_free = |cx: &mut Context<'_>| {
+                if let Some(connection) = self.link.pool.take() {
+                    return Poll::Ready(Free::Connection(connection));
+                }
+                if let Some(slot) = self.link.backend.slot(max) {
+                    return Poll::Ready(Free::Slot(slot));
+                }
+                self.link.pool.wait(cx.waker());
+                Poll::Pending
+            };
+            watch.arm(ExchangeWait::Connect, self.options.connections_wait);
+            match self.in_time(is_free, UpstreamFault::Busy).await? {
+                Free::Connection(connection) => return Ok(connection),
+                Free::Slot(slot) => slot,
+            }
+        };
         watch.arm(ExchangeWait::Connect, self.options.connect_timeout);
-        let mut opening = pin!(Stream::open(&self.options.target));
-        let io = poll_fn(|cx| match opening.as_mut().poll(cx) {
-            Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| UpstreamFault::Connect(error).into())),
-            Poll::Pending if watch.take_expired(ExchangeWait::Connect) => Poll::Ready(Err(UpstreamFault::ConnectTimedOut.into())),
+        let mut opening = pin!(self.link.backend.connect());
+        let opened = self.in_time(|cx| opening.as_mut().poll(cx), UpstreamFault::ConnectTimedOut).await?;
+        opened.map(|io| Connection::new(io.in_slot(slot))).map_err(|error| UpstreamFault::Connect(error).into())
+    }
+
+    /// What `poll` becomes, if it does so before [`ExchangeWait::Connect`] has passed.
+    async fn in_time<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        too_late: UpstreamFault,
+    ) -> Result<T, ExchangeEnd> {
+        let watch = self.terms.watch;
+        let mut too_late = Some(too_late);
+        let outcome = poll_fn(|cx| match poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if watch.take_expired(ExchangeWait::Connect) => {
+                Poll::Ready(Err(too_late.take().unwrap_or(UpstreamFault::ConnectTimedOut).into()))
+            }
             // A repeated attempt has what time the first one left.
             Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
                 Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()))
@@ -79,20 +116,21 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
         })
         .await;
         watch.disarm(ExchangeWait::Connect);
-        io.map(Connection::new)
+        outcome
     }
 
     async fn attempt(&self, mut connection: Box<Connection>, body: RequestBody) -> Result<Response<Http1Body>, Failed> {
         let ExchangeTerms { watch, timeouts, .. } = self.terms;
         let is_harmless_twice = self.request.is_idempotent() && body.length() == Some(0);
-        connection.sending.begin(self.request, body, self.options);
+        let host = self.options.host(self.request.host, &self.link.backend);
+        connection.sending.begin(self.request, body, &self.options.base_path, host);
         let outcome = self.await_response(&mut connection).await;
         watch.disarm(ExchangeWait::UpstreamWrite);
         match outcome {
             Ok(head) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
-                let mut body = Http1Body::new(Rc::clone(self.pool), connection, &head, stream);
-                body.begin().await.map_err(|end| Failed { end, repeatable: None })?;
+                let mut body = Http1Body::new(Rc::clone(&self.link.pool), connection, &head, stream);
+                body.begin().await.map_err(|end| Failed { end, again: Again::Never })?;
                 let mut response = Response::new(body);
                 *response.status_mut() = head.status;
                 *response.headers_mut() = head.headers;
@@ -100,10 +138,16 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
             }
             Err(end) => {
                 let is_lost = matches!(end, ExchangeEnd::Upstream(UpstreamFault::Lost(_)));
-                let lost_unanswered = connection.reused && is_lost && connection.read.is_empty();
-                let never_sent = !connection.sending.anything_sent();
-                let repeatable = (lost_unanswered && (never_sent || is_harmless_twice)).then(|| connection.sending.take_body());
-                Err(Failed { end, repeatable })
+                let again = if !is_lost || !connection.read.is_empty() {
+                    Again::Never
+                } else if !connection.sending.anything_sent() {
+                    Again::Unsent(connection.sending.take_body())
+                } else if is_harmless_twice {
+                    Again::Harmless
+                } else {
+                    Again::Never
+                };
+                Err(Failed { end, again })
             }
         }
     }

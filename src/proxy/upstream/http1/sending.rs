@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderValue;
 use tokio::io::AsyncWrite;
 
 use super::head;
@@ -12,7 +13,6 @@ use crate::proxy::http1::chunked::{CHUNK_END, LAST_CHUNK, write_chunk_size, writ
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::upstream::body::{BodyFault, Part, RequestBody};
 use crate::proxy::upstream::connect::Stream;
-use crate::proxy::upstream::options::UpstreamOptions;
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
 
 /// Why sending stopped.
@@ -60,11 +60,12 @@ impl Sending {
         &mut self,
         request: &UpstreamRequest<'_, F>,
         mut body: RequestBody,
-        options: &UpstreamOptions,
+        base_path: &str,
+        host: &HeaderValue,
     ) {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
-        head::write_request_head(&mut head, request, Framing::of(body.length()), options);
+        head::write_request_head(&mut head, request, Framing::of(body.length()), base_path, host);
         let mut chunk = Bytes::new();
         if let RequestBody::Whole(bytes) = &mut body {
             chunk = std::mem::take(bytes);
