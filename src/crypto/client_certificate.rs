@@ -7,6 +7,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::domain::time::Timestamp;
+
 /// The most that is told of a certificate, in bytes of each text.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -18,13 +20,19 @@ pub struct ClientCertificate {
     /// The alternative names of the kinds that name machines and people, one behind the other: `DNS:a.example,URI:spiffe://b/c`.
     /// Empty: it has none.
     pub names: String,
+    /// The last moment at which it counts.
+    pub not_after: Timestamp,
 }
 
 impl ClientCertificate {
     /// `None`: it cannot be read, or says more than is told.
     pub fn of_der(der: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-        let told = Self { subject: distinguished_name(certificate.subject()), names: alternative_names(&certificate)? };
+        let told = Self {
+            subject: distinguished_name(certificate.subject()),
+            names: alternative_names(&certificate)?,
+            not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
+        };
         (told.subject.len().max(told.names.len()) <= TEXT_BYTES_MAX).then_some(told)
     }
 }

@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::client::arrival::{Protocol, Spoken, Unarrived, certificate_fields, in_time, read_proxy_header, shake_hands};
-use super::client::connection::ClientConnection;
+use super::client::arrival::{Protocol, Spoken, Unarrived, in_time, read_proxy_header, shake_hands, shown_certificate};
+use super::client::connection::{ClientConnection, ShownCertificate};
 use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::client::serve::serve;
@@ -17,7 +17,6 @@ use super::client::stream::ClientStream;
 use super::request::gateway::Gateway;
 use super::seats::{Holder, Notice};
 use super::watch::{ConnectionWait, ConnectionWatch, Watchers};
-use crate::domain::headers::CertificateFields;
 use crate::domain::stats::Counter;
 
 /// To a connection beyond what one address may have.
@@ -41,7 +40,7 @@ struct Arrival {
     stream: ClientStream,
     peer: SocketAddr,
     redirect_port: Option<u16>,
-    certificate: Option<CertificateFields>,
+    certificate: Option<ShownCertificate>,
 }
 
 impl Arrival {
@@ -85,9 +84,13 @@ impl Accepted {
             Protocol::Https(server) => {
                 let config = server.config(self.gateway.client_limits().http2.is_some());
                 let secured = in_time(&self.watch, shake_hands(stream, config)).await;
-                let secured = secured.and_then(|stream| Ok((certificate_fields(&stream)?, stream)));
+                let now = self.gateway.now();
+                let secured = secured.and_then(|stream| Ok((shown_certificate(&stream, now)?, stream)));
                 let secured = secured.map_err(|unarrived| self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed));
                 let (certificate, stream) = secured.ok()?;
+                if let Some(shown) = &certificate {
+                    self.watch.drain_after(shown.not_after.since(now));
+                }
                 self.gateway.count(if stream.is_resumed() { Counter::TlsHandshakesResumed } else { Counter::TlsHandshakes });
                 Arrival { certificate, ..Arrival::of(stream, peer) }
             }

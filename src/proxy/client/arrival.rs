@@ -15,11 +15,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::connection::ShownCertificate;
 use super::stream::{ClientStream, Socket};
 use crate::crypto::client_certificate::ClientCertificate;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::headers::CertificateFields;
 use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
+use crate::domain::time::Timestamp;
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch};
 
@@ -51,6 +53,8 @@ pub enum Unarrived {
     ClearText,
     #[error("its certificate says more than is told to upstreams, or cannot be read")]
     Certificate,
+    #[error("its certificate has expired")]
+    ExpiredCertificate,
     #[error("it does not speak TLS")]
     NoTls,
     #[error("a PROXY header is due here, and its peer is none of listen.trusted_peers")]
@@ -132,11 +136,13 @@ pub async fn shake_hands(mut stream: TcpStream, config: Arc<ServerConfig>) -> Re
     Ok(accepting.await?.into())
 }
 
-/// What upstreams are told of the certificate that came with the handshake; `None`: none did.
-pub fn certificate_fields(stream: &ClientStream) -> Result<Option<CertificateFields>, Unarrived> {
+/// The certificate that came with the handshake, or with the session that it resumes; `None`: none did. The handshake looks at the
+/// time of the former alone.
+pub fn shown_certificate(stream: &ClientStream, now: Timestamp) -> Result<Option<ShownCertificate>, Unarrived> {
     let Some(der) = stream.client_certificate() else { return Ok(None) };
-    let ClientCertificate { subject, names } = ClientCertificate::of_der(der).ok_or(Unarrived::Certificate)?;
-    Ok(Some(CertificateFields::new(&subject, &names)))
+    let ClientCertificate { subject, names, not_after } = ClientCertificate::of_der(der).ok_or(Unarrived::Certificate)?;
+    let shown = ShownCertificate { fields: CertificateFields::new(&subject, &names), not_after };
+    if shown.has_expired(now) { Err(Unarrived::ExpiredCertificate) } else { Ok(Some(shown)) }
 }
 
 /// Reads on, so that the response is not lost to a reset.

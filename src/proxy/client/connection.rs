@@ -7,6 +7,7 @@ use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::CertificateFields;
 use crate::domain::headers::forwarded::Hop;
 use crate::domain::scheme::Scheme;
+use crate::domain::time::Timestamp;
 use crate::proxy::watch::ConnectionWatch;
 
 /// A client's connection.
@@ -19,8 +20,22 @@ pub struct ClientConnection {
     pub limits: ClientLimits,
     /// The port of https, where every request is redirected to it.
     pub redirect_port: Option<u16>,
-    /// What upstreams are told of its certificate, if it showed one.
-    pub certificate: Option<CertificateFields>,
+    /// Its certificate, if it showed one.
+    pub certificate: Option<ShownCertificate>,
+}
+
+/// A client's certificate, for as long as the connection is there by which it was shown.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate {
+    /// What upstreams are told of it.
+    pub fields: CertificateFields,
+    pub not_after: Timestamp,
+}
+
+impl ShownCertificate {
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.not_after < now
+    }
 }
 
 impl ClientConnection {

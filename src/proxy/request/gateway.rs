@@ -242,6 +242,9 @@ impl Gateway {
         exchange: &Exchange,
     ) -> Result<Answer, Refusal> {
         let policy = local.policy();
+        if exchange.client().certificate.as_ref().is_some_and(|shown| shown.has_expired(self.now())) {
+            return Err(Refusal::CertificateExpired);
+        }
         let context = RequestContext::of(policy, exchange, ids, head, body)?;
         if let Some(port) = exchange.client().redirect_port {
             return redirect(&context, port).map(Answer::Whole);

@@ -27,6 +27,9 @@ pub(in crate::proxy) enum Refusal {
     MethodNotAllowed(Cow<'static, str>),
     #[error("malformed path: {0}")]
     Path(#[from] PathError),
+    /// That of the client's connection, since it was shown.
+    #[error("the client's certificate has expired")]
+    CertificateExpired,
     #[error("the route is not open to the address")]
     AddressRefused,
     /// How long to wait.
@@ -73,6 +76,7 @@ impl Refusal {
         Some(match self {
             Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
             Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
+            Self::CertificateExpired => Counter::RejectedExpired,
             Self::AddressRefused => Counter::RejectedAddress,
             Self::RateLimited(_) => Counter::RateLimited,
             Self::Denied(denial) => Counter::of_denial(denial),
@@ -94,6 +98,7 @@ impl Refusal {
             | Self::Path(_)
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
+            | Self::CertificateExpired
             | Self::AddressRefused
             | Self::RateLimited(_)
             | Self::Denied(_)
@@ -110,7 +115,7 @@ impl Refusal {
     /// mean the same by the bytes behind it.
     pub(in crate::proxy) const fn ends_connection(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::Body(_) => true,
+            Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::Body(_) | Self::CertificateExpired => true,
             Self::Upstream { .. }
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
@@ -146,6 +151,9 @@ impl Refusal {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this address."),
             Self::MethodNotAllowed(allow) => {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {allow}.")).allow(allow)
+            }
+            Self::CertificateExpired => {
+                Problem::new(StatusCode::FORBIDDEN, "certificate_expired", "The certificate of this connection has expired.")
             }
             Self::AddressRefused => Problem::new(
                 StatusCode::FORBIDDEN,

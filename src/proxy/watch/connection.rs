@@ -32,9 +32,11 @@ pub enum ConnectionWait {
     Silence,
     /// That sign.
     Pong,
+    /// The end of what the connection may be served for: of its client's certificate.
+    Validity,
 }
 
-const WAITS: usize = ConnectionWait::Pong as usize + 1;
+const WAITS: usize = ConnectionWait::Validity as usize + 1;
 
 impl Wait for ConnectionWait {
     fn index(self) -> usize {
@@ -136,6 +138,11 @@ impl ConnectionWatch {
         wake(&self.task);
     }
 
+    /// Asks the connection to finish what it is doing and close, once `span` has passed.
+    pub fn drain_after(&self, span: Duration) {
+        self.arm(ConnectionWait::Validity, span);
+    }
+
     pub(super) fn drain(&self) {
         self.drain.set(true);
         self.is_called_to_close();
@@ -148,6 +155,9 @@ impl ConnectionWatch {
 
     pub(super) fn look(&self, now: Tick) {
         let has_passed = self.pass(now);
+        if self.take_expired(ConnectionWait::Validity) {
+            self.drain();
+        }
         let notice = self.seat.notice();
         let is_told = notice != self.notice.replace(notice);
         if is_told {

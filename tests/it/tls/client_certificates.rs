@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{DnType, SanType};
+use tokio::time::Instant;
 
 use super::rig::{Authority, Files, Rig, eventually, said, upstream_saw};
 use crate::support::upstream::Upstream;
@@ -115,4 +117,56 @@ fn a_session_that_is_resumed_keeps_its_certificate_and_one_of_another_listener_o
         let refused = rig.s_client(&[version, "-connect", &asking, "-sess_in", ticket], request);
         assert!(!said(&refused).contains("200 OK"), "{}", said(&refused));
     }
+}
+
+/// A certificate that lives for so many seconds yet.
+#[expect(clippy::disallowed_methods, reason = "the gateway that is tested reads the system's clock")]
+fn short_lived(authority: &Authority, folder: &Path, seconds: u64) -> Files {
+    authority.issue_with(folder, "brief", &[], |params| {
+        params.not_after = (SystemTime::now() + Duration::from_secs(seconds)).into();
+    })
+}
+
+/// Whole seconds stand in a certificate, and the last one counts.
+fn await_end_of(issued: Instant, seconds: u64) {
+    std::thread::sleep((issued + Duration::from_secs(seconds + 1)).saturating_duration_since(Instant::now()));
+}
+
+#[test]
+fn no_session_is_resumed_with_a_certificate_that_has_expired_since() {
+    let upstream = Upstream::start();
+    for demand in ["", "client_certificates = 'optional'"] {
+        let rig = asking(&upstream, demand);
+        let (issued, brief) = (Instant::now(), short_lived(&rig.authority, rig.folder.path(), 3));
+        let shown = ["-cert", brief.certificate.to_str().unwrap(), "-key", brief.key.to_str().unwrap()];
+        let request = "GET /public/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let versions = ["-tls1_2", "-tls1_3"];
+        let ticket = |version: &str| rig.path(version).to_str().unwrap().to_owned();
+        for version in versions {
+            let first = rig.s_client(&[&[version, "-sess_out", &ticket(version)], &shown[..]].concat(), request);
+            assert!(said(&first).contains("CN=brief"), "{}", said(&first));
+            let again = rig.s_client(&[version, "-sess_in", &ticket(version)], request);
+            assert!(said(&again).contains("Reused, ") && said(&again).contains("CN=brief"), "{}", said(&again));
+        }
+        await_end_of(issued, 3);
+        for version in versions {
+            let late = rig.s_client(&[version, "-sess_in", &ticket(version)], request);
+            assert!(!said(&late).contains("200 OK"), "{demand} {version}: {}", said(&late));
+        }
+    }
+}
+
+#[test]
+fn a_connection_ends_with_the_certificate_that_was_shown_on_it() {
+    let upstream = Upstream::start();
+    let rig = asking(&upstream, "");
+    let brief = short_lived(&rig.authority, rig.folder.path(), 2);
+    let shown = ["-tls1_3", "-cert", brief.certificate.to_str().unwrap(), "-key", brief.key.to_str().unwrap()];
+    let begun = Instant::now();
+    // Kept open by both: nobody asks for its end.
+    let kept = rig.s_client(&shown, "GET /public/a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(said(&kept).contains("200 OK"), "{}", said(&kept));
+    assert!(!said(&kept).contains("unexpected eof"), "in order: {}", said(&kept));
+    assert!(begun.elapsed() < Duration::from_secs(10), "long before the connection was idle for too long");
+    assert!(kept.status.success(), "before its time was up: {}", said(&kept));
 }

@@ -138,7 +138,7 @@ pub(super) async fn exchange(
         origin: &context.origin,
         host,
         identity: call.identity,
-        certificate: context.exchange.client().certificate.as_ref(),
+        certificate: context.exchange.client().certificate.as_ref().map(|shown| &shown.fields),
         request_id: &context.ids.request,
         authorization: call.authorization,
         edits: call.edits,
