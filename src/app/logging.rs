@@ -89,8 +89,9 @@ where
     }
 }
 
+/// h2 warns of frames that clients chose to send, of each one: anybody could fill the log. Settings that name it are obeyed.
 fn filter(log: &Log) -> EnvFilter {
-    EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_new(format!("h2=off,{}", log.level)).unwrap_or_else(|_| EnvFilter::new("info,h2=off"))
 }
 
 /// Panics are told where and as everything else is: on lines that machines read too.
@@ -101,4 +102,21 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let message = panic.payload_as_str().unwrap_or("unknown");
     tracing::error!(thread = thread.name(), place, panic = message, backtrace, "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_can_make_h2_say_is_left_out_unless_it_is_asked_for() {
+        let directives = |level: &str| {
+            let filter = filter(&Log { format: LogFormat::Text, level: level.to_owned() }).to_string();
+            let mut directives: Vec<_> = filter.split(',').map(str::to_owned).collect();
+            directives.sort();
+            directives
+        };
+        assert_eq!(directives("info"), ["h2=off", "info"]);
+        assert_eq!(directives("warn,h2=debug"), ["h2=debug", "warn"]);
+    }
 }

@@ -8,7 +8,7 @@ use tokengate::domain::stats::Counter;
 use super::super::rig::{Rig, eventually};
 use super::super::upstream::Upstream;
 use super::client::{
-    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, End, Event, HEADERS, Http2Client,
+    ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, End, Event, HEADERS, Http2Client,
     INITIAL_WINDOW_SIZE, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, literal, post,
 };
 
@@ -97,8 +97,9 @@ fn streams_that_the_gateway_is_made_to_reset_count_too() {
 #[test]
 fn frames_that_carry_nothing_end_the_connection_in_masses_alone() {
     let upstream = Upstream::echo();
-    let frames: [(&str, Vec<u8>); 5] = [
+    let frames: [(&str, Vec<u8>); 6] = [
         ("ping", frame(PING, 0, 0, &[7; 8])),
+        ("answer to no ping", frame(PING, ACK, 0, &[7; 8])),
         ("settings", frame(SETTINGS, 0, 0, &[])),
         ("priority", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 9])),
         ("window", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
@@ -116,6 +117,23 @@ fn frames_that_carry_nothing_end_the_connection_in_masses_alone() {
         }
         expect_flood(&rig, &mut client);
     }
+}
+
+#[test]
+fn resets_of_a_stream_that_has_ended_end_the_connection_in_masses_alone() {
+    let upstream = Upstream::echo();
+    let rig = with_limits(&upstream, 50, 500);
+    let mut client = Http2Client::connect(rig.address());
+    assert_eq!(client.get("/public").status, 200);
+    let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    client.send(&reset.repeat(300));
+    assert_eq!(client.get("/public").status, 200);
+    for _ in 0..100 {
+        if !client.try_send(&reset.repeat(100)) {
+            break;
+        }
+    }
+    expect_flood(&rig, &mut client);
 }
 
 #[test]
