@@ -6,7 +6,7 @@ use super::names::NamePattern;
 use super::sink::FieldSink;
 
 /// What a route changes in the fields of its requests, or of their responses. Whose a field is was judged before: see
-/// [`names`](super::names).
+/// `names`.
 #[derive(Clone, Debug)]
 pub struct FieldEdits {
     /// In the place of what came under that name, in any spelling.
