@@ -13,6 +13,7 @@ use tokengate::domain::claims::{Principal, Window};
 use tokengate::domain::headers::forwarded::{Forwarding, Hop};
 use tokengate::domain::headers::{IdentityFields, RewriteContext, RewriteRules, Withheld};
 use tokengate::domain::ids::{Partition, SessionId, Subject};
+use tokengate::domain::peer::Peer;
 use tokengate::domain::scheme::Scheme;
 use tokengate::domain::time::Timestamp;
 
@@ -62,7 +63,7 @@ fn main() {
     ] {
         let (rules, headers) = (rules(trusted), headers(fields));
         let identity = rules.identity(&principal());
-        let hop = Hop::new([192, 0, 2, 1].into(), Scheme::Http);
+        let hop = Hop::new(Peer::Known(([192, 0, 2, 1], 0).into()), Scheme::Http);
         let context = RewriteContext {
             origin: &rules.forwarding().origin(&hop, &headers),
             host: Some(&HeaderValue::from_static("api.example.com")),

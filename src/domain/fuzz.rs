@@ -18,6 +18,7 @@ use super::json;
 use super::node::{Canary, NodeId};
 use super::origin::{CookieOrigins, OriginPattern};
 use super::path::CanonicalTarget;
+use super::peer::Peer;
 use super::per_upstream::UpstreamIndex;
 use super::route::{
     Access, Action, Asked, EndpointPaths, Forward, Match, PrefixRule, RevocationCheck, Route, RouteTable, WhenStale,
@@ -299,7 +300,7 @@ pub fn client_address(bytes: &[u8]) {
     let forwarding = Forwarding::new(trusted.split(',').filter_map(|net| net.trim().parse().ok()).collect());
     let Some(Ok(peer)) = input.text().map(str::parse::<IpAddr>) else { return };
     let headers = input.fields();
-    let hop = Hop::new(peer, Scheme::Http);
+    let hop = Hop::new(Peer::Known((peer, 0).into()), Scheme::Http);
     let origin = forwarding.origin(&hop, &headers);
     let client = origin.address();
     assert_eq!(client, client.to_canonical());

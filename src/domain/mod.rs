@@ -32,6 +32,7 @@ pub mod origin;
 pub mod pace;
 pub mod page;
 pub mod path;
+pub mod peer;
 pub mod per_upstream;
 pub mod placeholder;
 #[cfg(test)]

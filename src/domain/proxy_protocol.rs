@@ -41,8 +41,10 @@ pub enum HeaderFault {
 /// Whose a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Of whoever has made it: the load balancer itself, or one that knows no more.
-    Peer,
+    /// Of the load balancer itself, which checks whether we are there.
+    Balancer,
+    /// Of a client whose address the balancer does not know, or that has none.
+    Unknown,
     Client(SocketAddr),
 }
 
@@ -120,7 +122,7 @@ fn read_line(line: &[u8]) -> Result<Source, HeaderFault> {
     let mut words = text.split(' ');
     let family = words.next();
     if family == Some("UNKNOWN") {
-        return Ok(Source::Peer);
+        return Ok(Source::Unknown);
     }
     let words: Vec<&str> = words.collect();
     let [source, destination, source_port, destination_port] = words[..] else { return Err(HeaderFault::Malformed) };
@@ -151,6 +153,8 @@ struct Block {
 
 #[derive(Clone, Copy)]
 enum Family {
+    /// Whatever is said of the balancer's own connection.
+    Own,
     /// Nothing is said, or nothing that is an internet address.
     Unspecified,
     Tcp4,
@@ -162,7 +166,8 @@ impl Block {
         let [.., version_and_command, family, high, low] = *head;
         let family = match (version_and_command, family) {
             // Of its own connection a balancer says nothing that counts.
-            (0x20, 0x00 | 0x11 | 0x12 | 0x21 | 0x22 | 0x31 | 0x32) | (0x21, 0x00 | 0x31) => Family::Unspecified,
+            (0x20, 0x00 | 0x11 | 0x12 | 0x21 | 0x22 | 0x31 | 0x32) => Family::Own,
+            (0x21, 0x00 | 0x31) => Family::Unspecified,
             (0x21, 0x11) => Family::Tcp4,
             (0x21, 0x21) => Family::Tcp6,
             (0x21, 0x12 | 0x22 | 0x32) => return Err(HeaderFault::NotTcp),
@@ -183,7 +188,7 @@ impl Family {
     /// Two addresses and two ports.
     const fn address_bytes(self) -> usize {
         match self {
-            Self::Unspecified => 0,
+            Self::Own | Self::Unspecified => 0,
             Self::Tcp4 => 2 * (4 + 2),
             Self::Tcp6 => 2 * (16 + 2),
         }
@@ -193,11 +198,12 @@ impl Family {
     fn source(self, body: &[u8]) -> Source {
         let port = |bytes: &[u8]| bytes.first_chunk().map_or(0, |port| u16::from_be_bytes(*port));
         match self {
-            Self::Unspecified => Source::Peer,
-            Self::Tcp4 => body.first_chunk::<4>().map_or(Source::Peer, |address| {
+            Self::Own => Source::Balancer,
+            Self::Unspecified => Source::Unknown,
+            Self::Tcp4 => body.first_chunk::<4>().map_or(Source::Unknown, |address| {
                 Source::Client(SocketAddr::new(Ipv4Addr::from(*address).into(), port(&body[2 * 4..])))
             }),
-            Self::Tcp6 => body.first_chunk::<16>().map_or(Source::Peer, |address| {
+            Self::Tcp6 => body.first_chunk::<16>().map_or(Source::Unknown, |address| {
                 Source::Client(SocketAddr::new(Ipv6Addr::from(*address).into(), port(&body[2 * 16..])))
             }),
         }

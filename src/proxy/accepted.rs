@@ -17,6 +17,7 @@ use super::client::stream::ClientStream;
 use super::request::gateway::Gateway;
 use super::seats::{Holder, Notice};
 use super::watch::{ConnectionWait, ConnectionWatch, Watchers};
+use crate::domain::peer::Peer;
 use crate::domain::stats::Counter;
 
 /// To a connection beyond what one address may have.
@@ -27,7 +28,8 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-
 
 /// A connection that has a seat.
 pub(super) struct Accepted {
-    pub(super) peer: SocketAddr,
+    /// Who has made it.
+    pub(super) maker: SocketAddr,
     pub(super) spoken: Spoken,
     pub(super) watch: Rc<ConnectionWatch>,
     pub(super) watchers: Rc<Watchers>,
@@ -38,13 +40,13 @@ pub(super) struct Accepted {
 /// A connection on which the first request may come.
 struct Arrival {
     stream: ClientStream,
-    peer: SocketAddr,
+    peer: Peer,
     redirect_port: Option<u16>,
     certificate: Option<ShownCertificate>,
 }
 
 impl Arrival {
-    const fn of(stream: ClientStream, peer: SocketAddr) -> Self {
+    const fn of(stream: ClientStream, peer: Peer) -> Self {
         Self { stream, peer, redirect_port: None, certificate: None }
     }
 }
@@ -52,7 +54,7 @@ impl Arrival {
 impl Accepted {
     /// Serves the connection to its end. A panic costs the connection alone.
     pub(super) async fn run(self, stream: TcpStream) {
-        let (gateway, watch, peer) = (Rc::clone(&self.gateway), Rc::clone(&self.watch), self.peer);
+        let (gateway, watch, peer) = (Rc::clone(&self.gateway), Rc::clone(&self.watch), self.maker);
         if AssertUnwindSafe(self.serve(stream)).catch_unwind().await.is_err() {
             tracing::error!(%peer, "a connection's task panicked");
             gateway.count(Counter::Panics);
@@ -64,7 +66,7 @@ impl Accepted {
 
     async fn serve(self, stream: TcpStream) {
         let arrival = match (&self.spoken.protocol, self.spoken.proxy_protocol) {
-            (Protocol::Http, false) => Some(Arrival::of(stream.into(), self.peer)),
+            (Protocol::Http, false) => Some(Arrival::of(stream.into(), Peer::Known(self.maker))),
             (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_), _) => Box::pin(self.arrive(stream)).await,
         };
         let Some(Arrival { stream, peer, redirect_port, certificate }) = arrival else { return };
@@ -77,7 +79,7 @@ impl Accepted {
     /// What comes before the first request. `None`: the connection is at its end, and counted.
     async fn arrive(&self, mut stream: TcpStream) -> Option<Arrival> {
         self.watch.arm(ConnectionWait::Handshake, self.gateway.client_limits().handshake_timeout);
-        let peer = if self.spoken.proxy_protocol { self.identified(&mut stream).await? } else { self.peer };
+        let peer = if self.spoken.proxy_protocol { self.identified(&mut stream).await? } else { Peer::Known(self.maker) };
         let arrival = match &self.spoken.protocol {
             Protocol::Http => Arrival::of(stream.into(), peer),
             Protocol::Redirect(port) => Arrival { redirect_port: Some(*port), ..Arrival::of(stream.into(), peer) },
@@ -100,30 +102,31 @@ impl Accepted {
     }
 
     /// Whose the connection is, by its PROXY header. It counts as that one's from then on.
-    async fn identified(&self, stream: &mut TcpStream) -> Option<SocketAddr> {
+    async fn identified(&self, stream: &mut TcpStream) -> Option<Peer> {
         let header = async {
-            match self.gateway.holder(self.peer.ip()) {
-                Holder::Trusted => read_proxy_header(stream, self.peer).await,
+            match self.gateway.holder(Peer::Known(self.maker)) {
+                Holder::Trusted => read_proxy_header(stream, self.maker).await,
                 Holder::Address(_) => Err(Unarrived::Untrusted),
             }
         };
         let read = in_time(&self.watch, header).await;
-        let peer = read.map_err(|unarrived| self.refuse(self.peer, &unarrived, Counter::ProxyHeadersRefused)).ok()?;
-        if self.watch.pass_to(self.gateway.holder(peer.ip())).is_err() {
+        let peer =
+            read.map_err(|unarrived| self.refuse(Peer::Known(self.maker), &unarrived, Counter::ProxyHeadersRefused)).ok()?;
+        if self.watch.pass_to(self.gateway.holder(peer)).is_err() {
             refuse_for_its_address(&self.gateway, stream, peer, &self.spoken);
             return None;
         }
         Some(peer)
     }
 
-    fn refuse(&self, peer: SocketAddr, unarrived: &Unarrived, counter: Counter) {
+    fn refuse(&self, peer: Peer, unarrived: &Unarrived, counter: Counter) {
         tracing::debug!(%peer, cause = %unarrived, "connection ended before its first request");
         self.gateway.count(counter);
     }
 }
 
 /// Refuses one connection more than an address may have.
-pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer: SocketAddr, spoken: &Spoken) {
+pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer: Peer, spoken: &Spoken) {
     tracing::debug!(%peer, "connection refused: its address has as many as one may have");
     gateway.count(Counter::ConnectionsRefused);
     match &spoken.protocol {

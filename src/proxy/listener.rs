@@ -24,6 +24,7 @@ use super::port::{Entrance, Part, Port};
 use super::request::gateway::{Gateway, Shared};
 use super::seats::{NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
+use crate::domain::peer::Peer;
 use crate::domain::stats::{Counter, Counters};
 
 /// Pause after an accept failed for want of descriptors or memory: retrying at once would only burn the core.
@@ -312,19 +313,19 @@ impl Worker {
 
     /// Serves a newcomer, or refuses it; gives it back while there is no seat.
     fn seat(&self, newcomer: Newcomer) -> Option<Newcomer> {
-        match self.seats.take(self.gateway.holder(newcomer.peer.ip()), self.watchers.now()) {
+        match self.seats.take(self.gateway.holder(Peer::Known(newcomer.peer)), self.watchers.now()) {
             Ok(seat) => self.serve(newcomer, seat),
             Err(NoSeat::Full) => return Some(newcomer),
             Err(NoSeat::AddressFull) => {
                 let Newcomer { stream, peer, listener } = newcomer;
-                refuse_for_its_address(&self.gateway, &stream, peer, &self.doors[listener].spoken);
+                refuse_for_its_address(&self.gateway, &stream, Peer::Known(peer), &self.doors[listener].spoken);
             }
         }
         None
     }
 
     fn squeeze_in(&self, newcomer: Newcomer) {
-        let seat = self.seats.squeeze_in(self.gateway.holder(newcomer.peer.ip()), self.watchers.now());
+        let seat = self.seats.squeeze_in(self.gateway.holder(Peer::Known(newcomer.peer)), self.watchers.now());
         self.serve(newcomer, seat);
     }
 
@@ -332,7 +333,7 @@ impl Worker {
         let open = self.parts[listener].count();
         self.gateway.count(Counter::Connections);
         let accepted = Accepted {
-            peer,
+            maker: peer,
             spoken: self.doors[listener].spoken.clone(),
             watch: self.watchers.connection(seat),
             watchers: Rc::clone(&self.watchers),

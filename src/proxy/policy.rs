@@ -1,6 +1,5 @@
 //! What the settings say to the data plane, as one value: made whole, swapped whole.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
@@ -19,6 +18,7 @@ use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
+use crate::domain::peer::Peer;
 use crate::domain::routing::Routing;
 
 /// All rules and limits of the data plane.
@@ -64,11 +64,13 @@ pub struct AccessCookie {
 
 impl Policy {
     /// Whoever forgets to name a proxy sees all users share its address, and its limits. Said once: anybody can send such a field.
-    pub(super) fn notice_unnamed_proxy(&self, origin: &Origin<'_>, head: &Parts, peer: IpAddr) {
+    pub(super) fn notice_unnamed_proxy(&self, origin: &Origin<'_>, head: &Parts, peer: Peer) {
+        // Of clients behind a balancer that is named, no one else is to be.
+        let Peer::Known(peer) = peer else { return };
         let is_told = self.unnamed_proxy_told.load(Ordering::Relaxed);
         if !is_told && origin.is_disbelieved(&head.headers) && !self.unnamed_proxy_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                %peer,
+                peer = %peer.ip(),
                 "a peer that listen.trusted_peers does not name says for whom it calls (X-Forwarded-For, Forwarded) and is not believed: \
                  if it is a proxy of yours, all its users share one address and its rate limits until it is named there"
             );

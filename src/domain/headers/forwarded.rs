@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::FieldSink;
 use crate::domain::field_list;
 use crate::domain::host::Host;
+use crate::domain::peer::Peer;
 use crate::domain::scheme::Scheme;
 use element::{Element, Node};
 
@@ -37,7 +38,15 @@ impl Forwarding {
         Self { trusted_peers }
     }
 
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether what a peer says of others is taken for true.
+    pub fn believes(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Known(address) => self.trusts(address.ip()),
+            Peer::UnknownBehind(_) => false,
+        }
+    }
+
+    pub(in crate::domain) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted_peers.iter().any(|net| net.contains(&address))
     }
@@ -45,7 +54,7 @@ impl Forwarding {
     /// Where a request came from that arrived by `hop`: from the peer, or, if that is trusted, from where it says. That is what
     /// X-Forwarded-For says; where that is absent, what Forwarded says.
     pub fn origin<'a>(&self, hop: &'a Hop, headers: &'a HeaderMap) -> Origin<'a> {
-        Origin { hop, told: self.trusts(hop.address).then(|| self.told(hop, headers)) }
+        Origin { hop, told: self.believes(hop.peer).then(|| self.told(hop, headers)) }
     }
 
     fn told<'a>(&self, hop: &Hop, headers: &'a HeaderMap) -> Told<'a> {
@@ -261,6 +270,7 @@ fn forwarded(headers: &HeaderMap) -> Vec<Element<'_>> {
 /// The step from a peer to us, as upstreams are told of it. Made once for each connection.
 #[derive(Clone, Debug)]
 pub struct Hop {
+    peer: Peer,
     address: IpAddr,
     address_field: HeaderValue,
     scheme: HeaderValue,
@@ -270,14 +280,15 @@ pub struct Hop {
 
 impl Hop {
     /// `scheme`: as the peer's connection has it.
-    pub fn new(peer: IpAddr, scheme: Scheme) -> Self {
+    pub fn new(peer: Peer, scheme: Scheme) -> Self {
         let scheme = scheme.as_str();
-        let address = peer.to_canonical();
+        let address = peer.address().ip().to_canonical();
         let node = match address {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         Self {
+            peer,
             address,
             address_field: address_value(address),
             scheme: HeaderValue::from_static(scheme),

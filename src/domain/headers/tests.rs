@@ -5,6 +5,7 @@ use super::forwarded::Hop;
 use super::*;
 use crate::domain::claims::Window;
 use crate::domain::ids::{SessionId, Subject};
+use crate::domain::peer::Peer;
 use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
 
@@ -62,7 +63,7 @@ fn rewritten_by(
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let rules = rules();
-    let hop = Hop::new("192.0.2.1".parse().unwrap(), Scheme::Http);
+    let hop = Hop::new(Peer::Known("192.0.2.1:1".parse().unwrap()), Scheme::Http);
     let identity = principal.map(|principal| rules.identity(principal));
     let context = RewriteContext {
         origin: &rules.forwarding().origin(&hop, &headers),

@@ -25,8 +25,8 @@ fn a_line_names_the_client() {
             "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
             client("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
         ),
-        ("PROXY UNKNOWN\r\n", Source::Peer),
-        ("PROXY UNKNOWN ffff::1 anything at all\r\n", Source::Peer),
+        ("PROXY UNKNOWN\r\n", Source::Unknown),
+        ("PROXY UNKNOWN ffff::1 anything at all\r\n", Source::Unknown),
     ] {
         assert_eq!(read(line.as_bytes()), Ok(Fed::Done(line.len(), source)), "{line}");
         let with_request = format!("{line}GET / HTTP/1.1\r\n\r\n");
@@ -80,10 +80,10 @@ fn a_block_names_the_client() {
     for (wire, source) in [
         (block(0x21, 0x11, &V4), client("192.0.2.1:56101")),
         (block(0x21, 0x21, &v6), client("[2020:2020:2020:2020:2020:2020:2020:2020]:80")),
-        (block(0x21, 0x00, &[]), Source::Peer),
-        (block(0x21, 0x31, &[0; 216]), Source::Peer),
-        (block(0x20, 0x00, &[]), Source::Peer),
-        (block(0x20, 0x11, &V4), Source::Peer),
+        (block(0x21, 0x00, &[]), Source::Unknown),
+        (block(0x21, 0x31, &[0; 216]), Source::Unknown),
+        (block(0x20, 0x00, &[]), Source::Balancer),
+        (block(0x20, 0x11, &V4), Source::Balancer),
         // Extensions, of whatever content.
         (block(0x21, 0x11, &[V4.as_slice(), &[4, 255, 255, 0]].concat()), client("192.0.2.1:56101")),
         (block(0x21, 0x11, &[V4.as_slice(), &[0; BLOCK_BODY_BYTES_MAX - 12]].concat()), client("192.0.2.1:56101")),

@@ -20,6 +20,7 @@ use super::stream::{ClientStream, Socket};
 use crate::crypto::client_certificate::ClientCertificate;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::headers::CertificateFields;
+use crate::domain::peer::Peer;
 use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
 use crate::domain::time::Timestamp;
 use crate::proxy::seats::Notice;
@@ -84,7 +85,7 @@ pub async fn in_time<T>(watch: &ConnectionWatch, step: impl Future<Output = Resu
 }
 
 /// Reads the PROXY header, and not a byte more.
-pub async fn read_proxy_header(stream: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Unarrived> {
+pub async fn read_proxy_header(stream: &mut TcpStream, balancer: SocketAddr) -> Result<Peer, Unarrived> {
     /// A header with few extensions fits.
     const PIECE_BYTES: usize = 256;
     let mut reader = HeaderReader::default();
@@ -102,8 +103,9 @@ pub async fn read_proxy_header(stream: &mut TcpStream, peer: SocketAddr) -> Resu
         stream.read_exact(&mut piece[..of_header]).await?;
         match fed {
             Fed::More => {}
-            Fed::Done(_, Source::Peer) => return Ok(peer),
-            Fed::Done(_, Source::Client(client)) => return Ok(client),
+            Fed::Done(_, Source::Balancer) => return Ok(Peer::Known(balancer)),
+            Fed::Done(_, Source::Unknown) => return Ok(Peer::UnknownBehind(balancer)),
+            Fed::Done(_, Source::Client(client)) => return Ok(Peer::Known(client)),
         }
     }
 }

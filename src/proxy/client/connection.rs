@@ -1,11 +1,11 @@
 //! What is known of a client's connection, whatever is spoken on it.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::CertificateFields;
 use crate::domain::headers::forwarded::Hop;
+use crate::domain::peer::Peer;
 use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
 use crate::proxy::watch::ConnectionWatch;
@@ -13,8 +13,8 @@ use crate::proxy::watch::ConnectionWatch;
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientConnection {
-    /// Whose the connection is: who has made it, or whom a PROXY header names.
-    pub peer: SocketAddr,
+    /// Whose the connection is: who has made it, or of whom a PROXY header tells.
+    pub peer: Peer,
     pub hop: Hop,
     pub watch: Rc<ConnectionWatch>,
     pub limits: ClientLimits,
@@ -39,7 +39,7 @@ impl ShownCertificate {
 }
 
 impl ClientConnection {
-    pub fn new(peer: SocketAddr, scheme: Scheme, watch: Rc<ConnectionWatch>, limits: ClientLimits) -> Self {
-        Self { peer, hop: Hop::new(peer.ip(), scheme), watch, limits, redirect_port: None, certificate: None }
+    pub fn new(peer: Peer, scheme: Scheme, watch: Rc<ConnectionWatch>, limits: ClientLimits) -> Self {
+        Self { peer, hop: Hop::new(peer, scheme), watch, limits, redirect_port: None, certificate: None }
     }
 }

@@ -6,7 +6,7 @@ mod own;
 mod route;
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::domain::headers::trace::{self, RequestIdFrom};
 use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
+use crate::domain::peer::Peer;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Asked, Match};
 use crate::domain::routing::Routing;
@@ -141,13 +142,13 @@ impl Gateway {
     }
 
     /// In whose name a peer's connection sits.
-    pub fn holder(&self, peer: IpAddr) -> Holder {
+    pub fn holder(&self, peer: Peer) -> Holder {
         let local = self.local.borrow();
         let policy = local.policy();
-        if policy.rewrite.forwarding().trusts(peer) {
+        if policy.rewrite.forwarding().believes(peer) {
             Holder::Trusted
         } else {
-            Holder::Address(network(peer, policy.ipv6_prefix))
+            Holder::Address(network(peer.address().ip(), policy.ipv6_prefix))
         }
     }
 
@@ -186,7 +187,7 @@ impl Gateway {
         let policy = local.policy();
         let believed = match policy.request_id_from {
             RequestIdFrom::Nobody => false,
-            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().trusts(exchange.client().peer.ip()),
+            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().believes(exchange.client().peer),
             RequestIdFrom::Anyone => true,
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
@@ -249,7 +250,7 @@ impl Gateway {
         if let Some(port) = exchange.client().redirect_port {
             return redirect(&context, port).map(Answer::Whole);
         }
-        policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer.ip());
+        policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer);
         let found = local.routing.find(&Asked {
             method: &head.method,
             host: context.host.as_ref().map(Host::name),

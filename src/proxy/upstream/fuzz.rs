@@ -17,6 +17,7 @@ use crate::domain::headers::trace::{self, TRACEPARENT};
 use crate::domain::headers::{FieldSink, IDENTITY_NAMES, IdentityFields, RewriteContext, RewriteRules, Withheld, X_REQUEST_ID};
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
+use crate::domain::peer::Peer;
 use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
 use crate::proxy::auth::admission::bearer_token;
@@ -212,7 +213,7 @@ pub fn request_head(bytes: &[u8]) {
     let rules = rules(is_trusted);
     let identity = rules.identity(&principal(&subject));
     let request_id = trace::request_id(headers.get(X_REQUEST_ID), is_trusted, [1; 16]);
-    let hop = Hop::new(PEER.into(), Scheme::Http);
+    let hop = Hop::new(Peer::Known((PEER, 0).into()), Scheme::Http);
     let context = RewriteContext {
         origin: &rules.forwarding().origin(&hop, &headers),
         host: Some(&host),

@@ -55,10 +55,57 @@ fn the_address_that_the_header_names_is_the_client() {
         assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), [client], "what the client says is not believed");
     }
     // Whoever sends one of its own connection, as a health check, is a trusted peer like others.
-    for header in [b"PROXY UNKNOWN\r\n".to_vec(), block(0x20, 0, &[])] {
-        let answer = ask(&rig, &[header.as_slice(), REQUEST.as_bytes()].concat());
+    for family in [0x00, 0x11] {
+        let answer = ask(&rig, &[block(0x20, family, &v4).as_slice(), REQUEST.as_bytes()].concat());
         assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), ["203.0.113.99, 127.0.0.1"]);
     }
+}
+
+fn headers_of_unknown_clients() -> [Vec<u8>; 4] {
+    [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        b"PROXY UNKNOWN 203.0.113.1 127.0.0.1 1 2\r\n".to_vec(),
+        block(0x21, 0x00, &[]),
+        block(0x21, 0x31, &[0; 216]),
+    ]
+}
+
+#[test]
+fn a_client_of_unknown_address_has_none_of_the_balancers_trust() {
+    let upstream = Upstream::start();
+    let rig = behind(&upstream, TRUSTED);
+    let request = "GET /public/a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.99\r\nForwarded: for=203.0.113.99;host=evil\r\n\
+                   X-Forwarded-Host: evil\r\nX-Forwarded-Proto: evil\r\nX-Request-Id: evil\r\nConnection: close\r\n\r\n";
+    for header in headers_of_unknown_clients() {
+        let answer = ask(&rig, &[header.as_slice(), request.as_bytes()].concat());
+        let echo = body(&answer);
+        assert_eq!(upstream_saw(echo, "x-forwarded-for"), ["127.0.0.1"], "{}", header.escape_ascii());
+        let told = String::from_utf8_lossy(echo);
+        assert!(!told.contains("evil") && !told.contains("203.0.113"), "{}: {told}", header.escape_ascii());
+    }
+    let own = ask(&rig, &[block(0x20, 0, &[]).as_slice(), request.as_bytes()].concat());
+    assert_eq!(upstream_saw(body(&own), "x-request-id"), ["evil"], "the balancer itself is believed");
+}
+
+#[test]
+fn clients_of_unknown_address_count_as_one_address() {
+    let upstream = Upstream::start();
+    let rig = behind(&upstream, &format!("{TRUSTED}\nconnections_per_address_max = 1"));
+    let open = |header: &[u8]| {
+        let mut stream = rig.connect(0);
+        stream.write_all(&[header, b"GET /public/a HTTP/1.1\r\nHost: a\r\n\r\n"].concat()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status[9..]).into_owned())
+    };
+    let headers = headers_of_unknown_clients();
+    let (_first, status) = open(&headers[0]);
+    assert_eq!(status, "200");
+    for header in &headers {
+        assert_eq!(open(header).1, "429", "{}", header.escape_ascii());
+    }
+    let (_own, status) = open(&block(0x20, 0, &[]));
+    assert_eq!(status, "200", "the balancer's own connections are never counted");
 }
 
 #[test]

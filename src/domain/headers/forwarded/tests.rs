@@ -4,13 +4,17 @@ fn forwarding() -> Forwarding {
     Forwarding::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
 }
 
+fn known(peer: &str) -> Peer {
+    Peer::Known((peer.parse::<IpAddr>().unwrap(), 0).into())
+}
+
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
 }
 
 /// The client, and what the upstream is told, a line for each field.
 fn told(peer: &str, fields: &[(&'static str, &str)]) -> (String, String) {
-    let (hop, headers) = (Hop::new(peer.parse().unwrap(), Scheme::Http), headers(fields));
+    let (hop, headers) = (Hop::new(known(peer), Scheme::Http), headers(fields));
     let forwarding = forwarding();
     let origin = forwarding.origin(&hop, &headers);
     let mut out = Vec::new();
@@ -161,7 +165,7 @@ fn no_more_steps_are_passed_on_than_are_read() {
 #[test]
 fn a_proxy_that_nobody_named_is_noticed() {
     let disbelieved = |peer: &str, fields: &[(&'static str, &str)]| {
-        let (hop, headers) = (Hop::new(peer.parse().unwrap(), Scheme::Http), headers(fields));
+        let (hop, headers) = (Hop::new(known(peer), Scheme::Http), headers(fields));
         forwarding().origin(&hop, &headers).is_disbelieved(&headers)
     };
     assert!(disbelieved("192.0.2.1", &[("x-forwarded-for", "203.0.113.9")]));

@@ -243,6 +243,7 @@ mod tests {
     use super::super::connection::READ_BUFFER_MIN;
     use super::*;
     use crate::domain::client_limits::{ClientLimits, LingerLimits};
+    use crate::domain::peer::Peer;
     use crate::domain::scheme::Scheme;
     use crate::proxy::client::connection::ClientConnection;
     use crate::proxy::seats::Seat;
@@ -266,6 +267,7 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let watchers = Watchers::default();
+        let peer = Peer::Known(peer);
         let client = Rc::new(ClientConnection::new(peer, Scheme::Http, watchers.connection(Seat::of_test()), limits));
         let connection = Http1Connection::new(&client, watchers.exchange(&client.watch));
         let mut io = ClientIo::new(stream.into(), &connection);
