@@ -12,6 +12,7 @@ use rustls::{InconsistentKeys, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
+use super::pem_sections::{self, Unread};
 use crate::domain::time::Timestamp;
 
 /// The most that is read of a file with certificates, in bytes.
@@ -36,6 +37,8 @@ pub struct CertificatePair {
 pub enum PairFault {
     #[error("holds no PEM that can be read: {0}")]
     CertificatePem(pem::Error),
+    #[error("{0}")]
+    Unread(#[from] Unread),
     #[error("holds no CERTIFICATE section")]
     NoCertificate,
     #[error("holds more than {CHAIN_MAX} certificates; a chain is the certificate and those between it and the root")]
@@ -54,7 +57,7 @@ impl PairFault {
     /// Whether it lies with the file of the certificate, and not with that of the key.
     pub const fn is_of_certificate(&self) -> bool {
         match self {
-            Self::CertificatePem(_) | Self::NoCertificate | Self::LongChain | Self::Unreadable { .. } => true,
+            Self::CertificatePem(_) | Self::Unread(_) | Self::NoCertificate | Self::LongChain | Self::Unreadable { .. } => true,
             Self::KeyPem(_) | Self::Key(_) | Self::Mismatch => false,
         }
     }
@@ -64,6 +67,8 @@ impl CertificatePair {
     /// # Errors
     /// Why the two cannot be used together. That a certificate is expired is no fault.
     pub fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, PairFault> {
+        // Others keep the key, and what belongs to it, in the same file.
+        pem_sections::check(certificates, |label| !label.to_ascii_uppercase().contains("CERTIFICATE"))?;
         let chain: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(PairFault::CertificatePem)?;
         if chain.len() > CHAIN_MAX {

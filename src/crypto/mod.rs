@@ -21,6 +21,7 @@ pub mod key_wishes;
 pub mod keyring;
 pub mod legacy_key;
 pub mod password;
+mod pem_sections;
 pub mod provider;
 pub mod refresh_token;
 pub mod tls_server;

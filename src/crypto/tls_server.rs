@@ -13,6 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificates::Certificates;
+use super::pem_sections;
 
 /// The protocols that are served over TLS, the one that is preferred first (RFC 7301). A client that names others alone is refused.
 const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
@@ -82,6 +83,7 @@ impl Authorities {
     /// # Errors
     /// What is wrong with the file.
     pub fn of_pem(pem: &[u8]) -> Result<Self, String> {
+        pem_sections::check(pem, |_| false).map_err(|unread| unread.to_string())?;
         let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let der = read.map_err(|error| format!("holds no PEM that can be read: {error}"))?;
         let mut roots = RootCertStore::empty();
@@ -167,5 +169,33 @@ impl Present {
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsServer").field("minimum_version", &self.minimum_version).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn no_authority_is_dropped_without_a_word() {
+        let authority = || {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let (one, other) = (authority(), authority());
+        let read = |text: &str| Authorities::of_pem(text.as_bytes()).map(|authorities| authorities.der.len());
+        assert_eq!(read(&format!("# one\n{one}\n# other\n{other}")), Ok(2));
+        for broken in [
+            format!("{one}\u{feff}{other}"),
+            format!("\u{feff}{one}{other}"),
+            one.clone() + &other.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+            one.clone() + &other.replace("CERTIFICATE", "X509 CERTIFICATE"),
+        ] {
+            let fault = read(&broken).unwrap_err();
+            assert!(fault.contains("passed over"), "{fault}");
+        }
     }
 }
