@@ -159,8 +159,8 @@ fn all_workers_together_have_no_more_connections_than_allowed_and_nobody_is_refu
                     let mut client = gateway.client();
                     for _ in 0..50 {
                         client.post("/public/x", &json!({"some": "body"})).expect(200);
-                        // Where one worker gives a connection up for another, the server hears of the new one first.
-                        assert!(workers == "2" || upstream.connections() <= 2, "{}", upstream.connections());
+                        // Where one is given up for another, the server may hear of the new one first.
+                        eventually("there are two at most", || upstream.connections() <= 2);
                     }
                 });
             }
