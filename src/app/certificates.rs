@@ -43,13 +43,10 @@ fn server(position: usize, tls: &ListenerTls) -> Result<TlsServer, StartError> {
 /// Everything that is wrong with them.
 pub(super) fn material(position: usize, tls: &ListenerTls) -> Result<TlsMaterial, Vec<String>> {
     let (mut pairs, mut faults) = (Vec::new(), Vec::new());
-    for (index, files) in tls.certificates.iter().enumerate() {
-        match pair(files) {
-            Ok(pair) => pairs.push(pair),
-            Err(fault) => faults.push(fault.named(position, index)),
-        }
+    for read in read_pairs(position, tls) {
+        read.map_or_else(|fault| faults.push(fault), |pair| pairs.push(pair));
     }
-    let clients = clients(tls).map_err(|error| faults.push(format!("listeners[{position}].tls.client_ca_file = {error}"))).ok();
+    let clients = clients(position, tls).map_err(|fault| faults.push(fault)).ok();
     match (Certificates::new(pairs), clients) {
         (Some(certificates), Some(clients)) if faults.is_empty() => {
             Ok(TlsMaterial { certificates: Arc::new(certificates), clients })
@@ -58,9 +55,33 @@ pub(super) fn material(position: usize, tls: &ListenerTls) -> Result<TlsMaterial
     }
 }
 
-fn clients(tls: &ListenerTls) -> Result<ClientCertificates, String> {
+/// What the files of a listener hold now, and all that is wrong with them. What cannot be used stays as in `former`, which was read from
+/// the same files.
+pub(super) fn renewed(position: usize, tls: &ListenerTls, former: &TlsMaterial) -> (TlsMaterial, Vec<String>) {
+    let mut faults = Vec::new();
+    let pairs = read_pairs(position, tls).zip(former.certificates.pairs()).map(|(read, former)| {
+        read.unwrap_or_else(|fault| {
+            faults.push(fault);
+            former.clone()
+        })
+    });
+    let certificates = Certificates::new(pairs.collect()).map_or_else(|| Arc::clone(&former.certificates), Arc::new);
+    let clients = clients(position, tls).unwrap_or_else(|fault| {
+        faults.push(fault);
+        former.clients.clone()
+    });
+    (TlsMaterial { certificates, clients }, faults)
+}
+
+fn read_pairs(position: usize, tls: &ListenerTls) -> impl Iterator<Item = Result<CertificatePair, String>> {
+    let read = move |(index, files)| pair(files).map_err(|problem| problem.named(position, index));
+    tls.certificates.iter().enumerate().map(read)
+}
+
+fn clients(position: usize, tls: &ListenerTls) -> Result<ClientCertificates, String> {
     let Some(clients) = &tls.clients else { return Ok(ClientCertificates::Off) };
-    let of_file = |error: String| format!("\"{}\": {error}", clients.ca_file.display());
+    let of_file =
+        |error: String| format!("listeners[{position}].tls.client_ca_file = \"{}\": {error}", clients.ca_file.display());
     let pem = files::read(&clients.ca_file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
     let authorities = Authorities::of_pem(&pem).map_err(of_file)?;
     Ok(match clients.demand {

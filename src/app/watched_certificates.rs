@@ -8,7 +8,7 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::certificates::material;
+use super::certificates::renewed;
 use crate::config::{ListenerProtocol, ListenerTls, Settings};
 use crate::crypto::certificates::names_of;
 use crate::crypto::tls_server::TlsServer;
@@ -105,20 +105,21 @@ impl WatchedCertificates {
         Told { faults, standings }
     }
 
-    /// Shows what the files hold where that is something else. Returns what is wrong with the others.
+    /// Shows what the files hold where that is something else. Returns what is wrong with those that cannot be used.
     fn read(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for TlsListener { position, tls, server } in &self.listeners {
-            let shown = material(*position, tls).and_then(|read| {
-                if read.is_same(&server.material()) {
-                    return Ok(());
-                }
-                let names = names_of(read.certificates.pairs());
-                server.show(read).map_err(|error| vec![format!("listeners[{position}].tls: {error}")])?;
-                tracing::info!(listener = position, names, "certificates changed");
-                Ok(())
-            });
-            faults.extend(shown.err().into_iter().flatten());
+            let former = server.material();
+            let (read, unusable) = renewed(*position, tls, &former);
+            faults.extend(unusable);
+            if read.is_same(&former) {
+                continue;
+            }
+            let names = names_of(read.certificates.pairs());
+            match server.show(read) {
+                Ok(()) => tracing::info!(listener = position, names, "certificates changed"),
+                Err(error) => faults.push(format!("listeners[{position}].tls: {error}")),
+            }
         }
         faults
     }

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::client::{ask, config, connect, shown};
-use super::rig::{Rig, eventually, replace};
+use super::rig::{Authority, Rig, eventually, replace};
 use crate::support::upstream::Upstream;
 
 #[test]
@@ -99,6 +99,38 @@ fn a_pair_that_does_not_fit_is_refused_with_an_alarm_and_the_old_one_goes_on() {
     eventually("the new one is shown", || shown_now(&rig, &config) != first);
     let secret = fs::read_to_string(&key).unwrap();
     assert!(!rig.gateway.log().contains(secret.lines().nth(1).unwrap()), "no key is told of");
+}
+
+#[test]
+fn a_broken_pair_holds_back_neither_other_pairs_nor_the_removal_of_an_authority() {
+    let upstream = Upstream::start();
+    let other = Authority::new("Another authority");
+    let rig = Rig::start(&upstream, |folder, authority| {
+        let clients = folder.join("clients.pem");
+        replace(&clients, &(authority.pem().to_owned() + other.pem()));
+        let first = authority.issue(folder, "server", &["localhost"]).entry();
+        let second = authority.issue(folder, "second", &["second.example"]).entry();
+        format!(
+            "[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\nclient_ca_file = '{}'\nclient_certificates = 'optional'\n{first}{second}",
+            clients.display()
+        )
+    });
+    let shows = |authority: &Authority, name: &str| {
+        let files = authority.issue(rig.folder.path(), name, &[]);
+        let shown = ["--cert", files.certificate.to_str().unwrap(), "--key", files.key.to_str().unwrap()];
+        rig.curl("/public/a", &shown).status.success()
+    };
+    assert!(shows(&other, "theirs") && shows(&rig.authority, "ours"));
+    let config = config(&rig);
+    let first = shown_now(&rig, &config);
+    fs::remove_file(rig.path("second.pem")).unwrap();
+    eventually("an alarm", || alarms(&rig) == ["unusable"]);
+    rig.authority.issue(rig.folder.path(), "server", &["localhost"]);
+    eventually("the new one is shown", || shown_now(&rig, &config) != first);
+    replace(&rig.path("clients.pem"), rig.authority.pem());
+    eventually("the authority is not taken any more", || !shows(&other, "theirs"));
+    assert!(shows(&rig.authority, "ours"));
+    assert_eq!(alarms(&rig), ["unusable"]);
 }
 
 fn shown_now(rig: &Rig, config: &Arc<ClientConfig>) -> CertificateDer<'static> {

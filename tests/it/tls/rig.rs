@@ -73,6 +73,10 @@ impl Authority {
         files
     }
 
+    pub(super) fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// A file for clients to trust.
     pub(super) fn file(&self, folder: &Path) -> PathBuf {
         let path = folder.join("authority.pem");
