@@ -102,8 +102,9 @@ pub enum StartError {
 fn hint(key: &str, error: &io::Error) -> &'static str {
     match (error.kind(), key.starts_with("listen")) {
         (io::ErrorKind::AddrInUse, true) => {
-            ". Another process listens there, perhaps another gateway: end it, choose another address, or set listen.share_port = true \
-             in each of them to divide the connections among them"
+            ". Another process listens there, perhaps another gateway, or another of these listeners does at every address (0.0.0.0 or [::]): \
+             choose another address, or end the process, or set listen.share_port = true in each of them to divide the connections among \
+             them"
         }
         (io::ErrorKind::AddrInUse, false) => {
             ". Another process listens there, perhaps another gateway: end it, or choose another address"
@@ -299,6 +300,12 @@ async fn start_workers(
     let mut listeners = Vec::new();
     for (index, (listener, spoken)) in settings.listeners.iter().zip(spoken).enumerate() {
         let address = addresses::resolve(&listener.address).await.map_err(|error| refused(index, error))?;
+        // With a shared port the system would give a connection to either.
+        let is_taken = |earlier: &Listener| address.port() != 0 && earlier.address == address;
+        if let Some(earlier) = listeners.iter().position(is_taken) {
+            let error = format!("{address} is where {} listens", address_key(settings, earlier));
+            return Err(refused(index, io::Error::other(error)));
+        }
         listeners.push(Listener { address, spoken });
     }
     let workers = Workers::start(&data_plane::listeners(settings, listeners), shared, shutdown)

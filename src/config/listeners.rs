@@ -214,11 +214,13 @@ impl ListenerTls {
         use TlsVersion::{Tls12, Tls13};
         let minimum_version = s.read("minimum_version", parse::choice(&[("1.2", Tls12), ("1.3", Tls13)]));
         let ca_file = s.optional("client_ca_file", parse::path);
-        let demand = s.read("client_certificates", parse::choice(&[("optional", Optional), ("required", Required)]));
-        if ca_file.is_none() && s.has_any(&["client_certificates"]) {
-            s.fault("client_certificates", "has no meaning without client_ca_file, which says who vouches for them");
-        }
-        let clients = ca_file.map(|ca_file| ClientAuthentication { ca_file, demand });
+        let clients = if let Some(ca_file) = ca_file {
+            let demand = s.read("client_certificates", parse::choice(&[("optional", Optional), ("required", Required)]));
+            Some(ClientAuthentication { ca_file, demand })
+        } else {
+            s.meaningless("client_certificates", "has no meaning without client_ca_file, which says who vouches for them");
+            None
+        };
         let certificates = s.list("certificates", CertificateFiles::read);
         if certificates.is_empty() {
             s.fault("certificates", "is missing: add [[listeners.tls.certificates]] with certificate_file and key_file");

@@ -45,9 +45,7 @@ impl<'a> Section<'a> {
         let here = self.table_at(&path, value);
         let documented = self.documented.and_then(|table_here| table_here.get(key)).and_then(table);
         let pattern = self.pattern_of(key);
-        // Within an entry of a list, TOML names the table without a number: it belongs to the last entry.
-        let outer = self.header.trim_matches(['[', ']']);
-        let header = if outer.is_empty() { format!("[{path}]") } else { format!("[{outer}.{}]", bare_key(key)) };
+        let header = format!("[{}]", self.table_name(key));
         let mut section = Section { path, pattern, header, here, documented, keys: BTreeMap::new(), notes: self.notes };
         let out = read(&mut section);
         section.close();
@@ -58,6 +56,7 @@ impl<'a> Section<'a> {
     pub(super) fn named<T>(&mut self, key: &'static str, mut read: impl FnMut(&str, &mut Section<'a>) -> T) -> Vec<T> {
         let path = self.path_of(key);
         let value = self.note_key(key, None);
+        let tables = self.table_name(key);
         let pattern = format!("{}.NAME", self.pattern_of(key));
         let documented = self
             .documented
@@ -68,9 +67,9 @@ impl<'a> Section<'a> {
         let mut entries: Vec<(&String, &Value)> = self.table_at(&path, value).into_iter().flatten().collect();
         entries.sort_by_key(|(name, _)| *name);
         let read_entry = |(name, value): (&'a String, &'a Value)| {
+            let header = format!("[{tables}.{}]", bare_key(name));
             let path = format!("{path}.{}", bare_key(name));
             let here = self.table_at(&path, Some(value));
-            let header = format!("[{path}]");
             let mut section =
                 Section { path, pattern: pattern.clone(), header, here, documented, keys: BTreeMap::new(), notes: self.notes };
             let out = read(name, &mut section);
@@ -83,22 +82,29 @@ impl<'a> Section<'a> {
     /// The entries of a list of tables. Defaults come from the documented entry.
     pub(super) fn list<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> T) -> Vec<T> {
         let path = self.path_of(key);
+        let header = format!("[[{}]]", self.table_name(key));
         let pattern = format!("{}[]", self.pattern_of(key));
         let documented = self.documented.and_then(|table_here| table_here.get(key)).and_then(first_table);
         let entries = match self.note_key(key, None).map(|value| (value, &value.kind)) {
             None => &[],
             Some((_, ValueKind::Array(entries))) => entries.as_slice(),
             Some((value, _)) => {
-                self.notes.problem(&path, Some(value), format!("allowed is a list of tables: [[{path}]]"));
+                self.notes.problem(&path, Some(value), format!("allowed is a list of tables: {header}"));
                 &[]
             }
         };
         let read_entry = |(index, value): (usize, &'a Value)| {
-            let header = format!("[[{path}]]");
             let path = format!("{path}[{index}]");
             let here = self.table_at(&path, Some(value));
-            let mut section =
-                Section { path, pattern: pattern.clone(), header, here, documented, keys: BTreeMap::new(), notes: self.notes };
+            let mut section = Section {
+                path,
+                pattern: pattern.clone(),
+                header: header.clone(),
+                here,
+                documented,
+                keys: BTreeMap::new(),
+                notes: self.notes,
+            };
             let out = read(&mut section);
             section.close();
             out
@@ -321,6 +327,12 @@ impl<'a> Section<'a> {
             self.notes.problem_of_table(path, origin_of(value), "allowed is a table of keys, not a single value");
         }
         found
+    }
+
+    /// As TOML names the table `key`: within an entry of a list without a number, since it belongs to the last entry.
+    fn table_name(&self, key: &str) -> String {
+        let (outer, key) = (self.header.trim_matches(['[', ']']), bare_key(key));
+        if outer.is_empty() { key } else { format!("{outer}.{key}") }
     }
 
     fn path_of(&self, key: &str) -> String {

@@ -74,3 +74,41 @@ fn listeners_that_can_never_work_are_refused() {
         assert!(code == Some(2) && said.contains(part), "{text}: {code:?} {said}");
     }
 }
+
+#[test]
+fn what_is_printed_of_listeners_can_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("a");
+    let (one, other) = (authority.issue(folder.path(), "one", &["a"]), authority.issue(folder.path(), "other", &["b"]));
+    let asking = format!("client_ca_file = '{}'\n", authority.file(folder.path()).display());
+    let listener = |port: u16, more: &str| {
+        format!("[[listeners]]\naddress = '127.0.0.1:{port}'\n[listeners.tls]\n{more}{}{}", one.entry(), other.entry())
+    };
+    let targets = "[upstreams.several]\n[[upstreams.several.targets]]\nurl = 'http://127.0.0.1:2'\nweight = 3\n";
+    let routes = "[[routes]]\nname = 'all'\nupstream = 'several'\n";
+    let text = format!("login.upstream = 'api'\n{}{}{targets}{routes}", listener(4430, ""), listener(4431, &asking));
+    let (code, printed) = told("print-config", folder.path(), &text);
+    assert_eq!(code, Some(0), "{printed}");
+    assert_eq!(printed.matches("client_certificates").count(), 1, "of the listener that asks: {printed}");
+    let file = folder.path().join("printed.toml");
+    fs::write(&file, &printed).unwrap();
+    let again = |command: &str| {
+        Command::new(env!("CARGO_BIN_EXE_tokengate")).args([command, "--config"]).arg(&file).env_clear().output().unwrap()
+    };
+    assert!(again("check").status.success(), "{}", said(&again("check")));
+    let values = |text: &str| text.lines().map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect::<Vec<_>>();
+    assert_eq!(values(&said(&again("print-config"))), values(&printed));
+}
+
+#[test]
+fn one_address_in_two_spellings_is_refused_at_the_start_also_where_ports_are_shared() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "listen.share_port = true\nadmin.address = ''\n[[listeners]]\naddress = 'localhost:{port}'\n\
+         [[listeners]]\naddress = '127.0.0.1:{port}'\n"
+    );
+    let (code, said) = told("run", folder.path(), &text);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("listeners[1].address") && said.contains("is where listeners[0].address listens"), "{said}");
+}
