@@ -56,11 +56,12 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
 use crate::domain::stats::{self, Counters, Tally};
-use crate::outbound::resolver;
+use crate::outbound::{prober, resolver};
 use crate::proxy::client::arrival::Spoken;
 use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
+use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::health::{Alarms, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::store::Store;
@@ -189,6 +190,13 @@ impl App {
             let backends =
                 move || latest.load().policy.routing.upstreams().iter().map(|upstream| Arc::clone(&upstream.backends)).collect();
             resolver::run(backends, stop)
+        });
+        let (latest, counters) = (Arc::new(live.part(|snapshot| &snapshot.data_plane)), Arc::clone(&parts.counters));
+        supervisor.supervise("upstream probes", move |stop| {
+            let latest = Arc::clone(&latest);
+            let named = |upstream: &UpstreamOptions| (Arc::clone(&upstream.name), Arc::clone(&upstream.backends));
+            let upstreams = move || latest.load().policy.routing.upstreams().iter().map(named).collect();
+            prober::run(upstreams, Arc::clone(&counters), stop)
         });
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));

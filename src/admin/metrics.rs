@@ -177,6 +177,13 @@ const FAMILIES: &[Family] = &[
         (Counter::UpstreamTimeouts, "timeout"),
     ]),
     single("upstream_retries", "Requests sent again because a kept connection had died", &[(Counter::UpstreamRetries, "")]),
+    single("upstream_ejections", "Servers of upstreams that were left out because they failed", &[
+        (Counter::UpstreamEjections, ""),
+    ]),
+    family("upstream_probes", "outcome", "Probes of servers of upstreams", &[
+        (Counter::UpstreamProbesPassed, "passed"),
+        (Counter::UpstreamProbesFailed, "failed"),
+    ]),
     family("token_cache", "result", "Tokens found verified, and tokens verified", &[
         (Counter::TokenCacheHits, "hit"),
         (Counter::TokenCacheMisses, "miss"),

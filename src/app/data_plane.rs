@@ -18,7 +18,7 @@ use crate::proxy::listener::{Listener, ListenerOptions};
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
-use crate::proxy::upstream::backends::{BackendRules, Backends, Place};
+use crate::proxy::upstream::backends::{BackendRules, Backends, Place, ProbeRules};
 use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
@@ -56,7 +56,11 @@ pub(super) fn upstream(
     clock: &Arc<dyn Clock>,
     former: Option<&Backends>,
 ) -> Result<UpstreamOptions, StartError> {
-    let rules = BackendRules { resolve_interval: upstream.resolve_interval, ejection: upstream.ejection };
+    let rules = BackendRules {
+        resolve_interval: upstream.resolve_interval,
+        ejection: upstream.ejection,
+        probing: upstream.health.as_ref().map(|health| Arc::new(probing(health))),
+    };
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
         backends: Backends::new(places(upstream)?, rules, Arc::clone(clock), former),
@@ -73,6 +77,17 @@ pub(super) fn upstream(
         connections_wait: upstream.connections_wait,
         retries: upstream.retries,
     })
+}
+
+fn probing(health: &config::Health) -> ProbeRules {
+    ProbeRules {
+        path: health.path.clone(),
+        host: health.host.as_ref().map(|host| host.field().clone()),
+        statuses: health.statuses.clone(),
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: health.thresholds,
+    }
 }
 
 /// Where the servers of an upstream are.

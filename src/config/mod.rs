@@ -15,6 +15,7 @@ mod environment;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod headers;
+mod health;
 mod layers;
 mod legacy;
 mod likeness;
@@ -63,6 +64,7 @@ pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLim
 pub use claims_hook::ClaimsHook;
 pub use condition::Condition;
 pub use headers::Headers;
+pub use health::Health;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};

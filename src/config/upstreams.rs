@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Health;
 use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
@@ -38,6 +39,8 @@ pub struct Upstream {
     /// Of so many requests in a hundred, one may be sent to another server after one of them may have got it.
     pub retries: Share,
     pub ejection: EjectionRules,
+    /// `None`: nobody asks how its servers are.
+    pub health: Option<Health>,
     pub host: HostField,
     /// PEM certificates to trust for `https` instead of the public ones.
     pub ca_file: Option<PathBuf>,
@@ -55,7 +58,7 @@ pub enum HostField {
 open_settings!(HostField);
 
 impl Upstream {
-    /// `None` when its URL is missing or wrong, after that was noted.
+    /// `None` when its URL or the path of its probes is missing or wrong, after that was noted.
     fn read(name: &str, s: &mut Section<'_>) -> Option<Self> {
         let second = Duration::from_secs(1);
         let targets = Targets::read(s);
@@ -76,7 +79,8 @@ impl Upstream {
         };
         let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
         let ca_file = s.optional("ca_file", parse::path);
-        let targets = targets?;
+        let health = s.has_any(&["health"]).then(|| s.section("health", Health::read));
+        let (targets, health) = (targets?, health.map_or(Some(None), |health| health.map(Some))?);
         if ca_file.is_some() && !targets.is_tls() {
             s.fault("ca_file", "has no meaning for an http upstream; allowed with \"https://…\" alone");
         }
@@ -94,6 +98,7 @@ impl Upstream {
             connections_wait,
             retries,
             ejection,
+            health,
             host,
             ca_file,
         })

@@ -96,6 +96,13 @@ impl Standing {
         }
     }
 
+    /// It was left alone for another cause than its failures, and gets requests again: few at first.
+    pub const fn returns(&mut self, now: Duration) {
+        if !self.is_out() {
+            self.state = State::Returning { since: now };
+        }
+    }
+
     pub const fn is_out(&self) -> bool {
         matches!(self.state, State::Out { .. })
     }
@@ -147,6 +154,16 @@ mod tests {
         assert_eq!((standing.part(&RULES, at(140)), standing.part(&RULES, at(141))), (0, PART_MIN));
         assert_eq!(standing.part(&RULES, at(161)), PART_WHOLE);
         assert!(standing == Standing::default() && standing.is_settled(), "what was is forgotten");
+    }
+
+    #[test]
+    fn one_that_was_left_alone_comes_back_slowly_and_no_sooner_than_its_ejection_ends() {
+        let mut standing = Standing::default();
+        standing.returns(at(0));
+        assert_eq!((standing.part(&RULES, at(0)), standing.part(&RULES, at(20))), (PART_MIN, PART_WHOLE));
+        let mut standing = ejected_at(100);
+        standing.returns(at(101));
+        assert_eq!((standing.part(&RULES, at(109)), standing.part(&RULES, at(110))), (0, PART_MIN));
     }
 
     #[test]

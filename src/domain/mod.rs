@@ -14,6 +14,7 @@ pub mod cors;
 pub mod demands;
 pub mod deployment_secret;
 pub mod ejection;
+pub mod eligibility;
 pub mod field_list;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -35,6 +36,7 @@ pub mod path;
 pub mod peer;
 pub mod per_upstream;
 pub mod placeholder;
+pub mod probing;
 #[cfg(test)]
 mod providers;
 pub mod proxy_protocol;

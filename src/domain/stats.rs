@@ -147,6 +147,10 @@ counter! {
     UpstreamErrors = "upstream_errors",
     UpstreamTimeouts = "upstream_timeouts",
     UpstreamRetries = "upstream_retries",
+    /// Servers of upstreams that were ejected.
+    UpstreamEjections = "upstream_ejections",
+    UpstreamProbesPassed = "upstream_probes_passed",
+    UpstreamProbesFailed = "upstream_probes_failed",
     TokenCacheHits = "token_cache_hits",
     TokenCacheMisses = "token_cache_misses",
     Connections = "connections",

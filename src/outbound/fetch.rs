@@ -1,5 +1,6 @@
 //! Single requests of our own to other servers: a connection for each, bounded in size; the caller bounds the time.
 
+use std::error::Error;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -11,24 +12,45 @@ use hyper_util::rt::TokioIo;
 
 use crate::proxy::upstream::connect::{Stream, Target};
 
+/// The largest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
 /// followed: the operator named the place.
 pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
+    exchange(stream, request, |answer| collect(answer, bytes_max)).await
+}
+
+/// Sends the request, and reads the answer by `read`. The connection ends with the exchange.
+pub(super) async fn exchange<T, F>(
+    stream: Stream,
+    request: Request<Full<Bytes>>,
+    read: impl FnOnce(Response<Incoming>) -> F,
+) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
     let (mut sender, connection) = http1::Builder::new()
         .allow_spaces_after_header_name_in_responses(true)
+        .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| format!("cannot connect: {error}"))?;
-    let exchange =
-        async move { collect(sender.send_request(request).await.map_err(|error| error.to_string())?, bytes_max).await };
+    let exchange = async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await };
     // The connection moves only while it is polled; it ends with the exchange.
     let mut exchange = pin!(exchange);
     tokio::select! {
         answer = &mut exchange => answer,
         // However it ended, the answer may have come before: simple servers close without the farewell of TLS.
-        ended = connection => exchange.await.map_err(|error| ended.err().map_or(error, |cause| cause.to_string())),
+        ended = connection => exchange.await.map_err(|error| ended.err().map_or(error, |ended| cause(&ended))),
     }
+}
+
+/// The innermost error: those around it only say where it happened.
+pub(super) fn cause(error: &dyn Error) -> String {
+    let innermost = std::iter::successors(error.source(), |&error| error.source()).last();
+    innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Reads the body of an answer, if its status is 200, or 404: that may say of what there is none.

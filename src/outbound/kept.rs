@@ -1,6 +1,5 @@
 //! Requests of our own to one upstream, over connections that are kept for the next one; the caller bounds the time.
 
-use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
-use super::fetch::collect;
+use super::fetch::{cause, collect};
 use crate::proxy::upstream::connect::{Stream, Target};
 
 /// The servers of which one is asked, whichever it is.
@@ -82,12 +81,6 @@ fn was_kept(error: &Error) -> bool {
         connection.get_extras(&mut marks);
     }
     marks.get::<HasServed>().is_some_and(|served| served.0.load(Ordering::Relaxed))
-}
-
-/// The innermost error: those around it only say where it happened.
-fn cause(error: &Error) -> String {
-    let innermost = std::iter::successors(error.source(), |&error| error.source()).last();
-    innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Opens connections to the servers in turn, whatever is asked for. One that cannot be connected to is passed over.

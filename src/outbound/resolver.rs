@@ -83,7 +83,7 @@ mod tests {
     async fn names_are_resolved_at_once_and_then_as_often_as_is_said_and_failures_change_nothing() {
         const INTERVAL: Duration = Duration::from_secs(30);
         let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO };
-        let rules = BackendRules { resolve_interval: INTERVAL, ejection };
+        let rules = BackendRules { resolve_interval: INTERVAL, ejection, probing: None };
         let target = |host: &str| Target::tcp(host.to_owned(), 80, None);
         let place = |host| Place { target: target(host), own_host: HeaderValue::from_static("h"), weight: 1 };
         let backends = Backends::new(vec![place("api.example"), place("192.0.2.9")], rules, standing_clock(), None);

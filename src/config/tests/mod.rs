@@ -2,6 +2,7 @@
 
 mod browser;
 mod callers;
+mod health;
 mod layers;
 mod login;
 mod routes;

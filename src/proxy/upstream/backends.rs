@@ -1,116 +1,28 @@
 //! Where an upstream is, as all workers and the control plane see it.
 
+mod backend;
+mod place;
+mod rules;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use std::{fmt, io};
 
-use http::HeaderValue;
+pub use backend::Backend;
+use backend::Condition;
+pub use place::Place;
+pub use rules::{BackendRules, ProbeRules};
 
-use super::connect::{Slot, Stream, Target};
-use crate::domain::ejection::{EjectionRules, Standing, may_eject};
+use super::connect::Target;
+use crate::domain::ejection::may_eject;
+use crate::domain::eligibility::{Believed, Known, weights};
+use crate::domain::probing::Verdict;
 use crate::domain::time::Clock;
 
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 64;
-
-/// A server that the settings name, by its address or by a name that may have several.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    pub target: Target,
-    /// Host and port of its URL.
-    pub own_host: HeaderValue,
-    /// How many requests it gets beside the others; each of its addresses does.
-    pub weight: u32,
-}
-
-/// One address of one upstream.
-pub struct Backend {
-    target: Target,
-    own_host: HeaderValue,
-    /// `None`: a socket of this machine, or a name that has not been resolved yet, which is done with each connection.
-    address: Option<SocketAddr>,
-    standing: Mutex<Standing>,
-    /// Whether its standing may hold failures, which a success ends.
-    has_failed: AtomicBool,
-    /// Those of all workers.
-    connections: Arc<AtomicU32>,
-    /// Requests that wait for one of them.
-    waiting: Arc<AtomicU32>,
-}
-
-impl Backend {
-    fn new(place: &Place, address: Option<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self {
-            target: place.target.clone(),
-            own_host: place.own_host.clone(),
-            address,
-            standing: Mutex::default(),
-            has_failed: AtomicBool::new(false),
-            connections: Arc::default(),
-            waiting: Arc::default(),
-        })
-    }
-
-    /// Leave to open one more connection, where there may be `max`.
-    pub(super) fn slot(&self, max: Option<u32>) -> Option<Slot> {
-        Slot::of(&self.connections, max)
-    }
-
-    /// Whether no more connections may be opened.
-    pub(super) fn is_full(&self, max: Option<u32>) -> bool {
-        max.is_some_and(|max| self.connections.load(Ordering::Relaxed) >= max)
-    }
-
-    pub(super) const fn waiting(&self) -> &Arc<AtomicU32> {
-        &self.waiting
-    }
-
-    /// A request was served.
-    pub(super) fn succeeded(&self) {
-        // Almost always nothing is written, and no lock taken.
-        if self.has_failed.load(Ordering::Relaxed) {
-            self.has_failed.store(false, Ordering::Relaxed);
-            self.standing().succeeded();
-        }
-    }
-
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) const fn own_host(&self) -> &HeaderValue {
-        &self.own_host
-    }
-
-    /// Opens a connection, TLS included. Takes as long as the network does.
-    pub(super) async fn connect(&self) -> io::Result<Stream> {
-        match self.address {
-            Some(address) => Stream::open_at(address, self.target.tls()).await,
-            None => Stream::open(&self.target).await,
-        }
-    }
-
-    fn is_at(&self, place: &Place) -> bool {
-        self.target == place.target && self.own_host == place.own_host
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => address.fmt(f),
-            None => self.target.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Backend({self})")
-    }
-}
 
 /// A backend, and how many requests it gets now beside the others. 0: none.
 #[derive(Clone, Debug)]
@@ -119,26 +31,41 @@ pub struct Weighted {
     pub weight: u32,
 }
 
-/// How all of them are treated.
-#[derive(Clone, Copy, Debug)]
-pub struct BackendRules {
-    /// How often names are resolved.
-    pub resolve_interval: Duration,
-    pub ejection: EjectionRules,
-}
-
 /// All backends of one upstream.
 pub struct Backends {
     places: Vec<Place>,
     /// For each place.
     known: RwLock<Vec<Vec<Arc<Backend>>>>,
-    version: AtomicU64,
     rules: BackendRules,
     clock: Arc<dyn Clock>,
+    changes: Arc<Changes>,
+}
+
+/// That something has changed, and who may change it. Shared by settings that follow each other: what a request or a probe by the
+/// former ones comes to is known by the later ones too.
+#[derive(Debug, Default)]
+struct Changes {
+    version: AtomicU64,
     /// Whether some are ejected or come back.
     is_unsettled: AtomicBool,
     /// Held by whoever decides about an ejection, so that never more than half go.
     judging: Mutex<()>,
+}
+
+impl Changes {
+    fn judging(&self) -> MutexGuard<'_, ()> {
+        self.judging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The weights are others, and will be others still as time passes.
+    fn unsettle(&self) {
+        self.is_unsettled.store(true, Ordering::Relaxed);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl fmt::Debug for Backends {
@@ -154,16 +81,10 @@ impl Backends {
             let known = former.map(|former| former.at(place)).unwrap_or_default();
             if known.is_empty() { vec![Backend::new(place, place.target.address())] } else { known }
         });
-        Arc::new(Self {
-            known: RwLock::new(known.collect()),
-            places,
-            version: AtomicU64::new(0),
-            rules,
-            clock,
-            // Some may have been ejected by the former settings.
-            is_unsettled: AtomicBool::new(former.is_some()),
-            judging: Mutex::default(),
-        })
+        let changes = former.map(|former| Arc::clone(&former.changes)).unwrap_or_default();
+        // Some may have been ejected by the former settings.
+        changes.is_unsettled.store(former.is_some(), Ordering::Relaxed);
+        Arc::new(Self { known: RwLock::new(known.collect()), places, rules, clock, changes })
     }
 
     /// The servers as the settings name them.
@@ -175,65 +96,120 @@ impl Backends {
         self.rules.resolve_interval
     }
 
-    /// A request to one of them failed. Whether it is ejected for it.
+    /// `None`: nobody asks how they are.
+    pub const fn probing(&self) -> Option<&Arc<ProbeRules>> {
+        self.rules.probing.as_ref()
+    }
+
+    /// Those whose next probe is due, `most` at most; it counts as begun.
+    pub fn take_due_probes(&self, most: usize) -> Vec<Arc<Backend>> {
+        let Some(rules) = self.probing() else { return Vec::new() };
+        let (now, known) = (self.clock.monotonic(), self.known());
+        let is_taken = |backend: &&Arc<Backend>| {
+            let probed_at = &mut backend.condition().probed_at;
+            let is_due = probed_at.is_none_or(|at| now.saturating_sub(at) >= rules.interval);
+            if is_due {
+                *probed_at = Some(now);
+            }
+            is_due
+        };
+        known.iter().flatten().filter(is_taken).take(most).cloned().collect()
+    }
+
+    /// A probe of one of them has passed or failed. Returns the verdict where that makes it another one.
+    pub fn probed(&self, backend: &Backend, passed: bool) -> Option<Verdict> {
+        let _turn = self.changes.judging();
+        let verdict = {
+            let mut condition = backend.condition();
+            let verdict = condition.probes.add(passed, &self.rules.probing.as_ref()?.thresholds)?;
+            if verdict == Verdict::Healthy {
+                condition.standing.returns(self.clock.monotonic());
+            }
+            verdict
+        };
+        self.changes.unsettle();
+        Some(verdict)
+    }
+
+    /// Whether the probes find any of them healthy, so that the others get no requests.
+    pub fn is_any_healthy(&self) -> bool {
+        self.known().iter().flatten().any(|backend| self.verdict(&backend.condition()) == Verdict::Healthy)
+    }
+
+    /// What probes by these settings say.
+    fn verdict(&self, condition: &Condition) -> Verdict {
+        if self.rules.probing.is_some() { condition.probes.verdict() } else { Verdict::Healthy }
+    }
+
+    /// A request to one of them failed. Whether it is ejected for it. Of those that may get requests by the probes, never more than half
+    /// are.
     pub(super) fn failed(&self, backend: &Backend) -> bool {
-        let _turn = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (all, out) =
-            known.iter().flatten().fold((0, 0), |(all, out), one| (all + 1, out + usize::from(one.standing().is_out())));
+        let _turn = self.changes.judging();
+        let known = self.known();
+        let believed = Believed::of(known.iter().flatten().map(|one| self.verdict(&one.condition())));
+        let (all, out) = known.iter().flatten().fold((0, 0), |(all, out), one| {
+            let condition = one.condition();
+            let counts = believed.admits(self.verdict(&condition));
+            (all + usize::from(counts), out + usize::from(counts && condition.standing.is_out()))
+        });
         backend.has_failed.store(true, Ordering::Relaxed);
-        let is_ejected = backend.standing().failed(&self.rules.ejection, self.clock.monotonic(), may_eject(all, out));
+        let mut condition = backend.condition();
+        let is_ejected = condition.standing.failed(&self.rules.ejection, self.clock.monotonic(), may_eject(all, out));
         if is_ejected {
-            self.is_unsettled.store(true, Ordering::Relaxed);
-            self.version.fetch_add(1, Ordering::Release);
+            self.changes.unsettle();
         }
         is_ejected
     }
 
     /// Lets those that were ejected come back, when their time has come.
     pub(super) fn look(&self) {
-        if !self.is_unsettled.load(Ordering::Relaxed) {
+        if !self.changes.is_unsettled.load(Ordering::Relaxed) {
             return;
         }
-        let _turn = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.changes.judging();
+        let known = self.known();
         let now = self.clock.monotonic();
         let is_settled = known.iter().flatten().fold(true, |is_settled, backend| {
-            let mut standing = backend.standing();
+            let standing = &mut backend.condition().standing;
             standing.part(&self.rules.ejection, now);
             is_settled && standing.is_settled()
         });
-        self.is_unsettled.store(!is_settled, Ordering::Relaxed);
-        self.version.fetch_add(1, Ordering::Release);
+        self.changes.is_unsettled.store(!is_settled, Ordering::Relaxed);
+        self.changes.tell();
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Vec<Vec<Arc<Backend>>>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at(&self, place: &Place) -> Vec<Arc<Backend>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().flatten().filter(|backend| backend.is_at(place)).cloned().collect()
+        self.known().iter().flatten().filter(|backend| backend.is_at(place)).cloned().collect()
     }
 
     /// Grows with every change of what [`Backends::list`] returns.
     pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.changes.version.load(Ordering::Acquire)
     }
 
-    /// Never empty.
+    /// Never empty, nor are all weights 0.
     pub(super) fn list(&self) -> Vec<Weighted> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let now = self.clock.monotonic();
-        let of_place = |(place, backends): (&Place, &Vec<Arc<Backend>>)| {
-            let weighted = |backend: &Arc<Backend>| {
-                let weight = place.weight * backend.standing().part(&self.rules.ejection, now);
-                Weighted { backend: Arc::clone(backend), weight }
-            };
-            backends.iter().map(weighted).collect::<Vec<_>>()
+        let backends: Vec<(&Place, &Arc<Backend>)> =
+            self.places.iter().zip(&*known).flat_map(|(place, backends)| backends.iter().map(move |one| (place, one))).collect();
+        let known = |(place, backend): &(&Place, &Arc<Backend>)| {
+            let mut condition = backend.condition();
+            let verdict = self.verdict(&condition);
+            Known { weight: place.weight, verdict, part: condition.standing.part(&self.rules.ejection, now) }
         };
-        self.places.iter().zip(&*known).flat_map(of_place).collect()
+        let weights = weights(&backends.iter().map(known).collect::<Vec<_>>());
+        let weighted = |((_, backend), weight): (&(_, &Arc<Backend>), u32)| Weighted { backend: Arc::clone(backend), weight };
+        backends.iter().zip(weights).map(weighted).collect()
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).iter().map(Vec::len).sum()
+        self.known().iter().map(Vec::len).sum()
     }
 
     /// The places that are known by a name, and need to be resolved time and again: host and port, each with its number.
@@ -255,21 +231,46 @@ impl Backends {
         }
         let stayed = |address| former.iter().find(|backend| backend.address == Some(address)).cloned();
         *former = addresses.into_iter().map(|a| stayed(a).unwrap_or_else(|| Backend::new(place, Some(a)))).collect();
-        self.version.fetch_add(1, Ordering::Release);
+        self.changes.tell();
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
+    use http::{HeaderValue, StatusCode};
+
     use super::*;
-    use crate::domain::ejection::PART_WHOLE;
+    use crate::domain::ejection::{EjectionRules, PART_WHOLE};
+    use crate::domain::probing::ProbeThresholds;
     use crate::domain::time::standing_clock;
 
     const RULES: BackendRules = BackendRules {
         resolve_interval: Duration::from_secs(30),
         ejection: EjectionRules { failures: 2, pause: Duration::from_secs(3600), slow_start: Duration::from_secs(10) },
+        probing: None,
     };
+
+    fn probing() -> BackendRules {
+        let probes = ProbeRules {
+            path: PathAndQuery::from_static("/healthz"),
+            host: None,
+            statuses: vec![StatusCode::OK],
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            thresholds: ProbeThresholds { healthy_after: 1, unhealthy_after: 1 },
+        };
+        BackendRules { probing: Some(Arc::new(probes)), ..RULES }
+    }
+
+    fn places(count: u8) -> Vec<Place> {
+        (1..=count).map(|last| place(&format!("192.0.2.{last}"), 1)).collect()
+    }
+
+    fn with_requests(backends: &Backends) -> Vec<usize> {
+        backends.list().iter().enumerate().filter(|(_, one)| one.weight > 0).map(|(index, _)| index).collect()
+    }
 
     fn place(host: &str, weight: u32) -> Place {
         let target = Target::tcp(host.to_owned(), 80, None);
@@ -339,5 +340,61 @@ mod tests {
             }
         });
         assert_eq!(backends.list().iter().filter(|one| one.weight > 0).count(), 1);
+    }
+
+    #[test]
+    fn what_fails_its_probes_gets_nothing_until_it_passes_and_a_reload_does_not_forget_it() {
+        let backends = Backends::new(places(2), probing(), standing_clock(), None);
+        let one = &backends.list()[0].backend;
+        let version = backends.version();
+        assert_eq!(backends.probed(one, false), Some(Verdict::Unhealthy));
+        assert!(backends.version() > version);
+        assert_eq!(with_requests(&backends), [1]);
+        let later = Backends::new(places(2), probing(), standing_clock(), Some(&backends));
+        assert_eq!(with_requests(&later), [1]);
+        // By a probe that was under way during the reload.
+        let version = later.version();
+        assert_eq!(backends.probed(one, true), Some(Verdict::Healthy));
+        assert!(later.version() > version);
+        assert_eq!(with_requests(&later), [0, 1]);
+        backends.probed(one, false);
+        let without = Backends::new(places(2), RULES, standing_clock(), Some(&later));
+        assert_eq!(with_requests(&without), [0, 1], "where nobody probes, no probe counts");
+    }
+
+    #[test]
+    fn where_probes_find_nobody_healthy_all_get_requests() {
+        let backends = Backends::new(places(2), probing(), standing_clock(), None);
+        for one in &backends.list() {
+            backends.probed(&one.backend, false);
+        }
+        assert!(!backends.is_any_healthy());
+        assert_eq!(with_requests(&backends), [0, 1]);
+    }
+
+    #[test]
+    fn of_those_that_pass_their_probes_never_more_than_half_are_ejected() {
+        let backends = Backends::new(places(4), probing(), standing_clock(), None);
+        let list = backends.list();
+        for one in &list[..2] {
+            backends.probed(&one.backend, false);
+        }
+        for one in list.iter().cycle().take(80) {
+            backends.failed(&one.backend);
+        }
+        assert_eq!(with_requests(&backends).len(), 1, "of the two that are healthy, one");
+        let last = with_requests(&backends)[0];
+        backends.probed(&list[last].backend, false);
+        assert_eq!(with_requests(&backends), [if last == 2 { 3 } else { 2 }], "rather an ejected one than one that is unhealthy");
+    }
+
+    #[test]
+    fn a_probe_is_due_at_once_and_then_once_in_each_interval_and_no_more_are_taken_than_asked_for() {
+        let backends = Backends::new(places(3), probing(), standing_clock(), None);
+        assert_eq!(backends.take_due_probes(2).len(), 2);
+        assert_eq!(backends.take_due_probes(2).len(), 1);
+        assert_eq!(backends.take_due_probes(2).len(), 0);
+        let without = Backends::new(places(3), RULES, standing_clock(), None);
+        assert_eq!(without.take_due_probes(2).len(), 0);
     }
 }

@@ -145,6 +145,7 @@ impl Upstream {
     fn failed(&self, lease: &Lease) {
         lease.is_served(false);
         if self.options.backends.failed(&lease.backend) {
+            self.counters.add(Counter::UpstreamEjections, 1);
             let (upstream, backend) = (&*self.options.name, &lease.backend);
             tracing::warn!(upstream, %backend, "a server of an upstream fails time and again: it gets no requests for a while");
             // Other workers do so with their next tick.

@@ -28,6 +28,7 @@ fn run<F: Future>(test: F) -> F::Output {
 const RULES: BackendRules = BackendRules {
     resolve_interval: Duration::from_secs(30),
     ejection: EjectionRules { failures: 5, pause: Duration::from_secs(3600), slow_start: Duration::from_secs(10) },
+    probing: None,
 };
 
 /// The status and the body, or what became of them.

@@ -13,6 +13,7 @@ mod memory;
 mod migration;
 mod oauth;
 mod ports;
+mod probes;
 mod refresh_storm;
 mod reloads;
 mod settings_in_force;

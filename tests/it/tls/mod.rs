@@ -11,3 +11,4 @@ mod reload;
 mod rig;
 mod settings;
 mod streams;
+mod upstreams;

@@ -1,0 +1,179 @@
+//! One probe of one backend: a request that asks whether it is healthy.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::fetch::exchange;
+use crate::proxy::upstream::backends::{Backend, ProbeRules};
+
+/// What is read of the body of a response. Whatever more there is says nothing about health.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Asks a backend over a connection of the probe's own, as requests reach it: by TLS, or at a socket of this machine.
+///
+/// # Errors
+/// Why it counts as unhealthy, for people.
+pub(super) async fn ask(backend: &Backend, rules: &ProbeRules) -> Result<(), String> {
+    let late = |what: &str| format!("{what} within {:?}", rules.timeout);
+    let until = Instant::now() + rules.timeout;
+    let connected = timeout_at(until, backend.connect()).await.map_err(|_| late("no connection"))?;
+    let stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
+    let asking = exchange(stream, request(backend, rules), whole);
+    let status = timeout_at(until, asking).await.map_err(|_| late("no complete response"))??;
+    if rules.statuses.contains(&status) { Ok(()) } else { Err(format!("responded with {}", status.as_u16())) }
+}
+
+fn request(backend: &Backend, rules: &ProbeRules) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = Uri::from(rules.path.clone());
+    let headers = request.headers_mut();
+    headers.insert(HOST, rules.host.as_ref().unwrap_or_else(|| backend.own_host()).clone());
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tokengate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+}
+
+/// The status of a response that is whole, as far as it is read. One that breaks off is a sign of illness.
+async fn whole(response: Response<Incoming>) -> Result<StatusCode, String> {
+    let (head, mut body) = response.into_parts();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| format!("the response broke off: {error}"))?;
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > BODY_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(head.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, UnixListener};
+
+    use super::*;
+    use crate::domain::ejection::EjectionRules;
+    use crate::domain::probing::ProbeThresholds;
+    use crate::domain::time::standing_clock;
+    use crate::proxy::upstream::backends::{BackendRules, Backends, Place};
+    use crate::proxy::upstream::connect::Target;
+
+    fn rules() -> ProbeRules {
+        ProbeRules {
+            path: "/healthz?deep=1".parse().unwrap(),
+            host: None,
+            statuses: vec![StatusCode::OK, StatusCode::NO_CONTENT],
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            thresholds: ProbeThresholds { healthy_after: 1, unhealthy_after: 1 },
+        }
+    }
+
+    fn backend(target: Target, rules: &ProbeRules) -> Arc<Backend> {
+        let place = Place { target, own_host: HeaderValue::from_static("api.example:81"), weight: 1 };
+        let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO };
+        let rules = BackendRules { resolve_interval: Duration::from_secs(60), ejection, probing: Some(Arc::new(rules.clone())) };
+        Backends::new(vec![place], rules, standing_clock(), None).take_due_probes(1).remove(0)
+    }
+
+    /// Reads one request and sends these bytes. Returns the request.
+    async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, response: &[u8], then_hangs: bool) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        // A prober that has seen enough reads no more.
+        let _ = stream.write_all(response).await;
+        if then_hangs {
+            // Until the prober has gone.
+            let _ = stream.read_u8().await;
+        }
+        String::from_utf8(request).unwrap()
+    }
+
+    async fn asked(response: &[u8], then_hangs: bool, rules: &ProbeRules) -> (Result<(), String>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let backend = backend(Target::tcp(address.ip().to_string(), address.port(), None), rules);
+        let serving = async { serve(listener.accept().await.unwrap().0, response, then_hangs).await };
+        tokio::join!(ask(&backend, rules), serving)
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_one_request_for_the_path_with_the_servers_own_host_or_that_of_the_settings() {
+        let (outcome, request) = asked(b"HTTP/1.1 204 No Content\r\n\r\n", false, &rules()).await;
+        assert_eq!(outcome, Ok(()));
+        assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nhost: api.example:81\r\n") && request.contains("\r\nconnection: close\r\n"), "{request}");
+        let host = Some(HeaderValue::from_static("other.example"));
+        let (outcome, request) =
+            asked(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false, &ProbeRules { host, ..rules() }).await;
+        assert!(outcome.is_ok() && request.contains("\r\nhost: other.example\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn what_simple_servers_send_is_health() {
+        let large = [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat();
+        for (response, then_hangs) in [
+            (&b"HTTP/1.0 200 OK\r\n\r\nuntil the end"[..], false),
+            (b"HTTP/1.1 200 OK\r\nServer : old\r\ncontent-length: 2\r\n\r\nok", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+            (b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", true),
+            (&large, true),
+        ] {
+            let (outcome, _) = asked(response, then_hangs, &rules()).await;
+            assert_eq!(outcome, Ok(()), "{}", String::from_utf8_lossy(&response[..response.len().min(100)]));
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_is_no_whole_response_with_a_status_of_health_is_illness_and_its_cause_is_told() {
+        let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'x'; 1 << 20]].concat();
+        for (response, cause) in [
+            (&b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"[..], "responded with 503"),
+            (b"HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n", "responded with 302"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok", "broke off"),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "broke off"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nok", "content-length"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "HTTP"),
+            (b"", "connection closed before message completed"),
+            (&endless, "too large"),
+        ] {
+            let (outcome, _) = asked(response, false, &rules()).await;
+            let told = outcome.unwrap_err();
+            assert!(told.contains(cause), "`{cause}` is missing from: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_before_or_within_its_response_is_given_up_on() {
+        let rules = ProbeRules { timeout: Duration::from_millis(50), ..rules() };
+        for response in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok"] {
+            let (outcome, _) = asked(response, true, &rules).await;
+            assert_eq!(outcome, Err("no complete response within 50ms".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_the_machine_is_probed_and_one_where_nobody_listens_is_ill() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &Path| backend(Target::unix(path.to_owned()), &rules());
+        let path = folder.path().join("api.sock");
+        let refused = ask(&at(&path), &rules()).await.unwrap_err();
+        assert!(refused.starts_with("cannot connect: "), "{refused}");
+        let (listener, backend, rules) = (UnixListener::bind(&path).unwrap(), at(&path), rules());
+        let serving = async { serve(listener.accept().await.unwrap().0, b"HTTP/1.1 204 Fine\r\n\r\n", false).await };
+        let (outcome, request) = tokio::join!(ask(&backend, &rules), serving);
+        assert!(outcome.is_ok() && request.starts_with("GET /healthz"), "{outcome:?} {request}");
+    }
+}

@@ -1,0 +1,114 @@
+//! One address of one upstream.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
+
+use http::HeaderValue;
+
+use super::place::Place;
+use crate::domain::ejection::Standing;
+use crate::domain::probing::ProbeRecord;
+use crate::proxy::upstream::connect::{Slot, Stream, Target};
+
+/// One address of one upstream. It is the same for all workers, and for settings that follow each other.
+pub struct Backend {
+    target: Target,
+    own_host: HeaderValue,
+    /// `None`: a socket of this machine, or a name that has not been resolved yet, which is done with each connection.
+    pub(super) address: Option<SocketAddr>,
+    condition: Mutex<Condition>,
+    /// Whether its standing may hold failures, which a success ends.
+    pub(super) has_failed: AtomicBool,
+    /// Those of all workers.
+    connections: Arc<AtomicU32>,
+    /// Requests that wait for one of them.
+    waiting: Arc<AtomicU32>,
+}
+
+/// How a backend is.
+#[derive(Default)]
+pub(super) struct Condition {
+    pub(super) standing: Standing,
+    pub(super) probes: ProbeRecord,
+    /// When the last probe began, since the start of the clock.
+    pub(super) probed_at: Option<Duration>,
+}
+
+impl Backend {
+    pub(super) fn new(place: &Place, address: Option<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self {
+            target: place.target.clone(),
+            own_host: place.own_host.clone(),
+            address,
+            condition: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            connections: Arc::default(),
+            waiting: Arc::default(),
+        })
+    }
+
+    /// Leave to open one more connection, where there may be `max`.
+    pub(in crate::proxy::upstream) fn slot(&self, max: Option<u32>) -> Option<Slot> {
+        Slot::of(&self.connections, max)
+    }
+
+    /// Whether no more connections may be opened.
+    pub(in crate::proxy::upstream) fn is_full(&self, max: Option<u32>) -> bool {
+        max.is_some_and(|max| self.connections.load(Ordering::Relaxed) >= max)
+    }
+
+    pub(in crate::proxy::upstream) const fn waiting(&self) -> &Arc<AtomicU32> {
+        &self.waiting
+    }
+
+    /// A request was served.
+    pub(in crate::proxy::upstream) fn succeeded(&self) {
+        // Almost always nothing is written, and no lock taken.
+        if self.has_failed.load(Ordering::Relaxed) {
+            self.has_failed.store(false, Ordering::Relaxed);
+            self.condition().standing.succeeded();
+        }
+    }
+
+    pub(super) fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Host and port of its URL.
+    pub const fn own_host(&self) -> &HeaderValue {
+        &self.own_host
+    }
+
+    /// Opens a connection, TLS included. Takes as long as the network does.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect(&self) -> io::Result<Stream> {
+        match self.address {
+            Some(address) => Stream::open_at(address, self.target.tls()).await,
+            None => Stream::open(&self.target).await,
+        }
+    }
+
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.target == place.target && self.own_host == place.own_host
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => self.target.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backend({self})")
+    }
+}

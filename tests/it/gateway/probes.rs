@@ -1,0 +1,152 @@
+//! Active probes of the servers of upstreams.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::balancing::tables;
+use super::drain::eventually;
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{Turn, Upstream};
+
+/// A server that serves every request, and answers its probes as it is told.
+struct Probed {
+    upstream: Upstream,
+    is_well: Arc<AtomicBool>,
+    probes: Arc<AtomicU64>,
+    /// Requests of clients that reached it.
+    served: Arc<AtomicU64>,
+}
+
+impl Probed {
+    fn start() -> Self {
+        let (is_well, probes, served) =
+            (Arc::new(AtomicBool::new(true)), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (told, probed, asked) = (Arc::clone(&is_well), Arc::clone(&probes), Arc::clone(&served));
+        let upstream = Upstream::taking_turns(move |request, _| {
+            let is_probe = request.target() == "/healthz";
+            if is_probe { &probed } else { &asked }.fetch_add(1, Ordering::SeqCst);
+            let status = if is_probe && !told.load(Ordering::SeqCst) { 500 } else { 200 };
+            Turn::Answer(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\nok").into_bytes())
+        });
+        Self { upstream, is_well, probes, served }
+    }
+
+    fn be(&self, is_well: bool) {
+        self.is_well.store(is_well, Ordering::SeqCst);
+    }
+
+    fn probes(&self) -> u64 {
+        self.probes.load(Ordering::SeqCst)
+    }
+
+    fn served(&self) -> u64 {
+        self.served.load(Ordering::SeqCst)
+    }
+}
+
+const HEALTH: &str = "[upstreams.many.health]\npath = '/healthz'\ninterval = '100ms'\ntimeout = '100ms'\n";
+
+/// With one worker: once no request reaches a server any more, every worker knows.
+fn gateway(login: &Upstream, servers: [&Probed; 2], keys: &str) -> Gateway {
+    of_workers("1", login, servers, keys)
+}
+
+fn of_workers(workers: &str, login: &Upstream, servers: [&Probed; 2], keys: &str) -> Gateway {
+    let urls = servers.map(|server| format!("\"{}\"", server.upstream.url())).join(", ");
+    Gateway::of(login, &tables(&format!("urls = [{urls}]\nslow_start = '0s'\n{HEALTH}{keys}")), &[("listen.workers", workers)])
+}
+
+fn ask(gateway: &Gateway, times: u32) {
+    let mut client = gateway.client();
+    for _ in 0..times {
+        client.get("/public/x", None).expect(200);
+    }
+}
+
+#[test]
+fn a_server_that_fails_its_probes_gets_no_requests_until_it_passes_them_again() {
+    let (login, ill, well) = (Upstream::start(), Probed::start(), Probed::start());
+    let gateway = gateway(&login, [&ill, &well], "unhealthy_after = 2\nhealthy_after = 2\n");
+    ask(&gateway, 40);
+    assert!(ill.served() > 0 && well.served() > 0, "one that is healthy gets requests from the start");
+    ill.be(false);
+    gateway.await_log("that it fails its probes", |log| log.contains("fails its probes"));
+    // The worker follows with its next tick.
+    eventually("nothing reaches it", || {
+        let before = ill.served();
+        ask(&gateway, 20);
+        ill.served() == before
+    });
+    let (before, probes) = (ill.served(), ill.probes());
+    eventually("it is probed on and on", || {
+        ask(&gateway, 5);
+        ill.probes() > probes + 5
+    });
+    assert_eq!(ill.served(), before);
+    ill.be(true);
+    eventually("it gets requests again", || {
+        ask(&gateway, 20);
+        ill.served() > before
+    });
+    let log = gateway.log();
+    assert_eq!(log.matches("fails its probes: it gets no requests").count(), 1, "{log}");
+    assert_eq!(log.matches("passes its probes again").count(), 1, "{log}");
+    assert!(log.contains("responded with 500"), "{log}");
+    let metrics = gateway.admin().get("/metrics", None).expect(200).text();
+    for outcome in ["passed", "failed"] {
+        let counted = format!("tokengate_upstream_probes_total{{outcome=\"{outcome}\"}} ");
+        assert!(metrics.contains(&counted) && !metrics.contains(&format!("{counted}0\n")), "{metrics}");
+    }
+}
+
+#[test]
+fn one_process_probes_a_server_once_in_each_interval_however_many_workers_there_are() {
+    let (login, one, other) = (Upstream::start(), Probed::start(), Probed::start());
+    let gateway = of_workers("3", &login, [&one, &other], "");
+    let began = (tokio::time::Instant::now(), one.probes());
+    eventually("there are probes", || one.probes() >= began.1 + 10);
+    let intervals = began.0.elapsed().as_millis() / 100;
+    assert!(intervals + 1 >= 10, "10 probes within {intervals} intervals");
+    drop(gateway);
+}
+
+#[test]
+fn where_no_server_passes_its_probes_all_get_requests() {
+    let (login, one, other) = (Upstream::start(), Probed::start(), Probed::start());
+    one.be(false);
+    other.be(false);
+    let gateway = of_workers("2", &login, [&one, &other], "unhealthy_after = 1\n");
+    gateway.await_log("that none passes", |log| log.contains("no server of an upstream passes its probes"));
+    let before = (one.served(), other.served());
+    eventually("both are asked", || {
+        ask(&gateway, 20);
+        one.served() > before.0 && other.served() > before.1
+    });
+}
+
+#[test]
+fn a_reload_does_not_forget_who_failed() {
+    let (login, ill, well) = (Upstream::start(), Probed::start(), Probed::start());
+    ill.be(false);
+    let gateway = gateway(&login, [&ill, &well], "unhealthy_after = 1\n");
+    gateway.await_log("that it fails its probes", |log| log.contains("fails its probes"));
+    // From here on nobody asks it for an hour.
+    gateway.reload(|settings| settings.replace("interval = '100ms'", "interval = '1h'"));
+    eventually("the worker goes by the new settings", || {
+        let before = ill.served();
+        ask(&gateway, 20);
+        ill.served() == before
+    });
+    let before = ill.served();
+    ask(&gateway, 100);
+    assert_eq!(ill.served(), before);
+    // Without probes, what they found does not count.
+    gateway.reload(|settings| {
+        let (keys, routes) = settings.split_once("[upstreams.many.health]").unwrap();
+        format!("{keys}{}", routes.split_once("[[routes]]").map(|(_, routes)| format!("[[routes]]{routes}")).unwrap())
+    });
+    eventually("it gets requests", || {
+        ask(&gateway, 20);
+        ill.served() > before
+    });
+}
