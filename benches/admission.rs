@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ use tokengate::domain::session::Grant;
 use tokengate::domain::stats::Counters;
 use tokengate::domain::time::Timestamp;
 use tokengate::proxy::auth::admission::{Admission, AdmissionOptions};
+use tokengate::proxy::auth::renewals::Renewals;
+use tokengate::proxy::open_streams::OpenStreams;
 
 /// The gateway's.
 #[global_allocator]
@@ -140,7 +143,8 @@ fn admission() -> Admission {
     let replica = Arc::new(Replica::new());
     replica.confirm(Duration::ZERO);
     let options = AdmissionOptions { cache_entries_max: 100_000, max_staleness: Duration::MAX };
-    Admission::new(options, replica, Ambient::of_system().clock, Arc::new(Counters::new()))
+    let renewals = Rc::new(Renewals::new(OpenStreams::new()));
+    Admission::new(options, replica, Ambient::of_system().clock, Arc::new(Counters::new()), renewals)
 }
 
 fn rewrite() -> RewriteRules {

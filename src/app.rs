@@ -59,6 +59,7 @@ use crate::domain::stats::{self, Counters, Tally};
 use crate::outbound::{prober, resolver};
 use crate::proxy::client::arrival::Spoken;
 use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
+use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
 use crate::proxy::upstream::UpstreamOptions;
@@ -183,6 +184,7 @@ impl App {
             entropy: Arc::clone(&parts.ambient.entropy),
             tally: Arc::clone(&parts.upkeep.tally),
             observations: Observations::default(),
+            open_streams: OpenStreams::new(),
         });
         let latest = Arc::new(live.part(|snapshot| &snapshot.data_plane));
         supervisor.supervise("upstream names", move |stop| {

@@ -171,6 +171,10 @@ const FAMILIES: &[Family] = &[
         (Counter::ResponsesEndedByClient, "client"),
         (Counter::ResponsesEndedBySession, "session"),
         (Counter::ResponsesEndedByExpiry, "expiry"),
+        (Counter::ResponsesEndedByKey, "key"),
+    ]),
+    single("streams_renewed", "Exchanges that outlived their token by a newer one of their session", &[
+        (Counter::StreamsRenewed, ""),
     ]),
     family("upstream_failures", "kind", "Exchanges with an upstream that failed", &[
         (Counter::UpstreamErrors, "error"),

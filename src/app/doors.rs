@@ -1,5 +1,6 @@
 //! Every door lets the same tokens in: the data plane, introspection, the exchange of legacy tokens, logout and the list of sessions.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::domain::stats::Counters;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock as _, Timestamp};
 use crate::proxy::auth::admission::{Admission, AdmissionOptions, Admitted};
+use crate::proxy::auth::renewals::Renewals;
+use crate::proxy::open_streams::OpenStreams;
 use crate::sessions::tests::world::{MINUTE, SECOND, World, client, login, minting, policy, subject};
 use crate::sessions::{Credentials, Introspected, LogoutScope, Order, RefreshError};
 use crate::store::SessionStore as _;
@@ -129,7 +132,8 @@ fn verifier(world: &World, accepted_until: Timestamp) -> Verifier {
 
 fn admission(world: &World) -> Admission {
     let options = AdmissionOptions { cache_entries_max: 100, max_staleness: policy().max_staleness };
-    Admission::new(options, Arc::clone(&world.node.replica), world.clock.clone(), Arc::new(Counters::new()))
+    let renewals = Rc::new(Renewals::new(OpenStreams::new()));
+    Admission::new(options, Arc::clone(&world.node.replica), world.clock.clone(), Arc::new(Counters::new()), renewals)
 }
 
 impl Doors {
@@ -178,7 +182,7 @@ impl Doors {
             Step::Confirm => node.replica.confirm(self.world.clock.monotonic()),
             Step::LogOut(which, scope) => {
                 if let Ok(admitted) = self.admit(&self.admission, &self.tokens[*which]) {
-                    let credentials = Credentials { principal: Some(&*admitted.principal), ..Credentials::default() };
+                    let credentials = Credentials { principal: Some(&*admitted.token.principal), ..Credentials::default() };
                     node.sessions.log_out(credentials, *scope).await.unwrap();
                 }
             }
@@ -229,7 +233,7 @@ impl Doors {
                 match &warm {
                     Ok(admitted) => {
                         prop_assert!(is_listed, "{which} is admitted and not listed");
-                        prop_assert_eq!(self.world.node.sessions.confirm(&admitted.principal).await, Ok(()));
+                        prop_assert_eq!(self.world.node.sessions.confirm(&admitted.token.principal).await, Ok(()));
                     }
                     Err(Denial::Revoked(by)) => prop_assert!(!is_listed, "{which} is revoked by {by} and listed"),
                     // A session outlives its tokens.

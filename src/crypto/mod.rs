@@ -30,4 +30,4 @@ pub mod verifier;
 pub mod websocket;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::key::{SigningKey, VerifyingKey};
 use super::keyring::KeyRing;
-use super::verifier::Verifier;
+use super::verifier::{Verified, Verifier};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
 
-pub(super) const NOW: i64 = 1_700_000_000;
+pub(crate) const NOW: i64 = 1_700_000_000;
 pub(super) const ISSUER: &str = "https://gate.example";
 pub(super) const KID: &str = "key-1";
 
@@ -77,6 +77,16 @@ pub(super) fn token(key: &SigningKey, header: impl ToString, payload: impl ToStr
     let text = |part: String| URL_SAFE_NO_PAD.encode(part);
     let signed = format!("{}.{}", text(header.to_string()), text(payload.to_string()));
     format!("{signed}.{}", key.sign(signed.as_bytes()).unwrap())
+}
+
+/// A token of ours of this session, issued and ending so many seconds after [`NOW`].
+pub(crate) fn verified(session: SessionId, issued: i64, expires: i64) -> Verified {
+    let fixture = Fixture::new(Algorithm::Hs256);
+    let mut claims = claims();
+    claims["sid"] = json!(session);
+    claims["iat"] = json!(NOW + issued);
+    claims["exp"] = json!(NOW + expires);
+    fixture.verifier.verify(&token(&fixture.key, header(Algorithm::Hs256), claims), now()).unwrap()
 }
 
 /// A key, with a verifier that trusts it under [`policy`].

@@ -34,6 +34,7 @@ pub struct Verifier {
     /// The keys of other issuers, for tokens or keys without `kid`.
     by_issuer: HashMap<Arc<str>, Vec<Trusted>>,
     present: HashSet<KeyRef>,
+    signers: HashSet<Signer>,
     epoch: u64,
     /// By issuer, where a missing key can be waited for.
     sources: HashMap<Arc<str>, Arc<KeyWishes>>,
@@ -51,6 +52,7 @@ impl Default for Verifier {
             by_kid: HashMap::new(),
             without_kid: Vec::new(),
             present: HashSet::new(),
+            signers: HashSet::new(),
             epoch: 0,
             by_issuer: HashMap::new(),
             sources: HashMap::new(),
@@ -69,6 +71,7 @@ struct Trusted {
     key: Arc<VerifyingKey>,
     rules: Arc<Rules>,
     id: KeyRef,
+    signer: Signer,
 }
 
 /// What the tokens of a key must say.
@@ -96,12 +99,24 @@ impl std::fmt::Debug for KeyRef {
     }
 }
 
-/// A token that was verified, as a cache keeps it. Its key and its times are asked about again on every hit: [`Verifier::trusts`],
-/// [`Vouching::token`](crate::domain::vouching::Vouching::token).
+/// Names a key of an issuer, whatever the policy: it is the same for as long as the issuer signs with that key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Signer([u8; 16]);
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
+/// A token that was verified, as a cache keeps it. Its times are asked about again on every hit:
+/// [`Vouching::token`](crate::domain::vouching::Vouching::token). What outlives the policy that it was verified under asks about its key
+/// too: [`Verifier::trusts`], [`Verifier::knows_signer_of`].
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub principal: Arc<Principal>,
-    pub key: KeyRef,
+    key: KeyRef,
+    signer: Signer,
     epoch: u64,
 }
 
@@ -181,7 +196,9 @@ impl Verifier {
         for (kid, key) in keys {
             let id = KeyRef::of(kid, key, &rules);
             if self.present.insert(id) {
-                let trusted = Trusted { has_kid: kid.is_some(), key: key.clone(), rules: rules.clone(), id };
+                let signer = Signer::of(key, &rules);
+                self.signers.insert(signer);
+                let trusted = Trusted { has_kid: kid.is_some(), key: key.clone(), rules: rules.clone(), id, signer };
                 let of_another = rules.foreign_issuer();
                 if let Some(issuer) = of_another {
                     self.by_issuer.entry(Arc::clone(issuer)).or_default().push(trusted.clone());
@@ -228,7 +245,7 @@ impl Verifier {
             Rules::Issued(policy) => opened.issued(policy, now)?,
             Rules::Legacy(policy) => opened.legacy(policy, now)?.principal,
         };
-        Ok(Verified { principal: Arc::new(principal), key: trusted.id, epoch: self.epoch })
+        Ok(Verified { principal: Arc::new(principal), key: trusted.id, signer: trusted.signer, epoch: self.epoch })
     }
 
     /// The principal of a token that has expired and was valid until then. It grants no access; a logout may end its session.
@@ -349,6 +366,12 @@ impl Verifier {
         verified.epoch == self.epoch || self.present.contains(&verified.key)
     }
 
+    /// Whether the key of a token that was verified is still one of its issuer's, be it under another policy.
+    #[must_use]
+    pub fn knows_signer_of(&self, verified: &Verified) -> bool {
+        verified.epoch == self.epoch || self.signers.contains(&verified.signer)
+    }
+
     /// The keys that tokens with this `kid` may be signed by. Issuers may share a `kid`, so there may be several.
     fn known(&self, kid: Option<&str>) -> &[Trusted] {
         match kid {
@@ -440,15 +463,36 @@ impl Opened<'_> {
     }
 }
 
+impl Signer {
+    fn of(key: &VerifyingKey, rules: &Rules) -> Self {
+        let (kind, name) = match rules {
+            Rules::Issued(policy) if policy.kind == IssuerKind::Own => (0, &policy.issuer),
+            Rules::Issued(policy) => (1, &policy.issuer),
+            Rules::Legacy(policy) => (2, &policy.name),
+        };
+        let mut hash = digest::Context::new(&digest::SHA256);
+        // Of one length, so that nothing of the name can be taken for it.
+        hash.update(digest::digest(&digest::SHA256, key.identity()).as_ref());
+        hash.update(&[kind]);
+        hash.update(name.as_bytes());
+        Self(half(hash))
+    }
+}
+
+/// The first half of a digest.
+fn half(hash: digest::Context) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.finish().as_ref()[..16]);
+    half
+}
+
 impl KeyRef {
     fn of(kid: Option<&str>, key: &VerifyingKey, rules: &Rules) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(key.identity());
         // Derived `Debug` quotes its strings and names its fields, so equal texts mean equal policies; nothing keeps or shows it.
         hash.update(format!("{kid:?} {rules:?}").as_bytes());
-        let mut id = [0; 16];
-        id.copy_from_slice(&hash.finish().as_ref()[..16]);
-        Self(id)
+        Self(half(hash))
     }
 }
 

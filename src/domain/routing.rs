@@ -65,6 +65,11 @@ impl<U> Routing<U> {
         })
     }
 
+    /// The route of this name.
+    pub fn named(&self, name: &str) -> Option<&Route> {
+        self.table.routes().find(|route| *route.name == *name)
+    }
+
     /// For the upstream that judges credentials.
     pub fn login(&self) -> &U {
         self.at(self.login)

@@ -144,6 +144,10 @@ counter! {
     ResponsesEndedBySession = "responses_ended_by_session",
     /// Begun, and broken off because its token expired.
     ResponsesEndedByExpiry = "responses_ended_by_expiry",
+    /// The key of the token was removed.
+    ResponsesEndedByKey = "responses_ended_by_key",
+    /// Exchanges that went on with a newer token of their session when theirs was over.
+    StreamsRenewed = "streams_renewed",
     UpstreamErrors = "upstream_errors",
     UpstreamTimeouts = "upstream_timeouts",
     UpstreamRetries = "upstream_retries",

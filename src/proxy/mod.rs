@@ -3,6 +3,7 @@
 mod accepted;
 mod acceptors;
 pub mod auth;
+pub mod bond;
 pub mod client;
 pub mod control;
 mod entropy;
@@ -13,6 +14,7 @@ mod incoming;
 pub mod keepalive;
 pub mod limiter;
 pub mod listener;
+pub mod open_streams;
 pub mod policy;
 mod port;
 pub mod reply;

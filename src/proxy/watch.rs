@@ -17,8 +17,8 @@ pub use self::connection::{ConnectionWait, ConnectionWatch};
 pub use self::deadlines::{Deadlines, TICK, Wait};
 use self::deadlines::{NEVER, TickClock};
 pub use self::exchange::{ExchangeWait, ExchangeWatch};
+use super::bond::{Bond, Verdict};
 use super::seats::Seat;
-use crate::domain::claims::{Ending, Principal};
 
 /// Every connection of one worker, and every exchange.
 #[derive(Debug, Default)]
@@ -49,11 +49,11 @@ impl Watchers {
     }
 
     /// Passes one tick: fires deadlines, ends what runs for callers whose time is over, forgets what is gone.
-    pub fn tick(&self, ending: impl Fn(&Principal) -> Option<Ending>) {
+    pub fn tick(&self, judge: impl Fn(&mut Bond) -> Verdict) {
         let now = self.clock.now.get().saturating_add(1).min(NEVER - 1);
         self.clock.now.set(now);
         for_each(&self.connections, |watch| watch.look(now));
-        for_each(&self.exchanges, |watch| watch.look(now, &ending));
+        for_each(&self.exchanges, |watch| watch.look(now, &judge));
     }
 
     /// Asks every connection to finish what it is doing and close.
@@ -87,7 +87,7 @@ mod tests {
 
     fn ticks(watchers: &Watchers, span: Duration) {
         for _ in 0..span.as_millis().div_ceil(TICK.as_millis()) {
-            watchers.tick(|_| None);
+            watchers.tick(|_| Verdict::Holds);
         }
     }
 
@@ -157,7 +157,7 @@ mod tests {
         let watch = watchers.connection(seats.take(holder, 0).unwrap());
         let _newcomer = seats.take(holder, 0).unwrap();
         assert_eq!(watch.notice(), Notice::Stay);
-        watchers.tick(|_| None);
+        watchers.tick(|_| Verdict::Holds);
         assert_eq!(watch.notice(), Notice::Leave);
         ticks(&watchers, LEAVE_TIMEOUT + TICK);
         assert!(watch.take_expired(ConnectionWait::Farewell));
@@ -169,7 +169,7 @@ mod tests {
         let watch = watchers.connection(Seat::of_test());
         assert_eq!(watchers.connections.borrow().len(), 1);
         drop(watch);
-        watchers.tick(|_| None);
+        watchers.tick(|_| Verdict::Holds);
         assert_eq!(watchers.connections.borrow().len(), 0);
     }
 

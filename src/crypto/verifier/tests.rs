@@ -412,6 +412,17 @@ fn a_key_is_trusted_until_it_or_its_policy_changes() {
     assert!(!tightened.trusts(&verified), "so does another policy");
 }
 
+#[test]
+fn what_a_key_has_signed_is_known_as_its_issuers_until_the_key_goes() {
+    let (ring, other) = (ring(Algorithm::Es256), ring(Algorithm::Es256));
+    let verified = Verifier::new().with_own(&ring, policy()).verify(&minted(&ring), now()).unwrap();
+    let stricter = ClaimPolicy { lifetime_max: Duration::from_secs(60), ..policy() };
+    assert!(Verifier::new().with_own(&ring, stricter).knows_signer_of(&verified), "another policy is none of the key's business");
+    assert!(!Verifier::new().with_own(&other, policy()).knows_signer_of(&verified), "the key was taken out");
+    let renamed = ClaimPolicy { issuer: "https://another.example".into(), ..policy() };
+    assert!(!Verifier::new().with_own(&ring, renamed).knows_signer_of(&verified), "it is another issuer's now");
+}
+
 fn foreign_policy(issuer: &str) -> ClaimPolicy {
     ClaimPolicy::foreign(
         issuer,

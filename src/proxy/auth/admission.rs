@@ -1,13 +1,14 @@
 //! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::crypto::verifier::{TokenDigest, Verifier};
+use crate::crypto::verifier::{TokenDigest, Verified, Verifier};
 use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::cookies::{self, Sent};
 use crate::domain::headers::{PreparedFields, RewriteRules};
@@ -17,7 +18,9 @@ use crate::domain::route::{Access, WhenStale};
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::vouching::{Standing, Vouching};
+use crate::proxy::auth::renewals::Renewals;
 use crate::proxy::auth::token_cache::{Known, TokenCache};
+use crate::proxy::open_streams::Era;
 
 /// What admission asks of the node's state.
 #[derive(Clone, Copy, Debug)]
@@ -36,21 +39,28 @@ pub struct Admission {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    renewals: Rc<Renewals>,
 }
 
 /// An admitted principal, and whether its token was verified just now rather than remembered.
 #[derive(Debug)]
 pub struct Admitted {
-    pub principal: Arc<Principal>,
+    pub token: Verified,
     /// What the upstream is told of the principal.
     pub identity: PreparedFields,
     pub first_sight: bool,
 }
 
 impl Admission {
-    pub fn new(options: AdmissionOptions, replica: Arc<Replica>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        options: AdmissionOptions,
+        replica: Arc<Replica>,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+        renewals: Rc<Renewals>,
+    ) -> Self {
         let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
-        Self { max_staleness: options.max_staleness, cache, replica, clock, counters }
+        Self { max_staleness: options.max_staleness, cache, replica, clock, counters, renewals }
     }
 
     /// Checks a token for a route. A remembered token is checked like a new one, apart from its signature and claims.
@@ -67,40 +77,55 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Admitted, Denial> {
         let digest = TokenDigest::of(token);
-        let admitted = self.authenticate(verifier, rewrite, token, digest, now)?;
-        let principal = &admitted.principal;
-        let is_confirmed = match self.vouching(now).token(principal) {
-            Standing::Good => true,
-            Standing::Unconfirmed => false,
-            Standing::Early => return Err(Denial::EARLY),
-            Standing::Over(ending) => {
-                match ending {
-                    // Its time does not come again.
-                    Ending::Expired => self.cache.borrow_mut().remove(&digest),
-                    // It stays, so that to repeat it costs no signature each time.
-                    Ending::Revoked(_) => {}
-                }
-                return Err(ending.into());
+        let (admitted, is_news) = self.authenticate(verifier, rewrite, token, digest, now)?;
+        let principal = &admitted.token.principal;
+        let vouched = match self.vouched(principal, now) {
+            // Its time does not come again. What is revoked stays, so that to repeat it costs no signature each time.
+            Err(Denial::Expired) => {
+                self.cache.borrow_mut().remove(&digest);
+                return Err(Denial::Expired);
             }
+            vouched => vouched?,
         };
-        match access {
-            Access::Public | Access::Optional => {}
-            Access::Token(demands) => principal.satisfies(demands, now)?,
+        if is_news {
+            // Whatever this route makes of it.
+            self.renewals.saw(admitted.token.clone());
         }
-        if !is_confirmed {
-            match when_stale {
-                WhenStale::Reject => return Err(Denial::RevocationsStale),
-                WhenStale::Serve => self.counters.add(Counter::RequestsServedStale, 1),
-            }
+        match vouched.for_route(principal, access, when_stale, now)? {
+            Vouched::Confirmed => {}
+            Vouched::Stale => self.counters.add(Counter::RequestsServedStale, 1),
         }
         Ok(admitted)
+    }
+
+    /// Whether a verified token would be admitted to a route.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(
+        &self,
+        principal: &Principal,
+        access: &Access,
+        when_stale: WhenStale,
+        now: Timestamp,
+    ) -> Result<Vouched, Denial> {
+        self.vouched(principal, now)?.for_route(principal, access, when_stale, now)
+    }
+
+    fn vouched(&self, principal: &Principal, now: Timestamp) -> Result<Vouched, Denial> {
+        match self.vouching(now).token(principal) {
+            Standing::Good => Ok(Vouched::Confirmed),
+            Standing::Unconfirmed => Ok(Vouched::Stale),
+            Standing::Early => Err(Denial::EARLY),
+            Standing::Over(ending) => Err(ending.into()),
+        }
     }
 
     fn vouching(&self, now: Timestamp) -> Vouching<'_> {
         Vouching::new(&self.replica, self.max_staleness, now, self.clock.monotonic())
     }
 
-    /// The principal of a token whose signature, key and claims are good.
+    /// The principal of a token whose signature, key and claims are good, and whether the token is news to other workers.
     fn authenticate(
         &self,
         verifier: &Verifier,
@@ -108,25 +133,51 @@ impl Admission {
         token: &str,
         digest: TokenDigest,
         now: Timestamp,
-    ) -> Result<Admitted, Denial> {
+    ) -> Result<(Admitted, bool), Denial> {
         let epoch = verifier.epoch();
         let mut cache = self.cache.borrow_mut();
         if let Some(known) = cache.find(&digest, epoch) {
             self.counters.add(Counter::TokenCacheHits, 1);
-            let (principal, identity) = (Arc::clone(&known.verified.principal), known.identity.clone());
-            return Ok(Admitted { principal, identity, first_sight: false });
+            let (token, identity) = (known.verified.clone(), known.identity.clone());
+            let is_news = token.principal.session.is_some_and(|session| {
+                let era = self.renewals.era(session);
+                era != known.told_in.replace(era)
+            });
+            return Ok((Admitted { token, identity, first_sight: false }, is_news));
         }
         self.counters.add(Counter::TokenCacheMisses, 1);
         let verified = verifier.verify(token, now)?;
-        let principal = Arc::clone(&verified.principal);
-        let identity = rewrite.identity(&principal);
-        cache.keep(digest, Known { verified, identity: identity.clone() }, epoch);
-        Ok(Admitted { principal, identity, first_sight: true })
+        let identity = rewrite.identity(&verified.principal);
+        let told_in = Cell::new(verified.principal.session.map_or_else(Era::default, |session| self.renewals.era(session)));
+        cache.keep(digest, Known { verified: verified.clone(), identity: identity.clone(), told_in }, epoch);
+        Ok((Admitted { token: verified, identity, first_sight: true }, true))
     }
 
     /// Why what this principal was admitted to must end, if it must.
     pub fn ending(&self, principal: &Principal, now: Timestamp) -> Option<Ending> {
         self.vouching(now).ending(principal)
+    }
+}
+
+/// How sure it is that a token that counts was not revoked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Vouched {
+    Confirmed,
+    /// The revocations were not confirmed lately.
+    Stale,
+}
+
+impl Vouched {
+    /// Holds a token against a route's demands.
+    fn for_route(self, principal: &Principal, access: &Access, when_stale: WhenStale, now: Timestamp) -> Result<Self, Denial> {
+        match access {
+            Access::Public | Access::Optional => {}
+            Access::Token(demands) => principal.satisfies(demands, now)?,
+        }
+        match (self, when_stale) {
+            (Self::Stale, WhenStale::Reject) => Err(Denial::RevocationsStale),
+            (Self::Confirmed, _) | (Self::Stale, WhenStale::Serve) => Ok(self),
+        }
     }
 }
 
@@ -194,6 +245,7 @@ mod tests {
     use crate::domain::headers::forwarded::Forwarding;
     use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
     use crate::domain::session::Grant;
+    use crate::proxy::open_streams::OpenStreams;
 
     fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
@@ -233,7 +285,8 @@ mod tests {
             let replica = Arc::new(Replica::new());
             replica.confirm(Duration::ZERO);
             let options = AdmissionOptions { cache_entries_max: CACHE_ENTRIES, max_staleness: Duration::MAX };
-            let admission = Admission::new(options, replica, Arc::new(StoppedClock), Arc::new(Counters::new()));
+            let renewals = Rc::new(Renewals::new(OpenStreams::new()));
+            let admission = Admission::new(options, replica, Arc::new(StoppedClock), Arc::new(Counters::new()), renewals);
             Self { verifier: Verifier::new().with_own(&ring, policy), ring, admission }
         }
 

@@ -1,4 +1,5 @@
 //! Who a request speaks for, and whether it may pass.
 
 pub mod admission;
+pub mod renewals;
 pub mod token_cache;

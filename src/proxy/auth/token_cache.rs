@@ -2,6 +2,7 @@
 //!
 //! Only verified tokens are inserted, so forged ones cannot displace them.
 
+use std::cell::Cell;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use quick_cache::UnitWeighter;
@@ -9,6 +10,7 @@ use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use crate::crypto::verifier::{TokenDigest, Verified};
 use crate::domain::headers::PreparedFields;
+use crate::proxy::open_streams::Era;
 
 /// Bounded. Evicts what is used least; tokens seen once do not displace those in use.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct TokenCache {
 pub struct Known {
     pub verified: Verified,
     pub identity: PreparedFields,
+    /// Of its session's shard, when other workers were told of the token last.
+    pub told_in: Cell<Era>,
 }
 
 impl TokenCache {

@@ -9,7 +9,6 @@ pub(in crate::proxy) mod handshake;
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::flow::{Flow, Progress, When};
 use self::frames::Farewell;
 use super::connection::ClientConnection;
-use crate::domain::claims::Principal;
+use crate::proxy::bond::Bond;
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::{Lease, Stream};
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
@@ -33,7 +32,7 @@ pub struct Upgrade {
     /// Until the tunnel ends, its server has a request.
     lease: Lease,
     /// Whose session ends the tunnel; nobody's on a public route.
-    principal: Option<Arc<Principal>>,
+    bond: Option<Bond>,
     limits: TunnelLimits,
 }
 
@@ -48,10 +47,10 @@ pub struct TunnelLimits {
 impl Upgrade {
     pub(in crate::proxy) fn new(
         (upstream, early, lease): (Stream, BytesMut, Lease),
-        principal: Option<Arc<Principal>>,
+        bond: Option<Bond>,
         limits: TunnelLimits,
     ) -> Self {
-        Self { upstream, early, lease, principal, limits }
+        Self { upstream, early, lease, bond, limits }
     }
 }
 
@@ -66,10 +65,10 @@ pub async fn run(
     connection: &ClientConnection,
     exchange: &ExchangeWatch,
 ) {
-    let Upgrade { mut upstream, early, lease: _lease, principal, limits } = upgrade;
+    let Upgrade { mut upstream, early, lease: _lease, bond, limits } = upgrade;
     connection.watch.disarm(ConnectionWait::NextRequest);
     connection.watch.does(Doing::Response);
-    exchange.tunnel_for(principal);
+    exchange.tunnel_for(bond);
     let write_timeouts = [connection.limits.write_timeout, limits.upstream_write_timeout];
     let mut tunnel = Tunnel {
         to_client: Flow::starting_with(early),

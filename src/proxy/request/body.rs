@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::domain::claims::Ending;
 use crate::domain::headers::TrailerRules;
 use crate::domain::stats::Counter;
 use crate::proxy::client::exchange::Exchange;
@@ -89,8 +88,7 @@ impl Streamed {
         let counter = match end {
             ExchangeEnd::Upstream(fault) => fault.counter(),
             ExchangeEnd::Client(_) => Counter::ResponsesEndedByClient,
-            ExchangeEnd::Session(Ending::Expired) => Counter::ResponsesEndedByExpiry,
-            ExchangeEnd::Session(Ending::Revoked(_)) => Counter::ResponsesEndedBySession,
+            ExchangeEnd::Session(end) => end.counter(),
         };
         self.body.counters().add(counter, 1);
         match end {

@@ -4,6 +4,7 @@ mod admit;
 mod forward;
 mod own;
 mod route;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 
@@ -31,12 +32,14 @@ use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
+use crate::proxy::auth::renewals::Renewals;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::tunnel::handshake;
 use crate::proxy::entropy::EntropyPool;
 use crate::proxy::incoming::Incoming;
+use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::policy::Policy;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::body::GatewayBody;
@@ -58,6 +61,7 @@ pub struct Shared {
     pub entropy: Arc<dyn Entropy>,
     pub tally: Arc<Tally>,
     pub observations: Observations,
+    pub open_streams: Arc<OpenStreams>,
 }
 
 /// One worker's gateway.
@@ -84,6 +88,7 @@ struct Kept {
     watchers: Rc<Watchers>,
     /// No other thread adds to these.
     counters: Arc<Counters>,
+    renewals: Rc<Renewals>,
 }
 
 impl Local {
@@ -103,7 +108,8 @@ impl Local {
     fn with(view: Arc<DataPlaneView>, shared: &Shared, kept: &Kept, open: impl Fn(&UpstreamOptions) -> Rc<Upstream>) -> Self {
         let routing = view.policy.routing.map(open);
         let (replica, clock) = (Arc::clone(&shared.replica), Arc::clone(&shared.clock));
-        let admission = Admission::new(view.policy.admission, replica, clock, Arc::clone(&kept.counters));
+        let (counters, renewals) = (Arc::clone(&kept.counters), Rc::clone(&kept.renewals));
+        let admission = Admission::new(view.policy.admission, replica, clock, counters, renewals);
         Self { view, routing, admission }
     }
 
@@ -127,7 +133,8 @@ enum Answer {
 
 impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
-        let kept = Kept { watchers, counters };
+        let renewals = Rc::new(Renewals::new(Arc::clone(&shared.open_streams)));
+        let kept = Kept { watchers, counters, renewals };
         let local = Local::new(Arc::clone(&shared.latest.load()), &shared, &kept);
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         Self { shared, local: RefCell::new(Rc::new(local)), kept, entropy, told_at: Cell::new(0) }
@@ -156,7 +163,9 @@ impl Gateway {
     pub fn tick(&self) -> bool {
         let is_new = self.follow();
         let (local, now) = (Rc::clone(&self.local.borrow()), self.shared.clock.now());
-        self.kept.watchers.tick(|principal| local.admission.ending(principal, now));
+        self.kept.renewals.tick();
+        let verifier = local.view.verifier.load();
+        self.kept.watchers.tick(|bond| self.judge_bond(&local, &verifier, bond, now));
         for upstream in local.routing.upstreams() {
             upstream.tick();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::domain::claims::{Denial, Ending};
+use crate::domain::claims::Denial;
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
 use crate::proxy::reply::{Problem, Reply};
@@ -41,9 +41,6 @@ pub(in crate::proxy) enum Refusal {
     Body(#[from] BodyFault),
     #[error("upstream {upstream}: {fault}")]
     Upstream { upstream: Arc<str>, fault: UpstreamFault },
-    /// Admitted, and revoked before there was a response.
-    #[error("{0}")]
-    CallerEnded(Ending),
     /// A login answer that is too large to make a session of.
     #[error("upstream's login answer is larger than the limit")]
     LoginAnswerTooLarge,
@@ -67,7 +64,8 @@ impl Refusal {
         match end {
             ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
             ExchangeEnd::Client(fault) => Self::Body(fault),
-            ExchangeEnd::Session(ending) => Self::CallerEnded(ending),
+            // Admitted, and revoked before there was a response.
+            ExchangeEnd::Session(end) => Self::Denied(end.into()),
         }
     }
 
@@ -82,7 +80,6 @@ impl Refusal {
             Self::Denied(denial) => Counter::of_denial(denial),
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
-            Self::CallerEnded(ending) => Counter::of_ending(*ending),
             Self::Upstream { fault, .. } => fault.counter(),
             Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => Counter::UpstreamErrors,
             Self::Reply(_) => return None,
@@ -103,7 +100,6 @@ impl Refusal {
             | Self::RateLimited(_)
             | Self::Denied(_)
             | Self::Body(_)
-            | Self::CallerEnded(_)
             | Self::Reply(_) => false,
             Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade | Self::Panicked => {
                 true
@@ -122,7 +118,6 @@ impl Refusal {
             | Self::AddressRefused
             | Self::RateLimited(_)
             | Self::Denied(_)
-            | Self::CallerEnded(_)
             | Self::LoginAnswerTooLarge
             | Self::UnaskedUpgrade
             | Self::IgnoredUpgrade
@@ -166,7 +161,6 @@ impl Refusal {
             }
             Self::Denied(denial) => Problem::from(&denial),
             Self::Body(fault) => body_problem(fault),
-            Self::CallerEnded(ending) => Problem::from(&Denial::from(ending)),
             Self::Upstream { fault, .. } => match fault {
                 UpstreamFault::ConnectTimedOut
                 | UpstreamFault::WriteTimedOut

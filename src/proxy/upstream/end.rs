@@ -3,8 +3,8 @@
 use std::io;
 
 use super::body::{BodyFault, RequestBody};
-use crate::domain::claims::Ending;
 use crate::domain::stats::Counter;
+use crate::proxy::bond::CallerEnd;
 
 /// Why an exchange ended before its response was whole, by whose fault that was. Counters, log lines and refusals go by this.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum ExchangeEnd {
     Client(#[from] BodyFault),
     /// The session, or the token, that the exchange speaks for has ended.
     #[error("{0}")]
-    Session(Ending),
+    Session(CallerEnd),
 }
 
 /// What an upstream did wrong.

@@ -18,6 +18,7 @@ use super::*;
 use crate::domain::ejection::EjectionRules;
 use crate::domain::headers::FieldSink;
 use crate::domain::time::standing_clock;
+use crate::proxy::bond::Verdict;
 use crate::proxy::seats::Seat;
 use crate::proxy::watch::ExchangeWatch;
 
@@ -313,7 +314,7 @@ fn an_upstream_that_says_nothing_is_given_up_on() {
             let mut stream = bench.accept().await;
             head(&mut stream).await;
             for _ in 0..200 {
-                bench.watchers.tick(|_| None);
+                bench.watchers.tick(|_| Verdict::Holds);
             }
             stream
         };
@@ -374,7 +375,7 @@ fn an_upstream_that_dies_right_behind_its_last_byte_is_noticed_before_anything_i
 fn a_repeated_request_has_no_more_time_than_one_that_is_not() {
     run(async {
         let bench = Bench::new().await;
-        let wait = || (0..60).for_each(|_| bench.watchers.tick(|_| None));
+        let wait = || (0..60).for_each(|_| bench.watchers.tick(|_| Verdict::Holds));
         let serve = async {
             let mut first = bench.accept().await;
             head(&mut first).await;
@@ -407,7 +408,7 @@ fn an_upstream_that_takes_nothing_more_is_given_up_on() {
             let mut stream = bench.accept().await;
             head(&mut stream).await;
             for _ in 0..200 {
-                bench.watchers.tick(|_| None);
+                bench.watchers.tick(|_| Verdict::Holds);
                 tokio::task::yield_now().await;
             }
             stream
@@ -431,7 +432,7 @@ fn connections_idle_away() {
         let (_, _stream) = tokio::join!(bench.ask(), serve);
         assert_eq!(bench.pooled(), 1);
         for _ in 0..500 {
-            bench.watchers.tick(|_| None);
+            bench.watchers.tick(|_| Verdict::Holds);
         }
         bench.upstream.tick();
         assert_eq!(bench.pooled(), 0);
@@ -572,7 +573,7 @@ fn where_all_connections_are_in_use_a_request_waits_for_one_of_them_and_not_for_
             head(&mut stream).await;
             // While the third request is under way, the fourth runs out of time.
             for _ in 0..110 {
-                bench.watchers.tick(|_| None);
+                bench.watchers.tick(|_| Verdict::Holds);
                 bench.upstream.tick();
                 tokio::task::yield_now().await;
             }

@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::connection::{ConnectionWatch, note_waker, wake};
 use super::deadlines::{Deadlines, NEVER, Tick, TickClock, Wait};
-use crate::domain::claims::{Ending, Principal};
+use crate::domain::claims::Ending;
 use crate::domain::time::Timestamp;
+use crate::proxy::bond::{Bond, CallerEnd, Verdict};
 use crate::proxy::seats::Doing;
 
 /// What an exchange may be waiting for too long.
@@ -47,12 +47,12 @@ pub struct ExchangeWatch {
     connection: Rc<ConnectionWatch>,
     /// Of how many of the connection's calls to close the task was woken.
     calls_heard: Cell<u32>,
-    ended: Cell<Option<Ending>>,
+    ended: Cell<Option<CallerEnd>>,
     phase: Cell<Phase>,
     /// How long nothing may move in a stream, in ticks.
     stream_ticks: Cell<Tick>,
     /// Whom the exchange speaks for.
-    principal: RefCell<Option<Arc<Principal>>>,
+    bond: RefCell<Option<Bond>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -64,7 +64,8 @@ impl Deref for ExchangeWatch {
     }
 }
 
-/// How far an exchange has come, and so what its caller's end means for it. A revocation ends it in any case.
+/// How far an exchange has come, and so what its caller's end means for it. A revocation, or the removal of the token's key, ends it in any
+/// case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     /// The answer is awaited. Whoever was admitted in time is answered.
@@ -76,11 +77,20 @@ enum Phase {
 }
 
 impl Phase {
-    const fn is_ended_by(self, ending: Ending, now: Tick) -> bool {
-        match (ending, self) {
-            (Ending::Revoked(_), _) | (Ending::Expired, Self::Stream) => true,
-            (Ending::Expired, Self::Awaited) => false,
-            (Ending::Expired, Self::LateAnswer(until)) => until <= now,
+    const fn is_ended_by(self, end: CallerEnd, now: Tick) -> bool {
+        match (end, self) {
+            (CallerEnd::Over(Ending::Revoked(_)) | CallerEnd::KeyRemoved, _)
+            | (CallerEnd::Over(Ending::Expired), Self::Stream) => true,
+            (CallerEnd::Over(Ending::Expired), Self::Awaited) => false,
+            (CallerEnd::Over(Ending::Expired), Self::LateAnswer(until)) => until <= now,
+        }
+    }
+
+    /// With a newer token the answer is no longer late.
+    const fn renewed(self) -> Self {
+        match self {
+            Self::Awaited => Self::Awaited,
+            Self::Stream | Self::LateAnswer(_) => Self::Stream,
         }
     }
 }
@@ -94,7 +104,7 @@ impl ExchangeWatch {
             ended: Cell::new(None),
             phase: Cell::new(Phase::Awaited),
             stream_ticks: Cell::new(NEVER),
-            principal: RefCell::new(None),
+            bond: RefCell::new(None),
             task: RefCell::new(None),
         })
     }
@@ -115,29 +125,29 @@ impl ExchangeWatch {
     }
 
     /// Binds the exchange, whose response is awaited from now on, to its caller; or releases it.
-    pub fn speak_for(&self, principal: Option<Arc<Principal>>) {
+    pub fn speak_for(&self, bond: Option<Bond>) {
         self.ended.set(None);
         self.phase.set(Phase::Awaited);
-        *self.principal.borrow_mut() = principal;
+        *self.bond.borrow_mut() = bond;
     }
 
     /// The head of the response is there. It was asked for in time: should the token have expired meanwhile, the rest of the response
     /// is given `late_for` to come.
     pub fn answer_begins(&self, now: impl FnOnce() -> Timestamp, late_for: Duration) {
-        if let Some(principal) = &*self.principal.borrow() {
-            let is_late = principal.window.is_over(now());
+        if let Some(bond) = &*self.bond.borrow() {
+            let is_late = bond.token.principal.window.is_over(now());
             self.phase.set(if is_late { Phase::LateAnswer(self.clock().after(late_for)) } else { Phase::Stream });
         }
     }
 
     /// Binds a tunnel to its caller.
-    pub fn tunnel_for(&self, principal: Option<Arc<Principal>>) {
-        self.speak_for(principal);
+    pub fn tunnel_for(&self, bond: Option<Bond>) {
+        self.speak_for(bond);
         self.phase.set(Phase::Stream);
     }
 
     /// Why the exchange must end, if its caller's time is over.
-    pub fn ended(&self) -> Option<Ending> {
+    pub fn ended(&self) -> Option<CallerEnd> {
         self.ended.get()
     }
 
@@ -153,17 +163,23 @@ impl ExchangeWatch {
         note_waker(&self.task, waker);
     }
 
-    pub(super) fn look(&self, now: Tick, ending: &impl Fn(&Principal) -> Option<Ending>) {
+    pub(super) fn look(&self, now: Tick, judge: &impl Fn(&mut Bond) -> Verdict) {
         let has_passed = self.pass(now);
-        let ending = if self.ended.get().is_none() { self.principal.borrow().as_deref().and_then(ending) } else { None };
-        let ended = ending.filter(|ending| self.phase.get().is_ended_by(*ending, now));
-        if ended.is_some() {
-            self.ended.set(ended);
-        }
+        let has_ended = self.ended.get().is_none() && self.is_ended_by_caller(now, judge);
         let calls = self.connection.calls_to_close();
         let is_called = calls != self.calls_heard.replace(calls);
-        if has_passed || ended.is_some() || is_called {
+        if has_passed || has_ended || is_called {
             wake(&self.task);
         }
+    }
+
+    fn is_ended_by_caller(&self, now: Tick, judge: impl Fn(&mut Bond) -> Verdict) -> bool {
+        let phase = self.phase.get();
+        match self.bond.borrow_mut().as_mut().map_or(Verdict::Holds, judge) {
+            Verdict::Renewed => self.phase.set(phase.renewed()),
+            Verdict::Ends(end) if phase.is_ended_by(end, now) => self.ended.set(Some(end)),
+            Verdict::Holds | Verdict::Ends(_) => {}
+        }
+        self.ended.get().is_some()
     }
 }

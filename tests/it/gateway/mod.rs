@@ -7,6 +7,7 @@ mod claims_hook;
 mod crash;
 mod cross_origin;
 mod drain;
+mod key_removal;
 mod logins;
 mod logout_propagation;
 mod memory;

@@ -26,6 +26,7 @@ mod panics;
 mod partner;
 mod ports;
 mod readings;
+mod renewals;
 mod rig;
 mod stale;
 mod step_up;

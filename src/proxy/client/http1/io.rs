@@ -245,6 +245,7 @@ mod tests {
     use crate::domain::client_limits::{ClientLimits, LingerLimits};
     use crate::domain::peer::Peer;
     use crate::domain::scheme::Scheme;
+    use crate::proxy::bond::Verdict;
     use crate::proxy::client::connection::ClientConnection;
     use crate::proxy::seats::Seat;
     use crate::proxy::watch::{TICK, Watchers};
@@ -278,7 +279,7 @@ mod tests {
         for _ in 0..2 * WRITE_TICKS {
             let _ = Pin::new(&mut io).poll_flush(&mut cx);
             assert!(Pin::new(&mut io).poll_write(&mut cx, b"more").is_pending());
-            watchers.tick(|_| None);
+            watchers.tick(|_| Verdict::Holds);
         }
         assert!(client.watch.take_expired(ConnectionWait::ClientWrite));
     }

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use crate::domain::claims::Ending;
+use crate::proxy::bond::CallerEnd;
 
 /// Why a tunnel ends although neither side asked for it, and the closing frames that say so (RFC 6455, section 7.4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Farewell {
     /// Of the token, or of its session.
-    Ended(Ending),
+    Ended(CallerEnd),
     GoingAway,
     Idle,
 }
@@ -18,8 +19,9 @@ impl Farewell {
     pub(super) const fn to_client(self) -> &'static [u8] {
         match self {
             // 1008, policy violation.
-            Self::Ended(Ending::Expired) => b"\x88\x0f\x03\xf0token expired",
-            Self::Ended(Ending::Revoked(_)) => b"\x88\x0f\x03\xf0session ended",
+            Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x0f\x03\xf0token expired",
+            Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x0f\x03\xf0session ended",
+            Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x0f\x03\xf0token refused",
             // 1001, going away.
             Self::GoingAway => b"\x88\x0c\x03\xe9going away",
             Self::Idle => b"\x88\x06\x03\xe9idle",
@@ -29,8 +31,9 @@ impl Farewell {
     /// The closing frame of a client: masked, though with zeros, for there is nothing to hide.
     pub(super) const fn to_upstream(self) -> &'static [u8] {
         match self {
-            Self::Ended(Ending::Expired) => b"\x88\x8f\0\0\0\0\x03\xf0token expired",
-            Self::Ended(Ending::Revoked(_)) => b"\x88\x8f\0\0\0\0\x03\xf0session ended",
+            Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x8f\0\0\0\0\x03\xf0token expired",
+            Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x8f\0\0\0\0\x03\xf0session ended",
+            Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x8f\0\0\0\0\x03\xf0token refused",
             Self::GoingAway => b"\x88\x8c\0\0\0\0\x03\xe9going away",
             Self::Idle => b"\x88\x86\0\0\0\0\x03\xe9idle",
         }
@@ -149,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_farewell_is_one_closing_frame_masked_towards_the_upstream_alone() {
-        let ended = [Ending::Expired, Ending::Revoked(RevokedBy::Session)].map(|ending| (Farewell::Ended(ending), 1008));
+        let revoked = CallerEnd::Over(Ending::Revoked(RevokedBy::Session));
+        let ended = [CallerEnd::Over(Ending::Expired), revoked, CallerEnd::KeyRemoved].map(|end| (Farewell::Ended(end), 1008));
         for (farewell, code) in ended.into_iter().chain([(Farewell::GoingAway, 1001), (Farewell::Idle, 1001)]) {
             for (frame, payload_at) in [(farewell.to_client(), 2), (farewell.to_upstream(), 6)] {
                 let mut frames = Frames::default();

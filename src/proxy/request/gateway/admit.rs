@@ -11,6 +11,7 @@ use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
+use crate::proxy::bond::Bond;
 use crate::proxy::client::tunnel::handshake;
 use crate::proxy::policy::Policy;
 use crate::proxy::request::context::RequestContext;
@@ -37,9 +38,10 @@ impl Caller {
         Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization }
     }
 
-    /// Whose session the exchange ends with.
-    pub(super) fn bound_to(&self) -> Option<Arc<Principal>> {
-        self.admitted.as_ref().filter(|_| self.is_bound).map(|admitted| Arc::clone(&admitted.principal))
+    /// Whose session an exchange by this route ends with.
+    pub(super) fn bond(&self, route: &Route) -> Option<Bond> {
+        let bound = self.admitted.as_ref().filter(|_| self.is_bound);
+        bound.map(|admitted| Bond::new(admitted.token.clone(), Arc::clone(&route.name)))
     }
 }
 
@@ -58,7 +60,7 @@ impl Gateway {
         }
         match judged {
             Ok(caller) => {
-                let subject = caller.as_ref().map(|caller| &caller.admitted.principal.subject);
+                let subject = caller.as_ref().map(|caller| &caller.admitted.token.principal.subject);
                 let is_bound = is_within(context, route, subject);
                 Ok(Caller::new(caller, is_bound))
             }
@@ -82,7 +84,7 @@ impl Gateway {
         };
         match route.revocation {
             RevocationCheck::Replica => {}
-            RevocationCheck::Strict => local.view.control.confirm(&caller.admitted.principal).await?,
+            RevocationCheck::Strict => local.view.control.confirm(&caller.admitted.token.principal).await?,
         }
         Ok(Some(caller))
     }
@@ -90,7 +92,7 @@ impl Gateway {
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     pub(super) async fn caller(&self, local: &Local, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token(TokenDemands::default());
-        self.authenticate(local, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.principal)
+        self.authenticate(local, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.token.principal)
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
@@ -143,7 +145,7 @@ impl Gateway {
             return Err(Denial::OriginRefused);
         }
         if admitted.first_sight {
-            self.saw(&admitted.principal);
+            self.saw(&admitted.token.principal);
         }
         Ok(Authenticated { admitted, in_cookie })
     }

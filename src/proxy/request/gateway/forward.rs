@@ -41,7 +41,7 @@ impl Gateway {
         if let Some(edits) = &forward.request_fields {
             context.body.rewrite_trailers(context.policy.rewrite.trailers(Some(edits)));
         }
-        context.exchange.watch().speak_for(caller.bound_to());
+        context.exchange.watch().speak_for(caller.bond(route));
         let wants_upgrade = handshake::wants_websocket(head);
         let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
         let is_ours = local.recognizer();
@@ -72,7 +72,7 @@ impl Gateway {
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
-            return Ok(switch(&context, Upgrade::new(switched, caller.bound_to(), limits), answer));
+            return Ok(switch(&context, Upgrade::new(switched, caller.bond(route), limits), answer));
         }
         if handshake::is_mistaken_for_consent(head, answer.status()) {
             return Err(Refusal::IgnoredUpgrade);

@@ -65,7 +65,7 @@ fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>) -
     let policy = context.policy;
     let admitted = caller.and_then(|caller| caller.admitted.as_ref());
     let key = match admitted {
-        Some(admitted) => LimitKey::Subject(&admitted.principal.subject),
+        Some(admitted) => LimitKey::Subject(&admitted.token.principal.subject),
         None => LimitKey::Network(network(context.address, policy.ipv6_prefix)),
     };
     policy.limits.check(&route.name, key).map_err(Refusal::RateLimited)

@@ -59,6 +59,26 @@ fn the_end_of_a_session_resets_its_streams_and_no_others() {
 }
 
 #[test]
+fn streams_of_one_connection_are_renewed_each_by_its_own_session() {
+    let upstream = event_stream();
+    let settings = "[store]\nkind = \"memory\"\n[revocation]\nmax_staleness = \"1h\"\n";
+    let rig = Rig::start_from(upstream.address, settings, |_| {});
+    let (tokens, idle) = (rig.log_in(), rig.log_in());
+    let mut client = Http2Client::connect(rig.address());
+    let (renewed, left) = (open(&mut client, &tokens.access), open(&mut client, &idle.access));
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    rig.clock.advance(Duration::from_secs(600));
+    let refreshed = rig.post("/refresh", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh));
+    let body: serde_json::Value = serde_json::from_str(&refreshed.body).unwrap();
+    assert_eq!(rig.get("/sessions", body["accessToken"].as_str().unwrap()).status, 200, "an own endpoint sees it too");
+    rig.clock.advance(Duration::from_secs(600));
+    assert_eq!(client.event_of(left), Event::Reset { stream: left, code: CANCEL });
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    rig.clock.advance(Duration::from_secs(600));
+    assert_eq!(client.event_of(renewed), Event::Reset { stream: renewed, code: CANCEL });
+}
+
+#[test]
 fn a_stream_that_nobody_takes_ends_with_its_session() {
     let upstream = event_stream();
     let rig = Rig::start(upstream.address);

@@ -1,0 +1,100 @@
+//! Whom an exchange speaks for, and when that is over.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::open_streams::{Enrolled, OpenStreams};
+use crate::crypto::verifier::Verified;
+use crate::domain::claims::{Denial, Ending};
+use crate::domain::stats::Counter;
+
+/// What an exchange stands on: a token, and the route that it was admitted by.
+#[derive(Debug)]
+pub struct Bond {
+    pub token: Verified,
+    /// Its name.
+    pub route: Arc<str>,
+    enrolment: Enrolment,
+}
+
+/// Whether the exchange is one of the open streams of its session. Most are over before they would be.
+#[derive(Debug)]
+enum Enrolment {
+    New,
+    /// It was there at one tick.
+    Noticed,
+    Open(Enrolled),
+    /// There is no session.
+    Never,
+}
+
+/// Why an exchange must end for its caller's sake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallerEnd {
+    /// The time of the token or its session is over.
+    Over(Ending),
+    /// The key that signed the token is no longer one of its issuer's.
+    KeyRemoved,
+}
+
+/// How a bond stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Holds,
+    /// It stands on a newer token from now on.
+    Renewed,
+    Ends(CallerEnd),
+}
+
+impl Bond {
+    pub fn new(token: Verified, route: Arc<str>) -> Self {
+        let enrolment = if token.principal.session.is_some() { Enrolment::New } else { Enrolment::Never };
+        Self { token, route, enrolment }
+    }
+
+    /// Counts the exchange among the open streams once two ticks have found it. Ordinary requests are over by then, and never touch what
+    /// workers share.
+    pub fn enrol(&mut self, open: &Arc<OpenStreams>) {
+        self.enrolment = match (&self.enrolment, self.token.principal.session) {
+            (Enrolment::New, Some(_)) => Enrolment::Noticed,
+            (Enrolment::Noticed, Some(session)) => Enrolment::Open(open.enrol(session)),
+            (Enrolment::Open(_) | Enrolment::Never, _) | (_, None) => return,
+        };
+    }
+
+    /// The newest token that was seen of the session. Session ids that are derived from legacy tokens could coincide: another subject's is
+    /// none.
+    pub fn newest(&self) -> Option<Verified> {
+        let Enrolment::Open(enrolled) = &self.enrolment else { return None };
+        enrolled.newest().filter(|newest| newest.principal.subject == self.token.principal.subject)
+    }
+}
+
+impl CallerEnd {
+    /// What is counted where the response had begun.
+    pub const fn counter(self) -> Counter {
+        match self {
+            Self::Over(Ending::Expired) => Counter::ResponsesEndedByExpiry,
+            Self::Over(Ending::Revoked(_)) => Counter::ResponsesEndedBySession,
+            Self::KeyRemoved => Counter::ResponsesEndedByKey,
+        }
+    }
+}
+
+impl fmt::Display for CallerEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Over(ending) => write!(f, "{ending}"),
+            Self::KeyRemoved => f.write_str("the token's key was removed"),
+        }
+    }
+}
+
+impl From<CallerEnd> for Denial {
+    fn from(end: CallerEnd) -> Self {
+        match end {
+            CallerEnd::Over(ending) => ending.into(),
+            CallerEnd::KeyRemoved => Self::Invalid("its key was removed"),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Whether what was admitted may go on, and by which token.
+
+use super::{Gateway, Local};
+use crate::crypto::verifier::{Verified, Verifier};
+use crate::domain::claims::Ending;
+use crate::domain::route::RevocationCheck;
+use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
+use crate::proxy::bond::{Bond, CallerEnd, Verdict};
+
+impl Gateway {
+    /// How a bond stands at this tick. Where its token is over, a newer one of the session takes its place.
+    pub(super) fn judge_bond(&self, local: &Local, verifier: &Verifier, bond: &mut Bond, now: Timestamp) -> Verdict {
+        bond.enrol(self.kept.renewals.open());
+        let Some(end) = local.end_of(verifier, &bond.token, now) else { return Verdict::Holds };
+        let renewal = match end {
+            CallerEnd::Over(Ending::Revoked(_)) => None,
+            CallerEnd::Over(Ending::Expired) | CallerEnd::KeyRemoved => local.renewal_of(verifier, bond, now),
+        };
+        match renewal {
+            Some(token) => {
+                bond.token = token;
+                self.kept.counters.add(Counter::StreamsRenewed, 1);
+                Verdict::Renewed
+            }
+            None => Verdict::Ends(end),
+        }
+    }
+}
+
+impl Local {
+    /// A token that has expired is over by that: its issuer may take the key out afterwards, and whoever was admitted in time still gets
+    /// a response.
+    fn end_of(&self, verifier: &Verifier, token: &Verified, now: Timestamp) -> Option<CallerEnd> {
+        let over = self.admission.ending(&token.principal, now).map(CallerEnd::Over);
+        over.or_else(|| (!verifier.knows_signer_of(token)).then_some(CallerEnd::KeyRemoved))
+    }
+
+    /// A newer token of the bond's session, if the route would admit it now: by the settings in force, which may be others than when the
+    /// stream began.
+    fn renewal_of(&self, verifier: &Verifier, bond: &Bond, now: Timestamp) -> Option<Verified> {
+        let newest = bond.newest().filter(|newest| verifier.trusts(newest))?;
+        let route = self.routing.named(&bond.route)?;
+        match route.revocation {
+            RevocationCheck::Replica => {}
+            // It asks the store, which nobody has done for this token.
+            RevocationCheck::Strict => return None,
+        }
+        match self.admission.judge(&newest.principal, &route.access, route.when_stale, now) {
+            Ok(_) => Some(newest),
+            Err(denial) => {
+                tracing::debug!(route = &*bond.route, cause = %denial, "a stream is not renewed by its session's newest token");
+                None
+            }
+        }
+    }
+}
