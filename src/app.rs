@@ -62,7 +62,6 @@ use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
-use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::health::{Alarms, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::store::Store;
@@ -196,8 +195,7 @@ impl App {
         let (latest, counters) = (Arc::new(live.part(|snapshot| &snapshot.data_plane)), Arc::clone(&parts.counters));
         supervisor.supervise("upstream probes", move |stop| {
             let latest = Arc::clone(&latest);
-            let named = |upstream: &UpstreamOptions| (Arc::clone(&upstream.name), Arc::clone(&upstream.backends));
-            let upstreams = move || latest.load().policy.routing.upstreams().iter().map(named).collect();
+            let upstreams = move || data_plane::backends(&latest.load().policy);
             prober::run(upstreams, Arc::clone(&counters), stop)
         });
         legacy::warn(settings, parts.ambient.clock.now());

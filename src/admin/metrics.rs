@@ -1,4 +1,5 @@
-//! `/metrics`: what this process counts and measures, as Prometheus scrapes it. Every label has a fixed set of values.
+//! `/metrics`: what this process counts and measures, as Prometheus scrapes it. Every label has a fixed set of values, or those that the
+//! settings name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::answer::{Answer, problem, text};
 use crate::domain::stats::{Counter, Gauge};
+use crate::domain::upstream_report::{AddressState, UpstreamStates};
 use crate::sessions::statistics::{Figures, Live};
 
 /// Of the text format, as `Content-Type` says it.
@@ -20,9 +22,10 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(figures: Arc<dyn Figures>) -> Self {
+    pub(super) fn new(figures: Arc<dyn Figures>, upstreams: Arc<dyn UpstreamStates>) -> Self {
         let mut registry = Registry::with_prefix("tokengate");
         registry.register_collector(Box::new(Figured(figures)));
+        registry.register_collector(Box::new(Targets(upstreams)));
         Self(registry)
     }
 
@@ -282,6 +285,30 @@ impl Collector for Figured {
     }
 }
 
+/// How many addresses of each upstream are how: names of upstreams are the settings', and few.
+struct Targets(Arc<dyn UpstreamStates>);
+
+impl Collector for Targets {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Addresses of the servers of upstreams, by whether they are fit for requests";
+        let mut metric = encoder.encode_descriptor("upstream_targets", help, None, MetricType::Gauge)?;
+        for report in self.0.reports() {
+            for state in AddressState::NAMES {
+                let count = report.addresses().filter(|address| address.state.name() == state).count();
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                metric.encode_family(&[("upstream", &*report.name), ("state", state)])?.encode_gauge(&count)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Targets").finish_non_exhaustive()
+    }
+}
+
 fn labelled(
     metric: &mut MetricEncoder<'_>,
     label: Option<&str>,
@@ -308,6 +335,7 @@ mod tests {
 
     use super::*;
     use crate::domain::stats::{Readings, Snapshot};
+    use crate::domain::upstream_report::{AddressReport, TargetReport, UpstreamReport};
     use crate::sessions::statistics::Report;
     use crate::store::StoreError;
 
@@ -340,7 +368,12 @@ mod tests {
     fn a_scrape_has_every_family_and_no_unmeasured_gauge() {
         let counts: Snapshot = [(Counter::RefreshesReused, 7)].into_iter().collect();
         let readings: Readings = [(Gauge::Sessions, 3), (Gauge::RevocationLagP99, 1500)].into_iter().collect();
-        let text = Metrics::new(Arc::new(Fixed(Live { counts, readings }))).text().unwrap();
+        let address =
+            |state| AddressReport { address: None, state, takes_requests: true, last_probe: None, requests: 0, connections: 0 };
+        let addresses = vec![address(AddressState::Healthy), address(AddressState::Unhealthy), address(AddressState::Unhealthy)];
+        let target = TargetReport { key: "url".into(), place: "api.example:80".to_owned(), weight: 1, addresses };
+        let upstreams = vec![UpstreamReport { name: "api".into(), targets: vec![target] }];
+        let text = Metrics::new(Arc::new(Fixed(Live { counts, readings })), Arc::new(upstreams)).text().unwrap();
         for line in [
             "# TYPE tokengate_refreshes_total counter",
             "tokengate_refreshes_total{outcome=\"reused\"} 7",
@@ -349,6 +382,9 @@ mod tests {
             "# TYPE tokengate_sessions gauge",
             "tokengate_sessions 3.0",
             "tokengate_revocation_lag_seconds{quantile=\"0.99\"} 0.0015",
+            "tokengate_upstream_targets{upstream=\"api\",state=\"healthy\"} 1",
+            "tokengate_upstream_targets{upstream=\"api\",state=\"ejected\"} 0",
+            "tokengate_upstream_targets{upstream=\"api\",state=\"unhealthy\"} 2",
         ] {
             assert!(text.lines().any(|there| there == line), "{line}\n{text}");
         }

@@ -16,6 +16,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::replica::Replica;
 use crate::domain::secret::Secret;
 use crate::domain::time::Clock;
+use crate::domain::upstream_report::UpstreamStates;
 use crate::sessions::Sessions;
 use crate::sessions::caretaker::Sweeps;
 use crate::sessions::health::{Dependency, Readiness};
@@ -36,6 +37,7 @@ pub mod reload;
 mod revocations;
 pub mod server;
 mod sessions;
+mod upstreams;
 
 use answer::{Answer, json, problem, retry_later};
 use guard::Guard;
@@ -53,7 +55,8 @@ pub struct Admin {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     figures: Arc<dyn Figures>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
+    upstreams: Arc<dyn UpstreamStates>,
     sweeps: Arc<dyn Sweeps>,
     reload: ReloadSender,
 }
@@ -64,6 +67,7 @@ pub struct AdminRules {
     /// The bearer token that everything but the probes asks for; without one, only a loopback address may listen.
     pub token: Option<Secret<String>>,
     pub sessions: Arc<Sessions>,
+    pub upstreams: Arc<dyn UpstreamStates>,
 }
 
 /// Leads to what is in force.
@@ -83,15 +87,15 @@ impl Admin {
     #[must_use]
     pub fn new(parts: AdminParts, rules: AdminRules) -> Self {
         let AdminParts { nodes, replica, clock, figures, sweeps, reload } = parts;
-        let AdminRules { readiness, token, sessions } = rules;
-        let metrics = Arc::new(Metrics::new(Arc::clone(&figures)));
-        Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, sweeps, reload }
+        let AdminRules { readiness, token, sessions, upstreams } = rules;
+        let metrics = Metrics::new(Arc::clone(&figures), Arc::clone(&upstreams));
+        Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, upstreams, sweeps, reload }
     }
 
     /// The same by other rules.
     #[must_use]
     pub fn ruled_by(&self, rules: AdminRules) -> Self {
-        let AdminRules { readiness, token, sessions } = rules;
+        let AdminRules { readiness, token, sessions, upstreams } = rules;
         Self {
             readiness,
             guard: Guard::new(token),
@@ -100,7 +104,8 @@ impl Admin {
             replica: Arc::clone(&self.replica),
             clock: Arc::clone(&self.clock),
             figures: Arc::clone(&self.figures),
-            metrics: Arc::clone(&self.metrics),
+            metrics: Metrics::new(Arc::clone(&self.figures), Arc::clone(&upstreams)),
+            upstreams,
             sweeps: Arc::clone(&self.sweeps),
             reload: self.reload.clone(),
         }
@@ -133,7 +138,8 @@ impl Admin {
             ("/nodes", _) if *method == Method::GET => self.all_nodes().await,
             ("/stats", _) if *method == Method::GET => figures::stats(&*self.figures, request.uri()).await,
             ("/metrics", _) if *method == Method::GET => self.metrics.answer(),
-            ("/nodes" | "/stats" | "/metrics", _) => method_not_allowed("GET"),
+            ("/upstreams", _) if *method == Method::GET => upstreams::answer(&*self.upstreams, &*self.clock),
+            ("/nodes" | "/stats" | "/metrics" | "/upstreams", _) => method_not_allowed("GET"),
             ("/sweep", _) if *method == Method::POST => figures::sweep(&*self.sweeps).await,
             ("/reload", _) if *method == Method::POST => self.reload.reload().await,
             ("/sweep" | "/reload", _) => method_not_allowed("POST"),

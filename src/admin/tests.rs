@@ -7,6 +7,8 @@ use super::*;
 use crate::crypto::entropy::{SystemEntropy, draw};
 use crate::domain::node::{Asks, Canary, NodeId};
 use crate::domain::stats::Counter;
+use crate::domain::upstream_report::{AddressReport, AddressState, LastProbe, TargetReport, UpstreamReport};
+use crate::sessions::health::UnfitTarget;
 use crate::sessions::nodes::{NodeParts, NodeRules};
 use crate::sessions::tests::Fault;
 use crate::sessions::tests::world::{MINUTE, World};
@@ -35,11 +37,17 @@ fn nodes(world: &World) -> Arc<Nodes> {
 }
 
 fn admin_of(world: &World, dependencies: Vec<Dependency>, token: Option<&str>) -> Admin {
+    admin_before(world, dependencies, token, Vec::new())
+}
+
+/// With these servers behind it.
+fn admin_before(world: &World, dependencies: Vec<Dependency>, token: Option<&str>, upstreams: Vec<UpstreamReport>) -> Admin {
     let upkeep = world.upkeep();
     let rules = AdminRules {
         readiness: Arc::new(dependencies),
         token: token.map(|token| Secret::new(token.to_owned())),
         sessions: Arc::clone(&world.node.sessions),
+        upstreams: Arc::new(upstreams),
     };
     let parts = AdminParts {
         nodes: nodes(world),
@@ -107,6 +115,7 @@ async fn nothing_but_the_probes_is_for_strangers() {
         (Method::GET, "/revocations"),
         (Method::POST, "/revocations"),
         (Method::GET, "/nodes"),
+        (Method::GET, "/upstreams"),
         (Method::POST, "/reload"),
     ] {
         let status = call(&admin, method, path, r#"{"subject":"ada"}"#).await.0;
@@ -117,7 +126,7 @@ async fn nothing_but_the_probes_is_for_strangers() {
 }
 
 fn dependency(name: &'static str, fault: Option<&'static str>) -> Dependency {
-    Dependency { name, ready: fault.is_none(), detail: fault, alarms: Vec::new() }
+    Dependency { name, ready: fault.is_none(), detail: fault, alarms: Vec::new(), unfit: Vec::new() }
 }
 
 #[tokio::test]
@@ -137,6 +146,53 @@ async fn an_alarm_is_told_and_takes_no_node_out_of_service() {
     let (status, body) = ask(&admin_with(vec![store]), Method::GET, "/readyz").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body, r#"{"status":"ready","dependencies":[{"name":"store","ready":true,"alarms":["eviction"]}]}"#);
+}
+
+#[tokio::test]
+async fn servers_that_are_not_fit_are_named() {
+    let unfit = vec![UnfitTarget { target: "upstreams.api.urls[1]".to_owned(), addresses: 2, fit: 1 }];
+    let upstreams = Dependency { alarms: vec!["targets_unfit"], unfit, ..dependency("upstreams", None) };
+    let (status, body) = ask(&admin_with(vec![upstreams]), Method::GET, "/readyz").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        body,
+        r#"{"status":"ready","dependencies":[{"name":"upstreams","ready":true,"alarms":["targets_unfit"],"unfit":[{"target":"upstreams.api.urls[1]","addresses":2,"fit":1}]}]}"#
+    );
+}
+
+#[tokio::test]
+async fn each_address_of_each_server_is_told_with_its_state_and_its_requests() {
+    let world = World::new();
+    let now = world.clock.now();
+    let address = |last: u8, state, last_probe| AddressReport {
+        address: Some(([192, 0, 2, last], 80).into()),
+        state,
+        takes_requests: last == 1,
+        last_probe,
+        requests: last.into(),
+        connections: 7,
+    };
+    let failed = LastProbe { ended_at: now, outcome: Err("responded with 500".into()) };
+    let addresses = vec![
+        address(1, AddressState::Returning, Some(LastProbe { ended_at: now, outcome: Ok(()) })),
+        address(2, AddressState::Ejected { remaining: MINUTE }, None),
+        address(3, AddressState::Unhealthy, Some(failed)),
+    ];
+    let target = TargetReport { key: "urls[0]".into(), place: "api.example:80".to_owned(), weight: 5, addresses };
+    let report = UpstreamReport { name: "api".into(), targets: vec![target] };
+    let (status, body) = json_of(&admin_before(&world, Vec::new(), None, vec![report]), Method::GET, "/upstreams", "").await;
+    assert_eq!(status, StatusCode::OK);
+    let (at, later) = ("2026-09-21T14:13:20Z", "2026-09-21T14:14:20Z");
+    let addresses = json!([
+        {"address": "192.0.2.1:80", "state": "returning", "takesRequests": true, "lastProbe": {"at": at, "passed": true},
+         "requests": 1, "connections": 7},
+        {"address": "192.0.2.2:80", "state": "ejected", "ejectedUntil": later, "takesRequests": false, "lastProbe": null,
+         "requests": 2, "connections": 7},
+        {"address": "192.0.2.3:80", "state": "unhealthy", "takesRequests": false,
+         "lastProbe": {"at": at, "passed": false, "cause": "responded with 500"}, "requests": 3, "connections": 7},
+    ]);
+    let target = json!({"key": "upstreams.api.urls[0]", "place": "api.example:80", "weight": 5, "addresses": addresses});
+    assert_eq!(body, json!({"upstreams": [{"name": "api", "targets": [target]}]}));
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ pub(super) fn upstreams(
     settings.upstreams.try_map(|one| upstream(one, clock, of_name(&one.name)))
 }
 
+/// The servers of each upstream, by its name.
+pub(super) fn backends(policy: &Policy) -> Vec<(Arc<str>, Arc<Backends>)> {
+    let named = |upstream: &UpstreamOptions| (Arc::clone(&upstream.name), Arc::clone(&upstream.backends));
+    policy.routing.upstreams().iter().map(named).collect()
+}
+
 fn routing(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&Policy>) -> Result<Routing<UpstreamOptions>, StartError> {
     // Where the settings name none, no endpoint asks for it.
     let login = settings.login.upstream.unwrap_or(UpstreamIndex::FIRST);
@@ -109,6 +115,7 @@ pub(super) fn places(upstream: &config::Upstream) -> Result<Vec<Place>, StartErr
             Some((file, pem)) => Some(Tls::of_authorities(url.server_name(), pem).map_err(|error| of_file(file, error))?),
         };
         Ok(Place {
+            key: target.key.as_str().into(),
             target: match url.socket() {
                 Some(path) => Target::unix(path.to_owned()),
                 None => Target::tcp(url.server_name().to_owned(), url.port(), tls),

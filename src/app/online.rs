@@ -1,13 +1,16 @@
 //! What the settings name on the network, asked once: does it answer?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::{Ambient, StartError, data_plane, issuers, stores};
-use crate::config::{self, JwksSource, Settings};
+use crate::config::{JwksSource, Settings};
 use crate::crypto::issuers::Refreshed;
-use crate::proxy::upstream::{Target, UpstreamOptions};
+use crate::outbound::{probe, resolver};
+use crate::proxy::upstream::UpstreamOptions;
+use crate::proxy::upstream::backends::Backend;
 
 /// What was asked, and what there is to say about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<Finding>, StartError> {
     let upstreams = data_plane::upstreams(settings, &ambient.clock, None)?;
     let (upstreams, key_sets, store) = tokio::join!(
-        join_all(upstreams.iter().zip(&settings.upstreams).map(|(options, upstream)| of_upstream(options, upstream))),
+        join_all(upstreams.iter().map(of_upstream)),
         join_all(settings.issuers.iter().enumerate().map(|(index, issuer)| of_key_set(index, issuer, ambient))),
         stores::probe(settings, ambient),
     );
@@ -44,18 +47,39 @@ pub(super) async fn probe(settings: &Settings, ambient: &Ambient) -> Result<Vec<
     Ok(findings)
 }
 
-/// Whether connections can be made, TLS included. No request is sent: nobody knows what it would do.
-async fn of_upstream(options: &UpstreamOptions, upstream: &config::Upstream) -> Vec<Finding> {
-    let limit = options.connect_timeout.min(PATIENCE);
-    let of_target = async |(target, named): (Target, &config::Target)| {
-        let outcome = match tokio::time::timeout(limit, target.reach()).await {
-            Ok(Ok(())) => Ok(if target.is_tls() { "connects, with TLS".to_owned() } else { "connects".to_owned() }),
-            Ok(Err(error)) => Err(format!("cannot connect: {error}")),
-            Err(_) => Err(format!("no connection within {limit:?}")),
+/// Of each server, whether at least one of its addresses can be used; of the others, why not.
+async fn of_upstream(options: &UpstreamOptions) -> Vec<Finding> {
+    resolver::resolve_once(&options.backends).await;
+    let of_place = async |(key, backends): (Arc<str>, Vec<Arc<Backend>>)| {
+        let outcomes = join_all(backends.iter().map(|backend| of_backend(options, backend))).await;
+        let (fit, unfit): (Vec<_>, Vec<_>) = outcomes.into_iter().zip(&backends).partition(|(outcome, _)| outcome.is_ok());
+        let told = |(outcome, backend): (Result<_, String>, &Arc<Backend>)| {
+            let cause = outcome.err()?;
+            Some(if backends.len() == 1 { cause } else { format!("{backend}: {cause}") })
         };
-        Finding { key: format!("upstreams.{}.{}", options.name, named.key), outcome, warnings: Vec::new() }
+        let causes: Vec<String> = unfit.into_iter().filter_map(told).collect();
+        let (outcome, warnings) = match fit.into_iter().find_map(|(outcome, _)| outcome.ok()) {
+            Some(outcome) => (Ok(outcome), causes),
+            None => (Err(causes.join("; ")), Vec::new()),
+        };
+        Finding { key: format!("upstreams.{}.{key}", options.name), outcome, warnings }
     };
-    join_all(options.backends.targets().zip(&upstream.targets).map(of_target)).await
+    join_all(options.backends.by_place().into_iter().map(of_place)).await
+}
+
+/// Whether it passes its probe, where the settings have one, or else whether a connection can be made, TLS included: nobody knows what
+/// any other request would do.
+async fn of_backend(options: &UpstreamOptions, backend: &Backend) -> Result<String, String> {
+    if let Some(rules) = options.backends.probing() {
+        return probe::ask(backend, rules).await.map(|()| format!("passes its probe {}", rules.path));
+    }
+    let limit = options.connect_timeout.min(PATIENCE);
+    match tokio::time::timeout(limit, backend.connect()).await {
+        Ok(Ok(_)) if backend.is_tls() => Ok("connects, with TLS".to_owned()),
+        Ok(Ok(_)) => Ok("connects".to_owned()),
+        Ok(Err(error)) => Err(format!("cannot connect: {error}")),
+        Err(_) => Err(format!("no connection within {limit:?}")),
+    }
 }
 
 /// Whether a key set that has to be fetched is there, and holds keys that can be used.

@@ -18,9 +18,11 @@ use crate::admin::reload::ReloadSender;
 use crate::admin::{Admin, AdminParts, AdminRules};
 use crate::config::Settings;
 use crate::domain::secret::Secret;
+use crate::domain::upstream_report::UpstreamStates;
 use crate::endpoints::{EndpointOptions, EndpointParts, EndpointRules, Endpoints};
 use crate::proxy::policy::Policy;
 use crate::proxy::snapshot::DataPlaneView;
+use crate::proxy::upstream::backends::Board;
 use crate::sessions::health::{Health, Needs};
 use crate::sessions::nodes::NodeRules;
 use crate::sessions::{SessionParts, SessionRules, Sessions};
@@ -53,6 +55,7 @@ struct Rules {
     issuers: Arc<Issuers>,
     sessions: SessionRules,
     needs: Needs,
+    upstreams: Arc<dyn UpstreamStates>,
     endpoints: EndpointOptions,
     admin_token: Option<Secret<String>>,
     tasks: TaskRules,
@@ -77,6 +80,7 @@ impl Rules {
             policy: settings.session_policy(),
             claims_hook: claims_hook::hook(settings, &parts.ambient.clock)?,
         };
+        let upstreams: Arc<dyn UpstreamStates> = Arc::new(Board::new(data_plane::backends(&policy)));
         Ok(Self {
             policy,
             sessions,
@@ -84,7 +88,9 @@ impl Rules {
                 max_staleness: settings.revocation.max_staleness,
                 issuers: issuers.fetched(),
                 certificates: parts.certificate_alarms.clone(),
+                upstreams: Arc::clone(&upstreams),
             },
+            upstreams,
             issuers,
             endpoints: EndpointOptions::from(settings),
             admin_token: settings.admin.token.clone(),
@@ -123,7 +129,12 @@ impl Snapshot {
                 sweeps: Arc::clone(&parts.upkeep.caretaker) as _,
                 reload,
             },
-            AdminRules { readiness: Arc::clone(&health) as _, token: rules.admin_token, sessions: Arc::clone(&sessions) },
+            AdminRules {
+                readiness: Arc::clone(&health) as _,
+                token: rules.admin_token,
+                sessions: Arc::clone(&sessions),
+                upstreams: rules.upstreams,
+            },
         );
         let endpoints = Arc::new(endpoints);
         Ok(Self {
@@ -155,6 +166,7 @@ impl Snapshot {
             readiness: Arc::clone(&health) as _,
             token: rules.admin_token,
             sessions: Arc::clone(&sessions),
+            upstreams: rules.upstreams,
         });
         let endpoints = Arc::new(endpoints);
         Ok(Self {

@@ -103,6 +103,14 @@ impl Standing {
         }
     }
 
+    /// How much longer it is out.
+    pub fn remaining(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Out { until } => Some(until.saturating_sub(now)),
+            State::In | State::Returning { .. } => None,
+        }
+    }
+
     pub const fn is_out(&self) -> bool {
         matches!(self.state, State::Out { .. })
     }

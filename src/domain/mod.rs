@@ -56,4 +56,5 @@ pub mod spelling;
 pub mod stats;
 pub mod subjects;
 pub mod time;
+pub mod upstream_report;
 pub mod vouching;

@@ -216,7 +216,11 @@ impl Inner {
     }
 
     async fn readiness(&self) -> Reply {
-        let dependencies = self.health.dependencies().await;
+        let mut dependencies = self.health.dependencies().await;
+        // What stands behind the gateway is no business of its clients.
+        for dependency in &mut dependencies {
+            dependency.unfit.clear();
+        }
         let is_ready = dependencies.iter().all(|dependency| dependency.ready);
         let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         reply::json(status, &json!({"status": if is_ready { "ready" } else { "unready" }, "dependencies": dependencies}))

@@ -5,6 +5,6 @@ pub mod claims_client;
 mod fetch;
 pub mod jwks_client;
 pub mod kept;
-mod probe;
+pub mod probe;
 pub mod prober;
 pub mod resolver;

@@ -17,7 +17,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 ///
 /// # Errors
 /// Why it counts as unhealthy, for people.
-pub(super) async fn ask(backend: &Backend, rules: &ProbeRules) -> Result<(), String> {
+pub async fn ask(backend: &Backend, rules: &ProbeRules) -> Result<(), String> {
     let late = |what: &str| format!("{what} within {:?}", rules.timeout);
     let until = Instant::now() + rules.timeout;
     let connected = timeout_at(until, backend.connect()).await.map_err(|_| late("no connection"))?;
@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn backend(target: Target, rules: &ProbeRules) -> Arc<Backend> {
-        let place = Place { target, own_host: HeaderValue::from_static("api.example:81"), weight: 1 };
+        let place = Place { key: "url".into(), target, own_host: HeaderValue::from_static("api.example:81"), weight: 1 };
         let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO };
         let rules = BackendRules { resolve_interval: Duration::from_secs(60), ejection, probing: Some(Arc::new(rules.clone())) };
         Backends::new(vec![place], rules, standing_clock(), None).take_due_probes(1).remove(0)

@@ -54,7 +54,7 @@ impl Probe {
     async fn run(self, rules: Arc<ProbeRules>, counters: &Counters) {
         let outcome = probe::ask(&self.backend, &rules).await;
         counters.add(if outcome.is_ok() { Counter::UpstreamProbesPassed } else { Counter::UpstreamProbesFailed }, 1);
-        let verdict = self.backends.probed(&self.backend, outcome.is_ok());
+        let verdict = self.backends.probed(&self.backend, outcome.as_ref().copied().map_err(String::as_str));
         let (upstream, backend) = (&*self.upstream, &self.backend);
         match (outcome, verdict) {
             (Err(cause), Some(Verdict::Unhealthy)) => {

@@ -13,6 +13,7 @@ use super::Sessions;
 use crate::crypto::issuers::JwksCache;
 use crate::domain::replica::Replica;
 use crate::domain::time::Clock;
+use crate::domain::upstream_report::{TargetReport, UpstreamReport, UpstreamStates};
 
 /// How long a response of the store holds: anyone may ask whether the node is ready.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +30,19 @@ pub struct Dependency {
     /// What endangers it though it works. Somebody has to see to it, and traffic sent elsewhere would mend nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<&'static str>,
+    /// Servers behind the gateway that are not fit for requests. For operators alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<UnfitTarget>,
+}
+
+/// A server of which at least one address is ejected, or fails its probes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct UnfitTarget {
+    /// The key that names it: `upstreams.api.urls[1]`.
+    pub target: String,
+    pub addresses: usize,
+    /// Of the addresses.
+    pub fit: usize,
 }
 
 /// What is wrong with one dependency, as of the last look: of the store, [`crate::store::Finding::subject`] of each error.
@@ -61,7 +75,6 @@ pub trait Readiness: Send + Sync + 'static {
 }
 
 /// What a node needs by its settings.
-#[derive(Debug)]
 pub struct Needs {
     /// How old the replica may be before the node vouches for nobody.
     pub max_staleness: Duration,
@@ -69,6 +82,7 @@ pub struct Needs {
     pub issuers: Vec<FetchedKeys>,
     /// Of the certificates that clients are shown; `None`: there are none.
     pub certificates: Option<Arc<Alarms>>,
+    pub upstreams: Arc<dyn UpstreamStates>,
 }
 
 /// Tells readiness, by one set of settings. It is the readiness of the process: all share whether it drains, and when the store was asked.
@@ -116,7 +130,23 @@ impl Health {
             ready: !is_required,
             detail: is_required.then_some("those of a required issuer were never fetched, or not for a day"),
             alarms: if missing.is_empty() { Vec::new() } else { vec!["unavailable"] },
+            unfit: Vec::new(),
         })
+    }
+
+    /// Never a reason to take the node out of service: other nodes have the same upstreams, and its own endpoints need none.
+    fn upstreams(&self) -> Dependency {
+        let reports = self.needs.upstreams.reports();
+        let is_down = |report: &UpstreamReport| report.addresses().all(|address| !address.state.is_fit());
+        let unfit: Vec<UnfitTarget> = reports.iter().flat_map(unfit_of).collect();
+        let mut alarms = Vec::new();
+        if reports.iter().any(is_down) {
+            alarms.push("no_target_fit");
+        }
+        if !unfit.is_empty() {
+            alarms.push("targets_unfit");
+        }
+        Dependency { name: "upstreams", ready: true, detail: None, alarms, unfit }
     }
 
     /// From now on the node is not ready: it is about to stop.
@@ -151,16 +181,31 @@ impl Readiness for Health {
         };
         let store = (!self.store_answers().await).then_some("does not answer");
         let serving = self.seen.draining.load(Ordering::Relaxed).then_some("shutting down");
-        let dependency =
-            |name, fault: Option<&'static str>, alarms| Dependency { name, ready: fault.is_none(), detail: fault, alarms };
+        let dependency = |name, fault: Option<&'static str>, alarms| Dependency {
+            name,
+            ready: fault.is_none(),
+            detail: fault,
+            alarms,
+            unfit: Vec::new(),
+        };
         let mut dependencies = vec![
             dependency("store", store, self.alarms.present()),
             dependency("revocations", revocations, Vec::new()),
             dependency("serving", serving, Vec::new()),
         ];
         dependencies.extend(self.issuer_keys());
+        dependencies.push(self.upstreams());
         // Other nodes have the same certificates: to take this one out of service would mend nothing.
         dependencies.extend(self.needs.certificates.as_ref().map(|alarms| dependency("certificates", None, alarms.present())));
         dependencies
     }
+}
+
+fn unfit_of(report: &UpstreamReport) -> impl Iterator<Item = UnfitTarget> {
+    let unfit = |target: &TargetReport| UnfitTarget {
+        target: format!("upstreams.{}.{}", report.name, target.key),
+        addresses: target.addresses.len(),
+        fit: target.addresses.iter().filter(|address| address.state.is_fit()).count(),
+    };
+    report.targets.iter().map(unfit).filter(|target| target.fit < target.addresses)
 }

@@ -437,7 +437,9 @@ fn a_check_online_asks_upstreams_and_key_sets_and_names_all_that_do_not_answer()
     let lives = upstream.local_addr().unwrap();
     let settings = format!(
         "[upstreams.default]\nurl = 'http://{lives}'\n[upstreams.gone]\nurl = 'http://{there}'\n\
-         [upstreams.tls]\nurl = 'https://{lives}'\nconnect_timeout = '300ms'\n{}",
+         [upstreams.tls]\nurl = 'https://{lives}'\nconnect_timeout = '300ms'\n\
+         [upstreams.some]\nurls = ['http://{there}', 'http://{lives}']\n\
+         [upstreams.ill]\nurl = 'http://{lives}'\nhealth = {{ path = '/healthz', timeout = '300ms' }}\n{}",
         issuer_at(&format!("http://{there}/jwks?code=hunter2"))
     );
     let folder = folder_with(&settings);
@@ -445,10 +447,17 @@ fn a_check_online_asks_upstreams_and_key_sets_and_names_all_that_do_not_answer()
     assert_eq!(checked.status.code(), Some(1), "{}", out(&checked));
     assert!(out(&checked).contains("upstreams.default.url: connects\n"), "{}", out(&checked));
     let unfit = err(&checked);
-    for part in ["upstreams.gone.url: cannot connect", "upstreams.tls.url: no connection within 300ms", "issuers[0].jwks_url: "] {
+    assert!(out(&checked).contains("upstreams.some.urls[1]: connects\n"), "{}", out(&checked));
+    for part in [
+        "upstreams.some.urls[0]: cannot connect",
+        "upstreams.ill.url: no complete response within 300ms",
+        "upstreams.gone.url: cannot connect",
+        "upstreams.tls.url: no connection within 300ms",
+        "issuers[0].jwks_url: ",
+    ] {
         assert!(unfit.contains(part), "{part}\n{unfit}");
     }
-    assert!(!unfit.contains("hunter2") && !unfit.contains("upstreams.default"), "{unfit}");
+    assert!(!unfit.contains("hunter2") && !unfit.contains("upstreams.default") && !unfit.contains("urls[1]"), "{unfit}");
     let offline = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);
     assert!(offline.status.success(), "{}", err(&offline));
 }
@@ -462,7 +471,7 @@ fn a_check_online_of_what_answers_is_good() {
     // The upstream and the key set are one server here: whoever sends nothing is let go.
     thread::Builder::new()
         .spawn(move || {
-            for stream in listener.incoming().take(2) {
+            for stream in listener.incoming().take(3) {
                 let mut stream = stream.unwrap();
                 let mut request = [0; 1024];
                 if stream.read(&mut request).unwrap_or_default() > 0 {
@@ -472,10 +481,14 @@ fn a_check_online_of_what_answers_is_good() {
             }
         })
         .unwrap();
-    let settings = format!("[upstreams.default]\nurl = 'http://{address}'\n{}", issuer_at(&format!("http://{address}/jwks")));
+    let settings = format!(
+        "[upstreams.default]\nurl = 'http://{address}'\n[upstreams.probed]\nurl = 'http://{address}'\nhealth = {{ path = '/healthz' }}\n{}",
+        issuer_at(&format!("http://{address}/jwks"))
+    );
     let folder = folder_with(&settings);
     let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml", "--online"], &[]);
     assert!(checked.status.success(), "{}", err(&checked));
+    assert!(out(&checked).contains("upstreams.probed.url: passes its probe /healthz\n"), "{}", out(&checked));
     assert!(out(&checked).contains("issuers[0].jwks_url: holds keys that can be used: 1\n"), "{}", out(&checked));
 }
 

@@ -60,7 +60,12 @@ impl Gate {
             world.node.replica.clone(),
             Arc::default(),
             world.clock.clone(),
-            Needs { max_staleness: settings.revocation.max_staleness, issuers: Vec::new(), certificates: None },
+            Needs {
+                max_staleness: settings.revocation.max_staleness,
+                issuers: Vec::new(),
+                certificates: None,
+                upstreams: Arc::new(Vec::new()),
+            },
         ));
         let parts = EndpointParts {
             clock: world.clock.clone(),

@@ -2,6 +2,7 @@
 
 mod backend;
 mod place;
+mod report;
 mod rules;
 
 use std::fmt;
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 pub use backend::Backend;
 use backend::Condition;
+pub(super) use backend::Load;
 pub use place::Place;
+pub use report::Board;
 pub use rules::{BackendRules, ProbeRules};
 
 use super::connect::Target;
@@ -20,6 +23,7 @@ use crate::domain::ejection::may_eject;
 use crate::domain::eligibility::{Believed, Known, weights};
 use crate::domain::probing::Verdict;
 use crate::domain::time::Clock;
+use crate::domain::upstream_report::LastProbe;
 
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 64;
@@ -116,12 +120,13 @@ impl Backends {
         known.iter().flatten().filter(is_taken).take(most).cloned().collect()
     }
 
-    /// A probe of one of them has passed or failed. Returns the verdict where that makes it another one.
-    pub fn probed(&self, backend: &Backend, passed: bool) -> Option<Verdict> {
+    /// A probe of one of them has passed, or failed for this cause. Returns the verdict where that makes it another one.
+    pub fn probed(&self, backend: &Backend, outcome: Result<(), &str>) -> Option<Verdict> {
         let _turn = self.changes.judging();
         let verdict = {
             let mut condition = backend.condition();
-            let verdict = condition.probes.add(passed, &self.rules.probing.as_ref()?.thresholds)?;
+            condition.last_probe = Some(LastProbe { ended_at: self.clock.now(), outcome: outcome.map_err(Arc::from) });
+            let verdict = condition.probes.add(outcome.is_ok(), &self.rules.probing.as_ref()?.thresholds)?;
             if verdict == Verdict::Healthy {
                 condition.standing.returns(self.clock.monotonic());
             }
@@ -194,17 +199,27 @@ impl Backends {
     /// Never empty, nor are all weights 0.
     pub(super) fn list(&self) -> Vec<Weighted> {
         let known = self.known();
+        let weights = self.weights(&known);
+        known.iter().flatten().zip(weights).map(|(backend, weight)| Weighted { backend: Arc::clone(backend), weight }).collect()
+    }
+
+    /// That of each, one place after the other.
+    fn weights(&self, known: &[Vec<Arc<Backend>>]) -> Vec<u32> {
         let now = self.clock.monotonic();
-        let backends: Vec<(&Place, &Arc<Backend>)> =
-            self.places.iter().zip(&*known).flat_map(|(place, backends)| backends.iter().map(move |one| (place, one))).collect();
-        let known = |(place, backend): &(&Place, &Arc<Backend>)| {
-            let mut condition = backend.condition();
-            let verdict = self.verdict(&condition);
-            Known { weight: place.weight, verdict, part: condition.standing.part(&self.rules.ejection, now) }
+        let of_place = |(place, backends): (&Place, &Vec<Arc<Backend>>)| {
+            let known = |backend: &Arc<Backend>| {
+                let mut condition = backend.condition();
+                let verdict = self.verdict(&condition);
+                Known { weight: place.weight, verdict, part: condition.standing.part(&self.rules.ejection, now) }
+            };
+            backends.iter().map(known).collect::<Vec<_>>()
         };
-        let weights = weights(&backends.iter().map(known).collect::<Vec<_>>());
-        let weighted = |((_, backend), weight): (&(_, &Arc<Backend>), u32)| Weighted { backend: Arc::clone(backend), weight };
-        backends.iter().zip(weights).map(weighted).collect()
+        weights(&self.places.iter().zip(known).flat_map(of_place).collect::<Vec<_>>())
+    }
+
+    /// The addresses of each place, by the key that names it.
+    pub fn by_place(&self) -> Vec<(Arc<str>, Vec<Arc<Backend>>)> {
+        self.places.iter().zip(&*self.known()).map(|(place, backends)| (Arc::clone(&place.key), backends.clone())).collect()
     }
 
     /// How many there are.
@@ -264,6 +279,8 @@ mod tests {
         BackendRules { probing: Some(Arc::new(probes)), ..RULES }
     }
 
+    const ILL: Result<(), &str> = Err("responded with 500");
+
     fn places(count: u8) -> Vec<Place> {
         (1..=count).map(|last| place(&format!("192.0.2.{last}"), 1)).collect()
     }
@@ -274,7 +291,7 @@ mod tests {
 
     fn place(host: &str, weight: u32) -> Place {
         let target = Target::tcp(host.to_owned(), 80, None);
-        Place { target, own_host: HeaderValue::from_str(host).unwrap(), weight }
+        Place { key: host.into(), target, own_host: HeaderValue::from_str(host).unwrap(), weight }
     }
 
     fn address(last: u8) -> SocketAddr {
@@ -347,17 +364,17 @@ mod tests {
         let backends = Backends::new(places(2), probing(), standing_clock(), None);
         let one = &backends.list()[0].backend;
         let version = backends.version();
-        assert_eq!(backends.probed(one, false), Some(Verdict::Unhealthy));
+        assert_eq!(backends.probed(one, ILL), Some(Verdict::Unhealthy));
         assert!(backends.version() > version);
         assert_eq!(with_requests(&backends), [1]);
         let later = Backends::new(places(2), probing(), standing_clock(), Some(&backends));
         assert_eq!(with_requests(&later), [1]);
         // By a probe that was under way during the reload.
         let version = later.version();
-        assert_eq!(backends.probed(one, true), Some(Verdict::Healthy));
+        assert_eq!(backends.probed(one, Ok(())), Some(Verdict::Healthy));
         assert!(later.version() > version);
         assert_eq!(with_requests(&later), [0, 1]);
-        backends.probed(one, false);
+        backends.probed(one, ILL);
         let without = Backends::new(places(2), RULES, standing_clock(), Some(&later));
         assert_eq!(with_requests(&without), [0, 1], "where nobody probes, no probe counts");
     }
@@ -366,7 +383,7 @@ mod tests {
     fn where_probes_find_nobody_healthy_all_get_requests() {
         let backends = Backends::new(places(2), probing(), standing_clock(), None);
         for one in &backends.list() {
-            backends.probed(&one.backend, false);
+            backends.probed(&one.backend, ILL);
         }
         assert!(!backends.is_any_healthy());
         assert_eq!(with_requests(&backends), [0, 1]);
@@ -377,14 +394,14 @@ mod tests {
         let backends = Backends::new(places(4), probing(), standing_clock(), None);
         let list = backends.list();
         for one in &list[..2] {
-            backends.probed(&one.backend, false);
+            backends.probed(&one.backend, ILL);
         }
         for one in list.iter().cycle().take(80) {
             backends.failed(&one.backend);
         }
         assert_eq!(with_requests(&backends).len(), 1, "of the two that are healthy, one");
         let last = with_requests(&backends)[0];
-        backends.probed(&list[last].backend, false);
+        backends.probed(&list[last].backend, ILL);
         assert_eq!(with_requests(&backends), [if last == 2 { 3 } else { 2 }], "rather an ejected one than one that is unhealthy");
     }
 

@@ -112,10 +112,6 @@ impl Target {
         Self { location: Location::Unix(path), tls: None }
     }
 
-    pub const fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     pub(super) const fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
@@ -134,14 +130,6 @@ impl Target {
             Location::Tcp { host, port } => self.address().is_none().then_some((host.as_str(), *port)),
             Location::Unix(_) => None,
         }
-    }
-
-    /// Connects, TLS included, and closes the connection again. Takes as long as the network does.
-    ///
-    /// # Errors
-    /// Why there is no connection.
-    pub async fn reach(&self) -> io::Result<()> {
-        Stream::open(self).await.map(drop)
     }
 }
 

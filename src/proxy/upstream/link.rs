@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::backends::{Backend, Weighted};
+use super::backends::{Backend, Load, Weighted};
 use super::http1::pool::{Pool, PoolLimits};
 use crate::domain::balance::Candidate;
 use crate::proxy::watch::Watchers;
@@ -16,7 +16,7 @@ pub struct Link {
     pub(super) backend: Arc<Backend>,
     pub(super) pool: Rc<Pool>,
     weight: Cell<u32>,
-    requests: Cell<u32>,
+    load: Arc<Load>,
 }
 
 impl Link {
@@ -37,12 +37,12 @@ impl Link {
             backend: Arc::clone(&weighted.backend),
             pool: Pool::new(Rc::clone(watchers), limits, weighted.backend.waiting()),
             weight: Cell::new(weighted.weight),
-            requests: Cell::new(0),
+            load: weighted.backend.new_load(),
         })
     }
 
     pub(super) fn candidate(&self) -> Candidate {
-        Candidate { weight: self.weight.get(), load: self.requests.get() }
+        Candidate { weight: self.weight.get(), load: self.load.now() }
     }
 
     /// Whether a request would have to wait for a connection.
@@ -61,7 +61,7 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(link: &Rc<Link>) -> Self {
-        link.requests.set(link.requests.get().saturating_add(1));
+        link.load.begin_one();
         Self { link: Rc::clone(link), is_served: Cell::new(false) }
     }
 
@@ -85,7 +85,7 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.link.requests.set(self.link.requests.get().saturating_sub(1));
+        self.link.load.end_one();
         if self.is_served.get() {
             self.link.backend.succeeded();
         }

@@ -123,7 +123,7 @@ fn options(places: Vec<Place>) -> UpstreamOptions {
 
 fn place(address: SocketAddr) -> Place {
     let target = Target::tcp(address.ip().to_string(), address.port(), None);
-    Place { target, own_host: HeaderValue::from_static("upstream.example"), weight: 1 }
+    Place { key: "url".into(), target, own_host: HeaderValue::from_static("upstream.example"), weight: 1 }
 }
 
 /// Reads one request head.

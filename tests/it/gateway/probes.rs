@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::balancing::tables;
+use serde_json::json;
+
+use super::balancing::{closed, tables};
 use super::drain::eventually;
 use crate::support::gateway::Gateway;
+use crate::support::http::Message;
 use crate::support::upstream::{Turn, Upstream};
 
 /// A server that serves every request, and answers its probes as it is told.
@@ -149,4 +152,75 @@ fn a_reload_does_not_forget_who_failed() {
         ask(&gateway, 20);
         ill.served() > before
     });
+}
+
+/// Of the servers of the upstream `many`, in order: state, and whether it takes requests.
+fn states(gateway: &Gateway) -> Vec<(String, bool)> {
+    let told = gateway.admin().get("/upstreams", None).expect(200).json();
+    let many = told["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == "many").unwrap().clone();
+    let targets = many["targets"].as_array().unwrap().iter();
+    let address = targets.map(|target| target["addresses"][0].clone());
+    address.map(|one| (one["state"].as_str().unwrap().to_owned(), one["takesRequests"].as_bool().unwrap())).collect()
+}
+
+#[test]
+fn operators_are_told_of_each_server_and_clients_of_none() {
+    let (login, ill, well) = (Upstream::start(), Probed::start(), Probed::start());
+    let gateway = gateway(&login, [&ill, &well], "unhealthy_after = 1\n");
+    assert_eq!(states(&gateway), [("healthy".to_owned(), true), ("healthy".to_owned(), true)]);
+    ill.be(false);
+    eventually("it is unhealthy", || states(&gateway) == [("unhealthy".to_owned(), false), ("healthy".to_owned(), true)]);
+    let told = gateway.admin().get("/upstreams", None).expect(200).json();
+    let many = told["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == "many").unwrap();
+    assert_eq!(many["targets"][0]["key"], "upstreams.many.urls[0]");
+    assert_eq!(many["targets"][0]["addresses"][0]["lastProbe"]["cause"], "responded with 500");
+    assert_eq!(many["targets"][1]["addresses"][0]["address"], well.upstream.address().to_string());
+    let of_upstreams = |ready: &Message| {
+        let dependencies = ready.json()["dependencies"].as_array().unwrap().clone();
+        dependencies.into_iter().find(|dependency| dependency["name"] == "upstreams").unwrap()
+    };
+    let (operators, clients) = (gateway.admin().get("/readyz", None), gateway.client().get("/readyz", None));
+    let unfit = json!([{"target": "upstreams.many.urls[0]", "addresses": 1, "fit": 0}]);
+    assert_eq!(of_upstreams(&operators.expect(200))["unfit"], unfit);
+    assert_eq!(of_upstreams(&clients.expect(200)), json!({"name": "upstreams", "ready": true, "alarms": ["targets_unfit"]}));
+    well.be(false);
+    eventually("the alarm rises", || {
+        let alarms = of_upstreams(&gateway.admin().get("/readyz", None).expect(200))["alarms"].clone();
+        alarms == json!(["no_target_fit", "targets_unfit"])
+    });
+    assert_eq!(states(&gateway), [("unhealthy".to_owned(), true), ("unhealthy".to_owned(), true)]);
+}
+
+#[test]
+fn requests_under_way_are_counted_over_all_workers_and_an_ejection_is_told_with_its_end() {
+    let (login, held) = (Upstream::start(), Upstream::start());
+    let keys = format!("urls = [\"{}\", \"http://{}\"]\neject_after = 1\neject_for = '1h'", held.url(), closed());
+    let tables = tables(&keys).replace("'/public'", "'/api'").replace("\"/public\"", "\"/api\"");
+    let gateway = Gateway::of(&login, &tables, &[]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| gateway.client().get("/api/held", None).expect(200));
+        }
+        held.await_held(4);
+        let many = || {
+            let told = gateway.admin().get("/upstreams", None).expect(200).json();
+            told["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == "many").unwrap().clone()
+        };
+        let address = |index: usize| many()["targets"][index]["addresses"][0].clone();
+        assert_eq!((&address(0)["requests"], &address(0)["connections"]), (&json!(4), &json!(4)));
+        eventually("the other is ejected", || {
+            gateway.client().get("/api/x", None).expect(200);
+            address(1)["state"] == "ejected"
+        });
+        assert!(address(1)["ejectedUntil"].as_str().is_some_and(|until| until.ends_with('Z')), "{}", address(1));
+        held.release();
+    });
+    let metrics = gateway.admin().get("/metrics", None).expect(200).text();
+    for line in [
+        "tokengate_upstream_ejections_total 1",
+        "tokengate_upstream_targets{upstream=\"many\",state=\"ejected\"} 1",
+        "tokengate_upstream_targets{upstream=\"many\",state=\"healthy\"} 1",
+    ] {
+        assert!(metrics.lines().any(|there| there == line), "{line}\n{metrics}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -11,6 +11,7 @@ use http::HeaderValue;
 use super::place::Place;
 use crate::domain::ejection::Standing;
 use crate::domain::probing::ProbeRecord;
+use crate::domain::upstream_report::LastProbe;
 use crate::proxy::upstream::connect::{Slot, Stream, Target};
 
 /// One address of one upstream. It is the same for all workers, and for settings that follow each other.
@@ -22,6 +23,8 @@ pub struct Backend {
     condition: Mutex<Condition>,
     /// Whether its standing may hold failures, which a success ends.
     pub(super) has_failed: AtomicBool,
+    /// The requests of each worker that it has.
+    loads: Mutex<Vec<Weak<Load>>>,
     /// Those of all workers.
     connections: Arc<AtomicU32>,
     /// Requests that wait for one of them.
@@ -35,6 +38,27 @@ pub(super) struct Condition {
     pub(super) probes: ProbeRecord,
     /// When the last probe began, since the start of the clock.
     pub(super) probed_at: Option<Duration>,
+    pub(super) last_probe: Option<LastProbe>,
+}
+
+/// How many requests one worker has at one backend. That worker alone writes it, so that none waits for another; apart from what other
+/// cores write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(in crate::proxy::upstream) struct Load(AtomicU32);
+
+impl Load {
+    pub(in crate::proxy::upstream) fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::proxy::upstream) fn begin_one(&self) {
+        self.0.store(self.now().saturating_add(1), Ordering::Relaxed);
+    }
+
+    pub(in crate::proxy::upstream) fn end_one(&self) {
+        self.0.store(self.now().saturating_sub(1), Ordering::Relaxed);
+    }
 }
 
 impl Backend {
@@ -45,9 +69,30 @@ impl Backend {
             address,
             condition: Mutex::default(),
             has_failed: AtomicBool::new(false),
+            loads: Mutex::default(),
             connections: Arc::default(),
             waiting: Arc::default(),
         })
+    }
+
+    /// One more worker sends requests to it.
+    pub(in crate::proxy::upstream) fn new_load(&self) -> Arc<Load> {
+        let load = Arc::new(Load::default());
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.retain(|load| load.strong_count() > 0);
+        loads.push(Arc::downgrade(&load));
+        load
+    }
+
+    /// The requests that it has, of all workers.
+    pub(super) fn requests(&self) -> u32 {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.iter().filter_map(Weak::upgrade).map(|load| load.now()).sum()
+    }
+
+    /// Open to it, of all workers.
+    pub(super) fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Leave to open one more connection, where there may be `max`.
@@ -57,7 +102,7 @@ impl Backend {
 
     /// Whether no more connections may be opened.
     pub(in crate::proxy::upstream) fn is_full(&self, max: Option<u32>) -> bool {
-        max.is_some_and(|max| self.connections.load(Ordering::Relaxed) >= max)
+        max.is_some_and(|max| self.connections() >= max)
     }
 
     pub(in crate::proxy::upstream) const fn waiting(&self) -> &Arc<AtomicU32> {
@@ -75,6 +120,10 @@ impl Backend {
 
     pub(super) fn condition(&self) -> MutexGuard<'_, Condition> {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub const fn is_tls(&self) -> bool {
+        self.target.tls().is_some()
     }
 
     /// Host and port of its URL.

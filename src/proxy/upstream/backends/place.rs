@@ -1,5 +1,7 @@
 //! A server as the settings name it.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use crate::proxy::upstream::connect::Target;
@@ -7,6 +9,8 @@ use crate::proxy::upstream::connect::Target;
 /// A server that the settings name, by its address or by a name that may have several.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
+    /// The key that names it, within its upstream.
+    pub key: Arc<str>,
     pub target: Target,
     /// Host and port of its URL.
     pub own_host: HeaderValue,
