@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
 use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DashMapStateStore;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
 use governor::{Quota, RateLimiter};
 
 use crate::domain::rate::Rate;
@@ -17,7 +19,7 @@ use crate::domain::time::Clock;
 /// One limit, for all threads. Keys are hashes with a seed of the process: of constant size, and telling nothing of the account.
 pub struct Limiter {
     hasher: RandomState,
-    states: RateLimiter<u64, DashMapStateStore<u64>, Monotonic, NoOpMiddleware<Duration>>,
+    states: RateLimiter<u64, States, Monotonic, NoOpMiddleware<Duration>>,
     clock: Monotonic,
     entries_max: usize,
     /// Milliseconds of the monotonic clock.
@@ -30,15 +32,49 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// … and when there are too many.
 const PRUNE_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
-/// When there are too many even so, all keys share this many states: stricter, but never unlimited.
+/// When there are too many even so, newcomers share this many states: stricter, but never unlimited.
 const SHARED_STATES: u64 = 4096;
+
+/// A state for each of the first `entries_max` keys. Who has one keeps it however many others come: what was spent stays spent, and
+/// what was not is not lost.
+struct States {
+    own: DashMapStateStore<u64>,
+    entries_max: usize,
+}
+
+impl StateStore for States {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, key: &u64, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let has_room = self.own.contains_key(key) || self.own.len() < self.entries_max;
+        let key = if has_room { *key } else { key % SHARED_STATES };
+        self.own.measure_and_replace(&key, measure)
+    }
+}
+
+impl ShrinkableKeyedStateStore<u64> for States {
+    fn retain_recent(&self, drop_below: Nanos) {
+        ShrinkableKeyedStateStore::retain_recent(&self.own, drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+}
 
 impl Limiter {
     /// `None` when the rate is too high to be measured.
     pub fn new(rate: Rate, entries_max: usize, clock: &Arc<dyn Clock>) -> Option<Self> {
         let quota = Quota::with_period(rate.period / rate.permits.get())?.allow_burst(rate.burst);
         let clock = Monotonic(Arc::clone(clock));
-        let states = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
+        let states = RateLimiter::new(quota, States { own: DashMapStateStore::default(), entries_max }, clock.clone());
         Some(Self { hasher: RandomState::new(), states, clock, entries_max, pruned_at: AtomicU64::new(0) })
     }
 
@@ -47,15 +83,9 @@ impl Limiter {
     /// # Errors
     /// There is none: how long to wait for one.
     pub fn check(&self, key: &impl Hash) -> Result<(), Duration> {
-        let mut key = self.hasher.hash_one(key);
-        self.prune(PRUNE_INTERVAL);
-        if self.states.len() >= self.entries_max {
-            self.prune(PRUNE_INTERVAL_WHEN_FULL);
-            if self.states.len() >= self.entries_max {
-                key %= SHARED_STATES;
-            }
-        }
-        self.states.check_key(&key).map_err(|refused| refused.wait_time_from(self.clock.now()))
+        let is_full = self.states.len() >= self.entries_max;
+        self.prune(if is_full { PRUNE_INTERVAL_WHEN_FULL } else { PRUNE_INTERVAL });
+        self.states.check_key(&self.hasher.hash_one(key)).map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
     fn prune(&self, interval: Duration) {
@@ -131,6 +161,19 @@ mod tests {
         assert!(limiter.check(&"b").is_ok(), "another key is not concerned");
         clock.advance(wait);
         assert!(limiter.check(&"a").is_ok());
+    }
+
+    #[test]
+    fn who_has_a_state_keeps_it_however_many_others_come() {
+        let clock = Arc::new(ManualClock::default());
+        let limiter = limiter(2, 100, &clock);
+        assert!(limiter.check(&"spent").is_ok() && limiter.check(&"spent").is_ok() && limiter.check(&"half").is_ok());
+        for key in 0..50_000 {
+            let _ = limiter.check(&key);
+        }
+        assert!(limiter.check(&"spent").is_err(), "many others buy nothing");
+        assert!(limiter.check(&"half").is_ok(), "and take nothing away");
+        assert!(limiter.check(&"half").is_err());
     }
 
     #[test]
