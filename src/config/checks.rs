@@ -28,8 +28,9 @@ fn addresses_are_distinct(settings: &Settings, notes: &Notes) {
         notes.problem("admin.address", None, "is the address of a listener for clients; each listener needs its own");
     }
     for (index, listener) in listeners.iter().enumerate() {
-        if listeners[..index].iter().any(|earlier| is_taken(&listener.address, earlier)) {
-            notes.problem(&format!("listeners[{index}].address"), None, "is the address of an earlier entry");
+        if let Some(earlier) = listeners[..index].iter().position(|earlier| is_taken(&listener.address, earlier)) {
+            let message = format!("{} is the address of listeners[{earlier}] too; each needs its own", listener.address);
+            notes.problem(&format!("listeners[{index}].address"), None, message);
         }
     }
 }

@@ -93,13 +93,20 @@ pub(super) fn list<T: Setting>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&V
         })
     };
     move |value| match &value.kind {
-        ValueKind::Array(items) => items.iter().enumerate().map(&located).collect(),
+        ValueKind::Array(items) => all(items.iter().enumerate().map(&located)),
         ValueKind::String(text) if text.is_empty() => Ok(Vec::new()),
         ValueKind::String(text) => {
-            text.split(',').enumerate().map(|(index, part)| located((index, &Value::new(None, part.trim())))).collect()
+            all(text.split(',').enumerate().map(|(index, part)| located((index, &Value::new(None, part.trim())))))
         }
         _ => Err("allowed is a list, such as [\"a\", \"b\"]".to_owned()),
     }
+}
+
+/// Every item, or what is wrong with each that is wrong.
+fn all<T>(items: impl Iterator<Item = Parsed<T>>) -> Parsed<Vec<T>> {
+    let mut faults = Vec::new();
+    let items: Vec<T> = items.filter_map(|item| item.map_err(|fault| faults.push(fault)).ok()).collect();
+    if faults.is_empty() { Ok(items) } else { Err(faults.join("; ")) }
 }
 
 /// One of a few words.

@@ -84,7 +84,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, listen: &Lis
 pub(super) fn table(endpoints: &EndpointPaths, answers_preflights: bool, routes: Vec<Route>, notes: &Notes) -> Routes {
     are_distinct(&routes, notes);
     let names: Vec<Arc<str>> = routes.iter().map(|route| Arc::clone(&route.name)).collect();
-    Routes::new(endpoints.clone(), answers_preflights, routes).unwrap_or_else(|errors| {
+    let made = Routes::new(endpoints.clone(), answers_preflights, routes).unwrap_or_else(|errors| {
         // What is wrong with endpoints was noted where they were read.
         for error in errors {
             let Some(name) = error.route() else { continue };
@@ -95,7 +95,12 @@ pub(super) fn table(endpoints: &EndpointPaths, answers_preflights: bool, routes:
             }
         }
         Routes::default()
-    })
+    });
+    for (index, route) in made.listed().iter().enumerate().filter(|(_, route)| made.table().goes_in_circles(route)) {
+        let message = format!("leads back to route \"{}\": browsers would go round in circles", route.name);
+        notes.problem(&format!("routes[{index}].redirect.to"), None, message);
+    }
+    made
 }
 
 fn are_distinct(routes: &[Route], notes: &Notes) {

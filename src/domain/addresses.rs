@@ -27,7 +27,9 @@ impl AddressRule {
         let rule = Self { allowed: canonical(allowed), denied: canonical(denied) };
         let everything = [IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0), IpNet::V6(ipnet::Ipv6Net::default())];
         let admitted = if rule.allowed.is_empty() { &everything[..] } else { &rule.allowed };
-        let is_denied = |net: &IpNet| rule.denied.iter().any(|denied| denied.contains(net));
+        // Two halves are denied as the whole is.
+        let denied = IpNet::aggregate(&rule.denied.to_vec());
+        let is_denied = |net: &IpNet| denied.iter().any(|denied| denied.contains(net));
         if admitted.iter().all(is_denied) { Err(NobodyAdmitted) } else { Ok(rule) }
     }
 
@@ -124,6 +126,9 @@ mod tests {
         assert_eq!(made(&["10.0.0.0/8"], &["0.0.0.0/0"]), Err(NobodyAdmitted));
         assert_eq!(made(&["10.0.0.0/8", "::1/128"], &["10.0.0.0/7", "::/0"]), Err(NobodyAdmitted));
         assert_eq!(made(&[], &["0.0.0.0/0", "::/0"]), Err(NobodyAdmitted));
+        assert_eq!(made(&[], &["128.0.0.0/1", "::/1", "0.0.0.0/1", "8000::/1"]), Err(NobodyAdmitted));
+        assert_eq!(made(&["10.0.0.0/24"], &["10.0.0.0/25", "10.0.0.128/26", "10.0.0.192/26"]), Err(NobodyAdmitted));
+        assert!(made(&["10.0.0.0/24"], &["10.0.0.0/25", "10.0.0.128/26", "10.0.0.192/27"]).is_ok());
         assert!(made(&["10.0.0.0/8"], &["10.0.0.0/9"]).is_ok() && made(&[], &["0.0.0.0/0"]).is_ok());
     }
 

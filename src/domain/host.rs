@@ -190,6 +190,11 @@ impl HostPattern {
         if self.text.starts_with('.') { is_below(name, &self.text) } else { self.text == name }
     }
 
+    /// With its dot in front where names below it are meant.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// An exact name goes before all names below one, and a longer one of those before a shorter one.
     pub(crate) fn rank(&self) -> (bool, usize) {
         (!self.text.starts_with('.'), self.text.len())

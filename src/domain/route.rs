@@ -15,6 +15,7 @@ use super::share::Share;
 mod access;
 mod action;
 mod answer;
+mod circle;
 mod error;
 mod own;
 mod strictness;

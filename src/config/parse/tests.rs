@@ -100,6 +100,8 @@ fn lists_name_the_item_that_is_wrong() {
     assert_eq!(networks(&value("10.0.0.1/8,::1")).unwrap(), ["10.0.0.0/8".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]);
     let message = networks(&Value::new(None, vec!["::1", "10.0.0.0/33"])).unwrap_err();
     assert!(message.starts_with("item 2 (\"10.0.0.0/33\"): allowed is a network"), "{message}");
+    let message = networks(&Value::new(None, vec!["x", "::1", "10.0.0.0/33"])).unwrap_err();
+    assert!(message.contains("item 1 (\"x\")") && message.contains("; item 3 (\"10.0.0.0/33\")"), "{message}");
     assert!(networks(&Value::new(None, 5)).is_err());
 }
 

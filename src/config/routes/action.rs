@@ -20,7 +20,7 @@ open_settings!(AuthorizationRule);
 /// `None` only after a fault was noted.
 pub(super) fn read(s: &mut Section<'_>, prefix: &str, upstreams: &NamedUpstreams, listen: &Listen) -> Option<Action> {
     let forwarding = Forwarding::read(s, prefix, listen);
-    let redirect = s.has_any(&["redirect"]).then(|| answer::redirect(s, prefix));
+    let redirect = s.has_any(&["redirect"]).then(|| answer::redirect(s));
     let respond = s.has_any(&["respond"]).then(|| answer::fixed(s));
     match (redirect, respond) {
         (None, None) => forwarding.resolved(s, upstreams).map(Action::Forward),

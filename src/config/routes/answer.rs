@@ -17,15 +17,11 @@ open_settings!(Destination);
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// `None` after a fault was noted.
-pub(super) fn redirect(s: &mut Section<'_>, prefix: &str) -> Option<Redirect> {
+pub(super) fn redirect(s: &mut Section<'_>) -> Option<Redirect> {
     s.section("redirect", |s| {
         let to = s.require("to", destination);
         let status = s.read("status", redirect_status);
-        let to = to?;
-        if to.leads_back_to(prefix) {
-            s.fault("to", "leads back to this route: browsers would go round in circles");
-        }
-        Some(Redirect { to, status })
+        Some(Redirect { to: to?, status })
     })
 }
 

@@ -206,17 +206,17 @@ fn a_route_responds_by_itself_or_forwards() {
     ] {
         let name = key.split([' ', '.']).next().unwrap();
         let parts = [&format!("routes[0].{name}"), "nothing is forwarded"];
-        assert_fault(&format!("{key}\nredirect.to = \"/new\""), &parts);
+        assert_fault(&format!("prefix = \"/old\"\n{key}\nredirect.to = \"/new\""), &parts);
         assert_fault(&format!("{key}\nrespond.status = 404"), &parts);
     }
     for (lines, parts) in [
-        ("redirect.to = \"/new\"\nrespond.status = 404", &["routes[0].respond", "one of the two"][..]),
+        ("prefix = \"/old\"\nredirect.to = \"/new\"\nrespond.status = 404", &["routes[0].respond", "one of the two"][..]),
         ("redirect.status = 308", &["routes[0].redirect.to", "is missing"]),
-        ("redirect = { to = \"/new\", status = 200 }", &["routes[0].redirect.status", "allowed: 301"]),
+        ("prefix = \"/old\"\nredirect = { to = \"/new\", status = 200 }", &["routes[0].redirect.status", "allowed: 301"]),
         ("redirect.to = \"//evil.example\"", &["routes[0].redirect.to", "allowed is a path"]),
         ("redirect.to = \"https://{path}\"", &["routes[0].redirect.to", "allowed is a path"]),
         ("redirect.to = \"{path}\"", &["routes[0].redirect.to", "circles"]),
-        ("redirect = { to = \"/new\", too = 1 }", &["routes[0].redirect.too"]),
+        ("prefix = \"/old\"\nredirect = { to = \"/new\", too = 1 }", &["routes[0].redirect.too"]),
         ("respond.status = 302", &["routes[0].respond.status", "redirects"]),
         ("respond.status = 101", &["routes[0].respond.status", "200 to 299"]),
         ("respond = { status = 204, body = \"x\" }", &["routes[0].respond.body", "must be empty"]),

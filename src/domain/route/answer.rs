@@ -56,18 +56,6 @@ impl Destination {
         }
         HeaderValue::try_from([base, path, query].concat()).map_err(|_| PathError::BadCharacter)
     }
-
-    /// Whether a request would be sent to where it came from, as far as its own path tells. `prefix` is the route's.
-    #[must_use]
-    pub fn leads_back_to(&self, prefix: &str) -> bool {
-        let base = self.base.as_str();
-        !self.has_host
-            && match self.tail {
-                Tail::Nothing => base == prefix,
-                Tail::Path => base.is_empty(),
-                Tail::Rest => base == prefix.strip_suffix('/').unwrap_or(prefix),
-            }
-    }
 }
 
 const ALLOWED: &str = "allowed is a path such as \"/new\" or a URL such as \"https://new.example.com/docs\", with {path} (the path) or \
@@ -191,13 +179,6 @@ mod tests {
         ] {
             assert!(bad.parse::<Destination>().is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_redirect_to_itself_is_recognised() {
-        let leads_back = |to: &str, prefix: &str| to.parse::<Destination>().unwrap().leads_back_to(prefix);
-        assert!(leads_back("{path}", "/") && leads_back("/a{rest}", "/a") && leads_back("{rest}", "/") && leads_back("/a", "/a"));
-        assert!(!leads_back("/b{rest}", "/a") && !leads_back("https://a.example{path}", "/") && !leads_back("{rest}", "/a"));
     }
 
     proptest! {
