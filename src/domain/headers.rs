@@ -200,7 +200,6 @@ impl RewriteRules {
     /// Rewrites an answer's fields for the client.
     pub fn response(&self, headers: &mut HeaderMap, request_id: &HeaderValue) {
         remove_hop_by_hop(headers);
-        headers.remove(PROXY_AUTHENTICATE);
         headers.insert(X_REQUEST_ID, request_id.clone());
         headers.append(VIA, self.via.clone());
     }
@@ -289,6 +288,10 @@ fn field_value(text: &str) -> HeaderValue {
 /// The fields that Connection names, as far as it has power over them: those that concern one connection (RFC 9110, section
 /// 7.6.1), never those without which the message would mean something else.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    // Most messages have none, which is cheaper to see than to go through.
+    if !headers.contains_key(CONNECTION) {
+        return Vec::new();
+    }
     let names = field_list::members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
     names.filter(|name| !is_end_to_end(name)).collect()
 }
@@ -301,7 +304,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Whether a field concerns one connection only, in either direction.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER].contains(name)
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER, PROXY_AUTHENTICATE]
+        .contains(name)
 }
 
 /// Fields that Connection cannot make anyone drop.

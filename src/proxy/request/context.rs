@@ -87,14 +87,14 @@ impl IncomingBody {
         let body = if length == Some(0) {
             RequestBody::Empty
         } else {
-            RequestBody::Client(ClientBody {
+            RequestBody::Client(Box::new(ClientBody {
                 incoming,
                 length,
                 bytes_left: u64::MAX,
                 pace: Pacing::new(Pace::new(None, idle_timeout)),
                 watch: Rc::clone(exchange.watch()),
                 trailers: length.is_none().then(|| policy.rewrite.trailers(None)),
-            })
+            }))
         };
         Self { body, idle_timeout }
     }
@@ -113,7 +113,9 @@ impl IncomingBody {
 
     /// What to do with the fields behind it, if there can be some.
     pub(in crate::proxy) fn rewrite_trailers(&mut self, rules: TrailerRules) {
-        if let RequestBody::Client(ClientBody { trailers: Some(trailers), .. }) = &mut self.body {
+        if let RequestBody::Client(body) = &mut self.body
+            && let Some(trailers) = &mut body.trailers
+        {
             *trailers = rules;
         }
     }

@@ -28,7 +28,7 @@ use crate::domain::network::network;
 use crate::domain::peer::Peer;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Asked, Match};
-use crate::domain::routing::Routing;
+use crate::domain::routing::{Lead, LeadsTo, Routing};
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
@@ -202,26 +202,27 @@ impl Gateway {
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let has_body = !body.is_end_stream();
         let answering = self.respond(&local, &ids, &head, body, &exchange);
-        let answer = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked));
-        let answer = match answer {
-            Ok(Answer::OfRoute(reply)) if handshake::is_mistaken_for_consent(&head, reply.status()) => Err(Refusal::NoRoute),
-            answer => answer,
-        };
-        let mut response = match answer {
+        // What follows moves no response more often than it must: each is some hundred bytes.
+        match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
             Ok(Answer::Streamed(answer)) => {
                 let (mut answer, body) = answer.into_parts();
                 if body.ends_the_request() {
                     exchange.reads_no_more(&mut answer.headers);
                 }
+                policy.share(&mut answer.headers, &head);
                 let trailers = exchange.carries_trailers().then(|| policy.rewrite.trailers(None));
                 Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request, trailers))
             }
-            Ok(Answer::Whole(reply)) => whole(reply, &ids, exchange),
+            Ok(Answer::Whole(mut reply)) => {
+                policy.share(reply.headers_mut(), &head);
+                whole(reply, &ids, exchange)
+            }
             Ok(Answer::OfRoute(mut reply)) => {
                 if has_body {
                     // Nobody reads the rest of it.
                     exchange.reads_no_more(reply.headers_mut());
                 }
+                policy.share(reply.headers_mut(), &head);
                 whole(reply, &ids, exchange)
             }
             Err(refusal) => {
@@ -236,11 +237,10 @@ impl Gateway {
                     // Nobody reads the rest of it, or knows where it ends.
                     exchange.reads_no_more(reply.headers_mut());
                 }
+                policy.share(reply.headers_mut(), &head);
                 whole(reply, &ids, exchange)
             }
-        };
-        policy.share(response.headers_mut(), &head);
-        response
+        }
     }
 
     async fn respond(
@@ -255,7 +255,7 @@ impl Gateway {
         if exchange.client().certificate.as_ref().is_some_and(|shown| shown.has_expired(self.now())) {
             return Err(Refusal::CertificateExpired);
         }
-        let context = RequestContext::of(policy, exchange, ids, head, body)?;
+        let mut context = RequestContext::of(policy, exchange, ids, head, body)?;
         if let Some(port) = exchange.client().redirect_port {
             return redirect(&context, port).map(Answer::Whole);
         }
@@ -274,10 +274,19 @@ impl Gateway {
             // By HTTP/2 a response of ours with 200 would be consent.
             Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
-            Match::Endpoint(endpoint) => Box::pin(self.own(context, local, endpoint, head)).await,
+            Match::Endpoint(endpoint) => Box::pin(self.own(&mut context, local, endpoint, head)).await,
             // Of a page that may not.
             Match::Preflight => Ok(Answer::Whole(preflight_reply(HeaderMap::new()))),
-            Match::Route(lead) => self.take_route(context, local, lead, head).await,
+            Match::Route(Lead { route, to }) => {
+                let caller = self.pass(&context, local, route, head).await?;
+                match to {
+                    LeadsTo::Upstream(forward, upstream) => {
+                        self.forward(&mut context, local, route, (forward, upstream), caller, head).await
+                    }
+                    LeadsTo::Redirect(redirect) => self.of_route(head, route::redirected(&context, route, redirect)?),
+                    LeadsTo::Response(response) => self.of_route(head, route::fixed(response)),
+                }
+            }
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
             Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
             Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
@@ -318,8 +327,8 @@ const HTTPS_PORT: u16 = 443;
 impl Handler for Gateway {
     type Body = GatewayBody;
 
-    async fn respond(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
-        self.serve(request, exchange).await
+    fn respond(&self, request: Request<Incoming>, exchange: Exchange) -> impl Future<Output = Response<GatewayBody>> {
+        self.serve(request, exchange)
     }
 
     fn count(&self, counter: Counter) {

@@ -21,8 +21,8 @@ pub enum RequestBody {
     #[default]
     Empty,
     Whole(Bytes),
-    /// Straight from the client.
-    Client(ClientBody),
+    /// Straight from the client. In a box: most requests have none, and each is passed on from step to step.
+    Client(Box<ClientBody>),
 }
 
 impl RequestBody {

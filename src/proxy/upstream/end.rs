@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::body::{BodyFault, RequestBody};
+use super::body::BodyFault;
 use crate::domain::stats::Counter;
 use crate::proxy::bond::CallerEnd;
 
@@ -70,10 +70,11 @@ pub(super) struct Failed {
     pub(super) again: Again,
 }
 
-/// Whether a request may be sent again.
+/// Whether a request may be sent again. Its body is then as it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// Nothing of it was sent: here is its body.
-    Unsent(RequestBody),
+    /// Nothing of it was sent.
+    Unsent,
     /// Some of it was sent, and nothing came back. It has no body, and does no harm when it is done twice (RFC 9110, section 9.2.2).
     Harmless,
     Never,
@@ -81,7 +82,7 @@ pub(super) enum Again {
 
 impl Failed {
     /// The upstream cannot be reached: the request is as it was.
-    pub(super) const fn unsent(end: ExchangeEnd, body: RequestBody) -> Self {
-        Self { end, again: Again::Unsent(body) }
+    pub(super) const fn unsent(end: ExchangeEnd) -> Self {
+        Self { end, again: Again::Unsent }
     }
 }

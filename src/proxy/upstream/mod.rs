@@ -92,45 +92,38 @@ impl Upstream {
     pub async fn exchange<F: RequestFields>(
         self: &Rc<Self>,
         request: &UpstreamRequest<'_, F>,
-        body: RequestBody,
-        terms: ExchangeTerms<'_>,
-    ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
-        let outcome = self.attempts(request, body, terms).await;
-        terms.watch.disarm(ExchangeWait::ResponseHead);
-        outcome
-    }
-
-    async fn attempts<F: RequestFields>(
-        self: &Rc<Self>,
-        request: &UpstreamRequest<'_, F>,
         mut body: RequestBody,
         terms: ExchangeTerms<'_>,
     ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
         let mut tried = Vec::new();
         let mut lease = self.any();
-        loop {
+        let outcome = loop {
             let exchange = Http1Exchange { options: &self.options, link: &lease, counters: &self.counters, request, terms };
-            let (fault, again) = match exchange.run(body).await {
+            let (fault, again) = match exchange.run(&mut body).await {
                 Ok(response) => {
                     self.served(&lease, response.status());
-                    return Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
+                    break Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
                 }
                 Err(Failed { end: ExchangeEnd::Upstream(fault), again }) => (fault, again),
-                Err(failed) => return Err(failed.end),
+                Err(failed) => break Err(failed.end),
             };
             if fault.counts_against() {
                 self.failed(&lease);
             }
             tried.push(lease);
-            let Some(other) = self.other_than(&tried) else { return Err(fault.into()) };
-            body = match again {
-                Again::Unsent(body) if fault.is_of_the_connecting() || self.budget.withdraw() => body,
-                Again::Harmless if self.budget.withdraw() => RequestBody::Empty,
-                Again::Unsent(_) | Again::Harmless | Again::Never => return Err(fault.into()),
+            let may_repeat = || match again {
+                Again::Unsent => fault.is_of_the_connecting() || self.budget.withdraw(),
+                Again::Harmless => self.budget.withdraw(),
+                Again::Never => false,
             };
+            match self.other_than(&tried) {
+                Some(other) if may_repeat() => lease = other,
+                _ => break Err(fault.into()),
+            }
             self.counters.add(Counter::UpstreamRetries, 1);
-            lease = other;
-        }
+        };
+        terms.watch.disarm(ExchangeWait::ResponseHead);
+        outcome
     }
 
     /// A backend that passes on that others fail, or that has too much to do, is better left alone.

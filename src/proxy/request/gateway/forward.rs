@@ -27,7 +27,7 @@ impl Gateway {
     /// An admitted request for an upstream: rewritten, sent; the answer streams back.
     pub(super) async fn forward(
         &self,
-        mut context: RequestContext<'_>,
+        context: &mut RequestContext<'_>,
         local: &Local,
         route: &Route,
         (forward, upstream): (&Forward, &Rc<Upstream>),
@@ -62,7 +62,7 @@ impl Gateway {
         };
         let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
         let timeouts = ExchangeTimeouts { response, idle: forward.idle_timeout };
-        let mut answer = exchange(upstream, &mut context, call, timeouts).await?;
+        let mut answer = exchange(upstream, context, call, timeouts).await?;
         self.kept.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
         context.exchange.watch().answer_begins(|| self.shared.clock.now(), forward.response_timeout);
@@ -72,7 +72,7 @@ impl Gateway {
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
-            return Ok(switch(&context, Upgrade::new(switched, caller.bond(route), limits), answer));
+            return Ok(switch(context, Upgrade::new(switched, caller.bond(route), limits), answer));
         }
         if handshake::is_mistaken_for_consent(head, answer.status()) {
             return Err(Refusal::IgnoredUpgrade);

@@ -21,7 +21,7 @@ use crate::proxy::request::refusal::Refusal;
 impl Gateway {
     pub(super) async fn own(
         &self,
-        mut context: RequestContext<'_>,
+        context: &mut RequestContext<'_>,
         local: &Local,
         endpoint: Endpoint,
         head: &Parts,
@@ -35,7 +35,7 @@ impl Gateway {
 
     async fn call(
         &self,
-        mut context: RequestContext<'_>,
+        context: &mut RequestContext<'_>,
         local: &Local,
         endpoint: OwnEndpoint,
         head: &Parts,
@@ -51,7 +51,7 @@ impl Gateway {
     /// The upstream judges the credentials, and what it grants becomes a session.
     async fn login(
         &self,
-        mut context: RequestContext<'_>,
+        context: &mut RequestContext<'_>,
         local: &Local,
         kind: LoginKind,
         head: &Parts,
@@ -75,7 +75,7 @@ impl Gateway {
         };
         context.body.replace(body);
         let (rules, upstream) = (local.policy().login, local.routing.login());
-        let (mut head, body) = exchange(upstream, &mut context, call, rules.timeouts).await?.into_parts();
+        let (mut head, body) = exchange(upstream, context, call, rules.timeouts).await?.into_parts();
         context.policy.rewrite.response(&mut head.headers, &context.ids.request);
         if !login_answer::may_grant(&head) {
             self.kept.counters.add(Counter::LoginsRefused, 1);

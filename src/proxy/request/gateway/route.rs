@@ -1,7 +1,5 @@
 //! What becomes of a request that a route matches.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::request::Parts;
@@ -10,37 +8,37 @@ use super::admit::Caller;
 use super::{Answer, Gateway, Local};
 use crate::domain::network::network;
 use crate::domain::route::{FixedResponse, LimitBy, Redirect, Route};
-use crate::domain::routing::{Lead, LeadsTo};
 use crate::domain::stats::Counter;
+use crate::proxy::client::tunnel::handshake;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::route_limits::LimitKey;
-use crate::proxy::upstream::Upstream;
 
 impl Gateway {
-    /// Lets the caller through where the route does, and does what the route says.
-    pub(super) async fn take_route(
+    /// Lets the caller through where the route does.
+    pub(super) async fn pass(
         &self,
-        context: RequestContext<'_>,
+        context: &RequestContext<'_>,
         local: &Local,
-        Lead { route, to }: Lead<'_, Rc<Upstream>>,
+        route: &Route,
         head: &Parts,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Caller, Refusal> {
         if !route.addresses.admits(context.address) {
             return Err(Refusal::AddressRefused);
         }
         // Before a token costs anything.
-        limit_by_address(&context, route)?;
-        let caller = self.admit(&context, local, route, head).await?;
-        limit_by_subject(&context, route, &caller)?;
-        let reply = match to {
-            LeadsTo::Upstream(forward, upstream) => {
-                return self.forward(context, local, route, (forward, upstream), caller, head).await;
-            }
-            LeadsTo::Redirect(redirect) => redirected(&context, route, redirect)?,
-            LeadsTo::Response(response) => fixed(response),
-        };
+        limit_by_address(context, route)?;
+        let caller = self.admit(context, local, route, head).await?;
+        limit_by_subject(context, route, &caller)?;
+        Ok(caller)
+    }
+
+    /// The reply that a route gives instead of an upstream.
+    pub(super) fn of_route(&self, head: &Parts, reply: Reply) -> Result<Answer, Refusal> {
+        if handshake::is_mistaken_for_consent(head, reply.status()) {
+            return Err(Refusal::NoRoute);
+        }
         self.kept.counters.add(Counter::RequestsAnsweredByRoute, 1);
         Ok(Answer::OfRoute(reply))
     }
@@ -71,14 +69,16 @@ fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>) -
     policy.limits.check(&route.name, key).map_err(Refusal::RateLimited)
 }
 
-fn redirected(context: &RequestContext<'_>, route: &Route, redirect: &Redirect) -> Result<Reply, Refusal> {
+/// To another place.
+pub(super) fn redirected(context: &RequestContext<'_>, route: &Route, redirect: &Redirect) -> Result<Reply, Refusal> {
     let mut reply = Reply::new(Bytes::new());
     *reply.status_mut() = redirect.status;
     reply.headers_mut().insert(LOCATION, route.location(redirect, &context.target)?);
     Ok(reply)
 }
 
-fn fixed(response: &FixedResponse) -> Reply {
+/// The same for everybody.
+pub(super) fn fixed(response: &FixedResponse) -> Reply {
     let mut reply = Reply::new(response.body.clone());
     *reply.status_mut() = response.status;
     *reply.headers_mut() = response.fields.clone();

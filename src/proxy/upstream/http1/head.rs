@@ -97,8 +97,12 @@ pub(in crate::proxy::upstream) fn read_response_head(
     // Values are slices of the frozen head: no allocation per field.
     let base = buffer.as_ptr() as usize;
     let mut found = Vec::with_capacity(parsed.headers.len());
+    // Most responses have neither, which is cheaper to see here than to look up.
+    let (mut has_coding, mut has_connection) = (false, false);
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("bad response field name"))?;
+        has_coding |= name == TRANSFER_ENCODING;
+        has_connection |= name == CONNECTION;
         found.push((name, field.value.as_ptr() as usize - base, field.value.len()));
     }
     let head = buffer.split_to(length).freeze();
@@ -108,9 +112,10 @@ pub(in crate::proxy::upstream) fn read_response_head(
             HeaderValue::from_maybe_shared(slice(&head, at, length)).map_err(|_| Malformed("bad response field value"))?;
         headers.append(name, value);
     }
-    let coding = transfer_coding(&headers, version)?;
+    let coding = if has_coding { transfer_coding(&headers, version)? } else { Coding::None };
     let framing = response_framing(status, &headers, coding, method)?;
-    let keep_alive = framing != ResponseFraming::Close && coding != Coding::Identity && stays_open(&headers, version);
+    let stays_open = if has_connection { stays_open(&headers, version) } else { version == Version::HTTP_11 };
+    let keep_alive = framing != ResponseFraming::Close && coding != Coding::Identity && stays_open;
     Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
 }
 

@@ -48,20 +48,20 @@ enum Free {
 impl<F: RequestFields> Http1Exchange<'_, F> {
     /// A kept-alive connection may have died unnoticed. The request is then repeated once, on a new connection, if nothing of it
     /// was sent or if it is idempotent and has no body. The time that is left for the response does not begin anew.
-    pub(super) async fn run(&self, mut body: RequestBody) -> Result<Response<Http1Body>, Failed> {
+    ///
+    /// `body` is taken, and put back where the request may be sent again.
+    pub(super) async fn run(&self, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {
         if let Some(connection) = self.link.pool.take() {
             match self.attempt(connection, body).await {
-                Ok(response) => return Ok(response),
-                Err(Failed { again: Again::Unsent(again), .. }) => body = again,
-                Err(Failed { again: Again::Harmless, .. }) => body = RequestBody::Empty,
-                Err(failed) => return Err(failed),
+                Err(Failed { again: Again::Unsent | Again::Harmless, .. }) => {}
+                outcome => return outcome,
             }
             self.counters.add(Counter::UpstreamRetries, 1);
         }
         // Boxed: rare, and a TLS handshake is large.
         match Box::pin(self.connection()).await {
             Ok(connection) => self.attempt(connection, body).await,
-            Err(end) => Err(Failed::unsent(end, body)),
+            Err(end) => Err(Failed::unsent(end)),
         }
     }
 
@@ -119,11 +119,11 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
         outcome
     }
 
-    async fn attempt(&self, mut connection: Box<Connection>, body: RequestBody) -> Result<Response<Http1Body>, Failed> {
+    async fn attempt(&self, mut connection: Box<Connection>, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {
         let ExchangeTerms { watch, timeouts, .. } = self.terms;
         let is_harmless_twice = self.request.is_idempotent() && body.length() == Some(0);
         let host = self.options.host(self.request.host, &self.link.backend);
-        connection.sending.begin(self.request, body, &self.options.base_path, host);
+        connection.sending.begin(self.request, std::mem::take(body), &self.options.base_path, host);
         let outcome = self.await_response(&mut connection).await;
         watch.disarm(ExchangeWait::UpstreamWrite);
         match outcome {
@@ -141,7 +141,8 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
                 let again = if !is_lost || !connection.read.is_empty() {
                     Again::Never
                 } else if !connection.sending.anything_sent() {
-                    Again::Unsent(connection.sending.take_body())
+                    *body = connection.sending.take_body();
+                    Again::Unsent
                 } else if is_harmless_twice {
                     Again::Harmless
                 } else {
