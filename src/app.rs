@@ -13,6 +13,7 @@ mod files;
 mod issuers;
 mod keys;
 mod legacy;
+mod listeners;
 mod logging;
 mod online;
 mod permissions;
@@ -49,7 +50,7 @@ pub use watched_keys::key_set;
 
 use crate::admin;
 use crate::admin::reload::{ReloadReply, reload_channel};
-use crate::config::{ListenAddress, Listeners, Reload, Settings};
+use crate::config::{ListenAddress, Reload, Settings};
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
 use crate::domain::node::NodeId;
@@ -57,8 +58,7 @@ use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
 use crate::domain::stats::{self, Counters, Tally};
 use crate::outbound::{prober, resolver};
-use crate::proxy::client::arrival::Spoken;
-use crate::proxy::listener::{Listener, NotListening, Shutdown, Workers};
+use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::request::gateway::Shared;
 use crate::proxy::request::observation::Observations;
@@ -114,12 +114,6 @@ fn hint(key: &str, error: &io::Error) -> &'static str {
     }
 }
 
-/// The key that says where a listener is.
-fn address_key(settings: &Settings, listener: usize) -> String {
-    let is_short = settings.listeners == Listeners::plain(settings.listeners.first().address.clone());
-    if is_short { "listen.address".to_owned() } else { format!("listeners[{listener}].address") }
-}
-
 /// A running gateway.
 pub struct App {
     parts: Parts,
@@ -146,10 +140,12 @@ struct Parts {
     /// The control plane's set.
     counters: Arc<Counters>,
     alarms: Arc<Alarms>,
-    /// Of the certificates that clients are shown; `None`: there are none.
-    certificate_alarms: Option<Arc<Alarms>>,
+    /// Of the certificates that clients are shown.
+    certificate_alarms: Arc<Alarms>,
     nodes: Arc<Nodes>,
     upkeep: Upkeep,
+    /// How many threads carry requests.
+    workers: usize,
 }
 
 impl App {
@@ -157,18 +153,14 @@ impl App {
     pub async fn start(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
         provider::install();
         let runtime = Handle::current();
-        let spoken = certificates::spoken(settings)?;
-        let tls = watched_certificates::tls_listeners(settings, &spoken);
-        let certificate_alarms = Arc::new(Alarms::default());
-        let shown_certificates = (!tls.is_empty()).then(|| Arc::clone(&certificate_alarms));
-        let parts = Parts::open(settings, ambient, shown_certificates).await?;
+        let parts = Parts::open(settings, ambient).await?;
         let (reload, reloads) = reload_channel();
-        let live = Live::new(Snapshot::first(settings, &parts, reload, runtime.clone())?);
+        let live = Live::new(Snapshot::first(settings, &parts, reload, runtime.clone()).await?);
         let (supervisor, admin) = (parts.supervisor(runtime.clone()), parts.supervisor(runtime));
         let certificates_touched = Arc::new(Notify::new());
         let certificates = WatchedCertificates {
-            listeners: tls,
-            alarms: certificate_alarms,
+            listeners: live.part(|snapshot| &snapshot.tls),
+            alarms: Arc::clone(&parts.certificate_alarms),
             gauges: Arc::clone(&parts.upkeep.gauges),
             clock: Arc::clone(&parts.ambient.clock),
             touched: Arc::clone(&certificates_touched),
@@ -203,7 +195,7 @@ impl App {
         let mut admin_listener = None;
         Place::of(&settings.admin, None).await?.take(&mut admin_listener, &admin_latest, &admin);
         let shutdown = Shutdown::default();
-        let workers = start_workers(settings, spoken, &shared, &shutdown).await?;
+        let workers = Workers::start(parts.workers, &shared, &shutdown).map_err(StartError::Runtime)?;
         let app = Self {
             parts,
             live,
@@ -216,13 +208,16 @@ impl App {
             reloads,
             certificates_touched,
         };
+        for (address, listener) in app.live.now().listeners.addresses().zip(&settings.listeners).skip(1) {
+            tracing::info!(%address, %listener, "listening too");
+        }
         tracing::info!(gateway = %app.gateway_address(), admin = app.admin_address().map(tracing::field::display), "listening");
         Ok(app)
     }
 
     /// Where the first listener is.
     pub fn gateway_address(&self) -> SocketAddr {
-        self.workers.addresses()[0]
+        self.live.now().data_plane.listeners[0].port.address()
     }
 
     pub fn admin_address(&self) -> Option<SocketAddr> {
@@ -248,17 +243,20 @@ impl App {
         self.live.now().health.dependencies().await.iter().all(|dependency| dependency.ready)
     }
 
-    /// Applies every key that `config::InForce` does not keep back, at one moment; refused whole when any of it cannot be used.
-    pub async fn reload(&mut self, reload: &Reload) -> Result<(), StartError> {
+    /// Applies every key that `config::InForce` does not keep back, at one moment; refused whole when any of it cannot be used. Returns
+    /// the keys among them that the system does not let take effect before a restart.
+    pub async fn reload(&mut self, reload: &Reload) -> Result<Vec<String>, StartError> {
         let settings = reload.settings();
-        let next = self.live.now().followed_by(settings, &self.parts)?;
         let admin = Place::of(&settings.admin, self.admin_listener.as_ref()).await?;
+        let former = self.live.now();
+        let next = former.followed_by(settings, &self.parts).await?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         next.issuers.keep_fresh(&self.supervisor);
         self.live.replace(next);
+        let is_still_shared = self.live.now().listeners.take_over(&former.listeners);
         self.certificates_touched.notify_one();
         admin.take(&mut self.admin_listener, &self.admin_latest, &self.admin);
-        Ok(())
+        Ok(is_still_shared.then(|| "listen.share_port".to_owned()).into_iter().collect())
     }
 
     /// The next call of the admin listener to read the settings again; waits for one.
@@ -281,6 +279,7 @@ impl App {
         tracing::info!(delay = ?drain.delay, deadline = ?drain.deadline, "draining");
         let _ = hurry.run_until_cancelled(tokio::time::sleep(drain.delay)).await;
         self.shutdown.drain.cancel();
+        self.live.now().listeners.give_up();
         let workers = self.workers;
         let mut joined = tokio::task::spawn_blocking(move || workers.join());
         let in_time = hurry.run_until_cancelled(tokio::time::timeout(drain.deadline, &mut joined)).await;
@@ -295,37 +294,8 @@ impl App {
     }
 }
 
-async fn start_workers(
-    settings: &Settings,
-    spoken: Vec<Spoken>,
-    shared: &Arc<Shared>,
-    shutdown: &Shutdown,
-) -> Result<Workers, StartError> {
-    let refused = |index: usize, error| {
-        let address = settings.listeners.iter().nth(index).unwrap_or(settings.listeners.first()).address.clone();
-        StartError::Listen { key: address_key(settings, index), address, error }
-    };
-    let mut listeners = Vec::new();
-    for (index, (listener, spoken)) in settings.listeners.iter().zip(spoken).enumerate() {
-        let address = addresses::resolve(&listener.address).await.map_err(|error| refused(index, error))?;
-        // With a shared port the system would give a connection to either.
-        let is_taken = |earlier: &Listener| address.port() != 0 && earlier.address == address;
-        if let Some(earlier) = listeners.iter().position(is_taken) {
-            let error = format!("{address} is where {} listens", address_key(settings, earlier));
-            return Err(refused(index, io::Error::other(error)));
-        }
-        listeners.push(Listener { address, spoken });
-    }
-    let workers = Workers::start(&data_plane::listeners(settings, listeners), shared, shutdown)
-        .map_err(|NotListening { listener, error }| refused(listener.unwrap_or_default(), error))?;
-    for (listener, address) in settings.listeners.iter().zip(workers.addresses()).skip(1) {
-        tracing::info!(%address, %listener, "listening too");
-    }
-    Ok(workers)
-}
-
 impl Parts {
-    async fn open(settings: &Settings, ambient: Ambient, certificate_alarms: Option<Arc<Alarms>>) -> Result<Self, StartError> {
+    async fn open(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
         let tally = Arc::new(Tally::new());
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
@@ -337,7 +307,17 @@ impl Parts {
             id: NodeId::new(draw(&*ambient.entropy)),
         }));
         let upkeep = Upkeep::new(tally, &counters, &(Arc::clone(&store) as _), &replica, &nodes, &ambient);
-        Ok(Self { ambient, store, replica, counters, alarms: Arc::default(), certificate_alarms, nodes, upkeep })
+        Ok(Self {
+            ambient,
+            store,
+            replica,
+            counters,
+            alarms: Arc::default(),
+            certificate_alarms: Arc::default(),
+            nodes,
+            upkeep,
+            workers: data_plane::workers(settings),
+        })
     }
 }
 
@@ -347,23 +327,24 @@ mod tests {
     use crate::config::{InForce, Inputs, Loaded, SettingsFile, load};
 
     fn settings(text: &str) -> Loaded {
-        let base = "listen.address = '127.0.0.1:0'\nlisten.workers = 1\nstore.kind = 'memory'\nadmin.address = ''\n";
+        let base = "listen.address = '127.0.0.1:0'\nstore.kind = 'memory'\nadmin.address = ''\n";
         let text = format!("{base}upstreams.default.url = 'http://127.0.0.1:1'\n{text}");
         load(&Inputs { file: Some(SettingsFile { name: "settings".to_owned(), text }), ..Inputs::default() }).unwrap()
     }
 
     #[tokio::test]
     async fn a_reload_takes_routes_and_upstreams_and_names_what_it_does_not_take() {
-        let in_force = InForce::new(settings(""));
+        let in_force = InForce::new(settings("listen.workers = 1\n"));
         let mut app = App::start(in_force.settings(), Ambient::of_system()).await.unwrap();
-        let open = "[[routes]]\nname = 'open'\nprefix = '/open'\naccess = 'public'\n";
+        let open = "listen.workers = 1\n[[routes]]\nname = 'open'\nprefix = '/open'\naccess = 'public'\n";
         let reload = in_force.reload(&settings(open)).unwrap();
         app.reload(&reload).await.unwrap();
-        let another = "listen.share_port = true\nupstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nupstream = 'another'\n";
+        let another =
+            "listen.workers = 2\nupstreams.another.url = 'http://127.0.0.1:2'\n[[routes]]\nname = 'a'\nupstream = 'another'\n";
         let reload = in_force.reload(&settings(another)).unwrap();
         app.reload(&reload).await.unwrap();
         let (_, needs_restart) = reload.done();
-        assert_eq!(needs_restart, ["listen.share_port"]);
+        assert_eq!(needs_restart, ["listen.workers"]);
         let now = app.live.now();
         assert_eq!(
             now.data_plane.policy.routing.upstreams().iter().map(|upstream| &*upstream.name).collect::<Vec<_>>(),

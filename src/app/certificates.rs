@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{StartError, files};
 use crate::config::{self, CertificateFiles, ClientDemand, ListenerProtocol, ListenerTls, Settings, TlsVersion};
@@ -10,31 +11,53 @@ use crate::crypto::tls_server::{Authorities, ClientCertificates, MinimumVersion,
 use crate::domain::time::Timestamp;
 use crate::proxy::client::arrival;
 
-/// What each listener speaks, in their order.
-///
-/// # Errors
-/// The files of the first listener that cannot be used.
-pub(super) fn spoken(settings: &Settings) -> Result<Vec<arrival::Spoken>, StartError> {
-    settings.listeners.iter().enumerate().map(|(position, listener)| spoken_at(position, listener)).collect()
+/// A pair that does not fit is looked at again after this, before anybody is told: the second file may be on its way.
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// A listener that speaks TLS.
+pub(super) struct TlsListener {
+    /// Its position among the listeners.
+    pub(super) position: usize,
+    pub(super) tls: ListenerTls,
+    pub(super) server: Arc<TlsServer>,
 }
 
-fn spoken_at(position: usize, listener: &config::Listener) -> Result<arrival::Spoken, StartError> {
+/// What each listener speaks, in their order. `former` is what was spoken at the same address, where that was TLS.
+///
+/// # Errors
+/// Everything for which certificates cannot be used.
+pub(super) fn spoken(settings: &Settings, former: &[Option<&Arc<TlsServer>>]) -> Result<Vec<arrival::Spoken>, StartError> {
+    let (mut all, mut faults) = (Vec::new(), Vec::new());
+    for (position, (listener, former)) in settings.listeners.iter().zip(former).enumerate() {
+        match spoken_at(position, listener, *former) {
+            Ok(spoken) => all.push(spoken),
+            Err(unusable) => faults.extend(unusable),
+        }
+    }
+    if faults.is_empty() { Ok(all) } else { Err(StartError::Certificates(faults.join("\n"))) }
+}
+
+fn spoken_at(
+    position: usize,
+    listener: &config::Listener,
+    former: Option<&Arc<TlsServer>>,
+) -> Result<arrival::Spoken, Vec<String>> {
     let protocol = match &listener.protocol {
         ListenerProtocol::Plain => arrival::Protocol::Http,
         ListenerProtocol::Redirect { port } => arrival::Protocol::Redirect(*port),
-        ListenerProtocol::Tls(tls) => arrival::Protocol::Https(Arc::new(server(position, tls)?)),
+        ListenerProtocol::Tls(tls) => arrival::Protocol::Https(server(position, tls, former)?),
     };
     Ok(arrival::Spoken { proxy_protocol: listener.proxy_protocol, protocol })
 }
 
-fn server(position: usize, tls: &ListenerTls) -> Result<TlsServer, StartError> {
-    let material = material(position, tls).map_err(|faults| StartError::Certificates(faults.join("\n")))?;
+fn server(position: usize, tls: &ListenerTls, former: Option<&Arc<TlsServer>>) -> Result<Arc<TlsServer>, Vec<String>> {
+    let material = material(position, tls)?;
     let minimum_version = match tls.minimum_version {
         TlsVersion::Tls12 => MinimumVersion::Tls12,
         TlsVersion::Tls13 => MinimumVersion::Tls13,
     };
-    let unusable = |error| StartError::Certificates(format!("listeners[{position}].tls: {error}"));
-    TlsServer::new(minimum_version, material).map_err(unusable)
+    let unusable = |error| vec![format!("listeners[{position}].tls: {error}")];
+    TlsServer::following(former, minimum_version, material).map_err(unusable)
 }
 
 /// What the files of a listener hold.

@@ -14,7 +14,6 @@ use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 use crate::domain::routing::Routing;
 use crate::domain::time::Clock;
 use crate::proxy::auth::admission::AdmissionOptions;
-use crate::proxy::listener::{Listener, ListenerOptions};
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
@@ -24,13 +23,11 @@ use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
 /// The gateway's name in Via.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
 
-pub(super) fn listeners(settings: &Settings, listeners: Vec<Listener>) -> ListenerOptions {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let listen = &settings.listen;
-    ListenerOptions {
-        listeners,
-        workers: if listen.workers == 0 { cores } else { listen.workers },
-        share_port: listen.share_port,
+/// How many threads carry requests.
+pub(super) fn workers(settings: &Settings) -> usize {
+    match settings.listen.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers,
     }
 }
 
@@ -154,6 +151,7 @@ pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option
         unnamed_proxy_told: AtomicBool::new(false),
         client: listen.limits,
         seats: SeatLimits { connections_max: listen.connections_max, per_address_max: listen.connections_per_address_max },
+        drain_deadline: settings.shutdown.drain_deadline,
         admission: AdmissionOptions {
             cache_entries_max: settings.tokens.cache_entries,
             max_staleness: settings.revocation.max_staleness,

@@ -95,9 +95,12 @@ async fn take_over(
     let new = load().map_err(StartError::Settings)?;
     warn_of(&new);
     let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
-    app.reload(&reload).await?;
+    let without_effect = app.reload(&reload).await?;
     logging::set(&reload.settings().log);
-    Ok(reload.done())
+    let (now_in_force, mut needs_restart) = reload.done();
+    needs_restart.extend(without_effect);
+    needs_restart.sort();
+    Ok((now_in_force, needs_restart))
 }
 
 /// What runs on the control plane beside a gateway that it has the settings for, as an API for it to stand in front of.

@@ -12,7 +12,9 @@ use arc_swap::access::{DynAccess, Map};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::certificates::TlsListener;
 use super::issuers::{Issuers, Own};
+use super::listeners::Listeners;
 use super::{Parts, StartError, ambient, claims_hook, data_plane, keys, legacy};
 use crate::admin::reload::ReloadSender;
 use crate::admin::{Admin, AdminParts, AdminRules};
@@ -30,6 +32,8 @@ use crate::tasks::rules::{LiveRules, TaskRules};
 
 /// What the process goes by.
 pub(super) struct Snapshot {
+    pub(super) listeners: Listeners,
+    pub(super) tls: Arc<Vec<TlsListener>>,
     pub(super) data_plane: Arc<DataPlaneView>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) endpoints: Arc<Endpoints>,
@@ -87,7 +91,7 @@ impl Rules {
             needs: Needs {
                 max_staleness: settings.revocation.max_staleness,
                 issuers: issuers.fetched(),
-                certificates: parts.certificate_alarms.clone(),
+                certificates: settings.listeners.speak_tls().then(|| Arc::clone(&parts.certificate_alarms)),
                 upstreams: Arc::clone(&upstreams),
             },
             upstreams,
@@ -102,8 +106,14 @@ impl Rules {
 
 impl Snapshot {
     /// The first of the process. `runtime` is where the work of the endpoints is done.
-    pub(super) fn first(settings: &Settings, parts: &Parts, reload: ReloadSender, runtime: Handle) -> Result<Self, StartError> {
+    pub(super) async fn first(
+        settings: &Settings,
+        parts: &Parts,
+        reload: ReloadSender,
+        runtime: Handle,
+    ) -> Result<Self, StartError> {
         let rules = Rules::of(settings, parts, None)?;
+        let listeners = Listeners::of(settings, parts.workers, None).await?;
         let shared = SessionParts {
             store: Arc::clone(&parts.store) as _,
             log: Arc::clone(&parts.store) as _,
@@ -138,7 +148,9 @@ impl Snapshot {
         );
         let endpoints = Arc::new(endpoints);
         Ok(Self {
-            data_plane: view(rules.policy, &rules.issuers, &endpoints),
+            data_plane: view(rules.policy, &listeners, &rules.issuers, &endpoints),
+            tls: Arc::new(listeners.tls(settings)),
+            listeners,
             sessions,
             endpoints,
             health,
@@ -153,8 +165,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// Something that the settings name cannot be used.
-    pub(super) fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
+    pub(super) async fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
         let rules = Rules::of(settings, parts, Some(self))?;
+        // Last of what can fail: nobody connects to what is given up again.
+        let listeners = Listeners::of(settings, parts.workers, Some(&self.listeners)).await?;
         let sessions = Arc::new(self.sessions.ruled_by(rules.sessions));
         let health = Arc::new(self.health.ruled_by(Arc::clone(&sessions), rules.needs));
         let endpoints = self.endpoints.ruled_by(EndpointRules {
@@ -170,7 +184,9 @@ impl Snapshot {
         });
         let endpoints = Arc::new(endpoints);
         Ok(Self {
-            data_plane: view(rules.policy, &rules.issuers, &endpoints),
+            data_plane: view(rules.policy, &listeners, &rules.issuers, &endpoints),
+            tls: Arc::new(listeners.tls(settings)),
+            listeners,
             sessions,
             endpoints,
             health,
@@ -182,9 +198,9 @@ impl Snapshot {
     }
 }
 
-fn view(policy: Policy, issuers: &Arc<Issuers>, endpoints: &Arc<Endpoints>) -> Arc<DataPlaneView> {
+fn view(policy: Policy, listeners: &Listeners, issuers: &Issuers, endpoints: &Arc<Endpoints>) -> Arc<DataPlaneView> {
     let (verifier, control) = (Arc::clone(issuers.verifier()), Arc::clone(endpoints) as _);
-    Arc::new(DataPlaneView { policy, verifier, control })
+    Arc::new(DataPlaneView { policy, listeners: listeners.bound(), verifier, control })
 }
 
 fn task_rules(settings: &Settings) -> TaskRules {

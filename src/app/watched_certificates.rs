@@ -5,51 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::access::DynAccess;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::certificates::renewed;
-use crate::config::{ListenerProtocol, ListenerTls, Settings};
+use super::certificates::{SECOND_LOOK, TlsListener, renewed};
 use crate::crypto::certificates::names_of;
-use crate::crypto::tls_server::TlsServer;
 use crate::domain::stats::{Gauge, Gauges};
 use crate::domain::time::Clock;
-use crate::proxy::client::arrival;
 use crate::sessions::health::Alarms;
 use crate::tasks::supervisor::Supervisor;
 
 /// Whoever renews a certificate writes several files, and seldom each in one step.
 const SETTLING: Duration = Duration::from_millis(100);
 
-/// A pair that does not fit is looked at again after this, before anybody is told: the second file may be on its way.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
-
 /// The files are read so often in any case: they may be links to a place that is not watched, or lie on a disk that tells nothing.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A listener that speaks TLS.
-pub(super) struct TlsListener {
-    /// Its position among the listeners.
-    pub(super) position: usize,
-    pub(super) tls: ListenerTls,
-    pub(super) server: Arc<TlsServer>,
-}
-
-/// The listeners that speak TLS, each with what it speaks.
-pub(super) fn tls_listeners(settings: &Settings, spoken: &[arrival::Spoken]) -> Vec<TlsListener> {
-    let pairs = settings.listeners.iter().zip(spoken).enumerate();
-    let tls = pairs.filter_map(|(position, (listener, spoken))| match (&listener.protocol, &spoken.protocol) {
-        (ListenerProtocol::Tls(tls), arrival::Protocol::Https(server)) => {
-            Some(TlsListener { position, tls: tls.clone(), server: Arc::clone(server) })
-        }
-        (ListenerProtocol::Plain | ListenerProtocol::Tls(_) | ListenerProtocol::Redirect { .. }, _) => None,
-    });
-    tls.collect()
-}
-
 /// All certificates of this node.
 pub(super) struct WatchedCertificates {
-    pub(super) listeners: Vec<TlsListener>,
+    /// The listeners that speak TLS, by the settings in force.
+    pub(super) listeners: Box<dyn DynAccess<Arc<Vec<TlsListener>>> + Send + Sync>,
     pub(super) alarms: Arc<Alarms>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) clock: Arc<dyn Clock>,
@@ -65,40 +41,44 @@ struct Told {
 }
 
 impl WatchedCertificates {
-    /// Starts following, where there is a listener with certificates.
     pub(super) fn spawn(self, supervisor: &Supervisor) {
-        if !self.listeners.is_empty() {
-            supervisor.supervise_kept("certificates", self, |watched, stop| async move {
-                let _ = stop.run_until_cancelled(watched.follow()).await;
-            });
-        }
+        supervisor.supervise_kept("certificates", self, |watched, stop| async move {
+            let _ = stop.run_until_cancelled(watched.follow()).await;
+        });
     }
 
     /// Follows the files for ever. While a pair cannot be used, the last one goes on.
-    pub(super) async fn follow(&self) {
-        let _watcher = self.watch().inspect_err(|error| {
-            tracing::warn!(%error, "the files of certificates cannot be watched, and are read from time to time instead");
-        });
+    async fn follow(&self) {
         let mut told = Told::default();
         loop {
-            told = self.look(told).await;
-            tokio::select! {
-                () = self.touched.notified() => tokio::time::sleep(SETTLING).await,
-                () = tokio::time::sleep(READ_INTERVAL) => {}
+            let listeners = self.present();
+            let _watcher = self.watch(&listeners).inspect_err(|error| {
+                tracing::warn!(%error, "the files of certificates cannot be watched, and are read from time to time instead");
+            });
+            while Arc::ptr_eq(&listeners, &self.present()) {
+                told = self.look(&listeners, told).await;
+                tokio::select! {
+                    () = self.touched.notified() => tokio::time::sleep(SETTLING).await,
+                    () = tokio::time::sleep(READ_INTERVAL) => {}
+                }
             }
         }
     }
 
-    async fn look(&self, told: Told) -> Told {
-        let mut faults = self.read();
+    fn present(&self) -> Arc<Vec<TlsListener>> {
+        Arc::clone(&self.listeners.load())
+    }
+
+    async fn look(&self, listeners: &[TlsListener], told: Told) -> Told {
+        let mut faults = Self::read(listeners);
         if !faults.is_empty() && faults != told.faults {
             tokio::time::sleep(SECOND_LOOK).await;
-            faults = self.read();
+            faults = Self::read(listeners);
         }
         for fault in faults.iter().filter(|fault| !told.faults.contains(fault)) {
             tracing::error!(fault, "a certificate cannot be used: the last one goes on");
         }
-        let standings = self.judge(!faults.is_empty());
+        let standings = self.judge(listeners, !faults.is_empty());
         for standing in standings.iter().filter(|standing| !told.standings.contains(standing)) {
             tracing::warn!(certificate = standing, "a certificate needs attention");
         }
@@ -106,9 +86,9 @@ impl WatchedCertificates {
     }
 
     /// Shows what the files hold where that is something else. Returns what is wrong with those that cannot be used.
-    fn read(&self) -> Vec<String> {
+    fn read(listeners: &[TlsListener]) -> Vec<String> {
         let mut faults = Vec::new();
-        for TlsListener { position, tls, server } in &self.listeners {
+        for TlsListener { position, tls, server } in listeners {
             let former = server.material();
             let (read, unusable) = renewed(*position, tls, &former);
             faults.extend(unusable);
@@ -125,11 +105,11 @@ impl WatchedCertificates {
     }
 
     /// Measures and raises alarms. Returns what is to be told of certificates that are shown.
-    fn judge(&self, is_stuck: bool) -> Vec<String> {
+    fn judge(&self, listeners: &[TlsListener], is_stuck: bool) -> Vec<String> {
         let now = self.clock.now();
         let (mut standings, mut worst) = (Vec::new(), BTreeSet::new());
         let mut first = None;
-        for TlsListener { position, server, .. } in &self.listeners {
+        for TlsListener { position, server, .. } in listeners {
             for (index, pair) in server.material().certificates.pairs().iter().enumerate() {
                 first = first.into_iter().chain([pair.not_after]).min();
                 if let Some((alarm, text)) = pair.standing(now).told() {
@@ -150,7 +130,7 @@ impl WatchedCertificates {
     }
 
     /// Folders are watched and not files: those are replaced, be it by a rename, or by a link on the way to them that is set anew.
-    fn watch(&self) -> notify::Result<RecommendedWatcher> {
+    fn watch(&self, listeners: &[TlsListener]) -> notify::Result<RecommendedWatcher> {
         let touched = Arc::clone(&self.touched);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading a file is an event too, which must not lead to the next reading.
@@ -158,7 +138,7 @@ impl WatchedCertificates {
                 touched.notify_one();
             }
         })?;
-        let files = self.listeners.iter().flat_map(|listener| listener.tls.files());
+        let files = listeners.iter().flat_map(|listener| listener.tls.files());
         let folders: BTreeSet<PathBuf> = files.map(folder).collect();
         for folder in folders {
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;

@@ -120,6 +120,11 @@ impl Listeners {
         self.0.iter()
     }
 
+    /// Whether any of them shows certificates.
+    pub fn speak_tls(&self) -> bool {
+        self.iter().any(|listener| matches!(listener.protocol, ListenerProtocol::Tls(_)))
+    }
+
     /// The first: its port is part of the node's name.
     pub fn first(&self) -> &Listener {
         &self.0[0]

@@ -110,11 +110,26 @@ struct Present {
 }
 
 impl TlsServer {
+    /// `former` is what was offered at the same address. It stays where nothing changes, and its tickets stay good as after
+    /// [`TlsServer::show`].
+    ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn new(minimum_version: MinimumVersion, material: TlsMaterial) -> Result<Self, rustls::Error> {
-        let present = Present::new(minimum_version, material, ring::Ticketer::new()?)?;
-        Ok(Self { minimum_version, present: ArcSwap::from_pointee(present) })
+    pub fn following(
+        former: Option<&Arc<Self>>,
+        minimum_version: MinimumVersion,
+        material: TlsMaterial,
+    ) -> Result<Arc<Self>, rustls::Error> {
+        let former = former.map(|former| (former, former.present.load()));
+        let tickets = match &former {
+            Some((former, present)) if former.minimum_version == minimum_version && present.material.is_same(&material) => {
+                return Ok(Arc::clone(former));
+            }
+            Some((_, present)) => present.tickets_for(&material)?,
+            None => ring::Ticketer::new()?,
+        };
+        let present = Present::new(minimum_version, material, tickets)?;
+        Ok(Arc::new(Self { minimum_version, present: ArcSwap::from_pointee(present) }))
     }
 
     /// For the next handshake. Those under way, and connections, go on with what they have.
@@ -131,11 +146,9 @@ impl TlsServer {
     /// session that is resumed is not asked for its certificate again.
     ///
     /// # Errors
-    /// As [`TlsServer::new`].
+    /// As [`TlsServer::following`].
     pub fn show(&self, material: TlsMaterial) -> Result<(), rustls::Error> {
-        let before = self.present.load();
-        let is_kept = before.material.clients.is_same(&material.clients);
-        let tickets = if is_kept { Arc::clone(&before.tickets) } else { ring::Ticketer::new()? };
+        let tickets = self.present.load().tickets_for(&material)?;
         self.present.store(Arc::new(Present::new(self.minimum_version, material, tickets)?));
         Ok(())
     }
@@ -163,6 +176,12 @@ impl Present {
         config_of_http1.alpn_protocols = ALPN_OF_HTTP1.map(<[u8]>::to_vec).into();
         let (config, config_of_http1) = (Arc::new(config), Arc::new(config_of_http1));
         Ok(Self { material: Arc::new(material), tickets, config, config_of_http1 })
+    }
+
+    /// The same, unless others decide on clients then.
+    fn tickets_for(&self, material: &TlsMaterial) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+        let is_kept = self.material.clients.is_same(&material.clients);
+        if is_kept { Ok(Arc::clone(&self.tickets)) } else { ring::Ticketer::new() }
     }
 }
 

@@ -1,11 +1,10 @@
-//! Workers: one thread each, with a runtime, an entrance of its own to the port, and everything that a request needs.
+//! Workers: one thread each, with a runtime, an entrance of its own to each port, and everything that a request needs.
 //!
 //! A panic costs as little as can be: in a request that request (see `gateway`), elsewhere in a connection's task the connection,
 //! and outside of both the worker's connections. The worker is then built anew; one that fails time and again gives up, and the
 //! process with it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,11 +15,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::accepted::{Accepted, refuse_for_its_address};
-use super::acceptors::{Acceptors, Newcomer};
-use super::client::arrival::Spoken;
+use super::acceptors::{Acceptors, Entered, Newcomer};
 use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
-use super::port::{Entrance, Part, Port};
 use super::request::gateway::{Gateway, Shared};
 use super::seats::{NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
@@ -42,31 +39,6 @@ const FAILURES_MAX: u32 = 5;
 /// A failure after more work than this is none in a row.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
-/// How the data plane listens.
-#[derive(Clone, Debug)]
-pub struct ListenerOptions {
-    /// Never empty.
-    pub listeners: Vec<Listener>,
-    pub workers: usize,
-    /// Whether other processes may listen there too.
-    pub share_port: bool,
-}
-
-/// One address, and what is spoken there.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    pub address: SocketAddr,
-    pub spoken: Spoken,
-}
-
-/// Why the workers did not start.
-#[derive(Debug)]
-pub struct NotListening {
-    /// Where it lies with one of the listeners, its position.
-    pub listener: Option<usize>,
-    pub error: io::Error,
-}
-
 /// Tells workers to stop, in two steps.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -80,30 +52,16 @@ pub struct Shutdown {
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    addresses: Vec<SocketAddr>,
     given_up: CancellationToken,
 }
 
 impl Workers {
-    /// Binds every listener before any worker starts, so that a taken port is an error here and not a worker less.
-    pub fn start(options: &ListenerOptions, shared: &Arc<Shared>, shutdown: &Shutdown) -> Result<Self, NotListening> {
-        let count = options.workers.max(1);
-        let view = Arc::clone(&shared.latest.load());
-        let policy = &view.policy;
-        let write_timeout = policy.client.write_timeout;
-        let bind = |(index, listener): (usize, &Listener)| {
-            let port = Port::bind(listener.address, options.share_port, write_timeout);
-            let refused = |error| NotListening { listener: Some(index), error };
-            Ok(Door { port: Arc::new(port.map_err(refused)?), spoken: listener.spoken.clone() })
-        };
-        let doors: Arc<[Door]> = options.listeners.iter().enumerate().map(bind).collect::<Result<_, _>>()?;
-        let of_none = |error| NotListening { listener: None, error };
-        let entrances = (0..count).map(|_| open(&doors, write_timeout)).collect::<io::Result<Vec<_>>>().map_err(of_none)?;
-        let addresses = doors.iter().map(|door| door.port.address()).collect();
+    /// They accept at the listeners of the view that is in force, and follow it.
+    pub fn start(count: usize, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
         let given_up = CancellationToken::new();
-        let seats = Seats::new(policy.seats);
-        let place = || Place {
-            doors: Arc::clone(&doors),
+        let seats = Seats::new(shared.latest.load().policy.seats);
+        let place = |index| Place {
+            index,
             seats: Arc::clone(&seats),
             workers: count,
             shared: Arc::clone(shared),
@@ -111,21 +69,13 @@ impl Workers {
             shutdown: shutdown.clone(),
             given_up: given_up.clone(),
         };
-        let threads = entrances
-            .into_iter()
-            .enumerate()
-            .map(|(index, entrances)| {
-                let place = place();
-                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold(entrances))
+        let threads = (0..count)
+            .map(|index| {
+                let place = place(index);
+                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold())
             })
-            .collect::<io::Result<_>>()
-            .map_err(of_none)?;
-        Ok(Self { threads, addresses, given_up })
-    }
-
-    /// Where the workers listen, in the order of the options.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+            .collect::<io::Result<_>>()?;
+        Ok(Self { threads, given_up })
     }
 
     /// Cancelled once a worker has failed too often: a process with a part of its workers would look healthy.
@@ -143,20 +93,10 @@ impl Workers {
     }
 }
 
-/// A listener that is bound.
-struct Door {
-    port: Arc<Port>,
-    spoken: Spoken,
-}
-
-/// Where one worker accepts: at all doors.
-fn open(doors: &[Door], write_timeout: Duration) -> io::Result<Vec<Entrance>> {
-    doors.iter().map(|door| door.port.open(write_timeout)).collect()
-}
-
 /// What outlives the worker in it.
 struct Place {
-    doors: Arc<[Door]>,
+    /// Its number among the workers.
+    index: usize,
     seats: Arc<Seats>,
     /// How many there are.
     workers: usize,
@@ -169,12 +109,11 @@ struct Place {
 
 impl Place {
     /// Keeps a worker at work until a shutdown. While there is none, new connections go to the others.
-    fn hold(&self, entrances: Vec<Entrance>) {
-        let mut entrances = Ok(entrances);
+    fn hold(&self) {
         let mut failures = 0;
         loop {
             let began_at = self.shared.clock.monotonic();
-            let cause = match catch_unwind(AssertUnwindSafe(|| self.work(entrances))) {
+            let cause = match catch_unwind(AssertUnwindSafe(|| self.work())) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_panic) => {
@@ -193,17 +132,16 @@ impl Place {
             if !self.pause(RESTART_PAUSE * 2_u32.pow(failures - 1)) {
                 return;
             }
-            entrances = open(&self.doors, self.shared.latest.load().policy.client.write_timeout);
             self.counters.add(Counter::TasksRestarted, 1);
         }
     }
 
-    fn work(&self, entrances: io::Result<Vec<Entrance>>) -> io::Result<()> {
-        let entrances = entrances?;
+    fn work(&self) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         runtime.block_on(async {
-            let acceptors = Acceptors::enter(entrances)?;
-            Worker::new(self, acceptors.parts()).run(acceptors, self).await;
+            let worker = Worker::new(self);
+            let acceptors = Acceptors::enter(&worker.gateway.listeners(), self.index)?;
+            worker.run(acceptors, &self.shutdown).await;
             Ok(())
         })
     }
@@ -222,31 +160,28 @@ struct Worker {
     gateway: Rc<Gateway>,
     watchers: Rc<Watchers>,
     seats: Arc<Seats>,
-    doors: Arc<[Door]>,
-    /// Of each door.
-    parts: Vec<Rc<Part>>,
     workers: usize,
     lingerers: Rc<Lingerers>,
+    /// Held by the task of every connection.
+    in_service: Rc<()>,
 }
 
 impl Worker {
-    fn new(place: &Place, parts: Vec<Rc<Part>>) -> Self {
+    fn new(place: &Place) -> Self {
         let ticks = place.shared.clock.monotonic().as_millis() / TICK.as_millis();
         let watchers = Rc::new(Watchers::from_tick(u32::try_from(ticks).unwrap_or_default()));
         let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
         Self {
             watchers,
             seats: Arc::clone(&place.seats),
-            doors: Arc::clone(&place.doors),
-            parts,
             workers: place.workers,
             lingerers: Lingerers::among(gateway.seat_limits().connections_max / place.workers),
             gateway: Rc::new(gateway),
+            in_service: Rc::default(),
         }
     }
 
-    async fn run(self, acceptors: Acceptors, place: &Place) {
-        let shutdown = &place.shutdown;
+    async fn run(self, mut acceptors: Acceptors, shutdown: &Shutdown) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // While one waits for a seat, the others wait in the kernel's queue.
@@ -257,27 +192,19 @@ impl Worker {
                     waiting = self.accepted(accepted).await.and_then(|newcomer| self.seat(newcomer));
                 }
                 _ = ticks.tick() => {
-                    self.tick(&acceptors);
+                    for closing in self.tick(&mut acceptors) {
+                        self.close(closing, &mut waiting).await;
+                    }
                     waiting = waiting.and_then(|newcomer| self.seat(newcomer));
                 }
                 () = shutdown.drain.cancelled() => break,
             }
         }
-        if let Some(last) = waiting {
-            self.squeeze_in(last);
-        }
-        for _ in 0..LAST_ACCEPTS_MAX {
-            let Some(accepted) = acceptors.accept_at_once().await else { break };
-            if let Some(last) = self.accepted(accepted).await {
-                self.squeeze_in(last);
-            }
-        }
-        drop(acceptors);
-        for door in &*self.doors {
-            door.port.give_up();
+        for last in acceptors.leave() {
+            self.accept_the_last(&last, &mut waiting).await;
         }
         self.watchers.drain();
-        while self.parts.iter().any(|part| part.open() > 0) && !shutdown.abort.is_cancelled() {
+        while Rc::strong_count(&self.in_service) > 1 && !shutdown.abort.is_cancelled() {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.gateway.tick();
@@ -287,13 +214,38 @@ impl Worker {
         }
     }
 
-    fn tick(&self, acceptors: &Acceptors) {
-        if self.gateway.tick() {
+    /// Returns the listeners that new settings do not name any more.
+    fn tick(&self, acceptors: &mut Acceptors) -> Vec<Entered> {
+        let is_new = self.gateway.tick();
+        let gone = if is_new || acceptors.lacks_some() { acceptors.follow(&self.gateway.listeners()) } else { Vec::new() };
+        if is_new {
             let limits = self.gateway.seat_limits();
             self.seats.limit(limits);
             self.lingerers.limit(limits.connections_max / self.workers);
             if let Err(error) = acceptors.expect_death_within(self.gateway.client_limits().write_timeout) {
                 tracing::warn!(%error, "connections that are gone without a word are looked for as before");
+            }
+        }
+        gone
+    }
+
+    /// Accepts no more at a listener. Its connections finish what they are doing, as when the process ends.
+    async fn close(&self, closing: Entered, waiting: &mut Option<Newcomer>) {
+        self.accept_the_last(&closing, waiting).await;
+        self.watchers.close(closing.port(), self.gateway.drain_deadline());
+    }
+
+    /// What waits in the kernel's queue, or for a seat.
+    async fn accept_the_last(&self, closing: &Entered, waiting: &mut Option<Newcomer>) {
+        if let Some(last) = waiting.take_if(|newcomer| newcomer.origin.port == closing.port()) {
+            self.squeeze_in(last);
+        }
+        for _ in 0..LAST_ACCEPTS_MAX {
+            match closing.accept_at_once().await {
+                Some(Ok(last)) => self.squeeze_in(last),
+                Some(Err(error)) if has_left(&error) => {}
+                Some(Err(error)) => return tracing::warn!(%error, "cannot accept the last connections of a listener"),
+                None => return,
             }
         }
     }
@@ -303,8 +255,7 @@ impl Worker {
             Ok(newcomer) => return Some(newcomer),
             Err(error) => error,
         };
-        let passing = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
-        if !passing {
+        if !has_left(&error) {
             tracing::warn!(%error, "cannot accept connections");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
@@ -317,8 +268,8 @@ impl Worker {
             Ok(seat) => self.serve(newcomer, seat),
             Err(NoSeat::Full) => return Some(newcomer),
             Err(NoSeat::AddressFull) => {
-                let Newcomer { stream, peer, listener } = newcomer;
-                refuse_for_its_address(&self.gateway, &stream, Peer::Known(peer), &self.doors[listener].spoken);
+                let Newcomer { stream, peer, origin } = newcomer;
+                refuse_for_its_address(&self.gateway, &stream, Peer::Known(peer), &origin.spoken);
             }
         }
         None
@@ -329,20 +280,27 @@ impl Worker {
         self.serve(newcomer, seat);
     }
 
-    fn serve(&self, Newcomer { stream, peer, listener }: Newcomer, seat: Seat) {
-        let open = self.parts[listener].count();
+    fn serve(&self, Newcomer { stream, peer, origin }: Newcomer, seat: Seat) {
+        let (open, in_service) = (origin.part.count(), Rc::clone(&self.in_service));
         self.gateway.count(Counter::Connections);
+        let watch = self.watchers.connection(seat);
         let accepted = Accepted {
             maker: peer,
-            spoken: self.doors[listener].spoken.clone(),
-            watch: self.watchers.connection(seat),
+            spoken: origin.spoken.clone(),
+            watch: Rc::clone(&watch),
             watchers: Rc::clone(&self.watchers),
             gateway: Rc::clone(&self.gateway),
             lingerers: Rc::clone(&self.lingerers),
         };
-        tokio::task::spawn_local(async move {
-            let _open = open;
+        let task = tokio::task::spawn_local(async move {
+            let _held = (open, in_service);
             accepted.run(stream).await;
         });
+        watch.is_served(origin.port, task.abort_handle());
     }
+}
+
+/// A client that was gone before it was accepted.
+fn has_left(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

@@ -1,6 +1,7 @@
 //! What the settings say to the data plane, as one value: made whole, swapped whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub own_body_rate_min: Option<ByteRate>,
     pub client: ClientLimits,
     pub seats: SeatLimits,
+    /// How long connections of a listener that is gone may take to finish what they are doing.
+    pub drain_deadline: Duration,
     pub admission: AdmissionOptions,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::access::DynAccess;
 
+use super::bound::BoundListener;
 use super::control::ControlPlane;
 use super::policy::Policy;
 use crate::crypto::verifier::Verifier;
@@ -14,6 +15,8 @@ use crate::crypto::verifier::Verifier;
 /// both planes.
 pub struct DataPlaneView {
     pub policy: Policy,
+    /// Where connections come, in the order of the settings. Never empty.
+    pub listeners: Arc<[BoundListener]>,
     /// Replaced when keys of other issuers change, which are no settings.
     pub verifier: Arc<ArcSwap<Verifier>>,
     /// Goes by the same settings.

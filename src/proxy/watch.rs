@@ -18,6 +18,7 @@ pub use self::deadlines::{Deadlines, TICK, Wait};
 use self::deadlines::{NEVER, TickClock};
 pub use self::exchange::{ExchangeWait, ExchangeWatch};
 use super::bond::{Bond, Verdict};
+use super::port::PortId;
 use super::seats::Seat;
 
 /// Every connection of one worker, and every exchange.
@@ -59,6 +60,11 @@ impl Watchers {
     /// Asks every connection to finish what it is doing and close.
     pub fn drain(&self) {
         for_each(&self.connections, ConnectionWatch::drain);
+    }
+
+    /// The same of those that came to `port`; what is left of them after `deadline` is dropped.
+    pub fn close(&self, port: PortId, deadline: Duration) {
+        for_each(&self.connections, |watch| watch.close(port, deadline));
     }
 
     /// The present tick, for what ages slowly, such as idle upstream connections.

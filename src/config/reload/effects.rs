@@ -2,17 +2,17 @@
 //!
 //! A key that is [`Reloads`] is part of the snapshot that a reload puts in force (`app/snapshot.rs`), or is applied beside it by
 //! `App::reload`. A key that nothing there applies is [`NeedsRestart`]: a reload keeps its old value, whatever reads it. The store needs a
-//! restart, for everything depends on what is in it, and so do the threads and addresses of the data plane. All keys of the entries of one list
+//! restart, for everything depends on what is in it, and so does the number of threads of the data plane. All keys of the entries of one list
 //! (`issuers[]`, `upstreams.NAME`) are of one kind: such lists are taken over whole or not at all.
 
 use super::Effect::{self, FileNeedsRestart, NeedsRestart, Reloads};
 
 pub(super) const EFFECTS: &[(&str, Effect)] = &[
-    ("listen.address", NeedsRestart),
+    ("listen.address", Reloads),
     ("listen.workers", NeedsRestart),
     ("listen.connections_max", Reloads),
     ("listen.connections_per_address_max", Reloads),
-    ("listen.share_port", NeedsRestart),
+    ("listen.share_port", Reloads),
     ("listen.handshake_timeout", Reloads),
     ("listen.header_timeout", Reloads),
     ("listen.idle_timeout", Reloads),
@@ -33,15 +33,15 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("listen.http2.control_frames_max", Reloads),
     ("listen.http2.ping_interval", Reloads),
     ("listen.http2.ping_timeout", Reloads),
-    ("listeners[].address", NeedsRestart),
-    ("listeners[].proxy_protocol", NeedsRestart),
-    ("listeners[].redirect", NeedsRestart),
-    ("listeners[].redirect_port", NeedsRestart),
-    ("listeners[].tls.minimum_version", NeedsRestart),
-    ("listeners[].tls.client_ca_file", NeedsRestart),
-    ("listeners[].tls.client_certificates", NeedsRestart),
-    ("listeners[].tls.certificates[].certificate_file", NeedsRestart),
-    ("listeners[].tls.certificates[].key_file", NeedsRestart),
+    ("listeners[].address", Reloads),
+    ("listeners[].proxy_protocol", Reloads),
+    ("listeners[].redirect", Reloads),
+    ("listeners[].redirect_port", Reloads),
+    ("listeners[].tls.minimum_version", Reloads),
+    ("listeners[].tls.client_ca_file", Reloads),
+    ("listeners[].tls.client_certificates", Reloads),
+    ("listeners[].tls.certificates[].certificate_file", Reloads),
+    ("listeners[].tls.certificates[].key_file", Reloads),
     ("node.name", Reloads),
     ("shutdown.drain_delay", Reloads),
     ("shutdown.drain_deadline", Reloads),

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::header::{HeaderValue, LOCATION};
@@ -33,6 +34,7 @@ use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
 use crate::proxy::auth::renewals::Renewals;
+use crate::proxy::bound::BoundListener;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
@@ -142,6 +144,16 @@ impl Gateway {
 
     pub fn client_limits(&self) -> ClientLimits {
         self.local.borrow().policy().client
+    }
+
+    /// Where connections come.
+    pub fn listeners(&self) -> Arc<[BoundListener]> {
+        Arc::clone(&self.local.borrow().view.listeners)
+    }
+
+    /// How long connections of a listener that is gone may take to finish.
+    pub fn drain_deadline(&self) -> Duration {
+        self.local.borrow().policy().drain_deadline
     }
 
     pub fn seat_limits(&self) -> SeatLimits {

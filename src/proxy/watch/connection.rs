@@ -1,12 +1,15 @@
 //! What a client's connection waits for, whatever is under way on it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::deadlines::{Deadlines, Tick, TickClock, Wait};
+use crate::proxy::port::PortId;
 use crate::proxy::seats::{Doing, Holder, NoSeat, Notice, Seat};
 
 /// What a connection may be waiting for too long.
@@ -34,9 +37,11 @@ pub enum ConnectionWait {
     Pong,
     /// The end of what the connection may be served for: of its client's certificate.
     Validity,
+    /// The end of what is under way on a connection whose listener is gone.
+    Closing,
 }
 
-const WAITS: usize = ConnectionWait::Validity as usize + 1;
+const WAITS: usize = ConnectionWait::Closing as usize + 1;
 
 impl Wait for ConnectionWait {
     fn index(self) -> usize {
@@ -60,6 +65,14 @@ pub struct ConnectionWatch {
     /// That are under way, where there may be several.
     exchanges: Cell<u32>,
     task: RefCell<Option<Waker>>,
+    served: OnceCell<Served>,
+}
+
+/// Where a connection came in, and the task that serves it.
+#[derive(Debug)]
+struct Served {
+    port: PortId,
+    task: AbortHandle,
 }
 
 impl Deref for ConnectionWatch {
@@ -80,6 +93,7 @@ impl ConnectionWatch {
             calls_to_close: Cell::new(0),
             exchanges: Cell::new(0),
             task: RefCell::new(None),
+            served: OnceCell::new(),
         })
     }
 
@@ -149,6 +163,19 @@ impl ConnectionWatch {
         self.wake();
     }
 
+    /// Notes by which task, on a connection that came to `port`.
+    pub fn is_served(&self, port: PortId, task: AbortHandle) {
+        let _ = self.served.set(Served { port, task });
+    }
+
+    /// Where it came to `port`: asks it to finish what it is doing and close, and drops what is left of it after `deadline`.
+    pub(super) fn close(&self, port: PortId, deadline: Duration) {
+        if self.served.get().is_some_and(|served| served.port == port) {
+            self.arm(ConnectionWait::Closing, deadline);
+            self.drain();
+        }
+    }
+
     fn is_called_to_close(&self) {
         self.calls_to_close.set(self.calls_to_close.get() + 1);
     }
@@ -157,6 +184,11 @@ impl ConnectionWatch {
         let has_passed = self.pass(now);
         if self.take_expired(ConnectionWait::Validity) {
             self.drain();
+        }
+        if self.take_expired(ConnectionWait::Closing)
+            && let Some(Served { task, .. }) = self.served.get()
+        {
+            task.abort();
         }
         let notice = self.seat.notice();
         let is_told = notice != self.notice.replace(notice);

@@ -8,6 +8,7 @@ mod crash;
 mod cross_origin;
 mod drain;
 mod key_removal;
+mod listeners;
 mod logins;
 mod logout_propagation;
 mod memory;

@@ -5,6 +5,7 @@ mod client_certificates;
 mod clients;
 mod handshakes;
 mod http2;
+mod listeners;
 mod proxy_protocol;
 mod redirect;
 mod reload;

@@ -154,3 +154,34 @@ fn the_end_of_a_certificate_is_told_before_it_comes() {
     rig.authority.issue(rig.folder.path(), "server", &["localhost"]);
     eventually("no alarm", || alarms(&rig).is_empty());
 }
+
+#[test]
+fn a_reload_names_the_certificates_that_cannot_be_used_and_changes_nothing() {
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    let config = config(&rig);
+    let first = shown_now(&rig, &config);
+    let reload = || rig.gateway.admin().call("POST", "/reload", None, None);
+    reload().expect(200);
+    assert_eq!(shown_now(&rig, &config), first);
+
+    let (file, key) = (rig.path("tokengate.toml"), rig.path("server.key"));
+    let before = fs::read_to_string(&key).unwrap();
+    replace(&key, "no key");
+    let settings = fs::read_to_string(&file).unwrap();
+    fs::write(&file, settings.replace("access = \"public\"", "access = \"token\"")).unwrap();
+    let refused = reload().expect(422).json();
+    let said = refused["detail"].as_str().unwrap();
+    assert!(said.contains("listeners[0].tls.certificates[0].key_file") && said.contains("server.key"), "{said}");
+    rig.gateway.await_log("it is not told as done", |log| log.contains("settings not reloaded") && log.contains("server.key"));
+    assert_eq!(shown_now(&rig, &config), first, "the certificate and the routes are as before");
+
+    // Programs that renew certificates write one file after the other: a reload between the two waits for the second.
+    thread::scope(|scope| {
+        let reloading = scope.spawn(reload);
+        thread::sleep(std::time::Duration::from_millis(300));
+        replace(&key, &before);
+        reloading.join().unwrap().expect(200);
+    });
+    assert_eq!(rig.curl("/public/a", &["-o", "/dev/null", "-w", "%{http_code}"]).stdout, b"401", "the routes are the new ones");
+}

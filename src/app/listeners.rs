@@ -1,0 +1,199 @@
+//! The listeners for clients: which of them stay over a reload, and which are bound for it.
+//!
+//! A listener is its address. Whatever the settings change about it, its port stays bound and its queue is kept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::certificates::{self, SECOND_LOOK, TlsListener};
+use super::{StartError, addresses};
+use crate::config::{ListenAddress, ListenerProtocol, Listeners as Named, Settings};
+use crate::crypto::tls_server::TlsServer;
+use crate::proxy::bound::BoundListener;
+use crate::proxy::client::arrival::Protocol;
+use crate::proxy::port::{Binding, Port, coverage_at};
+
+/// Those of one set of settings, in their order. Never empty.
+pub(super) struct Listeners {
+    all: Vec<Listener>,
+    share: bool,
+}
+
+struct Listener {
+    named: ListenAddress,
+    bound: BoundListener,
+}
+
+/// Where one is to be.
+enum Place<'a> {
+    /// Where it is already.
+    Kept(&'a Listener),
+    New(SocketAddr),
+}
+
+impl Place<'_> {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Kept(listener) => listener.bound.port.address(),
+            Self::New(address) => *address,
+        }
+    }
+}
+
+impl Listeners {
+    /// Binds what is not bound yet. Nothing about those that stay is changed before [`Self::take_over`].
+    ///
+    /// # Errors
+    /// A listener cannot be bound, or certificates cannot be used.
+    pub(super) async fn of(settings: &Settings, workers: usize, former: Option<&Self>) -> Result<Self, StartError> {
+        let places = places(settings, former.map_or(&[], |former| &former.all)).await?;
+        let servers: Vec<_> = places.iter().map(|place| tls_server(place)).collect();
+        let spoken = match certificates::spoken(settings, &servers) {
+            Err(_) if former.is_some() => {
+                tokio::time::sleep(SECOND_LOOK).await;
+                certificates::spoken(settings, &servers)?
+            }
+            spoken => spoken?,
+        };
+        let listen = &settings.listen;
+        let binding = Binding { share: listen.share_port, workers, write_timeout: listen.limits.write_timeout };
+        let mut ports: Vec<_> =
+            former.iter().flat_map(|former| &former.all).map(|former| Arc::clone(&former.bound.port)).collect();
+        let mut all = Vec::new();
+        for (index, ((place, spoken), named)) in places.into_iter().zip(spoken).zip(&settings.listeners).enumerate() {
+            let named = named.address.clone();
+            let port = match place {
+                Place::Kept(listener) => Arc::clone(&listener.bound.port),
+                Place::New(address) => {
+                    let port = Port::bind(address, binding, &ports).map_err(|error| refused(settings, index, error))?;
+                    let port = Arc::new(port);
+                    ports.push(Arc::clone(&port));
+                    port
+                }
+            };
+            all.push(Listener { named, bound: BoundListener { port, spoken } });
+        }
+        Ok(Self { all, share: listen.share_port })
+    }
+
+    /// In the place of `former`, once these are in force: those that are gone are given up. Whether other processes may go on to listen at
+    /// one that is to be ours alone.
+    pub(super) fn take_over(&self, former: &Self) -> bool {
+        let stays = |one: &Listener, among: &Self| among.all.iter().any(|other| Arc::ptr_eq(&one.bound.port, &other.bound.port));
+        for gone in former.all.iter().filter(|former| !stays(former, self)) {
+            gone.bound.port.give_up();
+            tracing::info!(address = %gone.bound.port.address(), "no longer listening");
+        }
+        for listener in &self.all {
+            let port = &listener.bound.port;
+            if !stays(listener, former) {
+                tracing::info!(address = %port.address(), "listening too");
+            }
+            if self.share
+                && let Err(error) = port.share()
+            {
+                tracing::warn!(%error, address = %port.address(), "the address cannot be shared");
+            }
+        }
+        !self.share && self.all.iter().any(|listener| listener.bound.port.is_shared())
+    }
+
+    /// Keeps no address any longer, so that nobody listens there once the workers have ended.
+    pub(super) fn give_up(&self) {
+        self.all.iter().for_each(|listener| listener.bound.port.give_up());
+    }
+
+    pub(super) fn bound(&self) -> Arc<[BoundListener]> {
+        self.all.iter().map(|listener| listener.bound.clone()).collect()
+    }
+
+    /// Where they are, in the order of the settings.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.all.iter().map(|listener| listener.bound.port.address())
+    }
+
+    /// Those that speak TLS.
+    pub(super) fn tls(&self, settings: &Settings) -> Vec<TlsListener> {
+        let pairs = settings.listeners.iter().zip(&self.all).enumerate();
+        let tls = pairs.filter_map(|(position, (named, listener))| match (&named.protocol, &listener.bound.spoken.protocol) {
+            (ListenerProtocol::Tls(tls), Protocol::Https(server)) => {
+                Some(TlsListener { position, tls: tls.clone(), server: Arc::clone(server) })
+            }
+            (ListenerProtocol::Plain | ListenerProtocol::Tls(_) | ListenerProtocol::Redirect { .. }, _) => None,
+        });
+        tls.collect()
+    }
+}
+
+fn tls_server<'a>(place: &Place<'a>) -> Option<&'a Arc<TlsServer>> {
+    match place {
+        Place::Kept(Listener { bound: BoundListener { spoken, .. }, .. }) => match &spoken.protocol {
+            Protocol::Https(server) => Some(server),
+            Protocol::Http | Protocol::Redirect(_) => None,
+        },
+        Place::New(_) => None,
+    }
+}
+
+/// One that is named as before stays, whatever its name means by now, and one that is named otherwise where it is already.
+async fn places<'a>(settings: &Settings, former: &'a [Listener]) -> Result<Vec<Place<'a>>, StartError> {
+    let mut left: Vec<&Listener> = former.iter().collect();
+    let mut take = |is_it: &dyn Fn(&Listener) -> bool| left.iter().position(|one| is_it(one)).map(|index| left.remove(index));
+    let named = &settings.listeners;
+    let by_name: Vec<_> = named.iter().map(|listener| take(&|one| one.named == listener.address)).collect();
+    let mut places = Vec::new();
+    for (index, (listener, kept)) in named.iter().zip(by_name).enumerate() {
+        let place = if let Some(kept) = kept {
+            Place::Kept(kept)
+        } else {
+            let address = addresses::resolve(&listener.address).await.map_err(|error| refused(settings, index, error))?;
+            take(&|one| one.bound.port.address() == address).map_or(Place::New(address), Place::Kept)
+        };
+        places.push(place);
+    }
+    are_apart(settings, &places)?;
+    Ok(places)
+}
+
+/// With a shared port the system would give a connection for one address to either; without, it lets addresses not even overlap.
+fn are_apart(settings: &Settings, places: &[Place<'_>]) -> Result<(), StartError> {
+    let coverage = |place: &Place<'_>| match place {
+        Place::Kept(listener) => *listener.bound.port.coverage(),
+        Place::New(address) => coverage_at(*address),
+    };
+    for (index, place) in places.iter().enumerate() {
+        let (address, own) = (place.address(), coverage(place));
+        let is_taken = |earlier: &Place<'_>| {
+            if settings.listen.share_port {
+                address.port() != 0 && earlier.address() == address
+            } else {
+                own.overlaps(&coverage(earlier))
+            }
+        };
+        if let Some(earlier) = places[..index].iter().position(is_taken) {
+            let key = address_key(settings, earlier);
+            let other = places[earlier].address();
+            let error = if other == address {
+                format!("{address} is where {key} listens")
+            } else {
+                format!(
+                    "{address} and {other}, where {key} listens, overlap: leave one of them out, or set listen.share_port = true"
+                )
+            };
+            return Err(refused(settings, index, io::Error::other(error)));
+        }
+    }
+    Ok(())
+}
+
+fn refused(settings: &Settings, index: usize, error: io::Error) -> StartError {
+    let address = settings.listeners.iter().nth(index).unwrap_or(settings.listeners.first()).address.clone();
+    StartError::Listen { key: address_key(settings, index), address, error }
+}
+
+/// The key that says where a listener is.
+fn address_key(settings: &Settings, listener: usize) -> String {
+    let is_short = settings.listeners == Named::plain(settings.listeners.first().address.clone());
+    if is_short { "listen.address".to_owned() } else { format!("listeners[{listener}].address") }
+}
