@@ -220,7 +220,9 @@ impl<H: Handler> Serving<'_, H> {
                 Poll::Ready(Some(Ok(arrival))) => {
                     let connection = Rc::clone(&self.connection);
                     let watch = self.watchers.exchange(&connection.client.watch);
-                    self.streams.spawn_local(stream::serve(connection, watch, arrival, Rc::clone(self.handler)));
+                    let serving = stream::serve(connection, watch, arrival, Rc::clone(self.handler));
+                    // Boxed: it is large, and a task moves what it runs when it begins, when it ends and when that is noticed.
+                    self.streams.spawn_local(Box::pin(serving));
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(End::Failed(error)),
                 Poll::Ready(None) => return Poll::Ready(self.connection.flood().map_or(End::Closed, End::Flooded)),
