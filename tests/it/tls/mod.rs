@@ -12,4 +12,5 @@ mod reload;
 mod rig;
 mod settings;
 mod streams;
+mod transfers;
 mod upstreams;
