@@ -5,6 +5,7 @@ mod admin_listener;
 mod ambient;
 mod certificates;
 mod claims_hook;
+mod client_certificates;
 mod data_plane;
 #[cfg(test)]
 mod doors;
@@ -36,7 +37,6 @@ use tokio_util::sync::CancellationToken;
 
 use admin_listener::{AdminListener, Place};
 pub use ambient::Ambient;
-pub use certificates::warnings as certificate_warnings;
 pub use file_faults::faults as file_faults;
 pub use keys::KeysError;
 pub use online::Finding as OnlineFinding;
@@ -57,6 +57,7 @@ use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
 use crate::domain::stats::{self, Counters, Tally};
+use crate::domain::time::Timestamp;
 use crate::outbound::{prober, resolver};
 use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::open_streams::OpenStreams;
@@ -66,6 +67,11 @@ use crate::sessions::health::{Alarms, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::store::Store;
 use crate::tasks::supervisor::Supervisor;
+
+/// A warning for each certificate that clients or upstreams will not take, or not for long.
+pub fn certificate_warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
+    certificates::warnings(settings, now).into_iter().chain(client_certificates::warnings(settings, now)).collect()
+}
 
 /// How long background tasks may take to end once requests are done.
 const TASKS_DEADLINE: Duration = Duration::from_secs(5);
@@ -189,6 +195,15 @@ impl App {
             let latest = Arc::clone(&latest);
             let upstreams = move || data_plane::backends(&latest.load().policy);
             prober::run(upstreams, Arc::clone(&counters), stop)
+        });
+        let (latest, clock) = (Arc::new(live.part(|snapshot| &snapshot.data_plane)), Arc::clone(&parts.ambient.clock));
+        supervisor.supervise("certificates for upstreams", move |stop| {
+            let latest = Arc::clone(&latest);
+            let following =
+                client_certificates::follow(move || data_plane::identities(&latest.load().policy), Arc::clone(&clock));
+            async move {
+                let _ = stop.run_until_cancelled(following).await;
+            }
         });
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));

@@ -120,7 +120,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
 }
 
 /// A warning for each certificate that clients will not take, or not for long.
-pub fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
+pub(super) fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
     let materials = tls_of(settings).filter_map(|(position, tls)| Some((position, material(position, tls).ok()?)));
     let mut warnings = Vec::new();
     for (position, material) in materials {
@@ -143,9 +143,9 @@ fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
 
 /// What is wrong with a pair, and in which of its files.
 pub(super) struct PairProblem<'a> {
-    key: &'static str,
-    path: &'a Path,
-    error: String,
+    pub(super) key: &'static str,
+    pub(super) path: &'a Path,
+    pub(super) error: String,
 }
 
 impl PairProblem<'_> {

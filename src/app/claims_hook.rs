@@ -4,27 +4,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{StartError, data_plane};
 use crate::config::{self, Settings};
+use crate::domain::per_upstream::PerUpstream;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
-use crate::domain::time::Clock;
 use crate::endpoints::present_claims;
 use crate::outbound::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
 use crate::outbound::kept::Server;
+use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
 
-/// `None` when it is off.
-///
-/// # Errors
-/// `ca_file` of its upstream cannot be used.
-pub(super) fn hook(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<ClaimsHook>, StartError> {
-    let Some(hook) = &settings.claims_hook else { return Ok(None) };
+/// `None` when it is off. `upstreams` are those of the data plane, by the same settings.
+pub(super) fn hook(settings: &Settings, upstreams: &PerUpstream<UpstreamOptions>) -> Option<ClaimsHook> {
+    let hook = settings.claims_hook.as_ref()?;
     let upstream = &settings.upstreams[hook.upstream];
-    let options = data_plane::upstream(upstream, clock, None)?;
+    let options = upstreams.get(hook.upstream).expect("an index of these settings");
     let client = ClaimsClient::new(ClaimsClientOptions {
         server: Server {
-            targets: options.backends.targets().collect(),
+            backends: Arc::clone(&options.backends),
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
             idle_max: options.idle_max,
@@ -36,7 +33,7 @@ pub(super) fn hook(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option
         answer_bytes_max: hook.answer_bytes_max,
     });
     let source = Arc::new(Upstream { client, login: settings.login.clone() });
-    Ok(Some(ClaimsHook { source, without_claims: hook.on_failure }))
+    Some(ClaimsHook { source, without_claims: hook.on_failure })
 }
 
 struct Upstream {

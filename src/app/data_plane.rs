@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
 
-use super::{StartError, files};
+use super::{StartError, client_certificates, files};
 use crate::config::{self, HostField, Settings};
+use crate::crypto::client_identity::ClientIdentity;
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
@@ -37,7 +38,7 @@ pub(super) fn upstreams(
     clock: &Arc<dyn Clock>,
     former: Option<&PerUpstream<UpstreamOptions>>,
 ) -> Result<PerUpstream<UpstreamOptions>, StartError> {
-    let of_name = |name: &str| former?.iter().find(|former| *former.name == *name).map(|former| &*former.backends);
+    let of_name = |name: &str| former?.iter().find(|former| *former.name == *name);
     settings.upstreams.try_map(|one| upstream(one, clock, of_name(&one.name)))
 }
 
@@ -54,19 +55,23 @@ fn routing(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&Policy>)
     Ok(Routing::new(Arc::new(settings.routes.table().clone()), login, upstreams)?)
 }
 
-pub(super) fn upstream(
+fn upstream(
     upstream: &config::Upstream,
     clock: &Arc<dyn Clock>,
-    former: Option<&Backends>,
+    former: Option<&UpstreamOptions>,
 ) -> Result<UpstreamOptions, StartError> {
     let rules = BackendRules {
         resolve_interval: upstream.resolve_interval,
         ejection: upstream.ejection,
         probing: upstream.health.as_ref().map(|health| Arc::new(probing(health))),
     };
+    let identity = identity(upstream, former.and_then(|former| former.identity.as_ref()))?;
+    let places = places(upstream, identity.as_ref())?;
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
-        backends: Backends::new(places(upstream)?, rules, Arc::clone(clock), former),
+        backends: Backends::new(places, rules, Arc::clone(clock), former.map(|former| &*former.backends)),
+        identity,
+        balance: upstream.balance,
         base_path: upstream.targets.base_path().into(),
         replaces_host: match upstream.host {
             HostField::Preserve => false,
@@ -93,8 +98,27 @@ fn probing(health: &config::Health) -> ProbeRules {
     }
 }
 
+/// For which of the files of an upstream a start would be refused.
+pub(super) fn file_fault(upstream: &config::Upstream) -> Option<StartError> {
+    identity(upstream, None).and_then(|identity| places(upstream, identity.as_ref())).err()
+}
+
+fn identity(
+    upstream: &config::Upstream,
+    former: Option<&Arc<ClientIdentity>>,
+) -> Result<Option<Arc<ClientIdentity>>, StartError> {
+    let fault = |client_certificates::Fault { key, error }| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
+    client_certificates::identity(upstream, former).map_err(fault)
+}
+
+/// The identities that upstreams are shown.
+pub(super) fn identities(policy: &Policy) -> client_certificates::Shown {
+    let named = |upstream: &UpstreamOptions| Some((Arc::clone(&upstream.name), Arc::clone(upstream.identity.as_ref()?)));
+    policy.routing.upstreams().iter().filter_map(named).collect()
+}
+
 /// Where the servers of an upstream are.
-pub(super) fn places(upstream: &config::Upstream) -> Result<Vec<Place>, StartError> {
+fn places(upstream: &config::Upstream, identity: Option<&Arc<ClientIdentity>>) -> Result<Vec<Place>, StartError> {
     let fault = |key: &str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key: key.to_owned(), error };
     let of_file = |file: &Path, error: String| fault("ca_file", format!("{}: {error}", file.display()));
     let authorities = match &upstream.ca_file {
@@ -106,11 +130,16 @@ pub(super) fn places(upstream: &config::Upstream) -> Result<Vec<Place>, StartErr
     };
     let place = |target: &config::Target| {
         let url = &target.url;
+        let name = upstream.server_name.as_deref().unwrap_or_else(|| url.server_name());
         let tls = match &authorities {
             _ if !url.is_tls() => None,
-            None => Some(Tls::of_web(url.server_name()).map_err(|error| fault(&target.key, error))?),
-            Some((file, pem)) => Some(Tls::of_authorities(url.server_name(), pem).map_err(|error| of_file(file, error))?),
+            None => Some(Tls::of_web(name).map_err(|error| fault(&target.key, error))?),
+            Some((file, pem)) => Some(Tls::of_authorities(name, pem).map_err(|error| of_file(file, error))?),
         };
+        let tls = tls.map(|tls| match identity {
+            Some(identity) => tls.showing(Arc::clone(identity)),
+            None => tls,
+        });
         Ok(Place {
             key: target.key.as_str().into(),
             target: match url.socket() {

@@ -7,9 +7,7 @@ use crate::config::{JwksSource, Settings};
 pub fn faults(settings: &Settings) -> Vec<String> {
     let mut faults = keys::faults(settings);
     faults.extend(certificates::faults(settings));
-    faults.extend(
-        settings.upstreams.iter().filter_map(|upstream| data_plane::places(upstream).err()).map(|error| error.to_string()),
-    );
+    faults.extend(settings.upstreams.iter().filter_map(data_plane::file_fault).map(|error| error.to_string()));
     for (index, issuer) in settings.issuers.iter().enumerate() {
         match &issuer.jwks {
             JwksSource::File(path) => {

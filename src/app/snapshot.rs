@@ -82,7 +82,7 @@ impl Rules {
             minting,
             verifier: Arc::clone(issuers.verifier()),
             policy: settings.session_policy(),
-            claims_hook: claims_hook::hook(settings, &parts.ambient.clock)?,
+            claims_hook: claims_hook::hook(settings, policy.routing.upstreams()),
         };
         let upstreams: Arc<dyn UpstreamStates> = Arc::new(Board::new(data_plane::backends(&policy)));
         Ok(Self {

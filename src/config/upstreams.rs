@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::Health;
-use super::parse;
+use super::listeners::CertificateFiles;
+use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
 use super::targets::Targets;
+use crate::domain::affinity::{Balance, HashBy};
 use crate::domain::ejection::EjectionRules;
+use crate::domain::host::Host;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 use crate::domain::share::Share;
 
@@ -38,12 +41,18 @@ pub struct Upstream {
     pub connections_wait: Duration,
     /// Of so many requests in a hundred, one may be sent to another server after one of them may have got it.
     pub retries: Share,
+    /// By what its requests are divided among its servers.
+    pub balance: Balance,
     pub ejection: EjectionRules,
     /// `None`: nobody asks how its servers are.
     pub health: Option<Health>,
     pub host: HostField,
     /// PEM certificates to trust for `https` instead of the public ones.
     pub ca_file: Option<PathBuf>,
+    /// What servers are shown that ask for a certificate.
+    pub client_certificate: Option<CertificateFiles>,
+    /// What their certificates must name, instead of the host of the URL.
+    pub server_name: Option<String>,
 }
 
 /// The Host field that the upstream sees.
@@ -55,7 +64,14 @@ pub enum HostField {
     Replace,
 }
 
-open_settings!(HostField);
+/// What the word of `balance` stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum BalanceBy {
+    LeastRequests,
+    Hash,
+}
+
+open_settings!(HostField, BalanceBy, HashBy);
 
 impl Upstream {
     /// `None` when its URL or the path of its probes is missing or wrong, after that was noted.
@@ -72,6 +88,7 @@ impl Upstream {
         let connections_max = s.optional("connections_max", parse::number_u32(1, 1_000_000));
         let connections_wait = s.read("connections_wait", parse::duration(second / 100, 60 * second));
         let retries = s.read("retries", parse::percentage);
+        let balance = balance(s);
         let ejection = EjectionRules {
             failures: s.read("eject_after", parse::number_u32(0, 1000)),
             pause: s.read("eject_for", parse::duration(second, 3600 * second)),
@@ -79,10 +96,27 @@ impl Upstream {
         };
         let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
         let ca_file = s.optional("ca_file", parse::path);
+        let certificate = s.optional("client_certificate_file", parse::path);
+        let key = s.key_file("client_key_file");
+        let server_name = s.optional("server_name", server_name);
         let health = s.has_any(&["health"]).then(|| s.section("health", Health::read));
         let (targets, health) = (targets?, health.map_or(Some(None), |health| health.map(Some))?);
-        if ca_file.is_some() && !targets.is_tls() {
-            s.fault("ca_file", "has no meaning for an http upstream; allowed with \"https://…\" alone");
+        let client_certificate = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                s.fault("client_certificate_file", "needs `client_key_file`, the key of the certificate");
+                None
+            }
+            (None, Some(_)) => {
+                s.fault("client_key_file", "needs `client_certificate_file`, the certificate of the key");
+                None
+            }
+        };
+        for key in ["ca_file", "client_certificate_file", "client_key_file", "server_name"] {
+            if !targets.is_tls() && s.has_any(&[key]) {
+                s.fault(key, "has no meaning for an http upstream; allowed with \"https://…\" alone");
+            }
         }
         Some(Self {
             name: name.into(),
@@ -97,12 +131,32 @@ impl Upstream {
             connections_max,
             connections_wait,
             retries,
+            balance,
             ejection,
             health,
             host,
             ca_file,
+            client_certificate,
+            server_name,
         })
     }
+}
+
+/// A name or an address, without a port. An IPv6 address is without brackets, as in certificates.
+fn server_name(value: &config::Value) -> Parsed<String> {
+    let host = Host::parse(parse::text(value)?.as_bytes()).ok().filter(|host| host.port().is_none());
+    host.map(|host| host.name().trim_matches(['[', ']']).to_owned())
+        .ok_or_else(|| "allowed is a name or an address, without a port, such as \"api.internal\"".to_owned())
+}
+
+fn balance(s: &mut Section<'_>) -> Balance {
+    if s.read("balance", parse::choice(&[("least_requests", BalanceBy::LeastRequests), ("hash", BalanceBy::Hash)]))
+        == BalanceBy::Hash
+    {
+        return Balance::Hash(s.read("hash_by", parse::choice(&[("subject", HashBy::Subject), ("session", HashBy::Session)])));
+    }
+    s.meaningless("hash_by", "has no meaning without balance = \"hash\"");
+    Balance::LeastRequests
 }
 
 /// All upstreams, by name in alphabetical order. Never empty, and every [`UpstreamIndex`] of the same settings is the position of one.

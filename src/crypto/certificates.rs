@@ -94,6 +94,10 @@ impl CertificatePair {
         &self.names
     }
 
+    pub(super) const fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
     /// Whether it shows the same chain: then the key is the same too.
     pub fn is_same(&self, other: &Self) -> bool {
         self.key.cert == other.key.cert

@@ -6,6 +6,7 @@
 pub mod access_token;
 pub mod certificates;
 pub mod client_certificate;
+pub mod client_identity;
 pub mod client_secret;
 pub mod deployment_secret;
 mod der;

@@ -4,6 +4,7 @@
 
 pub mod access_claims;
 pub mod addresses;
+pub mod affinity;
 pub mod algorithm;
 pub mod balance;
 pub mod claim_policy;
@@ -53,6 +54,7 @@ pub mod session;
 pub mod session_policy;
 pub mod share;
 pub mod spelling;
+pub mod stable_hash;
 pub mod stats;
 pub mod subjects;
 pub mod time;

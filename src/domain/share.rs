@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::stable_hash::stable_hash;
+
 /// How many of a hundred callers something holds for. Whoever is within a share is within every larger one: a share that grows and
 /// shrinks again moves nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,13 +49,9 @@ impl Share {
     }
 }
 
-/// One of a hundred places. FNV-1a, and a mixer after it (that of `MurmurHash3`), because FNV alone spreads short names unevenly.
+/// One of a hundred places.
 fn place(caller: &[u8]) -> u64 {
-    let hash =
-        caller.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    (hash ^ (hash >> 33)) % u64::from(Share::ALL.0)
+    stable_hash(caller) % u64::from(Share::ALL.0)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -78,11 +78,8 @@ impl ClaimsClient {
 
     fn request(&self, session: &Session) -> Result<Request<Full<Bytes>>, String> {
         let body = json!({"subject": session.subject, "session": session.id}).to_string();
-        let authority = &self.options.authority;
-        // Whether it goes over TLS is not for the URI to say here.
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority.clone()).path_and_query(&self.options.path);
-        let mut request = Request::post(uri.build().map_err(|error| error.to_string())?)
-            .header(HOST, authority.as_str())
+        let mut request = Request::post(&self.options.path)
+            .header(HOST, self.options.authority.as_str())
             .header(ACCEPT, "application/json")
             // Nothing here would unpack it.
             .header(ACCEPT_ENCODING, "identity")

@@ -3,11 +3,12 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -16,17 +17,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
 use super::fetch::{cause, collect};
-use crate::proxy::upstream::connect::{Stream, Target};
+use crate::proxy::upstream::backends::{Backend, Backends};
+use crate::proxy::upstream::connect::Stream;
 
 /// The servers of which one is asked, whichever it is.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Not empty.
-    pub targets: Vec<Target>,
+    /// Those of the data plane: what it knows of them counts here too.
+    pub backends: Arc<Backends>,
     pub connect_timeout: Duration,
     /// How long a connection is kept without use.
     pub idle_timeout: Duration,
-    /// How many unused connections are kept.
+    /// How many unused connections are kept to each.
     pub idle_max: usize,
 }
 
@@ -34,25 +36,54 @@ pub struct Server {
 #[derive(Debug)]
 pub(super) struct KeptConnections {
     client: Client<Dialer, Full<Bytes>>,
+    backends: Arc<Backends>,
     idle_max: usize,
+}
+
+/// Why one backend gave no answer.
+enum Failed {
+    /// It cannot be connected to: another may be asked.
+    Connecting(String),
+    Asking(String),
 }
 
 impl KeptConnections {
     pub(super) fn new(server: Server) -> Self {
-        let idle_max = server.idle_max;
+        let (idle_max, backends) = (server.idle_max, Arc::clone(&server.backends));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(server.idle_timeout)
             .pool_max_idle_per_host(idle_max)
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
-            .build(Dialer { server: Arc::new(server), next: Arc::default() });
-        Self { client, idle_max }
+            .build(Dialer(Arc::new(server)));
+        Self { client, backends, idle_max }
     }
 
-    /// Like [`super::fetch::fetch`], for requests that do no harm when they come twice: one that is lost on a connection which had
-    /// been kept is sent again. The other side may close those at any moment, also when it has read the request.
+    /// Like [`super::fetch::fetch`], from a server that gets requests; those that cannot be connected to are passed over.
     pub(super) async fn fetch(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
+        let mut tried = Vec::new();
+        let mut failure = "there is no server".to_owned();
+        while let Some(backend) = self.backends.pick(&tried) {
+            match self.ask(&backend, request.clone(), bytes_max).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Asking(cause)) => return Err(cause),
+                Err(Failed::Connecting(cause)) => failure = cause,
+            }
+            tried.push(backend);
+        }
+        Err(failure)
+    }
+
+    /// For requests that do no harm when they come twice: one that is lost on a connection which had been kept is sent again. The other
+    /// side may close those at any moment, also when it has read the request.
+    async fn ask(
+        &self,
+        backend: &Backend,
+        mut request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<Response<Bytes>, Failed> {
+        *request.uri_mut() = Dialer::uri(backend, request.uri()).map_err(|error| Failed::Asking(error.to_string()))?;
         // Each loss uses up one of those that are kept; then there is a new one.
         for _ in 0..=self.idle_max {
             match self.client.request(request.clone()).await {
@@ -60,14 +91,14 @@ impl KeptConnections {
                     if let Some(served) = answer.extensions().get::<HasServed>() {
                         served.0.store(true, Ordering::Relaxed);
                     }
-                    return collect(answer, bytes_max).await;
+                    return collect(answer, bytes_max).await.map_err(Failed::Asking);
                 }
                 Err(error) if was_kept(&error) => tracing::debug!(error = cause(&error), "a kept connection was lost"),
-                Err(error) if error.is_connect() => return Err(format!("cannot connect: {}", cause(&error))),
-                Err(error) => return Err(cause(&error)),
+                Err(error) if error.is_connect() => return Err(Failed::Connecting(format!("cannot connect: {}", cause(&error)))),
+                Err(error) => return Err(Failed::Asking(cause(&error))),
             }
         }
-        Err("no kept connection was good, nor a new one".to_owned())
+        Err(Failed::Asking("no kept connection was good, nor a new one".to_owned()))
     }
 }
 
@@ -83,11 +114,23 @@ fn was_kept(error: &Error) -> bool {
     marks.get::<HasServed>().is_some_and(|served| served.0.load(Ordering::Relaxed))
 }
 
-/// Opens connections to the servers in turn, whatever is asked for. One that cannot be connected to is passed over.
+/// Opens connections to the backends, which are known to the pool by the hosts of its URIs.
 #[derive(Clone, Debug)]
-struct Dialer {
-    server: Arc<Server>,
-    next: Arc<AtomicUsize>,
+struct Dialer(Arc<Server>);
+
+impl Dialer {
+    /// The same on connections to this backend alone.
+    fn uri(backend: &Backend, uri: &Uri) -> Result<Uri, http::Error> {
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        // Whether it goes over TLS is not for the URI to say here.
+        Uri::builder().scheme(Scheme::HTTP).authority(format!("backend-{}", backend.id())).path_and_query(path).build()
+    }
+
+    /// `None`: it is there no more.
+    fn backend(&self, uri: &Uri) -> Option<Arc<Backend>> {
+        let id = uri.host()?.strip_prefix("backend-")?.parse().ok()?;
+        self.0.backends.of_id(id)
+    }
 }
 
 impl Service<Uri> for Dialer {
@@ -99,19 +142,12 @@ impl Service<Uri> for Dialer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let (server, first) = (Arc::clone(&self.server), self.next.fetch_add(1, Ordering::Relaxed));
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (backend, limit) = (self.backend(&uri), self.0.connect_timeout);
         Box::pin(async move {
-            let count = server.targets.len();
-            let mut outcome = Err(io::ErrorKind::NotFound.into());
-            for target in server.targets.iter().cycle().skip(first % count.max(1)).take(count) {
-                let opened = tokio::time::timeout(server.connect_timeout, Stream::open(target)).await;
-                outcome = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                if outcome.is_ok() {
-                    break;
-                }
-            }
-            outcome.map(TokioIo::new)
+            let backend = backend.ok_or(io::ErrorKind::NotFound)?;
+            let opened = tokio::time::timeout(limit, backend.connect()).await;
+            opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
         })
     }
 }

@@ -219,6 +219,14 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
         (upstream("broken.pem"), "upstreams.api.ca_file: broken.pem: "),
         (upstream("pipe"), "upstreams.api.ca_file: pipe: cannot be read: no regular file"),
         (upstream("huge.pem"), "upstreams.api.ca_file: huge.pem: cannot be read: larger than 4194304 bytes"),
+        (
+            format!("{}client_certificate_file = \"good.pem\"\nclient_key_file = \"other-key.pem\"\n", upstream("good.pem")),
+            "upstreams.api.client_key_file: other-key.pem: holds the key of another certificate",
+        ),
+        (
+            format!("{}client_certificate_file = \"gone.pem\"\nclient_key_file = \"good-key.pem\"\n", upstream("good.pem")),
+            "upstreams.api.client_certificate_file: gone.pem: cannot be read: No such file",
+        ),
         (redis("ca_file = \"gone.pem\""), "store: gone.pem: No such file"),
         (redis("ca_file = \"garbage.pem\""), "store.redis: TLS: no certificate in the PEM text"),
         (redis("certificate_file = \"good.pem\"\nkey_file = \"garbage.pem\""), "store.redis: TLS: "),
@@ -237,6 +245,7 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
     }
     let good = [
         upstream("good.pem"),
+        format!("{}client_certificate_file = \"good.pem\"\nclient_key_file = \"good-key.pem\"\n", upstream("good.pem")),
         redis("ca_file = \"good.pem\"\ncertificate_file = \"good.pem\"\nkey_file = \"good-key.pem\""),
         keys("empty"),
         keys("to be made"),

@@ -2,6 +2,7 @@
 
 use super::{faults, inputs, load};
 use crate::config::Settings;
+use crate::domain::affinity::{Balance, HashBy};
 use crate::domain::per_upstream::UpstreamIndex;
 
 fn settings(keys: &str) -> Settings {
@@ -45,5 +46,46 @@ fn servers_that_cannot_be_one_upstream_are_refused() {
         for part in parts {
             assert!(faults[0].contains(part), "{keys}: `{part}` is missing from {}", faults[0]);
         }
+    }
+}
+
+#[test]
+fn requests_are_divided_as_is_said() {
+    for (keys, expected) in [
+        ("", Balance::LeastRequests),
+        ("balance = 'least_requests'", Balance::LeastRequests),
+        ("balance = 'hash'", Balance::Hash(HashBy::Subject)),
+        ("balance = 'hash'\nhash_by = 'session'", Balance::Hash(HashBy::Session)),
+    ] {
+        assert_eq!(settings(&format!("url = 'http://a'\n{keys}")).upstreams[UpstreamIndex::FIRST].balance, expected, "{keys}");
+    }
+}
+
+#[test]
+fn what_servers_are_shown_and_must_show_goes_by_tls() {
+    let keys =
+        "url = 'https://127.0.0.1'\nclient_certificate_file = 'a.pem'\nclient_key_file = 'a.key'\nserver_name = 'API.internal'";
+    let settings = settings(keys);
+    let upstream = &settings.upstreams[UpstreamIndex::FIRST];
+    let files = upstream.client_certificate.as_ref().unwrap();
+    assert_eq!((files.certificate.to_str(), files.key.to_str()), (Some("a.pem"), Some("a.key")));
+    assert_eq!(upstream.server_name.as_deref(), Some("api.internal"));
+    for (keys, parts) in [
+        ("balance = 'random'", &["upstreams.api.balance", "\"least_requests\", \"hash\""][..]),
+        ("hash_by = 'session'", &["upstreams.api.hash_by", "without balance = \"hash\""]),
+        ("balance = 'hash'\nhash_by = 'address'", &["upstreams.api.hash_by", "\"subject\", \"session\""]),
+        ("client_certificate_file = 'a'", &["upstreams.api.client_certificate_file", "needs `client_key_file`"]),
+        ("client_key_file = 'a'", &["upstreams.api.client_key_file", "needs `client_certificate_file`"]),
+        ("server_name = 'a:443'", &["upstreams.api.server_name", "without a port"]),
+    ] {
+        let faults = faults(&format!("[upstreams.api]\nurl = 'https://a'\n{keys}"));
+        assert_eq!(faults.len(), 1, "{keys}: {faults:#?}");
+        for part in parts {
+            assert!(faults[0].contains(part), "{keys}: `{part}` is missing from {}", faults[0]);
+        }
+    }
+    for key in ["ca_file", "server_name"] {
+        let faults = faults(&format!("[upstreams.api]\nurl = 'http://a'\n{key} = 'b'"));
+        assert!(faults.len() == 1 && faults[0].contains(key) && faults[0].contains("http upstream"), "{faults:#?}");
     }
 }

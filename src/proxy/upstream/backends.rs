@@ -18,7 +18,7 @@ pub use place::Place;
 pub use report::Board;
 pub use rules::{BackendRules, ProbeRules};
 
-use super::connect::Target;
+use crate::domain::balance::{Candidate, least_of_two};
 use crate::domain::ejection::may_eject;
 use crate::domain::eligibility::{Believed, Known, weights};
 use crate::domain::probing::Verdict;
@@ -89,11 +89,6 @@ impl Backends {
         // Some may have been ejected by the former settings.
         changes.is_unsettled.store(former.is_some(), Ordering::Relaxed);
         Arc::new(Self { known: RwLock::new(known.collect()), places, rules, clock, changes })
-    }
-
-    /// The servers as the settings name them.
-    pub fn targets(&self) -> impl Iterator<Item = Target> {
-        self.places.iter().map(|place| place.target.clone())
     }
 
     pub const fn resolve_interval(&self) -> Duration {
@@ -217,6 +212,23 @@ impl Backends {
         weights(&self.places.iter().zip(known).flat_map(of_place).collect::<Vec<_>>())
     }
 
+    /// One that gets requests, by its weight, and was not tried yet.
+    pub fn pick(&self, tried: &[Arc<Backend>]) -> Option<Arc<Backend>> {
+        let list = self.list();
+        let candidate = |index: usize| {
+            let Weighted { backend, weight } = &list[index];
+            let is_tried = tried.iter().any(|tried| Arc::ptr_eq(tried, backend));
+            Candidate { weight: if is_tried { 0 } else { *weight }, load: 0 }
+        };
+        let chosen = least_of_two(list.len(), candidate, [fastrand::u64(..), 0])?;
+        Some(Arc::clone(&list[chosen].backend))
+    }
+
+    /// The one with this number, while it is there.
+    pub fn of_id(&self, id: u64) -> Option<Arc<Backend>> {
+        self.known().iter().flatten().find(|backend| backend.id() == id).cloned()
+    }
+
     /// The addresses of each place, by the key that names it.
     pub fn by_place(&self) -> Vec<(Arc<str>, Vec<Arc<Backend>>)> {
         self.places.iter().zip(&*self.known()).map(|(place, backends)| (Arc::clone(&place.key), backends.clone())).collect()
@@ -253,6 +265,8 @@ impl Backends {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use http::uri::PathAndQuery;
     use http::{HeaderValue, StatusCode};
 
@@ -260,6 +274,7 @@ mod tests {
     use crate::domain::ejection::{EjectionRules, PART_WHOLE};
     use crate::domain::probing::ProbeThresholds;
     use crate::domain::time::standing_clock;
+    use crate::proxy::upstream::connect::Target;
 
     const RULES: BackendRules = BackendRules {
         resolve_interval: Duration::from_secs(30),
@@ -377,6 +392,19 @@ mod tests {
         backends.probed(one, ILL);
         let without = Backends::new(places(2), RULES, standing_clock(), Some(&later));
         assert_eq!(with_requests(&without), [0, 1], "where nobody probes, no probe counts");
+    }
+
+    #[test]
+    fn requests_of_the_gateways_own_go_to_none_that_is_left_out() {
+        let backends = Backends::new(places(3), probing(), standing_clock(), None);
+        let list = backends.list();
+        backends.probed(&list[0].backend, ILL);
+        let picked = |tried: &[Arc<Backend>]| (0..50).map(|_| backends.pick(tried).unwrap().id()).collect::<BTreeSet<u64>>();
+        let ids: Vec<u64> = list.iter().map(|one| one.backend.id()).collect();
+        assert_eq!(picked(&[]), BTreeSet::from([ids[1], ids[2]]));
+        assert_eq!(picked(&[Arc::clone(&list[1].backend)]), BTreeSet::from([ids[2]]));
+        assert!(backends.pick(&[Arc::clone(&list[1].backend), Arc::clone(&list[2].backend)]).is_none());
+        assert!(backends.of_id(ids[2]).is_some_and(|found| Arc::ptr_eq(&found, &list[2].backend)));
     }
 
     #[test]

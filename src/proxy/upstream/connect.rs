@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use socket2::SockRef;
@@ -16,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::crypto::client_identity::ClientIdentity;
 use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::proxy::keepalive;
 
@@ -39,6 +41,8 @@ pub struct Tls {
     config: Arc<rustls::ClientConfig>,
     name: ServerName<'static>,
     trusted: Trusted,
+    /// What the server is shown that asks for it.
+    identity: Option<Arc<ClientIdentity>>,
 }
 
 /// Whose certificates are believed.
@@ -50,9 +54,10 @@ enum Trusted {
 }
 
 impl PartialEq for Tls {
-    /// What is made of the rest says nothing more.
+    /// What is made of the rest says nothing more. An identity is one and the same as long as its files are.
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.trusted == other.trusted
+        let identities = (self.identity.as_ref().map(Arc::as_ptr), other.identity.as_ref().map(Arc::as_ptr));
+        self.name == other.name && self.trusted == other.trusted && identities.0 == identities.1
     }
 }
 
@@ -97,7 +102,18 @@ impl Tls {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        Ok(Self { config: Arc::new(config), name, trusted })
+        Ok(Self { config: Arc::new(config), name, trusted, identity: None })
+    }
+
+    /// Shows the server this certificate, if it asks for one.
+    #[must_use]
+    pub fn showing(mut self, identity: Arc<ClientIdentity>) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.client_auth_cert_resolver = Arc::clone(&identity) as _;
+        // Whoever resumes a session is not asked again: a server would go on seeing a certificate that was renewed since.
+        config.resumption = Resumption::disabled();
+        self.identity = Some(identity);
+        self
     }
 }
 

@@ -229,6 +229,7 @@ pub fn request_head(bytes: &[u8]) {
         target: target.path_and_query(),
         host: Some(&host),
         fields: Rewritten { rules: &rules, headers: &headers, context },
+        affinity: None,
         opens_websocket: false,
     };
     let mut wire = Vec::new();

@@ -36,6 +36,7 @@ pub use request::{ExchangeTerms, ExchangeTimeouts, RequestFields, UpstreamReques
 pub use response::UpstreamBody;
 
 use super::watch::{ExchangeWait, Watchers};
+use crate::domain::affinity::{self, AffinityKey};
 use crate::domain::balance::{self, Candidate};
 use crate::domain::share::Share;
 use crate::domain::stats::{Counter, Counters};
@@ -96,7 +97,7 @@ impl Upstream {
         terms: ExchangeTerms<'_>,
     ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
         let mut tried = Vec::new();
-        let mut lease = self.any();
+        let mut lease = self.any(request.affinity);
         let outcome = loop {
             let exchange = Http1Exchange { options: &self.options, link: &lease, counters: &self.counters, request, terms };
             let (fault, again) = match exchange.run(&mut body).await {
@@ -116,7 +117,7 @@ impl Upstream {
                 Again::Harmless => self.budget.withdraw(),
                 Again::Never => false,
             };
-            match self.other_than(&tried) {
+            match self.other_than(&tried, request.affinity) {
                 Some(other) if may_repeat() => lease = other,
                 _ => break Err(fault.into()),
             }
@@ -146,26 +147,26 @@ impl Upstream {
         }
     }
 
-    fn any(&self) -> Lease {
+    fn any(&self, key: Option<AffinityKey>) -> Lease {
         let links = &self.links.borrow().list;
         if let [only] = links.as_slice() {
             return Lease::new(only);
         }
         self.budget.deposit();
         // Where all are ejected, because the others are gone from the name, any will do.
-        let chosen = self.choose(links, &[]).unwrap_or_else(|| fastrand::usize(..links.len()));
+        let chosen = self.choose(links, &[], key).unwrap_or_else(|| fastrand::usize(..links.len()));
         Lease::new(&links[chosen])
     }
 
     /// One that was not tried yet, while there have not been many.
-    fn other_than(&self, tried: &[Lease]) -> Option<Lease> {
+    fn other_than(&self, tried: &[Lease], key: Option<AffinityKey>) -> Option<Lease> {
         let links = &self.links.borrow().list;
-        let chosen = (tried.len() < BACKENDS_TRIED_MAX).then(|| self.choose(links, tried))??;
+        let chosen = (tried.len() < BACKENDS_TRIED_MAX).then(|| self.choose(links, tried, key))??;
         Some(Lease::new(&links[chosen]))
     }
 
     /// One that was not tried; if there is one, such that the request need not wait for a connection.
-    fn choose(&self, links: &[Rc<Link>], tried: &[Lease]) -> Option<usize> {
+    fn choose(&self, links: &[Rc<Link>], tried: &[Lease], key: Option<AffinityKey>) -> Option<usize> {
         let candidate = |index: usize| {
             let is_tried = tried.iter().any(|lease| lease.is_of(&links[index]));
             if is_tried { Candidate { weight: 0, load: 0 } } else { links[index].candidate() }
@@ -174,8 +175,13 @@ impl Upstream {
             let is_busy = links[index].is_busy(self.options.connections_max);
             if is_busy { Candidate { weight: 0, load: 0 } } else { candidate(index) }
         };
+        let count = links.len();
+        if let Some(key) = key {
+            let point = |index: usize| links[index].backend.point();
+            return affinity::of_key(count, at_once, point, key).or_else(|| affinity::of_key(count, candidate, point, key));
+        }
         let draws = [fastrand::u64(..), fastrand::u64(..)];
-        balance::least_of_two(links.len(), at_once, draws).or_else(|| balance::least_of_two(links.len(), candidate, draws))
+        balance::least_of_two(count, at_once, draws).or_else(|| balance::least_of_two(count, candidate, draws))
     }
 
     /// Passes one tick: follows the list of backends, closes connections that idled too long, wakes whoever waits for one.

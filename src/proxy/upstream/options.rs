@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::backends::{Backend, Backends};
+use crate::crypto::client_identity::ClientIdentity;
+use crate::domain::affinity::Balance;
 use crate::domain::share::Share;
 
 /// One upstream's address and habits.
@@ -13,6 +15,9 @@ use crate::domain::share::Share;
 pub struct UpstreamOptions {
     pub name: Arc<str>,
     pub backends: Arc<Backends>,
+    pub balance: Balance,
+    /// What its servers are shown that ask for a certificate.
+    pub identity: Option<Arc<ClientIdentity>>,
     /// Put before the path of each request. Canonical, without a slash at its end.
     pub base_path: Arc<str>,
     /// Whether host and port of its URL are sent as Host instead of the client's.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::domain::affinity::AffinityKey;
 use crate::domain::headers::FieldSink;
 use crate::proxy::watch::ExchangeWatch;
 
@@ -17,6 +18,8 @@ pub struct UpstreamRequest<'a, F> {
     /// The one that the client named.
     pub host: Option<&'a HeaderValue>,
     pub fields: F,
+    /// What it has in common with others that go to the same backend; `None`: any will do.
+    pub affinity: Option<AffinityKey>,
     /// Whether the connection is to become a WebSocket.
     pub opens_websocket: bool,
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::backends::{BackendRules, Backends, Place};
 use super::*;
+use crate::domain::affinity::Balance;
 use crate::domain::ejection::EjectionRules;
 use crate::domain::headers::FieldSink;
 use crate::domain::time::standing_clock;
@@ -82,7 +83,14 @@ impl Bench {
 
     async fn send_by(&self, watch: &Rc<ExchangeWatch>, method: &Method, body: RequestBody, response: Duration) -> Asked {
         let host = HeaderValue::from_static("example.com");
-        let request = UpstreamRequest { method, target: "/a?b", host: Some(&host), fields: NoFields, opens_websocket: false };
+        let request = UpstreamRequest {
+            method,
+            target: "/a?b",
+            host: Some(&host),
+            fields: NoFields,
+            affinity: None,
+            opens_websocket: false,
+        };
         let timeouts = ExchangeTimeouts { response, idle: Duration::from_secs(5) };
         let terms = ExchangeTerms { timeouts, watch, interim: &|_, _| {} };
         let answering = self.upstream.exchange(&request, body, terms);
@@ -109,6 +117,8 @@ fn options(places: Vec<Place>) -> UpstreamOptions {
     UpstreamOptions {
         name: "test".into(),
         backends: Backends::new(places, RULES, standing_clock(), None),
+        balance: Balance::LeastRequests,
+        identity: None,
         base_path: "".into(),
         replaces_host: false,
         connect_timeout: Duration::from_secs(5),

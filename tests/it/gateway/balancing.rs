@@ -206,3 +206,56 @@ fn a_server_can_be_a_socket_of_the_machine_and_others_stand_in_while_it_is_not_t
         served.load(Ordering::SeqCst) > 20
     });
 }
+
+/// Three servers, and for each user which of them served all of that user's requests.
+fn homes(gateway: &Gateway, servers: &[Upstream; 3], users: &[String], path: &str) -> Vec<usize> {
+    let home = |user: &String| {
+        let mut client = gateway.client();
+        let token = client.log_in(user).access;
+        let before = servers.each_ref().map(Upstream::requests);
+        for _ in 0..5 {
+            // By a connection of its own, which either worker may have.
+            gateway.client().get(path, Some(&token)).expect(200);
+        }
+        let served = [0, 1, 2].map(|index| servers[index].requests() - before[index]);
+        let home = served.iter().position(|count| *count == 5);
+        home.unwrap_or_else(|| panic!("{user}: {served:?}"))
+    };
+    users.iter().map(home).collect()
+}
+
+#[test]
+fn the_requests_of_one_caller_go_to_one_server_on_every_worker_and_node_and_after_a_reload() {
+    let (login, servers) = (Upstream::start(), [(); 3].map(|()| Upstream::start()));
+    let urls = |order: [usize; 3]| format!("urls = [{}]", order.map(|index| format!("\"{}\"", servers[index].url())).join(", "));
+    let keys = |order: [usize; 3]| {
+        let api = "[[routes]]\nname = \"api\"\nprefix = \"/api\"\nupstream = \"many\"\n";
+        format!("{}{api}", tables(&format!("{}\nbalance = 'hash'", urls(order))))
+    };
+    let (one, other) = (Gateway::of(&login, &keys([0, 1, 2]), &[]), Gateway::of(&login, &keys([2, 0, 1]), &[]));
+    let users: Vec<String> = (0..24).map(|number| format!("user-{number}@example.com")).collect();
+    let found = homes(&one, &servers, &users, "/api/x");
+    assert!((0..3).all(|server| found.contains(&server)), "all get users: {found:?}");
+    assert_eq!(homes(&other, &servers, &users, "/api/x"), found, "on another node, which knows them in another order");
+    one.reload(|settings| settings.replace(&urls([0, 1, 2]), &urls([1, 2, 0])));
+    assert_eq!(homes(&one, &servers, &users, "/api/x"), found, "after a reload");
+    // Of those whom nobody knows, each goes anywhere.
+    let before = servers.each_ref().map(Upstream::requests);
+    for _ in 0..60 {
+        one.client().get("/public/x", None).expect(200);
+    }
+    assert!((0..3).all(|server| servers[server].requests() > before[server]));
+}
+
+#[test]
+fn each_session_of_a_user_has_a_server_where_that_is_asked_for() {
+    let (login, servers) = (Upstream::start(), [(); 3].map(|()| Upstream::start()));
+    let urls = servers.each_ref().map(|server| format!("\"{}\"", server.url())).join(", ");
+    let api = "[[routes]]\nname = \"api\"\nprefix = \"/api\"\nupstream = \"many\"\n";
+    let tables = format!("{}{api}", tables(&format!("urls = [{urls}]\nbalance = 'hash'\nhash_by = 'session'")));
+    let gateway = Gateway::of(&login, &tables, &[]);
+    // One user, who logs in time and again.
+    let sessions = vec!["ann@example.com".to_owned(); 24];
+    let homes = homes(&gateway, &servers, &sessions, "/api/x");
+    assert!((0..3).all(|server| homes.contains(&server)), "{homes:?}");
+}

@@ -29,7 +29,7 @@ impl Probed {
             let is_probe = request.target() == "/healthz";
             if is_probe { &probed } else { &asked }.fetch_add(1, Ordering::SeqCst);
             let status = if is_probe && !told.load(Ordering::SeqCst) { 500 } else { 200 };
-            Turn::Answer(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\nok").into_bytes())
+            Turn::Answer(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
         });
         Self { upstream, is_well, probes, served }
     }
@@ -223,4 +223,19 @@ fn requests_under_way_are_counted_over_all_workers_and_an_ejection_is_told_with_
     ] {
         assert!(metrics.lines().any(|there| there == line), "{line}\n{metrics}");
     }
+}
+
+#[test]
+fn the_claims_hook_asks_no_server_that_fails_its_probes() {
+    let (login, ill, well) = (Upstream::start(), Probed::start(), Probed::start());
+    ill.be(false);
+    let hook = "[claims_hook]\nupstream = 'many'\npath = '/claims'\non_failure = 'refuse'\n";
+    let gateway = gateway(&login, [&ill, &well], &format!("unhealthy_after = 1\n{hook}"));
+    gateway.await_log("that it fails its probes", |log| log.contains("fails its probes"));
+    let mut client = gateway.client();
+    for number in 0..20 {
+        let tokens = client.log_in(&format!("user-{number}@example.com"));
+        client.refresh(&tokens.refresh).expect(200);
+    }
+    assert_eq!((ill.served(), well.served()), (0, 20));
 }

@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::rig::{Authority, eventually};
+use super::rig::{Authority, Files, eventually, replace};
 use crate::support::gateway::Gateway;
-use crate::support::leash::Leashed;
+use crate::support::leash::{Leashed, program};
 use crate::support::upstream::Upstream;
 
 /// `openssl s_server`, which answers any GET with a page about the connection, and ends it.
 fn s_server(folder: &Path, authority: &Authority, options: &[&str]) -> (Leashed, u16) {
-    let files = authority.issue(folder, "upstream", &["localhost"]);
+    named_s_server(folder, authority, "localhost", options)
+}
+
+fn named_s_server(folder: &Path, authority: &Authority, name: &str, options: &[&str]) -> (Leashed, u16) {
+    let files = authority.issue(folder, "upstream", &[name]);
     let (server, address) = Leashed::listening(|address| {
         let mut command = Command::new("openssl");
         command.args(["s_server", "-www", "-accept", &address.to_string(), "-cert"]).arg(&files.certificate);
@@ -47,4 +51,98 @@ fn probes_go_by_tls_and_trust_whom_requests_trust() {
     let distrusting = gateway(&login, port, health);
     distrusting.await_log("that probes fail", |log| log.contains("fails its probes") && log.contains("UnknownIssuer"));
     assert_eq!(probes(&distrusting, "passed"), 0);
+}
+
+/// The keys of an upstream that is shown this certificate.
+fn showing(files: &Files) -> String {
+    format!("client_certificate_file = '{}'\nclient_key_file = '{}'\n", files.certificate.display(), files.key.display())
+}
+
+#[test]
+fn a_server_that_demands_a_certificate_is_shown_one_by_requests_and_probes() {
+    let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("Authority of both");
+    let ca_file = authority.file(folder.path()).display().to_string();
+    let (_server, port) = s_server(folder.path(), &authority, &["-Verify", "1", "-verify_return_error", "-CAfile", &ca_file]);
+    let trust = format!("ca_file = '{ca_file}'\n");
+    let health = "[upstreams.secret.health]\npath = '/'\ninterval = '100ms'\n";
+    let files = authority.issue(folder.path(), "gateway", &["gateway.example"]);
+    let known = gateway(&login, port, &format!("{trust}{}{health}", showing(&files)));
+    known.client().get("/public/x", None).expect(200);
+    eventually("probes pass", || probes(&known, "passed") > 3);
+    assert_eq!(probes(&known, "failed"), 0, "{}", known.log());
+    let unknown = gateway(&login, port, &trust);
+    unknown.client().get("/public/x", None).expect(502);
+    let stranger = Authority::new("Another authority").issue(folder.path(), "stranger", &["gateway.example"]);
+    let disbelieved = gateway(&login, port, &format!("{trust}{}", showing(&stranger)));
+    disbelieved.client().get("/public/x", None).expect(502);
+}
+
+#[test]
+fn a_certificate_may_name_another_host_than_the_url() {
+    let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("Authority of the upstream");
+    let (_server, port) = named_s_server(folder.path(), &authority, "api.internal", &[]);
+    let trust = format!("ca_file = '{}'\n", authority.file(folder.path()).display());
+    gateway(&login, port, &trust).client().get("/public/x", None).expect(502);
+    gateway(&login, port, &format!("{trust}server_name = 'api.internal'\n")).client().get("/public/x", None).expect(200);
+    gateway(&login, port, &format!("{trust}server_name = 'other.internal'\n")).client().get("/public/x", None).expect(502);
+}
+
+/// nginx, which demands a certificate of this authority, and answers with its serial number. Each request has a connection of its own.
+fn nginx(folder: &Path, authority: &Authority) -> (Leashed, u16) {
+    let files = authority.issue(folder, "nginx", &["localhost"]);
+    let (ca_file, home) = (authority.file(folder), folder.display());
+    let (server, address) = Leashed::listening(|address| {
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {home}/{kind};\n"))
+            .concat();
+        let text = format!(
+            "daemon off; master_process off; pid {home}/pid; error_log stderr error;\nevents {{}}\n\
+             http {{ access_log off; keepalive_timeout 0;\n{temporary}server {{ listen {address} ssl;\n\
+             ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client on;\n\
+             ssl_session_cache shared:sessions:1m; ssl_session_tickets on;\n\
+             location / {{ return 200 $ssl_client_serial; }} }} }}\n",
+            files.certificate.display(),
+            files.key.display(),
+            ca_file.display()
+        );
+        let path = folder.join("nginx.conf");
+        std::fs::write(&path, text).unwrap();
+        let mut command = Command::new(program("nginx"));
+        command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(path);
+        command
+    });
+    (server, address.port())
+}
+
+#[test]
+fn a_certificate_that_was_renewed_is_shown_without_a_restart_and_a_broken_one_changes_nothing() {
+    let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("Authority of both");
+    let (_server, port) = nginx(folder.path(), &authority);
+    let files = authority.issue(folder.path(), "gateway", &["gateway.example"]);
+    let trust = format!("ca_file = '{}'\n", authority.file(folder.path()).display());
+    let gateway = gateway(&login, port, &format!("{trust}{}", showing(&files)));
+    let mut client = gateway.client();
+    let mut serial = || client.get("/public/x", None).expect(200).text();
+    let first = serial();
+    assert_eq!(serial(), first);
+    authority.issue(folder.path(), "gateway", &["gateway.example"]);
+    let mut second = String::new();
+    eventually("the new one is shown", || {
+        second = serial();
+        second != first
+    });
+    assert!(gateway.log().contains("the certificate that an upstream is shown has changed"), "{}", gateway.log());
+    replace(&files.certificate, "what is no certificate");
+    gateway.await_log("that it cannot be used", |log| {
+        log.contains("a certificate cannot be used") && log.contains("upstreams.secret.client_certificate_file")
+    });
+    assert_eq!(serial(), second);
+    // A reload takes a new one over at once.
+    authority.issue(folder.path(), "gateway", &["gateway.example"]);
+    gateway.reload(|settings| settings);
+    let third = serial();
+    assert!(third != first && third != second, "{third}");
 }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
 use super::admit::Caller;
 use super::{Answer, Gateway, Local};
+use crate::domain::affinity::AffinityKey;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::route::{Forward, Route};
@@ -43,7 +44,9 @@ impl Gateway {
         }
         context.exchange.watch().speak_for(caller.bond(route));
         let wants_upgrade = handshake::wants_websocket(head);
-        let identity = caller.admitted.as_ref().map(|admitted| &admitted.identity);
+        let admitted = caller.admitted.as_ref();
+        let identity = admitted.map(|admitted| &admitted.identity);
+        let affinity = upstream.options().balance.key(admitted.map(|admitted| &*admitted.token.principal));
         let is_ours = local.recognizer();
         let authorization = match forward.authorization {
             AuthorizationRule::Pass => Withheld::None,
@@ -58,6 +61,7 @@ impl Gateway {
             authorization,
             edits: forward.request_fields.as_deref(),
             stripped: forward.prefix.stripped(),
+            affinity,
             wants_upgrade,
         };
         let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
@@ -109,6 +113,8 @@ pub(super) struct UpstreamCall<'a> {
     pub(super) edits: Option<&'a FieldEdits>,
     /// What the route takes from the path.
     pub(super) stripped: Option<&'a HeaderValue>,
+    /// Which requests of the same caller it goes with.
+    pub(super) affinity: Option<AffinityKey>,
     pub(super) wants_upgrade: bool,
 }
 
@@ -149,6 +155,7 @@ pub(super) async fn exchange(
         target: context.target.path_and_query(),
         host,
         fields: Rewritten { rules: &context.policy.rewrite, headers: call.headers, context: rewriting },
+        affinity: call.affinity,
         opens_websocket: call.wants_upgrade,
     };
     let pass_interim = |status, mut headers| {

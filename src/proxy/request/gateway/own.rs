@@ -71,6 +71,7 @@ impl Gateway {
             authorization,
             edits: None,
             stripped: None,
+            affinity: None,
             wants_upgrade: false,
         };
         context.body.replace(body);

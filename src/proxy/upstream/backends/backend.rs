@@ -1,7 +1,7 @@
 //! One address of one upstream.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
@@ -9,6 +9,7 @@ use std::{fmt, io};
 use http::HeaderValue;
 
 use super::place::Place;
+use crate::domain::affinity::BackendPoint;
 use crate::domain::ejection::Standing;
 use crate::domain::probing::ProbeRecord;
 use crate::domain::upstream_report::LastProbe;
@@ -16,10 +17,12 @@ use crate::proxy::upstream::connect::{Slot, Stream, Target};
 
 /// One address of one upstream. It is the same for all workers, and for settings that follow each other.
 pub struct Backend {
+    id: u64,
     target: Target,
     own_host: HeaderValue,
     /// `None`: a socket of this machine, or a name that has not been resolved yet, which is done with each connection.
     pub(super) address: Option<SocketAddr>,
+    point: BackendPoint,
     condition: Mutex<Condition>,
     /// Whether its standing may hold failures, which a success ends.
     pub(super) has_failed: AtomicBool,
@@ -30,6 +33,9 @@ pub struct Backend {
     /// Requests that wait for one of them.
     waiting: Arc<AtomicU32>,
 }
+
+/// The number of the next one.
+static IDS: AtomicU64 = AtomicU64::new(0);
 
 /// How a backend is.
 #[derive(Default)]
@@ -63,7 +69,11 @@ impl Load {
 
 impl Backend {
     pub(super) fn new(place: &Place, address: Option<SocketAddr>) -> Arc<Self> {
+        // Nodes know a backend by its address, whatever else is known of it; of a socket, by its path.
+        let name = address.map_or_else(|| place.target.to_string(), |address| address.to_string());
         Arc::new(Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            point: BackendPoint::of(&name),
             target: place.target.clone(),
             own_host: place.own_host.clone(),
             address,
@@ -73,6 +83,11 @@ impl Backend {
             connections: Arc::default(),
             waiting: Arc::default(),
         })
+    }
+
+    /// Its place among those that callers are divided among.
+    pub(in crate::proxy::upstream) const fn point(&self) -> BackendPoint {
+        self.point
     }
 
     /// One more worker sends requests to it.
@@ -120,6 +135,11 @@ impl Backend {
 
     pub(super) fn condition(&self) -> MutexGuard<'_, Condition> {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its number, which no other of this process ever has.
+    pub const fn id(&self) -> u64 {
+        self.id
     }
 
     pub const fn is_tls(&self) -> bool {
