@@ -184,7 +184,7 @@ const FAMILIES: &[Family] = &[
         (Counter::UpstreamTimeouts, "timeout"),
     ]),
     single("upstream_retries", "Requests sent again because a kept connection had died", &[(Counter::UpstreamRetries, "")]),
-    single("upstream_ejections", "Servers of upstreams that were left out because they failed", &[
+    single("upstream_ejections", "Servers of upstreams that were left out because they failed, or were too slow", &[
         (Counter::UpstreamEjections, ""),
     ]),
     family("upstream_probes", "outcome", "Probes of servers of upstreams", &[

@@ -93,6 +93,7 @@ impl Upstream {
             failures: s.read("eject_after", parse::number_u32(0, 1000)),
             pause: s.read("eject_for", parse::duration(second, 3600 * second)),
             slow_start: s.read("slow_start", parse::duration(Duration::ZERO, 3600 * second)),
+            slow_factor: Some(s.read("eject_slow_factor", slow_factor)).filter(|factor| *factor > 0),
         };
         let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
         let ca_file = s.optional("ca_file", parse::path);
@@ -147,6 +148,12 @@ fn server_name(value: &config::Value) -> Parsed<String> {
     let host = Host::parse(parse::text(value)?.as_bytes()).ok().filter(|host| host.port().is_none());
     host.map(|host| host.name().trim_matches(['[', ']']).to_owned())
         .ok_or_else(|| "allowed is a name or an address, without a port, such as \"api.internal\"".to_owned())
+}
+
+/// 0 is off.
+fn slow_factor(value: &config::Value) -> Parsed<u32> {
+    let factor = parse::number_u32(0, 1000)(value).ok().filter(|factor| *factor != 1);
+    factor.ok_or_else(|| "allowed is 0, or a whole number from 2 to 1000".to_owned())
 }
 
 fn balance(s: &mut Section<'_>) -> Balance {

@@ -22,6 +22,8 @@ pub struct EjectionRules {
     pub pause: Duration,
     /// How long it takes until it gets all of its requests again.
     pub slow_start: Duration,
+    /// Times the median of the others' response times. `None`: it never is for being slow.
+    pub slow_factor: Option<u32>,
 }
 
 /// How a backend has done lately.
@@ -64,10 +66,15 @@ impl Standing {
         self.failures = self.failures.saturating_add(1);
         let is_ejected = rules.failures > 0 && self.failures >= enough && may_eject;
         if is_ejected {
-            let pause = rules.pause * 2_u32.pow(self.times.min(DOUBLINGS_MAX));
-            *self = Self { failures: 0, times: self.times.saturating_add(1), state: State::Out { until: now + pause } };
+            self.eject(rules, now);
         }
         is_ejected
+    }
+
+    /// For a pause that doubles with each time in a row.
+    pub fn eject(&mut self, rules: &EjectionRules, now: Duration) {
+        let pause = rules.pause * 2_u32.pow(self.times.min(DOUBLINGS_MAX));
+        *self = Self { failures: 0, times: self.times.saturating_add(1), state: State::Out { until: now + pause } };
     }
 
     pub const fn succeeded(&mut self) {
@@ -128,7 +135,7 @@ mod tests {
     use super::*;
 
     const RULES: EjectionRules =
-        EjectionRules { failures: 3, pause: Duration::from_secs(10), slow_start: Duration::from_secs(20) };
+        EjectionRules { failures: 3, pause: Duration::from_secs(10), slow_start: Duration::from_secs(20), slow_factor: None };
 
     const fn at(second: u64) -> Duration {
         Duration::from_secs(second)

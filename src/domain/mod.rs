@@ -53,6 +53,7 @@ pub mod secret;
 pub mod session;
 pub mod session_policy;
 pub mod share;
+pub mod slowness;
 pub mod spelling;
 pub mod stable_hash;
 pub mod stats;

@@ -1,4 +1,5 @@
-//! Asks the backends of upstreams time and again whether they are healthy: once for the process, whatever the number of workers.
+//! Asks the backends of upstreams time and again whether they are healthy, and looks whether some are slow: once for the process,
+//! whatever the number of workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::probe;
 use crate::domain::probing::Verdict;
+use crate::domain::slowness::Slow;
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::upstream::backends::{Backend, Backends, ProbeRules};
 
@@ -33,6 +35,14 @@ pub async fn run(upstreams: impl Fn() -> Vec<Named>, counters: Arc<Counters>, st
             Some(()) = under_way.next() => {}
             _ = look.tick() => {
                 for (name, backends) in upstreams() {
+                    for (backend, slow) in backends.eject_slow() {
+                        counters.add(Counter::UpstreamEjections, 1);
+                        let Slow { mean, others, .. } = slow;
+                        tracing::warn!(
+                            upstream = &*name, %backend, ?mean, ?others,
+                            "a server of an upstream responds far slower than the others: it gets no requests for a while"
+                        );
+                    }
                     let Some(rules) = backends.probing() else { continue };
                     for backend in backends.take_due_probes(PROBES_MAX - under_way.len()) {
                         let probe = Probe { upstream: Arc::clone(&name), backends: Arc::clone(&backends), backend };

@@ -142,7 +142,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn names_are_resolved_at_once_and_then_as_often_as_is_said_and_failures_change_nothing() {
         const INTERVAL: Duration = Duration::from_secs(30);
-        let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO };
+        let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO, slow_factor: None };
         let rules = BackendRules { resolve_interval: INTERVAL, ejection, probing: None };
         let target = |host: &str| Target::tcp(host.to_owned(), 80, None);
         let place = |host| Place { key: "url".into(), target: target(host), own_host: HeaderValue::from_static("h"), weight: 1 };

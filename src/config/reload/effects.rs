@@ -63,6 +63,7 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("upstreams.NAME.hash_by", Reloads),
     ("upstreams.NAME.eject_after", Reloads),
     ("upstreams.NAME.eject_for", Reloads),
+    ("upstreams.NAME.eject_slow_factor", Reloads),
     ("upstreams.NAME.slow_start", Reloads),
     ("upstreams.NAME.health.path", Reloads),
     ("upstreams.NAME.health.host", Reloads),

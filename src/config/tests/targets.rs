@@ -89,3 +89,11 @@ fn what_servers_are_shown_and_must_show_goes_by_tls() {
         assert!(faults.len() == 1 && faults[0].contains(key) && faults[0].contains("http upstream"), "{faults:#?}");
     }
 }
+
+#[test]
+fn slow_servers_are_left_out_where_that_is_asked_for() {
+    let factor = |keys: &str| settings(&format!("url = 'http://a'\n{keys}")).upstreams[UpstreamIndex::FIRST].ejection.slow_factor;
+    assert_eq!((factor(""), factor("eject_slow_factor = 0"), factor("eject_slow_factor = 5")), (None, None, Some(5)));
+    let faults = faults("[upstreams.api]\nurl = 'http://a'\neject_slow_factor = 1");
+    assert!(faults.len() == 1 && faults[0].contains("from 2 to 1000"), "{faults:#?}");
+}

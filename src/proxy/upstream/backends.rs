@@ -22,6 +22,7 @@ use crate::domain::balance::{Candidate, least_of_two};
 use crate::domain::ejection::may_eject;
 use crate::domain::eligibility::{Believed, Known, weights};
 use crate::domain::probing::Verdict;
+use crate::domain::slowness::{Responses, Slow, WINDOW, slow};
 use crate::domain::time::Clock;
 use crate::domain::upstream_report::LastProbe;
 
@@ -54,11 +55,23 @@ struct Changes {
     is_unsettled: AtomicBool,
     /// Held by whoever decides about an ejection, so that never more than half go.
     judging: Mutex<()>,
+    /// When the window began in which response times are measured; `None`: none did.
+    window: Mutex<Option<Duration>>,
 }
 
 impl Changes {
     fn judging(&self) -> MutexGuard<'_, ()> {
         self.judging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a window has passed, or there was none yet. Then the next one begins.
+    fn window_is_over(&self, now: Duration) -> bool {
+        let mut since = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = since.is_none_or(|since| now.saturating_sub(since) >= WINDOW);
+        if is_over {
+            *since = Some(now);
+        }
+        is_over
     }
 
     /// The weights are others, and will be others still as time passes.
@@ -141,24 +154,58 @@ impl Backends {
         if self.rules.probing.is_some() { condition.probes.verdict() } else { Verdict::Healthy }
     }
 
-    /// A request to one of them failed. Whether it is ejected for it. Of those that may get requests by the probes, never more than half
-    /// are.
+    /// A request to one of them failed. Whether it is ejected for it.
     pub(super) fn failed(&self, backend: &Backend) -> bool {
         let _turn = self.changes.judging();
-        let known = self.known();
+        let may_eject = self.may_eject(&self.known());
+        backend.has_failed.store(true, Ordering::Relaxed);
+        let is_ejected = backend.condition().standing.failed(&self.rules.ejection, self.clock.monotonic(), may_eject);
+        if is_ejected {
+            self.changes.unsettle();
+        }
+        is_ejected
+    }
+
+    /// Of those that may get requests by the probes, never more than half are ejected.
+    fn may_eject(&self, known: &[Vec<Arc<Backend>>]) -> bool {
         let believed = Believed::of(known.iter().flatten().map(|one| self.verdict(&one.condition())));
         let (all, out) = known.iter().flatten().fold((0, 0), |(all, out), one| {
             let condition = one.condition();
             let counts = believed.admits(self.verdict(&condition));
             (all + usize::from(counts), out + usize::from(counts && condition.standing.is_out()))
         });
-        backend.has_failed.store(true, Ordering::Relaxed);
-        let mut condition = backend.condition();
-        let is_ejected = condition.standing.failed(&self.rules.ejection, self.clock.monotonic(), may_eject(all, out));
-        if is_ejected {
+        may_eject(all, out)
+    }
+
+    /// Once in each window, ejects those that respond far slower than the others. Returns what is to be told of them.
+    pub fn eject_slow(&self) -> Vec<(Arc<Backend>, Slow)> {
+        let Some(factor) = self.rules.ejection.slow_factor else { return Vec::new() };
+        let now = self.clock.monotonic();
+        if !self.changes.window_is_over(now) {
+            return Vec::new();
+        }
+        let _turn = self.changes.judging();
+        let known = self.known();
+        let backends: Vec<&Arc<Backend>> = known.iter().flatten().collect();
+        let measured = |backend: &&Arc<Backend>| {
+            let answered = backend.answered();
+            let former = backend.condition().answered.replace(answered);
+            former.map_or_else(Responses::default, |former| answered.since(former))
+        };
+        let measured: Vec<Responses> = backends.iter().map(measured).collect();
+        let eject = |slow: Slow| {
+            let backend = backends[slow.index];
+            let is_due = !backend.condition().standing.is_out() && self.may_eject(&known);
+            is_due.then(|| {
+                backend.condition().standing.eject(&self.rules.ejection, now);
+                (Arc::clone(backend), slow)
+            })
+        };
+        let ejected: Vec<_> = slow(&measured, factor).into_iter().filter_map(eject).collect();
+        if !ejected.is_empty() {
             self.changes.unsettle();
         }
-        is_ejected
+        ejected
     }
 
     /// Lets those that were ejected come back, when their time has come.
@@ -264,182 +311,4 @@ impl Backends {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use http::uri::PathAndQuery;
-    use http::{HeaderValue, StatusCode};
-
-    use super::*;
-    use crate::domain::ejection::{EjectionRules, PART_WHOLE};
-    use crate::domain::probing::ProbeThresholds;
-    use crate::domain::time::standing_clock;
-    use crate::proxy::upstream::connect::Target;
-
-    const RULES: BackendRules = BackendRules {
-        resolve_interval: Duration::from_secs(30),
-        ejection: EjectionRules { failures: 2, pause: Duration::from_secs(3600), slow_start: Duration::from_secs(10) },
-        probing: None,
-    };
-
-    fn probing() -> BackendRules {
-        let probes = ProbeRules {
-            path: PathAndQuery::from_static("/healthz"),
-            host: None,
-            statuses: vec![StatusCode::OK],
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(1),
-            thresholds: ProbeThresholds { healthy_after: 1, unhealthy_after: 1 },
-        };
-        BackendRules { probing: Some(Arc::new(probes)), ..RULES }
-    }
-
-    const ILL: Result<(), &str> = Err("responded with 500");
-
-    fn places(count: u8) -> Vec<Place> {
-        (1..=count).map(|last| place(&format!("192.0.2.{last}"), 1)).collect()
-    }
-
-    fn with_requests(backends: &Backends) -> Vec<usize> {
-        backends.list().iter().enumerate().filter(|(_, one)| one.weight > 0).map(|(index, _)| index).collect()
-    }
-
-    fn place(host: &str, weight: u32) -> Place {
-        let target = Target::tcp(host.to_owned(), 80, None);
-        Place { key: host.into(), target, own_host: HeaderValue::from_str(host).unwrap(), weight }
-    }
-
-    fn address(last: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, last], 80))
-    }
-
-    fn names(backends: &Backends) -> Vec<String> {
-        backends.list().iter().map(|one| format!("{} x{}", one.backend, one.weight / PART_WHOLE)).collect()
-    }
-
-    #[test]
-    fn a_name_becomes_its_addresses_and_those_that_stay_are_the_same_backends() {
-        let backends = Backends::new(vec![place("192.0.2.9", 1), place("api.example", 3)], RULES, standing_clock(), None);
-        assert_eq!(names(&backends), ["192.0.2.9:80 x1", "api.example:80 x3"]);
-        assert_eq!(backends.names().collect::<Vec<_>>(), [(1, "api.example", 80)]);
-        assert!(backends.resolved(1, vec![address(2), address(1), address(2)]));
-        assert_eq!(names(&backends), ["192.0.2.9:80 x1", "192.0.2.1:80 x3", "192.0.2.2:80 x3"]);
-        let (version, before) = (backends.version(), backends.list());
-        assert!(!backends.resolved(1, vec![address(1), address(2)]), "the order is no news");
-        assert!(!backends.resolved(1, Vec::new()), "no address at all is of no use");
-        assert!(!backends.resolved(7, vec![address(1)]));
-        assert_eq!(backends.version(), version);
-        assert!(backends.resolved(1, vec![address(2), address(3)]));
-        assert!(backends.version() > version);
-        assert!(Arc::ptr_eq(&backends.list()[1].backend, &before[2].backend));
-    }
-
-    #[test]
-    fn other_settings_keep_the_backends_of_places_that_stayed() {
-        let former = Backends::new(vec![place("api.example", 1), place("192.0.2.9", 1)], RULES, standing_clock(), None);
-        former.resolved(0, vec![address(1), address(2)]);
-        let later = Backends::new(vec![place("192.0.2.8", 1), place("api.example", 5)], RULES, standing_clock(), Some(&former));
-        assert_eq!(names(&later), ["192.0.2.8:80 x1", "192.0.2.1:80 x5", "192.0.2.2:80 x5"]);
-        assert!(Arc::ptr_eq(&later.list()[1].backend, &former.list()[0].backend));
-    }
-
-    #[test]
-    fn one_that_fails_in_a_row_gets_nothing_and_of_two_the_other_stays_whatever_it_does() {
-        let backends = Backends::new(vec![place("192.0.2.1", 1), place("192.0.2.2", 1)], RULES, standing_clock(), None);
-        let [one, other] = backends.list().try_into().unwrap();
-        assert!(!backends.failed(&one.backend));
-        one.backend.succeeded();
-        let version = backends.version();
-        assert!(!backends.failed(&one.backend) && backends.version() == version);
-        assert!(backends.failed(&one.backend) && backends.version() > version);
-        assert_eq!(names(&backends), ["192.0.2.1:80 x0", "192.0.2.2:80 x1"]);
-        assert!((0..100).all(|_| !backends.failed(&other.backend)));
-        let later = Backends::new(vec![place("192.0.2.2", 1), place("192.0.2.1", 1)], RULES, standing_clock(), Some(&backends));
-        assert_eq!(names(&later), ["192.0.2.2:80 x1", "192.0.2.1:80 x0"], "a reload forgives nothing");
-    }
-
-    #[test]
-    fn of_two_that_are_judged_at_once_one_stays() {
-        let backends = Backends::new(vec![place("192.0.2.1", 1), place("192.0.2.2", 1)], RULES, standing_clock(), None);
-        let list = backends.list();
-        std::thread::scope(|scope| {
-            for one in list.iter().cycle().take(8) {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        backends.failed(&one.backend);
-                    }
-                });
-            }
-        });
-        assert_eq!(backends.list().iter().filter(|one| one.weight > 0).count(), 1);
-    }
-
-    #[test]
-    fn what_fails_its_probes_gets_nothing_until_it_passes_and_a_reload_does_not_forget_it() {
-        let backends = Backends::new(places(2), probing(), standing_clock(), None);
-        let one = &backends.list()[0].backend;
-        let version = backends.version();
-        assert_eq!(backends.probed(one, ILL), Some(Verdict::Unhealthy));
-        assert!(backends.version() > version);
-        assert_eq!(with_requests(&backends), [1]);
-        let later = Backends::new(places(2), probing(), standing_clock(), Some(&backends));
-        assert_eq!(with_requests(&later), [1]);
-        // By a probe that was under way during the reload.
-        let version = later.version();
-        assert_eq!(backends.probed(one, Ok(())), Some(Verdict::Healthy));
-        assert!(later.version() > version);
-        assert_eq!(with_requests(&later), [0, 1]);
-        backends.probed(one, ILL);
-        let without = Backends::new(places(2), RULES, standing_clock(), Some(&later));
-        assert_eq!(with_requests(&without), [0, 1], "where nobody probes, no probe counts");
-    }
-
-    #[test]
-    fn requests_of_the_gateways_own_go_to_none_that_is_left_out() {
-        let backends = Backends::new(places(3), probing(), standing_clock(), None);
-        let list = backends.list();
-        backends.probed(&list[0].backend, ILL);
-        let picked = |tried: &[Arc<Backend>]| (0..50).map(|_| backends.pick(tried).unwrap().id()).collect::<BTreeSet<u64>>();
-        let ids: Vec<u64> = list.iter().map(|one| one.backend.id()).collect();
-        assert_eq!(picked(&[]), BTreeSet::from([ids[1], ids[2]]));
-        assert_eq!(picked(&[Arc::clone(&list[1].backend)]), BTreeSet::from([ids[2]]));
-        assert!(backends.pick(&[Arc::clone(&list[1].backend), Arc::clone(&list[2].backend)]).is_none());
-        assert!(backends.of_id(ids[2]).is_some_and(|found| Arc::ptr_eq(&found, &list[2].backend)));
-    }
-
-    #[test]
-    fn where_probes_find_nobody_healthy_all_get_requests() {
-        let backends = Backends::new(places(2), probing(), standing_clock(), None);
-        for one in &backends.list() {
-            backends.probed(&one.backend, ILL);
-        }
-        assert!(!backends.is_any_healthy());
-        assert_eq!(with_requests(&backends), [0, 1]);
-    }
-
-    #[test]
-    fn of_those_that_pass_their_probes_never_more_than_half_are_ejected() {
-        let backends = Backends::new(places(4), probing(), standing_clock(), None);
-        let list = backends.list();
-        for one in &list[..2] {
-            backends.probed(&one.backend, ILL);
-        }
-        for one in list.iter().cycle().take(80) {
-            backends.failed(&one.backend);
-        }
-        assert_eq!(with_requests(&backends).len(), 1, "of the two that are healthy, one");
-        let last = with_requests(&backends)[0];
-        backends.probed(&list[last].backend, ILL);
-        assert_eq!(with_requests(&backends), [if last == 2 { 3 } else { 2 }], "rather an ejected one than one that is unhealthy");
-    }
-
-    #[test]
-    fn a_probe_is_due_at_once_and_then_once_in_each_interval_and_no_more_are_taken_than_asked_for() {
-        let backends = Backends::new(places(3), probing(), standing_clock(), None);
-        assert_eq!(backends.take_due_probes(2).len(), 2);
-        assert_eq!(backends.take_due_probes(2).len(), 1);
-        assert_eq!(backends.take_due_probes(2).len(), 0);
-        let without = Backends::new(places(3), RULES, standing_clock(), None);
-        assert_eq!(without.take_due_probes(2).len(), 0);
-    }
-}
+mod tests;

@@ -57,12 +57,20 @@ pub struct Lease {
     link: Rc<Link>,
     /// Whether the backend does what is asked of it, as far as is known.
     is_served: Cell<bool>,
+    /// The tick in which it began.
+    since: u32,
 }
 
 impl Lease {
-    pub(super) fn new(link: &Rc<Link>) -> Self {
+    /// `now` is the present tick.
+    pub(super) fn new(link: &Rc<Link>, now: u32) -> Self {
         link.load.begin_one();
-        Self { link: Rc::clone(link), is_served: Cell::new(false) }
+        Self { link: Rc::clone(link), is_served: Cell::new(false), since: now }
+    }
+
+    /// Its response has come.
+    pub(super) fn is_answered(&self, now: u32) {
+        self.link.load.note_response(now.saturating_sub(self.since));
     }
 
     pub(super) fn is_of(&self, link: &Rc<Link>) -> bool {

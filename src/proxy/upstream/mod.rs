@@ -97,12 +97,17 @@ impl Upstream {
         terms: ExchangeTerms<'_>,
     ) -> Result<Response<UpstreamBody>, ExchangeEnd> {
         let mut tried = Vec::new();
+        // An upload takes as long as its client does.
+        let is_timed = body.length() == Some(0);
         let mut lease = self.any(request.affinity);
         let outcome = loop {
             let exchange = Http1Exchange { options: &self.options, link: &lease, counters: &self.counters, request, terms };
             let (fault, again) = match exchange.run(&mut body).await {
                 Ok(response) => {
                     self.served(&lease, response.status());
+                    if is_timed {
+                        lease.is_answered(self.watchers.now());
+                    }
                     break Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
                 }
                 Err(Failed { end: ExchangeEnd::Upstream(fault), again }) => (fault, again),
@@ -150,19 +155,19 @@ impl Upstream {
     fn any(&self, key: Option<AffinityKey>) -> Lease {
         let links = &self.links.borrow().list;
         if let [only] = links.as_slice() {
-            return Lease::new(only);
+            return Lease::new(only, self.watchers.now());
         }
         self.budget.deposit();
         // Where all are ejected, because the others are gone from the name, any will do.
         let chosen = self.choose(links, &[], key).unwrap_or_else(|| fastrand::usize(..links.len()));
-        Lease::new(&links[chosen])
+        Lease::new(&links[chosen], self.watchers.now())
     }
 
     /// One that was not tried yet, while there have not been many.
     fn other_than(&self, tried: &[Lease], key: Option<AffinityKey>) -> Option<Lease> {
         let links = &self.links.borrow().list;
         let chosen = (tried.len() < BACKENDS_TRIED_MAX).then(|| self.choose(links, tried, key))??;
-        Some(Lease::new(&links[chosen]))
+        Some(Lease::new(&links[chosen], self.watchers.now()))
     }
 
     /// One that was not tried; if there is one, such that the request need not wait for a connection.

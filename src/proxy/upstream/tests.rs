@@ -29,7 +29,12 @@ fn run<F: Future>(test: F) -> F::Output {
 
 const RULES: BackendRules = BackendRules {
     resolve_interval: Duration::from_secs(30),
-    ejection: EjectionRules { failures: 5, pause: Duration::from_secs(3600), slow_start: Duration::from_secs(10) },
+    ejection: EjectionRules {
+        failures: 5,
+        pause: Duration::from_secs(3600),
+        slow_start: Duration::from_secs(10),
+        slow_factor: None,
+    },
     probing: None,
 };
 
@@ -464,7 +469,8 @@ fn requests_go_where_fewer_are_under_way_and_follow_a_name_that_moves() {
             assert!(backends.resolved(0, vec![first, second]));
             bench.upstream.tick();
             assert_eq!(bench.pooled(), 1, "the connection to the address that stayed is kept");
-            let held = Lease::new(&bench.upstream.links.borrow().list.iter().find(|link| link.pool.len() == 1).cloned().unwrap());
+            let held =
+                Lease::new(&bench.upstream.links.borrow().list.iter().find(|link| link.pool.len() == 1).cloned().unwrap(), 0);
             for _ in 0..5 {
                 bench.ask().await.unwrap().1.unwrap();
             }
@@ -497,7 +503,7 @@ async fn pair() -> (Bench, TcpListener, Lease) {
     let (first, second) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let places = [&first, &second].map(|listener| place(listener.local_addr().unwrap())).to_vec();
     let bench = Bench::of(first, places);
-    let busier = Lease::new(&bench.upstream.links.borrow().list[1]);
+    let busier = Lease::new(&bench.upstream.links.borrow().list[1], 0);
     (bench, second, busier)
 }
 

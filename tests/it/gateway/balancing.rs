@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -258,4 +259,45 @@ fn each_session_of_a_user_has_a_server_where_that_is_asked_for() {
     let sessions = vec!["ann@example.com".to_owned(); 24];
     let homes = homes(&gateway, &servers, &sessions, "/api/x");
     assert!((0..3).all(|server| homes.contains(&server)), "{homes:?}");
+}
+
+#[test]
+fn a_server_that_is_far_slower_than_the_others_is_left_out_where_that_is_asked_for() {
+    let (login, fast, other) = (Upstream::start(), Upstream::start(), Upstream::start());
+    let slow = Upstream::taking_turns(|_, _| {
+        thread::sleep(Duration::from_millis(300));
+        answer(200)
+    });
+    let urls = [&slow, &fast, &other].map(|server| format!("\"{}\"", server.url())).join(", ");
+    let keys = |factor| tables(&format!("urls = [{urls}]\neject_slow_factor = {factor}\neject_for = '1h'"));
+    let gateway = Gateway::of(&login, &keys(5), &[("listen.workers", "1")]);
+    let is_told = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = gateway.client();
+                while !is_told.load(Ordering::Relaxed) {
+                    client.get("/public/x", None).expect(200);
+                    // Less than the machine can do: what is measured is the server, and not the machine.
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        gateway.await_log("that it is slow", |log| {
+            let is_there = log.contains("responds far slower than the others");
+            is_told.store(is_there, Ordering::Relaxed);
+            is_there
+        });
+    });
+    let log = gateway.log();
+    assert_eq!(log.matches("responds far slower").count(), 1, "{log}");
+    assert!(log.contains(&slow.address().to_string()), "{log}");
+    let mut client = gateway.client();
+    eventually("the worker follows", || {
+        let before = slow.requests();
+        for _ in 0..20 {
+            client.get("/public/x", None).expect(200);
+        }
+        slow.requests() == before
+    });
 }

@@ -12,8 +12,10 @@ use super::place::Place;
 use crate::domain::affinity::BackendPoint;
 use crate::domain::ejection::Standing;
 use crate::domain::probing::ProbeRecord;
+use crate::domain::slowness::Responses;
 use crate::domain::upstream_report::LastProbe;
 use crate::proxy::upstream::connect::{Slot, Stream, Target};
+use crate::proxy::watch::TICK;
 
 /// One address of one upstream. It is the same for all workers, and for settings that follow each other.
 pub struct Backend {
@@ -45,25 +47,54 @@ pub(super) struct Condition {
     /// When the last probe began, since the start of the clock.
     pub(super) probed_at: Option<Duration>,
     pub(super) last_probe: Option<LastProbe>,
+    /// What had come when the present window began; `None`: there was none yet.
+    pub(super) answered: Option<Answered>,
 }
 
-/// How many requests one worker has at one backend. That worker alone writes it, so that none waits for another; apart from what other
-/// cores write.
+/// The responses that a backend has given so far.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Answered {
+    responses: u64,
+    /// How long they took all together.
+    ticks: u64,
+}
+
+impl Answered {
+    /// Those of a window that began with `former`. What a worker counted that is no more is gone.
+    pub(super) fn since(self, former: Self) -> Responses {
+        let ticks = u32::try_from(self.ticks.saturating_sub(former.ticks)).unwrap_or(u32::MAX);
+        Responses { count: self.responses.saturating_sub(former.responses), time: TICK.saturating_mul(ticks) }
+    }
+}
+
+/// What one worker has at one backend. That worker alone writes it, so that none waits for another; apart from what other cores write.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(in crate::proxy::upstream) struct Load(AtomicU32);
+pub(in crate::proxy::upstream) struct Load {
+    requests: AtomicU32,
+    /// How many responses came so far, and how long they took all together, in ticks.
+    responses: AtomicU64,
+    ticks: AtomicU64,
+}
 
 impl Load {
     pub(in crate::proxy::upstream) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(in crate::proxy::upstream) fn begin_one(&self) {
-        self.0.store(self.now().saturating_add(1), Ordering::Relaxed);
+        self.requests.store(self.now().saturating_add(1), Ordering::Relaxed);
     }
 
     pub(in crate::proxy::upstream) fn end_one(&self) {
-        self.0.store(self.now().saturating_sub(1), Ordering::Relaxed);
+        self.requests.store(self.now().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// A response has come. Times are rounded to ticks, some up and some down: the mean of many is right.
+    pub(in crate::proxy::upstream) fn note_response(&self, ticks: u32) {
+        let add = |cell: &AtomicU64, more: u64| cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        add(&self.responses, 1);
+        add(&self.ticks, ticks.into());
     }
 }
 
@@ -103,6 +134,15 @@ impl Backend {
     pub(super) fn requests(&self) -> u32 {
         let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
         loads.iter().filter_map(Weak::upgrade).map(|load| load.now()).sum()
+    }
+
+    /// The responses of all workers so far.
+    pub(super) fn answered(&self) -> Answered {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.iter().filter_map(Weak::upgrade).fold(Answered::default(), |all, load| Answered {
+            responses: all.responses + load.responses.load(Ordering::Relaxed),
+            ticks: all.ticks + load.ticks.load(Ordering::Relaxed),
+        })
     }
 
     /// Open to it, of all workers.
