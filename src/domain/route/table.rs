@@ -69,6 +69,8 @@ impl RouteTable {
         self.rules.iter().map(|rule| &*rule.route)
     }
 
+    // Each request asks once; it is not worth a call.
+    #[inline]
     pub fn find(&self, asked: &Asked<'_>) -> Found<'_> {
         let found = self.find_here(asked);
         if let (Match::Route(route), Some(told)) = (&found, asked.told_host)
