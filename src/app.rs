@@ -17,14 +17,17 @@ mod legacy;
 mod listeners;
 mod logging;
 mod online;
+mod passed_sockets;
 mod permissions;
 mod process;
+mod service_manager;
 mod snapshot;
 mod stores;
 mod tasks;
 mod upkeep;
 mod watched_certificates;
 mod watched_keys;
+mod watched_settings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,8 +43,10 @@ pub use ambient::Ambient;
 pub use file_faults::faults as file_faults;
 pub use keys::KeysError;
 pub use online::Finding as OnlineFinding;
+pub use passed_sockets::PassedSockets;
 pub use permissions::warnings as permission_warnings;
-pub use process::{Companion, probe_online, run, run_beside, with_store};
+pub use process::{Companion, Surroundings, probe_online, run, run_beside, with_store};
+pub use service_manager::ServiceManager;
 use snapshot::{Live, Snapshot};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
@@ -87,6 +92,8 @@ pub enum StartError {
     Store(#[from] StoreStartError),
     #[error("{0}")]
     Certificates(String),
+    #[error("{0}")]
+    Sockets(String),
     #[error("upstreams.{name}.{key}: {error}")]
     Upstream { name: Arc<str>, key: String, error: String },
     #[error(transparent)]
@@ -152,14 +159,20 @@ struct Parts {
     upkeep: Upkeep,
     /// How many threads carry requests.
     workers: usize,
+    passed: PassedSockets,
 }
 
 impl App {
     /// Starts everything on the present runtime, which becomes the control plane; the data plane has threads of its own.
     pub async fn start(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
+        Self::start_at(settings, ambient, PassedSockets::default()).await
+    }
+
+    /// The same, with sockets that listen already.
+    pub async fn start_at(settings: &Settings, ambient: Ambient, passed: PassedSockets) -> Result<Self, StartError> {
         provider::install();
         let runtime = Handle::current();
-        let parts = Parts::open(settings, ambient).await?;
+        let parts = Parts::open(settings, ambient, passed).await?;
         let (reload, reloads) = reload_channel();
         let live = Live::new(Snapshot::first(settings, &parts, reload, runtime.clone()).await?);
         let (supervisor, admin) = (parts.supervisor(runtime.clone()), parts.supervisor(runtime));
@@ -239,6 +252,11 @@ impl App {
         self.admin_listener.as_ref().map(AdminListener::address)
     }
 
+    /// Tells the service manager for as long as the process lives that it does.
+    fn keep_watchdog_quiet(&self, manager: &ServiceManager) {
+        manager.keep_watchdog_quiet(&self.admin, self.workers.pulses());
+    }
+
     /// Waits until the gateway can no longer do its work, and says why. Whoever runs it should stop it then.
     pub fn failed(&self) -> impl Future<Output = StartError> + use<> {
         let given_up = self.workers.given_up().clone();
@@ -267,6 +285,7 @@ impl App {
         let next = former.followed_by(settings, &self.parts).await?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         next.issuers.keep_fresh(&self.supervisor);
+        next.listeners.before_taking_over(&former.listeners).await;
         self.live.replace(next);
         let is_still_shared = self.live.now().listeners.take_over(&former.listeners);
         self.certificates_touched.notify_one();
@@ -293,6 +312,7 @@ impl App {
         health.drain();
         tracing::info!(delay = ?drain.delay, deadline = ?drain.deadline, "draining");
         let _ = hurry.run_until_cancelled(tokio::time::sleep(drain.delay)).await;
+        let _ = hurry.run_until_cancelled(self.live.now().listeners.let_none_begin()).await;
         self.shutdown.drain.cancel();
         self.live.now().listeners.give_up();
         let workers = self.workers;
@@ -310,7 +330,7 @@ impl App {
 }
 
 impl Parts {
-    async fn open(settings: &Settings, ambient: Ambient) -> Result<Self, StartError> {
+    async fn open(settings: &Settings, ambient: Ambient, passed: PassedSockets) -> Result<Self, StartError> {
         let tally = Arc::new(Tally::new());
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
@@ -332,6 +352,7 @@ impl Parts {
             nodes,
             upkeep,
             workers: data_plane::workers(settings),
+            passed,
         })
     }
 }

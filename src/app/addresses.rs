@@ -11,6 +11,7 @@ pub(super) async fn resolve(address: &ListenAddress) -> io::Result<SocketAddr> {
     let (host, port) = match address {
         ListenAddress::Ip(address) => return Ok(*address),
         ListenAddress::Name { host, port } => (host.as_str(), *port),
+        ListenAddress::Passed { .. } => return Err(io::ErrorKind::Unsupported.into()),
     };
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::certificates::{self, SECOND_LOOK, TlsListener};
+use super::passed_sockets::{PassedSocket, PassedSockets};
 use super::{StartError, addresses};
 use crate::config::{ListenAddress, ListenerProtocol, Listeners as Named, Settings};
 use crate::crypto::tls_server::TlsServer;
 use crate::proxy::bound::BoundListener;
 use crate::proxy::client::arrival::Protocol;
-use crate::proxy::port::{Binding, Port, coverage_at};
+use crate::proxy::port::{BEGUN_WITHIN, Binding, Port, coverage_at};
 
 /// Those of one set of settings, in their order. Never empty.
 pub(super) struct Listeners {
@@ -29,6 +30,8 @@ struct Listener {
 enum Place<'a> {
     /// Where it is already.
     Kept(&'a Listener),
+    /// Where the service manager listens.
+    Passed(&'a PassedSocket),
     New(SocketAddr),
 }
 
@@ -36,6 +39,7 @@ impl Place<'_> {
     fn address(&self) -> SocketAddr {
         match self {
             Self::Kept(listener) => listener.bound.port.address(),
+            Self::Passed(socket) => socket.address(),
             Self::New(address) => *address,
         }
     }
@@ -46,8 +50,17 @@ impl Listeners {
     ///
     /// # Errors
     /// A listener cannot be bound, or certificates cannot be used.
-    pub(super) async fn of(settings: &Settings, workers: usize, former: Option<&Self>) -> Result<Self, StartError> {
-        let places = places(settings, former.map_or(&[], |former| &former.all)).await?;
+    pub(super) async fn of(
+        settings: &Settings,
+        workers: usize,
+        passed: &PassedSockets,
+        former: Option<&Self>,
+    ) -> Result<Self, StartError> {
+        let places = places(settings, passed, former.map_or(&[], |former| &former.all)).await?;
+        if former.is_none() {
+            let addresses: Vec<_> = places.iter().map(Place::address).collect();
+            passed.all_taken_by(&addresses).map_err(StartError::Sockets)?;
+        }
         let servers: Vec<_> = places.iter().map(|place| tls_server(place)).collect();
         let spoken = match certificates::spoken(settings, &servers) {
             Err(_) if former.is_some() => {
@@ -64,30 +77,38 @@ impl Listeners {
         for (index, ((place, spoken), named)) in places.into_iter().zip(spoken).zip(&settings.listeners).enumerate() {
             let named = named.address.clone();
             let port = match place {
-                Place::Kept(listener) => Arc::clone(&listener.bound.port),
-                Place::New(address) => {
-                    let port = Port::bind(address, binding, &ports).map_err(|error| refused(settings, index, error))?;
-                    let port = Arc::new(port);
-                    ports.push(Arc::clone(&port));
-                    port
-                }
+                Place::Kept(listener) => Ok(Arc::clone(&listener.bound.port)),
+                Place::Passed(socket) => socket.listener().and_then(|listener| Port::adopt(listener, binding)).map(Arc::new),
+                Place::New(address) => Port::bind(address, binding, &ports).map(Arc::new),
             };
+            let port = port.map_err(|error| refused(settings, index, error))?;
+            ports.push(Arc::clone(&port));
             all.push(Listener { named, bound: BoundListener { port, spoken } });
         }
         Ok(Self { all, share: listen.share_port })
     }
 
+    /// Before these are in force: no connection begins any more at those of `former` that will be gone, and those that have begun come.
+    pub(super) async fn before_taking_over(&self, former: &Self) {
+        let gone = || former.all.iter().filter(|former| !former.is_among(self));
+        for listener in gone() {
+            listener.bound.port.let_none_begin();
+        }
+        if gone().next().is_some() {
+            tokio::time::sleep(BEGUN_WITHIN).await;
+        }
+    }
+
     /// In the place of `former`, once these are in force: those that are gone are given up. Whether other processes may go on to listen at
     /// one that is to be ours alone.
     pub(super) fn take_over(&self, former: &Self) -> bool {
-        let stays = |one: &Listener, among: &Self| among.all.iter().any(|other| Arc::ptr_eq(&one.bound.port, &other.bound.port));
-        for gone in former.all.iter().filter(|former| !stays(former, self)) {
+        for gone in former.all.iter().filter(|former| !former.is_among(self)) {
             gone.bound.port.give_up();
             tracing::info!(address = %gone.bound.port.address(), "no longer listening");
         }
         for listener in &self.all {
             let port = &listener.bound.port;
-            if !stays(listener, former) {
+            if !listener.is_among(former) {
                 tracing::info!(address = %port.address(), "listening too");
             }
             if self.share
@@ -99,9 +120,19 @@ impl Listeners {
         !self.share && self.all.iter().any(|listener| listener.bound.port.is_shared())
     }
 
+    /// Before the end: no connection begins any more, and those that have begun come.
+    pub(super) async fn let_none_begin(&self) {
+        for listener in &self.all {
+            listener.bound.port.let_none_begin();
+        }
+        tokio::time::sleep(BEGUN_WITHIN).await;
+    }
+
     /// Keeps no address any longer, so that nobody listens there once the workers have ended.
     pub(super) fn give_up(&self) {
-        self.all.iter().for_each(|listener| listener.bound.port.give_up());
+        for listener in &self.all {
+            listener.bound.port.give_up();
+        }
     }
 
     pub(super) fn bound(&self) -> Arc<[BoundListener]> {
@@ -126,29 +157,47 @@ impl Listeners {
     }
 }
 
+impl Listener {
+    /// Whether its port stays with them.
+    fn is_among(&self, listeners: &Listeners) -> bool {
+        listeners.all.iter().any(|other| Arc::ptr_eq(&self.bound.port, &other.bound.port))
+    }
+}
+
 fn tls_server<'a>(place: &Place<'a>) -> Option<&'a Arc<TlsServer>> {
     match place {
         Place::Kept(Listener { bound: BoundListener { spoken, .. }, .. }) => match &spoken.protocol {
             Protocol::Https(server) => Some(server),
             Protocol::Http | Protocol::Redirect(_) => None,
         },
-        Place::New(_) => None,
+        Place::Passed(_) | Place::New(_) => None,
     }
 }
 
 /// One that is named as before stays, whatever its name means by now, and one that is named otherwise where it is already.
-async fn places<'a>(settings: &Settings, former: &'a [Listener]) -> Result<Vec<Place<'a>>, StartError> {
+async fn places<'a>(
+    settings: &Settings,
+    passed: &'a PassedSockets,
+    former: &'a [Listener],
+) -> Result<Vec<Place<'a>>, StartError> {
     let mut left: Vec<&Listener> = former.iter().collect();
     let mut take = |is_it: &dyn Fn(&Listener) -> bool| left.iter().position(|one| is_it(one)).map(|index| left.remove(index));
     let named = &settings.listeners;
     let by_name: Vec<_> = named.iter().map(|listener| take(&|one| one.named == listener.address)).collect();
     let mut places = Vec::new();
     for (index, (listener, kept)) in named.iter().zip(by_name).enumerate() {
-        let place = if let Some(kept) = kept {
-            Place::Kept(kept)
-        } else {
-            let address = addresses::resolve(&listener.address).await.map_err(|error| refused(settings, index, error))?;
-            take(&|one| one.bound.port.address() == address).map_or(Place::New(address), Place::Kept)
+        let refused = |error| refused(settings, index, error);
+        let place = match (kept, &listener.address) {
+            (Some(kept), _) => Place::Kept(kept),
+            (None, ListenAddress::Passed { name }) => {
+                let socket = passed.named(name).map_err(|fault| refused(io::Error::other(fault)))?;
+                take(&|one| one.bound.port.address() == socket.address()).map_or(Place::Passed(socket), Place::Kept)
+            }
+            (None, named @ (ListenAddress::Ip(_) | ListenAddress::Name { .. })) => {
+                let address = addresses::resolve(named).await.map_err(refused)?;
+                let kept = take(&|one| one.bound.port.address() == address).map(Place::Kept);
+                kept.or_else(|| passed.at(address).map(Place::Passed)).unwrap_or(Place::New(address))
+            }
         };
         places.push(place);
     }
@@ -160,6 +209,7 @@ async fn places<'a>(settings: &Settings, former: &'a [Listener]) -> Result<Vec<P
 fn are_apart(settings: &Settings, places: &[Place<'_>]) -> Result<(), StartError> {
     let coverage = |place: &Place<'_>| match place {
         Place::Kept(listener) => *listener.bound.port.coverage(),
+        Place::Passed(socket) => coverage_at(socket.address()),
         Place::New(address) => coverage_at(*address),
     };
     for (index, place) in places.iter().enumerate() {

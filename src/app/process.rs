@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::online::{self, Finding as OnlineFinding};
-use super::{Ambient, App, StartError, logging, permissions, stores};
+use super::watched_settings::WatchedSettings;
+use super::{Ambient, App, PassedSockets, ServiceManager, StartError, logging, permissions, stores};
 use crate::admin::reload::Reloaded;
 use crate::config::{InForce, Loaded, Settings};
 use crate::crypto::entropy::Entropy;
@@ -19,30 +21,59 @@ use crate::domain::time::Clock;
 use crate::proxy::watch::TICK;
 use crate::store::Store;
 
-/// Serves until a signal ends the process. SIGHUP reads the settings again through `load`.
-pub fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, String>) -> Result<(), StartError> {
+/// What a process is started with beside its settings.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+    pub manager: ServiceManager,
+    pub passed: PassedSockets,
+}
+
+/// Serves until a signal ends the process. SIGHUP reads the settings again through `load`, and so does a change of the settings
+/// file, where `reload.watch` says so.
+pub fn run(
+    loaded: Loaded,
+    Surroundings { file, manager, passed }: Surroundings,
+    load: impl Fn() -> Result<Loaded, String>,
+) -> Result<(), StartError> {
+    let mut watched = file.map(WatchedSettings::new);
     logging::init(&loaded.settings.log);
     warn_of(&loaded);
+    if loaded.settings.reload.watch && watched.is_none() {
+        tracing::warn!("reload.watch = true: the settings come from no file, so nothing is watched");
+    }
     let mut in_force = InForce::new(loaded);
     control_runtime()?.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
-        let mut reloads = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let mut app = App::start(in_force.settings(), Ambient::of_system()).await?;
+        let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+        let mut app = App::start_at(in_force.settings(), Ambient::of_system(), passed).await?;
+        app.keep_watchdog_quiet(&manager);
+        manager.ready(&format!("serving at {}", app.gateway_address()));
         let mut failed = pin!(app.failed());
         let failure = loop {
-            tokio::select! {
+            let is_watched = in_force.settings().reload.watch;
+            let asked_by = tokio::select! {
                 () = stops.next() => break None,
                 failure = &mut failed => break Some(failure),
-                _ = reloads.recv() => {
-                    // What came of it is in the log.
-                    let _ = reload(&mut app, &mut in_force, &load).await;
-                }
-                reply = app.reload_asked_for() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(reload(&mut app, &mut in_force, &load).await.map_err(|error| error.to_string()));
-                }
+                _ = hangups.recv() => None,
+                () = changed(watched.as_mut(), is_watched) => None,
+                reply = app.reload_asked_for() => Some(reply),
+            };
+            if let Some(watched) = &mut watched {
+                watched.note();
+            }
+            manager.reloading();
+            // What came of it is in the log too.
+            let outcome = reload(&mut app, &mut in_force, &load).await.map_err(|error| error.to_string());
+            let came_of_it = if outcome.is_ok() { "settings reloaded" } else { "settings not reloaded, see the log" };
+            manager.ready(&format!("serving at {}; {came_of_it}", app.gateway_address()));
+            if let Some(reply) = asked_by {
+                // Whoever asked may have gone.
+                let _ = reply.send(outcome);
             }
         };
+        manager.stopping();
         let hurry = CancellationToken::new();
         tokio::select! {
             () = app.stop(hurry.clone()) => {}
@@ -50,6 +81,13 @@ pub fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, String>) -> Result<
         }
         failure.map_or(Ok(()), Err)
     })
+}
+
+async fn changed(watched: Option<&mut WatchedSettings>, is_watched: bool) {
+    match watched {
+        Some(watched) => watched.changed(is_watched).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Tells what is valid and still not as it should be.

@@ -113,7 +113,7 @@ impl Snapshot {
         runtime: Handle,
     ) -> Result<Self, StartError> {
         let rules = Rules::of(settings, parts, None)?;
-        let listeners = Listeners::of(settings, parts.workers, None).await?;
+        let listeners = Listeners::of(settings, parts.workers, &parts.passed, None).await?;
         let shared = SessionParts {
             store: Arc::clone(&parts.store) as _,
             log: Arc::clone(&parts.store) as _,
@@ -168,7 +168,7 @@ impl Snapshot {
     pub(super) async fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
         let rules = Rules::of(settings, parts, Some(self))?;
         // Last of what can fail: nobody connects to what is given up again.
-        let listeners = Listeners::of(settings, parts.workers, Some(&self.listeners)).await?;
+        let listeners = Listeners::of(settings, parts.workers, &parts.passed, Some(&self.listeners)).await?;
         let sessions = Arc::new(self.sessions.ruled_by(rules.sessions));
         let health = Arc::new(self.health.ruled_by(Arc::clone(&sessions), rules.needs));
         let endpoints = self.endpoints.ruled_by(EndpointRules {

@@ -107,7 +107,7 @@ pub(super) fn probe_url(settings: &Settings, ready: bool) -> Result<Uri, Failure
     let (address, path) = match (&settings.admin.address, main_path) {
         (Some(address), _) => (address, if ready { "/readyz" } else { "/healthz" }),
         (None, Some(path)) => {
-            let plain = settings.listeners.iter().find(|listener| listener.takes_plain_http());
+            let plain = settings.listeners.iter().find(|listener| listener.takes_plain_http() && listener.address.is_known());
             let why = "these settings have no listener for plain HTTP to ask; say what to ask with --url";
             (&plain.ok_or_else(|| Failure::Refused(why.to_owned()))?.address, path.as_str())
         }
@@ -126,7 +126,7 @@ fn admin_url(address: &ListenAddress) -> Result<Uri, Failure> {
 fn reachable(address: &ListenAddress) -> ListenAddress {
     let address = match address {
         ListenAddress::Ip(address) => address,
-        ListenAddress::Name { .. } => return address.clone(),
+        ListenAddress::Name { .. } | ListenAddress::Passed { .. } => return address.clone(),
     };
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

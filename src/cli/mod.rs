@@ -16,6 +16,7 @@ mod stats;
 #[cfg(any(test, fuzzing))]
 pub use import::fuzz as import_fuzz;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,7 +62,14 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 fn run(args: &SettingsArgs) -> Result<(), Failure> {
     let loaded = args.load()?;
     let load_again = || args.load().map_err(|failure| failure.to_string());
-    app::run(loaded, load_again).map_err(|error| Failure::failed(&error))
+    let environment = settings::environment();
+    let refused = Failure::Refused;
+    let surroundings = app::Surroundings {
+        file: args.file().map(Path::to_owned),
+        manager: app::ServiceManager::of_environment(&environment).map_err(refused)?,
+        passed: app::PassedSockets::of_environment(&environment).map_err(refused)?,
+    };
+    app::run(loaded, surroundings, load_again).map_err(|error| Failure::failed(&error))
 }
 
 /// An access-token gateway: validates tokens, forwards to your API, turns its logins into sessions.

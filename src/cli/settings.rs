@@ -47,6 +47,11 @@ impl SettingsArgs {
         })
     }
 
+    /// The settings file, if there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     fn inputs(&self) -> Result<Inputs, Failure> {
         let file = self.config.as_deref().map(read).transpose()?;
         Ok(Inputs { file, environment: environment(), flags: self.flags() })
@@ -84,8 +89,8 @@ fn read(path: &Path) -> Result<SettingsFile, Failure> {
     }
 }
 
-/// The one place where the environment becomes settings.
-fn environment() -> Vec<(String, String)> {
+/// The one place where the environment is read.
+pub(super) fn environment() -> Vec<(String, String)> {
     let variables = std::env::vars_os();
     variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))).collect()
 }

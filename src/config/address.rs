@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::setting::open_settings;
 
-/// An IP address, or a name that becomes one when the listener starts; and a port.
+/// An IP address, or a name that becomes one when the listener starts; and a port. Or a socket that is open already.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListenAddress {
     Ip(SocketAddr),
@@ -15,6 +15,10 @@ pub enum ListenAddress {
         host: String,
         port: u16,
     },
+    /// A socket that the service manager passes to the process under this name.
+    Passed {
+        name: String,
+    },
 }
 
 open_settings!(ListenAddress);
@@ -22,12 +26,30 @@ open_settings!(ListenAddress);
 /// The longest name (RFC 1035, section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 
+/// What stands before the name of a socket that is passed.
+const PASSED: &str = "systemd:";
+
+/// The longest name of one (`sd_listen_fds(3)`).
+const PASSED_NAME_BYTES_MAX: usize = 255;
+
 impl ListenAddress {
+    /// 0: known once the listener has started.
     pub const fn port(&self) -> u16 {
         match self {
             Self::Ip(address) => address.port(),
             Self::Name { port, .. } => *port,
+            Self::Passed { .. } => 0,
         }
+    }
+
+    /// Whether it is no other listener's, by the text alone.
+    pub fn is_distinct_from(&self, other: &Self) -> bool {
+        self != other || (self.port() == 0 && !matches!(self, Self::Passed { .. }))
+    }
+
+    /// Whether there is an address to connect to, by the text alone.
+    pub const fn is_known(&self) -> bool {
+        !matches!(self, Self::Passed { .. })
     }
 
     /// Whether only this machine can reach it, judged by the text. Of names, `localhost` is such (RFC 6761, section 6.3).
@@ -35,6 +57,7 @@ impl ListenAddress {
         match self {
             Self::Ip(address) => address.ip().is_loopback(),
             Self::Name { host, .. } => host == "localhost" || host.ends_with(".localhost"),
+            Self::Passed { .. } => false,
         }
     }
 }
@@ -51,6 +74,11 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, ()> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Ip(address));
+        }
+        if let Some(name) = text.strip_prefix(PASSED) {
+            let is_name =
+                (1..=PASSED_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+            return if is_name { Ok(Self::Passed { name: name.to_owned() }) } else { Err(()) };
         }
         let (host, port) = text.rsplit_once(':').ok_or(())?;
         let is_label = |label: &str| {
@@ -76,6 +104,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Ip(address) => write!(f, "{address}"),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Passed { name } => write!(f, "{PASSED}{name}"),
         }
     }
 }
@@ -94,6 +123,8 @@ mod tests {
             ("gateway.localhost:1", true),
             ("gateway-1.internal:8080", false),
             ("localhost.example.com:8080", false),
+            ("systemd:web", false),
+            ("systemd:tokengate.socket", false),
         ] {
             let address: ListenAddress = text.parse().unwrap();
             assert_eq!((address.to_string().as_str(), address.is_loopback()), (text, is_loopback));
@@ -119,6 +150,9 @@ mod tests {
             "1:80",
             "256.0.0.1:80",
             "*:80",
+            "systemd:",
+            "systemd:a:b",
+            "systemd:a b",
         ] {
             assert_eq!(text.parse::<ListenAddress>(), Err(()), "{text}");
         }

@@ -22,7 +22,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
 }
 
 fn addresses_are_distinct(settings: &Settings, notes: &Notes) {
-    let is_taken = |address: &ListenAddress, listener: &Listener| *address == listener.address && address.port() != 0;
+    let is_taken = |address: &ListenAddress, listener: &Listener| !address.is_distinct_from(&listener.address);
     let listeners: Vec<&Listener> = settings.listeners.iter().collect();
     if settings.admin.address.as_ref().is_some_and(|address| listeners.iter().any(|listener| is_taken(address, listener))) {
         notes.problem("admin.address", None, "is the address of a listener for clients; each listener needs its own");

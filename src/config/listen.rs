@@ -1,4 +1,4 @@
-//! `[listen]`, `[node]`, `[shutdown]`, `[admin]`, `[log]`: the process and its edges.
+//! `[listen]`, `[node]`, `[shutdown]`, `[reload]`, `[admin]`, `[log]`: the process and its edges.
 
 use std::time::Duration;
 
@@ -144,6 +144,19 @@ impl Shutdown {
     }
 }
 
+/// When the settings are read again.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloading {
+    /// Whenever the settings file says something else, beside when it is asked for.
+    pub watch: bool,
+}
+
+impl Reloading {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self { watch: s.read("watch", parse::flag) }
+    }
+}
+
 /// The listener for operators.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -158,7 +171,7 @@ const ADMIN_TOKEN_CHARS_MIN: usize = 16;
 
 impl Admin {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let address = s.read("address", parse::or_off(parse::address));
+        let address = s.read("address", parse::or_off(own_address));
         let token = s.secret("token", "token_file", |value| {
             let token = parse::password(value)?;
             let is_fit = token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
@@ -175,6 +188,16 @@ impl Admin {
             );
         }
         Self { address, token }
+    }
+}
+
+/// Where only this process listens.
+fn own_address(value: &config::Value) -> Parsed<ListenAddress> {
+    let address = parse::address(value)?;
+    if address.is_known() {
+        Ok(address)
+    } else {
+        Err("sockets of the service manager are for the listeners of clients".to_owned())
     }
 }
 

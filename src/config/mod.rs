@@ -67,7 +67,7 @@ pub use headers::Headers;
 pub use health::Health;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
-pub use listen::{Admin, Listen, Log, LogFormat, Node, Shutdown};
+pub use listen::{Admin, Listen, Log, LogFormat, Node, Reloading, Shutdown};
 pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerProtocol, ListenerTls, Listeners, TlsVersion};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
@@ -91,6 +91,7 @@ pub struct Settings {
     pub listeners: Listeners,
     pub node: Node,
     pub shutdown: Shutdown,
+    pub reload: Reloading,
     pub upstreams: Upstreams,
     pub routes: Routes,
     pub endpoints: Endpoints,
@@ -207,6 +208,7 @@ impl Settings {
         let (listen, address) = root.section("listen", |s| Listen::read(s, &listeners));
         let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
+        let reload = root.section("reload", Reloading::read);
         let upstreams = NamedUpstreams::read(&mut root);
         let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
         let endpoints = root.section("endpoints", Endpoints::read);
@@ -251,6 +253,7 @@ impl Settings {
             listeners: listeners.complete(address)?,
             node,
             shutdown,
+            reload,
             upstreams: upstreams.complete()?,
             routes: routes::table(&endpoints.paths, cors.is_some(), routes?, notes),
             endpoints,

@@ -18,6 +18,7 @@ use super::accepted::{Accepted, refuse_for_its_address};
 use super::acceptors::{Acceptors, Entered, Newcomer};
 use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
+use super::pulse::Pulses;
 use super::request::gateway::{Gateway, Shared};
 use super::seats::{NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
@@ -52,6 +53,7 @@ pub struct Shutdown {
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
+    pulses: Arc<Pulses>,
     given_up: CancellationToken,
 }
 
@@ -59,9 +61,11 @@ impl Workers {
     /// They accept at the listeners of the view that is in force, and follow it.
     pub fn start(count: usize, shared: &Arc<Shared>, shutdown: &Shutdown) -> io::Result<Self> {
         let given_up = CancellationToken::new();
+        let pulses = Arc::new(Pulses::of_workers(count));
         let seats = Seats::new(shared.latest.load().policy.seats);
         let place = |index| Place {
             index,
+            pulses: Arc::clone(&pulses),
             seats: Arc::clone(&seats),
             workers: count,
             shared: Arc::clone(shared),
@@ -72,15 +76,23 @@ impl Workers {
         let threads = (0..count)
             .map(|index| {
                 let place = place(index);
-                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || place.hold())
+                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                    place.hold();
+                    place.pulses.end(place.index);
+                })
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { threads, given_up })
+        Ok(Self { threads, pulses, given_up })
     }
 
     /// Cancelled once a worker has failed too often: a process with a part of its workers would look healthy.
     pub const fn given_up(&self) -> &CancellationToken {
         &self.given_up
+    }
+
+    /// Signs of life of each.
+    pub const fn pulses(&self) -> &Arc<Pulses> {
+        &self.pulses
     }
 
     /// Waits for every worker. Blocks: call it off the runtimes, after a shutdown was asked for.
@@ -97,6 +109,7 @@ impl Workers {
 struct Place {
     /// Its number among the workers.
     index: usize,
+    pulses: Arc<Pulses>,
     seats: Arc<Seats>,
     /// How many there are.
     workers: usize,
@@ -141,7 +154,7 @@ impl Place {
         runtime.block_on(async {
             let worker = Worker::new(self);
             let acceptors = Acceptors::enter(&worker.gateway.listeners(), self.index)?;
-            worker.run(acceptors, &self.shutdown).await;
+            worker.run(acceptors, self).await;
             Ok(())
         })
     }
@@ -181,7 +194,8 @@ impl Worker {
         }
     }
 
-    async fn run(self, mut acceptors: Acceptors, shutdown: &Shutdown) {
+    async fn run(self, mut acceptors: Acceptors, place: &Place) {
+        let shutdown = &place.shutdown;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // While one waits for a seat, the others wait in the kernel's queue.
@@ -192,6 +206,7 @@ impl Worker {
                     waiting = self.accepted(accepted).await.and_then(|newcomer| self.seat(newcomer));
                 }
                 _ = ticks.tick() => {
+                    place.pulses.beat(place.index);
                     for closing in self.tick(&mut acceptors) {
                         self.close(closing, &mut waiting).await;
                     }
@@ -207,6 +222,7 @@ impl Worker {
         while Rc::strong_count(&self.in_service) > 1 && !shutdown.abort.is_cancelled() {
             tokio::select! {
                 _ = ticks.tick() => {
+                    place.pulses.beat(place.index);
                     self.gateway.tick();
                 }
                 () = shutdown.abort.cancelled() => {}

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod open_streams;
 pub mod policy;
 pub mod port;
+pub mod pulse;
 mod queue;
 pub mod reply;
 pub mod request;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::coverage::Coverage;
@@ -21,6 +21,33 @@ use super::queue::{Part, Queue};
 
 /// Connections that the kernel holds for the workers before they take them.
 const BACKLOG: i32 = 4096;
+
+/// How long connections that have begun when a port lets no more begin may take to come.
+pub const BEGUN_WITHIN: Duration = Duration::from_millis(100);
+
+/// For the kernel: of all packets for a listener, it drops those with SYN and without ACK.
+const NO_BEGINNINGS: [SockFilter; 5] = [
+    // The octet of the TCP header that holds the flags.
+    SockFilter::new(BPF_LD | BPF_B | BPF_ABS, 0, 0, 13),
+    SockFilter::new(BPF_ALU | BPF_AND | BPF_K, 0, 0, SYN | ACK),
+    SockFilter::new(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYN),
+    SockFilter::new(BPF_RET | BPF_K, 0, 0, 0),
+    SockFilter::new(BPF_RET | BPF_K, 0, 0, u32::MAX),
+];
+
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+
+// The words of a program for the classic packet filter (linux/bpf_common.h).
+const BPF_LD: u16 = 0x00;
+const BPF_ALU: u16 = 0x04;
+const BPF_JMP: u16 = 0x05;
+const BPF_RET: u16 = 0x06;
+const BPF_B: u16 = 0x10;
+const BPF_ABS: u16 = 0x20;
+const BPF_AND: u16 = 0x50;
+const BPF_JEQ: u16 = 0x10;
+const BPF_K: u16 = 0x00;
 
 /// Tells one port of this process from all others, those before it at the same address included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +76,8 @@ pub struct Port {
     id: PortId,
     coverage: Coverage,
     shares: AtomicBool,
+    /// Whether somebody else holds the socket too, and goes on to.
+    is_lent: bool,
     held: Mutex<Held>,
 }
 
@@ -72,11 +101,25 @@ impl Port {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => listen_beside(address, binding, others, error)?,
             listening => listening?,
         };
+        Self::of(sockets, binding, false)
+    }
+
+    /// A socket that listens already, and belongs to the service manager. All workers accept from its queue.
+    ///
+    /// # Errors
+    /// The system does not let it be used so.
+    pub fn adopt(listener: std::net::TcpListener, binding: Binding) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        for_accepted(&SockRef::from(&listener), binding.write_timeout)?;
+        Self::of(vec![listener], Binding { share: false, ..binding }, true)
+    }
+
+    fn of(sockets: Vec<std::net::TcpListener>, binding: Binding, is_lent: bool) -> io::Result<Self> {
         let coverage = coverage_of(&sockets[0])?;
         let sockets: Vec<_> = sockets.into_iter().map(|socket| (socket, Arc::default())).collect();
         let entrances = (0..binding.workers).map(|worker| entrance(&sockets, worker).map(Some)).collect::<io::Result<_>>()?;
         let held = Mutex::new(Held { sockets, entrances });
-        Ok(Self { id: PortId::next(), coverage, shares: AtomicBool::new(binding.share), held })
+        Ok(Self { id: PortId::next(), coverage, shares: AtomicBool::new(binding.share), is_lent, held })
     }
 
     pub const fn id(&self) -> PortId {
@@ -122,6 +165,20 @@ impl Port {
 
     fn allow_others(&self, allow: bool) -> io::Result<()> {
         self.held().sockets.iter().try_for_each(|(socket, _)| SockRef::from(socket).set_reuse_port(allow))
+    }
+
+    /// Lets no new connection begin; those that have begun are still coming. So the sockets can be closed, once these were accepted, and
+    /// nobody is reset. Whoever comes meanwhile asks again after a second, as TCP does, and meets what is at the address then.
+    pub fn let_none_begin(&self) {
+        // A socket that others hold is not closed.
+        if self.is_lent {
+            return;
+        }
+        for (socket, _) in &self.held().sockets {
+            if let Err(error) = SockRef::from(socket).attach_filter(&NO_BEGINNINGS) {
+                tracing::warn!(%error, address = %self.address(), "connections that begin while the socket is closed may be reset");
+            }
+        }
     }
 
     /// Keeps the address no longer: it is free once the workers have closed their listeners.
@@ -189,11 +246,15 @@ fn listen(address: SocketAddr, reuse_port: bool, write_timeout: Duration) -> io:
     socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    // Accepted sockets inherit what is set here.
-    socket.set_tcp_nodelay(true)?;
-    keepalive::watch_for_death(&SockRef::from(&socket), write_timeout)?;
+    for_accepted(&SockRef::from(&socket), write_timeout)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// What accepted sockets inherit.
+fn for_accepted(listener: &SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
+    listener.set_tcp_nodelay(true)?;
+    keepalive::watch_for_death(listener, write_timeout)
 }
 
 /// A listener for one worker, not yet on its runtime.

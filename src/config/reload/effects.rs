@@ -45,6 +45,7 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("node.name", Reloads),
     ("shutdown.drain_delay", Reloads),
     ("shutdown.drain_deadline", Reloads),
+    ("reload.watch", Reloads),
     ("upstreams.NAME.url", Reloads),
     ("upstreams.NAME.urls", Reloads),
     ("upstreams.NAME.targets[].url", Reloads),

@@ -18,6 +18,7 @@ mod ports;
 mod probes;
 mod refresh_storm;
 mod reloads;
+mod service_manager;
 mod settings_in_force;
 mod store_calls;
 mod two_nodes;

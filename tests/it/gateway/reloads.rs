@@ -1,6 +1,6 @@
 //! New settings while requests are under way.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +8,8 @@ use std::thread;
 use serde_json::json;
 
 use super::drain::eventually;
-use crate::support::gateway::Gateway;
+use super::listeners::{ask, listening, plain};
+use crate::support::gateway::{Gateway, lasting_address};
 use crate::support::upstream::{PASSWORD, Upstream};
 
 const CLIENTS: usize = 4;
@@ -131,25 +132,57 @@ fn no_request_is_lost_to_reloads_on_kept_connections_or_new_ones() {
     let (first, second, folder) = (Upstream::start(), Upstream::start(), tempfile::tempdir().unwrap());
     let gateway = Gateway::start_in(folder.path(), &first, &[]);
     let file = folder.path().join("tokengate.toml");
-    let settings = [std::fs::read_to_string(&file).unwrap(), {
-        let changed = std::fs::read_to_string(&file).unwrap().replace(&first.url(), &second.url());
-        changed.replacen("workers = 2\n", "workers = 2\nidle_timeout = \"60s\"\n", 1) + "[tokens]\nleeway = \"5s\"\n"
-    }];
+    let (stays, changes, comes_and_goes) = ("address = '127.0.0.1:0'".to_owned(), lasting_address(), lasting_address());
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let changed = settings.replace(&first.url(), &second.url());
+    let changed = changed.replacen("[limits.refresh]", "[tokens]\nleeway = \"5s\"\n[limits.refresh]", 1);
+    let redirects = format!("{}\nredirect = 'https'", plain(changes));
+    let settings = [
+        listening(&settings, "", &[stays.clone(), plain(changes)]),
+        listening(&changed, "idle_timeout = \"60s\"", &[redirects, plain(comes_and_goes), stays]),
+    ];
+    std::fs::write(&file, &settings[1]).unwrap();
+    gateway.admin().call("POST", "/reload", None, None).expect(200);
     let token = gateway.client().log_in("ann").access;
     let is_over = AtomicBool::new(false);
+    let until_over = |ask: &dyn Fn() -> bool| {
+        let mut served = 0_u64;
+        while !is_over.load(Ordering::Relaxed) {
+            served += u64::from(ask());
+        }
+        served
+    };
     thread::scope(|scope| {
         let on_new_connections: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut served = 0_u64;
-                    while !is_over.load(Ordering::Relaxed) {
+                    until_over(&|| {
                         gateway.client().get("/api/me", Some(&token)).expect(200);
-                        served += 1;
-                    }
-                    served
+                        true
+                    })
                 })
             })
             .collect();
+        let where_it_changes = scope.spawn(|| {
+            until_over(&|| {
+                let response = ask(changes).unwrap_or_else(|error| panic!("the address stays: {error}"));
+                assert!(response.starts_with("HTTP/1.1 200") || response.starts_with("HTTP/1.1 308"), "{response}");
+                true
+            })
+        });
+        let where_it_goes = scope.spawn(|| {
+            until_over(&|| match ask(comes_and_goes) {
+                Ok(response) => {
+                    assert!(response.starts_with("HTTP/1.1 200") && response.ends_with('}'), "{response}");
+                    true
+                }
+                // While it is gone. Whoever was connected has been served.
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+                    false
+                }
+            })
+        });
         under_load(&gateway, |served| {
             for round in 0..reloads {
                 let before = served.load(Ordering::Relaxed);
@@ -161,7 +194,56 @@ fn no_request_is_lost_to_reloads_on_kept_connections_or_new_ones() {
         });
         is_over.store(true, Ordering::Relaxed);
         let served: u64 = on_new_connections.into_iter().map(|client| client.join().unwrap()).sum();
-        assert!(served > u64::from(reloads), "{served}");
+        let (changing, going) = (where_it_changes.join().unwrap(), where_it_goes.join().unwrap());
+        assert!(served > u64::from(reloads) && changing > u64::from(reloads), "{served} {changing}");
+        // A connection that begins while it closes asks again after a second, so few come to the next one.
+        assert!(going > u64::from(reloads) / 10, "{going}");
+        #[expect(clippy::print_stdout, reason = "figures for the documentation")]
+        {
+            println!(
+                "{reloads} reloads, {} + {} requests, {changing} where it changes, {going} where it goes",
+                first.requests(),
+                second.requests()
+            );
+        }
     });
     assert!(first.requests() > u64::from(reloads) && second.requests() > u64::from(reloads));
+}
+
+#[test]
+fn the_settings_file_is_read_again_when_it_changes_if_it_is_to_be_watched() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start_in(folder.path(), &upstream, &[]);
+    let file = folder.path().join("tokengate.toml");
+    let replace = |text: &str| {
+        std::fs::write(folder.path().join("draft"), text).unwrap();
+        std::fs::rename(folder.path().join("draft"), &file).unwrap();
+    };
+    let count = |what: &str| gateway.log().matches(what).count();
+    let asked = || gateway.client().get("/public", None).status();
+    let open = std::fs::read_to_string(&file).unwrap();
+    let closed = open.replace("access = \"public\"\n", "");
+    assert_ne!(open, closed);
+
+    let watching = |settings: &str| format!("{settings}\n[reload]\nwatch = true\n");
+    gateway.reload(|settings| watching(&settings));
+    assert_eq!((asked(), count("settings reloaded")), (200, 1));
+    replace(&watching(&closed));
+    eventually("the change is in force", || asked() == 401);
+    gateway.await_log("it is told", |log| log.matches("settings reloaded").count() == 2);
+
+    // Half a file is an error, once, and the other half is in force when it comes.
+    std::fs::write(&file, "[listen").unwrap();
+    gateway.await_log("it is told", |log| log.contains("settings not reloaded"));
+    thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!((asked(), count("settings not reloaded")), (401, 1));
+    std::fs::write(&file, watching(&open)).unwrap();
+    eventually("the change is in force", || asked() == 200);
+
+    // The last change that is followed is the one that ends it.
+    replace(&open);
+    gateway.await_log("it is told", |log| log.matches("settings reloaded").count() == 4);
+    replace(&closed);
+    thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!((asked(), count("settings reloaded")), (200, 4));
 }

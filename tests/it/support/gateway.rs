@@ -131,8 +131,24 @@ impl Gateway {
             .arg("--config")
             .arg(file)
             .args(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
+            .env_clear();
+        Self::try_launch_command(folder, file, command)
+    }
+
+    /// Through a program that becomes the gateway: its arguments end with the gateway's command line. Returns once the gateway listens, or
+    /// what it said when it ended instead.
+    pub(crate) fn try_launch_through(mut program: Command, folder: &Path, upstream: &impl Server) -> Result<Self, String> {
+        let file = folder.join("tokengate.toml");
+        if !file.exists() {
+            fs::write(&file, settings(upstream, ROUTES)).unwrap();
+        }
+        program.args([BINARY, "run", "--config"]).arg(&file);
+        Self::try_launch_command(folder, &file, program)
+    }
+
+    fn try_launch_command(folder: &Path, file: &Path, mut command: Command) -> Result<Self, String> {
+        command
             .current_dir(folder)
-            .env_clear()
             // What it takes of memory is then told by the page.
             .env("MIMALLOC_ALLOW_THP", "0")
             .stdout(Stdio::null())
