@@ -170,6 +170,8 @@ const FAMILIES: &[Family] = &[
         (Counter::ObservedStoreUnavailable, "store_unavailable"),
         (Counter::ObservedIssuerKeysUnavailable, "issuer_keys_unavailable"),
     ]),
+    single("tickets_issued", "Tickets that open one WebSocket or event stream", &[(Counter::TicketsIssued, "")]),
+    single("tickets_spent", "Tickets that were used", &[(Counter::TicketsSpent, "")]),
     family("responses_ended", "by", "Responses that had begun and were broken off, by other than the upstream", &[
         (Counter::ResponsesEndedByClient, "client"),
         (Counter::ResponsesEndedBySession, "session"),

@@ -173,6 +173,7 @@ pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
         cors: settings.cors.clone(),
+        ticket_parameter: settings.endpoints.paths.ticket.is_some().then(|| settings.tickets.parameter.clone()),
         ipv6_prefix: settings.limits.ipv6_prefix,
         own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
         own_body_rate_min: listen.body_rate_min,

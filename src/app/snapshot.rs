@@ -117,6 +117,7 @@ impl Snapshot {
         let shared = SessionParts {
             store: Arc::clone(&parts.store) as _,
             log: Arc::clone(&parts.store) as _,
+            tickets: Arc::clone(&parts.store) as _,
             replica: Arc::clone(&parts.replica),
             clock: Arc::clone(&parts.ambient.clock),
             entropy: Arc::clone(&parts.ambient.entropy),

@@ -64,6 +64,7 @@ impl Endpoints {
             refresh: path("refresh", &prefix),
             logout: path("logout", &prefix),
             sessions: path("sessions", &prefix),
+            ticket: path("ticket", &prefix),
             revoke: path("revoke", &prefix),
             introspect: path("introspect", &prefix),
             jwks: path("jwks", ""),

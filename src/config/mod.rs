@@ -37,6 +37,7 @@ mod setting;
 mod show;
 mod store;
 mod targets;
+mod tickets;
 mod tokens;
 mod unknown;
 mod upkeep;
@@ -79,6 +80,7 @@ pub use routes::Routes;
 pub use setting::FromFile;
 pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store, WrittenUrl};
 pub use targets::{Target, Targets};
+pub use tickets::Tickets;
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstream_url::UpstreamUrl;
@@ -100,6 +102,7 @@ pub struct Settings {
     pub keys: Keys,
     pub refresh: Refresh,
     pub sessions: Sessions,
+    pub tickets: Tickets,
     /// `None`: off.
     pub claims_hook: Option<ClaimsHook>,
     /// `None`: tokens travel in bodies and the Authorization field alone.
@@ -218,6 +221,7 @@ impl Settings {
         let (directory, signing) = root.section("keys", tokens::read_keys);
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);
+        let tickets = root.section("tickets", Tickets::read);
         let mut cookies = root.section("cookies", |s| browser::cookies(s, &endpoints.paths));
         let cors = root.section("cors", browser::cors);
         if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {
@@ -262,6 +266,7 @@ impl Settings {
             keys,
             refresh,
             sessions,
+            tickets,
             claims_hook,
             cookies,
             cors,

@@ -25,6 +25,7 @@ pub mod password;
 mod pem_sections;
 pub mod provider;
 pub mod refresh_token;
+pub mod ticket;
 pub mod tls_server;
 mod token_header;
 pub mod verifier;

@@ -10,6 +10,7 @@ use ring::{hkdf, hmac};
 use subtle::ConstantTimeEq as _;
 
 use super::deployment_secret::{DeploymentSecret, SecretError};
+use super::ticket::Tickets;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::rotation::Presented;
 use crate::domain::secret::Secret;
@@ -44,6 +45,8 @@ pub struct RefreshToken {
 pub struct RefreshTokens {
     /// The first signs; all verify. Never empty.
     keys: Vec<MacKey>,
+    /// By the same secrets.
+    tickets: Tickets,
 }
 
 #[derive(Clone, Debug)]
@@ -72,7 +75,13 @@ impl RefreshTokens {
             }
             keys.push(key);
         }
-        Ok(Self { keys })
+        Ok(Self { keys, tickets: Tickets::new(secrets) })
+    }
+
+    /// Tickets by the same secrets.
+    #[must_use]
+    pub const fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// The token for this place in the session's line: the same bytes for the same arguments, on every node.

@@ -58,6 +58,8 @@ pub mod spelling;
 pub mod stable_hash;
 pub mod stats;
 pub mod subjects;
+pub mod ticket;
+pub mod ticket_parameter;
 pub mod time;
 pub mod upstream_report;
 pub mod vouching;

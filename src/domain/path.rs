@@ -87,6 +87,13 @@ impl<'a> CanonicalTarget<'a> {
         Ok(CanonicalTarget { path_and_query: Cow::Owned(path_and_query.into_owned()), path_len, plain })
     }
 
+    /// The same path with another query, which is made of parts of its own.
+    #[must_use]
+    pub fn with_query(&self, query: &str) -> CanonicalTarget<'static> {
+        let path_and_query = Cow::Owned([self.path(), query].concat());
+        CanonicalTarget { path_and_query, path_len: self.path_len, plain: self.plain }
+    }
+
     /// What is forwarded.
     pub fn path_and_query(&self) -> &str {
         &self.path_and_query

@@ -42,6 +42,7 @@ pub enum OwnEndpoint {
     Logout,
     Sessions,
     Session(SessionId),
+    Ticket,
     /// RFC 7009.
     Revoke,
     /// RFC 7662.
@@ -87,6 +88,7 @@ pub struct EndpointPaths {
     pub logout: Option<String>,
     /// Also `…/{id}`.
     pub sessions: Option<String>,
+    pub ticket: Option<String>,
     pub revoke: Option<String>,
     pub introspect: Option<String>,
     pub jwks: Option<String>,

@@ -81,6 +81,9 @@ counter! {
     RevocationsApplied = "revocations_applied",
     /// Lost by the store and written to it again.
     RevocationsPutBack = "revocations_put_back",
+    TicketsIssued = "tickets_issued",
+    /// Each opened what it was for, or would have but for the rules of the route.
+    TicketsSpent = "tickets_spent",
     SessionsEndedByLimit = "sessions_ended_by_limit",
     /// Stored for logins that failed, for the store did not say so in time.
     SessionsWithdrawn = "sessions_withdrawn",

@@ -8,6 +8,7 @@ use super::Inner;
 use crate::bounded::{Bounded, Bounds};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::OwnEndpoint;
+use crate::domain::secret::Secret;
 use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::reply::Reply;
 
@@ -17,7 +18,11 @@ pub(super) struct Lanes {
     probes: Lane,
     pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamAnswer), Reply>,
     pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
+    pub(super) tickets: Bounded<(Arc<Inner>, Secret<String>, String), Spent>,
 }
+
+/// The token for which a ticket stood, if it was one.
+type Spent = Result<Option<Secret<String>>, Denial>;
 
 type Lane = Bounded<(Arc<Inner>, OwnRequest), Reply>;
 
@@ -31,11 +36,14 @@ impl Lanes {
             inner.complete_login(request, answer).await
         };
         let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
+        let spend =
+            |(inner, ticket, path): (Arc<Inner>, Secret<String>, String)| async move { inner.spend_ticket(&ticket, &path).await };
         Self {
             calls: serve("own endpoint"),
             probes: serve("probe"),
             logins: Bounded::new("login", bounds, runtime, complete),
             confirmations: Bounded::new("confirmation", bounds, runtime, confirm),
+            tickets: Bounded::new("ticket", bounds, runtime, spend),
         }
     }
 
@@ -47,6 +55,7 @@ impl Lanes {
             | OwnEndpoint::Logout
             | OwnEndpoint::Sessions
             | OwnEndpoint::Session(_)
+            | OwnEndpoint::Ticket
             | OwnEndpoint::Revoke
             | OwnEndpoint::Introspect => &self.calls,
         }

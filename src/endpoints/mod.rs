@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use crate::bounded::CallError;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::OwnEndpoint;
+use crate::domain::secret::Secret;
 use crate::domain::stats::Counters;
 use crate::domain::time::Clock;
 use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
@@ -43,6 +44,7 @@ mod refusal;
 mod remembered;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod tokens;
 
 pub use grant::present_claims;
@@ -151,6 +153,14 @@ impl ControlPlane for Endpoints {
         call.await.unwrap_or_else(|error| self.refuse(error, Dialect::Json))
     }
 
+    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial> {
+        let call = self.lanes.tickets.call((Arc::clone(&self.inner), ticket, path.to_owned()));
+        call.await.unwrap_or_else(|error| {
+            Refusal::Call(error).note(&self.inner.counters);
+            Err(Denial::StoreUnavailable)
+        })
+    }
+
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
         let call = self.lanes.confirmations.call((Arc::clone(&self.inner), principal.clone()));
         call.await.unwrap_or_else(|error| {
@@ -168,6 +178,7 @@ fn dialect_of(request: &OwnRequest) -> Dialect {
         | OwnEndpoint::Logout
         | OwnEndpoint::Sessions
         | OwnEndpoint::Session(_)
+        | OwnEndpoint::Ticket
         | OwnEndpoint::Jwks
         | OwnEndpoint::Metadata
         | OwnEndpoint::Health
@@ -198,6 +209,7 @@ impl Inner {
             OwnEndpoint::Logout => self.log_out(request, options).await,
             OwnEndpoint::Sessions => self.list(request).await,
             OwnEndpoint::Session(id) => self.end(request, id, options).await,
+            OwnEndpoint::Ticket => self.ticket(request, options).await,
             OwnEndpoint::Revoke => self.revoke(request, options).await,
             OwnEndpoint::Introspect => self.introspect(request, options).await,
             OwnEndpoint::Jwks => Ok(self.jwks()),
@@ -205,6 +217,14 @@ impl Inner {
             OwnEndpoint::Health => Ok(reply::json(StatusCode::OK, &json!({"status": "ok"}))),
             OwnEndpoint::Ready => Ok(self.readiness().await),
         }
+    }
+
+    /// The token for which a ticket stood.
+    async fn spend_ticket(&self, ticket: &Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial> {
+        self.sessions.spend_ticket(ticket.expose(), path).await.map_err(|error| {
+            Refusal::Store(error).note(&self.counters);
+            Denial::StoreUnavailable
+        })
     }
 
     fn jwks(&self) -> Reply {

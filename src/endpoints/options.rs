@@ -1,7 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
 use crate::bounded::Bounds;
-use crate::config::{Limits, Login, Settings};
+use crate::config::{Limits, Login, Settings, Tickets};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
 
@@ -18,6 +18,7 @@ pub struct EndpointOptions {
     pub accepts_legacy: bool,
     /// Machines that may ask what a token is worth.
     pub clients: Vec<(String, ClientSecret)>,
+    pub tickets: Tickets,
     /// `None`: our issuer is no URL, so that there is nothing to find.
     pub metadata: Option<Metadata>,
 }
@@ -64,6 +65,7 @@ impl From<&Settings> for EndpointOptions {
             bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),
             clients: settings.clients.iter().map(|c| (c.id.clone(), ClientSecret::new(c.secret.expose()))).collect(),
+            tickets: settings.tickets.clone(),
             metadata: Metadata::of(settings),
         }
     }

@@ -11,6 +11,7 @@ use super::reply::Reply;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
+use crate::domain::secret::Secret;
 
 /// A request to one of the gateway's own endpoints, its body read whole within the endpoint's limit.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct OwnRequest {
     pub caller: Result<Arc<Principal>, Denial>,
     /// Whose access token it was, where it was good and merely expired. Looked for at logouts alone.
     pub expired: Option<Arc<Principal>>,
+    /// The text of the caller's token, for a ticket that is to stand for it; `None` at all other endpoints.
+    pub token: Option<Secret<String>>,
 }
 
 /// A login (or registration) before and after the upstream has judged it.
@@ -54,6 +57,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Turns the upstream's answer into a session where it grants one; passes it through unchanged otherwise.
     async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply;
+
+    /// The token for which the ticket stood on this path, which it does no more. `Err` when the store does not answer.
+    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial>;
 
     /// One store read: is the principal's session still there? `Err` when the store does not answer.
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial>;

@@ -21,6 +21,7 @@ use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
 use crate::domain::peer::Peer;
 use crate::domain::routing::Routing;
+use crate::domain::ticket_parameter::TicketParameter;
 
 /// All rules and limits of the data plane.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Policy {
     pub access_cookie: Option<AccessCookie>,
     /// Where pages of other origins may call.
     pub cors: Option<Cors>,
+    /// Where tickets are issued.
+    pub ticket_parameter: Option<TicketParameter>,
     pub request_id_from: RequestIdFrom,
     /// Whether the log was told of a proxy in front that the settings do not name.
     pub unnamed_proxy_told: AtomicBool,

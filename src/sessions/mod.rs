@@ -23,7 +23,7 @@ use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{CLOCK_SKEW_MAX, Clock, Timestamp};
 use crate::domain::vouching::Vouching;
-use crate::store::{RevocationLog, SessionStore, StoreError};
+use crate::store::{RevocationLog, SessionStore, StoreError, TicketStore};
 
 mod administration;
 pub mod audit;
@@ -40,6 +40,7 @@ mod refresh;
 pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tickets;
 mod token_text;
 mod tokens;
 mod withdrawals;
@@ -50,6 +51,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
+pub use tickets::TicketError;
 pub use token_text::TokenText;
 pub use tokens::{Introspected, RevokeError, Undecided};
 use withdrawals::Withdrawals;
@@ -95,6 +97,7 @@ pub struct Sessions {
     rules: SessionRules,
     store: Arc<dyn SessionStore>,
     log: Arc<dyn RevocationLog>,
+    ticket_store: Arc<dyn TicketStore>,
     replica: Arc<Replica>,
     withdrawals: Arc<Withdrawals>,
     clock: Arc<dyn Clock>,
@@ -106,6 +109,7 @@ pub struct Sessions {
 pub struct SessionParts {
     pub store: Arc<dyn SessionStore>,
     pub log: Arc<dyn RevocationLog>,
+    pub tickets: Arc<dyn TicketStore>,
     pub replica: Arc<Replica>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -115,8 +119,8 @@ pub struct SessionParts {
 impl Sessions {
     #[must_use]
     pub fn new(parts: SessionParts, rules: SessionRules) -> Self {
-        let SessionParts { store, log, replica, clock, entropy, counters } = parts;
-        Self { rules, store, log, replica, withdrawals: Arc::default(), clock, entropy, counters }
+        let SessionParts { store, log, tickets: ticket_store, replica, clock, entropy, counters } = parts;
+        Self { rules, store, log, ticket_store, replica, withdrawals: Arc::default(), clock, entropy, counters }
     }
 
     /// The same sessions by other rules. Calls under way finish by the old ones.
@@ -126,6 +130,7 @@ impl Sessions {
             rules,
             store: Arc::clone(&self.store),
             log: Arc::clone(&self.log),
+            ticket_store: Arc::clone(&self.ticket_store),
             replica: Arc::clone(&self.replica),
             withdrawals: Arc::clone(&self.withdrawals),
             clock: Arc::clone(&self.clock),

@@ -1,6 +1,6 @@
 //! Where sessions and the revocation log live.
 //!
-//! A store has four parts, each a trait: [`SessionStore`], [`RevocationLog`], [`NodeRegistry`], [`Upkeep`]. They speak of sessions and
+//! A store has five parts, each a trait: [`SessionStore`], [`RevocationLog`], [`NodeRegistry`], [`TicketStore`], [`Upkeep`]. They speak of sessions and
 //! revocations, never of keys and commands, and make no decisions: whether a session is live or a token spent is decided in the domain,
 //! from times inside the record. One conformance suite holds for every store.
 
@@ -17,6 +17,7 @@ use crate::domain::node::{Canary, Node, NodeId};
 use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
+use crate::domain::ticket::{KeptTicket, TicketDigest, TicketTerms};
 use crate::domain::time::Timestamp;
 
 pub mod embedded;
@@ -139,13 +140,13 @@ pub enum StoreError {
     Unreadable(String),
 }
 
-/// A store as it is opened: all four of its parts. Those who use it ask for the parts that they need.
+/// A store as it is opened: all of its parts. Those who use it ask for the parts that they need.
 ///
 /// Every method of each part is atomic, and durable when it returns. What fails may be asked again: a change that was made already is
 /// not made twice. No reader sees a change before it is durable.
-pub trait Store: SessionStore + RevocationLog + NodeRegistry + Upkeep {}
+pub trait Store: SessionStore + RevocationLog + NodeRegistry + TicketStore + Upkeep {}
 
-impl<T: SessionStore + RevocationLog + NodeRegistry + Upkeep> Store for T {}
+impl<T: SessionStore + RevocationLog + NodeRegistry + TicketStore + Upkeep> Store for T {}
 
 /// The records of sessions, and the tokens that were imported with them.
 ///
@@ -247,4 +248,21 @@ pub trait NodeRegistry: Send + Sync + fmt::Debug + 'static {
 
     /// Who has seen the canary.
     async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError>;
+}
+
+/// Whether a ticket was kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TicketKept {
+    Kept,
+    /// Its owner has had as many within a lifetime as one may have.
+    TooMany,
+}
+
+/// Tickets, each until it is spent, and for its lifetime at most. They need not be durable: one that is lost is refused.
+#[async_trait]
+pub trait TicketStore: Send + Sync + fmt::Debug + 'static {
+    async fn keep_ticket(&self, ticket: &KeptTicket, terms: TicketTerms) -> Result<TicketKept, StoreError>;
+
+    /// What is sealed in the ticket: to one caller, however many ask. After an error nobody knows whether it is spent.
+    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError>;
 }

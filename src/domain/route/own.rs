@@ -100,9 +100,9 @@ impl Endpoint {
     pub(super) const fn methods(self) -> &'static [Method] {
         match self {
             Self::Login(_)
-            | Self::Own(OwnEndpoint::Refresh | OwnEndpoint::Logout | OwnEndpoint::Revoke | OwnEndpoint::Introspect) => {
-                &[Method::POST]
-            }
+            | Self::Own(
+                OwnEndpoint::Refresh | OwnEndpoint::Logout | OwnEndpoint::Ticket | OwnEndpoint::Revoke | OwnEndpoint::Introspect,
+            ) => &[Method::POST],
             Self::Own(
                 OwnEndpoint::Sessions | OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready,
             ) => &[Method::GET, Method::HEAD],
@@ -118,6 +118,7 @@ impl Endpoint {
             Self::Own(
                 OwnEndpoint::Refresh
                 | OwnEndpoint::Logout
+                | OwnEndpoint::Ticket
                 | OwnEndpoint::Revoke
                 | OwnEndpoint::Introspect
                 | OwnEndpoint::Session(_),
@@ -178,6 +179,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         refresh,
         logout,
         sessions,
+        ticket,
         revoke,
         introspect,
         jwks,
@@ -193,6 +195,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         (refresh, own(OwnEndpoint::Refresh)),
         (logout, own(OwnEndpoint::Logout)),
         (sessions, Kind::Sessions),
+        (ticket, own(OwnEndpoint::Ticket)),
         (revoke, own(OwnEndpoint::Revoke)),
         (introspect, own(OwnEndpoint::Introspect)),
         (jwks, own(OwnEndpoint::Jwks)),

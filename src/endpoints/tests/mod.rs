@@ -109,6 +109,7 @@ impl Gate {
             address: "192.0.2.1".parse().unwrap(),
             caller: caller.map(Arc::new),
             expired: None,
+            token: None,
         };
         self.endpoints().answer(request).await
     }

@@ -17,6 +17,7 @@ use crate::domain::headers::{TrailerRules, X_REQUEST_ID};
 use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
+use crate::domain::ticket_parameter::{Taken, TicketsSent};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
@@ -27,7 +28,9 @@ use crate::proxy::upstream::{BodyFault, ClientBody, Pacing, Part, RequestBody};
 pub(in crate::proxy) struct RequestContext<'a> {
     pub(in crate::proxy) policy: &'a Policy,
     pub(in crate::proxy) exchange: &'a Exchange,
+    /// Without tickets: they go no further.
     pub(in crate::proxy) target: CanonicalTarget<'a>,
+    pub(in crate::proxy) tickets: TicketsSent,
     /// `None`: a client of HTTP/1.0 that names none.
     pub(in crate::proxy) host: Option<Host>,
     pub(in crate::proxy) origin: Origin<'a>,
@@ -66,10 +69,18 @@ impl<'a> RequestContext<'a> {
         if path_and_query.len() > exchange.client().limits.target_bytes_max() {
             return Err(Refusal::TargetTooLong);
         }
-        let target = CanonicalTarget::parse(path_and_query)?;
+        let (target, tickets) = without_tickets(policy, CanonicalTarget::parse(path_and_query)?);
         let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
         let address = origin.address();
-        Ok(Self { policy, exchange, target, host, origin, address, ids, body })
+        Ok(Self { policy, exchange, target, tickets, host, origin, address, ids, body })
+    }
+}
+
+/// Takes the tickets out of a target.
+fn without_tickets<'a>(policy: &Policy, target: CanonicalTarget<'a>) -> (CanonicalTarget<'a>, TicketsSent) {
+    match policy.ticket_parameter.as_ref().and_then(|parameter| parameter.take(target.query())) {
+        Some(Taken { query, tickets }) => (target.with_query(&query), tickets),
+        None => (target, TicketsSent::None),
     }
 }
 

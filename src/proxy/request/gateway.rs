@@ -1,6 +1,7 @@
 //! The path of a request, top to bottom.
 
 mod admit;
+mod by_ticket;
 mod forward;
 mod own;
 mod route;

@@ -15,12 +15,13 @@ use crate::domain::page::Page;
 use crate::domain::revocation::Revocation;
 use crate::domain::session::Session;
 use crate::domain::stats::{Day, Readings};
+use crate::domain::ticket::{KeptTicket, TicketDigest, TicketTerms};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::memory::Memory;
 use crate::store::{
     Acknowledgement, DayTotals, Duty, Fence, Fenced, Finding, Lease, LogBatch, LogCursor, Measurement, NodeRegistry,
     RevocationLog, SessionLimit, SessionPage, SessionStore, Severity, Statistics, StoreError, Stored, Swap, SweepPlace,
-    SweepRecord, SweepStep, Upkeep, Version,
+    SweepRecord, SweepStep, TicketKept, TicketStore, Upkeep, Version,
 };
 
 /// What the store does wrong with changes and reads.
@@ -208,6 +209,19 @@ impl NodeRegistry for TestStore {
     async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
         self.begin().await?;
         self.inner.receipts(canary).await
+    }
+}
+
+#[async_trait]
+impl TicketStore for TestStore {
+    async fn keep_ticket(&self, ticket: &KeptTicket, terms: TicketTerms) -> Result<TicketKept, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.keep_ticket(ticket, terms).await?)
+    }
+
+    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.spend_ticket(home, digest).await?)
     }
 }
 

@@ -245,6 +245,7 @@ fn make_node(
     let parts = SessionParts {
         store: store.clone(),
         log: store.clone(),
+        tickets: store.clone(),
         replica: replica.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),

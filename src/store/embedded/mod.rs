@@ -21,6 +21,7 @@ mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod upkeep;
 mod writer;
 

@@ -1,4 +1,4 @@
-//! The nodes of a store that one process has: they are kept beside the sessions in memory, and none outlives the process.
+//! The nodes and the tickets of a store that one process has: they are kept beside the sessions in memory, and none outlives the process.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::Shared;
 use crate::domain::ids::Partition;
 use crate::domain::node::{Canary, Node, NodeId};
-use crate::store::{NodeRegistry, StoreError};
+use crate::domain::ticket::{KeptTicket, TicketDigest, TicketTerms};
+use crate::store::{NodeRegistry, StoreError, TicketKept, TicketStore};
 
 /// A store that one process has.
 pub(in crate::store) trait OneProcess: std::fmt::Debug + Send + Sync + 'static {
@@ -41,5 +42,16 @@ impl<S: OneProcess> NodeRegistry for S {
 
     async fn receipts(&self, canary: Canary) -> Result<Vec<NodeId>, StoreError> {
         Ok(self.shared().receipts(canary))
+    }
+}
+
+#[async_trait]
+impl<S: OneProcess> TicketStore for S {
+    async fn keep_ticket(&self, ticket: &KeptTicket, terms: TicketTerms) -> Result<TicketKept, StoreError> {
+        self.shared().tickets().keep(ticket, terms)
+    }
+
+    async fn spend_ticket(&self, _: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.shared().tickets().spend(digest))
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::board::Board;
 use super::draft::Draft;
 use super::state::{Changes, Sequence, State, last_end};
+use super::tickets::Tickets;
 use crate::domain::ids::{Partitions, SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::node::{Canary, Node, NodeId};
@@ -38,6 +39,7 @@ pub(in crate::store) struct Shared {
     state: RwLock<State>,
     head: watch::Sender<Head>,
     board: Board,
+    tickets: Tickets,
 }
 
 /// What readers may see of the log.
@@ -52,11 +54,15 @@ struct Head {
 impl Shared {
     pub(in crate::store) fn new(partitions: Partitions, state: State) -> Self {
         let head = watch::Sender::new(Head { newest: state.head(), canaries: 0 });
-        Self { partitions, state: RwLock::new(state), head, board: Board::default() }
+        Self { partitions, state: RwLock::new(state), head, board: Board::default(), tickets: Tickets::default() }
     }
 
     pub(in crate::store) const fn partitions(&self) -> Partitions {
         self.partitions
+    }
+
+    pub(super) const fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Prepares and applies one change in memory alone.

@@ -12,6 +12,7 @@ use crate::domain::ids::{Partition, Partitions, SessionId, Subject};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::node::{Canary, NodeId};
 use crate::domain::stats::Day;
+use crate::domain::ticket::{TicketDigest, TicketOwner};
 use crate::store::Duty;
 
 /// Makes key names for one deployment.
@@ -115,6 +116,16 @@ impl Keys {
     /// Hash: how much of what a node counted on a day is in its row.
     pub(super) fn totals(&self, day: Day, node: NodeId) -> String {
         self.key(Partition(0), format_args!("totals:{}:{node}", day.0))
+    }
+
+    /// String: what is sealed in a ticket.
+    pub(super) fn ticket(&self, home: Partition, digest: &TicketDigest) -> String {
+        self.key(home, format_args!("ticket:{}", URL_SAFE_NO_PAD.encode(digest.as_bytes())))
+    }
+
+    /// Sorted set: the tickets that one owner had lately, by the moment they end.
+    pub(super) fn tickets_of(&self, home: Partition, owner: TicketOwner) -> String {
+        self.key(home, format_args!("tickets:{}", URL_SAFE_NO_PAD.encode(owner.0)))
     }
 
     /// String: tells the data of this partition from what is there after it was emptied.

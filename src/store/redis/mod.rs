@@ -31,6 +31,7 @@ mod pages;
 mod password;
 mod scripts;
 mod supervise;
+mod tickets;
 mod tls;
 mod unserved;
 mod upkeep;

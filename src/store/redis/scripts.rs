@@ -45,5 +45,7 @@ script!(LEASE, "lease.lua");
 script!(RELEASE, "release.lua");
 script!(RECORD, "record.lua");
 script!(COUNT, "count.lua");
+script!(KEEP_TICKET, "keep_ticket.lua");
+script!(SPEND_TICKET, "spend_ticket.lua");
 script!(CHECK, "check.lua");
 script!(EPOCH, "epoch.lua");

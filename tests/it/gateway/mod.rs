@@ -21,6 +21,7 @@ mod reloads;
 mod service_manager;
 mod settings_in_force;
 mod store_calls;
+mod tickets;
 mod two_nodes;
 
 use std::io::ErrorKind;

@@ -32,6 +32,7 @@ mod stale;
 mod step_up;
 mod streams;
 mod targets;
+mod tickets;
 mod token_sizes;
 mod tokens;
 mod upgrades;

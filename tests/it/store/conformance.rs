@@ -5,6 +5,7 @@ pub(super) mod log;
 pub(super) mod nodes;
 pub(super) mod races;
 pub(super) mod sessions;
+pub(super) mod tickets;
 pub(super) mod upkeep;
 
 /// Mounts every case for a store. Each test has a store of its own.
@@ -80,6 +81,11 @@ macro_rules! conformance_suite {
                 imports_come_in_batches_over_all_partitions,
                 a_token_that_stands_twice_in_a_batch_is_imported_once,
                 a_sweep_forgets_imported_tokens,
+            );
+            conformance_suite!(@cases $rig, tickets:
+                a_ticket_is_spent_once_under_its_own_name,
+                of_many_who_spend_a_ticket_one_gets_it,
+                a_ticket_ends_and_makes_room_for_another,
             );
             conformance_suite!(@cases $rig, races:
                 one_of_many_swaps_wins_each_version,

@@ -55,6 +55,8 @@ describe('the package', () => {
                 'dist/index.d.ts',
                 'dist/react.js',
                 'dist/react.d.ts',
+                'dist/ticket.js',
+                'dist/ticket.d.ts',
             ]),
         );
         expect(files.filter((path) => !path.startsWith('dist/') && path !== 'README.md' && path !== 'package.json')).toEqual([]);

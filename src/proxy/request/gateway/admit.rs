@@ -10,6 +10,7 @@ use crate::domain::demands::TokenDemands;
 use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::stats::Counter;
+use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
 use crate::proxy::bond::Bond;
 use crate::proxy::client::tunnel::handshake;
@@ -27,14 +28,21 @@ pub(super) struct Caller {
 }
 
 /// Somebody whose token is good, and where it was.
-struct Authenticated {
+pub(super) struct Authenticated {
     admitted: Admitted,
-    in_cookie: bool,
+    is_in_authorization: bool,
+}
+
+impl Authenticated {
+    /// Whose token came in no field of the request.
+    pub(super) fn without_field(self) -> Self {
+        Self { is_in_authorization: false, ..self }
+    }
 }
 
 impl Caller {
     fn new(authenticated: Option<Authenticated>, is_bound: bool) -> Self {
-        let is_in_authorization = authenticated.as_ref().is_some_and(|caller| !caller.in_cookie);
+        let is_in_authorization = authenticated.as_ref().is_some_and(|caller| caller.is_in_authorization);
         Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization }
     }
 
@@ -54,7 +62,7 @@ impl Gateway {
         route: &Route,
         head: &Parts,
     ) -> Result<Caller, Denial> {
-        let judged = self.judge(local, route, head).await;
+        let judged = self.judge(context, local, route, head).await;
         if route.enforced.is_all() {
             return judged.map(|caller| Caller::new(caller, true));
         }
@@ -74,11 +82,23 @@ impl Gateway {
     }
 
     /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(&self, local: &Local, route: &Route, head: &Parts) -> Result<Option<Authenticated>, Denial> {
+    async fn judge(
+        &self,
+        context: &RequestContext<'_>,
+        local: &Local,
+        route: &Route,
+        head: &Parts,
+    ) -> Result<Option<Authenticated>, Denial> {
         if route.access == Access::Public {
             return Ok(None);
         }
-        let caller = match (&route.access, self.authenticate(local, head, &route.access, route.when_stale).await) {
+        let judged = match &context.tickets {
+            TicketsSent::None => self.authenticate(local, head, &route.access, route.when_stale).await,
+            // Boxed: rare.
+            TicketsSent::One(ticket) => Box::pin(self.authenticate_by_ticket(context, local, route, head, ticket)).await,
+            TicketsSent::Several => Err(Denial::Ambiguous("two tickets")),
+        };
+        let caller = match (&route.access, judged) {
             (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
             (_, judged) => judged?,
         };
@@ -109,10 +129,24 @@ impl Gateway {
         access: &Access,
         when_stale: WhenStale,
     ) -> Result<Authenticated, Denial> {
-        let judge = || self.authenticate_now(local, head, access, when_stale);
+        let presented = bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
+        self.authenticate_by(local, head, presented, access, when_stale).await
+    }
+
+    pub(super) async fn authenticate_by(
+        &self,
+        local: &Local,
+        head: &Parts,
+        presented: BearerToken<'_>,
+        access: &Access,
+        when_stale: WhenStale,
+    ) -> Result<Authenticated, Denial> {
+        let judge = || self.authenticate_now(local, head, presented, access, when_stale);
         match judge() {
             // Boxed: once for each key that is rotated in.
-            Err(denial) if denial.may_pass_with_other_keys() => Box::pin(self.when_known(local, head, denial, judge)).await,
+            Err(denial) if denial.may_pass_with_other_keys() => {
+                Box::pin(self.when_known(local, presented.token, denial, judge)).await
+            }
             judged => judged,
         }
     }
@@ -121,11 +155,10 @@ impl Gateway {
     async fn when_known(
         &self,
         local: &Local,
-        head: &Parts,
+        token: &str,
         denied: Denial,
         judge: impl Fn() -> Result<Authenticated, Denial>,
     ) -> Result<Authenticated, Denial> {
-        let BearerToken { token, .. } = bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
         let wish = local.view.verifier.load().wish(token).ok_or(denied)?;
         wish.then(judge).await
     }
@@ -134,11 +167,10 @@ impl Gateway {
         &self,
         local: &Local,
         head: &Parts,
+        BearerToken { token, in_cookie }: BearerToken<'_>,
         access: &Access,
         when_stale: WhenStale,
     ) -> Result<Authenticated, Denial> {
-        let BearerToken { token, in_cookie } =
-            bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
         let (verifier, policy) = (local.view.verifier.load(), local.policy());
         let admitted = local.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
         if in_cookie && !may_speak_by_cookie(policy, head) {
@@ -147,7 +179,7 @@ impl Gateway {
         if admitted.first_sight {
             self.saw(&admitted.token.principal);
         }
-        Ok(Authenticated { admitted, in_cookie })
+        Ok(Authenticated { admitted, is_in_authorization: !in_cookie })
     }
 
     /// Takes notice of a token that this worker had not seen before.

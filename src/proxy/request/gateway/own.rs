@@ -12,7 +12,9 @@ use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::{Endpoint, OwnEndpoint};
+use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
+use crate::proxy::auth::admission::bearer_token;
 use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::login_answer;
@@ -43,8 +45,10 @@ impl Gateway {
         let caller = self.caller(local, head).await;
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
         let expired = is_expired.then(|| self.expired(local, head)).flatten();
+        let is_for_ticket = endpoint == OwnEndpoint::Ticket && caller.is_ok();
+        let token = is_for_ticket.then(|| token_text(local, head)).flatten();
         let body = context.body.collect().await?;
-        let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired };
+        let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired, token };
         Ok(Answer::Whole(local.view.control.answer(request).await))
     }
 
@@ -85,4 +89,10 @@ impl Gateway {
         let body = login_answer::collect(body, rules.answer_bytes_max, &upstream.options().name).await?;
         Ok(Answer::Whole(local.view.control.complete_login(request, UpstreamAnswer { head, body }).await))
     }
+}
+
+/// The token of the caller, who was found by it.
+fn token_text(local: &Local, head: &Parts) -> Option<Secret<String>> {
+    let presented = bearer_token(&head.headers, local.policy().cookie_name()).ok()??;
+    Some(Secret::new(presented.token.to_owned()))
 }

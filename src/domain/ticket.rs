@@ -1,0 +1,44 @@
+//! Tickets: what opens one stream for a client that cannot send header fields.
+
+use std::time::Duration;
+
+use super::ids::Partition;
+
+/// Under what a store keeps a ticket: a digest of it and of the path that it opens. Whoever knows it can open nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TicketDigest([u8; 32]);
+
+impl TicketDigest {
+    #[must_use]
+    pub const fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// In whose name a ticket was issued: a session; where there is none, a subject of an issuer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TicketOwner(pub [u8; 16]);
+
+/// A ticket as a store keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptTicket {
+    /// Where it and its owner's other tickets lie.
+    pub home: Partition,
+    pub digest: TicketDigest,
+    pub owner: TicketOwner,
+    /// What it stands for. The ticket alone opens it.
+    pub sealed: Vec<u8>,
+}
+
+/// How long tickets live, and how many one owner gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TicketTerms {
+    pub lifetime: Duration,
+    /// Within that time, spent or not.
+    pub per_owner_max: u32,
+}

@@ -1,0 +1,300 @@
+//! Tickets, and everything that one could do with them beside opening one stream.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client};
+use super::rig::{Rig, Tokens};
+use super::upstream::Upstream;
+
+const SETTINGS: &str = "[store]\nkind = \"memory\"\n[endpoints]\nticket = \"/ticket\"\n[revocation]\nmax_staleness = \"1h\"\n\
+                        [identity]\nsubject_header = \"x-auth-subject\"\n";
+
+const A_WHILE: Duration = Duration::from_millis(300);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const EVENTS: &str = "Accept: text/event-stream\r\n";
+
+const SHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Streams where events are asked for, agrees to WebSocket handshakes, takes logins, and repeats everything else.
+fn upstream() -> Upstream {
+    Upstream::start(|conversation| {
+        while let Some(request) = conversation.request() {
+            if conversation.took_login(&request) {
+                continue;
+            }
+            if request.to_ascii_lowercase().contains("\r\nupgrade: websocket") {
+                conversation.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
+                return conversation.wait_for_end();
+            }
+            if request.contains("text/event-stream") {
+                conversation.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\ndata: one\n\r\n");
+                return conversation.wait_for_end();
+            }
+            conversation.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{request}", request.len()));
+        }
+    })
+}
+
+fn start(upstream: &Upstream) -> Rig {
+    Rig::start_from(upstream.address, SETTINGS, |_| {})
+}
+
+fn ask_for_ticket(rig: &Rig, token: &str, body: &str) -> Answer {
+    let length = body.len();
+    rig.ask(format!(
+        "POST /ticket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
+fn ticket(rig: &Rig, tokens: &Tokens, path: &str) -> String {
+    let answer = ask_for_ticket(rig, &tokens.access, &json!({ "path": path }).to_string());
+    assert_eq!((answer.status, answer.field("cache-control")), (200, Some("no-store")), "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((&body["parameter"], &body["expiresIn"]), (&json!("access_ticket"), &json!(30)));
+    body["ticket"].as_str().unwrap().to_owned()
+}
+
+fn begin(rig: &Rig, method: &str, target: &str, fields: &str) -> Client {
+    let mut client = rig.client();
+    client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+    client
+}
+
+/// The status of a request that opens an event stream, which is then left.
+fn opens(rig: &Rig, target: &str) -> u16 {
+    let head = begin(rig, "GET", target, EVENTS).head();
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn seen(upstream: &Upstream) -> Vec<String> {
+    upstream.heard().into_iter().filter(|request| !request.starts_with("POST /login")).collect()
+}
+
+#[test]
+fn a_ticket_opens_one_stream_in_the_name_of_its_token_and_no_upstream_sees_it() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    for (fields, begun) in [(EVENTS, "http/1.1 200 "), (SHAKE, "http/1.1 101 ")] {
+        let ticket = ticket(&rig, &tokens, "/api/events");
+        let mut stream = begin(&rig, "GET", &format!("/api/events?a=%41&access_ticket={ticket}&b"), fields);
+        assert!(stream.head().starts_with(begun));
+        let request = seen(&upstream).pop().unwrap().to_ascii_lowercase();
+        assert!(request.starts_with("get /api/events?a=%41&b http/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nx-auth-subject: user-1\r\n") && !request.contains("tgt_"), "{request}");
+        let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).answer();
+        assert_eq!((again.status, again.code().as_str()), (401, "token_invalid"), "{again:?}");
+    }
+    assert_eq!(seen(&upstream).len(), 2);
+}
+
+#[test]
+fn a_ticket_opens_its_own_path_alone_however_that_is_spelt() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    let ticket = ticket(&rig, &tokens, "/api/%65vents");
+    for other in ["/api", "/api/events/1", "/api/Events", "/api/events/", "/lenient/events"] {
+        assert_eq!(opens(&rig, &format!("{other}?access_ticket={ticket}")), 401, "{other}");
+    }
+    assert_eq!(opens(&rig, &format!("/api/event%73?access_ticket={ticket}")), 200);
+}
+
+#[test]
+fn what_opens_no_stream_spends_no_ticket() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    let ticket = ticket(&rig, &tokens, "/api/events");
+    let target = format!("/api/events?access_ticket={ticket}");
+    for (method, fields) in [
+        ("GET", ""),
+        ("GET", "Accept: */*\r\n"),
+        ("GET", "Accept: text/event-stream;q=0\r\n"),
+        ("HEAD", EVENTS),
+        ("POST", "Accept: text/event-stream\r\nContent-Length: 0\r\n"),
+        ("POST", &format!("{SHAKE}Content-Length: 0\r\n")),
+    ] {
+        let mut client = begin(&rig, method, &target, fields);
+        let answer = if method == "HEAD" { client.answer_to_head() } else { client.answer() };
+        assert_eq!(answer.status, 400, "{method} {fields}: {answer:?}");
+    }
+    assert!(seen(&upstream).is_empty());
+    assert_eq!(opens(&rig, &target), 200, "it is unspent");
+}
+
+#[test]
+fn nobody_has_to_guess_which_credentials_count() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    let ticket = ticket(&rig, &tokens, "/api/events");
+    let own = format!("access_ticket={ticket}");
+    let bearer = format!("{EVENTS}Authorization: Bearer {}\r\n", tokens.access);
+    for (query, fields) in [
+        (format!("{own}&{own}"), EVENTS),
+        (format!("{own}&access%5Fticket={ticket}"), EVENTS),
+        (format!("access_ticket=&{own}"), EVENTS),
+        (own.clone(), bearer.as_str()),
+        ("access_ticket=".to_owned(), bearer.as_str()),
+    ] {
+        let answer = begin(&rig, "GET", &format!("/api/events?{query}"), fields).answer();
+        assert_eq!(answer.status, 400, "{query} {fields}: {answer:?}");
+    }
+    assert!(seen(&upstream).is_empty());
+    let basic = format!("{EVENTS}Authorization: Basic YTpi\r\n");
+    let head = begin(&rig, "GET", &format!("/api/events?%61ccess%5fticket={ticket}"), &basic).head();
+    assert!(head.starts_with("http/1.1 200 "), "what is none of ours is no second token: {head}");
+    let request = seen(&upstream).pop().unwrap();
+    assert!(request.starts_with("GET /api/events HTTP/1.1\r\n") && request.contains("Basic YTpi"), "{request}");
+}
+
+#[test]
+fn made_up_tickets_and_tickets_where_nobody_asks_for_them_stay_here() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    for bad in ["", "x", "tgt_", "tgt_AAAA", &format!("tgt_{}", "A".repeat(67)), &tokens.access] {
+        assert_eq!(opens(&rig, &format!("/api/events?access_ticket={bad}")), 401, "{bad}");
+    }
+    let ticket = ticket(&rig, &tokens, "/public/events");
+    let answer = begin(&rig, "GET", &format!("/public/events?x=1&access_ticket={ticket}"), "").answer();
+    assert!(answer.status == 200 && answer.body.starts_with("GET /public/events?x=1 HTTP/1.1\r\n"), "{answer:?}");
+    let answer = begin(&rig, "GET", "/public/events?ticket=ST-1", "").answer();
+    assert!(answer.body.starts_with("GET /public/events?ticket=ST-1 HTTP/1.1\r\n"), "{answer:?}");
+}
+
+#[test]
+fn a_ticket_lives_for_as_long_as_it_may_and_no_longer_than_its_session() {
+    let upstream = upstream();
+    let rig = Rig::start_from(upstream.address, SETTINGS, |settings| settings.tickets.terms.lifetime = Duration::from_secs(1));
+    let tokens = rig.log_in();
+    let buy = || {
+        let answer = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str::<Value>(&answer.body).unwrap()["ticket"].as_str().unwrap().to_owned()
+    };
+    let late = buy();
+    thread::sleep(Duration::from_millis(1200));
+    assert_eq!(opens(&rig, &format!("/api/events?access_ticket={late}")), 401);
+    let void = buy();
+    let token = &tokens.access;
+    let answer =
+        rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(answer.status, 200);
+    let answer = begin(&rig, "GET", &format!("/api/events?access_ticket={void}"), EVENTS).answer();
+    assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"));
+}
+
+#[test]
+fn the_rules_of_a_route_hold_for_tickets_as_for_tokens() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    let ticket = ticket(&rig, &tokens, "/scoped/events");
+    let answer = begin(&rig, "GET", &format!("/scoped/events?access_ticket={ticket}"), EVENTS).answer();
+    assert_eq!((answer.status, answer.code().as_str()), (403, "scope_insufficient"), "{answer:?}");
+}
+
+#[test]
+fn a_stream_that_a_ticket_opened_ends_with_its_session_and_is_renewed_like_any_other() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    let ticket = ticket(&rig, &tokens, "/api/events");
+    let mut stream = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), EVENTS);
+    stream.head();
+    assert_eq!(stream.chunk().as_deref(), Some("data: one\n"));
+    stream.assert_silent(A_WHILE);
+    rig.clock.advance(10 * MINUTE);
+    let refreshed = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
+    let newer = serde_json::from_str::<Value>(&refreshed.body).unwrap()["accessToken"].as_str().unwrap().to_owned();
+    assert_eq!(rig.get("/api/me", &newer).status, 200);
+    rig.clock.advance(10 * MINUTE);
+    stream.assert_silent(A_WHILE);
+    rig.clock.advance(10 * MINUTE);
+    assert_eq!(stream.chunk(), None);
+}
+
+#[test]
+fn a_session_gets_so_many_tickets_and_takes_none_of_anothers() {
+    let upstream = upstream();
+    let rig = Rig::start_from(upstream.address, SETTINGS, |settings| settings.tickets.terms.per_owner_max = 3);
+    let (tokens, other) = (rig.log_in(), rig.log_in());
+    for _ in 0..3 {
+        let ticket = ticket(&rig, &tokens, "/api/events");
+        assert_eq!(opens(&rig, &format!("/api/events?access_ticket={ticket}")), 200);
+    }
+    let answer = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
+    assert_eq!((answer.status, answer.field("retry-after")), (429, Some("30")), "{answer:?}");
+    ticket(&rig, &other, "/api/events");
+}
+
+#[test]
+fn a_ticket_is_for_a_path_and_for_someone() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    for bad in [
+        "",
+        "{}",
+        "[]",
+        "path",
+        r#"{"path":7}"#,
+        r#"{"path":null}"#,
+        r#"{"path":""}"#,
+        r#"{"path":"api"}"#,
+        r#"{"path":"//evil.example"}"#,
+        r#"{"path":"/a/../b"}"#,
+        r#"{"path":"/a?b=1"}"#,
+        r#"{"path":"/a","path":"/b"}"#,
+        r#"{"path":"/\u0000"}"#,
+        r#"{"path":"https://a.example/x"}"#,
+    ] {
+        assert_eq!(ask_for_ticket(&rig, &tokens.access, bad).status, 400, "{bad}");
+    }
+    assert_eq!(ask_for_ticket(&rig, "nonsense", r#"{"path":"/api"}"#).status, 401);
+    assert_eq!(rig.post("/ticket", r#"{"path":"/api"}"#).status, 401);
+    assert_eq!(rig.get("/ticket", &tokens.access).status, 405);
+}
+
+#[test]
+fn without_tickets_the_parameter_is_the_upstreams() {
+    let upstream = upstream();
+    let rig = Rig::start(upstream.address);
+    let tokens = rig.log_in();
+    assert_eq!(ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api"}"#).status, 404);
+    let answer = rig.get("/api?access_ticket=theirs", &tokens.access);
+    assert!(answer.body.starts_with("GET /api?access_ticket=theirs HTTP/1.1\r\n"), "{answer:?}");
+}
+
+#[test]
+fn another_site_gets_no_ticket_by_a_browsers_cookie() {
+    let upstream = upstream();
+    let cookies = "[cookies]\nenabled = true\naccess_name = \"access\"\nrefresh_name = \"refresh\"\ntokens_in_body = true\n\
+                   csrf_origins = [\"https://app.example\"]\n";
+    let rig = Rig::start_from(upstream.address, &format!("{SETTINGS}{cookies}"), |_| {});
+    let token = rig.log_in().access;
+    let ask = |origin: &str| {
+        let body = r#"{"path":"/api/events"}"#;
+        rig.ask(format!(
+            "POST /ticket HTTP/1.1\r\nHost: a\r\nCookie: access={token}\r\nOrigin: {origin}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert_eq!(ask("https://evil.example").status, 403);
+    let answer = ask("https://app.example");
+    let ticket = serde_json::from_str::<Value>(&answer.body).unwrap()["ticket"].as_str().unwrap().to_owned();
+    let target = format!("/api/events?access_ticket={ticket}");
+    let both = begin(&rig, "GET", &target, &format!("{EVENTS}Cookie: access={token}\r\n")).answer();
+    assert_eq!(both.status, 400, "{both:?}");
+    assert_eq!(opens(&rig, &target), 200);
+}
