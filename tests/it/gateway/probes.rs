@@ -239,3 +239,33 @@ fn the_claims_hook_asks_no_server_that_fails_its_probes() {
     }
     assert_eq!((ill.served(), well.served()), (0, 20));
 }
+
+/// Of each user, which of the two servers serves the requests.
+fn homes(gateway: &Gateway, servers: [&Probed; 2], tokens: &[String]) -> Vec<usize> {
+    let home = |token: &String| {
+        let before = servers.map(Probed::served);
+        for _ in 0..3 {
+            gateway.client().get("/api/x", Some(token)).expect(200);
+        }
+        let served = [0, 1].map(|index| servers[index].served() - before[index]);
+        served.iter().position(|count| *count == 3).unwrap_or(usize::MAX)
+    };
+    tokens.iter().map(home).collect()
+}
+
+#[test]
+fn callers_of_a_server_that_fails_its_probes_go_elsewhere_and_return_and_no_others_move() {
+    let (login, ill, well) = (Upstream::start(), Probed::start(), Probed::start());
+    let api = "[[routes]]\nname = 'api'\nprefix = '/api'\nupstream = 'many'\n";
+    let urls = [&ill, &well].map(|server| format!("\"{}\"", server.upstream.url())).join(", ");
+    let keys = format!("urls = [{urls}]\nslow_start = '0s'\nbalance = 'hash'\n{HEALTH}unhealthy_after = 1\nhealthy_after = 1\n");
+    let gateway = Gateway::of(&login, &format!("{}{api}", tables(&keys)), &[]);
+    let mut client = gateway.client();
+    let tokens: Vec<String> = (0..12).map(|number| client.log_in(&format!("user-{number}@example.com")).access).collect();
+    let at_first = homes(&gateway, [&ill, &well], &tokens);
+    assert!(at_first.contains(&0) && at_first.contains(&1), "{at_first:?}");
+    ill.be(false);
+    eventually("all are at the other", || homes(&gateway, [&ill, &well], &tokens) == vec![1; tokens.len()]);
+    ill.be(true);
+    eventually("all are where they were", || homes(&gateway, [&ill, &well], &tokens) == at_first);
+}

@@ -99,6 +99,23 @@ fn one_that_fails_in_a_row_gets_nothing_and_of_two_the_other_stays_whatever_it_d
 }
 
 #[test]
+fn what_an_exchange_of_former_settings_comes_to_is_known_by_the_later_ones_and_passes_there() {
+    let clock = Arc::new(Moved::default());
+    let former = Backends::new(places(2), RULES, Arc::clone(&clock) as _, None);
+    let later = Backends::new(places(2), RULES, Arc::clone(&clock) as _, Some(&former));
+    later.look();
+    let (version, one) = (later.version(), &former.list()[0].backend);
+    assert!(!former.failed(one) && former.failed(one));
+    assert!(later.version() > version);
+    assert_eq!(with_requests(&later), [1]);
+    clock.0.fetch_add(RULES.ejection.pause.as_secs(), Ordering::Relaxed);
+    let version = later.version();
+    later.look();
+    assert!(later.version() > version, "who looks anew sees that it comes back");
+    assert_eq!(with_requests(&later), [0, 1]);
+}
+
+#[test]
 fn of_two_that_are_judged_at_once_one_stays() {
     let backends = Backends::new(vec![place("192.0.2.1", 1), place("192.0.2.2", 1)], RULES, standing_clock(), None);
     let list = backends.list();
