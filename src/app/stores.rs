@@ -8,13 +8,10 @@ use std::sync::Arc;
 use super::{Ambient, files};
 use crate::config::{self, Settings};
 use crate::domain::ids::Partitions;
-use crate::domain::redis_url::RedisUrlError;
 use crate::domain::secret::Secret;
 use crate::store::embedded::{Embedded, EmbeddedError};
 use crate::store::memory::Memory;
-use crate::store::redis::{
-    Address, Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, SentinelOptions, TlsOptions,
-};
+use crate::store::redis::{Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, TlsOptions};
 use crate::store::{Finding, SessionStore as _, Severity, Store, StoreError};
 
 /// The file of the embedded store, in its folder.
@@ -104,10 +101,7 @@ async fn connect(redis: &config::Redis) -> Result<RedisStore, StoreStartError> {
 }
 
 fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
-    let mut options = match &redis.place {
-        config::RedisPlace::Url(written) => RedisOptions::at(written.url.clone(), redis.partitions),
-        config::RedisPlace::Listed(servers) => listed(servers, redis.partitions)?,
-    };
+    let mut options = RedisOptions::at(redis.place.clone(), redis.partitions);
     if let Deployment::Sentinel(sentinel) = &mut options.deployment {
         sentinel.username.clone_from(&redis.sentinel_username);
         sentinel.password = redis.sentinel_password.as_ref().map(|password| password.value.clone());
@@ -133,23 +127,6 @@ fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
         };
         options.tls = Some(TlsOptions { authorities_pem, identity_pem });
     }
-    Ok(options)
-}
-
-fn listed(servers: &config::ListedServers, partitions: Partitions) -> Result<RedisOptions, RedisOptionsError> {
-    let addresses: Vec<Address> =
-        servers.addresses.iter().map(|address| Address::parse(address).ok_or(RedisUrlError::Host)).collect::<Result<_, _>>()?;
-    let deployment = match &servers.deployment {
-        config::RedisDeployment::Standalone => Deployment::Standalone(addresses.into_iter().next().ok_or(RedisUrlError::Host)?),
-        config::RedisDeployment::Sentinel { service } => {
-            let service = service.clone();
-            Deployment::Sentinel(SentinelOptions::new(addresses, service))
-        }
-        config::RedisDeployment::Cluster => Deployment::Cluster(addresses),
-    };
-    let mut options = RedisOptions::new(deployment, partitions);
-    options.database = servers.database;
-    options.tls = servers.tls.then(TlsOptions::default);
     Ok(options)
 }
 

@@ -72,7 +72,7 @@ fn summary(settings: &Settings) -> String {
     let store = match &settings.store {
         Store::Memory => "memory: sessions end with the process".to_owned(),
         Store::Embedded(embedded) => format!("embedded, in {}", embedded.directory.display()),
-        Store::Redis(redis) => format!("redis, {}", redis.place.kind()),
+        Store::Redis(redis) => format!("redis, {}", redis.place.servers.kind()),
     };
     let admin = settings.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
     let listeners = settings.listeners.iter().map(|listener| ("listen", listener.to_string()));

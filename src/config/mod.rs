@@ -78,7 +78,7 @@ pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
 pub use routes::Routes;
 pub use setting::FromFile;
-pub use store::{Embedded, ListedServers, Redis, RedisDeployment, RedisPlace, Store, WrittenUrl};
+pub use store::{Embedded, Redis, Store};
 pub use targets::{Target, Targets};
 pub use tickets::Tickets;
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};

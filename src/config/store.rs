@@ -8,7 +8,7 @@ use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::{Disclosure, FromFile, Setting, open_settings, write_debug};
 use crate::domain::ids::Partitions;
-use crate::domain::redis_url::{ADDRESSES_MAX, RedisServers, RedisUrl, RedisUrlError};
+use crate::domain::redis_url::{ADDRESSES_MAX, Address, RedisServers, RedisUrl, RedisUrlError};
 use crate::domain::secret::Secret;
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,8 @@ pub struct Embedded {
 /// Shared by any number of nodes.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    pub place: RedisPlace,
+    /// In one line or piece by piece; for its forms see `config/tokengate.toml`.
+    pub place: RedisUrl,
     pub username: Option<String>,
     pub password: Option<FromFile<Secret<String>>>,
     pub key_prefix: String,
@@ -49,20 +50,11 @@ pub struct Redis {
     pub wait_timeout: Duration,
 }
 
-/// Where Redis is.
-#[derive(Clone, Debug)]
-pub enum RedisPlace {
-    /// In one line; for its forms see `config/tokengate.toml`.
-    Url(WrittenUrl),
-    /// Piece by piece.
-    Listed(ListedServers),
-}
-
 /// A URL, and what it says. May hold a password.
 #[derive(Clone, Debug)]
-pub struct WrittenUrl {
+struct WrittenUrl {
     text: Secret<String>,
-    pub url: RedisUrl,
+    url: RedisUrl,
 }
 
 impl Setting for WrittenUrl {
@@ -71,26 +63,6 @@ impl Setting for WrittenUrl {
     fn write_effective(&self, out: &mut String) {
         write_debug(self.text.expose(), out);
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct ListedServers {
-    pub deployment: RedisDeployment,
-    /// Each `host:port`.
-    pub addresses: Vec<String>,
-    pub database: u8,
-    pub tls: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RedisDeployment {
-    /// One server; exactly one address.
-    Standalone,
-    /// The addresses are those of sentinels that watch this service.
-    Sentinel {
-        service: String,
-    },
-    Cluster,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +79,7 @@ enum Kind {
     Redis,
 }
 
-open_settings!(DeploymentKind, Kind);
+open_settings!(Address, DeploymentKind, Kind);
 
 impl Store {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
@@ -135,7 +107,7 @@ impl Redis {
     fn read(s: &mut Section<'_>) -> Self {
         let second = Duration::from_secs(1);
         let redis = Self {
-            place: RedisPlace::read(s),
+            place: place(s),
             username: s.optional("username", parse::filled_text),
             password: s.secret_or_file("password", "password_file", parse::password),
             key_prefix: s.read("key_prefix", key_prefix),
@@ -149,15 +121,15 @@ impl Redis {
             wait_replicas: s.read("wait_replicas", small_number),
             wait_timeout: s.read("wait_timeout", parse::duration(second / 1000, 30 * second)),
         };
-        if redis.password.is_some() && redis.place.has_credentials() {
+        if redis.password.is_some() && (redis.place.username.is_some() || redis.place.password.is_some()) {
             s.fault("password", "the URL holds a password too; allowed is one of the two");
         }
         for (key, is_given) in [("ca_file", redis.ca_file.is_some()), ("certificate_file", redis.certificate_files.is_some())] {
-            if is_given && !redis.place.has_tls() {
+            if is_given && !redis.place.is_tls {
                 s.fault(key, "has no meaning without TLS; allowed with \"rediss…://\", or with tls = true beside addresses");
             }
         }
-        if !redis.place.has_sentinels() {
+        if !matches!(redis.place.servers, RedisServers::Sentinel { .. }) {
             for key in ["sentinel_username", "sentinel_password", "sentinel_password_file"] {
                 if s.has_any(&[key]) {
                     s.fault(
@@ -174,90 +146,66 @@ impl Redis {
     }
 }
 
-impl RedisPlace {
-    fn read(s: &mut Section<'_>) -> Self {
-        let url = s.read("url", redis_url);
-        let kinds = parse::choice(&[
-            ("standalone", DeploymentKind::Standalone),
-            ("sentinel", DeploymentKind::Sentinel),
-            ("cluster", DeploymentKind::Cluster),
-        ]);
-        let kind = s.optional("deployment", kinds);
-        let addresses = s.optional("addresses", parse::list(host_and_port));
-        let service = s.optional("service", parse::filled_text);
-        let database = s.optional("database", small_number);
-        let tls = s.optional("tls", parse::flag);
-        let Some(addresses) = addresses else {
-            for key in ["deployment", "service", "database", "tls"] {
-                if s.has_any(&[key]) && !s.has_any(&["addresses"]) {
-                    s.fault(key, "has no meaning without addresses; the URL says it otherwise");
-                }
+/// From the URL, or from `addresses` and the keys beside it.
+fn place(s: &mut Section<'_>) -> RedisUrl {
+    let url = s.read("url", redis_url).url;
+    let kinds = parse::choice(&[
+        ("standalone", DeploymentKind::Standalone),
+        ("sentinel", DeploymentKind::Sentinel),
+        ("cluster", DeploymentKind::Cluster),
+    ]);
+    let kind = s.optional("deployment", kinds).unwrap_or(DeploymentKind::Standalone);
+    let addresses = s.optional("addresses", parse::list(host_and_port));
+    let service = s.optional("service", parse::filled_text);
+    let database = s.optional("database", small_number);
+    let tls = s.optional("tls", parse::flag);
+    let Some(addresses) = addresses else {
+        for key in ["deployment", "service", "database", "tls"] {
+            if s.has_any(&[key]) && !s.has_any(&["addresses"]) {
+                s.fault(key, "has no meaning without addresses; the URL says it otherwise");
             }
-            return Self::Url(url);
-        };
-        if !s.has_default("url") {
-            s.fault("addresses", "the URL is given too; allowed is one of the two");
         }
-        let deployment = match kind.unwrap_or(DeploymentKind::Standalone) {
-            DeploymentKind::Standalone => RedisDeployment::Standalone,
-            DeploymentKind::Sentinel => RedisDeployment::Sentinel { service: service.clone().unwrap_or_default() },
-            DeploymentKind::Cluster => RedisDeployment::Cluster,
-        };
-        let with_service = matches!(deployment, RedisDeployment::Sentinel { .. });
-        if with_service && !s.has_any(&["service"]) {
-            s.fault("service", "is missing: what the sentinels call the primary, such as \"mymaster\"");
-        } else if !with_service && service.is_some() {
-            s.fault("service", "has no meaning without sentinels; allowed with deployment = \"sentinel\"");
-        }
-        let most = if deployment == RedisDeployment::Standalone { 1 } else { ADDRESSES_MAX };
-        if addresses.is_empty() || addresses.len() > most {
-            s.fault("addresses", format!("allowed are 1 to {most} for this deployment"));
-        }
-        if deployment == RedisDeployment::Cluster && database.is_some_and(|database| database > 0) {
-            s.fault("database", "a Cluster has database 0 alone");
-        }
-        let (database, tls) = (database.unwrap_or_default(), tls.unwrap_or_default());
-        Self::Listed(ListedServers { deployment, addresses, database, tls })
+        return url;
+    };
+    if !s.has_default("url") {
+        s.fault("addresses", "the URL is given too; allowed is one of the two");
     }
-
-    /// `standalone`, `sentinel` or `cluster`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Standalone(_), .. }, .. })
-            | Self::Listed(ListedServers { deployment: RedisDeployment::Standalone, .. }) => "standalone",
-            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Sentinel { .. }, .. }, .. })
-            | Self::Listed(ListedServers { deployment: RedisDeployment::Sentinel { .. }, .. }) => "sentinel",
-            Self::Url(WrittenUrl { url: RedisUrl { servers: RedisServers::Cluster(_), .. }, .. })
-            | Self::Listed(ListedServers { deployment: RedisDeployment::Cluster, .. }) => "cluster",
-        }
+    let with_service = matches!(kind, DeploymentKind::Sentinel);
+    if with_service && !s.has_any(&["service"]) {
+        s.fault("service", "is missing: what the sentinels call the primary, such as \"mymaster\"");
+    } else if !with_service && service.is_some() {
+        s.fault("service", "has no meaning without sentinels; allowed with deployment = \"sentinel\"");
     }
-
-    fn has_sentinels(&self) -> bool {
-        self.kind() == "sentinel"
+    if matches!(kind, DeploymentKind::Cluster) && database.is_some_and(|database| database > 0) {
+        s.fault("database", "a Cluster has database 0 alone");
     }
-
-    fn has_tls(&self) -> bool {
-        match self {
-            Self::Url(written) => written.url.is_tls,
-            Self::Listed(servers) => servers.tls,
-        }
-    }
-
-    fn has_credentials(&self) -> bool {
-        match self {
-            Self::Url(written) => written.url.username.is_some() || written.url.password.is_some(),
-            Self::Listed(_) => false,
-        }
-    }
+    let servers = servers(s, kind, addresses, service.unwrap_or_default()).unwrap_or(url.servers);
+    let (is_tls, database) = (tls.unwrap_or_default(), database.unwrap_or_default());
+    RedisUrl { servers, is_tls, username: None, password: None, database }
 }
 
-fn host_and_port(value: &config::Value) -> Parsed<String> {
+/// `None` after a fault was noted.
+fn servers(s: &Section<'_>, kind: DeploymentKind, addresses: Vec<Address>, service: String) -> Option<RedisServers> {
+    let most = if matches!(kind, DeploymentKind::Standalone) { 1 } else { ADDRESSES_MAX };
+    if addresses.is_empty() || addresses.len() > most {
+        s.fault("addresses", format!("allowed are 1 to {most} for this deployment"));
+        return None;
+    }
+    Some(match kind {
+        DeploymentKind::Standalone => RedisServers::Standalone(addresses.into_iter().next()?),
+        DeploymentKind::Sentinel => RedisServers::Sentinel { addresses, service },
+        DeploymentKind::Cluster => RedisServers::Cluster(addresses),
+    })
+}
+
+fn host_and_port(value: &config::Value) -> Parsed<Address> {
     let text = parse::filled_text(value)?;
     let is_sound = |authority: http::uri::Authority| {
         let has_port = authority.port_u16().is_some_and(|port| port > 0);
         has_port && !authority.host().is_empty() && !text.contains('@')
     };
-    if text.parse().is_ok_and(is_sound) { Ok(text) } else { Err("allowed is \"host:port\"".to_owned()) }
+    let is_sound = text.parse().is_ok_and(is_sound);
+    Address::parse(&text).filter(|_| is_sound).ok_or_else(|| "allowed is \"host:port\"".to_owned())
 }
 
 fn small_number(value: &config::Value) -> Parsed<u8> {

@@ -37,6 +37,18 @@ pub enum RedisServers {
     Cluster(Vec<Address>),
 }
 
+impl RedisServers {
+    /// For people.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Standalone(_) => "standalone",
+            Self::Sentinel { .. } => "sentinel",
+            Self::Cluster(_) => "cluster",
+        }
+    }
+}
+
 /// A host (name or IP address) and a port.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Address {
