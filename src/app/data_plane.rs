@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use http::HeaderValue;
 
 use super::{StartError, client_certificates, files};
-use crate::config::{self, HostField, Settings};
+use crate::config::{self, HostField, Settings, UpstreamProtocol};
 use crate::crypto::client_identity::ClientIdentity;
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
@@ -19,7 +19,7 @@ use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
 use crate::proxy::upstream::backends::{BackendRules, Backends, Place, ProbeRules};
-use crate::proxy::upstream::{ExchangeTimeouts, Target, Tls, UpstreamOptions};
+use crate::proxy::upstream::{ExchangeTimeouts, Http2Options, Protocol, Target, Tls, UpstreamOptions};
 
 /// The gateway's name in Via.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 tokengate");
@@ -84,6 +84,7 @@ fn upstream(
         connections_max: upstream.connections_max,
         connections_wait: upstream.connections_wait,
         retries: upstream.retries,
+        http2: Http2Options { streams_max: upstream.http2.streams_max, stream_window_bytes: upstream.http2.stream_window_bytes },
     })
 }
 
@@ -140,12 +141,16 @@ fn places(upstream: &config::Upstream, identity: Option<&Arc<ClientIdentity>>) -
             Some(identity) => tls.showing(Arc::clone(identity)),
             None => tls,
         });
+        let place = match url.socket() {
+            Some(path) => Target::unix(path.to_owned()),
+            None => Target::tcp(url.server_name().to_owned(), url.port(), tls),
+        };
         Ok(Place {
             key: target.key.as_str().into(),
-            target: match url.socket() {
-                Some(path) => Target::unix(path.to_owned()),
-                None => Target::tcp(url.server_name().to_owned(), url.port(), tls),
-            },
+            target: place.speaking(match upstream.protocol {
+                UpstreamProtocol::Http1 => Protocol::Http1,
+                UpstreamProtocol::Http2 => Protocol::Http2,
+            }),
             own_host: url.host().field().clone(),
             weight: target.weight,
         })

@@ -84,7 +84,7 @@ pub use tickets::Tickets;
 pub use tokens::{Keys, Refresh, Revocation, Sessions, Tokens};
 pub use upkeep::{Schedule, Statistics, Sweeper};
 pub use upstream_url::UpstreamUrl;
-pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, Upstreams};
+pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, UpstreamHttp2, UpstreamProtocol, Upstreams};
 
 /// Everything that an operator decides, validated as a whole.
 #[derive(Clone, Debug)]

@@ -43,6 +43,9 @@ pub struct Upstream {
     pub retries: Share,
     /// By what its requests are divided among its servers.
     pub balance: Balance,
+    pub protocol: UpstreamProtocol,
+    /// For [`UpstreamProtocol::Http2`].
+    pub http2: UpstreamHttp2,
     pub ejection: EjectionRules,
     /// `None`: nobody asks how its servers are.
     pub health: Option<Health>,
@@ -73,6 +76,27 @@ enum BalanceBy {
 
 open_settings!(HostField, BalanceBy, HashBy);
 
+/// What is spoken with an upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+}
+
+open_settings!(UpstreamProtocol);
+
+/// What one connection carries on which HTTP/2 is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UpstreamHttp2 {
+    /// Requests at once.
+    pub streams_max: u32,
+    /// How many bytes of one response's body may wait for its client.
+    pub stream_window_bytes: u32,
+}
+
+/// Well below the largest window that HTTP/2 knows, 2 GiB.
+const STREAM_WINDOW_BYTES_MAX: u64 = 1 << 24;
+
 impl Upstream {
     /// `None` when its URL or the path of its probes is missing or wrong, after that was noted.
     fn read(name: &str, s: &mut Section<'_>) -> Option<Self> {
@@ -89,6 +113,8 @@ impl Upstream {
         let connections_wait = s.read("connections_wait", parse::duration(second / 100, 60 * second));
         let retries = s.read("retries", parse::percentage);
         let balance = balance(s);
+        let protocol =
+            s.read("protocol", parse::choice(&[("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)]));
         let ejection = EjectionRules {
             failures: s.read("eject_after", parse::number_u32(0, 1000)),
             pause: s.read("eject_for", parse::duration(second, 3600 * second)),
@@ -100,6 +126,8 @@ impl Upstream {
         let certificate = s.optional("client_certificate_file", parse::path);
         let key = s.key_file("client_key_file");
         let server_name = s.optional("server_name", server_name);
+        // Tables of their own: behind all keys of this one.
+        let http2 = s.section("http2", |s| Self::read_http2(s, protocol));
         let health = s.has_any(&["health"]).then(|| s.section("health", Health::read));
         let (targets, health) = (targets?, health.map_or(Some(None), |health| health.map(Some))?);
         let client_certificate = match (certificate, key) {
@@ -133,6 +161,8 @@ impl Upstream {
             connections_wait,
             retries,
             balance,
+            protocol,
+            http2,
             ejection,
             health,
             host,
@@ -140,6 +170,17 @@ impl Upstream {
             client_certificate,
             server_name,
         })
+    }
+
+    fn read_http2(s: &mut Section<'_>, protocol: UpstreamProtocol) -> UpstreamHttp2 {
+        let streams_max = s.read("streams_max", parse::number_u32(1, 10_000));
+        let window = s.read("stream_window_bytes", parse::memory(1 << 14, STREAM_WINDOW_BYTES_MAX));
+        for key in ["streams_max", "stream_window_bytes"] {
+            if protocol == UpstreamProtocol::Http1 && !s.has_default(key) {
+                s.fault(key, "has no meaning without protocol = \"http2\"");
+            }
+        }
+        UpstreamHttp2 { streams_max, stream_window_bytes: u32::try_from(window).unwrap_or(u32::MAX) }
     }
 }
 

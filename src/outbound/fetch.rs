@@ -4,40 +4,70 @@ use std::error::Error;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HOST};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::proxy::upstream::connect::{Stream, Target};
+use crate::proxy::upstream::connect::{Protocol, Stream, Target};
 
 /// The largest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
 /// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
 /// followed: the operator named the place.
 pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
-    exchange(stream, request, |answer| collect(answer, bytes_max)).await
+    exchange((stream, target.protocol()), request, |answer| collect(answer, bytes_max)).await
 }
 
 /// Sends the request, and reads the answer by `read`. The connection ends with the exchange.
 pub(super) async fn exchange<T, F>(
-    stream: Stream,
+    (stream, protocol): (Stream, Protocol),
     request: Request<Full<Bytes>>,
     read: impl FnOnce(Response<Incoming>) -> F,
 ) -> Result<T, String>
 where
     F: Future<Output = Result<T, String>>,
 {
-    let (mut sender, connection) = http1::Builder::new()
-        .allow_spaces_after_header_name_in_responses(true)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| format!("cannot connect: {error}"))?;
-    let exchange = async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await };
+    let (io, failed) = (TokioIo::new(stream), |error: hyper::Error| format!("cannot connect: {error}"));
+    match protocol {
+        Protocol::Http1 => {
+            let mut builder = http1::Builder::new();
+            builder.allow_spaces_after_header_name_in_responses(true).max_buf_size(HEAD_BYTES_MAX as usize);
+            let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            drive(connection, async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await }).await
+        }
+        Protocol::Http2 => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_header_list_size(HEAD_BYTES_MAX);
+            let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            let request = of_http2(request)?;
+            drive(connection, async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await }).await
+        }
+    }
+}
+
+/// What Host says by HTTP/1.1, the URI does by HTTP/2; and nothing is said of the connection.
+fn of_http2(mut request: Request<Full<Bytes>>) -> Result<Request<Full<Bytes>>, String> {
+    request.headers_mut().remove(CONNECTION);
+    let host = request.headers_mut().remove(HOST);
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    if let Some(host) = host {
+        uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(|error| error.to_string())?);
+        uri.scheme = Some(Scheme::HTTP);
+    }
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|error| error.to_string())?;
+    Ok(request)
+}
+
+async fn drive<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    exchange: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
     // The connection moves only while it is polled; it ends with the exchange.
     let mut exchange = pin!(exchange);
     tokio::select! {

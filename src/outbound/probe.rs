@@ -22,7 +22,7 @@ pub async fn ask(backend: &Backend, rules: &ProbeRules) -> Result<(), String> {
     let until = Instant::now() + rules.timeout;
     let connected = timeout_at(until, backend.connect()).await.map_err(|_| late("no connection"))?;
     let stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
-    let asking = exchange(stream, request(backend, rules), whole);
+    let asking = exchange((stream, backend.target().protocol()), request(backend, rules), whole);
     let status = timeout_at(until, asking).await.map_err(|_| late("no complete response"))??;
     if rules.statuses.contains(&status) { Ok(()) } else { Err(format!("responded with {}", status.as_u16())) }
 }
@@ -66,7 +66,7 @@ mod tests {
     use crate::domain::probing::ProbeThresholds;
     use crate::domain::time::standing_clock;
     use crate::proxy::upstream::backends::{BackendRules, Backends, Place};
-    use crate::proxy::upstream::connect::Target;
+    use crate::proxy::upstream::connect::{Protocol, Target};
 
     fn rules() -> ProbeRules {
         ProbeRules {
@@ -175,5 +175,26 @@ mod tests {
         let serving = async { serve(listener.accept().await.unwrap().0, b"HTTP/1.1 204 Fine\r\n\r\n", false).await };
         let (outcome, request) = tokio::join!(ask(&backend, &rules), serving);
         assert!(outcome.is_ok() && request.starts_with("GET /healthz"), "{outcome:?} {request}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_http_2_is_asked_by_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let rules = rules();
+        let target = Target::tcp(address.ip().to_string(), address.port(), None).speaking(Protocol::Http2);
+        let backend = backend(target, &rules);
+        let serving = async {
+            let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            let (request, mut responding) = connection.accept().await.unwrap().unwrap();
+            responding.send_response(Response::builder().status(204).body(()).unwrap(), true).unwrap();
+            // Until the prober has gone.
+            let _ = connection.accept().await;
+            request.into_parts().0
+        };
+        let (outcome, head) = tokio::join!(ask(&backend, &rules), serving);
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(head.uri, "http://api.example:81/healthz?deep=1");
+        assert!(!head.headers.contains_key(HOST) && !head.headers.contains_key(CONNECTION));
     }
 }

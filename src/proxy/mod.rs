@@ -12,6 +12,7 @@ mod entropy;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod http2;
 mod incoming;
 pub mod keepalive;
 pub mod limiter;

@@ -2,6 +2,7 @@
 
 use super::{faults, inputs, load};
 use crate::config::Settings;
+use crate::config::UpstreamProtocol;
 use crate::domain::affinity::{Balance, HashBy};
 use crate::domain::per_upstream::UpstreamIndex;
 
@@ -96,4 +97,22 @@ fn slow_servers_are_left_out_where_that_is_asked_for() {
     assert_eq!((factor(""), factor("eject_slow_factor = 0"), factor("eject_slow_factor = 5")), (None, None, Some(5)));
     let faults = faults("[upstreams.api]\nurl = 'http://a'\neject_slow_factor = 1");
     assert!(faults.len() == 1 && faults[0].contains("from 2 to 1000"), "{faults:#?}");
+}
+
+#[test]
+fn what_is_said_of_http_2_needs_an_upstream_that_speaks_it() {
+    let settings = settings("url = 'http://a'\nprotocol = 'http2'\n[upstreams.api.http2]\nstreams_max = 7");
+    let upstream = &settings.upstreams[UpstreamIndex::FIRST];
+    let http2 = upstream.http2;
+    assert_eq!((upstream.protocol, http2.streams_max, http2.stream_window_bytes), (UpstreamProtocol::Http2, 7, 1 << 18));
+    for (keys, parts) in [
+        ("[upstreams.api.http2]\nstreams_max = 7", ["upstreams.api.http2.streams_max", "protocol = \"http2\""]),
+        ("protocol = 'h2'", ["upstreams.api.protocol", "http1"]),
+        ("protocol = 'http2'\n[claims_hook]\npath = '/claims'", ["claims_hook.upstream", "protocol = \"http2\""]),
+        ("protocol = 'http2'\n[upstreams.api.http2]\nstreams_max = 0", ["upstreams.api.http2.streams_max", "10000"]),
+    ] {
+        let faults = faults(&format!("[upstreams.api]\nurl = 'http://a'\n{keys}"));
+        assert_eq!(faults.len(), 1, "{keys}: {faults:#?}");
+        assert!(parts.iter().all(|part| faults[0].contains(part)), "{keys}: {}", faults[0]);
+    }
 }

@@ -105,6 +105,7 @@ impl IncomingBody {
                 pace: Pacing::new(Pace::new(None, idle_timeout)),
                 watch: Rc::clone(exchange.watch()),
                 trailers: length.is_none().then(|| policy.rewrite.trailers(None)),
+                again: None,
             }))
         };
         Self { body, idle_timeout }

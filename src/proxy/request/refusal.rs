@@ -170,7 +170,7 @@ impl Refusal {
                     "upstream_timeout",
                     "The service behind this address did not answer in time.",
                 ),
-                UpstreamFault::Busy => Problem::new(
+                UpstreamFault::Busy | UpstreamFault::Refused(_) => Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "upstream_busy",
                     "The service behind this address has more to do than it can take.",
@@ -180,7 +180,16 @@ impl Refusal {
                     bad_gateway("upstream_unreachable", "The service behind this address is not reachable.")
                         .retry_after(UPSTREAM_RETRY_AFTER)
                 }
-                UpstreamFault::Lost(_) | UpstreamFault::Malformed(_) | UpstreamFault::Truncated(_) => {
+                UpstreamFault::NoWebSockets => Problem::new(
+                    StatusCode::NOT_IMPLEMENTED,
+                    "upgrade_unsupported",
+                    "The service behind this address takes no WebSockets.",
+                ),
+                UpstreamFault::Lost(_)
+                | UpstreamFault::Reset(_)
+                | UpstreamFault::Malformed(_)
+                | UpstreamFault::Violation(_)
+                | UpstreamFault::Truncated(_) => {
                     bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
                 }
             },

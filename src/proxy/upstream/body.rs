@@ -48,6 +48,8 @@ pub struct ClientBody {
     pub watch: Rc<ExchangeWatch>,
     /// For a body that may have trailers.
     pub trailers: Option<TrailerRules>,
+    /// Read already, by an attempt that came to nothing: comes before the rest. Boxed: rare.
+    pub again: Option<Box<Bytes>>,
 }
 
 /// Holds a client to its pace while it is waited for. While the gateway does not read, because the upstream does not, nothing counts.
@@ -112,6 +114,9 @@ pub(in crate::proxy) enum Part {
 
 impl ClientBody {
     pub(in crate::proxy) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
+        if let Some(again) = self.again.take() {
+            return Poll::Ready(Some(Ok(Part::Data(*again))));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
                 if self.watch.take_expired(ExchangeWait::RequestBody) {

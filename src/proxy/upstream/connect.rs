@@ -27,6 +27,27 @@ pub struct Target {
     location: Location,
     /// Set for `https`.
     tls: Option<Tls>,
+    protocol: Protocol,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 and nothing else: chosen by ALPN under TLS, known beforehand without it.
+    Http2,
+}
+
+impl Protocol {
+    /// As ALPN calls it.
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +121,7 @@ impl Tls {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![Protocol::Http1.alpn().to_vec()];
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         Ok(Self { config: Arc::new(config), name, trusted, identity: None })
     }
@@ -115,17 +136,57 @@ impl Tls {
         self.identity = Some(identity);
         self
     }
+
+    fn speaking(mut self, protocol: Protocol) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![protocol.alpn().to_vec()];
+        self
+    }
+
+    async fn over(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let shaken = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), tcp).await;
+        let stream = shaken.map_err(|error| if refuses_all_protocols(&error) { NotHttp2.into() } else { error })?;
+        // Whoever knows no ALPN may speak HTTP/1.1, and nothing else.
+        let is_http2_offered = self.config.alpn_protocols.iter().any(|name| name == Protocol::Http2.alpn());
+        let is_http2_chosen = stream.get_ref().1.alpn_protocol() == Some(Protocol::Http2.alpn());
+        if is_http2_offered && !is_http2_chosen { Err(NotHttp2.into()) } else { Ok(stream) }
+    }
+}
+
+/// The one protocol that was offered is not spoken there.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server does not speak HTTP/2: it was offered by ALPN and not chosen")]
+struct NotHttp2;
+
+impl From<NotHttp2> for io::Error {
+    fn from(fault: NotHttp2) -> Self {
+        Self::new(io::ErrorKind::Unsupported, fault)
+    }
+}
+
+fn refuses_all_protocols(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)))
 }
 
 impl Target {
     /// `host` is a name or an address, without brackets.
     pub const fn tcp(host: String, port: u16, tls: Option<Tls>) -> Self {
-        Self { location: Location::Tcp { host, port }, tls }
+        Self { location: Location::Tcp { host, port }, tls, protocol: Protocol::Http1 }
     }
 
     /// A socket of this machine.
     pub const fn unix(path: PathBuf) -> Self {
-        Self { location: Location::Unix(path), tls: None }
+        Self { location: Location::Unix(path), tls: None, protocol: Protocol::Http1 }
+    }
+
+    /// The same with what is spoken there.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { tls: self.tls.map(|tls| tls.speaking(protocol)), protocol, ..self }
+    }
+
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(super) const fn tls(&self) -> Option<&Tls> {
@@ -214,10 +275,7 @@ impl Stream {
         keepalive::watch_for_death(&SockRef::from(&tcp), KEEPALIVE_TIMEOUT)?;
         let io = match tls {
             None => Io::Plain(tcp),
-            Some(tls) => {
-                let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(tls.name.clone(), tcp).await?;
-                Io::Tls(Box::new(stream))
-            }
+            Some(tls) => Io::Tls(Box::new(tls.over(tcp).await?)),
         };
         Ok(Self { io, _slot: None })
     }

@@ -35,8 +35,18 @@ pub enum UpstreamFault {
     ResponseTimedOut,
     #[error("connection lost before a response: {0}")]
     Lost(io::Error),
+    /// It says that it has done nothing of what was asked.
+    #[error("refused to take the request: {0}")]
+    Refused(String),
+    /// It has given up on this request.
+    #[error("reset the request: {0}")]
+    Reset(h2::Reason),
     #[error("malformed response: {0}")]
     Malformed(&'static str),
+    #[error("breaks the rules of HTTP/2: {0}")]
+    Violation(h2::Error),
+    #[error("WebSockets need an upstream with protocol \"http1\"")]
+    NoWebSockets,
     #[error("connection lost within the response: {0}")]
     Truncated(io::Error),
     #[error("paused too long within the response")]
@@ -51,7 +61,7 @@ impl UpstreamFault {
 
     /// Whether it says that the backend is ill. One that is busy is not.
     pub(super) const fn counts_against(&self) -> bool {
-        !matches!(self, Self::Busy)
+        !matches!(self, Self::Busy | Self::NoWebSockets)
     }
 
     pub const fn counter(&self) -> Counter {
@@ -59,7 +69,14 @@ impl UpstreamFault {
             Self::ConnectTimedOut | Self::Busy | Self::WriteTimedOut | Self::ResponseTimedOut | Self::Paused => {
                 Counter::UpstreamTimeouts
             }
-            Self::Connect(_) | Self::Lost(_) | Self::Malformed(_) | Self::Truncated(_) => Counter::UpstreamErrors,
+            Self::Connect(_)
+            | Self::Lost(_)
+            | Self::Refused(_)
+            | Self::Reset(_)
+            | Self::Malformed(_)
+            | Self::Violation(_)
+            | Self::NoWebSockets
+            | Self::Truncated(_) => Counter::UpstreamErrors,
         }
     }
 }
@@ -73,7 +90,7 @@ pub(super) struct Failed {
 /// Whether a request may be sent again. Its body is then as it was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// Nothing of it was sent.
+    /// Nothing of it was sent, or the upstream says that it has done nothing of it.
     Unsent,
     /// Some of it was sent, and nothing came back. It has no body, and does no harm when it is done twice (RFC 9110, section 9.2.2).
     Harmless,

@@ -281,6 +281,10 @@ impl RequestFields for Rewritten<'_> {
     fn write(&self, out: &mut impl FieldSink) {
         self.rules.write_request(self.headers, &self.context, out);
     }
+
+    fn wants_trailers(&self) -> bool {
+        false
+    }
 }
 
 const PEER: [u8; 4] = [192, 0, 2, 7];

@@ -1,18 +1,23 @@
 //! Upstreams as one worker sees them. Each is asked in one way, whatever protocol it speaks: a request in, a response out.
 //!
-//! An exchange runs inside the task of the request that it serves; there is no task per connection and nothing to hand over.
+//! An exchange runs inside the task of the request that it serves. By HTTP/1.1 there is no task per connection and nothing to hand over;
+//! a connection of HTTP/2, which carries many exchanges, is a task of its worker.
 
 pub mod backends;
 mod body;
 pub mod connect;
 mod end;
+mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod http2;
 mod link;
 mod options;
+mod queue;
 mod request;
 mod response;
+mod terms;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,16 +29,17 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 
 pub(in crate::proxy) use body::Part;
 pub use body::{BodyFault, ClientBody, Pacing, RequestBody};
-pub use connect::{Stream, Target, Tls};
+pub use connect::{Protocol, Stream, Target, Tls};
 use end::{Again, Failed};
 pub use end::{ExchangeEnd, UpstreamFault};
 use http1::Http1Exchange;
-use http1::pool::PoolLimits;
+use http2::Http2Exchange;
 pub use link::Lease;
-use link::Link;
-pub use options::UpstreamOptions;
-pub use request::{ExchangeTerms, ExchangeTimeouts, RequestFields, UpstreamRequest};
+use link::{Link, Pool};
+pub use options::{Http2Options, UpstreamOptions};
+pub use request::{RequestFields, UpstreamRequest};
 pub use response::UpstreamBody;
+pub use terms::{ExchangeTerms, ExchangeTimeouts};
 
 use super::watch::{ExchangeWait, Watchers};
 use crate::domain::affinity::{self, AffinityKey};
@@ -101,17 +107,31 @@ impl Upstream {
         let is_timed = body.length() == Some(0);
         let mut lease = self.any(request.affinity);
         let outcome = loop {
-            let exchange = Http1Exchange { options: &self.options, link: &lease, counters: &self.counters, request, terms };
-            let (fault, again) = match exchange.run(&mut body).await {
-                Ok(response) => {
-                    self.served(&lease, response.status());
-                    if is_timed {
-                        lease.is_answered(self.watchers.now());
+            let (options, link, counters) = (&self.options, &*lease, &*self.counters);
+            let failed = match &link.pool {
+                Pool::Http1(pool) => {
+                    match (Http1Exchange { options, link, pool, counters, request, terms }).run(&mut body).await {
+                        Ok(response) => {
+                            self.answered(&lease, response.status(), is_timed);
+                            break Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
+                        }
+                        Err(failed) => failed,
                     }
-                    break Ok(response.map(|body| UpstreamBody::of_http1(Rc::clone(self), lease, body)));
                 }
-                Err(Failed { end: ExchangeEnd::Upstream(fault), again }) => (fault, again),
-                Err(failed) => break Err(failed.end),
+                // Boxed: an exchange by HTTP/1 need not have room for it.
+                Pool::Http2(pool) => {
+                    match Box::pin(Http2Exchange { options, link, pool, counters, request, terms }.run(&mut body)).await {
+                        Ok(response) => {
+                            self.answered(&lease, response.status(), is_timed);
+                            break Ok(response.map(|body| UpstreamBody::of_http2(Rc::clone(self), lease, body)));
+                        }
+                        Err(failed) => failed,
+                    }
+                }
+            };
+            let (fault, again) = match failed {
+                Failed { end: ExchangeEnd::Upstream(fault), again } => (fault, again),
+                failed => break Err(failed.end),
             };
             if fault.counts_against() {
                 self.failed(&lease);
@@ -130,6 +150,13 @@ impl Upstream {
         };
         terms.watch.disarm(ExchangeWait::ResponseHead);
         outcome
+    }
+
+    fn answered(&self, lease: &Lease, status: StatusCode, is_timed: bool) {
+        self.served(lease, status);
+        if is_timed {
+            lease.is_answered(self.watchers.now());
+        }
     }
 
     /// A backend that passes on that others fail, or that has too much to do, is better left alone.
@@ -206,10 +233,9 @@ impl Upstream {
 
 impl Links {
     fn of(options: &UpstreamOptions, former: &[Rc<Link>], watchers: &Rc<Watchers>) -> Self {
-        let limits = PoolLimits { idle_timeout: options.idle_timeout, idle_max: options.idle_max };
         // Read before the list: a change in between is seen with the next tick.
         let version = options.backends.version();
-        Self { version, list: Link::all(&options.backends.list(), former, watchers, limits) }
+        Self { version, list: Link::all(&options.backends.list(), former, watchers, options) }
     }
 }
 

@@ -35,6 +35,17 @@ pub struct UpstreamOptions {
     pub connections_wait: Duration,
     /// Of so many requests in a hundred, one may be sent to another backend after one of them may have got it.
     pub retries: Share,
+    /// Of connections on which HTTP/2 is spoken.
+    pub http2: Http2Options,
+}
+
+/// What one connection carries on which HTTP/2 is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Http2Options {
+    /// Requests at once, if the upstream allows as many.
+    pub streams_max: u32,
+    /// How many bytes of one response's body may wait for its client.
+    pub stream_window_bytes: u32,
 }
 
 impl UpstreamOptions {

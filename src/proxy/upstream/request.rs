@@ -1,13 +1,9 @@
 //! What an upstream is asked, in the terms of no protocol.
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 
 use crate::domain::affinity::AffinityKey;
 use crate::domain::headers::FieldSink;
-use crate::proxy::watch::ExchangeWatch;
 
 /// A request without its body, which says itself how it is framed.
 #[derive(Clone, Copy, Debug)]
@@ -29,28 +25,21 @@ impl<F> UpstreamRequest<'_, F> {
     pub(super) fn is_idempotent(&self) -> bool {
         [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(self.method)
     }
+
+    /// What Content-Length says of a body of this length, if there is one.
+    pub(super) fn announced_length(&self, length: Option<u64>) -> Option<u64> {
+        match length {
+            // Some servers answer 411 to these without a length (RFC 9110, section 8.6).
+            Some(0) => [Method::POST, Method::PUT, Method::PATCH].contains(self.method).then_some(0),
+            length => length,
+        }
+    }
 }
 
 /// Writes the fields of a request. Host and those that concern one connection are none of its business.
 pub trait RequestFields {
     fn write(&self, out: &mut impl FieldSink);
-}
 
-/// How long one exchange may take for what.
-#[derive(Clone, Copy, Debug)]
-pub struct ExchangeTimeouts {
-    /// From the end of the request to the end of the response's head.
-    pub response: Duration,
-    /// From then on: how long no byte may move, in either direction.
-    pub idle: Duration,
-}
-
-/// What holds for an exchange, however often it is attempted.
-#[derive(Clone, Copy)]
-pub struct ExchangeTerms<'a> {
-    /// That of the response begins with the first attempt that sends the request whole.
-    pub timeouts: ExchangeTimeouts,
-    pub watch: &'a Rc<ExchangeWatch>,
-    /// Told of interim responses (1xx), but not of 100: Expect is not sent on, so nobody waits for one.
-    pub interim: &'a dyn Fn(StatusCode, HeaderMap),
+    /// Whether whoever asks wants the fields behind the body of the response.
+    fn wants_trailers(&self) -> bool;
 }

@@ -11,6 +11,7 @@ use super::Upstream;
 use super::connect::Stream;
 use super::end::ExchangeEnd;
 use super::http1::body::Http1Body;
+use super::http2::body::Http2Body;
 use super::link::Lease;
 use crate::domain::stats::Counters;
 
@@ -28,6 +29,8 @@ pub struct UpstreamBody {
 #[derive(Debug)]
 enum Protocol {
     Http1(Http1Body),
+    /// Boxed: the body by HTTP/1 need not have room for it.
+    Http2(Box<Http2Body>),
 }
 
 impl UpstreamBody {
@@ -35,10 +38,16 @@ impl UpstreamBody {
         Self { upstream, lease, protocol: Protocol::Http1(body) }
     }
 
+    pub(super) const fn of_http2(upstream: Rc<Upstream>, lease: Lease, body: Box<Http2Body>) -> Self {
+        Self { upstream, lease, protocol: Protocol::Http2(body) }
+    }
+
     /// Whether the rest of a request that is not out whole goes nowhere.
     pub fn ends_the_request(&self) -> bool {
         match &self.protocol {
             Protocol::Http1(body) => body.ends_the_request(),
+            // A stream does not end before both sides have ended theirs.
+            Protocol::Http2(_) => false,
         }
     }
 
@@ -56,6 +65,7 @@ impl UpstreamBody {
     pub fn into_stream(self) -> Option<(Stream, BytesMut, Lease)> {
         let (stream, early) = match self.protocol {
             Protocol::Http1(body) => body.into_stream()?,
+            Protocol::Http2(_) => return None,
         };
         Some((stream, early, self.lease))
     }
@@ -69,6 +79,7 @@ impl Body for UpstreamBody {
         let this = self.get_mut();
         let polled = match &mut this.protocol {
             Protocol::Http1(body) => Pin::new(body).poll_frame(cx),
+            Protocol::Http2(body) => Pin::new(&mut **body).poll_frame(cx),
         };
         if let Poll::Ready(Some(Err(ExchangeEnd::Upstream(_)))) = &polled {
             this.upstream.failed(&this.lease);
@@ -79,12 +90,14 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.protocol {
             Protocol::Http1(body) => body.is_end_stream(),
+            Protocol::Http2(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.protocol {
             Protocol::Http1(body) => body.size_hint(),
+            Protocol::Http2(body) => body.size_hint(),
         }
     }
 }

@@ -45,6 +45,10 @@ struct NoFields;
 
 impl RequestFields for NoFields {
     fn write(&self, _: &mut impl FieldSink) {}
+
+    fn wants_trailers(&self) -> bool {
+        false
+    }
 }
 
 struct Bench {
@@ -114,7 +118,7 @@ impl Bench {
     }
 
     fn pooled(&self) -> usize {
-        self.upstream.links.borrow().list.iter().map(|link| link.pool.len()).sum()
+        self.upstream.links.borrow().list.iter().map(|link| link.pool.idle()).sum()
     }
 }
 
@@ -133,6 +137,7 @@ fn options(places: Vec<Place>) -> UpstreamOptions {
         connections_max: None,
         connections_wait: Duration::from_secs(5),
         retries: Share::new(20).unwrap(),
+        http2: Http2Options { streams_max: 100, stream_window_bytes: 1 << 18 },
     }
 }
 
@@ -470,7 +475,7 @@ fn requests_go_where_fewer_are_under_way_and_follow_a_name_that_moves() {
             bench.upstream.tick();
             assert_eq!(bench.pooled(), 1, "the connection to the address that stayed is kept");
             let held =
-                Lease::new(&bench.upstream.links.borrow().list.iter().find(|link| link.pool.len() == 1).cloned().unwrap(), 0);
+                Lease::new(&bench.upstream.links.borrow().list.iter().find(|link| link.pool.idle() == 1).cloned().unwrap(), 0);
             for _ in 0..5 {
                 bench.ask().await.unwrap().1.unwrap();
             }

@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use h2::SendStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::proxy::http2::poll_room;
 use crate::proxy::incoming::Receiver;
 
 /// Dropped before both sides have ended, it resets the stream.
@@ -21,22 +22,6 @@ pub(super) struct Duplex {
 impl Duplex {
     pub(super) const fn new(receiver: Receiver, sending: SendStream<Bytes>) -> Self {
         Self { receiver, sending, waiting: Bytes::new() }
-    }
-}
-
-/// Waits until something can be sent. h2 shares a window among those who ask for it: more than is there to be sent is not asked for.
-pub(super) fn poll_room(sending: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
-    sending.reserve_capacity(wanted);
-    loop {
-        let room = sending.capacity().min(wanted);
-        if room > 0 {
-            return Poll::Ready(Ok(room));
-        }
-        match ready!(sending.poll_capacity(cx)) {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Poll::Ready(Err(error)),
-            None => return Poll::Ready(Err(h2::Reason::STREAM_CLOSED.into())),
-        }
     }
 }
 

@@ -19,14 +19,9 @@ use crate::domain::stats::Counter;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::stream::ClientStream;
+use crate::proxy::http2::{FIELD_OVERHEAD_BYTES, SEND_BUFFER_BYTES_MAX};
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::{ConnectionWait, Watchers};
-
-/// What waits of one response in h2, beside the client's window.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// RFC 9113, section 6.5.2: each field counts so much more than its bytes.
-const FIELD_OVERHEAD_BYTES: usize = 32;
 
 /// Streams that h2 resets on one connection for what the client sent (as in CVE-2025-8671), over its lifetime.
 const LOCAL_RESETS_MAX: usize = 1024;

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::connection::{Http2Connection, UnderWay};
-use super::duplex::{Duplex, poll_room};
+use super::duplex::Duplex;
 use super::exchange::Http2Exchange;
 use super::head;
 use crate::domain::stats::Counter;
@@ -24,6 +24,7 @@ use crate::domain::time::Timestamp;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::tunnel;
+use crate::proxy::http2::poll_room;
 use crate::proxy::incoming::{Http2Incoming, Incoming, Receiver};
 use crate::proxy::seats::Notice;
 use crate::proxy::upstream::ExchangeEnd;

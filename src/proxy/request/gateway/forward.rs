@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::header::TE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
 use super::admit::Caller;
 use super::{Answer, Gateway, Local};
 use crate::domain::affinity::AffinityKey;
+use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::route::{Forward, Route};
@@ -123,11 +125,17 @@ struct Rewritten<'a> {
     rules: &'a RewriteRules,
     headers: &'a HeaderMap,
     context: RewriteContext<'a>,
+    /// Whether fields behind the body of the response reach the client.
+    carries_trailers: bool,
 }
 
 impl RequestFields for Rewritten<'_> {
     fn write(&self, out: &mut impl FieldSink) {
         self.rules.write_request(self.headers, &self.context, out);
+    }
+
+    fn wants_trailers(&self) -> bool {
+        self.carries_trailers && field_list::has(self.headers, &TE, "trailers")
     }
 }
 
@@ -154,7 +162,12 @@ pub(super) async fn exchange(
         method: call.method,
         target: context.target.path_and_query(),
         host,
-        fields: Rewritten { rules: &context.policy.rewrite, headers: call.headers, context: rewriting },
+        fields: Rewritten {
+            rules: &context.policy.rewrite,
+            headers: call.headers,
+            context: rewriting,
+            carries_trailers: context.exchange.carries_trailers(),
+        },
         affinity: call.affinity,
         opens_websocket: call.wants_upgrade,
     };

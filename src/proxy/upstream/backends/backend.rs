@@ -191,6 +191,10 @@ impl Backend {
         &self.own_host
     }
 
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Opens a connection, TLS included. Takes as long as the network does.
     ///
     /// # Errors

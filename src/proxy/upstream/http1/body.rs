@@ -5,7 +5,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -17,7 +16,8 @@ use super::sending::SendFault;
 use crate::proxy::http1::chunked::{Chunk, Chunks};
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
-use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
+use crate::proxy::upstream::terms::{StreamWatch, WITHHELD_BYTES_MAX, WITHHELD_MAX};
+use crate::proxy::watch::ExchangeWait;
 
 #[derive(Debug)]
 enum Rest {
@@ -38,13 +38,6 @@ pub(in crate::proxy::upstream) struct Http1Body {
     rest: Rest,
     keep_alive: bool,
     stream: StreamWatch,
-}
-
-/// Holds a stream to its limit. It counts for both directions alone: how slowly the client sends makes no difference any more.
-#[derive(Debug)]
-pub(super) struct StreamWatch {
-    pub(super) watch: Rc<ExchangeWatch>,
-    pub(super) idle_timeout: Duration,
 }
 
 impl Http1Body {
@@ -205,12 +198,6 @@ impl Http1Body {
         }
     }
 }
-
-/// How far [`Http1Body::begin`] looks into a body, and the largest body that it awaits whole.
-const WITHHELD_BYTES_MAX: usize = 16 * 1024;
-
-/// How long a head waits for its body. An upstream that breaks off does so soon, and whoever sends a small body slowly may mean it.
-const WITHHELD_MAX: Duration = Duration::from_millis(500);
 
 /// Of a body that has not been passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,13 +5,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::domain::field_list;
 use crate::domain::headers::FieldSink as _;
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX, Malformed};
+use crate::proxy::upstream::framing::{content_length, has_no_body};
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
 
 /// Room for what the gateway says beside the upstream.
@@ -46,15 +47,12 @@ pub(in crate::proxy::upstream) fn write_request_head<F: RequestFields>(
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
     }
     match framing {
-        // Some servers answer 411 to these without a length (RFC 9110, section 8.6).
-        Framing::Length(0) if [Method::POST, Method::PUT, Method::PATCH].contains(request.method) => {
-            out.extend_from_slice(b"content-length: 0\r\n");
-        }
-        Framing::Length(0) => {}
         Framing::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(length.to_string().as_bytes());
-            out.extend_from_slice(b"\r\n");
+            if let Some(length) = request.announced_length(Some(length)) {
+                out.extend_from_slice(b"content-length: ");
+                out.extend_from_slice(length.to_string().as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
         }
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -143,11 +141,7 @@ fn response_framing(
     if coding == Coding::Chunked && length.is_some() {
         return Err(Malformed("response has both Content-Length and Transfer-Encoding"));
     }
-    let has_no_body = method == Method::HEAD
-        || status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    if has_no_body {
+    if has_no_body(status, method) {
         return Ok(ResponseFraming::Length(0));
     }
     Ok(match (coding, length) {
@@ -155,23 +149,6 @@ fn response_framing(
         (Coding::None | Coding::Identity, Some(length)) => ResponseFraming::Length(length),
         (Coding::None | Coding::Identity, None) => ResponseFraming::Close,
     })
-}
-
-/// The one Content-Length; repeated equal ones count as one.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut known = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
-        let length = plain
-            .then(|| digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0')))
-            .ok_or(Malformed("bad Content-Length in response"))?;
-        if known.is_some_and(|other| other != length) {
-            return Err(Malformed("differing Content-Length in response"));
-        }
-        known = Some(length);
-    }
-    Ok(known)
 }
 
 /// What was done to a body for its way here.

@@ -14,26 +14,26 @@ use std::task::{Context, Poll};
 
 use http::{Response, StatusCode};
 
-use self::body::{Http1Body, StreamWatch};
+use self::body::Http1Body;
 use self::connection::Connection;
 use self::head::ResponseHead;
-use self::sending::{Progress, SendFault, Sending};
+use self::pool::Pool;
+use self::sending::SendFault;
 use super::body::RequestBody;
 use super::connect::Slot;
 use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
 use super::link::Link;
 use super::options::UpstreamOptions;
-use super::request::{ExchangeTerms, RequestFields, UpstreamRequest};
+use super::request::{RequestFields, UpstreamRequest};
+use super::terms::{ExchangeTerms, INTERIM_RESPONSES_MAX, Progress, StreamWatch, is_interim};
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::watch::ExchangeWait;
-
-/// Interim responses (1xx) that one exchange sits through before it gives up on the upstream.
-const INTERIM_RESPONSES_MAX: u32 = 16;
 
 /// One request, on its way to one backend.
 pub(super) struct Http1Exchange<'a, F> {
     pub(super) options: &'a UpstreamOptions,
     pub(super) link: &'a Link,
+    pub(super) pool: &'a Rc<Pool>,
     pub(super) counters: &'a Counters,
     pub(super) request: &'a UpstreamRequest<'a, F>,
     pub(super) terms: ExchangeTerms<'a>,
@@ -51,7 +51,7 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
     ///
     /// `body` is taken, and put back where the request may be sent again.
     pub(super) async fn run(&self, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {
-        if let Some(connection) = self.link.pool.take() {
+        if let Some(connection) = self.pool.take() {
             match self.attempt(connection, body).await {
                 Err(Failed { again: Again::Unsent | Again::Harmless, .. }) => {}
                 outcome => return outcome,
@@ -72,51 +72,27 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
         let slot = if let Some(slot) = self.link.backend.slot(max) {
             slot
         } else {
-            let _waiting = self.link.pool.waits();
+            let _waiting = self.pool.queue.join();
             let is_free = |cx: &mut Context<'_>| {
-                if let Some(connection) = self.link.pool.take() {
+                if let Some(connection) = self.pool.take() {
                     return Poll::Ready(Free::Connection(connection));
                 }
                 if let Some(slot) = self.link.backend.slot(max) {
                     return Poll::Ready(Free::Slot(slot));
                 }
-                self.link.pool.wait(cx.waker());
+                self.pool.queue.wait(cx.waker());
                 Poll::Pending
             };
             watch.arm(ExchangeWait::Connect, self.options.connections_wait);
-            match self.in_time(is_free, UpstreamFault::Busy).await? {
+            match self.terms.connected(is_free, || UpstreamFault::Busy).await? {
                 Free::Connection(connection) => return Ok(connection),
                 Free::Slot(slot) => slot,
             }
         };
         watch.arm(ExchangeWait::Connect, self.options.connect_timeout);
         let mut opening = pin!(self.link.backend.connect());
-        let opened = self.in_time(|cx| opening.as_mut().poll(cx), UpstreamFault::ConnectTimedOut).await?;
+        let opened = self.terms.connected(|cx| opening.as_mut().poll(cx), || UpstreamFault::ConnectTimedOut).await?;
         opened.map(|io| Connection::new(io.in_slot(slot))).map_err(|error| UpstreamFault::Connect(error).into())
-    }
-
-    /// What `poll` becomes, if it does so before [`ExchangeWait::Connect`] has passed.
-    async fn in_time<T>(
-        &self,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-        too_late: UpstreamFault,
-    ) -> Result<T, ExchangeEnd> {
-        let watch = self.terms.watch;
-        let mut too_late = Some(too_late);
-        let outcome = poll_fn(|cx| match poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending if watch.take_expired(ExchangeWait::Connect) => {
-                Poll::Ready(Err(too_late.take().unwrap_or(UpstreamFault::ConnectTimedOut).into()))
-            }
-            // A repeated attempt has what time the first one left.
-            Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
-                Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()))
-            }
-            Poll::Pending => watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending)))),
-        })
-        .await;
-        watch.disarm(ExchangeWait::Connect);
-        outcome
     }
 
     async fn attempt(&self, mut connection: Box<Connection>, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {
@@ -129,7 +105,7 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
         match outcome {
             Ok(head) => {
                 let stream = StreamWatch { watch: Rc::clone(watch), idle_timeout: timeouts.idle };
-                let mut body = Http1Body::new(Rc::clone(&self.link.pool), connection, &head, stream);
+                let mut body = Http1Body::new(Rc::clone(self.pool), connection, &head, stream);
                 body.begin().await.map_err(|end| Failed { end, again: Again::Never })?;
                 let mut response = Response::new(body);
                 *response.status_mut() = head.status;
@@ -155,7 +131,6 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
 
     /// Writes the request and reads until the head of the final response is there. Both at once: an upstream may respond early.
     async fn await_response(&self, connection: &mut Connection) -> Result<ResponseHead, ExchangeEnd> {
-        let watch = self.terms.watch;
         let mut interim_left = INTERIM_RESPONSES_MAX;
         let mut send_error = None;
         poll_fn(|cx| {
@@ -166,7 +141,8 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
                     Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
-                self.keep_time(&mut connection.sending, send_error.is_some());
+                let progress = if send_error.is_some() { Progress::Finished } else { connection.sending.progress() };
+                self.terms.keep_time(progress, self.options.write_timeout);
             }
             loop {
                 match head::read_response_head(&mut connection.read, self.request.method) {
@@ -191,40 +167,10 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(UpstreamFault::Lost(error).into())),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Pending if watch.take_expired(ExchangeWait::ResponseHead) => {
-                        return Poll::Ready(Err(UpstreamFault::ResponseTimedOut.into()));
-                    }
-                    Poll::Pending if watch.take_expired(ExchangeWait::UpstreamWrite) => {
-                        return Poll::Ready(Err(UpstreamFault::WriteTimedOut.into()));
-                    }
-                    Poll::Pending => {
-                        return watch.ended().map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending))));
-                    }
+                    Poll::Pending => return self.terms.overdue().map_or(Poll::Pending, |end| Poll::Ready(Err(end))),
                 }
             }
         })
         .await
     }
-
-    /// While the request is on its way, the upstream owes that it takes bytes; from then on, the response. While the client owes
-    /// more of the body, the upstream owes nothing.
-    fn keep_time(&self, sending: &mut Sending, listens_no_more: bool) {
-        let watch = self.terms.watch;
-        let progress = if listens_no_more { Progress::Finished } else { sending.progress() };
-        match progress {
-            Progress::Finished => {
-                watch.disarm(ExchangeWait::UpstreamWrite);
-                if !watch.is_armed(ExchangeWait::ResponseHead) {
-                    watch.arm(ExchangeWait::ResponseHead, self.terms.timeouts.response);
-                }
-            }
-            Progress::AwaitsClient => watch.disarm(ExchangeWait::UpstreamWrite),
-            Progress::Blocked if watch.is_armed(ExchangeWait::UpstreamWrite) => {}
-            Progress::Blocked | Progress::Moved => watch.arm(ExchangeWait::UpstreamWrite, self.options.write_timeout),
-        }
-    }
-}
-
-fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

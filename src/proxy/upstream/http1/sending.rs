@@ -14,25 +14,13 @@ use crate::proxy::http1::framing::Framing;
 use crate::proxy::upstream::body::{BodyFault, Part, RequestBody};
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
+use crate::proxy::upstream::terms::Progress;
 
 /// Why sending stopped.
 #[derive(Debug)]
 pub(super) enum SendFault {
     Body(BodyFault),
     Upstream(io::Error),
-}
-
-/// Who keeps a request from being sent whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    /// Nobody: it is.
-    Finished,
-    /// The client, which owes more of the body.
-    AwaitsClient,
-    /// The upstream, which has taken nothing since the last look.
-    Blocked,
-    /// The upstream, which has taken something since.
-    Moved,
 }
 
 /// A request that is being written. What is pending leaves in the order `head`, `chunk`, `tail`.

@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that sends the frames it is told to, whatever they are.
+//! A side of HTTP/2 that sends the frames it is told to, whatever they are: a client, unless it is [`Http2Client::serving`].
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -99,7 +99,7 @@ impl Response {
     }
 }
 
-fn find<'a>(fields: &'a Fields, wanted: &str) -> Option<&'a str> {
+pub(super) fn find<'a>(fields: &'a Fields, wanted: &str) -> Option<&'a str> {
     let mut values = fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let first = values.next();
     assert_eq!(values.next(), None, "{wanted} twice: {fields:?}");
@@ -132,9 +132,19 @@ impl Http2Client {
         client
     }
 
+    /// The other side, which has accepted a connection and read the preface. `None`: none came.
+    pub(super) fn serving(mut stream: TcpStream) -> Option<Self> {
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).ok()?;
+        (preface == PREFACE).then(|| Self::over(stream))
+    }
+
     /// Has said nothing.
     pub(super) fn silent(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {

@@ -5,5 +5,7 @@ mod floods;
 mod grpc;
 mod lifetimes;
 mod requests;
+mod server;
 mod smuggling;
+mod upstreams;
 mod websockets;

@@ -1,0 +1,32 @@
+//! What HTTP/2 is towards clients and towards upstreams alike (RFC 9113).
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::SendStream;
+
+/// What waits of one message in h2, beside the other side's window.
+pub(in crate::proxy) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// RFC 9113, section 6.5.2: each field counts so much more than its bytes.
+pub(in crate::proxy) const FIELD_OVERHEAD_BYTES: usize = 32;
+
+/// Waits until something can be sent. h2 shares a window among those who ask for it: more than is there to be sent is not asked for.
+pub(in crate::proxy) fn poll_room(
+    sending: &mut SendStream<Bytes>,
+    wanted: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, h2::Error>> {
+    sending.reserve_capacity(wanted);
+    loop {
+        let room = sending.capacity().min(wanted);
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        match ready!(sending.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => return Poll::Ready(Err(h2::Reason::STREAM_CLOSED.into())),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The body of a response that comes by HTTP/2.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+
+use super::connection::Permit;
+use super::failure::within_the_response;
+use super::head::Announced;
+use super::sending::{SendFault, Sending};
+use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
+use crate::proxy::upstream::terms::{StreamWatch, WITHHELD_BYTES_MAX, WITHHELD_MAX};
+use crate::proxy::watch::ExchangeWait;
+
+/// Dropped before its end, it resets the stream.
+#[derive(Debug)]
+pub(in crate::proxy::upstream) struct Http2Body {
+    /// `None`: it is over.
+    open: Option<Open>,
+    /// Bytes that are still to come, where the head has said so. h2 refuses a body of another length.
+    left: Option<u64>,
+    /// Come already, and not passed on.
+    ahead: Bytes,
+    stream: StreamWatch,
+}
+
+/// A stream of which more may come.
+#[derive(Debug)]
+struct Open {
+    receiving: RecvStream,
+    /// With what is left to send of the request when the response came early.
+    sending: Sending,
+    /// The upstream stopped listening before it had the request whole.
+    listens_no_more: bool,
+    data_is_over: bool,
+    permit: Permit,
+}
+
+impl Http2Body {
+    pub(super) fn new(
+        permit: Permit,
+        receiving: RecvStream,
+        mut sending: Sending,
+        announced: Announced,
+        stream: StreamWatch,
+    ) -> Box<Self> {
+        sending.is_answered();
+        let is_over = announced == Announced::NoBody || receiving.is_end_stream();
+        let open = (!is_over).then_some(Open { receiving, sending, listens_no_more: false, data_is_over: false, permit });
+        let left = match announced {
+            Announced::NoBody => Some(0),
+            Announced::Length(length) => Some(length),
+            Announced::Stream => None,
+        };
+        Box::new(Self { open, left, ahead: Bytes::new(), stream })
+    }
+
+    /// Awaits a small response whole, for [`WITHHELD_MAX`] at most, while nothing of it has been sent to the client, who could then be
+    /// told by another response that it broke off. The rest of a request that is not out whole may be what the upstream awaits.
+    pub(super) async fn begin(&mut self) -> Result<(), ExchangeEnd> {
+        let is_small = self.left.is_some_and(|left| left <= WITHHELD_BYTES_MAX as u64);
+        let request_is_out = self.open.as_ref().is_some_and(|open| open.sending.is_finished());
+        if !is_small || !request_is_out {
+            return Ok(());
+        }
+        let mut ahead = BytesMut::new();
+        self.stream.watch.arm(ExchangeWait::ResponseHead, WITHHELD_MAX);
+        poll_fn(|cx| {
+            while !self.is_whole() {
+                let Some(open) = &mut self.open else { break };
+                match open.poll_data(cx) {
+                    Poll::Ready(Some(Ok(data))) => {
+                        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                        ahead.extend_from_slice(&data);
+                    }
+                    Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault.into())),
+                    Poll::Ready(None) => break,
+                    Poll::Pending if self.stream.watch.take_expired(ExchangeWait::ResponseHead) => break,
+                    Poll::Pending => {
+                        let ending = self.stream.watch.ended();
+                        return ending.map_or(Poll::Pending, |ending| Poll::Ready(Err(ExchangeEnd::Session(ending))));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.left = self.left.map(|left| left + ahead.len() as u64);
+        self.ahead = ahead.freeze();
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.receiving.is_end_stream())
+    }
+
+    fn finish(&mut self) {
+        self.stream.watch.disarm(ExchangeWait::Stream);
+        self.open = None;
+    }
+
+    /// Sends what is left of the request.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeEnd> {
+        let Some(Open { sending, listens_no_more, .. }) = &mut self.open else { return Ok(()) };
+        if sending.is_finished() {
+            return Ok(());
+        }
+        let before = sending.bytes_passed();
+        if !*listens_no_more {
+            match sending.poll_send(cx) {
+                // The upstream would wait for the rest.
+                Poll::Ready(Err(SendFault::Body(fault))) => return Err(fault.into()),
+                // The response may stand all the same.
+                Poll::Ready(Err(SendFault::Closed)) => *listens_no_more = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if *listens_no_more {
+            let _ = sending.poll_discard(cx);
+        }
+        if sending.bytes_passed() != before {
+            self.stream.watch.stream_moves();
+        }
+        Ok(())
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        if let Err(end) = self.send_on(cx) {
+            return Poll::Ready(Some(Err(end)));
+        }
+        if !self.ahead.is_empty() {
+            let ahead = std::mem::take(&mut self.ahead);
+            self.note(&ahead);
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        match open.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                match frame.data_ref() {
+                    Some(data) => self.note(data),
+                    None => self.finish(),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(fault))) => Poll::Ready(Some(Err(fault.into()))),
+            Poll::Pending if self.stream.watch.take_expired(ExchangeWait::Stream) => {
+                open.permit.doubt();
+                Poll::Ready(Some(Err(UpstreamFault::Paused.into())))
+            }
+            Poll::Pending => {
+                self.stream.watch.stream_waits(self.stream.idle_timeout);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// These bytes are passed on.
+    fn note(&mut self, data: &Bytes) {
+        self.stream.watch.stream_moves();
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        if self.is_whole() {
+            self.finish();
+        }
+    }
+}
+
+impl Open {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        while !self.data_is_over {
+            match self.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
+                Poll::Ready(None) => self.data_is_over = true,
+                polled => return polled.map(|next| next.map(|data| data.map(Frame::data))),
+            }
+        }
+        let trailers = self.receiving.poll_trailers(cx).map(Result::transpose);
+        trailers.map(|next| next.map(|trailers| trailers.map(Frame::trailers).map_err(|error| self.fault(error))))
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
+        let polled = self.receiving.poll_data(cx);
+        polled.map(|next| {
+            next.map(|data| {
+                let data = data.map_err(|error| self.fault(error))?;
+                // Whoever takes it asks for more only once it has passed it on.
+                self.receiving.flow_control().release_capacity(data.len()).map_err(|error| self.fault(error))?;
+                Ok(data)
+            })
+        })
+    }
+
+    fn fault(&self, error: h2::Error) -> UpstreamFault {
+        within_the_response(error, self.permit.signs())
+    }
+}
+
+impl Body for Http2Body {
+    type Data = Bytes;
+    type Error = ExchangeEnd;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        let body = self.get_mut();
+        if let Some(ending) = body.stream.watch.ended() {
+            body.open = None;
+            return Poll::Ready(Some(Err(ExchangeEnd::Session(ending))));
+        }
+        let polled = body.poll_part(cx);
+        if let Poll::Ready(Some(Err(_))) = polled {
+            body.open = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && self.is_whole()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() {
+            SizeHint::with_exact(0)
+        } else {
+            self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+}
+
+impl Drop for Http2Body {
+    fn drop(&mut self) {
+        self.stream.watch.disarm(ExchangeWait::Stream);
+    }
+}
