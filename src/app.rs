@@ -116,12 +116,13 @@ pub enum StartError {
 fn hint(key: &str, error: &io::Error) -> &'static str {
     match (error.kind(), key.starts_with("listen")) {
         (io::ErrorKind::AddrInUse, true) => {
-            ". Another process listens there, perhaps another gateway, or another of these listeners does at every address (0.0.0.0 or [::]): \
-             choose another address, or end the process, or set listen.share_port = true in each of them to divide the connections among \
-             them"
+            ". Another process listens there, perhaps another gateway, or the admin listener of this one, which a reload moves away only at \
+             its end: choose another address, or end the process, or set listen.share_port = true in each of them to divide the connections \
+             among them"
         }
         (io::ErrorKind::AddrInUse, false) => {
-            ". Another process listens there, perhaps another gateway: end it, or choose another address"
+            ". Another process listens there, perhaps another gateway, or a listener for clients of this one, which a reload moves away only \
+             at its end: end it, or choose another address"
         }
         (_, _) => "",
     }
