@@ -121,7 +121,8 @@ struct Place {
 }
 
 impl Place {
-    /// Keeps a worker at work until a shutdown. While there is none, new connections go to the others.
+    /// Keeps a worker at work until a shutdown. While there is none, new connections go to the others; where it has a queue of its own, they
+    /// wait for it there.
     fn hold(&self) {
         let mut failures = 0;
         loop {
