@@ -14,6 +14,7 @@ mod logout_propagation;
 mod memory;
 mod migration;
 mod oauth;
+mod open_streams;
 mod ports;
 mod probes;
 mod refresh_storm;

@@ -5,6 +5,7 @@ mod client;
 mod connections;
 mod cookies;
 mod expectations;
+mod expiry_of_many;
 mod fields;
 mod framing;
 mod half_closed;

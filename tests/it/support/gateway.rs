@@ -326,7 +326,12 @@ pub(crate) struct Pair {
 impl Pair {
     /// `set` holds for both.
     pub(crate) fn start(set: &[(&str, &str)]) -> Self {
-        let (redis, upstream, folder) = (RedisServer::start(), Upstream::start(), tempfile::tempdir().unwrap());
+        Self::before(Upstream::start(), set)
+    }
+
+    /// The same before an upstream of the test's own.
+    pub(crate) fn before(upstream: Upstream, set: &[(&str, &str)]) -> Self {
+        let (redis, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
         let keys = generate_keys(folder.path());
         let (keys, url) = (keys.display().to_string(), redis.url());
         let mut all = vec![

@@ -5,6 +5,7 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod leash;
 pub(crate) mod old_api;
+pub(crate) mod open_streams;
 pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod redis;

@@ -94,6 +94,28 @@ fn a_websocket_needs_a_token_and_ends_with_its_session_alone() {
 }
 
 #[test]
+fn a_ticket_opens_one_by_http_2_too_and_stays_here() {
+    let upstream = agreeing(Conversation::wait_for_end);
+    let settings = "[store]\nkind = \"memory\"\n[endpoints]\nticket = \"/ticket\"\n";
+    let rig = Rig::start_from(upstream.address, settings, |_| {});
+    let token = rig.log_in().access;
+    let body = r#"{"path":"/api/socket"}"#;
+    let answer = rig.ask(format!(
+        "POST /ticket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let given: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let target = format!("/api/socket?access_ticket={}", given["ticket"].as_str().unwrap());
+    let mut client = Http2Client::connect(rig.address());
+    let mut connect = CONNECT;
+    connect[4].1 = &target;
+    let stream = client.begin(&connect);
+    assert!(matches!(client.event_of(stream), Event::Headers { ends: false, .. }));
+    assert!(upstream.heard().last().unwrap().starts_with("GET /api/socket HTTP/1.1\r\n"));
+    assert_eq!(client.ask(&connect).status, 401, "it is spent");
+}
+
+#[test]
 fn a_refusal_by_the_upstream_is_an_ordinary_response() {
     let upstream = Upstream::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
     let rig = Rig::start(upstream.address);
