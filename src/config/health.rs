@@ -45,7 +45,7 @@ impl Health {
             unhealthy_after: s.read("unhealthy_after", parse::number_u32(1, 100)),
         };
         // A shorter interval alone is no reason to be told of a timeout that nobody has named.
-        let timeout = if s.has_default("timeout") { timeout.min(interval) } else { timeout };
+        let timeout = if s.has_any(&["timeout"]) { timeout } else { timeout.min(interval) };
         if timeout > interval {
             s.fault("timeout", "must not be longer than `interval`: of each server, one probe at a time is under way");
         }

@@ -43,8 +43,9 @@ pub async fn run(upstreams: impl Fn() -> Vec<Named>, counters: Arc<Counters>, st
                             "a server of an upstream responds far slower than the others: it gets no requests for a while"
                         );
                     }
+                    let due = backends.take_due_probes(PROBES_MAX - under_way.len());
                     let Some(rules) = backends.probing() else { continue };
-                    for backend in backends.take_due_probes(PROBES_MAX - under_way.len()) {
+                    for backend in due {
                         let probe = Probe { upstream: Arc::clone(&name), backends: Arc::clone(&backends), backend };
                         under_way.push(probe.run(Arc::clone(rules), &counters));
                     }

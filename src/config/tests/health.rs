@@ -38,6 +38,7 @@ fn probes_that_can_never_work_are_refused() {
         ("path = '/'\nstatuses = [101]", &["health.statuses", "item 1", "200 to 599"]),
         ("path = '/'\nhost = 'http://a'", &["health.host", "allowed is a host"]),
         ("path = '/'\ninterval = '1s'\ntimeout = '3s'", &["health.timeout", "longer than `interval`"]),
+        ("path = '/'\ninterval = '1s'\ntimeout = '2s'", &["health.timeout", "longer than `interval`"]),
         ("path = '/'\nunhealthy_after = 0", &["health.unhealthy_after", "from 1 to 100"]),
         ("path = '/'\npaths = ['/']", &["health.paths", "path"]),
     ] {

@@ -113,15 +113,20 @@ impl Backends {
         self.rules.probing.as_ref()
     }
 
-    /// Those whose next probe is due, `most` at most; it counts as begun.
+    /// Those whose next probe is due, `most` at most; it counts as begun. From then on these are the settings whose probes count.
     pub fn take_due_probes(&self, most: usize) -> Vec<Arc<Backend>> {
-        let Some(rules) = self.probing() else { return Vec::new() };
         let (now, known) = (self.clock.monotonic(), self.known());
+        let has_forgotten =
+            known.iter().flatten().filter(|backend| backend.condition().probed.turn_to(self.probing())).count() > 0;
+        if has_forgotten {
+            self.changes.unsettle();
+        }
+        let Some(rules) = self.probing() else { return Vec::new() };
         let is_taken = |backend: &&Arc<Backend>| {
-            let probed_at = &mut backend.condition().probed_at;
-            let is_due = probed_at.is_none_or(|at| now.saturating_sub(at) >= rules.interval);
+            let began_at = &mut backend.condition().probed.began_at;
+            let is_due = began_at.is_none_or(|at| now.saturating_sub(at) >= rules.interval);
             if is_due {
-                *probed_at = Some(now);
+                *began_at = Some(now);
             }
             is_due
         };
@@ -133,8 +138,12 @@ impl Backends {
         let _turn = self.changes.judging();
         let verdict = {
             let mut condition = backend.condition();
-            condition.last_probe = Some(LastProbe { ended_at: self.clock.now(), outcome: outcome.map_err(Arc::from) });
-            let verdict = condition.probes.add(outcome.is_ok(), &self.rules.probing.as_ref()?.thresholds)?;
+            let probed = &mut condition.probed;
+            if !probed.is_by(self.probing()) {
+                return None;
+            }
+            probed.last = Some(LastProbe { ended_at: self.clock.now(), outcome: outcome.map_err(Arc::from) });
+            let verdict = probed.record.add(outcome.is_ok(), &self.probing()?.thresholds)?;
             if verdict == Verdict::Healthy {
                 condition.standing.returns(self.clock.monotonic());
             }
@@ -151,7 +160,7 @@ impl Backends {
 
     /// What probes by these settings say.
     fn verdict(&self, condition: &Condition) -> Verdict {
-        if self.rules.probing.is_some() { condition.probes.verdict() } else { Verdict::Healthy }
+        if condition.probed.is_by(self.probing()) { condition.probed.record.verdict() } else { Verdict::default() }
     }
 
     /// A request to one of them failed. Whether it is ejected for it.

@@ -9,6 +9,7 @@ use std::{fmt, io};
 use http::HeaderValue;
 
 use super::place::Place;
+use super::rules::ProbeRules;
 use crate::domain::affinity::BackendPoint;
 use crate::domain::ejection::Standing;
 use crate::domain::probing::ProbeRecord;
@@ -43,12 +44,39 @@ static IDS: AtomicU64 = AtomicU64::new(0);
 #[derive(Default)]
 pub(super) struct Condition {
     pub(super) standing: Standing,
-    pub(super) probes: ProbeRecord,
-    /// When the last probe began, since the start of the clock.
-    pub(super) probed_at: Option<Duration>,
-    pub(super) last_probe: Option<LastProbe>,
+    pub(super) probed: Probed,
     /// What had come when the present window began; `None`: there was none yet.
     pub(super) answered: Option<Answered>,
+}
+
+/// What probes have found. Those by settings that ask something else say nothing about what these ask.
+#[derive(Default)]
+pub(super) struct Probed {
+    /// `None`: nobody has asked.
+    rules: Option<Arc<ProbeRules>>,
+    pub(super) record: ProbeRecord,
+    /// When the last probe began, since the start of the clock.
+    pub(super) began_at: Option<Duration>,
+    pub(super) last: Option<LastProbe>,
+}
+
+impl Probed {
+    pub(super) fn is_by(&self, rules: Option<&Arc<ProbeRules>>) -> bool {
+        match (&self.rules, rules) {
+            (Some(own), Some(rules)) => own.asks_as(rules),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// From now on these rules count. Whether something was known by others, which is forgotten.
+    pub(super) fn turn_to(&mut self, rules: Option<&Arc<ProbeRules>>) -> bool {
+        if self.is_by(rules) {
+            return false;
+        }
+        let former = std::mem::replace(self, Self { rules: rules.cloned(), ..Self::default() });
+        former.last.is_some()
+    }
 }
 
 /// The responses that a backend has given so far.

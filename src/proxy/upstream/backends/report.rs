@@ -52,7 +52,7 @@ impl Backends {
             address: backend.address,
             state,
             takes_requests,
-            last_probe: condition.last_probe.clone(),
+            last_probe: condition.probed.last.clone().filter(|_| condition.probed.is_by(self.probing())),
             requests: backend.requests(),
             connections: backend.connections(),
         }

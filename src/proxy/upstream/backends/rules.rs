@@ -33,3 +33,10 @@ pub struct ProbeRules {
     pub timeout: Duration,
     pub thresholds: ProbeThresholds,
 }
+
+impl ProbeRules {
+    /// Whether both ask the same, however often, and whatever they make of it.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        self.path == other.path && self.host == other.host && self.statuses == other.statuses
+    }
+}

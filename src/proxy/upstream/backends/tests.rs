@@ -34,6 +34,20 @@ fn probing() -> BackendRules {
     BackendRules { probing: Some(Arc::new(probes)), ..RULES }
 }
 
+/// Backends whose first probes have begun.
+fn asked(count: u8, rules: BackendRules, former: Option<&Backends>) -> Arc<Backends> {
+    let backends = Backends::new(places(count), rules, standing_clock(), former);
+    backends.take_due_probes(usize::MAX);
+    backends
+}
+
+/// Probes that ask something else, once an hour.
+fn probing_elsewhere() -> BackendRules {
+    let former = probing().probing.unwrap();
+    let probes = ProbeRules { path: PathAndQuery::from_static("/other"), interval: Duration::from_hours(1), ..(*former).clone() };
+    BackendRules { probing: Some(Arc::new(probes)), ..RULES }
+}
+
 const ILL: Result<(), &str> = Err("responded with 500");
 
 fn places(count: u8) -> Vec<Place> {
@@ -133,13 +147,13 @@ fn of_two_that_are_judged_at_once_one_stays() {
 
 #[test]
 fn what_fails_its_probes_gets_nothing_until_it_passes_and_a_reload_does_not_forget_it() {
-    let backends = Backends::new(places(2), probing(), standing_clock(), None);
+    let backends = asked(2, probing(), None);
     let one = &backends.list()[0].backend;
     let version = backends.version();
     assert_eq!(backends.probed(one, ILL), Some(Verdict::Unhealthy));
     assert!(backends.version() > version);
     assert_eq!(with_requests(&backends), [1]);
-    let later = Backends::new(places(2), probing(), standing_clock(), Some(&backends));
+    let later = asked(2, probing(), Some(&backends));
     assert_eq!(with_requests(&later), [1]);
     // By a probe that was under way during the reload.
     let version = later.version();
@@ -152,8 +166,33 @@ fn what_fails_its_probes_gets_nothing_until_it_passes_and_a_reload_does_not_forg
 }
 
 #[test]
+fn what_probes_found_does_not_come_back_with_others_that_ask_something_else() {
+    for taken_away in [false, true] {
+        let backends = asked(2, probing(), None);
+        let one = &backends.list()[0].backend;
+        backends.probed(one, ILL);
+        let between = if taken_away { asked(2, RULES, Some(&backends)) } else { Arc::clone(&backends) };
+        let later = Backends::new(places(2), probing_elsewhere(), standing_clock(), Some(&between));
+        assert_eq!(later.take_due_probes(usize::MAX).len(), 2, "no former probe counts towards the interval");
+        assert_eq!(with_requests(&later), [0, 1]);
+        assert_eq!(backends.probed(one, ILL), None, "one that was under way is of no account");
+        assert_eq!(with_requests(&later), [0, 1]);
+        assert_eq!(later.probed(one, ILL), Some(Verdict::Unhealthy));
+        assert_eq!(with_requests(&later), [1]);
+    }
+}
+
+#[test]
+fn probes_that_are_taken_away_and_put_back_begin_anew() {
+    let backends = asked(2, probing(), None);
+    backends.probed(&backends.list()[0].backend, ILL);
+    let between = asked(2, RULES, Some(&backends));
+    assert_eq!(with_requests(&asked(2, probing(), Some(&between))), [0, 1]);
+}
+
+#[test]
 fn requests_of_the_gateways_own_go_to_none_that_is_left_out() {
-    let backends = Backends::new(places(3), probing(), standing_clock(), None);
+    let backends = asked(3, probing(), None);
     let list = backends.list();
     backends.probed(&list[0].backend, ILL);
     let picked = |tried: &[Arc<Backend>]| (0..50).map(|_| backends.pick(tried).unwrap().id()).collect::<BTreeSet<u64>>();
@@ -166,7 +205,7 @@ fn requests_of_the_gateways_own_go_to_none_that_is_left_out() {
 
 #[test]
 fn where_probes_find_nobody_healthy_all_get_requests() {
-    let backends = Backends::new(places(2), probing(), standing_clock(), None);
+    let backends = asked(2, probing(), None);
     for one in &backends.list() {
         backends.probed(&one.backend, ILL);
     }
@@ -176,7 +215,7 @@ fn where_probes_find_nobody_healthy_all_get_requests() {
 
 #[test]
 fn of_those_that_pass_their_probes_never_more_than_half_are_ejected() {
-    let backends = Backends::new(places(4), probing(), standing_clock(), None);
+    let backends = asked(4, probing(), None);
     let list = backends.list();
     for one in &list[..2] {
         backends.probed(&one.backend, ILL);
