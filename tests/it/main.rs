@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod faults;
 mod gateway;
+mod grpc;
 mod hostile;
 mod http2;
 mod import;
