@@ -89,8 +89,9 @@ fn a_certificate_may_name_another_host_than_the_url() {
     gateway(&login, port, &format!("{trust}server_name = 'other.internal'\n")).client().get("/public/x", None).expect(502);
 }
 
-/// nginx, which demands a certificate of this authority, and answers with its serial number. Each request has a connection of its own.
-fn nginx(folder: &Path, authority: &Authority) -> (Leashed, u16) {
+/// nginx, which demands a certificate of this authority, and answers with its serial number and the version of HTTP. Each request has a
+/// connection of its own. `spoken` is `ssl` or `ssl http2`.
+fn nginx(folder: &Path, authority: &Authority, spoken: &str) -> (Leashed, u16) {
     let files = authority.issue(folder, "nginx", &["localhost"]);
     let (ca_file, home) = (authority.file(folder), folder.display());
     let (server, address) = Leashed::listening(|address| {
@@ -99,10 +100,10 @@ fn nginx(folder: &Path, authority: &Authority) -> (Leashed, u16) {
             .concat();
         let text = format!(
             "daemon off; master_process off; pid {home}/pid; error_log stderr error;\nevents {{}}\n\
-             http {{ access_log off; keepalive_timeout 0;\n{temporary}server {{ listen {address} ssl;\n\
+             http {{ access_log off; keepalive_timeout 0;\n{temporary}server {{ listen {address} {spoken};\n\
              ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client on;\n\
              ssl_session_cache shared:sessions:1m; ssl_session_tickets on;\n\
-             location / {{ return 200 $ssl_client_serial; }} }} }}\n",
+             location / {{ return 200 \"$ssl_client_serial $server_protocol\"; }} }} }}\n",
             files.certificate.display(),
             files.key.display(),
             ca_file.display()
@@ -120,7 +121,7 @@ fn nginx(folder: &Path, authority: &Authority) -> (Leashed, u16) {
 fn a_certificate_that_was_renewed_is_shown_without_a_restart_and_a_broken_one_changes_nothing() {
     let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
     let authority = Authority::new("Authority of both");
-    let (_server, port) = nginx(folder.path(), &authority);
+    let (_server, port) = nginx(folder.path(), &authority, "ssl");
     let files = authority.issue(folder.path(), "gateway", &["gateway.example"]);
     let trust = format!("ca_file = '{}'\n", authority.file(folder.path()).display());
     let gateway = gateway(&login, port, &format!("{trust}{}", showing(&files)));
@@ -145,4 +146,25 @@ fn a_certificate_that_was_renewed_is_shown_without_a_restart_and_a_broken_one_ch
     gateway.reload(|settings| settings);
     let third = serial();
     assert!(third != first && third != second, "{third}");
+}
+
+#[test]
+fn by_http_2_a_server_is_asked_only_if_it_agrees_to_that_in_its_handshake() {
+    for (spoken, agrees) in [("ssl http2", true), ("ssl", false)] {
+        let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+        let authority = Authority::new("Authority of both");
+        let (_server, port) = nginx(folder.path(), &authority, spoken);
+        let files = authority.issue(folder.path(), "gateway", &["gateway.example"]);
+        let trust = format!("ca_file = '{}'\nprotocol = 'http2'\n", authority.file(folder.path()).display());
+        let gateway = gateway(&login, port, &format!("{trust}{}", showing(&files)));
+        for _ in 0..3 {
+            if agrees {
+                let said = gateway.client().get("/public/x", None).expect(200).text();
+                assert!(said.ends_with(" HTTP/2.0"), "{said}");
+            } else {
+                gateway.client().get("/public/x", None).expect(502);
+            }
+        }
+        assert_eq!(gateway.log().contains("does not speak HTTP/2"), !agrees, "{}", gateway.log());
+    }
 }
