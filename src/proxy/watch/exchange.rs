@@ -140,6 +140,11 @@ impl ExchangeWatch {
         }
     }
 
+    /// Releases the exchange from its caller, to whom the tunnel that it turns into will be bound.
+    pub fn take_bond(&self) -> Option<Bond> {
+        self.bond.take()
+    }
+
     /// Binds a tunnel to its caller.
     pub fn tunnel_for(&self, bond: Option<Bond>) {
         self.speak_for(bond);

@@ -397,3 +397,41 @@ fn a_stream_whose_head_comes_after_its_tokens_end_goes_on_by_the_newer_one() {
     rig.clock.advance(10 * MINUTE);
     assert_eq!(client.chunk(), None);
 }
+
+/// The newer token is seen between the handshake and the consent.
+#[test]
+fn a_websocket_that_is_agreed_to_late_goes_on_by_the_newer_token() {
+    for minutes_before_consent in [0, 10] {
+        let told = Arc::new(Mutex::new(false));
+        let waits_for = Arc::clone(&told);
+        let upstream = Upstream::start(move |conversation| {
+            while let Some(request) = conversation.request() {
+                if conversation.took_login(&request) {
+                    continue;
+                }
+                if request.starts_with("GET /api/me") {
+                    conversation.say("HTTP/1.1 204 No Content\r\n\r\n");
+                    continue;
+                }
+                eventually("it is told", || *waits_for.lock().unwrap());
+                conversation.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+                conversation.wait_for_end();
+            }
+        });
+        let rig = start(&upstream);
+        let tokens = rig.log_in();
+        let mut client = rig.client();
+        client.send(format!("GET /api/socket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n{SHAKE}", tokens.access));
+        client.assert_silent(A_WHILE);
+        rig.clock.advance(10 * MINUTE);
+        assert_eq!(rig.get("/api/me", &refresh(&rig, &tokens).access).status, 204);
+        client.assert_silent(A_WHILE);
+        rig.clock.advance(minutes_before_consent * MINUTE);
+        *told.lock().unwrap() = true;
+        assert_eq!(client.answer().status, 101);
+        rig.clock.advance((10 - minutes_before_consent) * MINUTE);
+        client.assert_silent(A_WHILE);
+        rig.clock.advance(10 * MINUTE);
+        assert_eq!(client.bytes(17), b"\x88\x0f\x03\xf0token expired", "no newer token was seen");
+    }
+}

@@ -78,7 +78,9 @@ impl Gateway {
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
-            return Ok(switch(context, Upgrade::new(switched, caller.bond(route), limits), answer));
+            // With what was seen of newer tokens while the consent was awaited.
+            let bond = context.exchange.watch().take_bond();
+            return Ok(switch(context, Upgrade::new(switched, bond, limits), answer));
         }
         if handshake::is_mistaken_for_consent(head, answer.status()) {
             return Err(Refusal::IgnoredUpgrade);

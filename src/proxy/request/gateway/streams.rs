@@ -9,13 +9,14 @@ use crate::domain::time::Timestamp;
 use crate::proxy::bond::{Bond, CallerEnd, Verdict};
 
 impl Gateway {
-    /// How a bond stands at this tick. Where its token is over, a newer one of the session takes its place.
+    /// How a bond stands at this tick. Where its token has expired, a newer one of the session takes its place. Not where its key was
+    /// removed: keys leak, and nobody knows then whose stream it is.
     pub(super) fn judge_bond(&self, local: &Local, verifier: &Verifier, bond: &mut Bond, now: Timestamp) -> Verdict {
         bond.enrol(self.kept.renewals.open());
         let Some(end) = local.end_of(verifier, &bond.token, now) else { return Verdict::Holds };
         let renewal = match end {
-            CallerEnd::Over(Ending::Revoked(_)) => None,
-            CallerEnd::Over(Ending::Expired) | CallerEnd::KeyRemoved => local.renewal_of(verifier, bond, now),
+            CallerEnd::Over(Ending::Revoked(_)) | CallerEnd::KeyRemoved => None,
+            CallerEnd::Over(Ending::Expired) => local.renewal_of(verifier, bond, now),
         };
         match renewal {
             Some(token) => {
