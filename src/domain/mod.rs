@@ -23,6 +23,7 @@ pub mod headers;
 pub mod host;
 pub mod ids;
 pub mod imported;
+pub mod interim;
 pub mod json;
 pub mod lag;
 pub mod legacy;

@@ -12,10 +12,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
+use super::flood::{Paced, of_few_interim_responses};
 use crate::proxy::upstream::connect::{Protocol, Stream, Target};
 
 /// The largest head of an answer.
-const HEAD_BYTES_MAX: u32 = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
 /// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
 /// followed: the operator named the place.
@@ -33,13 +34,17 @@ pub(super) async fn exchange<T, F>(
 where
     F: Future<Output = Result<T, String>>,
 {
-    let (io, failed) = (TokioIo::new(stream), |error: hyper::Error| format!("cannot connect: {error}"));
+    let (io, failed) = (TokioIo::new(Paced::new(stream)), |error: hyper::Error| format!("cannot connect: {error}"));
     match protocol {
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             builder.allow_spaces_after_header_name_in_responses(true).max_buf_size(HEAD_BYTES_MAX as usize);
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
-            drive(connection, async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await }).await
+            let exchange = async move {
+                let answer = of_few_interim_responses(request, |request| sender.send_request(request)).await?;
+                read(answer.map_err(|error| cause(&error))?).await
+            };
+            drive(connection, exchange).await
         }
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(TokioExecutor::new());

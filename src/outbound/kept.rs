@@ -16,7 +16,8 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
-use super::fetch::{cause, collect};
+use super::fetch::{HEAD_BYTES_MAX, cause, collect};
+use super::flood::{Paced, of_few_interim_responses};
 use crate::proxy::upstream::backends::{Backend, Backends};
 use crate::proxy::upstream::connect::Stream;
 
@@ -56,6 +57,7 @@ impl KeptConnections {
             .pool_max_idle_per_host(idle_max)
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_max_buf_size(HEAD_BYTES_MAX as usize)
             .build(Dialer(Arc::new(server)));
         Self { client, backends, idle_max }
     }
@@ -86,7 +88,8 @@ impl KeptConnections {
         *request.uri_mut() = Dialer::uri(backend, request.uri()).map_err(|error| Failed::Asking(error.to_string()))?;
         // Each loss uses up one of those that are kept; then there is a new one.
         for _ in 0..=self.idle_max {
-            match self.client.request(request.clone()).await {
+            let asking = of_few_interim_responses(request.clone(), |request| self.client.request(request));
+            match asking.await.map_err(Failed::Asking)? {
                 Ok(answer) => {
                     if let Some(served) = answer.extensions().get::<HasServed>() {
                         served.0.store(true, Ordering::Relaxed);
@@ -134,7 +137,7 @@ impl Dialer {
 }
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<Paced<Stream>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -147,7 +150,7 @@ impl Service<Uri> for Dialer {
         Box::pin(async move {
             let backend = backend.ok_or(io::ErrorKind::NotFound)?;
             let opened = tokio::time::timeout(limit, backend.connect()).await;
-            opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+            opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(|stream| TokioIo::new(Paced::new(stream)))
         })
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod claims_client;
 mod fetch;
+mod flood;
 pub mod jwks_client;
 pub mod kept;
 pub mod probe;

@@ -164,6 +164,47 @@ mod tests {
         }
     }
 
+    /// Sends this again and again from the request on, until the other side has gone.
+    async fn without_end(listener: &TcpListener, start: &[u8], again: &[u8]) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        let again = again.repeat((1 << 16) / again.len());
+        if stream.write_all(start).await.is_ok() {
+            while stream.write_all(&again).await.is_ok() {}
+        }
+    }
+
+    #[tokio::test]
+    async fn interim_responses_are_sat_through_up_to_a_bound() {
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+        for (count, outcome) in [(16, Ok(())), (17, Err("more than 16 interim responses".to_owned()))] {
+            let response = [interim.repeat(count), b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()].concat();
+            assert_eq!(asked(&response, true, &rules()).await.0, outcome, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the server is a task that the test waits for")]
+    async fn a_server_that_sends_without_end_is_given_up_on() {
+        let rules = ProbeRules { timeout: Duration::from_millis(500), ..rules() };
+        let late = "no complete response within 500ms";
+        for (start, again, causes) in [
+            (&b""[..], &b"HTTP/1.1 100 Continue\r\n\r\n"[..], ["more than 16 interim responses"; 2]),
+            (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", ["too large", "too many"]),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", b"x", ["broke off", late]),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"0", ["broke off", late]),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n", ["broke off", late]),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let serving = tokio::spawn(async move { without_end(&listener, start, again).await });
+            let flooding = backend(Target::tcp(address.ip().to_string(), address.port(), None), &rules);
+            let told = ask(&flooding, &rules).await.unwrap_err();
+            assert!(causes.iter().any(|cause| told.contains(cause)), "none of {causes:?} is in: {told}");
+            serving.await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn a_socket_of_the_machine_is_probed_and_one_where_nobody_listens_is_ill() {
         let folder = tempfile::tempdir().unwrap();

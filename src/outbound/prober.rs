@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -28,11 +27,16 @@ pub type Named = (Arc<str>, Arc<Backends>);
 pub async fn run(upstreams: impl Fn() -> Vec<Named>, counters: Arc<Counters>, stop: CancellationToken) {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut under_way = FuturesUnordered::new();
+    // A task for each: none waits while another is busy. They end with this one.
+    let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(()) = under_way.next() => {}
+            Some(ended) = under_way.join_next() => {
+                if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             _ = look.tick() => {
                 for (name, backends) in upstreams() {
                     for (backend, slow) in backends.eject_slow() {
@@ -47,7 +51,7 @@ pub async fn run(upstreams: impl Fn() -> Vec<Named>, counters: Arc<Counters>, st
                     let Some(rules) = backends.probing() else { continue };
                     for backend in due {
                         let probe = Probe { upstream: Arc::clone(&name), backends: Arc::clone(&backends), backend };
-                        under_way.push(probe.run(Arc::clone(rules), &counters));
+                        under_way.spawn(probe.run(Arc::clone(rules), Arc::clone(&counters)));
                     }
                 }
             }
@@ -62,7 +66,7 @@ struct Probe {
 }
 
 impl Probe {
-    async fn run(self, rules: Arc<ProbeRules>, counters: &Counters) {
+    async fn run(self, rules: Arc<ProbeRules>, counters: Arc<Counters>) {
         let outcome = probe::ask(&self.backend, &rules).await;
         counters.add(if outcome.is_ok() { Counter::UpstreamProbesPassed } else { Counter::UpstreamProbesFailed }, 1);
         let verdict = self.backends.probed(&self.backend, outcome.as_ref().copied().map_err(String::as_str));

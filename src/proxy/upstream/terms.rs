@@ -10,9 +10,6 @@ use http::{HeaderMap, StatusCode};
 use super::end::{ExchangeEnd, UpstreamFault};
 use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
 
-/// Interim responses (1xx) that one exchange sits through before it gives up on the upstream.
-pub(super) const INTERIM_RESPONSES_MAX: u32 = 16;
-
 /// How long one exchange may take for what.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeTimeouts {

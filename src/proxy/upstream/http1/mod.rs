@@ -25,7 +25,8 @@ use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
 use super::link::Link;
 use super::options::UpstreamOptions;
 use super::request::{RequestFields, UpstreamRequest};
-use super::terms::{ExchangeTerms, INTERIM_RESPONSES_MAX, Progress, StreamWatch, is_interim};
+use super::terms::{ExchangeTerms, Progress, StreamWatch, is_interim};
+use crate::domain::interim::INTERIM_RESPONSES_MAX;
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::watch::ExchangeWait;
 
