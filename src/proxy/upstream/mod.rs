@@ -154,7 +154,8 @@ impl Upstream {
 
     fn answered(&self, lease: &Lease, status: StatusCode, is_timed: bool) {
         self.served(lease, status);
-        if is_timed {
+        // To refuse is quick: a broken server is no measure for the others.
+        if is_timed && !status.is_server_error() {
             lease.is_answered(self.watchers.now());
         }
     }

@@ -31,8 +31,10 @@ impl Tickets {
             if issued.by_end.len() >= TICKETS_MAX {
                 return Err(StoreError::Full("too many tickets are waiting to be used".to_owned()));
             }
+            // So that whoever has many sessions takes the places of nobody who has one.
+            let per_owner_max = if issued.by_end.len() < TICKETS_MAX / 2 { terms.per_owner_max } else { 1 };
             let of_owner = issued.by_owner.entry(ticket.owner).or_default();
-            if *of_owner >= terms.per_owner_max {
+            if *of_owner >= per_owner_max {
                 return Ok(TicketKept::TooMany);
             }
             *of_owner += 1;
@@ -68,5 +70,41 @@ impl Issued {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::ids::Partition;
+
+    const TERMS: TicketTerms = TicketTerms { lifetime: Duration::from_secs(30), per_owner_max: 100 };
+
+    fn ticket(number: u32, owner: u32) -> KeptTicket {
+        let (mut digest, mut name) = ([0; 32], [0; 16]);
+        digest[..4].copy_from_slice(&number.to_be_bytes());
+        name[..4].copy_from_slice(&owner.to_be_bytes());
+        KeptTicket { home: Partition(0), digest: TicketDigest::new(digest), owner: TicketOwner(name), sealed: Vec::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_many_sessions_takes_the_places_of_nobody_who_has_one() {
+        let tickets = Tickets::default();
+        let mut kept = 0;
+        for session in 0..1000 {
+            for number in 0..100 {
+                let outcome = tickets.keep(&ticket(session * 100 + number, session), TERMS).unwrap();
+                kept += u32::from(outcome == TicketKept::Kept);
+            }
+        }
+        assert!(kept as usize >= TICKETS_MAX / 2 && (kept as usize) < TICKETS_MAX * 3 / 4, "{kept}");
+        let other = ticket(1_000_000, 5000);
+        assert_eq!(tickets.keep(&other, TERMS).unwrap(), TicketKept::Kept);
+        assert!(tickets.spend(&other.digest).is_some());
+        tokio::time::advance(TERMS.lifetime).await;
+        assert_eq!(tickets.keep(&ticket(2_000_000, 1), TERMS).unwrap(), TicketKept::Kept);
+        assert_eq!(tickets.keep(&ticket(2_000_001, 1), TERMS).unwrap(), TicketKept::Kept, "all of it has ended");
     }
 }
