@@ -14,6 +14,7 @@ use crate::admin::{self, Latest};
 use crate::config::{self, ListenAddress};
 use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::proxy::keepalive;
+use crate::proxy::port::coverage_at;
 use crate::tasks::supervisor::Supervisor;
 
 const KEY: &str = "admin.address";
@@ -44,7 +45,8 @@ impl Place {
     pub(super) async fn of(settings: &config::Admin, present: Option<&AdminListener>) -> Result<Self, StartError> {
         let Some(named) = &settings.address else { return Ok(Self::Off) };
         let refused = |error| StartError::Listen { key: KEY.to_owned(), address: named.clone(), error };
-        let same = present.map(|present| &present.bound).filter(|bound| bound.named == *named);
+        let present = present.map(|present| &present.bound);
+        let same = present.filter(|bound| bound.named == *named);
         let address = match same {
             Some(bound) => bound.address,
             None => resolve(named).await.map_err(refused)?,
@@ -52,10 +54,10 @@ impl Place {
         if named.is_loopback() && !address.ip().is_loopback() && settings.token.is_none() {
             return Err(refused(io::Error::other(format!("{address} is not of this machine alone: that needs admin.token"))));
         }
-        if same.is_some() {
+        if same.is_some() || present.is_some_and(|bound| bound.address == address) {
             return Ok(Self::Same);
         }
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let listener = TcpListener::bind(address).await.map_err(|error| refused(explained(error, address, present)))?;
         keepalive::watch_for_death(&SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self::New(Bound { named: named.clone(), address, listener: Arc::new(listener) }))
@@ -68,6 +70,19 @@ impl Place {
             Self::Off => *present = None,
             Self::New(bound) => *present = Some(AdminListener::serve(bound, latest, supervisor)),
         }
+    }
+}
+
+/// Names the listener that is served already where it is what holds the address.
+fn explained(error: io::Error, address: SocketAddr, present: Option<&Bound>) -> io::Error {
+    let overlapping = present.filter(|bound| coverage_at(bound.address).overlaps(&coverage_at(address)));
+    match overlapping.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
+        Some(bound) => io::Error::other(format!(
+            "this gateway's own admin listener is at {}, which overlaps: that takes two reloads, the first with another port or with \
+             admin.address = \"\"",
+            bound.address
+        )),
+        None => error,
     }
 }
 

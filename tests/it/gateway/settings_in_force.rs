@@ -157,6 +157,16 @@ fn the_admin_listener_moves_and_answers_the_call_that_moved_it() {
     eventually("nobody listens at the former address", || std::net::TcpStream::connect(here).is_err());
     assert_eq!(reload(there).expect(200).json()["status"], "reloaded");
     ready(there);
+
+    // The same place in other words is no move, and what overlaps is not another process's.
+    let port = there.port();
+    std::fs::write(&file, moved.replace(&there.to_string(), &format!("localhost:{port}"))).unwrap();
+    reload(there).expect(200);
+    let wider = format!("address = \"0.0.0.0:{port}\"\ntoken = \"0123456789abcdef\"");
+    std::fs::write(&file, moved.replace(&format!("address = \"{there}\""), &wider)).unwrap();
+    let refusal = reload(there).expect(422).text();
+    assert!(refusal.contains("own admin listener") && !refusal.contains("Another process"), "{refusal}");
+
     std::fs::write(&file, moved.replace(&there.to_string(), "")).unwrap();
     reload(there).expect(200);
     eventually("it is off", || std::net::TcpStream::connect(there).is_err());
