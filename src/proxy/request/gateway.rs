@@ -6,6 +6,7 @@ mod forward;
 mod own;
 mod route;
 mod streams;
+mod verdict;
 
 use std::cell::{Cell, RefCell};
 
@@ -24,13 +25,11 @@ use crate::crypto::entropy::Entropy;
 use crate::domain::claims::Denial;
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::trace::{self, RequestIdFrom};
-use crate::domain::host::Host;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
 use crate::domain::peer::Peer;
 use crate::domain::replica::Replica;
-use crate::domain::route::{Asked, Match};
-use crate::domain::routing::{Lead, LeadsTo, Routing};
+use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
@@ -39,7 +38,6 @@ use crate::proxy::bound::BoundListener;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
-use crate::proxy::client::tunnel::handshake;
 use crate::proxy::entropy::EntropyPool;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::open_streams::OpenStreams;
@@ -53,6 +51,7 @@ use crate::proxy::seats::{Holder, SeatLimits};
 use crate::proxy::snapshot::{DataPlaneView, Latest};
 use crate::proxy::upstream::{Upstream, UpstreamBody, UpstreamOptions};
 use crate::proxy::watch::Watchers;
+use verdict::Verdict;
 
 /// What all workers share.
 pub struct Shared {
@@ -273,37 +272,12 @@ impl Gateway {
             return redirect(&context, port).map(Answer::Whole);
         }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer);
-        let found = local.routing.find(&Asked {
-            method: &head.method,
-            host: context.host.as_ref().map(Host::name),
-            told_host: context.origin.told_host().map(Host::name),
-            target: &context.target,
-            headers: &head.headers,
-        });
-        if let Some(fields) = policy.preflight(head) {
-            return Ok(Answer::Whole(preflight_reply(fields)));
-        }
-        match found {
-            // By HTTP/2 a response of ours with 200 would be consent.
-            Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
+        match self.decide(&context, local, head).await? {
+            Verdict::Forward(forwarded) => self.forward(&mut context, local, forwarded, head).await,
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
-            Match::Endpoint(endpoint) => Box::pin(self.own(&mut context, local, endpoint, head)).await,
-            // Of a page that may not.
-            Match::Preflight => Ok(Answer::Whole(preflight_reply(HeaderMap::new()))),
-            Match::Route(Lead { route, to }) => {
-                let caller = self.pass(&context, local, route, head).await?;
-                match to {
-                    LeadsTo::Upstream(forward, upstream) => {
-                        self.forward(&mut context, local, route, (forward, upstream), caller, head).await
-                    }
-                    LeadsTo::Redirect(redirect) => self.of_route(head, route::redirected(&context, route, redirect)?),
-                    LeadsTo::Response(response) => self.of_route(head, route::fixed(response)),
-                }
-            }
-            Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
-            Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
-            Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
-            Match::NotFound => Err(Refusal::NoRoute),
+            Verdict::Endpoint(endpoint) => Box::pin(self.own(&mut context, local, endpoint, head)).await,
+            Verdict::Preflight(fields) => Ok(Answer::Whole(preflight_reply(fields))),
+            Verdict::Respond(reply) => self.of_route(head, reply),
         }
     }
 

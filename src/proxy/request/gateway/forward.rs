@@ -8,13 +8,12 @@ use http::header::TE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
-use super::admit::Caller;
+use super::verdict::Forwarded;
 use super::{Answer, Gateway, Local};
 use crate::domain::affinity::AffinityKey;
 use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
-use crate::domain::route::{Forward, Route};
 use crate::domain::stats::Counter;
 use crate::proxy::client::tunnel::{TunnelLimits, Upgrade, handshake};
 use crate::proxy::reply::Reply;
@@ -32,12 +31,10 @@ impl Gateway {
         &self,
         context: &mut RequestContext<'_>,
         local: &Local,
-        route: &Route,
-        (forward, upstream): (&Forward, &Rc<Upstream>),
-        caller: Caller,
+        Forwarded { route, forward, upstream, caller, target }: Forwarded<'_>,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        if let Some(target) = route.target(&forward.prefix, &context.target)? {
+        if let Some(target) = target {
             context.target = target;
         }
         context.body.limit(forward.body_bytes_max, forward.body_rate_min)?;

@@ -1,0 +1,84 @@
+//! What becomes of a request. Every door by which requests come, or questions about them, is told it here.
+
+use std::rc::Rc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::admit::Caller;
+use super::route::{fixed, redirected};
+use super::{Gateway, Local};
+use crate::domain::host::Host;
+use crate::domain::path::CanonicalTarget;
+use crate::domain::route::{Asked, Endpoint, Forward, Match, Route};
+use crate::domain::routing::{Lead, LeadsTo};
+use crate::proxy::client::tunnel::handshake;
+use crate::proxy::reply::Reply;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::refusal::Refusal;
+use crate::proxy::upstream::Upstream;
+
+/// What is to be done with a request that is not refused.
+pub(super) enum Verdict<'v> {
+    /// An own endpoint is called.
+    Endpoint(Endpoint),
+    /// A browser asks whether a page may call: it is told these fields.
+    Preflight(HeaderMap),
+    /// An upstream gets it.
+    Forward(Forwarded<'v>),
+    /// Its route responds.
+    Respond(Reply),
+}
+
+/// To which upstream a request goes, how, and on whose behalf.
+pub(super) struct Forwarded<'v> {
+    pub(super) route: &'v Route,
+    pub(super) forward: &'v Forward,
+    pub(super) upstream: &'v Rc<Upstream>,
+    pub(super) caller: Caller,
+    /// Where the route changes it.
+    pub(super) target: Option<CanonicalTarget<'static>>,
+}
+
+impl Gateway {
+    /// Judges a request by its head.
+    pub(super) async fn decide<'v>(
+        &self,
+        context: &RequestContext<'_>,
+        local: &'v Local,
+        head: &Parts,
+    ) -> Result<Verdict<'v>, Refusal> {
+        let found = local.routing.find(&Asked {
+            method: &head.method,
+            host: context.host.as_ref().map(Host::name),
+            told_host: context.origin.told_host().map(Host::name),
+            target: &context.target,
+            headers: &head.headers,
+        });
+        if let Some(fields) = context.policy.preflight(head) {
+            return Ok(Verdict::Preflight(fields));
+        }
+        match found {
+            // By HTTP/2 a response of ours with 200 would be consent.
+            Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
+            Match::Endpoint(endpoint) => Ok(Verdict::Endpoint(endpoint)),
+            // Of a page that may not.
+            Match::Preflight => Ok(Verdict::Preflight(HeaderMap::new())),
+            Match::Route(Lead { route, to }) => {
+                let caller = self.pass(context, local, route, head).await?;
+                match to {
+                    LeadsTo::Upstream(forward, upstream) => {
+                        let target = route.target(&forward.prefix, &context.target)?;
+                        Ok(Verdict::Forward(Forwarded { route, forward, upstream, caller, target }))
+                    }
+                    LeadsTo::Redirect(redirect) => redirected(context, route, redirect).map(Verdict::Respond),
+                    LeadsTo::Response(response) => Ok(Verdict::Respond(fixed(response))),
+                }
+            }
+            Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
+            Match::Ambiguous => Err(Refusal::Malformed("The path can be read in more than one way.")),
+            Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
+            Match::NotFound => Err(Refusal::NoRoute),
+        }
+    }
+}
