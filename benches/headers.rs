@@ -90,7 +90,7 @@ fn main() {
 
 fn answers(criterion: &mut Criterion) {
     let rules = rules(None);
-    let answer = headers(&[
+    let response = headers(&[
         ("content-type", "application/json"),
         ("content-length", "101"),
         ("date", "Tue, 24 Nov 2026 12:00:00 GMT"),
@@ -100,7 +100,7 @@ fn answers(criterion: &mut Criterion) {
     let id = HeaderValue::from_static("0123456789abcdef0123456789abcdef");
     criterion.bench_function("answer's fields, their copy included", |b| {
         b.iter(|| {
-            let mut headers = answer.clone();
+            let mut headers = response.clone();
             rules.response(black_box(&mut headers), &id);
             headers
         });

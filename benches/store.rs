@@ -200,7 +200,7 @@ fn keep_refreshing(address: SocketAddr, number: usize, over: &AtomicBool, count:
     }
 }
 
-/// The refresh token of the answer.
+/// The refresh token of the response.
 fn post(connection: &mut BufReader<TcpStream>, path: &str, body: &str) -> String {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
@@ -360,8 +360,8 @@ fn serve_logins(listener: &TcpListener) {
                 let (_, body) = read_message(&mut connection);
                 let Ok(call) = serde_json::from_slice::<Value>(&body) else { break };
                 let body = format!(r#"{{"id":{}}}"#, call["email"]);
-                let answer = format!("{ANSWER}{}\r\n\r\n{body}", body.len());
-                if connection.get_mut().write_all(answer.as_bytes()).is_err() {
+                let response = format!("{ANSWER}{}\r\n\r\n{body}", body.len());
+                if connection.get_mut().write_all(response.as_bytes()).is_err() {
                     break;
                 }
             }

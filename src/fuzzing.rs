@@ -46,10 +46,10 @@ targets! {
     accounts_in_bodies = crate::endpoints::fuzz::accounts_in_bodies,
     accounts_in_graphql = crate::endpoints::fuzz::accounts_in_graphql,
     // From upstreams and other issuers.
-    upstream_answer = crate::proxy::upstream::fuzz::upstream_answer,
+    upstream_response = crate::proxy::upstream::fuzz::upstream_response,
     chunked_body = crate::proxy::upstream::fuzz::chunked_body,
     websocket_frames = crate::proxy::client::tunnel::fuzz::websocket_frames,
-    login_answer = crate::endpoints::fuzz::login_answer,
+    login_response = crate::endpoints::fuzz::login_response,
     key_set = crate::crypto::fuzz::key_set,
     public_key = crate::crypto::fuzz::public_key,
     // From stores.

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::answer::{Answer, text};
+use super::response::{BoxedResponse, text};
 
 const PAGE: &str = include_str!("dashboard/page.html");
 const STYLE: &str = include_str!("dashboard/style.css");
@@ -28,18 +28,18 @@ pub(super) fn is_part(path: &str) -> bool {
 }
 
 /// The part of the page at this path, if there is one.
-pub(super) fn part(path: &str) -> Option<Answer> {
+pub(super) fn part(path: &str) -> Option<BoxedResponse> {
     let (content_type, body) = match path {
         "/" => ("text/html; charset=utf-8", PAGE),
         "/dashboard.css" => ("text/css; charset=utf-8", STYLE),
         "/dashboard.js" => ("text/javascript; charset=utf-8", SCRIPT),
         _ => return None,
     };
-    let mut answer = text(StatusCode::OK, content_type, body);
+    let mut response = text(StatusCode::OK, content_type, body);
     for (name, value) in FIELDS {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    Some(answer)
+    Some(response)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use http::{StatusCode, Uri};
 use serde::Serialize;
 
-use super::answer::{Answer, json, problem};
 use super::query::Query;
+use super::response::{BoxedResponse, json, problem};
 use super::store_problem;
 use crate::domain::stats::{DAYS_KEPT, Day, Readings, Snapshot};
 use crate::domain::time::Timestamp;
@@ -17,7 +17,7 @@ use crate::store::{DayRow, Measurement, SweepRecord};
 /// Days in a response that says nothing of them.
 const DAYS_DEFAULT: u32 = 30;
 
-pub(super) async fn stats(figures: &dyn Figures, uri: &Uri) -> Answer {
+pub(super) async fn stats(figures: &dyn Figures, uri: &Uri) -> BoxedResponse {
     let days = match days_of(uri) {
         Ok(days) => days,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, "invalid_request", &detail),
@@ -35,7 +35,7 @@ fn days_of(uri: &Uri) -> Result<u32, String> {
         .ok_or_else(|| format!("days: allowed is a whole number from 1 to {DAYS_KEPT}."))
 }
 
-pub(super) async fn sweep(sweeps: &dyn Sweeps) -> Answer {
+pub(super) async fn sweep(sweeps: &dyn Sweeps) -> BoxedResponse {
     match sweeps.sweep_now().await {
         Ok(SweepOutcome::Swept(record) | SweepOutcome::Done(record)) => json(StatusCode::OK, &Swept::of(&record)),
         Ok(SweepOutcome::Busy { .. }) => {

@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode};
 use subtle::ConstantTimeEq as _;
 
-use super::answer::{Answer, problem};
+use super::response::{BoxedResponse, problem};
 use crate::domain::host::Host;
 use crate::domain::secret::Secret;
 
@@ -21,7 +21,7 @@ impl Guard {
     }
 
     /// `None` for those who may.
-    pub(super) fn refuse(&self, request: &Request<Bytes>) -> Option<Answer> {
+    pub(super) fn refuse(&self, request: &Request<Bytes>) -> Option<BoxedResponse> {
         match &self.token {
             Some(token) => (!bears(request, token)).then(unauthorized),
             None => is_from_web_page(request).then(forbidden),
@@ -43,12 +43,12 @@ fn is_from_web_page(request: &Request<Bytes>) -> bool {
     request.headers().contains_key(ORIGIN) || !request.headers().get_all(HOST).iter().all(is_local)
 }
 
-fn unauthorized() -> Answer {
-    let mut answer = problem(StatusCode::UNAUTHORIZED, "admin_token_needed", "The admin listener asks for its bearer token.");
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    answer
+fn unauthorized() -> BoxedResponse {
+    let mut response = problem(StatusCode::UNAUTHORIZED, "admin_token_needed", "The admin listener asks for its bearer token.");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
-fn forbidden() -> Answer {
+fn forbidden() -> BoxedResponse {
     problem(StatusCode::FORBIDDEN, "admin_local_only", "Without admin.token, only local programs may ask, and no web page.")
 }

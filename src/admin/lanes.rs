@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Request;
 use tokio::runtime::Handle;
 
-use super::answer::Answer;
+use super::response::BoxedResponse;
 use super::{Admin, dashboard};
 use crate::bounded::{Bounded, Bounds};
 
@@ -21,7 +21,7 @@ const CALLS: Bounds = Bounds { calls_max: 128, timeout: Duration::from_mins(2) }
 const SWEEPS: Bounds = Bounds { calls_max: 8, timeout: Duration::from_hours(1) };
 
 /// Each call goes by the settings of when it came; the places are the same for all.
-type Lane = Bounded<(Arc<Admin>, Request<Bytes>, SocketAddr), Answer>;
+type Lane = Bounded<(Arc<Admin>, Request<Bytes>, SocketAddr), BoxedResponse>;
 
 pub(super) struct Lanes {
     probes: Lane,
@@ -33,7 +33,7 @@ impl Lanes {
     pub(super) fn new(runtime: &Handle) -> Self {
         let lane = |name, bounds| {
             let serve = |(admin, request, peer): (Arc<Admin>, Request<Bytes>, SocketAddr)| async move {
-                admin.answer(&request, peer).await
+                admin.respond(&request, peer).await
             };
             Bounded::new(name, bounds, runtime, serve)
         };

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, prometheus_t
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::answer::{Answer, problem, text};
+use super::response::{BoxedResponse, problem, text};
 use crate::domain::stats::{Counter, Gauge};
 use crate::domain::upstream_report::{AddressState, UpstreamStates};
 use crate::sessions::statistics::{Figures, Live};
@@ -29,7 +29,7 @@ impl Metrics {
         Self(registry)
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn respond(&self) -> BoxedResponse {
         match self.text() {
             Ok(figures) => text(StatusCode::OK, CONTENT_TYPE, figures),
             Err(fmt::Error) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The figures cannot be written."),
@@ -73,7 +73,7 @@ const FAMILIES: &[Family] = &[
         (Counter::Registrations, "register"),
         (Counter::QuickRegistrations, "quick_register"),
     ]),
-    single("logins_refused", "Logins and registrations that the upstream refused, or whose answer named no subject", &[
+    single("logins_refused", "Logins and registrations that the upstream refused, or whose response named no subject", &[
         (Counter::LoginsRefused, ""),
     ]),
     single("logins_not_issued", "Logins that the upstream granted and the gateway only watched", &[(Counter::LoginsNotIssued, "")]),
@@ -102,7 +102,7 @@ const FAMILIES: &[Family] = &[
         (Counter::AcknowledgementsWritten, "written"),
         (Counter::AcknowledgementsDropped, "dropped"),
     ]),
-    single("claims_hook_failures", "Questions for a subject's claims that got no answer of use", &[(Counter::ClaimsHookFailures, "")]),
+    single("claims_hook_failures", "Questions for a subject's claims that got no response of use", &[(Counter::ClaimsHookFailures, "")]),
     single("logouts", "Calls of logout that named a session or a token", &[(Counter::Logouts, "")]),
     family("revocations", "kind", "Revocations made by this node", &[
         (Counter::RevocationsBySession, "session"),

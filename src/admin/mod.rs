@@ -24,7 +24,6 @@ use crate::sessions::nodes::Nodes;
 use crate::sessions::statistics::Figures;
 use crate::store::StoreError;
 
-pub mod answer;
 mod dashboard;
 mod figures;
 #[cfg(any(test, fuzzing))]
@@ -34,16 +33,17 @@ mod lanes;
 mod metrics;
 mod query;
 pub mod reload;
+pub mod response;
 mod revocations;
 pub mod server;
 mod sessions;
 mod upstreams;
 
-use answer::{Answer, json, problem, retry_later};
 use guard::Guard;
 use lanes::Lanes;
 use metrics::Metrics;
 use reload::ReloadSender;
+use response::{BoxedResponse, json, problem, retry_later};
 use server::Limits;
 
 /// What the admin listener responds from, by one set of settings.
@@ -111,21 +111,21 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
+    async fn respond(&self, request: &Request<Bytes>, peer: SocketAddr) -> BoxedResponse {
         let reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" | "/readyz" if !reading => method_not_allowed("GET, HEAD"),
             "/healthz" => json(StatusCode::OK, &Health { status: "alive" }),
-            "/readyz" => readiness_answer(self.readiness.dependencies().await),
+            "/readyz" => readiness_response(self.readiness.dependencies().await),
             path if dashboard::is_part(path) && !reading => method_not_allowed("GET, HEAD"),
             path => match dashboard::part(path).or_else(|| self.guard.refuse(request)) {
                 Some(refusal) => refusal,
-                None => self.answer_guarded(path, request, peer).await,
+                None => self.respond_guarded(path, request, peer).await,
             },
         }
     }
 
-    async fn answer_guarded(&self, path: &str, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
+    async fn respond_guarded(&self, path: &str, request: &Request<Bytes>, peer: SocketAddr) -> BoxedResponse {
         let (method, session) = (request.method(), path.strip_prefix("/sessions/").and_then(SessionId::parse));
         match (path, session) {
             ("/sessions", _) if *method == Method::GET => self.sessions_of(request).await,
@@ -137,8 +137,8 @@ impl Admin {
             ("/revocations", _) => method_not_allowed("GET, POST"),
             ("/nodes", _) if *method == Method::GET => self.all_nodes().await,
             ("/stats", _) if *method == Method::GET => figures::stats(&*self.figures, request.uri()).await,
-            ("/metrics", _) if *method == Method::GET => self.metrics.answer(),
-            ("/upstreams", _) if *method == Method::GET => upstreams::answer(&*self.upstreams, &*self.clock),
+            ("/metrics", _) if *method == Method::GET => self.metrics.respond(),
+            ("/upstreams", _) if *method == Method::GET => upstreams::respond(&*self.upstreams, &*self.clock),
             ("/nodes" | "/stats" | "/metrics" | "/upstreams", _) => method_not_allowed("GET"),
             ("/sweep", _) if *method == Method::POST => figures::sweep(&*self.sweeps).await,
             ("/reload", _) if *method == Method::POST => self.reload.reload().await,
@@ -170,7 +170,7 @@ struct Health {
 }
 
 /// 200 when all are ready; otherwise 503, and those that are not are named first.
-fn readiness_answer(mut dependencies: Vec<Dependency>) -> Answer {
+fn readiness_response(mut dependencies: Vec<Dependency>) -> BoxedResponse {
     #[derive(Serialize)]
     struct Body {
         status: &'static str,
@@ -182,13 +182,13 @@ fn readiness_answer(mut dependencies: Vec<Dependency>) -> Answer {
     json(code, &Body { status, dependencies })
 }
 
-fn method_not_allowed(allowed: &'static str) -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This resource has no such method.");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
+fn method_not_allowed(allowed: &'static str) -> BoxedResponse {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This resource has no such method.");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
-fn store_problem(error: &StoreError) -> Answer {
+fn store_problem(error: &StoreError) -> BoxedResponse {
     tracing::warn!(%error, "an administrator's call could not be done");
     let (code, detail) = match error {
         StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {

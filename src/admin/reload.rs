@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{self, Answer, problem};
+use super::response::{self, BoxedResponse, problem};
 
 /// How long reading the settings may take.
 const RELOAD_MAX: Duration = Duration::from_secs(30);
@@ -40,14 +40,14 @@ pub fn reload_channel() -> (ReloadSender, mpsc::Receiver<ReloadReply>) {
 pub struct ReloadSender(mpsc::Sender<ReloadReply>);
 
 impl ReloadSender {
-    pub(super) async fn reload(&self) -> Answer {
-        let (reply, answer) = oneshot::channel();
+    pub(super) async fn reload(&self) -> BoxedResponse {
+        let (reply, response) = oneshot::channel();
         let asked = async {
             self.0.send(reply).await.ok()?;
-            answer.await.ok()
+            response.await.ok()
         };
         match tokio::time::timeout(RELOAD_MAX, asked).await {
-            Ok(Some(Ok(reloaded))) => answer::json(StatusCode::OK, &Body { status: "reloaded", reloaded }),
+            Ok(Some(Ok(reloaded))) => response::json(StatusCode::OK, &Body { status: "reloaded", reloaded }),
             Ok(Some(Err(cause))) => problem(StatusCode::UNPROCESSABLE_ENTITY, "settings_refused", &cause),
             Ok(None) | Err(_) => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable", "This process does not read settings again.")

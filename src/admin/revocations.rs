@@ -7,8 +7,8 @@ use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::answer::{Answer, json, problem};
 use super::query::Query;
+use super::response::{BoxedResponse, json, problem};
 use super::sessions::rfc3339;
 use super::{Admin, store_problem};
 use crate::domain::ids::{SessionId, Subject, TokenId};
@@ -47,18 +47,18 @@ fn note(target: &Target, ended: u64, peer: SocketAddr) {
 }
 
 impl Admin {
-    pub(super) async fn revoke(&self, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
+    pub(super) async fn revoke(&self, request: &Request<Bytes>, peer: SocketAddr) -> BoxedResponse {
         match serde_json::from_slice::<Wanted>(request.body()).map_err(|error| error.to_string()).and_then(Wanted::order) {
             Ok(order) => self.carry_out(order, request, peer).await,
             Err(detail) => problem(StatusCode::BAD_REQUEST, "revocation_malformed", &detail),
         }
     }
 
-    pub(super) async fn revoke_session(&self, id: SessionId, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
+    pub(super) async fn revoke_session(&self, id: SessionId, request: &Request<Bytes>, peer: SocketAddr) -> BoxedResponse {
         self.carry_out(Order::Session(id), request, peer).await
     }
 
-    async fn carry_out(&self, order: Order, request: &Request<Bytes>, peer: SocketAddr) -> Answer {
+    async fn carry_out(&self, order: Order, request: &Request<Bytes>, peer: SocketAddr) -> BoxedResponse {
         // Before anything is ended.
         let patience = match Query::parse(request.uri(), &PARAMETERS).and_then(|query| query.patience()) {
             Ok(patience) => patience,
@@ -92,7 +92,7 @@ impl Admin {
     }
 
     /// What this node knows, and how well.
-    pub(super) fn revocations(&self) -> Answer {
+    pub(super) fn revocations(&self) -> BoxedResponse {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, problem, retry_later};
+use super::response::{BoxedResponse, problem, retry_later};
 use crate::bounded::CallError;
 
 /// What one client, or all of them together, may take.
@@ -63,7 +63,7 @@ const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve<H, F>(listener: &TcpListener, limits: Limits, handler: H, stop: CancellationToken)
 where
     H: Fn(Request<Bytes>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Answer, CallError>> + Send + 'static,
+    F: Future<Output = Result<BoxedResponse, CallError>> + Send + 'static,
 {
     let handler = Arc::new(handler);
     let connections = TaskTracker::new();
@@ -95,7 +95,7 @@ where
 async fn serve_connection<H, F>(socket: TcpStream, peer: SocketAddr, limits: Limits, handler: Arc<H>, stop: CancellationToken)
 where
     H: Fn(Request<Bytes>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Answer, CallError>> + Send + 'static,
+    F: Future<Output = Result<BoxedResponse, CallError>> + Send + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
@@ -126,7 +126,7 @@ where
     }
 }
 
-fn call_problem(error: CallError) -> Answer {
+fn call_problem(error: CallError) -> BoxedResponse {
     let unavailable = |code, detail| retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, code, detail));
     match error {
         CallError::Overloaded => unavailable("overloaded", "Too many calls are in progress; try again later."),
@@ -139,7 +139,7 @@ fn call_problem(error: CallError) -> Answer {
     }
 }
 
-async fn read_whole(request: Request<Incoming>, limits: Limits) -> Result<Request<Bytes>, Answer> {
+async fn read_whole(request: Request<Incoming>, limits: Limits) -> Result<Request<Bytes>, BoxedResponse> {
     let too_large = || problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request's body is too large.");
     let (head, body) = request.into_parts();
     // Before the body is asked for: a client that expects 100-continue never sends it.
@@ -155,9 +155,9 @@ async fn read_whole(request: Request<Incoming>, limits: Limits) -> Result<Reques
 }
 
 /// The rest of the request was not read: the connection cannot carry another.
-fn closing(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
+fn closing(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
 
     use tokio::runtime::Handle;
 
-    use super::super::answer::{stream, text};
+    use super::super::response::{stream, text};
     use super::*;
     use crate::bounded::{Bounded, Bounds};
 
@@ -191,18 +191,18 @@ mod tests {
         Server { address, stop, done }
     }
 
-    async fn echo(request: Request<Bytes>) -> Answer {
+    async fn echo(request: Request<Bytes>) -> BoxedResponse {
         match request.uri().path() {
             "/panic" => panic!("as asked"),
             "/stuck" => std::future::pending().await,
             "/endless" => {
-                let (mut sender, answer) = stream(StatusCode::OK, "text/event-stream");
+                let (mut sender, response) = stream(StatusCode::OK, "text/event-stream");
                 TaskTracker::new().spawn(async move {
                     while sender.send_data(Bytes::from_static(b"data: x\n\n")).await.is_ok() {
                         tokio::task::yield_now().await;
                     }
                 });
-                answer
+                response
             }
             _ => text(StatusCode::OK, "text/plain", request.into_body()),
         }
@@ -213,17 +213,17 @@ mod tests {
         async fn exchange(&self, request: &str) -> String {
             let mut socket = TcpStream::connect(self.address).await.unwrap();
             socket.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            let _ = socket.read_to_end(&mut answer).await;
-            String::from_utf8(answer).unwrap()
+            let mut response = Vec::new();
+            let _ = socket.read_to_end(&mut response).await;
+            String::from_utf8(response).unwrap()
         }
     }
 
     #[tokio::test]
     async fn a_request_reaches_its_handler_with_its_body() {
         let server = start(Limits::default()).await;
-        let answer = server.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+        let response = server.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nhello"), "{response}");
     }
 
     #[tokio::test]
@@ -249,16 +249,16 @@ mod tests {
     #[tokio::test]
     async fn a_head_past_its_limit_is_431() {
         let server = start(Limits { header_bytes_max: 8192, ..Limits::default() }).await;
-        let answer = server.exchange(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(9000))).await;
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let response = server.exchange(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(9000))).await;
+        assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     }
 
     #[tokio::test]
     async fn a_panic_costs_its_own_request_alone() {
         let server = start(Limits::default()).await;
         let both = "GET /panic HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        let answer = server.exchange(both).await;
-        assert!(answer.contains("HTTP/1.1 500 ") && answer.contains("HTTP/1.1 200 OK"), "{answer}");
+        let response = server.exchange(both).await;
+        assert!(response.contains("HTTP/1.1 500 ") && response.contains("HTTP/1.1 200 OK"), "{response}");
     }
 
     #[tokio::test]
@@ -268,7 +268,7 @@ mod tests {
         let answers = futures_util::future::join_all((0..9).map(|_| server.exchange(stuck))).await;
         let count = |code: &str| {
             let code = format!("\"code\":\"{code}\"");
-            answers.iter().filter(|answer| answer.contains("retry-after: 1\r\n") && answer.contains(&code)).count()
+            answers.iter().filter(|response| response.contains("retry-after: 1\r\n") && response.contains(&code)).count()
         };
         assert_eq!((count("overloaded"), count("timed_out")), (1, 8), "{answers:?}");
     }
@@ -279,12 +279,12 @@ mod tests {
         let first = TcpStream::connect(server.address).await.unwrap();
         let mut second = TcpStream::connect(server.address).await.unwrap();
         second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        let early = tokio::time::timeout(Duration::from_millis(50), second.read_to_string(&mut answer)).await;
-        assert!(early.is_err(), "{answer}");
+        let mut response = String::new();
+        let early = tokio::time::timeout(Duration::from_millis(50), second.read_to_string(&mut response)).await;
+        assert!(early.is_err(), "{response}");
         drop(first);
-        second.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        second.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde::Serialize;
 
-use super::answer::{Answer, json, problem};
 use super::query::Query;
+use super::response::{BoxedResponse, json, problem};
 use super::{Admin, store_problem};
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::lag::LagFigures;
@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::sessions::ListError;
 
 impl Admin {
-    pub(super) async fn sessions_of(&self, request: &Request<Bytes>) -> Answer {
+    pub(super) async fn sessions_of(&self, request: &Request<Bytes>) -> BoxedResponse {
         let asked = Query::parse(request.uri(), &["subject", "limit", "after"]).and_then(|query| {
             let name = query.value("subject").ok_or("Whose sessions? Say subject=….")?;
             let subject = Subject::new(name).map_err(|error| format!("subject: {error}."))?;
@@ -36,13 +36,13 @@ impl Admin {
             Err(ListError::NoSuchPlace) => problem(
                 StatusCode::BAD_REQUEST,
                 "query_malformed",
-                "after: allowed is what an answer for this subject had as next.",
+                "after: allowed is what a response for this subject had as next.",
             ),
             Err(ListError::Store(error)) => store_problem(&error),
         }
     }
 
-    pub(super) async fn all_nodes(&self) -> Answer {
+    pub(super) async fn all_nodes(&self) -> BoxedResponse {
         match self.nodes.all().await {
             Ok(nodes) => {
                 let nodes = nodes.iter().map(Present::from).collect();

@@ -67,12 +67,12 @@ fn admin_with(dependencies: Vec<Dependency>) -> Admin {
 async fn ask_with(token: Option<&str>, field: (&str, &str)) -> StatusCode {
     let admin = admin_of(&World::new(), Vec::new(), token);
     let request = Request::get("/nowhere").header(field.0, field.1).body(Bytes::new()).unwrap();
-    admin.answer(&request, ([127, 0, 0, 1], 1).into()).await.status()
+    admin.respond(&request, ([127, 0, 0, 1], 1).into()).await.status()
 }
 
 async fn call(admin: &Admin, method: Method, path: &str, body: &str) -> (StatusCode, String) {
     let request = Request::builder().method(method).uri(path).body(Bytes::from(body.to_owned())).unwrap();
-    let (head, body) = admin.answer(&request, ([127, 0, 0, 1], 1).into()).await.into_parts();
+    let (head, body) = admin.respond(&request, ([127, 0, 0, 1], 1).into()).await.into_parts();
     (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
 }
 
@@ -417,11 +417,11 @@ async fn a_reload_is_answered_with_what_came_of_it() {
         [(Ok(done.clone()), StatusCode::OK), (Err("routes: two of one name".to_owned()), StatusCode::UNPROCESSABLE_ENTITY)]
     {
         let answering = async { asked.recv().await.unwrap().send(outcome.clone()).unwrap() };
-        let (answer, ()) = tokio::join!(json_of(&admin, Method::POST, "/reload", ""), answering);
-        assert_eq!(answer.0, status);
+        let (response, ()) = tokio::join!(json_of(&admin, Method::POST, "/reload", ""), answering);
+        assert_eq!(response.0, status);
         match outcome {
-            Err(cause) => assert_eq!(answer.1["detail"], json!(cause)),
-            Ok(_) => assert_eq!(answer.1, json!({"status": "reloaded", "needsRestart": ["listen.address"]})),
+            Err(cause) => assert_eq!(response.1["detail"], json!(cause)),
+            Ok(_) => assert_eq!(response.1, json!({"status": "reloaded", "needsRestart": ["listen.address"]})),
         }
     }
 }

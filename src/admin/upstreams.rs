@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::answer::{Answer, json};
+use super::response::{BoxedResponse, json};
 use super::sessions::rfc3339;
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::upstream_report::{AddressReport, AddressState, LastProbe, TargetReport, UpstreamReport, UpstreamStates};
 
-pub(super) fn answer(states: &dyn UpstreamStates, clock: &dyn Clock) -> Answer {
+pub(super) fn respond(states: &dyn UpstreamStates, clock: &dyn Clock) -> BoxedResponse {
     let (reports, now) = (states.reports(), clock.now());
     json(StatusCode::OK, &Upstreams { upstreams: reports.iter().map(|report| Upstream::of(report, now)).collect() })
 }

@@ -9,7 +9,7 @@ use crate::domain::per_upstream::PerUpstream;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::endpoints::present_claims;
-use crate::outbound::claims_client::{ClaimsAnswer, ClaimsClient, ClaimsClientOptions};
+use crate::outbound::claims_client::{ClaimsClient, ClaimsClientOptions, ClaimsResponse};
 use crate::outbound::kept::Server;
 use crate::proxy::upstream::UpstreamOptions;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present};
@@ -30,7 +30,7 @@ pub(super) fn hook(settings: &Settings, upstreams: &PerUpstream<UpstreamOptions>
         path: format!("{}{}", upstream.targets.base_path(), hook.path),
         authorization: hook.token.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose()))),
         timeout: hook.timeout,
-        answer_bytes_max: hook.answer_bytes_max,
+        response_bytes_max: hook.response_bytes_max,
     });
     let source = Arc::new(Upstream { client, login: settings.login.clone() });
     Some(ClaimsHook { source, without_claims: hook.on_failure })
@@ -46,9 +46,9 @@ struct Upstream {
 impl ClaimsSource for Upstream {
     async fn ask(&self, session: &Session) -> Present {
         match self.client.ask(session).await {
-            Ok(ClaimsAnswer::Object(answer)) => Present::Known(present_claims(&answer, &self.login)),
-            Ok(ClaimsAnswer::Gone) => Present::Gone,
-            Err(cause) => Present::NoAnswer(cause),
+            Ok(ClaimsResponse::Object(response)) => Present::Known(present_claims(&response, &self.login)),
+            Ok(ClaimsResponse::Gone) => Present::Gone,
+            Err(cause) => Present::NoResponse(cause),
         }
     }
 }

@@ -198,6 +198,6 @@ fn login(settings: &Settings) -> LoginRules {
     let upstream = &settings.upstreams[settings.login.upstream.unwrap_or(UpstreamIndex::FIRST)];
     LoginRules {
         timeouts: ExchangeTimeouts { response: upstream.response_timeout, idle: upstream.body_idle_timeout },
-        answer_bytes_max: settings.login.answer_bytes_max,
+        response_bytes_max: settings.login.response_bytes_max,
     }
 }

@@ -96,7 +96,7 @@ async fn of_key_set(index: usize, issuer: &crate::config::Issuer, ambient: &Ambi
         Ok(Refreshed::Changed(keys)) => Ok(format!("holds keys that can be used: {}", keys.keys().len())),
         Ok(Refreshed::Unchanged) => Ok("holds keys that can be used".to_owned()),
         Ok(Refreshed::Failed(error) | Refreshed::Dropped(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Err(format!("no response within {PATIENCE:?}")),
     };
     let skipped =
         cache.keys().map_or_else(Vec::new, |keys| keys.skipped().iter().map(|key| format!("not used: {key}")).collect());

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_kind_is_no_panic() {
+    fn a_response_of_another_kind_is_no_panic() {
         for odd in [json!(null), json!([]), json!({ "days": [1, {}], "lastSweep": {}, "lastMeasurement": {} })] {
             printed(&odd);
         }

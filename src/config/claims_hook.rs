@@ -18,7 +18,7 @@ pub struct ClaimsHook {
     pub token: Option<Secret<String>>,
     /// From the request to the end of the response.
     pub timeout: Duration,
-    pub answer_bytes_max: usize,
+    pub response_bytes_max: usize,
     pub on_failure: WithoutClaims,
 }
 
@@ -38,7 +38,7 @@ impl ClaimsHook {
             if is_visible { Ok(token) } else { Err("allowed are visible ASCII characters".to_owned()) }
         });
         let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), TIMEOUT_MAX));
-        let answer_bytes_max = s.read("answer_bytes_max", parse::memory(1 << 10, 1 << 20));
+        let response_bytes_max = s.read("response_bytes_max", parse::memory(1 << 10, 1 << 20));
         let on_failure = s.read("on_failure", parse::choice(&[("keep", WithoutClaims::Keep), ("refuse", WithoutClaims::Refuse)]));
         let path = path?;
         match upstreams.resolve(&name) {
@@ -46,7 +46,7 @@ impl ClaimsHook {
                 if upstreams.at(upstream).is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2) {
                     s.fault("upstream", "names one with protocol = \"http2\"; the claims hook needs one with \"http1\"");
                 }
-                Some(Self { upstream, path, token, timeout, answer_bytes_max, on_failure })
+                Some(Self { upstream, path, token, timeout, response_bytes_max, on_failure })
             }
             Err(message) => {
                 // Without any upstream the fault is noted once, for all.

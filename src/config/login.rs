@@ -124,7 +124,7 @@ pub struct Login {
     pub scopes: Vec<Pointer>,
     /// Claims of the access token, by name, and where the response holds each.
     pub claims: Vec<(String, Pointer)>,
-    pub answer_bytes_max: usize,
+    pub response_bytes_max: usize,
     pub old_session: OldSession,
     /// The share of subjects whose logins become sessions; responses to all others pass unchanged.
     pub issue_share: Share,
@@ -176,7 +176,7 @@ impl Login {
                 mappable_claim(name)?;
                 pointer::pointer(value)
             }),
-            answer_bytes_max: s.read("answer_bytes_max", parse::memory(1 << 10, 64 << 20)),
+            response_bytes_max: s.read("response_bytes_max", parse::memory(1 << 10, 64 << 20)),
             old_session: s.read("old_session", parse::choice(&[("end", OldSession::End), ("keep", OldSession::Keep)])),
             issue_share: s.read("issue_share", parse::share),
             members: s.section("members", Members::read),

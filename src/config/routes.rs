@@ -2,8 +2,8 @@
 
 mod access;
 mod action;
-mod answer;
 mod fields;
+mod response;
 
 use std::sync::Arc;
 

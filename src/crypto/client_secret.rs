@@ -13,7 +13,7 @@ impl ClientSecret {
         Self(hash(secret))
     }
 
-    /// Whether the text is this secret. Takes as long whatever the answer, and whatever the length of the secret.
+    /// Whether the text is this secret. Takes as long whatever the response, and whatever the length of the secret.
     #[must_use]
     pub fn is(&self, text: &str) -> bool {
         bool::from(self.0.ct_eq(&hash(text)))

@@ -78,7 +78,7 @@ pub enum Refreshed {
 pub enum FetchError {
     #[error("{0}")]
     Source(String),
-    #[error("no answer within {0:?}")]
+    #[error("no response within {0:?}")]
     Timeout(Duration),
     #[error(transparent)]
     Document(#[from] JwksError),

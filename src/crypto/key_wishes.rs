@@ -8,7 +8,7 @@
 //! a token is read here before its signature can be judged, so anybody can name any key. A wish therefore only wakes the task that
 //! fetches, which keeps to its minimum interval; what a wish may then do is wait, in a bounded number of places, for a fetch that is
 //! due anyway. A key that was wished for and did not come is unknown until the interval is over, and costs nobody any more waiting. Where
-//! that cannot be told yet, the answer is "later" and not "no": an attacker who keeps the interval busy logs nobody out.
+//! that cannot be told yet, the response is "later" and not "no": an attacker who keeps the interval busy logs nobody out.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;

@@ -26,7 +26,7 @@ impl PasswordHash {
         Self { salt, hash }
     }
 
-    /// Takes as long as [`Self::new`], whatever the answer.
+    /// Takes as long as [`Self::new`], whatever the response.
     #[must_use]
     pub fn verify(&self, password: &str) -> bool {
         pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, &self.salt, password.as_bytes(), &self.hash).is_ok()

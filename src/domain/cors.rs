@@ -1,4 +1,4 @@
-//! Which pages of other origins may call from a browser, and read the answers (the Fetch standard's CORS protocol).
+//! Which pages of other origins may call from a browser, and read the responses (the Fetch standard's CORS protocol).
 
 use std::time::Duration;
 
@@ -44,38 +44,38 @@ impl Cors {
         }
     }
 
-    /// The fields that answer the question of a page that may; `None` when it is no such question, or may not.
+    /// The fields that response the question of a page that may; `None` when it is no such question, or may not.
     #[must_use]
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
         if !is_preflight(method, headers) || self.allowed_origin(headers).is_none() {
             return None;
         }
-        let mut answer = HeaderMap::new();
+        let mut response = HeaderMap::new();
         let methods: Vec<&str> = self.allowed_methods.iter().map(Method::as_str).collect();
         let names: Vec<&str> = self.allowed_headers.iter().map(HeaderName::as_str).collect();
-        put(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, &methods.join(", "));
-        put(&mut answer, ACCESS_CONTROL_ALLOW_HEADERS, &names.join(", "));
-        put(&mut answer, ACCESS_CONTROL_MAX_AGE, &self.max_age.as_secs().to_string());
-        self.share(&mut answer, headers);
-        Some(answer)
+        put(&mut response, ACCESS_CONTROL_ALLOW_METHODS, &methods.join(", "));
+        put(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, &names.join(", "));
+        put(&mut response, ACCESS_CONTROL_MAX_AGE, &self.max_age.as_secs().to_string());
+        self.share(&mut response, headers);
+        Some(response)
     }
 
-    /// Lets the browser show the answer to its page, when that page may see it. What an upstream said of it stands.
-    pub fn share(&self, answer: &mut HeaderMap, request: &HeaderMap) {
-        if answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+    /// Lets the browser show the response to its page, when that page may see it. What an upstream said of it stands.
+    pub fn share(&self, response: &mut HeaderMap, request: &HeaderMap) {
+        if response.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             return;
         }
         if matches!(self.allowed_origins, Origins::Listed(_)) {
-            answer.append(VARY, HeaderValue::from_static("origin"));
+            response.append(VARY, HeaderValue::from_static("origin"));
         }
         let Some(origin) = self.allowed_origin(request) else { return };
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if self.allow_credentials {
-            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if !self.exposed_headers.is_empty() {
             let names: Vec<&str> = self.exposed_headers.iter().map(HeaderName::as_str).collect();
-            put(answer, ACCESS_CONTROL_EXPOSE_HEADERS, &names.join(", "));
+            put(response, ACCESS_CONTROL_EXPOSE_HEADERS, &names.join(", "));
         }
     }
 
@@ -121,10 +121,10 @@ mod tests {
     #[test]
     fn the_allow_list_is_exact() {
         let shared = |origin: &'static str| {
-            let mut answer = HeaderMap::new();
-            cors().share(&mut answer, &headers(&[(ORIGIN, origin)]));
-            assert_eq!(answer[VARY], "origin");
-            answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
+            let mut response = HeaderMap::new();
+            cors().share(&mut response, &headers(&[(ORIGIN, origin)]));
+            assert_eq!(response[VARY], "origin");
+            response.get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
         };
         assert_eq!(shared("https://app.example.com").unwrap(), "https://app.example.com");
         assert_eq!(shared("https://a.b.preview.example.com").unwrap(), "https://a.b.preview.example.com");
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn what_an_upstream_said_stands() {
-        let mut answer = headers(&[(ACCESS_CONTROL_ALLOW_ORIGIN, "https://other.example.com")]);
-        cors().share(&mut answer, &headers(&[(ORIGIN, "https://app.example.com")]));
-        assert_eq!(answer, headers(&[(ACCESS_CONTROL_ALLOW_ORIGIN, "https://other.example.com")]));
+        let mut response = headers(&[(ACCESS_CONTROL_ALLOW_ORIGIN, "https://other.example.com")]);
+        cors().share(&mut response, &headers(&[(ORIGIN, "https://app.example.com")]));
+        assert_eq!(response, headers(&[(ACCESS_CONTROL_ALLOW_ORIGIN, "https://other.example.com")]));
     }
 
     #[test]
@@ -152,9 +152,9 @@ mod tests {
             let question = headers(&[(ORIGIN, origin), (ACCESS_CONTROL_REQUEST_METHOD, "POST")]);
             cors().preflight(method, &question)
         };
-        let answer = asked(&Method::OPTIONS, "https://app.example.com").unwrap();
-        assert_eq!(answer[ACCESS_CONTROL_ALLOW_METHODS], "GET, POST");
-        assert_eq!(answer[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example.com");
+        let response = asked(&Method::OPTIONS, "https://app.example.com").unwrap();
+        assert_eq!(response[ACCESS_CONTROL_ALLOW_METHODS], "GET, POST");
+        assert_eq!(response[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example.com");
         assert!(asked(&Method::OPTIONS, "https://evil.example.com").is_none());
         assert!(asked(&Method::POST, "https://app.example.com").is_none());
         assert!(cors().preflight(&Method::OPTIONS, &headers(&[(ORIGIN, "https://app.example.com")])).is_none());

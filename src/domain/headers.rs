@@ -1,4 +1,4 @@
-//! What happens to the fields of a request and of its answer on their way through.
+//! What happens to the fields of a request and of its response on their way through.
 //!
 //! A request's fields are not changed but written anew, into the upstream's: first those that may pass, then ours, so
 //! that nothing from outside can name, spell or repeat its way into a field that an upstream trusts.
@@ -197,7 +197,7 @@ impl RewriteRules {
         }
     }
 
-    /// Rewrites an answer's fields for the client.
+    /// Rewrites a response's fields for the client.
     pub fn response(&self, headers: &mut HeaderMap, request_id: &HeaderValue) {
         remove_hop_by_hop(headers);
         headers.insert(X_REQUEST_ID, request_id.clone());

@@ -31,7 +31,7 @@ impl Page {
             }
         };
         let after =
-            after.map(|text| SessionId::parse(text).ok_or("after: allowed is what an answer had as next.")).transpose()?;
+            after.map(|text| SessionId::parse(text).ok_or("after: allowed is what a response had as next.")).transpose()?;
         Ok(Self { after, limit })
     }
 }

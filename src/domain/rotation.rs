@@ -34,7 +34,7 @@ pub struct Presented {
     pub parent: Generation,
 }
 
-/// What to do with a presented token. Where a record is carried, it must be stored before the answer is given.
+/// What to do with a presented token. Where a record is carried, it must be stored before the response is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The store lost acknowledged writes: take the token's word, answer with the same token again.

@@ -14,17 +14,17 @@ use super::share::Share;
 
 mod access;
 mod action;
-mod answer;
 mod circle;
 mod error;
 mod own;
+mod response;
 mod strictness;
 mod table;
 
 pub use access::{Access, LimitBy, RevocationCheck, RouteLimit, WhenStale};
 pub use action::{Action, Forward, PrefixRule};
-pub use answer::{Destination, FixedResponse, Redirect};
 pub use error::RouteError;
+pub use response::{Destination, FixedResponse, Redirect};
 pub use table::RouteTable;
 
 /// A path that the gateway serves itself.

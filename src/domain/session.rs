@@ -29,7 +29,7 @@ pub struct Grant {
     /// Space-separated in the token (RFC 8693, section 4.2), in the order in which the upstream named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// Claims that the operator mapped from the upstream's answer, by claim name.
+    /// Claims that the operator mapped from the upstream's response, by claim name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub claims: Map<String, Value>,
     /// When the user logged in. `None` where nobody knows: imported sessions, and those of a version that did not note it.

@@ -40,7 +40,7 @@ counter! {
     Logins = "logins",
     Registrations = "registrations",
     QuickRegistrations = "quick_registrations",
-    /// The upstream said no, or its answer named no subject.
+    /// The upstream said no, or its response named no subject.
     LoginsRefused = "logins_refused",
     /// Granted by the upstream and passed on as it was: the subject is not within `login.issue_share`.
     LoginsNotIssued = "logins_not_issued",
@@ -59,7 +59,7 @@ counter! {
     RefreshesExhausted = "refreshes_exhausted",
     /// The claims hook no longer knows the subject: the session ended.
     RefreshesDisowned = "refreshes_disowned",
-    /// The claims hook gave no answer that could be used.
+    /// The claims hook gave no response that could be used.
     ClaimsHookFailures = "claims_hook_failures",
     /// The session was revoked, by the store or by what the replica remembers.
     RefreshesRevoked = "refreshes_revoked",

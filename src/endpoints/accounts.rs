@@ -89,12 +89,12 @@ fn read_with(head: &Parts, body: &[u8], found: &mut Found<'_>) -> Result<bool, U
 }
 
 /// What an upstream's response names beside the id of the user: elsewhere it may tell of others.
-pub(super) fn beside(id_at: &Pointer, answer: &[u8], names: &[AccountName]) -> Vec<String> {
+pub(super) fn beside(id_at: &Pointer, response: &[u8], names: &[AccountName]) -> Vec<String> {
     let mut found = Found::new(names);
     let user_at = id_at.as_str().rsplit_once('/').map_or("", |(user_at, _)| user_at);
     let path: Vec<String> = user_at.split('/').skip(1).map(spelling::name).collect();
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    for (name, value) in answer.pointer(user_at).and_then(Value::as_object).into_iter().flatten() {
+    let response: Value = serde_json::from_slice(response).unwrap_or_default();
+    for (name, value) in response.pointer(user_at).and_then(Value::as_object).into_iter().flatten() {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),

@@ -22,7 +22,7 @@ impl Inner {
         let principal = request.caller.as_ref().map_err(Denial::clone)?;
         let page = page(request.head.uri.query().unwrap_or_default())?;
         let found = self.sessions.list(&principal.subject, page).await.map_err(|error| match error {
-            ListError::NoSuchPlace => Refusal::Malformed("after: allowed is what an answer had as next."),
+            ListError::NoSuchPlace => Refusal::Malformed("after: allowed is what a response had as next."),
             ListError::Store(error) => error.into(),
         })?;
         let sessions = found.sessions.iter().map(|session| Device::new(session, principal.session)).collect();

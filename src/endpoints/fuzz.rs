@@ -25,7 +25,7 @@ use crate::domain::ids::{Generation, SessionId};
 use crate::domain::media_type;
 use crate::domain::secret::Secret;
 use crate::domain::spelling;
-use crate::proxy::control::UpstreamAnswer;
+use crate::proxy::control::UpstreamResponse;
 use crate::sessions::TokenPair;
 
 static OPTIONS: LazyLock<EndpointOptions> = LazyLock::new(|| {
@@ -176,16 +176,16 @@ pub fn client_credentials(bytes: &[u8]) {
 
 /// A status and a content type as lines, then the response to a login: a session is only made of what says whose it is, and the client
 /// gets all that the upstream said, with the tokens in their places.
-pub fn login_answer(bytes: &[u8]) {
+pub fn login_response(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let Ok(status) = StatusCode::from_bytes(input.line()) else { return };
     let Ok(content_type) = HeaderValue::from_bytes(input.line()) else { return };
     let body = Bytes::copy_from_slice(input.rest());
-    let mut answer = Response::builder().status(status).body(()).expect("an answer");
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    let answer = UpstreamAnswer { head: answer.into_parts().0, body: body.clone() };
+    let mut response = Response::builder().status(status).body(()).expect("a response");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    let response = UpstreamResponse { head: response.into_parts().0, body: body.clone() };
     let Ok(Granted { subject, grant, mut object, id_at: _ }) =
-        grant::judge(&answer, &OPTIONS.login, OPTIONS.tokens_in_login_body())
+        grant::judge(&response, &OPTIONS.login, OPTIONS.tokens_in_login_body())
     else {
         return;
     };

@@ -13,7 +13,7 @@ use crate::domain::json::{self, JsonError};
 use crate::domain::media_type;
 use crate::domain::session::Grant;
 use crate::domain::subjects::SubjectError;
-use crate::proxy::control::UpstreamAnswer;
+use crate::proxy::control::UpstreamResponse;
 use crate::sessions::claims_hook::PresentClaims;
 
 /// How many scopes one response may grant.
@@ -63,18 +63,22 @@ pub(super) enum NoSession<'a> {
 /// Judges a response. Every rule of what makes a session stands here, in the order in which a refusal is told.
 ///
 /// `with_tokens`: whether it has to carry the tokens.
-pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login, with_tokens: bool) -> Result<Granted, NoSession<'a>> {
-    if !answer.head.status.is_success() {
+pub(super) fn judge<'a>(
+    response: &UpstreamResponse,
+    login: &'a config::Login,
+    with_tokens: bool,
+) -> Result<Granted, NoSession<'a>> {
+    if !response.head.status.is_success() {
         return Err(NoSession::NotSuccessful);
     }
-    if !is_plain_json(&answer.head.headers) {
+    if !is_plain_json(&response.head.headers) {
         return Err(NoSession::NotPlainJson);
     }
-    let members = json::object(&answer.body, DEPTH_MAX).map_err(|error| match error {
+    let members = json::object(&response.body, DEPTH_MAX).map_err(|error| match error {
         JsonError::DuplicateMember => NoSession::Repeats,
         JsonError::Malformed | JsonError::NotAnObject | JsonError::TooDeep => NoSession::NotOneObject,
     })?;
-    let object = JsonObject::parse(&answer.body).ok_or(NoSession::NotOneObject)?;
+    let object = JsonObject::parse(&response.body).ok_or(NoSession::NotOneObject)?;
     let value = Value::Object(members);
     if let Some(says) = login.unless.iter().find(|condition| condition.holds(&value)) {
         return Err(NoSession::Says(says.as_str()));
@@ -83,7 +87,7 @@ pub(super) fn judge<'a>(answer: &UpstreamAnswer, login: &'a config::Login, with_
         return Err(NoSession::Lacks(lacks.as_str()));
     }
     let (subject, id_at) = named_subject(&value, login)?;
-    if !login.statuses.contains(&answer.head.status) {
+    if !login.statuses.contains(&response.head.status) {
         return Err(NoSession::Status);
     }
     if with_tokens && !has_room(&object, &login.members) {
@@ -98,15 +102,15 @@ fn has_room(object: &JsonObject, members: &config::Members) -> bool {
     can_be_set(&members.access_token) && (members.refresh_token.is_empty() || can_be_set(&members.refresh_token))
 }
 
-fn named_subject<'a>(answer: &Value, login: &'a config::Login) -> Result<(Subject, &'a Pointer), NoSession<'a>> {
-    let mut found = login.subject.iter().filter_map(|pointer| Some((pointer, answer.pointer(pointer.as_str())?)));
+fn named_subject<'a>(response: &Value, login: &'a config::Login) -> Result<(Subject, &'a Pointer), NoSession<'a>> {
+    let mut found = login.subject.iter().filter_map(|pointer| Some((pointer, response.pointer(pointer.as_str())?)));
     match found.next() {
         Some((pointer, value)) => {
             let subject = subject(value).ok_or(NoSession::IdUnusable(pointer.as_str()))?;
             let subject = login.reserved.ours(subject).map_err(|error| NoSession::AnotherIssuers(pointer.as_str(), error))?;
             Ok((subject, pointer))
         }
-        None => Err(NoSession::NobodyNamed { id_at: id_elsewhere(answer) }),
+        None => Err(NoSession::NobodyNamed { id_at: id_elsewhere(response) }),
     }
 }
 
@@ -122,12 +126,12 @@ fn subject(value: &Value) -> Option<Subject> {
 
 impl NoSession<'_> {
     /// Tells the log what to do about it. Nothing of the response but its status, and names that stand in the settings or below.
-    pub(super) fn tell(&self, answer: &UpstreamAnswer, login: &config::Login) {
-        let status = answer.head.status.as_u16();
-        let warn = |cause: &str| tracing::warn!(status, cause, "an upstream's login answer made no session");
-        let advise = |cause: &str, set: &str| tracing::warn!(status, cause, set, "an upstream's login answer made no session");
+    pub(super) fn tell(&self, response: &UpstreamResponse, login: &config::Login) {
+        let status = response.head.status.as_u16();
+        let warn = |cause: &str| tracing::warn!(status, cause, "an upstream's login response made no session");
+        let advise = |cause: &str, set: &str| tracing::warn!(status, cause, set, "an upstream's login response made no session");
         let on_purpose = |setting: &str, condition: &str| {
-            tracing::info!(status, setting, condition, "an upstream's login answer asks for more, and made no session");
+            tracing::info!(status, setting, condition, "an upstream's login response asks for more, and made no session");
         };
         match self {
             Self::NotSuccessful => {}
@@ -215,9 +219,9 @@ const IDS_OF_USERS: usize = 9;
 const ID_DEPTH_MAX: usize = 3;
 
 /// Where the likeliest id of a user stands. The pointer is made of names of the lists above alone: it goes to the log.
-fn id_elsewhere(answer: &Value) -> Option<String> {
+fn id_elsewhere(response: &Value) -> Option<String> {
     let mut found: Vec<((bool, usize), String)> = Vec::new();
-    let mut objects: Vec<(String, bool, &Value)> = vec![(String::new(), false, answer)];
+    let mut objects: Vec<(String, bool, &Value)> = vec![(String::new(), false, response)];
     for depth in 0..=ID_DEPTH_MAX {
         let mut inner = Vec::new();
         for (path, is_user, object) in objects {
@@ -244,9 +248,9 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 
 /// Reads what an upstream says of a subject at a later time, from the places where its login responses say it.
 #[must_use]
-pub fn present_claims(answer: &Value, login: &config::Login) -> PresentClaims {
-    let Grant { scopes, claims, .. } = grant(answer, login);
-    let speaks_of_scopes = login.scopes.iter().any(|pointer| answer.pointer(pointer.as_str()).is_some());
+pub fn present_claims(response: &Value, login: &config::Login) -> PresentClaims {
+    let Grant { scopes, claims, .. } = grant(response, login);
+    let speaks_of_scopes = login.scopes.iter().any(|pointer| response.pointer(pointer.as_str()).is_some());
     PresentClaims { scopes: speaks_of_scopes.then_some(scopes), claims }
 }
 

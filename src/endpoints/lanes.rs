@@ -9,14 +9,14 @@ use crate::bounded::{Bounded, Bounds};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
-use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamResponse};
 use crate::proxy::reply::Reply;
 
 /// Each call goes by the settings that its request began with; the places are the same for all.
 pub(super) struct Lanes {
     calls: Lane,
     probes: Lane,
-    pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamAnswer), Reply>,
+    pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamResponse), Reply>,
     pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
     pub(super) tickets: Bounded<(Arc<Inner>, Secret<String>, String), Spent>,
 }
@@ -29,11 +29,11 @@ type Lane = Bounded<(Arc<Inner>, OwnRequest), Reply>;
 impl Lanes {
     pub(super) fn new(bounds: Bounds, runtime: &Handle) -> Self {
         let serve = |name| {
-            let serve = |(inner, request): (Arc<Inner>, OwnRequest)| async move { inner.answer(request).await };
+            let serve = |(inner, request): (Arc<Inner>, OwnRequest)| async move { inner.respond(request).await };
             Bounded::new(name, bounds, runtime, serve)
         };
-        let complete = |(inner, request, answer): (Arc<Inner>, LoginRequest, UpstreamAnswer)| async move {
-            inner.complete_login(request, answer).await
+        let complete = |(inner, request, response): (Arc<Inner>, LoginRequest, UpstreamResponse)| async move {
+            inner.complete_login(request, response).await
         };
         let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
         let spend =

@@ -18,7 +18,7 @@ use super::{Inner, cookies, credentials, origin, tokens};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
-use crate::proxy::control::{LoginRequest, UpstreamAnswer};
+use crate::proxy::control::{LoginRequest, UpstreamResponse};
 use crate::proxy::reply::Reply;
 use crate::sessions;
 
@@ -36,7 +36,7 @@ const OF_THE_OLD_BODY: [HeaderName; 9] = [
 ];
 
 impl Inner {
-    #[expect(clippy::result_large_err, reason = "the answer to give instead: made once, and passed on at once")]
+    #[expect(clippy::result_large_err, reason = "the response to give instead: made once, and passed on at once")]
     pub(super) fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
         self.judge_login(request, &self.options).map_err(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
     }
@@ -84,7 +84,7 @@ impl Inner {
     }
 
     /// Remembers from where an account was logged in. The response may name it where the request does not, as after a second factor.
-    fn note_login(&self, request: &LoginRequest, answer: &UpstreamAnswer, granted: &Granted, options: &EndpointOptions) {
+    fn note_login(&self, request: &LoginRequest, response: &UpstreamResponse, granted: &Granted, options: &EndpointOptions) {
         let limits = &*self.limits;
         // Anyone can register, under any name.
         if request.kind != LoginKind::Login || !limits.counts_accounts() {
@@ -103,33 +103,33 @@ impl Inner {
         }
         // Of several the upstream may have looked at any: whoever names another's beside his own does not own it.
         let alone = if asked.len() == 1 { asked.pop().filter(|named| !named.is_doubtful) } else { None };
-        let beside = accounts::beside(&granted.id_at, &answer.body, names);
+        let beside = accounts::beside(&granted.id_at, &response.body, names);
         for account in alone.map(|named| named.account).iter().chain(&beside) {
             self.learned.owners.remember(account, network, subject, entries_max, now);
         }
     }
 
-    pub(super) async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
+    pub(super) async fn complete_login(&self, request: LoginRequest, response: UpstreamResponse) -> Reply {
         let options = &self.options;
-        match self.grant_of(&request, &answer, options) {
+        match self.grant_of(&request, &response, options) {
             Some(granted) => {
-                let result = self.start_session(&request, granted, answer.head, options).await;
+                let result = self.start_session(&request, granted, response.head, options).await;
                 result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
             }
-            None => Response::from_parts(answer.head, answer.body),
+            None => Response::from_parts(response.head, response.body),
         }
     }
 
     /// What becomes a session; `None` when the response is to pass as it is.
-    fn grant_of(&self, request: &LoginRequest, answer: &UpstreamAnswer, options: &EndpointOptions) -> Option<Granted> {
+    fn grant_of(&self, request: &LoginRequest, response: &UpstreamResponse, options: &EndpointOptions) -> Option<Granted> {
         let login = &options.login;
         if !login.issue_on.contains(&request.kind) {
             self.counters.add(Counter::LoginsNotIssued, 1);
             return None;
         }
-        match grant::judge(answer, login, options.tokens_in_login_body()) {
+        match grant::judge(response, login, options.tokens_in_login_body()) {
             Ok(granted) => {
-                self.note_login(request, answer, &granted, options);
+                self.note_login(request, response, &granted, options);
                 let is_issued = login.issue_share.includes(granted.subject.as_str().as_bytes());
                 if !is_issued {
                     self.counters.add(Counter::LoginsNotIssued, 1);
@@ -138,7 +138,7 @@ impl Inner {
             }
             Err(cause) => {
                 self.counters.add(Counter::LoginsRefused, 1);
-                cause.tell(answer, login);
+                cause.tell(response, login);
                 None
             }
         }

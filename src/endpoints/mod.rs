@@ -16,7 +16,7 @@ use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counters;
 use crate::domain::time::Clock;
-use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamResponse};
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::Sessions;
 use crate::sessions::health::Readiness;
@@ -138,7 +138,7 @@ impl Endpoints {
 /// A call that was begun is finished, whether or not its client still waits for it: nobody is logged out by half.
 #[async_trait]
 impl ControlPlane for Endpoints {
-    async fn answer(&self, request: OwnRequest) -> Reply {
+    async fn respond(&self, request: OwnRequest) -> Reply {
         let dialect = dialect_of(&request);
         let call = self.lanes.of(request.endpoint).call((Arc::clone(&self.inner), request));
         call.await.unwrap_or_else(|error| self.refuse(error, dialect))
@@ -148,8 +148,8 @@ impl ControlPlane for Endpoints {
         self.inner.admit_login(request)
     }
 
-    async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply {
-        let call = self.lanes.logins.call((Arc::clone(&self.inner), request, answer));
+    async fn complete_login(&self, request: LoginRequest, response: UpstreamResponse) -> Reply {
+        let call = self.lanes.logins.call((Arc::clone(&self.inner), request, response));
         call.await.unwrap_or_else(|error| self.refuse(error, Dialect::Json))
     }
 
@@ -187,7 +187,7 @@ fn dialect_of(request: &OwnRequest) -> Dialect {
 }
 
 impl Inner {
-    async fn answer(&self, request: OwnRequest) -> Reply {
+    async fn respond(&self, request: OwnRequest) -> Reply {
         let options = &self.options;
         let dialect = dialect_of(&request);
         let result = self.dispatch(&request, options).await;

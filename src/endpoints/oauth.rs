@@ -63,13 +63,13 @@ impl Inner {
             Caller::Public => return Err(Refusal::ClientInvalid),
         }
         let token = form.text("token").ok_or(Refusal::Malformed("The parameter token is missing."))?;
-        let answer = match self.sessions.introspect(token).await? {
+        let response = match self.sessions.introspect(token).await? {
             // Nothing more is said of a token that is worth nothing (section 2.2).
             Introspected::Inactive => json!({"active": false}),
             Introspected::Access(principal) => of_access_token(&principal),
             Introspected::Refresh(session) => of_refresh_token(&session, &self.sessions.issuer()),
         };
-        let mut reply = reply::json(StatusCode::OK, &answer);
+        let mut reply = reply::json(StatusCode::OK, &response);
         forbid_caching(&mut reply);
         Ok(reply)
     }

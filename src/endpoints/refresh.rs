@@ -60,7 +60,7 @@ impl Inner {
             Some(_) | None => true,
         };
         let mut reply = match call.dialect {
-            Dialect::OAuth if tokens_in_body => tokens::oauth_answer(&pair),
+            Dialect::OAuth if tokens_in_body => tokens::oauth_response(&pair),
             Dialect::OAuth | Dialect::Json => {
                 let mut object = JsonObject::new();
                 tokens::merge(&mut object, &pair, &options.login.members, tokens_in_body);

@@ -65,7 +65,7 @@ pub(super) enum Refusal {
     End(#[from] EndError),
     #[error("{0}")]
     Store(#[from] StoreError),
-    #[error("the upstream's login answer grants {0} scopes; allowed are {max}", max = SCOPES_MAX)]
+    #[error("the upstream's login response grants {0} scopes; allowed are {max}", max = SCOPES_MAX)]
     TooManyScopes(usize),
     #[error("the token does not fit into a cookie")]
     CookieTooLarge,

@@ -24,12 +24,12 @@ impl Inner {
             TicketError::TooMany => Refusal::RateLimited(terms.lifetime),
             TicketError::Store(error) => error.into(),
         })?;
-        let answer = json!({
+        let response = json!({
             "ticket": ticket.expose(),
             "parameter": options.tickets.parameter.name(),
             "expiresIn": terms.lifetime.as_secs(),
         });
-        Ok(reply::json(StatusCode::OK, &answer))
+        Ok(reply::json(StatusCode::OK, &response))
     }
 }
 

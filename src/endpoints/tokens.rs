@@ -28,20 +28,20 @@ pub(super) fn merge(object: &mut JsonObject, pair: &TokenPair, members: &Members
 fn place(object: &mut JsonObject, places: &[MemberPath], value: &impl Serialize) {
     for place in places {
         if !object.set_at(place.names(), value) {
-            tracing::warn!(member = ?place.names(), "the answer has something else on the way to a member of login.members");
+            tracing::warn!(member = ?place.names(), "the response has something else on the way to a member of login.members");
         }
     }
 }
 
 /// The response of RFC 6749, section 5.1, and our generation.
-pub(super) fn oauth_answer(pair: &TokenPair) -> Reply {
-    let mut reply = reply::json(StatusCode::OK, &OAuthAnswer::from(pair));
+pub(super) fn oauth_response(pair: &TokenPair) -> Reply {
+    let mut reply = reply::json(StatusCode::OK, &OAuthResponse::from(pair));
     reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     reply
 }
 
 #[derive(Serialize)]
-struct OAuthAnswer<'a> {
+struct OAuthResponse<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
@@ -52,7 +52,7 @@ struct OAuthAnswer<'a> {
     generation: u32,
 }
 
-impl<'a> From<&'a TokenPair> for OAuthAnswer<'a> {
+impl<'a> From<&'a TokenPair> for OAuthResponse<'a> {
     fn from(pair: &'a TokenPair) -> Self {
         Self {
             access_token: pair.access_token.expose(),

@@ -27,14 +27,14 @@ pub struct ClaimsClientOptions {
     pub path: String,
     /// `Bearer` and the token by which the upstream knows the gateway.
     pub authorization: Option<Secret<String>>,
-    /// From the question to the end of the answer.
+    /// From the question to the end of the response.
     pub timeout: Duration,
-    pub answer_bytes_max: usize,
+    pub response_bytes_max: usize,
 }
 
 /// What the upstream says.
 #[derive(Clone, PartialEq, Debug)]
-pub enum ClaimsAnswer {
+pub enum ClaimsResponse {
     /// 200, and a JSON object.
     Object(Value),
     /// 410, or a 404 with JSON: it knows no such subject.
@@ -57,20 +57,21 @@ impl ClaimsClient {
     }
 
     /// # Errors
-    /// No answer in time, or none that can be used: the text is for the log.
-    pub async fn ask(&self, session: &Session) -> Result<ClaimsAnswer, String> {
+    /// No response in time, or none that can be used: the text is for the log.
+    pub async fn ask(&self, session: &Session) -> Result<ClaimsResponse, String> {
         let asking = async {
             let _turn = self.questions.acquire().await.map_err(|error| error.to_string())?;
-            self.connections.fetch(self.request(session)?, self.options.answer_bytes_max).await
+            self.connections.fetch(self.request(session)?, self.options.response_bytes_max).await
         };
-        let answer = tokio::time::timeout(self.options.timeout, asking).await.map_err(|_| "no answer in time".to_owned())??;
-        match answer.status() {
-            StatusCode::OK => match serde_json::from_slice(answer.body()) {
-                Ok(object @ Value::Object(_)) => Ok(ClaimsAnswer::Object(object)),
-                Ok(_) | Err(_) => Err("the answer is not one JSON object".to_owned()),
+        let response =
+            tokio::time::timeout(self.options.timeout, asking).await.map_err(|_| "no response in time".to_owned())??;
+        match response.status() {
+            StatusCode::OK => match serde_json::from_slice(response.body()) {
+                Ok(object @ Value::Object(_)) => Ok(ClaimsResponse::Object(object)),
+                Ok(_) | Err(_) => Err("the response is not one JSON object".to_owned()),
             },
-            StatusCode::GONE => Ok(ClaimsAnswer::Gone),
-            StatusCode::NOT_FOUND if is_of_the_api(&answer) => Ok(ClaimsAnswer::Gone),
+            StatusCode::GONE => Ok(ClaimsResponse::Gone),
+            StatusCode::NOT_FOUND if is_of_the_api(&response) => Ok(ClaimsResponse::Gone),
             StatusCode::NOT_FOUND => Err("answered 404 without JSON, as whoever does not know the path".to_owned()),
             other => Err(format!("answered {}", other.as_u16())),
         }
@@ -96,6 +97,6 @@ impl ClaimsClient {
 
 /// Whether whoever was asked has answered itself: a proxy before it, a server without that path, or one that is being deployed says 404
 /// too, with a page for people or with nothing.
-fn is_of_the_api(answer: &Response<Bytes>) -> bool {
-    media_type::is_json(answer.headers()) && serde_json::from_slice::<serde::de::IgnoredAny>(answer.body()).is_ok()
+fn is_of_the_api(response: &Response<Bytes>) -> bool {
+    media_type::is_json(response.headers()) && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_ok()
 }

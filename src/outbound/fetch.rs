@@ -15,17 +15,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::flood::{Paced, of_few_interim_responses};
 use crate::proxy::upstream::connect::{Protocol, Stream, Target};
 
-/// The largest head of an answer.
+/// The largest head of a response.
 pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
-/// Sends the request and reads the answer, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
+/// Sends the request and reads the response, whose body may have `bytes_max`; that of any status but 200 is not read. No redirect is
 /// followed: the operator named the place.
 pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
-    exchange((stream, target.protocol()), request, |answer| collect(answer, bytes_max)).await
+    exchange((stream, target.protocol()), request, |response| collect(response, bytes_max)).await
 }
 
-/// Sends the request, and reads the answer by `read`. The connection ends with the exchange.
+/// Sends the request, and reads the response by `read`. The connection ends with the exchange.
 pub(super) async fn exchange<T, F>(
     (stream, protocol): (Stream, Protocol),
     request: Request<Full<Bytes>>,
@@ -41,8 +41,8 @@ where
             builder.allow_spaces_after_header_name_in_responses(true).max_buf_size(HEAD_BYTES_MAX as usize);
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
             let exchange = async move {
-                let answer = of_few_interim_responses(request, |request| sender.send_request(request)).await?;
-                read(answer.map_err(|error| cause(&error))?).await
+                let response = of_few_interim_responses(request, |request| sender.send_request(request)).await?;
+                read(response.map_err(|error| cause(&error))?).await
             };
             drive(connection, exchange).await
         }
@@ -76,8 +76,8 @@ async fn drive<T>(
     // The connection moves only while it is polled; it ends with the exchange.
     let mut exchange = pin!(exchange);
     tokio::select! {
-        answer = &mut exchange => answer,
-        // However it ended, the answer may have come before: simple servers close without the farewell of TLS.
+        response = &mut exchange => response,
+        // However it ended, the response may have come before: simple servers close without the farewell of TLS.
         ended = connection => exchange.await.map_err(|error| ended.err().map_or(error, |ended| cause(&ended))),
     }
 }
@@ -88,9 +88,9 @@ pub(super) fn cause(error: &dyn Error) -> String {
     innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Reads the body of an answer, if its status is 200, or 404: that may say of what there is none.
-pub(super) async fn collect(answer: Response<Incoming>, bytes_max: usize) -> Result<Response<Bytes>, String> {
-    let (head, mut body) = answer.into_parts();
+/// Reads the body of a response, if its status is 200, or 404: that may say of what there is none.
+pub(super) async fn collect(response: Response<Incoming>, bytes_max: usize) -> Result<Response<Bytes>, String> {
+    let (head, mut body) = response.into_parts();
     let mut document = BytesMut::new();
     while matches!(head.status, StatusCode::OK | StatusCode::NOT_FOUND)
         && let Some(frame) = body.frame().await

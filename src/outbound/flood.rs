@@ -30,9 +30,9 @@ where
             ends.cancel();
         }
     });
-    let answer = excess.run_until_cancelled(call(request)).await;
+    let response = excess.run_until_cancelled(call(request)).await;
     // The final one may have come with those that were too many.
-    answer.filter(|_| !excess.is_cancelled()).ok_or_else(|| format!("more than {INTERIM_RESPONSES_MAX} interim responses"))
+    response.filter(|_| !excess.is_cancelled()).ok_or_else(|| format!("more than {INTERIM_RESPONSES_MAX} interim responses"))
 }
 
 /// A connection whose reader pauses after every so many bytes. Else one that always has more is read for as long as one poll may last.

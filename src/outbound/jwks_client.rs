@@ -45,7 +45,11 @@ impl JwksSource for JwksClient {
             .header(USER_AGENT, concat!("tokengate/", env!("CARGO_PKG_VERSION")))
             .body(Full::default())
             .map_err(|error| error.to_string())?;
-        let answer = fetch(&self.target, request, JWKS_BYTES_MAX).await?;
-        if answer.status() == StatusCode::OK { Ok(answer.into_body()) } else { Err(format!("answered {}", answer.status())) }
+        let response = fetch(&self.target, request, JWKS_BYTES_MAX).await?;
+        if response.status() == StatusCode::OK {
+            Ok(response.into_body())
+        } else {
+            Err(format!("answered {}", response.status()))
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct KeptConnections {
     idle_max: usize,
 }
 
-/// Why one backend gave no answer.
+/// Why one backend gave no response.
 enum Failed {
     /// It cannot be connected to: another may be asked.
     Connecting(String),
@@ -68,7 +68,7 @@ impl KeptConnections {
         let mut failure = "there is no server".to_owned();
         while let Some(backend) = self.backends.pick(&tried) {
             match self.ask(&backend, request.clone(), bytes_max).await {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(Failed::Asking(cause)) => return Err(cause),
                 Err(Failed::Connecting(cause)) => failure = cause,
             }
@@ -90,11 +90,11 @@ impl KeptConnections {
         for _ in 0..=self.idle_max {
             let asking = of_few_interim_responses(request.clone(), |request| self.client.request(request));
             match asking.await.map_err(Failed::Asking)? {
-                Ok(answer) => {
-                    if let Some(served) = answer.extensions().get::<HasServed>() {
+                Ok(response) => {
+                    if let Some(served) = response.extensions().get::<HasServed>() {
                         served.0.store(true, Ordering::Relaxed);
                     }
-                    return collect(answer, bytes_max).await.map_err(Failed::Asking);
+                    return collect(response, bytes_max).await.map_err(Failed::Asking);
                 }
                 Err(error) if was_kept(&error) => tracing::debug!(error = cause(&error), "a kept connection was lost"),
                 Err(error) if error.is_connect() => return Err(Failed::Connecting(format!("cannot connect: {}", cause(&error)))),

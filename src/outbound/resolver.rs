@@ -91,7 +91,7 @@ where
     let one = async |(index, host, port): (usize, &str, u16)| {
         let found = tokio::time::timeout(PATIENCE, lookup(host.to_owned(), port)).await;
         match found
-            .map_err(|_| format!("no answer within {PATIENCE:?}"))
+            .map_err(|_| format!("no response within {PATIENCE:?}"))
             .and_then(|found| found.map_err(|error| error.to_string()))
         {
             Ok(addresses) => {
@@ -131,10 +131,10 @@ mod tests {
     fn a_name_that_does_not_resolve_is_told_of_once_for_each_cause_until_it_resolves() {
         let failing = Failing::default();
         let fails = |cause| failing.fails("api.example", cause);
-        assert_eq!(["no such name", "no such name", "no answer"].map(fails), [true, false, true]);
-        assert!(failing.fails("other.example", "no answer"));
+        assert_eq!(["no such name", "no such name", "no response"].map(fails), [true, false, true]);
+        assert!(failing.fails("other.example", "no response"));
         assert!(failing.resolves("api.example") && !failing.resolves("api.example"));
-        assert!(failing.fails("api.example", "no answer"));
+        assert!(failing.fails("api.example", "no response"));
         failing.keep(|host| host == "api.example");
         assert!(failing.names().contains_key("api.example") && !failing.names().contains_key("other.example"));
     }

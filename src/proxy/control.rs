@@ -38,9 +38,9 @@ pub struct LoginRequest {
     pub address: IpAddr,
 }
 
-/// The upstream's answer to a login, its body read whole within the limit.
+/// The upstream's response to a login, its body read whole within the limit.
 #[derive(Debug)]
-pub struct UpstreamAnswer {
+pub struct UpstreamResponse {
     pub head: http::response::Parts,
     pub body: Bytes,
 }
@@ -49,14 +49,14 @@ pub struct UpstreamAnswer {
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
     /// Answers a request to an own endpoint, by one of its methods.
-    async fn answer(&self, request: OwnRequest) -> Reply;
+    async fn respond(&self, request: OwnRequest) -> Reply;
 
-    /// Whether a login may be tried: `Err` is the answer to give instead of asking the upstream (429, 400, 403).
+    /// Whether a login may be tried: `Err` is the response to give instead of asking the upstream (429, 400, 403).
     #[expect(clippy::result_large_err, reason = "made once, and passed on at once")]
     fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply>;
 
-    /// Turns the upstream's answer into a session where it grants one; passes it through unchanged otherwise.
-    async fn complete_login(&self, request: LoginRequest, answer: UpstreamAnswer) -> Reply;
+    /// Turns the upstream's response into a session where it grants one; passes it through unchanged otherwise.
+    async fn complete_login(&self, request: LoginRequest, response: UpstreamResponse) -> Reply;
 
     /// The token for which the ticket stood on this path, which it does no more. `Err` when the store does not answer.
     async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial>;

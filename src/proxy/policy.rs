@@ -58,7 +58,7 @@ pub struct Policy {
 pub struct LoginRules {
     pub timeouts: ExchangeTimeouts,
     /// The largest response that is made into a session.
-    pub answer_bytes_max: usize,
+    pub response_bytes_max: usize,
 }
 
 /// Where a browser keeps an access token, and whose calls with it count that change something.
@@ -84,10 +84,10 @@ impl Policy {
     }
 
     /// Makes the browser forget cookies of which nobody can say whose they are, unless another site made it call.
-    pub(super) fn take_repeated_cookies(&self, answer: &mut HeaderMap, head: &Parts) {
+    pub(super) fn take_repeated_cookies(&self, response: &mut HeaderMap, head: &Parts) {
         if let Some(cookie) = self.access_cookie.as_ref().filter(|cookie| cookie.origins.may_mend(&head.uri, &head.headers)) {
             for field in cookie.own.all_emptied() {
-                answer.append(SET_COOKIE, field.clone());
+                response.append(SET_COOKIE, field.clone());
             }
         }
     }
@@ -102,9 +102,9 @@ impl Policy {
     }
 
     /// Refusals too: else a page could not tell one from a broken network.
-    pub(super) fn share(&self, answer: &mut HeaderMap, head: &Parts) {
+    pub(super) fn share(&self, response: &mut HeaderMap, head: &Parts) {
         if let Some(cors) = &self.cors {
-            cors.share(answer, &head.headers);
+            cors.share(response, &head.headers);
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::domain::claims::Denial;
 
-/// An answer that is whole in memory.
+/// A response that is whole in memory.
 pub type Reply = Response<Bytes>;
 
 /// An error answer (RFC 9457), with the RFC 6749 fields where an OAuth client will read it.
@@ -127,9 +127,9 @@ impl Problem {
     }
 }
 
-/// An answer of JSON that no cache may keep.
+/// A response of JSON that no cache may keep.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    let bytes = serde_json::to_vec(body).expect("our own answer types serialise");
+    let bytes = serde_json::to_vec(body).expect("our own response types serialise");
     let mut reply = Response::new(Bytes::from(bytes));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -26,7 +26,7 @@ pub enum Present {
     /// There is no such subject any more.
     Gone,
     /// For the log.
-    NoAnswer(String),
+    NoResponse(String),
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -56,9 +56,9 @@ impl Sessions {
                 audit!(info, "session_ended_by_claims_hook", subject = subject, session = session);
                 Err(RefreshError::Disowned)
             }
-            Present::NoAnswer(cause) => {
+            Present::NoResponse(cause) => {
                 self.counters.add(Counter::ClaimsHookFailures, 1);
-                tracing::warn!(cause, session = %session.id, "the claims hook gave no answer");
+                tracing::warn!(cause, session = %session.id, "the claims hook gave no response");
                 match hook.without_claims {
                     WithoutClaims::Keep => Ok(session.grant.clone()),
                     WithoutClaims::Refuse => Err(RefreshError::ClaimsUnknown),

@@ -40,7 +40,7 @@ pub enum RefreshError {
     #[error("the subject is gone")]
     Disowned,
     /// The claims hook gave no response, and by the operator's choice there are no tokens without one.
-    #[error("the claims hook gave no answer")]
+    #[error("the claims hook gave no response")]
     ClaimsUnknown,
     #[error(transparent)]
     Store(#[from] StoreError),

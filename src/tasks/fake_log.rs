@@ -137,7 +137,7 @@ impl FakeLog {
         self.changed.notify_waiters();
     }
 
-    async fn answer(&self) -> Result<(), StoreError> {
+    async fn respond(&self) -> Result<(), StoreError> {
         if self.state.lock().unwrap().hangs {
             std::future::pending::<()>().await;
         }
@@ -157,7 +157,7 @@ impl FakeLog {
 #[async_trait]
 impl RevocationLog for FakeLog {
     async fn revoke(&self, revocation: &Revocation) -> Result<Vec<SessionId>, StoreError> {
-        self.answer().await?;
+        self.respond().await?;
         self.append(revocation.clone());
         self.change(|state| {
             if let Some(left) = &mut state.revocations_before_failure {
@@ -169,14 +169,14 @@ impl RevocationLog for FakeLog {
     }
 
     async fn follow(&self, cursor: Option<&LogCursor>, wait: Duration) -> Result<LogBatch, StoreError> {
-        self.answer().await?;
+        self.respond().await?;
         let position = cursor.map_or(0, |cursor| cursor.0[0].millis);
         let batch = self.after(position);
         if !batch.revocations.is_empty() || cursor.is_none() {
             return Ok(batch);
         }
         let _ = tokio::time::timeout(wait, self.changed.notified()).await;
-        self.answer().await?;
+        self.respond().await?;
         Ok(self.after(position))
     }
 }

@@ -316,8 +316,8 @@ fn keys_go_where_the_settings_say() {
     assert!(err(&nowhere).contains("--directory"), "{}", err(&nowhere));
 }
 
-/// A listener that gives one caller this answer, and then goes away.
-fn answering(answer: &'static str) -> SocketAddr {
+/// A listener that gives one caller this response, and then goes away.
+fn answering(response: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::Builder::new()
@@ -326,7 +326,7 @@ fn answering(answer: &'static str) -> SocketAddr {
             let mut request = [0; 1024];
             let length = stream.read(&mut request).unwrap();
             assert!(request[..length].starts_with(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:"));
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
         })
         .unwrap();
     address

@@ -87,7 +87,7 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {
-            Ok(answer) => return answer,
+            Ok(response) => return response,
             Err(instead) => assert!(Instant::now() < deadline, "{what}: still {instead}"),
         }
         thread::sleep(Duration::from_millis(20));
@@ -97,8 +97,8 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
 /// Asks until no other sweep is under way.
 fn sweep(gateway: &Gateway) -> Value {
     eventually("a sweep", || {
-        let answer = gateway.admin().call("POST", "/sweep", None, None);
-        if answer.status() == 409 { Err(answer.text()) } else { Ok(answer.expect(200).json()) }
+        let response = gateway.admin().call("POST", "/sweep", None, None);
+        if response.status() == 409 { Err(response.text()) } else { Ok(response.expect(200).json()) }
     })
 }
 
@@ -206,8 +206,9 @@ fn of_sweepers_that_compete_none_counts_twice_and_live_state_stays() {
         .map(|mut admin: Client| thread::Builder::new().spawn(move || admin.call("POST", "/sweep", None, None)).unwrap())
         .collect();
     let answers: Vec<_> = sweeping.into_iter().map(|asked| asked.join().unwrap()).collect();
-    assert!(answers.iter().all(|answer| matches!(answer.status(), 200 | 409)), "{answers:?}");
-    let swept: u64 = answers.iter().filter(|answer| answer.status() == 200).map(|a| a.json()["sessions"].as_u64().unwrap()).sum();
+    assert!(answers.iter().all(|response| matches!(response.status(), 200 | 409)), "{answers:?}");
+    let swept: u64 =
+        answers.iter().filter(|response| response.status() == 200).map(|a| a.json()["sessions"].as_u64().unwrap()).sum();
     assert_eq!(swept, ENDED);
     assert_eq!(counted(&stats(&pair.a), "expired"), ENDED);
     assert_eq!((recount(&pair.redis), indexed(&pair.redis)), ((200, 100), 200));

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::page;
 use super::users::{Refused, User, Users};
-use crate::admin::answer::{Answer, json, problem, stream};
+use crate::admin::response::{BoxedResponse, json, problem, stream};
 use crate::crypto::entropy::Entropy;
 use crate::domain::secret::Secret;
 use crate::domain::time::Clock;
@@ -66,11 +66,11 @@ impl DemoApi {
         Self { users: Arc::new(users), orders, clock, streams: TaskTracker::new() }
     }
 
-    pub async fn answer(&self, request: Request<Bytes>) -> Answer {
+    pub async fn respond(&self, request: Request<Bytes>) -> BoxedResponse {
         let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
         let reading = matches!(*request.method(), Method::GET | Method::HEAD);
         let posting = request.method() == Method::POST;
-        let answer = match path.as_slice() {
+        let response = match path.as_slice() {
             ["login"] if posting => self.log_in(request.body()).await,
             ["register"] if posting => self.register(request.body()).await,
             ["quick-register"] if posting => self.register_quickly(request.body()),
@@ -83,10 +83,10 @@ impl DemoApi {
             _ if reading => page::file(request.uri().path()).ok_or(Refusal::NotFound),
             _ => Err(Refusal::NotFound),
         };
-        answer.unwrap_or_else(Refusal::into_answer)
+        response.unwrap_or_else(Refusal::into_response)
     }
 
-    async fn register(&self, body: &[u8]) -> Result<Answer, Refusal> {
+    async fn register(&self, body: &[u8]) -> Result<BoxedResponse, Refusal> {
         #[derive(Deserialize)]
         struct Registration {
             email: String,
@@ -104,7 +104,7 @@ impl DemoApi {
         Ok(logged_in(StatusCode::CREATED, user.map_err(|_| Refusal::Failed)??))
     }
 
-    fn register_quickly(&self, body: &[u8]) -> Result<Answer, Refusal> {
+    fn register_quickly(&self, body: &[u8]) -> Result<BoxedResponse, Refusal> {
         #[derive(Deserialize)]
         struct Registration {
             name: String,
@@ -114,7 +114,7 @@ impl DemoApi {
         Ok(logged_in(StatusCode::CREATED, user))
     }
 
-    async fn log_in(&self, body: &[u8]) -> Result<Answer, Refusal> {
+    async fn log_in(&self, body: &[u8]) -> Result<BoxedResponse, Refusal> {
         #[derive(Deserialize)]
         struct Login {
             email: String,
@@ -133,7 +133,7 @@ impl DemoApi {
         self.users.find(subject).ok_or(Refusal::UnknownUser)
     }
 
-    fn list_orders(&self, user: &User) -> Answer {
+    fn list_orders(&self, user: &User) -> BoxedResponse {
         #[derive(Serialize)]
         struct Orders<'a> {
             orders: &'a [Order],
@@ -141,12 +141,12 @@ impl DemoApi {
         self.orders_of(user, |orders| json(StatusCode::OK, &Orders { orders }))
     }
 
-    fn show_order(&self, user: &User, id: &str) -> Result<Answer, Refusal> {
+    fn show_order(&self, user: &User, id: &str) -> Result<BoxedResponse, Refusal> {
         let found = self.orders_of(user, |orders| orders.iter().find(|order| order.id.to_string() == id).cloned());
         found.map(|order| json(StatusCode::OK, &order)).ok_or(Refusal::NotFound)
     }
 
-    fn place_order(&self, user: &User, body: &[u8]) -> Result<Answer, Refusal> {
+    fn place_order(&self, user: &User, body: &[u8]) -> Result<BoxedResponse, Refusal> {
         #[derive(Deserialize)]
         struct Wish {
             item: String,
@@ -165,11 +165,11 @@ impl DemoApi {
             orders.push(order.clone());
             Ok(order)
         })?;
-        let mut answer = json(StatusCode::CREATED, &order);
+        let mut response = json(StatusCode::CREATED, &order);
         if let Ok(location) = HeaderValue::try_from(format!("/api/orders/{}", order.id)) {
-            answer.headers_mut().insert(LOCATION, location);
+            response.headers_mut().insert(LOCATION, location);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn orders_of<T>(&self, user: &User, work: impl FnOnce(&mut Vec<Order>) -> T) -> T {
@@ -177,14 +177,14 @@ impl DemoApi {
     }
 
     /// One event a second until the client goes away, or whoever stands in between ends it.
-    fn stream_events(&self, user: User) -> Answer {
+    fn stream_events(&self, user: User) -> BoxedResponse {
         #[derive(Serialize)]
         struct Event<'a> {
             tick: u64,
             time: i64,
             user: &'a str,
         }
-        let (mut sender, answer) = stream(StatusCode::OK, "text/event-stream");
+        let (mut sender, response) = stream(StatusCode::OK, "text/event-stream");
         let clock = Arc::clone(&self.clock);
         self.streams.spawn(async move {
             let mut period = tokio::time::interval(EVENT_PERIOD);
@@ -197,7 +197,7 @@ impl DemoApi {
                 }
             }
         });
-        answer
+        response
     }
 }
 
@@ -213,7 +213,7 @@ struct Greeting {
 }
 
 /// What the gateway turns into a session.
-fn logged_in(status: StatusCode, user: User) -> Answer {
+fn logged_in(status: StatusCode, user: User) -> BoxedResponse {
     #[derive(Serialize)]
     struct Body {
         user: User,
@@ -221,7 +221,7 @@ fn logged_in(status: StatusCode, user: User) -> Answer {
     json(status, &Body { user })
 }
 
-fn describe_caller(user: User, request: &Request<Bytes>) -> Answer {
+fn describe_caller(user: User, request: &Request<Bytes>) -> BoxedResponse {
     #[derive(Serialize)]
     struct Body<'a> {
         user: User,
@@ -255,7 +255,7 @@ impl From<Refused> for Refusal {
 }
 
 impl Refusal {
-    fn into_answer(self) -> Answer {
+    fn into_response(self) -> BoxedResponse {
         match self {
             Self::NotJson => {
                 problem(StatusCode::BAD_REQUEST, "body_invalid", "The body is not JSON with the fields that this needs.")
@@ -339,7 +339,7 @@ mod tests {
     }
 
     async fn ask(api: &DemoApi, request: Request<Bytes>) -> (u16, Value) {
-        let (head, body) = api.answer(request).await.into_parts();
+        let (head, body) = api.respond(request).await.into_parts();
         (head.status.as_u16(), serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
 
@@ -416,7 +416,7 @@ mod tests {
     async fn events_come_one_a_second() {
         let api = api();
         let request = Request::get("/api/events").header(SUBJECT_HEADER, ADA.id).body(Bytes::new()).unwrap();
-        let mut body = api.answer(request).await.into_body();
+        let mut body = api.respond(request).await.into_body();
         for tick in 1..=3 {
             let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
             assert!(frame.starts_with(format!("id: {tick}\ndata: {{").as_bytes()) && frame.ends_with(b"}\n\n"), "{frame:?}");

@@ -74,7 +74,7 @@ impl Stage {
         let api = Arc::clone(api);
         let calls = Bounded::new("demo", API_BOUNDS, &Handle::current(), move |request| {
             let api = Arc::clone(&api);
-            async move { api.answer(request).await }
+            async move { api.respond(request).await }
         });
         let handler = move |request, _peer| calls.call(request);
         let limits = Limits { connections_max: API_CONNECTIONS_MAX, drain_timeout: API_DRAIN_TIMEOUT, ..Limits::default() };
@@ -191,9 +191,9 @@ mod tests {
         let client = async {
             let mut socket = TcpStream::connect(address).await.unwrap();
             socket.write_all(b"GET /public/hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            let mut response = String::new();
+            socket.read_to_string(&mut response).await.unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
             assert!(folder.is_dir());
             stop.cancel();
         };

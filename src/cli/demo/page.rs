@@ -3,7 +3,7 @@
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 
-use crate::admin::answer::{Answer, text};
+use crate::admin::response::{BoxedResponse, text};
 
 /// Nothing but the page's own files, no markup from strings, in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -31,13 +31,13 @@ const FILES: [File; 4] = [
 ];
 
 /// The file at that path, if it is one of the page's.
-pub(super) fn file(path: &str) -> Option<Answer> {
+pub(super) fn file(path: &str) -> Option<BoxedResponse> {
     let file = FILES.iter().find(|file| file.path == path)?;
-    let mut answer = text(StatusCode::OK, file.content_type, file.content);
+    let mut response = text(StatusCode::OK, file.content_type, file.content);
     for (name, value) in FIELDS {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    Some(answer)
+    Some(response)
 }
 
 #[cfg(test)]
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn the_page_runs_its_own_script_alone() {
-        let answer = file("/").unwrap();
-        let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        let response = file("/").unwrap();
+        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
         assert!(
             !FILES[0].content.contains("<style")

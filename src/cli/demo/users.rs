@@ -31,7 +31,7 @@ pub enum Refused {
 /// Hashing takes long by intent: the methods that hash block for tens of milliseconds.
 pub struct Users {
     entropy: Arc<dyn Entropy>,
-    /// What the password of an unknown email is held against, so that the answer takes as long.
+    /// What the password of an unknown email is held against, so that the response takes as long.
     decoy: PasswordHash,
     known: Mutex<Known>,
 }

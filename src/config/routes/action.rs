@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{answer, fields};
+use super::{fields, response};
 use crate::config::listen::Listen;
 use crate::config::parse;
 use crate::config::section::Section;
@@ -20,8 +20,8 @@ open_settings!(AuthorizationRule);
 /// `None` only after a fault was noted.
 pub(super) fn read(s: &mut Section<'_>, prefix: &str, upstreams: &NamedUpstreams, listen: &Listen) -> Option<Action> {
     let forwarding = Forwarding::read(s, prefix, listen);
-    let redirect = s.has_any(&["redirect"]).then(|| answer::redirect(s));
-    let respond = s.has_any(&["respond"]).then(|| answer::fixed(s));
+    let redirect = s.has_any(&["redirect"]).then(|| response::redirect(s));
+    let respond = s.has_any(&["respond"]).then(|| response::fixed(s));
     match (redirect, respond) {
         (None, None) => forwarding.resolved(s, upstreams).map(Action::Forward),
         (Some(_), Some(_)) => {

@@ -12,7 +12,7 @@ const LEEWAY: Duration = Duration::from_secs(30);
 const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// What the server does with a token: the record to keep and the token to answer with, `None` for a refusal.
-fn answer(record: Rotation, token: Presented, now: Timestamp) -> (Rotation, Option<Presented>) {
+fn respond(record: Rotation, token: Presented, now: Timestamp) -> (Rotation, Option<Presented>) {
     match present(&record, token, LEEWAY, now) {
         Outcome::Adopt(next) => (next, Some(token)),
         Outcome::Reissue => (record, Some(record.token())),
@@ -88,7 +88,7 @@ impl World {
     }
 
     fn present(&mut self, token: Presented) -> Option<Presented> {
-        let (next, reply) = answer(self.record, token, self.now);
+        let (next, reply) = respond(self.record, token, self.now);
         self.write(next);
         reply
     }
@@ -204,11 +204,11 @@ fn token(generation: u32, parent: u32) -> Presented {
 #[test]
 fn retries_and_tabs_within_the_leeway_get_the_same_token() {
     let now = Timestamp::from_secs(100);
-    let (record, first) = answer(Rotation::first(), token(1, 0), now);
+    let (record, first) = respond(Rotation::first(), token(1, 0), now);
     assert_eq!(first, Some(token(2, 1)));
     let just_before_its_end = now.saturating_add(Duration::from_millis(29_999));
     for presented in [token(1, 0), token(2, 1)] {
-        assert_eq!(answer(record, presented, just_before_its_end).1, first);
+        assert_eq!(respond(record, presented, just_before_its_end).1, first);
     }
 }
 
@@ -217,7 +217,7 @@ fn retries_and_tabs_within_the_leeway_get_the_same_token() {
 #[test]
 fn a_late_reissue_to_who_lacks_the_current_token_begins_the_leeway_again() {
     let start = Timestamp::from_secs(100);
-    let (record, _) = answer(Rotation::first(), token(1, 0), start);
+    let (record, _) = respond(Rotation::first(), token(1, 0), start);
     let late = start.saturating_add(LEEWAY / 3);
     let extended = Rotation { rotated_at: Some(late), ..record };
     assert_eq!(present(&record, token(1, 0), LEEWAY, late), Outcome::Extend(extended));
@@ -231,9 +231,9 @@ fn a_late_reissue_to_who_lacks_the_current_token_begins_the_leeway_again() {
 #[test]
 fn a_lost_reply_is_superseded_after_the_leeway_and_its_token_is_void() {
     let start = Timestamp::from_secs(100);
-    let (record, _) = answer(Rotation::first(), token(1, 0), start);
+    let (record, _) = respond(Rotation::first(), token(1, 0), start);
     let later = start.saturating_add(LEEWAY);
-    let (record, reply) = answer(record, token(1, 0), later);
+    let (record, reply) = respond(record, token(1, 0), later);
     assert_eq!(reply, Some(token(3, 1)));
     assert_eq!(present(&record, token(2, 1), LEEWAY, later.saturating_add(LEEWAY)), Outcome::Reuse);
 }
@@ -241,14 +241,14 @@ fn a_lost_reply_is_superseded_after_the_leeway_and_its_token_is_void() {
 #[test]
 fn a_spent_token_after_the_leeway_and_the_acknowledgement_is_reuse() {
     let start = Timestamp::from_secs(100);
-    let (mut record, _) = answer(Rotation::first(), token(1, 0), start);
+    let (mut record, _) = respond(Rotation::first(), token(1, 0), start);
     assert!(record.acknowledge(Generation(2)) && !record.acknowledge(Generation(2)));
     assert_eq!(present(&record, token(1, 0), LEEWAY, start.saturating_add(LEEWAY)), Outcome::Reuse);
 }
 
 #[test]
 fn an_acknowledgement_of_another_generation_changes_nothing() {
-    let (mut record, _) = answer(Rotation::first(), token(1, 0), Timestamp::from_secs(100));
+    let (mut record, _) = respond(Rotation::first(), token(1, 0), Timestamp::from_secs(100));
     let before = record;
     assert!(!record.acknowledge(Generation(1)) && !record.acknowledge(Generation(3)));
     assert_eq!(record, before);
@@ -257,7 +257,7 @@ fn an_acknowledgement_of_another_generation_changes_nothing() {
 #[test]
 fn a_token_that_is_ahead_of_the_record_restores_it_and_is_answered_with_itself() {
     let now = Timestamp::from_secs(100);
-    let (record, reply) = answer(Rotation::first(), token(7, 5), now);
+    let (record, reply) = respond(Rotation::first(), token(7, 5), now);
     assert_eq!((record.token(), reply), (token(7, 5), Some(token(7, 5))));
     assert_eq!(present(&record, token(5, 4), LEEWAY, now), Outcome::Reissue, "its parent was issued the same reply");
     assert_eq!(present(&record, token(4, 3), LEEWAY, now), Outcome::Reuse);
@@ -265,7 +265,7 @@ fn a_token_that_is_ahead_of_the_record_restores_it_and_is_answered_with_itself()
 
 #[test]
 fn a_rotation_stamped_by_a_clock_that_runs_ahead_counts_as_young() {
-    let (record, _) = answer(Rotation::first(), token(1, 0), Timestamp::from_secs(1000));
+    let (record, _) = respond(Rotation::first(), token(1, 0), Timestamp::from_secs(1000));
     assert_eq!(present(&record, token(1, 0), LEEWAY, Timestamp::from_secs(900)), Outcome::Reissue);
 }
 

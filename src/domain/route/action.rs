@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::answer::{FixedResponse, Redirect};
+use super::response::{FixedResponse, Redirect};
 use crate::domain::headers::{AuthorizationRule, FieldEdits};
 use crate::domain::pace::ByteRate;
 use crate::domain::path::{CanonicalTarget, PathError};
@@ -32,7 +32,7 @@ pub struct Forward {
     pub body_bytes_max: u64,
     /// The fewest bytes of a body in a second, in the long run; `None`: any.
     pub body_rate_min: Option<ByteRate>,
-    /// From the request's head to the end of the answer's head.
+    /// From the request's head to the end of the response's head.
     pub response_timeout: Duration,
     /// Once the response has begun: how long no byte may move, in either direction.
     pub idle_timeout: Duration,

@@ -179,7 +179,7 @@ impl RouteTable {
     }
 }
 
-/// The answer that names the methods of the rules that cover the path as it is; `None` if there are none.
+/// The response that names the methods of the rules that cover the path as it is; `None` if there are none.
 fn not_allowed<'a>(rules: impl Iterator<Item = &'a Rule>, path: &str) -> Option<Found<'a>> {
     let mut allow: Vec<&str> = Vec::new();
     for rule in rules.filter(|rule| rule.route.covers(path)) {

@@ -45,7 +45,7 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
         assert_eq!(gate.call(Method::GET, endpoint, &[], "").await.status(), 200, "{endpoint:?}");
     }
     let refused = gate.log_in(&[], "{}", Response::builder().status(401).body("no").unwrap()).await;
-    assert_eq!(refused.status(), 401, "the upstream's own answer to a login");
+    assert_eq!(refused.status(), 401, "the upstream's own response to a login");
     gate.world.store.fail(None);
     assert_eq!((first.await.status().as_u16(), confirmation.await), (200, Ok(())));
     assert_eq!(gate.post(OwnEndpoint::Refresh, &[JSON], &body).await.status(), 200);

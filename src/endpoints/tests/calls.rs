@@ -239,7 +239,7 @@ async fn readiness_names_what_is_missing() {
     };
     assert_eq!(ready().await, [""; 0]);
     gate.world.store.fail(Fault::Refuses);
-    assert_eq!(ready().await, [""; 0], "the answer of a moment ago");
+    assert_eq!(ready().await, [""; 0], "the response of a moment ago");
     gate.world.clock.advance(std::time::Duration::from_secs(1));
     assert_eq!(ready().await, ["store"]);
     gate.world.clock.advance(std::time::Duration::from_secs(60));

@@ -5,14 +5,14 @@ use http::Response;
 
 use crate::config::Settings;
 use crate::endpoints::grant::{self, NoSession};
-use crate::proxy::control::UpstreamAnswer;
+use crate::proxy::control::UpstreamResponse;
 
 /// Whose session the response becomes, or why none.
 fn judged(login: &str, status: u16, body: &str) -> Result<String, String> {
     let settings = Settings::from_toml(&format!("upstreams.default.url = 'http://127.0.0.1:1'\n[login]\n{login}")).unwrap();
     let head = Response::builder().status(status).header("content-type", "application/json").body(()).unwrap().into_parts().0;
-    let answer = UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) };
-    grant::judge(&answer, &settings.login, true).map(|granted| granted.subject.to_string()).map_err(|cause| match cause {
+    let response = UpstreamResponse { head, body: Bytes::copy_from_slice(body.as_bytes()) };
+    grant::judge(&response, &settings.login, true).map(|granted| granted.subject.to_string()).map_err(|cause| match cause {
         NoSession::NobodyNamed { id_at } => format!("an id at {}", id_at.unwrap_or_default()),
         other => format!("{other:?}"),
     })
@@ -65,7 +65,7 @@ fn an_id_elsewhere_makes_none_until_it_is_named_and_the_warning_names_it() {
 
 /// What the advice is made of goes to the log.
 #[test]
-fn the_advice_holds_no_names_or_values_of_the_answer_but_those_that_are_known() {
+fn the_advice_holds_no_names_or_values_of_the_response_but_those_that_are_known() {
     for body in [
         r#"{"hunter2":{"id":"secret"}}"#,
         r#"{"users":{"ada@example.com":{"id":"secret"}}}"#,
@@ -197,7 +197,7 @@ fn the_operator_decides_what_must_hold_and_what_must_not() {
 }
 
 #[test]
-fn an_answer_without_room_for_the_tokens_makes_no_session() {
+fn a_response_without_room_for_the_tokens_makes_no_session() {
     let members = "members = { access_token = ['/data/token', '/tokens/access'], refresh_token = '/tokens/refresh' }";
     let body = |text: &str| format!(r#"{{"user":{{"id":"42"}},{text}}}"#);
     for room in [r#""data":{},"tokens":{}"#, r#""data":"x""#, r#""tokens":null"#, r#""tokens":{"access":1}"#] {
@@ -229,7 +229,7 @@ fn only_the_statuses_of_the_settings_make_sessions() {
 }
 
 #[test]
-fn an_answer_that_says_a_thing_twice_makes_no_session() {
+fn a_response_that_says_a_thing_twice_makes_no_session() {
     for body in [
         r#"{"user":{"id":"1"},"user":{"id":"2"}}"#,
         r#"{"user":{"id":"1","id":"2"}}"#,

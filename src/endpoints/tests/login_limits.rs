@@ -25,8 +25,8 @@ async fn fail(gate: &Gate, address: &str, body: &str) -> u16 {
 }
 
 async fn succeed(gate: &Gate, address: &str, kind: LoginKind, body: &str, user: &str) -> u16 {
-    let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
-    let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+    let response = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+    let upstream = Response::builder().header("content-type", "application/json").body(response.as_str()).unwrap();
     gate.log_in_from(address, kind, &[JSON], body, upstream).await.status().as_u16()
 }
 
@@ -129,8 +129,8 @@ async fn an_owner_is_remembered_over_a_reload_and_for_a_month() {
         fail(&gate, "192.0.2.1", ada).await == 401
     };
     // The second step of a login may name the account in its response alone.
-    let answer = r#"{"user":{"id":"1","email":"Ada"}}"#;
-    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let response = r#"{"user":{"id":"1","email":"Ada"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(response).unwrap();
     gate.log_in_from("192.0.2.1", LoginKind::Login, &[JSON], r#"{"code":"123456"}"#, upstream).await;
     assert!(owner_is_apart().await);
     gate.reload(&format!("{TWO_FOR_EACH}\nlimits.entries_max = 1000\n"));
@@ -179,8 +179,8 @@ async fn whoever_names_another_beside_himself_takes_no_place_of_its_owner() {
         let both = format!(r#"{{"email":"eve{user}","username":"ada"}}"#);
         succeed(&gate, &place, LoginKind::Login, &both, &format!("eve-{user}")).await;
         // An address book in the response is not the user's account either.
-        let answer = format!(r#"{{"user":{{"id":"eve-{user}","email":"eve{user}","friends":[{{"email":"ada"}}]}}}}"#);
-        let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+        let response = format!(r#"{{"user":{{"id":"eve-{user}","email":"eve{user}","friends":[{{"email":"ada"}}]}}}}"#);
+        let upstream = Response::builder().header("content-type", "application/json").body(response.as_str()).unwrap();
         gate.log_in_from(&place, LoginKind::Login, &[JSON], r#"{"code":"1"}"#, upstream).await;
         gate.world.clock.advance(Duration::from_secs(60));
     }
@@ -205,8 +205,8 @@ async fn whoever_registers_may_invite_many() {
 
 /// The status of a form that makes a session of that user, with the Basic credentials of a client.
 async fn succeed_with_client(gate: &Gate, address: &str, body: &str, user: &str) -> u16 {
-    let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
-    let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+    let response = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+    let upstream = Response::builder().header("content-type", "application/json").body(response.as_str()).unwrap();
     gate.log_in_from(address, LoginKind::Login, BY_A_CLIENT, body, upstream).await.status().as_u16()
 }
 
@@ -256,8 +256,8 @@ async fn a_client_that_is_not_known_yet_locks_nobody_out() {
 #[tokio::test]
 async fn a_grant_beside_basic_hides_no_account_that_logs_in_by_basic() {
     let gate = Gate::new("limits.login = { per_address = '', per_account = '2/1m', unreadable = '' }");
-    let answer = r#"{"user":{"id":"1"}}"#;
-    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let response = r#"{"user":{"id":"1"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(response).unwrap();
     let basic: Fields<'_> = &[("authorization", "Basic Y2xpZW50OnNlY3JldA==")];
     assert_eq!(gate.log_in_from("192.0.2.1", LoginKind::Login, basic, "", upstream).await.status(), 200);
     let decoy = async |number: u32| {
@@ -280,8 +280,8 @@ async fn a_value_that_all_users_send_locks_nobody_out() {
     {
         let gate = Gate::new("limits.login = { per_address = '', per_account = '3/1m' }");
         let log_in = async |user: &str| {
-            let answer = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
-            let upstream = Response::builder().header("content-type", "application/json").body(answer.as_str()).unwrap();
+            let response = format!(r#"{{"user":{{"id":"{user}"}}}}"#);
+            let upstream = Response::builder().header("content-type", "application/json").body(response.as_str()).unwrap();
             let body = format!("email={user}&password=x&{constant}");
             gate.log_in_from("192.0.2.1", LoginKind::Login, &[FORM], &body, upstream).await.status().as_u16()
         };

@@ -13,7 +13,7 @@ async fn session_of(gate: &Gate, reply: &Reply) -> crate::domain::session::Sessi
 }
 
 #[tokio::test]
-async fn the_pair_is_merged_into_the_upstreams_answer_and_all_else_stays() {
+async fn the_pair_is_merged_into_the_upstreams_response_and_all_else_stays() {
     let gate = Gate::new("");
     let upstream = Response::builder()
         .status(201)
@@ -59,8 +59,8 @@ async fn the_pair_stands_under_other_names_beside_ours_and_the_user_stays_as_it_
     let members = "login.members = { access_token = ['accessToken', '/data/tokens/access'], token = 'token', \
                    refresh_token = ['refreshToken', '/data/tokens/refresh'], expires_in = ['expiresIn', 'expires_in'] }";
     let gate = Gate::new(members);
-    let answer = r#"{"token":"old","user":{"id": 7,"quota":0.10000000000000000000001,"tags":[1.0]},"data":{"plan":12345678901234567890123}}"#;
-    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let response = r#"{"token":"old","user":{"id": 7,"quota":0.10000000000000000000001,"tags":[1.0]},"data":{"plan":12345678901234567890123}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(response).unwrap();
     let reply = gate.log_in(&[], "{}", upstream).await;
     let body = std::str::from_utf8(reply.body()).unwrap();
     assert!(body.contains(r#""user":{"id": 7,"quota":0.10000000000000000000001,"tags":[1.0]}"#), "byte for byte: {body}");
@@ -84,8 +84,8 @@ async fn the_pair_stands_under_other_names_beside_ours_and_the_user_stays_as_it_
 #[tokio::test]
 async fn what_the_upstream_said_is_not_replaced_on_the_way_to_a_nested_member() {
     let gate = Gate::new("login.members = { access_token = ['accessToken', '/user/tokens/access'] }");
-    let answer = r#"{"user":{"id":7,"tokens":"none"}}"#;
-    let upstream = Response::builder().header("content-type", "application/json").body(answer).unwrap();
+    let response = r#"{"user":{"id":7,"tokens":"none"}}"#;
+    let upstream = Response::builder().header("content-type", "application/json").body(response).unwrap();
     let value = json(&gate.log_in(&[], "{}", upstream).await);
     assert!(value["accessToken"].is_string());
     assert_eq!(value["user"]["tokens"], "none");
@@ -98,12 +98,15 @@ async fn logins_outside_the_share_pass_unchanged_and_the_same_subjects_come_back
     let issued = async |share| {
         let gate = gate(share);
         let mut issued = Vec::new();
-        for answer in &answers {
-            let upstream =
-                Response::builder().header("content-type", "application/json").header("etag", "1").body(answer.as_str()).unwrap();
+        for response in &answers {
+            let upstream = Response::builder()
+                .header("content-type", "application/json")
+                .header("etag", "1")
+                .body(response.as_str())
+                .unwrap();
             let reply = gate.log_in(&[], "{}", upstream).await;
             let is_issued = json(&reply).get("accessToken").is_some();
-            assert!(is_issued || reply.body() == answer.as_bytes() && reply.headers()["etag"] == "1");
+            assert!(is_issued || reply.body() == response.as_bytes() && reply.headers()["etag"] == "1");
             issued.push(is_issued);
         }
         let count = u64::try_from(issued.iter().filter(|issued| **issued).count()).unwrap();
@@ -163,7 +166,7 @@ async fn scopes_and_claims_come_from_where_the_operator_points() {
 async fn a_login_that_cannot_be_stored_is_a_503_and_gives_no_token() {
     let gate = Gate::new("");
     for (fault, code) in
-        [(Fault::Refuses, "store_unavailable"), (Fault::LosesAnswers, "store_unavailable"), (Fault::Full, "store_full")]
+        [(Fault::Refuses, "store_unavailable"), (Fault::LosesResponses, "store_unavailable"), (Fault::Full, "store_full")]
     {
         gate.world.store.fail(fault);
         let reply = gate.log_in(&[], "{}", granted()).await;

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
-use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::control::{ControlPlane as _, LoginRequest, OwnRequest, UpstreamResponse};
 use crate::proxy::reply::Reply;
 use crate::sessions::health::{Health, Needs};
 use crate::sessions::tests::World;
@@ -111,7 +111,7 @@ impl Gate {
             expired: None,
             token: None,
         };
-        self.endpoints().answer(request).await
+        self.endpoints().respond(request).await
     }
 
     async fn post(&self, endpoint: OwnEndpoint, fields: Fields<'_>, body: &str) -> Reply {
@@ -141,7 +141,7 @@ impl Gate {
             return reply;
         }
         let (head, body) = upstream.into_parts();
-        self.endpoints().complete_login(request, UpstreamAnswer { head, body: Bytes::copy_from_slice(body.as_bytes()) }).await
+        self.endpoints().complete_login(request, UpstreamResponse { head, body: Bytes::copy_from_slice(body.as_bytes()) }).await
     }
 
     async fn log_in_granted(&self) -> Value {

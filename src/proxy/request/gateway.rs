@@ -126,7 +126,7 @@ impl Kept {
     }
 }
 
-enum Answer {
+enum Served {
     Whole(Reply),
     /// Given by a route instead of an upstream.
     OfRoute(Reply),
@@ -216,20 +216,20 @@ impl Gateway {
         let answering = self.respond(&local, &ids, &head, body, &exchange);
         // What follows moves no response more often than it must: each is some hundred bytes.
         match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
-            Ok(Answer::Streamed(answer)) => {
-                let (mut answer, body) = answer.into_parts();
+            Ok(Served::Streamed(response)) => {
+                let (mut response, body) = response.into_parts();
                 if body.ends_the_request() {
-                    exchange.reads_no_more(&mut answer.headers);
+                    exchange.reads_no_more(&mut response.headers);
                 }
-                policy.share(&mut answer.headers, &head);
+                policy.share(&mut response.headers, &head);
                 let trailers = exchange.carries_trailers().then(|| policy.rewrite.trailers(None));
-                Response::from_parts(answer, GatewayBody::upstream(body, exchange, ids.request, trailers))
+                Response::from_parts(response, GatewayBody::upstream(body, exchange, ids.request, trailers))
             }
-            Ok(Answer::Whole(mut reply)) => {
+            Ok(Served::Whole(mut reply)) => {
                 policy.share(reply.headers_mut(), &head);
                 whole(reply, &ids, exchange)
             }
-            Ok(Answer::OfRoute(mut reply)) => {
+            Ok(Served::OfRoute(mut reply)) => {
                 if has_body {
                     // Nobody reads the rest of it.
                     exchange.reads_no_more(reply.headers_mut());
@@ -262,21 +262,21 @@ impl Gateway {
         head: &Parts,
         body: Incoming,
         exchange: &Exchange,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Served, Refusal> {
         let policy = local.policy();
         if exchange.client().certificate.as_ref().is_some_and(|shown| shown.has_expired(self.now())) {
             return Err(Refusal::CertificateExpired);
         }
         let mut context = RequestContext::of(policy, exchange, ids, head, body)?;
         if let Some(port) = exchange.client().redirect_port {
-            return redirect(&context, port).map(Answer::Whole);
+            return redirect(&context, port).map(Served::Whole);
         }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer);
         match self.decide(&context, local, head).await? {
             Verdict::Forward(forwarded) => self.forward(&mut context, local, forwarded, head).await,
             // Boxed: rare, and as large as the rest of the path together, which every request would have to carry.
             Verdict::Endpoint(endpoint) => Box::pin(self.own(&mut context, local, endpoint, head)).await,
-            Verdict::Preflight(fields) => Ok(Answer::Whole(preflight_reply(fields))),
+            Verdict::Preflight(fields) => Ok(Served::Whole(preflight_reply(fields))),
             Verdict::Respond(reply) => self.of_route(head, reply),
         }
     }
@@ -339,7 +339,7 @@ fn preflight_reply(fields: HeaderMap) -> Reply {
 }
 
 fn whole(reply: Reply, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
-    let mut answer = reply.map(|bytes| GatewayBody::whole(bytes, exchange));
-    answer.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
-    answer
+    let mut response = reply.map(|bytes| GatewayBody::whole(bytes, exchange));
+    response.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
+    response
 }

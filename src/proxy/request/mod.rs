@@ -4,6 +4,6 @@ pub mod body;
 mod context;
 pub mod gateway;
 mod grpc;
-mod login_answer;
+mod login_response;
 pub mod observation;
 mod refusal;

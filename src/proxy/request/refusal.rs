@@ -41,9 +41,9 @@ pub(in crate::proxy) enum Refusal {
     Body(#[from] BodyFault),
     #[error("upstream {upstream}: {fault}")]
     Upstream { upstream: Arc<str>, fault: UpstreamFault },
-    /// A login answer that is too large to make a session of.
-    #[error("upstream's login answer is larger than the limit")]
-    LoginAnswerTooLarge,
+    /// A login response that is too large to make a session of.
+    #[error("upstream's login response is larger than the limit")]
+    LoginResponseTooLarge,
     #[error("upstream switched protocols unasked")]
     UnaskedUpgrade,
     #[error("upstream responds to the handshake of a WebSocket as if it were a request like others")]
@@ -81,7 +81,7 @@ impl Refusal {
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
             Self::Upstream { fault, .. } => fault.counter(),
-            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => Counter::UpstreamErrors,
+            Self::LoginResponseTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => Counter::UpstreamErrors,
             Self::Reply(_) => return None,
             Self::Panicked => Counter::Panics,
         })
@@ -101,9 +101,11 @@ impl Refusal {
             | Self::Denied(_)
             | Self::Body(_)
             | Self::Reply(_) => false,
-            Self::Upstream { .. } | Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade | Self::Panicked => {
-                true
-            }
+            Self::Upstream { .. }
+            | Self::LoginResponseTooLarge
+            | Self::UnaskedUpgrade
+            | Self::IgnoredUpgrade
+            | Self::Panicked => true,
         }
     }
 
@@ -118,7 +120,7 @@ impl Refusal {
             | Self::AddressRefused
             | Self::RateLimited(_)
             | Self::Denied(_)
-            | Self::LoginAnswerTooLarge
+            | Self::LoginResponseTooLarge
             | Self::UnaskedUpgrade
             | Self::IgnoredUpgrade
             | Self::Reply(_)
@@ -193,7 +195,7 @@ impl Refusal {
                     bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
                 }
             },
-            Self::LoginAnswerTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => {
+            Self::LoginResponseTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => {
                 bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
             }
             Self::Reply(reply) => return Err(reply),

@@ -28,32 +28,32 @@ use crate::proxy::http1::{FIELDS_MAX, Malformed};
 /// Inputs beyond this are for the bounds of the readers, which differ; they are not compared.
 const COMPARED_BYTES_MAX: usize = 4 * 1024;
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 #[derive(PartialEq, Eq, Debug)]
-struct Answer {
+struct ReadResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
     trailers: HeaderMap,
 }
 
-/// A choice of pieces, then an answer: read the same however it arrives, and whole only where hyper says so too.
-pub fn upstream_answer(bytes: &[u8]) {
+/// A choice of pieces, then a response: read the same however it arrives, and whole only where hyper says so too.
+pub fn upstream_response(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (method, seed) = (if input.byte() == b'H' { Method::HEAD } else { Method::GET }, input.byte());
     let wire = input.rest();
-    let whole = read_answer([wire].into_iter(), &method);
-    assert_eq!(read_answer(pieces(wire, seed), &method), whole, "it depends on the pieces");
-    if let Ok(answer) = whole
-        && !answer.status.is_informational()
+    let whole = read_response([wire].into_iter(), &method);
+    assert_eq!(read_response(pieces(wire, seed), &method), whole, "it depends on the pieces");
+    if let Ok(response) = whole
+        && !response.status.is_informational()
         && wire.len() <= COMPARED_BYTES_MAX
     {
-        assert_eq!(read_by_hyper(wire, &method).as_ref(), Ok(&answer), "hyper reads something else");
+        assert_eq!(read_by_hyper(wire, &method).as_ref(), Ok(&response), "hyper reads something else");
     }
 }
 
 /// The connection ends behind the last piece.
-fn read_answer<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> Result<Answer, Malformed> {
+fn read_response<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> Result<ReadResponse, Malformed> {
     const BROKEN_OFF: Malformed = Malformed("broken off");
     let mut pieces = pieces;
     let mut buffer = BytesMut::new();
@@ -86,10 +86,10 @@ fn read_answer<'a>(pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> R
             }
         }
     }
-    Ok(Answer { status: head.status, headers: head.headers, body, trailers })
+    Ok(ReadResponse { status: head.status, headers: head.headers, body, trailers })
 }
 
-fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
+fn read_by_hyper(wire: &[u8], method: &Method) -> Result<ReadResponse, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let (ours, mut theirs) = duplex(64 * 1024);
@@ -102,7 +102,7 @@ fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
         let request =
             Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
         let upstream = async move {
-            // An answer that is there before the request would be refused.
+            // A response that is there before the request would be refused.
             let mut request = [0; 16];
             let _ = tokio::io::AsyncReadExt::read(&mut theirs, &mut request).await;
             let _ = theirs.write_all(wire).await;
@@ -113,10 +113,10 @@ fn read_by_hyper(wire: &[u8], method: &Method) -> Result<Answer, String> {
             let (head, body) = sender.send_request(request).await.map_err(|error| error.to_string())?.into_parts();
             let whole = body.collect().await.map_err(|error| error.to_string())?;
             let trailers = whole.trailers().cloned().unwrap_or_default();
-            Ok(Answer { status: head.status, headers: head.headers, body: whole.to_bytes().to_vec(), trailers })
+            Ok(ReadResponse { status: head.status, headers: head.headers, body: whole.to_bytes().to_vec(), trailers })
         };
-        let (answer, _, _) = tokio::join!(client, connection, upstream);
-        answer
+        let (response, _, _) = tokio::join!(client, connection, upstream);
+        response
     })
 }
 

@@ -254,7 +254,7 @@ fn a_fresh_connection_that_dies_is_not_tried_again() {
     });
 }
 
-/// What one answer on a fresh connection comes to, arriving a few bytes at a time, and whether the connection was kept.
+/// What one response on a fresh connection comes to, arriving a few bytes at a time, and whether the connection was kept.
 fn answered_with(wire: &'static [u8]) -> (Asked, usize) {
     answered_in_pieces(wire, 7)
 }
@@ -272,55 +272,55 @@ fn answered_in_pieces(wire: &'static [u8], piece: usize) -> (Asked, usize) {
                 tokio::task::yield_now().await;
             }
         };
-        let (answer, ()) = tokio::join!(bench.ask(), serve);
-        (answer, bench.pooled())
+        let (response, ()) = tokio::join!(bench.ask(), serve);
+        (response, bench.pooled())
     })
 }
 
 #[test]
-fn a_truncated_answer_is_never_taken_for_the_whole() {
+fn a_truncated_response_is_never_taken_for_the_whole() {
     for wire in [
         &b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"[..],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
     ] {
-        let (answer, pooled) = answered_with(wire);
-        let end = answer.map_or_else(Some, |(_, body)| body.err());
+        let (response, pooled) = answered_with(wire);
+        let end = response.map_or_else(Some, |(_, body)| body.err());
         assert!(matches!(end, Some(ExchangeEnd::Upstream(UpstreamFault::Truncated(_)))), "{end:?}");
         assert_eq!(pooled, 0);
     }
 }
 
 #[test]
-fn an_answer_until_the_end_of_the_connection_is_whole_and_its_connection_is_not_kept() {
-    let (answer, pooled) = answered_with(b"HTTP/1.1 200 OK\r\n\r\nall of it");
-    assert_eq!(answer.unwrap().1.unwrap(), b"all of it");
+fn a_response_until_the_end_of_the_connection_is_whole_and_its_connection_is_not_kept() {
+    let (response, pooled) = answered_with(b"HTTP/1.1 200 OK\r\n\r\nall of it");
+    assert_eq!(response.unwrap().1.unwrap(), b"all of it");
     assert_eq!(pooled, 0);
 }
 
 #[test]
-fn a_chunked_answer_is_read_whole_and_its_connection_is_kept() {
-    let (answer, pooled) =
+fn a_chunked_response_is_read_whole_and_its_connection_is_kept() {
+    let (response, pooled) =
         answered_with(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
-    assert_eq!(answer.unwrap().1.unwrap(), b"hello world");
+    assert_eq!(response.unwrap().1.unwrap(), b"hello world");
     assert_eq!(pooled, 1);
 }
 
 #[test]
-fn bytes_behind_an_answer_spoil_the_connection() {
+fn bytes_behind_a_response_spoil_the_connection() {
     let wire = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
-    let (answer, pooled) = answered_in_pieces(wire, wire.len());
-    assert_eq!(answer.unwrap().1.unwrap(), b"ok");
+    let (response, pooled) = answered_in_pieces(wire, wire.len());
+    assert_eq!(response.unwrap().1.unwrap(), b"ok");
     assert_eq!(pooled, 0);
 }
 
 #[test]
-fn interim_answers_are_no_answers_and_not_without_end() {
-    let (answer, pooled) = answered_with(
+fn interim_response_are_no_answers_and_not_without_end() {
+    let (response, pooled) = answered_with(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
-    assert_eq!(answer.unwrap().0, StatusCode::OK);
+    assert_eq!(response.unwrap().0, StatusCode::OK);
     assert_eq!(pooled, 1);
     let endless: &'static [u8] = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(40).into_bytes().into_boxed_slice());
     assert!(matches!(answered_with(endless).0, Err(ExchangeEnd::Upstream(UpstreamFault::Malformed(_)))));

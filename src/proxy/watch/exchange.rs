@@ -68,12 +68,12 @@ impl Deref for ExchangeWatch {
 /// case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// The answer is awaited. Whoever was admitted in time is answered.
+    /// The response is awaited. Whoever was admitted in time is answered.
     Awaited,
-    /// The answer is under way, or there is a tunnel: it ends when the token expires.
+    /// The response is under way, or there is a tunnel: it ends when the token expires.
     Stream,
-    /// The answer began after the token had expired, and has until this tick.
-    LateAnswer(Tick),
+    /// The response began after the token had expired, and has until this tick.
+    LateResponse(Tick),
 }
 
 impl Phase {
@@ -82,15 +82,15 @@ impl Phase {
             (CallerEnd::Over(Ending::Revoked(_)) | CallerEnd::KeyRemoved, _)
             | (CallerEnd::Over(Ending::Expired), Self::Stream) => true,
             (CallerEnd::Over(Ending::Expired), Self::Awaited) => false,
-            (CallerEnd::Over(Ending::Expired), Self::LateAnswer(until)) => until <= now,
+            (CallerEnd::Over(Ending::Expired), Self::LateResponse(until)) => until <= now,
         }
     }
 
-    /// With a newer token the answer is no longer late.
+    /// With a newer token the response is no longer late.
     const fn renewed(self) -> Self {
         match self {
             Self::Awaited => Self::Awaited,
-            Self::Stream | Self::LateAnswer(_) => Self::Stream,
+            Self::Stream | Self::LateResponse(_) => Self::Stream,
         }
     }
 }
@@ -133,10 +133,10 @@ impl ExchangeWatch {
 
     /// The head of the response is there. It was asked for in time: should the token have expired meanwhile, the rest of the response
     /// is given `late_for` to come.
-    pub fn answer_begins(&self, now: impl FnOnce() -> Timestamp, late_for: Duration) {
+    pub fn response_begins(&self, now: impl FnOnce() -> Timestamp, late_for: Duration) {
         if let Some(bond) = &*self.bond.borrow() {
             let is_late = bond.token.principal.window.is_over(now());
-            self.phase.set(if is_late { Phase::LateAnswer(self.clock().after(late_for)) } else { Phase::Stream });
+            self.phase.set(if is_late { Phase::LateResponse(self.clock().after(late_for)) } else { Phase::Stream });
         }
     }
 

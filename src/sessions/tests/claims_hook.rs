@@ -61,7 +61,7 @@ async fn claims_are_those_of_now_and_scopes_never_grow() {
 }
 
 #[tokio::test]
-async fn a_repeated_answer_is_not_asked_for_again() {
+async fn a_repeated_response_is_not_asked_for_again() {
     for rotation in [true, false] {
         let policy = SessionPolicy { rotation, ..policy() };
         let (world, script) = world(policy, WithoutClaims::Keep, [known("admin", None)]);
@@ -92,8 +92,8 @@ async fn a_subject_that_is_gone_has_no_session_any_more() {
 }
 
 #[tokio::test]
-async fn without_an_answer_the_old_claims_hold_or_there_are_no_tokens_and_nobody_is_logged_out() {
-    let silent = || Present::NoAnswer("timed out".to_owned());
+async fn without_a_response_the_old_claims_hold_or_there_are_no_tokens_and_nobody_is_logged_out() {
+    let silent = || Present::NoResponse("timed out".to_owned());
     for rotation in [true, false] {
         let policy = SessionPolicy { rotation, ..policy() };
         let (keeping, _) = world(policy.clone(), WithoutClaims::Keep, [known("admin", None), silent()]);

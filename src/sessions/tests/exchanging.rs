@@ -119,10 +119,10 @@ async fn calls_at_once_on_two_nodes_make_one_session() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_store_lost_is_found_again() {
+async fn a_response_that_the_store_lost_is_found_again() {
     let world = world(ExchangeRule::Once);
     let token = world.legacy_token("ada", DAY);
-    world.store.fail(Fault::LosesAnswers);
+    world.store.fail(Fault::LosesResponses);
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Store(_))));
     world.store.fail(None);
     let pair = exchange(&world.node, &token).await.unwrap();

@@ -26,7 +26,7 @@ async fn a_login_gives_a_pair_of_the_first_generation() {
 #[tokio::test]
 async fn nothing_is_given_that_was_not_stored() {
     let world = World::new();
-    for fault in [Fault::Refuses, Fault::LosesAnswers, Fault::Full] {
+    for fault in [Fault::Refuses, Fault::LosesResponses, Fault::Full] {
         world.store.fail(fault);
         assert!(matches!(world.node.sessions.issue(login("ada")).await, Err(IssueError::Store(_))), "{fault:?}");
     }
@@ -37,7 +37,7 @@ async fn a_session_that_nobody_was_told_of_ends_as_soon_as_the_store_answers() {
     let world = World::new();
     let sessions = &world.node.sessions;
     let kept = world.log_in("ada").await;
-    world.store.fail(Fault::LosesAnswers);
+    world.store.fail(Fault::LosesResponses);
     sessions.issue(login("ada")).await.unwrap_err();
     world.store.fail(Fault::Refuses);
     sessions.issue(login("ada")).await.unwrap_err();

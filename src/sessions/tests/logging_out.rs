@@ -81,7 +81,7 @@ async fn garbage_ends_nothing_and_costs_no_store_call() {
 async fn an_unrecorded_logout_is_an_error() {
     let world = World::new();
     let pair = world.log_in("ada").await;
-    for fault in [Fault::Refuses, Fault::LosesAnswers] {
+    for fault in [Fault::Refuses, Fault::LosesResponses] {
         world.store.fail(fault);
         for scope in [LogoutScope::Session, LogoutScope::All] {
             assert!(matches!(log_out_by_refresh_token(&world, &pair, scope).await, Err(LogoutError::Store(_))), "{fault:?}");

@@ -92,8 +92,8 @@ async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Arrive { which, node } if which < requests.len() => {
                 let request = requests.swap_remove(which);
                 let node = if node { &world.node } else { &other };
-                let answer = present(&world, node, &request.token).await;
-                let pair = answer.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
+                let response = present(&world, node, &request.token).await;
+                let pair = response.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
                 prop_assert!(pair.generation >= request.generation);
                 replies.push(Message { token: refresh_token(&pair), generation: pair.generation, ..request });
             }

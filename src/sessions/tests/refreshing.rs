@@ -46,10 +46,10 @@ async fn a_lost_reply_is_made_good_by_asking_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_store_lost_is_made_good_by_asking_again() {
+async fn a_response_that_the_store_lost_is_made_good_by_asking_again() {
     let world = World::new();
     let token = refresh_token(&world.log_in("ada").await);
-    world.store.fail(Fault::LosesAnswers);
+    world.store.fail(Fault::LosesResponses);
     assert!(matches!(refresh(&world, &token).await, Err(RefreshError::Store(_))));
     world.store.fail(None);
     assert_eq!(refresh(&world, &token).await.unwrap().generation, Generation(2));
@@ -139,7 +139,7 @@ async fn garbage_costs_no_store_call_and_revokes_nobody() {
 async fn a_store_in_trouble_is_never_the_clients_fault() {
     let world = World::new();
     let token = refresh_token(&world.log_in("ada").await);
-    for fault in [Fault::Refuses, Fault::Full, Fault::LosesAnswers] {
+    for fault in [Fault::Refuses, Fault::Full, Fault::LosesResponses] {
         world.store.fail(fault);
         let error = refresh(&world, &token).await.unwrap_err();
         assert!(matches!(error, RefreshError::Store(_)) && !error.is_final(), "{fault:?}");
@@ -155,7 +155,7 @@ async fn reuse_that_cannot_be_recorded_is_trouble_and_decided_again_later() {
     let second = refresh(&world, &refresh_token(&first)).await.unwrap();
     world.acknowledge(second.session, second.generation).await;
     world.clock.advance(31 * SECOND);
-    world.store.fail(Fault::LosesAnswers);
+    world.store.fail(Fault::LosesResponses);
     assert!(matches!(refresh(&world, &refresh_token(&first)).await, Err(RefreshError::Store(_))));
 }
 

@@ -81,11 +81,11 @@ async fn row(world: &World, day: Day) -> DayRow {
 }
 
 #[tokio::test]
-async fn a_flush_whose_answer_was_lost_counts_once() {
+async fn a_flush_whose_response_was_lost_counts_once() {
     let (world, day) = (World::new(), Day::of(World::new().now()));
     let node = bookkeeper(&world, 1);
     node.counters.add(Counter::Logins, 3);
-    world.store.fail(Fault::LosesAnswers);
+    world.store.fail(Fault::LosesResponses);
     for _ in 0..5 {
         assert!(node.counting.flush().await.is_err());
         node.counters.add(Counter::Logins, 1);

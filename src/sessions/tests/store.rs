@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     /// Nothing is done.
     Refuses,
     /// Changes are done, and the response is lost.
-    LosesAnswers,
+    LosesResponses,
     /// Counts are taken, and lost as with a primary that failed over.
     ForgetsCounts,
     Full,
@@ -92,7 +92,7 @@ impl TestStore {
         let mut told = self.fault.subscribe();
         let fault = *told.wait_for(|fault| *fault != Some(Fault::Hangs)).await.expect("the store keeps the sender");
         match fault {
-            None | Some(Fault::LosesAnswers | Fault::ForgetsCounts | Fault::Hangs) => Ok(()),
+            None | Some(Fault::LosesResponses | Fault::ForgetsCounts | Fault::Hangs) => Ok(()),
             Some(Fault::Refuses) => Err(StoreError::Unavailable("test".into())),
             Some(Fault::Full) => Err(StoreError::Full("test".into())),
             Some(Fault::Panics) => panic!("the store panics for a test"),
@@ -101,7 +101,7 @@ impl TestStore {
 
     fn finish<T>(&self, value: T) -> Result<T, StoreError> {
         match *self.fault.borrow() {
-            Some(Fault::LosesAnswers) => Err(StoreError::Unconfirmed("answer lost".into())),
+            Some(Fault::LosesResponses) => Err(StoreError::Unconfirmed("answer lost".into())),
             None | Some(Fault::Refuses | Fault::ForgetsCounts | Fault::Full | Fault::Panics | Fault::Hangs) => Ok(value),
         }
     }

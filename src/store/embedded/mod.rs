@@ -50,7 +50,7 @@ pub use file::EmbeddedError;
 pub(super) use nodes::OneProcess;
 pub(super) use shared::Shared;
 pub(super) use state::State;
-use writer::{Answer, Job, Room, Writer};
+use writer::{Job, Reply, Room, Writer};
 
 /// The longest wait for the disk. The change may still be made after it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,19 +99,19 @@ impl Embedded {
         room: Room,
         plan: impl FnOnce(&mut Draft<'_>) -> R + Send + 'static,
     ) -> Result<R, StoreError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let plan = Box::new(move |draft: &mut Draft<'_>| {
             let result = plan(draft);
-            let answer: Answer = Box::new(move |outcome| {
+            let respond: Reply = Box::new(move |outcome| {
                 // Whoever asked may have given up.
                 drop(reply.send(outcome.map(|()| result)));
             });
-            answer
+            respond
         });
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         let done = async {
             queue.send(Job { plan, room }).await.map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())?
+            response.await.map_err(|_| closed())?
         };
         let timed_out = |_elapsed| StoreError::Unconfirmed(format!("the disk did not confirm within {COMMIT_TIMEOUT:?}"));
         tokio::time::timeout(COMMIT_TIMEOUT, done).await.map_err(timed_out)?

@@ -27,9 +27,9 @@ pub(super) struct Job {
     pub(super) room: Room,
 }
 
-/// Decides a change and keeps the response until it is known whether the change is durable.
-pub(super) type Plan = Box<dyn FnOnce(&mut Draft<'_>) -> Answer + Send>;
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Decides a change and keeps the reply until it is known whether the change is durable.
+pub(super) type Plan = Box<dyn FnOnce(&mut Draft<'_>) -> Reply + Send>;
+pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Whether a change is refused while the disk is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,26 +130,26 @@ impl<D: Disk> Writer<D> {
 }
 
 fn write(shared: &Shared, file: &StoreFile, jobs: Vec<Job>) -> Result<(), Failure> {
-    let (answers, changes, next_sequence) = shared.read(|state| {
+    let (replies, changes, next_sequence) = shared.read(|state| {
         let mut draft = Draft::new(state);
-        let answers: Vec<Answer> = jobs.into_iter().map(|job| (job.plan)(&mut draft)).collect();
+        let replies: Vec<Reply> = jobs.into_iter().map(|job| (job.plan)(&mut draft)).collect();
         let next_sequence = draft.next_sequence();
-        (answers, draft.into_changes(), next_sequence)
+        (replies, draft.into_changes(), next_sequence)
     });
     let committed = if changes.is_empty() { Ok(()) } else { file.commit(&changes, next_sequence).map_err(Failure::from) };
     if committed.is_ok() {
         shared.apply(changes);
     }
-    for answer in answers {
-        answer(committed.as_ref().copied().map_err(Failure::to_error));
+    for reply in replies {
+        reply(committed.as_ref().copied().map_err(Failure::to_error));
     }
     committed
 }
 
 /// Reports a change that is not even tried.
 fn refuse(shared: &Shared, job: Job, failure: &Failure) {
-    let answer = shared.read(|state| (job.plan)(&mut Draft::new(state)));
-    answer(Err(failure.to_error()));
+    let reply = shared.read(|state| (job.plan)(&mut Draft::new(state)));
+    reply(Err(failure.to_error()));
 }
 
 /// Why nothing can be written. Told to everyone who waits.

@@ -36,8 +36,8 @@ pub(super) async fn gather<T, E>(asked: impl Iterator<Item = impl Future<Output 
         };
         match next {
             None => return (answers, refusal),
-            Some(Ok(answer)) => {
-                answers.push(answer);
+            Some(Ok(response)) => {
+                answers.push(response);
                 until = until.or_else(|| Some(Instant::now() + STRAGGLERS_WAIT));
             }
             Some(Err(error)) => refusal = Some(error),

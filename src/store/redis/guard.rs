@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_in_between_starts_the_count_again() {
+    fn a_response_in_between_starts_the_count_again() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..10 {
             breaker.record(Verdict::Silent, now);

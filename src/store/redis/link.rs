@@ -192,7 +192,7 @@ impl Link {
         if self.shared.breaker().admit(Instant::now()) {
             return Ok(());
         }
-        Err(StoreError::Unavailable(self.explain("no answer lately from")))
+        Err(StoreError::Unavailable(self.explain("no response lately from")))
     }
 
     /// The right to make a call, one of [`CALLS_MAX`].
@@ -247,7 +247,7 @@ impl Link {
     pub(super) fn store_error(&self, failure: &Failure) -> StoreError {
         match failure {
             Failure::Refused(error) => error.to_store_error(),
-            Failure::TimedOut => StoreError::Unconfirmed("no answer within the deadline".into()),
+            Failure::TimedOut => StoreError::Unconfirmed("no response within the deadline".into()),
             Failure::Disconnected => StoreError::Unconfirmed(self.explain("not connected to")),
         }
     }

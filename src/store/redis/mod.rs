@@ -358,8 +358,8 @@ impl SessionStore for RedisStore {
             return ping(Partition(0)).await.map(|_| ());
         }
         let mut outcome = Ok(());
-        for answer in join_all(primaries.iter().map(|&(_, partition)| ping(partition))).await {
-            match answer {
+        for response in join_all(primaries.iter().map(|&(_, partition)| ping(partition))).await {
+            match response {
                 Ok(_) => return Ok(()),
                 Err(error) => outcome = Err(error),
             }

@@ -89,7 +89,7 @@ pub(super) fn at(address: &Address, mut finding: Finding) -> Finding {
 }
 
 fn unreachable(cause: &str) -> Finding {
-    error(CONNECTION, format!("no answer to PING: {cause}"))
+    error(CONNECTION, format!("no response to PING: {cause}"))
 }
 
 async fn scripts(fleet: &Fleet, keys: &Keys, partition: Partition) -> Result<(), Finding> {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_is_no_difference_between_clocks() {
+    fn a_slow_response_is_no_difference_between_clocks() {
         let at = Timestamp::from_secs;
         assert_eq!(clock_finding(at(5), at(0), at(10)), None);
         assert_eq!(clock_finding(at(8), at(10), at(11)).map(|finding| finding.severity), Some(Severity::Warning));

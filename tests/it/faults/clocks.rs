@@ -228,10 +228,10 @@ fn with_a_clock_that_is_an_hour_off_a_client_refreshes_more_often_and_keeps_its_
             let mut refused = 0;
             for round in 0..8 {
                 let node = &mut clients[(home + round / 2) % 2];
-                let answer = node.get("/api/me", Some(&held.access));
-                if answer.status() == 401 {
+                let response = node.get("/api/me", Some(&held.access));
+                if response.status() == 401 {
                     // The time in the token lies beyond the leeway for this node. It says so, and takes the refresh token.
-                    let code = answer.json()["code"].clone();
+                    let code = response.json()["code"].clone();
                     assert!(code == "token_expired" || code == "token_invalid", "{code}");
                     held = Tokens::of(&node.refresh(&held.refresh).expect(200));
                     refused += 1;

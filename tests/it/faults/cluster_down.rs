@@ -41,9 +41,9 @@ impl User {
         let login = json!({"email": self.name, "password": PASSWORD});
         let mut refused = |path: &str, ask: &dyn Fn(&mut Client) -> Message| {
             let began = Instant::now();
-            let answer = ask(client).expect(503);
+            let response = ask(client).expect(503);
             let took = began.elapsed();
-            assert!(answer.header("retry-after").is_some() && took < REFUSAL_WORST, "{path} after {took:?}: {answer:?}");
+            assert!(response.header("retry-after").is_some() && took < REFUSAL_WORST, "{path} after {took:?}: {response:?}");
         };
         refused("/login", &|client| client.post("/login", &login));
         refused("/refresh", &|client| client.refresh(&self.held.refresh));

@@ -185,14 +185,14 @@ fn assert_lost_writes_are_made_good(name: &str, mut topology: impl Topology) {
 
 /// The store may be on its way still; what it says when it is there counts.
 fn eventual_refresh(node: &mut Client, tokens: &Tokens) -> Message {
-    let mut answer = node.refresh(&tokens.refresh);
+    let mut response = node.refresh(&tokens.refresh);
     eventually("the store answers", || {
-        if answer.status() == 503 {
-            answer = node.refresh(&tokens.refresh);
+        if response.status() == 503 {
+            response = node.refresh(&tokens.refresh);
         }
-        answer.status() != 503
+        response.status() != 503
     });
-    answer
+    response
 }
 
 /// The successor knows an earlier generation: it takes the token's word for the present one, whichever node is asked first.
@@ -200,12 +200,12 @@ fn await_adoption(a: &mut Client, b: &mut Client, held: &Tokens) -> Duration {
     let began = Instant::now();
     loop {
         assert!(began.elapsed() < PATIENCE, "the successor is not found");
-        let answer = b.refresh(&held.refresh);
-        if answer.status() == 503 {
+        let response = b.refresh(&held.refresh);
+        if response.status() == 503 {
             thread::sleep(Duration::from_millis(10));
             continue;
         }
-        let adopted = Tokens::of(&answer.expect(200));
+        let adopted = Tokens::of(&response.expect(200));
         assert_eq!(adopted.refresh, held.refresh, "the lost rotations are adopted, not made again");
         break;
     }

@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Own,
 }
 
-/// One call and its answer.
+/// One call and its response.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) node: usize,
@@ -46,26 +46,26 @@ impl Call {
     }
 }
 
-/// Everything that was asked, in the order of the answers.
+/// Everything that was asked, in the order of the responses.
 #[derive(Default)]
 pub(super) struct Record(Mutex<Vec<Call>>);
 
 impl Record {
     fn note(&self, node: usize, kind: Kind, path: &'static str, ask: impl FnOnce() -> Message) -> Message {
         let began = Instant::now();
-        let answer = ask();
+        let response = ask();
         let call = Call {
             node,
             kind,
             path,
             began,
             took: began.elapsed(),
-            status: answer.status(),
-            can_be_retried: answer.header("retry-after").is_some(),
-            text: if answer.status() == 200 { String::new() } else { answer.text() },
+            status: response.status(),
+            can_be_retried: response.header("retry-after").is_some(),
+            text: if response.status() == 200 { String::new() } else { response.text() },
         };
         self.0.lock().unwrap().push(call);
-        answer
+        response
     }
 
     pub(super) fn into_calls(self) -> Vec<Call> {
@@ -119,9 +119,9 @@ impl Owner<'_> {
     fn work(mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
             let body = json!({"refreshToken": self.held.refresh});
-            let answer = self.ask("/refresh", |client| client.post("/refresh", &body));
-            if answer.status() == 200 {
-                self.held = Tokens::of(&answer);
+            let response = self.ask("/refresh", |client| client.post("/refresh", &body));
+            if response.status() == 200 {
+                self.held = Tokens::of(&response);
             }
             let token = self.held.access.clone();
             self.ask("/sessions", |client| client.get("/sessions", Some(&token)));

@@ -35,9 +35,9 @@ impl Stage {
         let mut client = self.rig.nodes[0].client();
         let before = self.proxy.losses();
         self.proxy.lose_reply(user, loss);
-        let answer = exchange(&mut client, old).expect(503);
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert_eq!(self.proxy.losses(), before + 1, "{}", answer.text());
+        let response = exchange(&mut client, old).expect(503);
+        assert!(response.header("retry-after").is_some(), "{response:?}");
+        assert_eq!(self.proxy.losses(), before + 1, "{}", response.text());
         eventually("the store is there again", || {
             client.post("/login", &json!({"email": "probe", "password": PASSWORD})).status() == 200
         });

@@ -49,13 +49,13 @@ impl Stage {
         [self.rig.nodes[0].client(), self.rig.nodes[1].client()]
     }
 
-    /// The answer to a call that fails at the store, which has done what it was asked. Returns when the store is there again.
+    /// The response to a call that fails at the store, which has done what it was asked. Returns when the store is there again.
     fn losing(&self, user: &str, loss: Loss, ask: impl FnOnce() -> Message) {
         let before = self.proxy.losses();
         self.proxy.lose_reply(user, loss);
-        let answer = ask().expect(503);
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert_eq!(self.proxy.losses(), before + 1, "{}", answer.text());
+        let response = ask().expect(503);
+        assert!(response.header("retry-after").is_some(), "{response:?}");
+        assert_eq!(self.proxy.losses(), before + 1, "{}", response.text());
         eventually("the store is there again", || {
             let probe = json!({"email": "probe", "password": PASSWORD});
             self.rig.nodes[0].client().post("/login", &probe).status() == 200
@@ -69,8 +69,8 @@ impl Stage {
     }
 }
 
-fn generation(answer: &Message) -> Value {
-    answer.json()["generation"].clone()
+fn generation(response: &Message) -> Value {
+    response.json()["generation"].clone()
 }
 
 #[test]

@@ -34,10 +34,10 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Whether the node refuses the access token because its session is over. What was let in and not answered by then is cut off
-/// without an answer.
+/// without a response.
 fn is_ended(client: &mut Client, tokens: &Tokens) -> bool {
     match client.try_call("GET", "/api/me", Some(&tokens.access), None) {
-        Ok(answer) => answer.status() == 401,
+        Ok(response) => response.status() == 401,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
             false

@@ -17,9 +17,12 @@ use crate::support::upstream::PASSWORD;
 
 /// Codes that a server has for each state in which it does not do what it is asked. The texts are those of Redis 7.
 const CODES: [(&str, Fault); 9] = [
-    ("READONLY", Fault::AnswerScripts("READONLY You can't write against a read only replica.")),
-    ("MISCONF", Fault::AnswerScripts("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist")),
-    ("NOREPLICAS", Fault::AnswerScripts("NOREPLICAS Not enough good replicas to write.")),
+    ("READONLY", Fault::ResponseScripts("READONLY You can't write against a read only replica.")),
+    (
+        "MISCONF",
+        Fault::ResponseScripts("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist"),
+    ),
+    ("NOREPLICAS", Fault::ResponseScripts("NOREPLICAS Not enough good replicas to write.")),
     ("LOADING", Fault::AnswerAll("LOADING Redis is loading the dataset in memory")),
     ("BUSY", Fault::AnswerAll("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.")),
     ("MASTERDOWN", Fault::AnswerAll("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")),
@@ -48,7 +51,7 @@ fn no_code_of_the_server_reaches_a_client_as_anything_but_503() {
     for (code, fault) in CODES {
         proxy.set(fault);
         for (path, status) in calls(&mut client, &held) {
-            let reads_alone = matches!(fault, Fault::AnswerScripts(_)) && path == "/sessions";
+            let reads_alone = matches!(fault, Fault::ResponseScripts(_)) && path == "/sessions";
             assert!(status == 503 || (reads_alone && status == 200), "{code}: {path} is {status}");
         }
         client.get("/api/me", Some(&held.access)).expect(200);
@@ -86,7 +89,7 @@ fn a_flood_of_calls_that_wait_for_the_store_is_503_at_once_and_logs_nobody_out()
     let node = &rig.nodes[0];
     let held = node.client().log_in("ann");
     redis.freeze();
-    let answer = thread::scope(|scope| {
+    let response = thread::scope(|scope| {
         let (sender, answers) = mpsc::channel();
         for _ in 0..2 {
             let (sender, held) = (sender.clone(), &held);
@@ -99,7 +102,7 @@ fn a_flood_of_calls_that_wait_for_the_store_is_503_at_once_and_logs_nobody_out()
         redis.thaw();
         answers.recv_timeout(PATIENCE).unwrap()
     });
-    let tokens = Tokens::of(&answer.expect(200));
+    let tokens = Tokens::of(&response.expect(200));
     node.client().refresh(&tokens.refresh).expect(200);
     let metrics = node.admin().get("/metrics", None).text();
     assert!(metrics.contains("tokengate_calls_failed_total{cause=\"overloaded\"} 1\n"), "{metrics}");

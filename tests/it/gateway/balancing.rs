@@ -83,8 +83,8 @@ fn a_reload_adds_a_server_and_keeps_the_connections_to_the_one_that_stays() {
     assert_eq!(old.connections(), connections, "one request after the other needs one connection");
 }
 
-fn answer(status: u16) -> Turn {
-    Turn::Answer(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\nok").into_bytes())
+fn respond(status: u16) -> Turn {
+    Turn::Response(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\nok").into_bytes())
 }
 
 /// Two servers of which one does as it is told; the other is well. One worker, so that nobody learns of it by himself.
@@ -99,15 +99,15 @@ fn a_server_that_fails_gets_no_more_requests_and_comes_back_when_it_is_well() {
         let is_well = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_well);
         let ill = Upstream::taking_turns(move |_, _| match failure {
-            _ if told.load(Ordering::SeqCst) => answer(200),
+            _ if told.load(Ordering::SeqCst) => respond(200),
             0 => Turn::HangUp,
-            status => answer(status),
+            status => respond(status),
         });
         let (login, well) = (Upstream::start(), Upstream::start());
         let gateway = pair(&ill, &well, &login, "eject_after = 3\neject_for = '2s'\nslow_start = '1s'");
         let mut client = gateway.client();
         let failed = (0..60).filter(|_| client.get("/public/x", None).status() != 200).count();
-        // What is lost with the server is repeated; what it answers is an answer.
+        // What is lost with the server is repeated; what it answers is a response.
         assert_eq!(failed, if failure == 0 { 0 } else { 3 }, "{failure}");
         assert_eq!(ill.requests(), 3, "{failure}");
         gateway.await_log("that it is ejected", |log| log.contains("fails time and again"));
@@ -266,7 +266,7 @@ fn a_server_that_is_far_slower_than_the_others_is_left_out_where_that_is_asked_f
     let (login, fast, other) = (Upstream::start(), Upstream::start(), Upstream::start());
     let slow = Upstream::taking_turns(|_, _| {
         thread::sleep(Duration::from_millis(300));
-        answer(200)
+        respond(200)
     });
     let urls = [&slow, &fast, &other].map(|server| format!("\"{}\"", server.url())).join(", ");
     let keys = |factor| tables(&format!("urls = [{urls}]\neject_slow_factor = {factor}\neject_for = '1h'"));

@@ -23,7 +23,7 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         if request.target() != HOOK {
             let user = json!({"user": {"id": body["email"], "role": "member"}, "saw": request.header("x-auth-role")});
-            return answer(200, &user.to_string());
+            return respond(200, &user.to_string());
         }
         asked.fetch_add(1, Ordering::SeqCst);
         assert_eq!(request.method(), "POST");
@@ -31,21 +31,21 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
         assert!(body["session"].is_string(), "{body}");
         assert_eq!(request.header("accept-encoding"), Some("identity"));
         match body["subject"].as_str().unwrap() {
-            "promoted" => answer(200, &json!({"user": {"role": "admin"}}).to_string()),
-            "deleted" => answer(404, "{}"),
+            "promoted" => respond(200, &json!({"user": {"role": "admin"}}).to_string()),
+            "deleted" => respond(404, "{}"),
             "unknown" => {
-                let problem = answer(404, r#"{"type":"about:blank","title":"No such user","status":404}"#);
+                let problem = respond(404, r#"{"type":"about:blank","title":"No such user","status":404}"#);
                 String::from_utf8(problem).unwrap().replace("application/json", "application/problem+json").into_bytes()
             }
-            "erased" => answer(410, ""),
-            "broken" => answer(500, "{}"),
-            "forbidden" => answer(403, "{}"),
+            "erased" => respond(410, ""),
+            "broken" => respond(500, "{}"),
+            "forbidden" => respond(403, "{}"),
             "unauthorized" => page(401, "<h1>Sign in to the proxy</h1>"),
             "undeployed" => page(404, "<html><h1>404 Not Found</h1></html>"),
             "unlabelled" => page(404, "{}"),
-            "unrouted" => answer(404, ""),
-            "mislabelled" => answer(404, "<html></html>"),
-            "half" => answer(404, "{\"error\":"),
+            "unrouted" => respond(404, ""),
+            "mislabelled" => respond(404, "<html></html>"),
+            "half" => respond(404, "{\"error\":"),
             "moved" => b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec(),
             "empty" => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
             "captive" => page(511, "<html>Log in to the network</html>"),
@@ -55,9 +55,9 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
                     "HTTP/1.1 404 Told\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n";
                 [head.as_bytes(), &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0]].concat()
             }
-            "garbled" => answer(200, "{\"user\": "),
-            "listed" => answer(200, "[]"),
-            "endless" => answer(200, &format!("{{\"filler\": \"{}\"}}", "x".repeat(200_000))),
+            "garbled" => respond(200, "{\"user\": "),
+            "listed" => respond(200, "[]"),
+            "endless" => respond(200, &format!("{{\"filler\": \"{}\"}}", "x".repeat(200_000))),
             "cut" => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"user\":".to_vec(),
             "silent" => {
                 thread::sleep(Duration::from_secs(3));
@@ -71,11 +71,11 @@ fn upstream(asked: Arc<AtomicUsize>) -> Upstream {
 
 /// As a proxy or a web server says it to people.
 fn page(status: u16, body: &str) -> Vec<u8> {
-    let answer = String::from_utf8(answer(status, body)).unwrap();
-    answer.replace("application/json", "text/html; charset=utf-8").into_bytes()
+    let response = String::from_utf8(respond(status, body)).unwrap();
+    response.replace("application/json", "text/html; charset=utf-8").into_bytes()
 }
 
-fn answer(status: u16, body: &str) -> Vec<u8> {
+fn respond(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} Told\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -167,7 +167,7 @@ fn a_subject_that_is_gone_is_logged_out_everywhere() {
 }
 
 #[test]
-fn without_an_answer_the_old_claims_hold() {
+fn without_a_response_the_old_claims_hold() {
     let upstream = upstream(Arc::default());
     let gateway = Gateway::start(&upstream, &SETTINGS);
     let mut client = gateway.client();
@@ -179,12 +179,12 @@ fn without_an_answer_the_old_claims_hold() {
         assert_eq!(role_seen(&mut client, &tokens), "member", "{subject}");
         refreshed(&mut client, &tokens);
     }
-    assert!(gateway.log().contains("the claims hook gave no answer"));
+    assert!(gateway.log().contains("the claims hook gave no response"));
     assert!(!gateway.log().contains(TOKEN));
 }
 
 #[test]
-fn without_an_answer_there_are_no_tokens_where_that_is_wanted_and_the_session_lives() {
+fn without_a_response_there_are_no_tokens_where_that_is_wanted_and_the_session_lives() {
     let upstream = upstream(Arc::default());
     let mut set = SETTINGS.to_vec();
     set.push(("claims_hook.on_failure", "refuse"));
@@ -216,10 +216,10 @@ fn upstream_of_admins(then: fn(Vec<u8>) -> Turn) -> (Upstream, Arc<Mutex<HashSet
         if request.target() != HOOK {
             let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             let user = json!({"id": body["email"], "role": "member"});
-            return Turn::Answer(told(&json!({"user": user, "saw": request.header("x-auth-role")})));
+            return Turn::Response(told(&json!({"user": user, "saw": request.header("x-auth-role")})));
         }
-        let answer = told(&json!({"user": {"role": "admin"}}));
-        if asked.lock().unwrap().insert(connection) { Turn::Answer(answer) } else { then(answer) }
+        let response = told(&json!({"user": {"role": "admin"}}));
+        if asked.lock().unwrap().insert(connection) { Turn::Response(response) } else { then(response) }
     });
     (upstream, connections)
 }
@@ -231,7 +231,7 @@ fn settings_without_mercy() -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn questions_one_after_the_other_share_a_connection() {
-    let (upstream, connections) = upstream_of_admins(Turn::Answer);
+    let (upstream, connections) = upstream_of_admins(Turn::Response);
     let mut set = settings_without_mercy();
     set.push(("upstreams.api.idle_timeout", "1s"));
     let gateway = Gateway::start(&upstream, &set);

@@ -61,20 +61,20 @@ fn work(client: &mut Client, number: usize, told: &mut Told) {
         match &told.holds {
             None => {
                 let body = json!({"email": format!("user-{number}"), "password": PASSWORD});
-                let Ok(answer) = client.try_call("POST", "/login", None, Some(&body)) else { return };
-                told.holds = Some(Tokens::of(&answer.expect(200)));
+                let Ok(response) = client.try_call("POST", "/login", None, Some(&body)) else { return };
+                told.holds = Some(Tokens::of(&response.expect(200)));
             }
             Some(held) if call % CALLS_PER_LOGIN == 0 => {
                 let held = held.clone();
                 told.holds = None;
-                let Ok(answer) = client.try_call("POST", "/logout", Some(&held.access), None) else { return };
-                answer.expect(200);
+                let Ok(response) = client.try_call("POST", "/logout", Some(&held.access), None) else { return };
+                response.expect(200);
                 told.ended.push(held);
             }
             Some(held) => {
                 let body = json!({"refreshToken": held.refresh});
-                let Ok(answer) = client.try_call("POST", "/refresh", None, Some(&body)) else { return };
-                told.holds = Some(Tokens::of(&answer.expect(200)));
+                let Ok(response) = client.try_call("POST", "/refresh", None, Some(&body)) else { return };
+                told.holds = Some(Tokens::of(&response.expect(200)));
                 told.refreshes += 1;
             }
         }

@@ -9,8 +9,8 @@ use crate::support::upstream::{PASSWORD, Upstream};
 const APP: &str = "https://app.example.com";
 const STRANGER: &str = "https://stranger.example.com";
 
-fn readable_by(answer: &Message) -> Option<&str> {
-    answer.header("access-control-allow-origin")
+fn readable_by(response: &Message) -> Option<&str> {
+    response.header("access-control-allow-origin")
 }
 
 #[test]
@@ -62,17 +62,17 @@ fn origins_of_apps_and_of_all_names_below_one_may_read_and_no_others() {
     let gateway = Gateway::start(&upstream, &[("cors.allowed_origins", allowed)]);
     let mut client = gateway.client();
     for origin in ["https://a.example.com", "https://a.b.example.com", "capacitor://localhost"] {
-        let answer = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
-        assert_eq!(readable_by(&answer), Some(origin));
+        let response = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
+        assert_eq!(readable_by(&response), Some(origin));
         let question = [("origin", origin), ("access-control-request-method", "POST")];
-        let answer = client.send("OPTIONS", "/login", &question, None).unwrap().expect(204);
-        assert_eq!(readable_by(&answer), Some(origin));
+        let response = client.send("OPTIONS", "/login", &question, None).unwrap().expect(204);
+        assert_eq!(readable_by(&response), Some(origin));
     }
     for origin in
         ["https://example.com", "https://evilexample.com", "https://a.example.com.evil.example", "ionic://localhost", "null"]
     {
-        let answer = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
-        assert_eq!(readable_by(&answer), None, "{origin}");
+        let response = client.send("GET", "/public/x", &[("origin", origin)], None).unwrap().expect(200);
+        assert_eq!(readable_by(&response), None, "{origin}");
     }
 }
 

@@ -34,8 +34,8 @@ fn asked_to_end_it_finishes_what_is_in_flight_and_takes_nothing_new() {
         }
         assert!(!held.is_finished() && gateway.is_running());
         upstream.release();
-        let answer = held.join().unwrap().expect(200);
-        assert_eq!(answer.json()["target"], "/api/held");
+        let response = held.join().unwrap().expect(200);
+        assert_eq!(response.json()["target"], "/api/held");
     });
     let status = gateway.wait(SOON).expect("it ends once nothing is in flight");
     assert_eq!(status.code(), Some(0), "{}", gateway.log());

@@ -62,7 +62,7 @@ fn agreeing() -> Upstream {
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
     const USER: &[u8] =
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 24\r\n\r\n{\"user\":{\"id\":\"user-1\"}}";
-    Upstream::taking_turns(|request, _| Turn::Answer(if request.header("upgrade").is_some() { AGREED } else { USER }.to_vec()))
+    Upstream::taking_turns(|request, _| Turn::Response(if request.header("upgrade").is_some() { AGREED } else { USER }.to_vec()))
 }
 
 /// The keys that verify; the only private one signs.

@@ -24,8 +24,8 @@ fn registrations_become_sessions_and_refused_logins_pass_unchanged() {
 #[test]
 fn answers_that_name_nobody_pass_unchanged() {
     for (media_type, body) in [("text/html", "{\"user\":{\"id\":\"ann\"}}"), ("application/json", "{\"user\":{\"id\":\"\"}}")] {
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let upstream = Upstream::saying(move |_| answer.clone().into_bytes());
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let upstream = Upstream::saying(move |_| response.clone().into_bytes());
         let gateway = Gateway::start(&upstream, &[]);
         let passed = gateway.client().post("/login", &json!({"email": "ann", "password": PASSWORD})).expect(200);
         assert_eq!((passed.header("content-type"), passed.text().as_str()), (Some(media_type), body));

@@ -42,7 +42,7 @@ fn of_a_thousand_logouts_each_is_known_to_its_node_at_once_and_to_the_other_soon
     }
 }
 
-/// From each answer until the other node's first refusal has arrived: a round trip is the least.
+/// From each response until the other node's first refusal has arrived: a round trip is the least.
 fn log_out_alternating(pair: &Pair, client: usize) -> Vec<Duration> {
     let mut nodes = pair.nodes().map(connections);
     let mut delays = Vec::with_capacity(LOGOUTS_PER_CLIENT);

@@ -35,21 +35,21 @@ use crate::support::http::Client;
 /// Within this another node refuses what one node ended. Generous: what it takes is measured, not asserted.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// Asks with the token until it is refused, and returns how long that took: the last answer included.
+/// Asks with the token until it is refused, and returns how long that took: the last response included.
 ///
-/// What was let in and not answered when the session ended is cut off without an answer; from then on it is refused.
+/// What was let in and not answered when the session ended is cut off without a response; from then on it is refused.
 #[track_caller]
 fn until_refused(client: &mut Client, token: &str) -> Duration {
     let began = Instant::now();
     let mut cut = false;
     loop {
         match client.try_call("GET", "/api/me", Some(token), None) {
-            Ok(answer) if answer.status() == 200 => {
+            Ok(response) if response.status() == 200 => {
                 let took = began.elapsed();
                 assert!(!cut && took < BOUND, "still accepted after {took:?}");
             }
-            Ok(answer) => {
-                answer.expect(401);
+            Ok(response) => {
+                response.expect(401);
                 return began.elapsed();
             }
             Err(error) => {

@@ -79,6 +79,6 @@ fn what_is_refused_says_so_in_the_words_of_the_rfcs() {
 fn without_clients_the_path_of_introspection_belongs_to_the_upstream() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&upstream, &[("routes.0.prefix", "/oauth")]);
-    let answer = post(&mut gateway.client(), "/oauth/introspect", &[], "token=x").expect(200);
-    assert_eq!(answer.member("target"), "/oauth/introspect");
+    let response = post(&mut gateway.client(), "/oauth/introspect", &[], "token=x").expect(200);
+    assert_eq!(response.member("target"), "/oauth/introspect");
 }

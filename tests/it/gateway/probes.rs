@@ -29,7 +29,7 @@ impl Probed {
             let is_probe = request.target() == "/healthz";
             if is_probe { &probed } else { &asked }.fetch_add(1, Ordering::SeqCst);
             let status = if is_probe && !told.load(Ordering::SeqCst) { 500 } else { 200 };
-            Turn::Answer(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
+            Turn::Response(format!("HTTP/1.1 {status} Told\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
         });
         Self { upstream, is_well, probes, served }
     }

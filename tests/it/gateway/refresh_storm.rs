@@ -22,9 +22,9 @@ fn sixty_four_refreshes_of_one_token_give_one_successor() {
             }
             barrier.wait();
             let presented = token.lock().unwrap().clone();
-            let answer = connection.refresh(&presented);
-            let status = answer.status();
-            successors.lock().unwrap().insert(if status == 200 { Tokens::of(&answer).refresh } else { answer.text() });
+            let response = connection.refresh(&presented);
+            let status = response.status();
+            successors.lock().unwrap().insert(if status == 200 { Tokens::of(&response).refresh } else { response.text() });
             barrier.wait();
             if client == 0 {
                 let found = std::mem::take(&mut *successors.lock().unwrap());

@@ -97,17 +97,17 @@ fn the_keys_of_an_issuer_that_went_are_fetched_no_more() {
 #[test]
 fn a_login_ends_by_the_settings_that_it_began_with() {
     let (asked, answered) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (at_question, at_answer) = (Arc::clone(&asked), Arc::clone(&answered));
+    let (at_question, at_response) = (Arc::clone(&asked), Arc::clone(&answered));
     let holds = Arc::new(AtomicBool::new(true));
     let still_holds = Arc::clone(&holds);
     let api = Upstream::taking_turns(move |_, _| {
         if still_holds.swap(false, Ordering::Relaxed) {
             at_question.wait();
-            at_answer.wait();
+            at_response.wait();
         }
         let body = r#"{"user":{"id":"ann"}}"#;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
-        Turn::Answer(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+        Turn::Response(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
     });
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start_in(folder.path(), &api, &[]);

@@ -14,7 +14,7 @@ const SESSIONS: usize = 100;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Between two looks after the store.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long a server holds back the answer to a blocking read.
+/// How long a server holds back the response to a blocking read.
 const WAKER: Duration = Duration::from_millis(500);
 /// Between two in which a node tells the others that it is there.
 const PRESENCE: Duration = Duration::from_secs(5);

@@ -35,11 +35,11 @@ fn of_many_who_come_with_a_ticket_to_either_node_one_is_let_in_and_no_log_tells_
             let comers: Vec<_> = (0..COMERS).map(|comer| scope.spawn(move || come(comer))).collect();
             comers.into_iter().map(|comer| comer.join().unwrap()).collect()
         });
-        let (let_in, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
+        let (let_in, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|response| response.status() == 200);
         let [one] = &let_in[..] else { panic!("{} were let in", let_in.len()) };
         assert_eq!(one.json()["target"], "/api/events?page=2");
         assert_eq!(one.upstream_saw("x-auth-subject"), ["ann"]);
-        assert!(refused.iter().all(|answer| answer.status() == 401));
+        assert!(refused.iter().all(|response| response.status() == 401));
         tickets.push(ticket);
     }
     for node in pair.nodes() {

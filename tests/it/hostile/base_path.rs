@@ -19,9 +19,9 @@ fn the_path_of_an_upstreams_url_is_put_before_that_of_every_request() {
         let upstream = Upstream::echo();
         let rig = rig(&upstream, path, "");
         for target in ["/public", "/public/x?y=/z", "/public/"] {
-            let answer = rig.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            assert!(answer.body.starts_with(&format!("GET {base}{target} HTTP/1.1\r\n")), "{path}: {answer:?}");
-            assert!(answer.body.contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{answer:?}");
+            let response = rig.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(response.body.starts_with(&format!("GET {base}{target} HTTP/1.1\r\n")), "{path}: {response:?}");
+            assert!(response.body.contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{response:?}");
         }
         for target in ["/public/../../x", "/public/%2e%2e/x", "/public/..%2fx"] {
             assert_eq!(rig.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).status, 400, "nothing leaves it");

@@ -15,7 +15,7 @@ pub(super) struct Client {
 
 /// One answer as it was read.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     /// In lower case.
     pub(super) head: String,
@@ -23,11 +23,11 @@ pub(super) struct Answer {
     pub(super) body: String,
     /// The body ended where it said it would. One that ends with the connection is whole if that was closed in order.
     pub(super) whole: bool,
-    /// Status codes of the answers before it.
+    /// Status codes of the responses before it.
     pub(super) interim: Vec<u16>,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut values = self.fields(name);
         let first = values.next();
@@ -92,23 +92,23 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    pub(super) fn answer(&mut self) -> Answer {
-        self.answer_to(false)
+    pub(super) fn respond(&mut self) -> Response {
+        self.response_to(false)
     }
 
     /// `None` when the connection ends before the end of a head.
-    pub(super) fn answer_if_any(&mut self) -> Option<Answer> {
+    pub(super) fn response_if_any(&mut self) -> Option<Response> {
         while find(&self.read, b"\r\n\r\n").is_none() {
             if self.fill() != Some(true) {
                 return None;
             }
         }
-        Some(self.answer())
+        Some(self.respond())
     }
 
-    /// The answer to HEAD: no body, whatever the head says.
-    pub(super) fn answer_to_head(&mut self) -> Answer {
-        self.answer_to(true)
+    /// The response to HEAD: no body, whatever the head says.
+    pub(super) fn response_to_head(&mut self) -> Response {
+        self.response_to(true)
     }
 
     /// Reads to the end: whether it was not a reset.
@@ -122,21 +122,21 @@ impl Client {
         }
     }
 
-    fn answer_to(&mut self, is_head: bool) -> Answer {
+    fn response_to(&mut self, is_head: bool) -> Response {
         let mut interim = Vec::new();
         loop {
             let head = self.head();
             let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
-            let mut answer = Answer { status, head, body: String::new(), whole: true, interim: Vec::new() };
+            let mut response = Response { status, head, body: String::new(), whole: true, interim: Vec::new() };
             if status < 200 && status != 101 {
                 interim.push(status);
                 continue;
             }
             if !is_head && ![101, 204, 304].contains(&status) {
-                (answer.body, answer.whole) = self.body(&answer);
+                (response.body, response.whole) = self.body(&response);
             }
-            answer.interim = interim;
-            return answer;
+            response.interim = interim;
+            return response;
         }
     }
 
@@ -151,11 +151,11 @@ impl Client {
         }
     }
 
-    fn body(&mut self, answer: &Answer) -> (String, bool) {
+    fn body(&mut self, response: &Response) -> (String, bool) {
         let mut body = Vec::new();
-        let whole = if answer.field("transfer-encoding") == Some("chunked") {
+        let whole = if response.field("transfer-encoding") == Some("chunked") {
             self.chunks(&mut body)
-        } else if let Some(length) = answer.field("content-length") {
+        } else if let Some(length) = response.field("content-length") {
             let length: usize = length.parse().unwrap();
             while self.read.len() < length && self.fill() == Some(true) {}
             let take = length.min(self.read.len());

@@ -1,6 +1,6 @@
 //! Cookies of others beside ours, ours twice, and tokens that are none.
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{Rig, Tokens};
 use super::upstream::Upstream;
 
@@ -23,11 +23,11 @@ fn rig(cookies: &str) -> Rig {
     Rig::start_from(Upstream::echo().address, cookies, |_| {})
 }
 
-fn get(rig: &Rig, fields: &[&[u8]]) -> Answer {
+fn get(rig: &Rig, fields: &[&[u8]]) -> Response {
     call(rig, "GET /api", fields, "")
 }
 
-fn call(rig: &Rig, line: &str, fields: &[&[u8]], body: &str) -> Answer {
+fn call(rig: &Rig, line: &str, fields: &[&[u8]], body: &str) -> Response {
     let mut request = format!("{line} HTTP/1.1\r\nHost: a\r\n").into_bytes();
     for field in fields {
         request.extend_from_slice(field);
@@ -40,7 +40,7 @@ fn call(rig: &Rig, line: &str, fields: &[&[u8]], body: &str) -> Answer {
     rig.ask(request)
 }
 
-fn post(rig: &Rig, path: &str, fields: &[&[u8]], body: &str) -> Answer {
+fn post(rig: &Rig, path: &str, fields: &[&[u8]], body: &str) -> Response {
     call(rig, &format!("POST {path}"), fields, body)
 }
 
@@ -72,12 +72,12 @@ fn an_upstream_gets_the_cookies_of_others_byte_for_byte_and_none_of_ours() {
     let rig = rig(HOST_COOKIES);
     let token = rig.log_in().access;
     let sent = format!("Cookie: n=Zoë ;q=\"a;b\"; __Host-access={token}; plain; {{x}}=1,2;__Host-refresh=r");
-    let answer = get(&rig, &[sent.as_bytes(), b"Cookie: z=9"]);
-    assert!(answer.body.contains("cookie: n=Zoë ;q=\"a;b\"; plain; {x}=1,2; z=9\r\n"), "{answer:?}");
-    assert!(!answer.body.contains(&token) && !answer.body.contains("__Host-"));
+    let response = get(&rig, &[sent.as_bytes(), b"Cookie: z=9"]);
+    assert!(response.body.contains("cookie: n=Zoë ;q=\"a;b\"; plain; {x}=1,2; z=9\r\n"), "{response:?}");
+    assert!(!response.body.contains(&token) && !response.body.contains("__Host-"));
     let untouched = "Cookie: a=1;b=2 ;;  c=é";
-    let answer = call(&rig, "GET /public", &[untouched.as_bytes()], "");
-    assert!(answer.body.contains("cookie: a=1;b=2 ;;  c=é\r\n"), "{answer:?}");
+    let response = call(&rig, "GET /public", &[untouched.as_bytes()], "");
+    assert!(response.body.contains("cookie: a=1;b=2 ;;  c=é\r\n"), "{response:?}");
 }
 
 #[test]
@@ -96,19 +96,19 @@ fn of_two_cookies_of_one_name_none_counts_and_every_place_is_emptied() {
     ];
     for fields in [&[doubled.as_bytes()][..], &[doubled.as_bytes(), b"Sec-Fetch-Site: same-origin"], &[doubled.as_bytes(), CSRF]]
     {
-        let answer = get(&rig, fields);
-        assert_eq!((answer.status, answer.code().as_str()), (400, "token_ambiguous"));
-        assert_eq!(answer.fields("set-cookie").collect::<Vec<_>>(), emptied);
+        let response = get(&rig, fields);
+        assert_eq!((response.status, response.code().as_str()), (400, "token_ambiguous"));
+        assert_eq!(response.fields("set-cookie").collect::<Vec<_>>(), emptied);
     }
     for foreign in ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"] {
-        let answer = get(&rig, &[doubled.as_bytes(), foreign.as_bytes()]);
-        assert_eq!((answer.status, answer.fields("set-cookie").count()), (400, 0), "{foreign}: nobody else logs people out");
+        let response = get(&rig, &[doubled.as_bytes(), foreign.as_bytes()]);
+        assert_eq!((response.status, response.fields("set-cookie").count()), (400, 0), "{foreign}: nobody else logs people out");
     }
     let doubled = format!("Cookie: refresh={refresh}; refresh=tossed");
     for path in ["/refresh", "/logout"] {
-        let answer = post(&rig, path, &[doubled.as_bytes(), CSRF], "");
-        assert_eq!((answer.status, answer.code().as_str()), (400, "token_ambiguous"));
-        assert_eq!(answer.fields("set-cookie").collect::<Vec<_>>(), emptied);
+        let response = post(&rig, path, &[doubled.as_bytes(), CSRF], "");
+        assert_eq!((response.status, response.code().as_str()), (400, "token_ambiguous"));
+        assert_eq!(response.fields("set-cookie").collect::<Vec<_>>(), emptied);
         let foreign = post(&rig, path, &[doubled.as_bytes(), b"Origin: https://evil.example"], "");
         assert_eq!(foreign.fields("set-cookie").count(), 0);
     }
@@ -120,19 +120,19 @@ fn one_login_or_one_refresh_mends_what_a_move_of_the_cookies_left_behind() {
     let rig = rig(MOVED_COOKIES);
     let old = b"Cookie: access=a; access=b; refresh=c; refresh=d; __Host-access=e";
     let body = r#"{"email":"a@example.com","password":"correct horse battery"}"#;
-    let answer = post(&rig, "/login", &[old], body);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    leaves_two(&answer);
-    let refresh: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let response = post(&rig, "/login", &[old], body);
+    assert_eq!(response.status, 200, "{response:?}");
+    leaves_two(&response);
+    let refresh: serde_json::Value = serde_json::from_str(&response.body).unwrap();
     let refresh = format!("Cookie: refresh={}; __Host-refresh=old", refresh["refreshToken"].as_str().unwrap());
-    let answer = post(&rig, "/refresh", &[refresh.as_bytes(), CSRF], "");
-    assert_eq!(answer.status, 200, "{answer:?}");
-    leaves_two(&answer);
+    let response = post(&rig, "/refresh", &[refresh.as_bytes(), CSRF], "");
+    assert_eq!(response.status, 200, "{response:?}");
+    leaves_two(&response);
 }
 
 /// As a browser: the last word on a place counts.
-fn leaves_two(answer: &Answer) {
-    let fields: Vec<&str> = answer.fields("set-cookie").collect();
+fn leaves_two(response: &Response) {
+    let fields: Vec<&str> = response.fields("set-cookie").collect();
     let (emptied, set) = fields.split_at(fields.len() - 2);
     assert!(emptied.len() == 5 && emptied.iter().all(|field| field.contains("=; ") && field.contains("max-age=0")), "{fields:?}");
     for (field, name) in set.iter().zip(["access=ey", "refresh=tgr_"]) {

@@ -21,8 +21,8 @@ fn the_body_is_asked_for_once() {
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert!(client.head().starts_with("http/1.1 100 "));
     client.send("hello");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.interim.len()), (200, 0), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.interim.len()), (200, 0), "{response:?}");
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn a_refusal_does_not_ask_for_the_body() {
     for (path, length, status) in [("/api", 5, 401), ("/public", too_large, 413), ("/nothing", 5, 404), ("/login", 70_000, 413)] {
         let mut client = rig.client();
         client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"));
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.interim.len()), (status, 0), "{answer:?}");
+        let response = client.respond();
+        assert_eq!((response.status, response.interim.len()), (status, 0), "{response:?}");
         client.assert_closed();
     }
 }
@@ -43,17 +43,17 @@ fn nobody_asks_for_the_body_before_there_is_someone_to_take_it() {
     let rig = Rig::start(Upstream::nowhere());
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.interim.len()), (502, 0), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.interim.len()), (502, 0), "{response:?}");
 }
 
 #[test]
-fn a_client_of_http_1_0_gets_no_interim_answer() {
+fn a_client_of_http_1_0_gets_no_interim_response() {
     let rig = Rig::start(Upstream::echo().address);
     let mut client = rig.client();
     client.send("POST /public HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     client.assert_silent(Duration::from_millis(200));
     client.send("hello");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.interim.len()), (200, 0), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.interim.len()), (200, 0), "{response:?}");
 }

@@ -6,15 +6,15 @@ use tokengate::config::Settings;
 use tokengate::domain::headers::AuthorizationRule;
 use tokengate::domain::route::Access;
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{Rig, forward};
 use super::upstream::Upstream;
 
 /// The forwarded request for one with these fields, in lower case.
 fn forwarded(rig: &Rig, token: &str, fields: &str) -> String {
-    let answer = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{fields}\r\n"));
-    assert_eq!(answer.status, 200, "{fields}: {answer:?}");
-    answer.body.to_ascii_lowercase()
+    let response = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{fields}\r\n"));
+    assert_eq!(response.status, 200, "{fields}: {response:?}");
+    response.body.to_ascii_lowercase()
 }
 
 fn values<'a>(request: &'a str, name: &str) -> Vec<&'a str> {
@@ -103,13 +103,13 @@ fn trailers_never_become_fields_and_carry_no_identity() {
         settings.identity.claims = vec![("role".to_owned(), "x-role".parse().unwrap())];
     });
     let token = rig.log_in().access;
-    let answer = rig.ask(format!(
+    let response = rig.ask(format!(
         "POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\
          X.Role: root\r\nX_Role: root\r\nX-Role: root\r\nX-Original-URL: root\r\nx_remote.user: root\r\nContent.Type: root\r\nX-Auth-Subject: root\r\nx_auth_subject: root\r\nAuthorization: root\r\nX-Forwarded-For: root\r\nContent-Length: 7\r\n\
          Host: root\r\nTransfer-Encoding: root\r\nCookie: root\r\n\r\n"
     ));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let request = answer.body.to_ascii_lowercase();
+    assert_eq!(response.status, 200, "{response:?}");
+    let request = response.body.to_ascii_lowercase();
     assert!(!request.contains("root") && !request.contains("content-length"), "{request}");
     assert_eq!(values(&request, "x-auth-subject"), ["user-1"]);
 }
@@ -237,7 +237,7 @@ fn a_token_of_ours_reaches_no_upstream_unless_its_route_says_so() {
             settings.routes.change(|routes| routes.iter_mut().for_each(|route| forward(route).authorization = rule)).unwrap();
         }
     };
-    let lower = |answer: Answer| answer.body.to_ascii_lowercase();
+    let lower = |response: Response| response.body.to_ascii_lowercase();
     let rig = Rig::start(Upstream::echo().address);
     let tokens = rig.log_in();
     let access = &tokens.access;
@@ -249,8 +249,8 @@ fn a_token_of_ours_reaches_no_upstream_unless_its_route_says_so() {
         format!("Authorization: {access}\r\n"),
         format!("Proxy-Authorization: Bearer {access}\r\n"),
     ] {
-        let answer = rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
-        assert!(answer.status == 200 && !answer.body.contains(access), "{fields}: {answer:?}");
+        let response = rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert!(response.status == 200 && !response.body.contains(access), "{fields}: {response:?}");
     }
     let two = rig
         .ask(format!("GET /public HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\nAuthorization: Bearer {access}\r\n\r\n"));
@@ -283,8 +283,8 @@ fn a_token_of_ours_does_not_hide_among_others() {
     let field = [foreign(400), vec![&access]].concat().join(" ");
     let fields: Vec<String> = [foreign(40), vec![&access]].concat().into_iter().map(str::to_owned).collect();
     for hidden in [vec![field], fields] {
-        let answer = ask(&hidden);
-        assert!(answer.status == 200 && !answer.body.contains(&access), "{answer:?}");
+        let response = ask(&hidden);
+        assert!(response.status == 200 && !response.body.contains(&access), "{response:?}");
     }
 }
 
@@ -292,15 +292,15 @@ fn a_token_of_ours_does_not_hide_among_others() {
 fn basic_passes_beside_a_token_in_a_cookie() {
     let cookies = "[store]\nkind = \"memory\"\n[cookies]\nenabled = true\ntokens_in_body = true\n";
     let rig = Rig::start_from(Upstream::echo().address, cookies, |_| {});
-    let answer = rig.ask("POST /login HTTP/1.1\r\nHost: a\r\nX-Csrf: 1\r\nContent-Length: 2\r\n\r\n{}");
-    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let response = rig.ask("POST /login HTTP/1.1\r\nHost: a\r\nX-Csrf: 1\r\nContent-Length: 2\r\n\r\n{}");
+    let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
     let access = body["accessToken"].as_str().unwrap();
-    let answer = rig
+    let response = rig
         .ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nCookie: a=1; __Host-access={access}\r\nAuthorization: Basic YTpi\r\n\r\n"));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let request = answer.body.to_ascii_lowercase();
+    assert_eq!(response.status, 200, "{response:?}");
+    let request = response.body.to_ascii_lowercase();
     assert_eq!((values(&request, "authorization"), values(&request, "x-auth-subject")), (vec!["basic ytpi"], vec!["user-1"]));
-    assert!(!answer.body.contains(access));
+    assert!(!response.body.contains(access));
 }
 
 #[test]
@@ -322,16 +322,16 @@ fn forwarded_of_a_trusted_peer_is_believed_where_x_forwarded_for_is_absent() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_an_answer_are_removed() {
+fn hop_by_hop_fields_of_a_response_are_removed() {
     let upstream = Upstream::answering(
         "HTTP/1.1 200 OK\r\nConnection: X-Hop, Set-Cookie, content-length\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a=b\r\n\
          Proxy-Connection: x\r\nUpgrade: h2c\r\nTrailer: X-T\r\nProxy-Authenticate: Basic\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
     );
     let rig = Rig::start(upstream.address);
-    let answer = rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
     for gone in ["x-hop", "keep-alive", "proxy-connection", "upgrade", "trailer", "proxy-authenticate", "connection"] {
-        assert_eq!(answer.field(gone), None, "{}", answer.head);
+        assert_eq!(response.field(gone), None, "{}", response.head);
     }
-    assert_eq!((answer.field("x-kept"), answer.field("set-cookie")), (Some("1"), Some("a=b")));
-    assert_eq!((answer.field("content-length"), answer.body.as_str()), (Some("2"), "ok"));
+    assert_eq!((response.field("x-kept"), response.field("set-cookie")), (Some("1"), Some("a=b")));
+    assert_eq!((response.field("content-length"), response.body.as_str()), (Some("2"), "ok"));
 }

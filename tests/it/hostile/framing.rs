@@ -11,8 +11,8 @@ fn assert_refused(requests: &[&[u8]]) {
         let shown = String::from_utf8_lossy(request);
         let mut client = rig.client();
         client.send(request);
-        let answer = client.answer();
-        assert_eq!(answer.status, 400, "{shown:?}: {answer:?}");
+        let response = client.respond();
+        assert_eq!(response.status, 400, "{shown:?}: {response:?}");
         client.assert_closed();
     }
     assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
@@ -39,7 +39,7 @@ fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_ot
         for together in [true, false] {
             let mut client = rig.client();
             client.send(malformed);
-            let answer = if together {
+            let response = if together {
                 client.send(next);
                 client.head()
             } else {
@@ -48,8 +48,8 @@ fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_ot
                 head
             };
             assert!(
-                answer.starts_with("http/1.1 400 ") && answer.contains("\r\nconnection: close\r\n"),
-                "{malformed:?}: {answer}"
+                response.starts_with("http/1.1 400 ") && response.contains("\r\nconnection: close\r\n"),
+                "{malformed:?}: {response}"
             );
             assert!(!client.rest().to_ascii_lowercase().contains("http/1.1 "), "{malformed:?}");
         }
@@ -63,9 +63,9 @@ fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_ot
     ] {
         let mut client = rig.client();
         client.send(format!("{refused}{next}"));
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.field("connection")), (status, None), "{answer:?}");
-        assert_eq!(client.answer().status, 200, "{refused:?}");
+        let response = client.respond();
+        assert_eq!((response.status, response.field("connection")), (status, None), "{response:?}");
+        assert_eq!(client.respond().status, 200, "{refused:?}");
     }
 }
 
@@ -99,9 +99,9 @@ fn a_length_beside_a_transfer_coding_is_refused_in_pieces_and_pipelined_too() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
             client.send(&both[cut..]);
-            assert_eq!(client.answer().status, 200);
-            let answer = client.answer();
-            assert_eq!(answer.status, 400, "{good:?} cut at {cut}: {answer:?}");
+            assert_eq!(client.respond().status, 200);
+            let response = client.respond();
+            assert_eq!(response.status, 400, "{good:?} cut at {cut}: {response:?}");
             client.assert_closed();
         }
     }
@@ -114,11 +114,11 @@ fn a_chunked_request_passes_after_others_on_the_same_connection() {
     let mut client = rig.client();
     for _ in 0..3 {
         client.send("POST /public HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
-        let answer = client.answer();
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(answer.body.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{answer:?}");
+        let response = client.respond();
+        assert_eq!(response.status, 200, "{response:?}");
+        assert!(response.body.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{response:?}");
         client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.respond().status, 200);
     }
 }
 
@@ -190,8 +190,8 @@ fn chunks_end_in_crlf_and_have_plain_sizes() {
     for body in bodies {
         let mut client = rig.client();
         client.send([b"POST /public HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat());
-        let answer = client.answer();
-        assert_eq!(answer.status, 400, "{:?}: {answer:?}", String::from_utf8_lossy(body));
+        let response = client.respond();
+        assert_eq!(response.status, 400, "{:?}: {response:?}", String::from_utf8_lossy(body));
         client.assert_closed();
     }
     assert_eq!(upstream.heard(), [""; 0], "no request reaches the upstream whole");

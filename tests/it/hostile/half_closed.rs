@@ -33,15 +33,15 @@ fn a_client_that_ends_its_side_behind_a_request_is_answered() {
         let mut client = rig.client();
         client.send(request);
         client.end_sending();
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "ok", true), "{request}: {answer:?}");
+        let response = client.respond();
+        assert_eq!((response.status, response.body.as_str(), response.whole), (200, "ok", true), "{request}: {response:?}");
         client.assert_closed();
     }
     let mut client = rig.client();
     client.send(GET.repeat(3));
     client.end_sending();
     for _ in 0..3 {
-        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.respond().status, 200);
     }
     client.assert_closed();
     assert_eq!(rig.counted(Counter::ResponsesEndedByClient), 0);
@@ -53,7 +53,7 @@ fn own_endpoints_answer_a_client_that_has_ended_its_side() {
     let mut client = rig.client();
     client.send("POST /refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}");
     client.end_sending();
-    assert_eq!(client.answer().status, 415);
+    assert_eq!(client.respond().status, 415);
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn a_long_response_reaches_a_client_that_had_ended_its_side_before() {
     let mut client = rig.client();
     client.send(GET);
     client.end_sending();
-    let answer = client.answer();
-    assert!(answer.whole && answer.body == "hello".repeat(10), "{answer:?}");
+    let response = client.respond();
+    assert!(response.whole && response.body == "hello".repeat(10), "{response:?}");
 }
 
 /// The end of a large response waits in the gateway until the client takes it.

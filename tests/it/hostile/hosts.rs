@@ -1,6 +1,6 @@
 //! Whom a request is addressed to, in every spelling, and what an upstream is told of it.
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::Rig;
 use super::upstream::Upstream;
 
@@ -22,13 +22,13 @@ fn rig(upstream: &Upstream) -> Rig {
     Rig::start_from(upstream.address, ROUTES, |_| {})
 }
 
-fn at_host(rig: &Rig, host: &str) -> Answer {
+fn at_host(rig: &Rig, host: &str) -> Response {
     rig.ask(format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n"))
 }
 
 /// What the upstream was told, in lower case.
-fn told<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
-    let fields = answer.body.lines().filter_map(|line| line.split_once(": "));
+fn told<'a>(response: &'a Response, name: &str) -> Vec<&'a str> {
+    let fields = response.body.lines().filter_map(|line| line.split_once(": "));
     fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
 }
 
@@ -68,11 +68,11 @@ fn an_upstream_is_told_the_host_in_the_form_that_decided() {
         ("[::0001]:80", "[::1]:80"),
         ("tenants.example.com", "tenants.example.com"),
     ] {
-        for answer in [at_host(&rig, host), rig.ask(format!("GET http://{host}/x HTTP/1.1\r\nHost: other.example\r\n\r\n"))] {
-            assert_eq!(answer.status, 200, "{host}: {answer:?}");
-            assert_eq!(told(&answer, "host"), [canonical], "{host}");
-            assert_eq!(told(&answer, "x-forwarded-host"), [canonical], "{host}");
-            assert!(told(&answer, "forwarded")[0].ends_with(&format!(";host=\"{canonical}\"")), "{host}: {answer:?}");
+        for response in [at_host(&rig, host), rig.ask(format!("GET http://{host}/x HTTP/1.1\r\nHost: other.example\r\n\r\n"))] {
+            assert_eq!(response.status, 200, "{host}: {response:?}");
+            assert_eq!(told(&response, "host"), [canonical], "{host}");
+            assert_eq!(told(&response, "x-forwarded-host"), [canonical], "{host}");
+            assert!(told(&response, "forwarded")[0].ends_with(&format!(";host=\"{canonical}\"")), "{host}: {response:?}");
         }
     }
 }
@@ -84,11 +84,11 @@ fn an_old_client_that_names_no_host_is_served_where_no_route_asks_for_one() {
     for head in ["GET /healthz HTTP/1.0\r\n\r\n", "GET /healthz HTTP/1.0\r\nHost:\r\n\r\n", "GET /readyz HTTP/1.0\r\n\r\n"] {
         assert_eq!(rig.ask(head).status, 200, "{head:?}");
     }
-    let answer = rig.ask("GET /x HTTP/1.0\r\nUser-Agent: probe\r\n\r\n");
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(told(&answer, "host"), [upstream.address.to_string()], "that of its URL");
-    assert_eq!(told(&answer, "x-forwarded-host"), [""; 0]);
-    assert!(!told(&answer, "forwarded")[0].contains("host="), "{answer:?}");
+    let response = rig.ask("GET /x HTTP/1.0\r\nUser-Agent: probe\r\n\r\n");
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(told(&response, "host"), [upstream.address.to_string()], "that of its URL");
+    assert_eq!(told(&response, "x-forwarded-host"), [""; 0]);
+    assert!(!told(&response, "forwarded")[0].contains("host="), "{response:?}");
     assert_eq!(rig.ask("GET /x HTTP/1.1\r\n\r\n").status, 400, "the new version must name one");
     assert_eq!(rig.ask("GET /x HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n").status, 400);
 }
@@ -131,9 +131,9 @@ fn a_host_that_a_trusted_peer_tells_of_opens_nothing_that_a_stricter_route_guard
     assert_eq!(strict.status, 401, "the route of the host decides, as ever");
 
     let wary = rig(&upstream);
-    let answer = ask(&wary, "X-Forwarded-Host: admin.example.com");
+    let response = ask(&wary, "X-Forwarded-Host: admin.example.com");
     assert_eq!(
-        (answer.status, told(&answer, "x-forwarded-host")),
+        (response.status, told(&response, "x-forwarded-host")),
         (200, vec!["gateway.internal"]),
         "a stranger tells of no host"
     );

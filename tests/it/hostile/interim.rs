@@ -1,4 +1,4 @@
-//! Interim answers of upstreams (RFC 9110, section 15.2).
+//! Interim responses of upstreams (RFC 9110, section 15.2).
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -12,7 +12,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET /public HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn an_interim_answer_does_not_wait_for_the_final_one() {
+fn an_interim_response_does_not_wait_for_the_final_one() {
     let (seen, is_seen) = channel();
     let is_seen = Mutex::new(is_seen);
     let upstream = Upstream::start(move |conversation| {
@@ -36,43 +36,43 @@ fn an_interim_answer_does_not_wait_for_the_final_one() {
         let processing = client.head();
         assert!(processing.starts_with("http/1.1 102 processing\r\n") && !processing.contains("content-length"), "{processing}");
         seen.send(()).unwrap();
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.body.as_str(), answer.interim), (200, "ok", vec![]));
+        let response = client.respond();
+        assert_eq!((response.status, response.body.as_str(), response.interim), (200, "ok", vec![]));
     }
 }
 
 #[test]
-fn interim_answers_that_come_with_the_final_one_come_before_it() {
+fn interim_response_that_come_with_the_final_one_come_before_it() {
     let rig = Rig::start(Upstream::answering(EARLY.repeat(16) + OK).address);
     let mut client = rig.client();
     for _ in 0..2 {
         client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.body.as_str(), answer.interim), (200, "ok", vec![103; 16]));
+        let response = client.respond();
+        assert_eq!((response.status, response.body.as_str(), response.interim), (200, "ok", vec![103; 16]));
     }
 }
 
 #[test]
-fn no_interim_answer_goes_to_a_client_of_http_1_0() {
+fn no_interim_response_goes_to_a_client_of_http_1_0() {
     let rig = Rig::start(Upstream::answering(EARLY.to_owned() + OK).address);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.interim), (200, vec![]));
+    let response = client.respond();
+    assert_eq!((response.status, response.interim), (200, vec![]));
 }
 
 #[test]
-fn an_upstream_that_fails_after_an_interim_answer_is_still_a_502() {
+fn an_upstream_that_fails_after_an_interim_response_is_still_a_502() {
     let rig = Rig::start(Upstream::answering_once(EARLY).address);
     let mut client = rig.client();
     client.send(GET);
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.interim), (502, vec![103]));
+    let response = client.respond();
+    assert_eq!((response.status, response.interim), (502, vec![103]));
 }
 
-/// Nothing of one answer within another, however many of them the client leaves lying.
+/// Nothing of one response within another, however many of them the client leaves lying.
 #[test]
-fn a_client_that_reads_late_finds_every_answer_whole() {
+fn a_client_that_reads_late_finds_every_response_whole() {
     const LARGE: usize = 12 << 20;
     const REQUESTS: usize = 40;
     let body = "b".repeat(LARGE);
@@ -87,12 +87,12 @@ fn a_client_that_reads_late_finds_every_answer_whole() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("GET /public/large HTTP/1.1\r\nHost: a\r\n\r\n".to_owned() + &GET.repeat(REQUESTS));
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.body.len(), answer.interim), (200, LARGE, vec![103]));
-    assert!(answer.body == body);
+    let response = client.respond();
+    assert_eq!((response.status, response.body.len(), response.interim), (200, LARGE, vec![103]));
+    assert!(response.body == body);
     for _ in 0..REQUESTS {
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
-        assert!(answer.interim.len() <= 1, "{answer:?}");
+        let response = client.respond();
+        assert_eq!((response.status, response.body.as_str()), (200, "ok"));
+        assert!(response.interim.len() <= 1, "{response:?}");
     }
 }

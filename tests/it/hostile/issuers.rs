@@ -11,7 +11,7 @@ use crate::support::old_api::{self, now, signed};
 
 const PREFIXED: &str = "subject_prefix = \"partner:\"";
 
-fn authorized(rig: &Rig, method: &str, path: &str, token: &str, body: &str) -> super::client::Answer {
+fn authorized(rig: &Rig, method: &str, path: &str, token: &str, body: &str) -> super::client::Response {
     let length = body.len();
     rig.ask(format!(
         "{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
@@ -20,9 +20,9 @@ fn authorized(rig: &Rig, method: &str, path: &str, token: &str, body: &str) -> s
 }
 
 fn sessions(rig: &Rig, token: &str) -> Vec<Value> {
-    let answer = rig.get("/sessions", token);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let list: Value = serde_json::from_str(&answer.body).unwrap();
+    let response = rig.get("/sessions", token);
+    assert_eq!(response.status, 200, "{response:?}");
+    let list: Value = serde_json::from_str(&response.body).unwrap();
     list["sessions"].as_array().unwrap().clone()
 }
 

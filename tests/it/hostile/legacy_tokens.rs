@@ -54,9 +54,9 @@ fn a_legacy_token_ends_by_its_own_exp_and_is_verified_once_for_many_requests() {
     let claims = json!({"id": 42, "iat": now(), "exp": now() + 120});
     let old = signed(old_api::SECRET, &json!({"alg": "HS256", "typ": "JWT"}), &claims);
     for _ in 0..10 {
-        let answer = rig.get("/api", &old);
-        assert_eq!(answer.status, 200);
-        assert!(answer.body.to_ascii_lowercase().contains("x-auth-subject: 42"), "{answer:?}");
+        let response = rig.get("/api", &old);
+        assert_eq!(response.status, 200);
+        assert!(response.body.to_ascii_lowercase().contains("x-auth-subject: 42"), "{response:?}");
     }
     assert_eq!((rig.counted(Counter::LegacyTokensSeen), rig.counted(Counter::TokenCacheHits)), (1, 9));
     rig.clock.advance(Duration::from_secs(121));

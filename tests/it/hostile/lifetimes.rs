@@ -9,9 +9,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn refresh(rig: &Rig, token: &str) -> (u16, Option<String>) {
-    let answer = rig.post("/refresh", &format!(r#"{{"refreshToken":"{token}"}}"#));
-    let successor = serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()["refreshToken"].as_str().map(str::to_owned);
-    (answer.status, successor)
+    let response = rig.post("/refresh", &format!(r#"{{"refreshToken":"{token}"}}"#));
+    let successor =
+        serde_json::from_str::<serde_json::Value>(&response.body).unwrap()["refreshToken"].as_str().map(str::to_owned);
+    (response.status, successor)
 }
 
 /// The clock has leapt, and the log has to be read again before anyone is vouched for.

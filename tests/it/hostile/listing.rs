@@ -12,9 +12,9 @@ fn a_list_of_sessions_is_told_page_by_page_from_the_newest_on() {
     let rig = Rig::start(Upstream::echo().address);
     let tokens: Vec<String> = (0..5).map(|_| rig.log_in().access).collect();
     let ask = |query: &str| {
-        let answer = rig.get(&format!("/sessions{query}"), &tokens[0]);
-        assert_eq!(answer.status, 200, "{query}: {answer:?}");
-        let page: Value = serde_json::from_str(&answer.body).unwrap();
+        let response = rig.get(&format!("/sessions{query}"), &tokens[0]);
+        assert_eq!(response.status, 200, "{query}: {response:?}");
+        let page: Value = serde_json::from_str(&response.body).unwrap();
         let ids: Vec<String> =
             page["sessions"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap().to_owned()).collect();
         (ids, page["next"].as_str().map(str::to_owned))
@@ -32,8 +32,8 @@ fn a_list_of_sessions_is_told_page_by_page_from_the_newest_on() {
     for bad in
         ["limit=0", "limit=201", "limit=", "limit=x", "after=", "after=x", "limit=1&limit=2", "after=zzzzzzzzzzzzzzzzzzzzzg"]
     {
-        let answer = rig.get(&format!("/sessions?{bad}"), &tokens[0]);
-        assert_eq!((answer.status, answer.code().as_str()), (400, "request_malformed"), "{bad}");
+        let response = rig.get(&format!("/sessions?{bad}"), &tokens[0]);
+        assert_eq!((response.status, response.code().as_str()), (400, "request_malformed"), "{bad}");
     }
 }
 

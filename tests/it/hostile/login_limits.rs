@@ -25,11 +25,11 @@ const THREE_FOR_EACH: &str = r#"
 
 fn log_in(rig: &Rig, fields: &str, body: &str) -> u16 {
     let length = body.len();
-    let answer = rig.ask(format!("POST /login HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {length}\r\n\r\n{body}"));
-    if answer.status == 429 {
-        assert_eq!(answer.code(), "rate_limited");
+    let response = rig.ask(format!("POST /login HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {length}\r\n\r\n{body}"));
+    if response.status == 429 {
+        assert_eq!(response.code(), "rate_limited");
     }
-    answer.status
+    response.status
 }
 
 const JSON: &str = "Content-Type: application/json\r\n";

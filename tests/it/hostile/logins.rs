@@ -36,9 +36,9 @@ const SEVERAL: &str = r#"
 fn a_password_alone_opens_nothing_where_a_second_factor_is_due() {
     let upstream = in_two_steps();
     let rig = Rig::start(upstream.address);
-    let answer = rig.post("/login", "{}");
-    assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"mfaRequired":true,"userId":"42","user":{"id":"42"}}"#));
-    assert_eq!((answer.field("etag"), answer.field("set-cookie")), (Some("\"1\""), None), "as it came");
+    let response = rig.post("/login", "{}");
+    assert_eq!((response.status, response.body.as_str()), (200, r#"{"mfaRequired":true,"userId":"42","user":{"id":"42"}}"#));
+    assert_eq!((response.field("etag"), response.field("set-cookie")), (Some("\"1\""), None), "as it came");
     assert_eq!((rig.counted(Counter::Logins), rig.counted(Counter::LoginsRefused)), (0, 1));
 }
 
@@ -48,8 +48,8 @@ fn every_path_of_a_login_makes_sessions() {
     let rig = Rig::start_from(upstream.address, SEVERAL, |_| {});
     assert!(!rig.post("/login", "{}").body.contains("accessToken"));
     for path in ["/login/2fa", "/magic-link"] {
-        let answer = rig.post(path, "{}");
-        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        let response = rig.post(path, "{}");
+        let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         assert_eq!(rig.get("/api", body["accessToken"].as_str().unwrap()).status, 200, "{path}");
     }
     assert!(rig.post("/register", "{}").body.contains("accessToken"));
@@ -67,8 +67,8 @@ fn calls_that_are_not_issued_on_pass_unchanged() {
     let upstream = in_two_steps();
     let only_logins = format!("{SEVERAL}\n[login]\nissue_on = [\"login\"]");
     let rig = Rig::start_from(upstream.address, &only_logins, |_| {});
-    let answer = rig.post("/register", "{}");
-    assert_eq!((answer.status, answer.body.as_str()), (201, r#"{"user":{"id":"43"}}"#));
+    let response = rig.post("/register", "{}");
+    assert_eq!((response.status, response.body.as_str()), (201, r#"{"user":{"id":"43"}}"#));
     assert!(rig.post("/login/2fa", "{}").body.contains("accessToken"));
     assert_eq!((rig.counted(Counter::Registrations), rig.counted(Counter::LoginsNotIssued)), (0, 1));
 }

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{Rig, Tokens};
 use super::upstream::Upstream;
 
 /// Longer than an access token lives, shorter than a session.
 const NIGHT: Duration = Duration::from_hours(9);
 
-fn log_out(rig: &Rig, fields: &str, body: &serde_json::Value) -> Answer {
+fn log_out(rig: &Rig, fields: &str, body: &serde_json::Value) -> Response {
     call(rig, "/logout", fields, &body.to_string())
 }
 
-fn call(rig: &Rig, path: &str, fields: &str, body: &str) -> Answer {
+fn call(rig: &Rig, path: &str, fields: &str, body: &str) -> Response {
     let kind = if body.starts_with('{') { "json" } else { "x-www-form-urlencoded" };
     let length = body.len();
     rig.ask(format!(
@@ -28,13 +28,13 @@ fn bearer(token: &str) -> String {
 }
 
 fn lives(rig: &Rig, tokens: &Tokens) -> bool {
-    let answer = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
-    assert!([200, 401].contains(&answer.status), "{answer:?}");
-    answer.status == 200
+    let response = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
+    assert!([200, 401].contains(&response.status), "{response:?}");
+    response.status == 200
 }
 
-fn ended(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.body.clone())
+fn ended(response: &Response) -> (u16, String) {
+    (response.status, response.body.clone())
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn more_than_its_own_session_an_expired_token_does_not_end_and_says_so() {
     let [mine, other] = [rig.log_in(), rig.log_in()];
     rig.clock.advance(NIGHT);
     for scope in ["others", "all"] {
-        let answer = log_out(&rig, &bearer(&mine.access), &json!({"scope": scope}));
-        assert_eq!((answer.status, answer.code().as_str()), (401, "token_expired"), "{scope}");
-        assert!(answer.field("www-authenticate").is_some_and(|challenge| challenge.contains("invalid_token")));
+        let response = log_out(&rig, &bearer(&mine.access), &json!({"scope": scope}));
+        assert_eq!((response.status, response.code().as_str()), (401, "token_expired"), "{scope}");
+        assert!(response.field("www-authenticate").is_some_and(|challenge| challenge.contains("invalid_token")));
     }
     assert!(lives(&rig, &mine) && lives(&rig, &other), "nothing was ended");
     // The refresh token speaks for the subject, whatever became of the other.
@@ -80,8 +80,8 @@ fn an_expired_token_that_is_not_ours_ends_nothing() {
     for forged in
         [format!("{signed}.{other_signature}"), format!("{signed}."), format!("{signed}.{signature}x"), "null".to_owned()]
     {
-        let answer = log_out(&rig, &bearer(&forged), &json!({}));
-        assert_eq!(ended(&answer), (200, r#"{"ended":0}"#.to_owned()), "{forged}");
+        let response = log_out(&rig, &bearer(&forged), &json!({}));
+        assert_eq!(ended(&response), (200, r#"{"ended":0}"#.to_owned()), "{forged}");
     }
     assert!(lives(&rig, &tokens));
 }

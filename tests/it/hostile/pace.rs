@@ -7,7 +7,7 @@ use tokengate::domain::pace::ByteRate;
 use tokengate::domain::route::Route;
 use tokio::time::Instant;
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{Rig, forward};
 use super::upstream::Upstream;
 
@@ -16,8 +16,8 @@ const LONG: Duration = Duration::from_millis(11_500);
 
 const PIECE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Sends a piece every half second, until there is an answer or `LONG` is over; then the rest at once.
-fn trickle(rig: &Rig, path: &str, piece: usize) -> (Answer, Duration) {
+/// Sends a piece every half second, until there is a response or `LONG` is over; then the rest at once.
+fn trickle(rig: &Rig, path: &str, piece: usize) -> (Response, Duration) {
     const LENGTH: usize = 9_000;
     let mut client = rig.client();
     let began_at = Instant::now();
@@ -29,7 +29,7 @@ fn trickle(rig: &Rig, path: &str, piece: usize) -> (Answer, Duration) {
     }
     let took = began_at.elapsed();
     client.try_send(vec![b'x'; left]);
-    (client.answer(), took)
+    (client.respond(), took)
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn a_body_that_trickles_is_given_up_on_every_path_and_one_that_keeps_the_rate_is
         let slow = [start("/public", 1), start("/login", 1), start("/refresh", 1)];
         let (kept, unhurried) = (start("/public", 150), start("/public/unhurried", 1));
         for one in slow {
-            let (answer, took) = one.join().unwrap();
-            assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"), "{answer:?}");
+            let (response, took) = one.join().unwrap();
+            assert_eq!((response.status, response.code().as_str()), (408, "body_timeout"), "{response:?}");
             assert!(took > Duration::from_secs(9) && took < LONG, "{took:?}");
         }
         assert_eq!(kept.join().unwrap().0.status, 200);

@@ -1,6 +1,6 @@
 //! Paths that an upstream may take for other ones, and own endpoints beside pages of the same path.
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::Rig;
 use super::upstream::Upstream;
 
@@ -23,7 +23,7 @@ fn rig(upstream: &Upstream) -> Rig {
     Rig::start_from(upstream.address, ROUTES, |_| {})
 }
 
-fn ask(rig: &Rig, method: &str, path: &str, fields: &str) -> Answer {
+fn ask(rig: &Rig, method: &str, path: &str, fields: &str) -> Response {
     rig.ask(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
 }
 
@@ -46,13 +46,13 @@ fn what_an_upstream_may_take_for_a_stricter_path_is_refused() {
         "/%EF%BC%8Ftasks",
         "/%25u0074asks",
     ] {
-        let answer = ask(&rig, "GET", path, "");
-        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        let response = ask(&rig, "GET", path, "");
+        assert_eq!(response.status, 400, "{path}: {response:?}");
     }
     assert_eq!(upstream.heard(), [""; 0]);
     for path in ["/tasks.css", "/files/report.pdf", "/taskboard.json", "/v1.2/x", "/caf%C3%A9+b", "/x/tasks.json", "/tasks-1"] {
-        let answer = ask(&rig, "GET", path, "");
-        assert!(answer.body.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{path}: {answer:?}");
+        let response = ask(&rig, "GET", path, "");
+        assert!(response.body.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{path}: {response:?}");
     }
     assert_eq!(ask(&rig, "GET", "/tasks/1.json", "").status, 401);
 }
@@ -69,8 +69,8 @@ fn no_other_spelling_of_a_login_goes_around_its_limits() {
         }
     }
     for method in ["PUT", "PATCH", "LOGIN"] {
-        let answer = ask(&rig, method, "/login", "");
-        assert_eq!((answer.status, answer.field("allow")), (405, Some("post, options")), "{method}");
+        let response = ask(&rig, method, "/login", "");
+        assert_eq!((response.status, response.field("allow")), (405, Some("post, options")), "{method}");
     }
     assert_eq!(upstream.heard(), [""; 0]);
     rig.log_in();
@@ -81,29 +81,29 @@ fn a_front_end_has_pages_at_the_paths_of_own_endpoints() {
     const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
     let rig = rig(&Upstream::echo());
     for path in ["/login", "/register", "/quick-register", "/logout", "/refresh", "/login.html"] {
-        let answer = ask(&rig, "GET", path, "Sec-Fetch-Mode: navigate\r\n");
-        assert!(answer.body.starts_with(&format!("GET {path} ")), "{answer:?}");
-        let answer = ask(&rig, "GET", path, "");
-        assert!(answer.body.starts_with(&format!("GET {path} ")), "{answer:?}");
+        let response = ask(&rig, "GET", path, "Sec-Fetch-Mode: navigate\r\n");
+        assert!(response.body.starts_with(&format!("GET {path} ")), "{response:?}");
+        let response = ask(&rig, "GET", path, "");
+        assert!(response.body.starts_with(&format!("GET {path} ")), "{response:?}");
     }
     for fields in ["Sec-Fetch-Mode: navigate\r\n", BROWSER] {
-        let answer = ask(&rig, "GET", "/sessions", fields);
-        assert!(answer.body.starts_with("GET /sessions "), "{answer:?}");
+        let response = ask(&rig, "GET", "/sessions", fields);
+        assert!(response.body.starts_with("GET /sessions "), "{response:?}");
     }
     assert_eq!(ask(&rig, "GET", "/sessions", "").status, 401);
     let token = rig.log_in().access;
-    let answer = ask(&rig, "GET", "/sessions", &format!("Authorization: Bearer {token}\r\n{BROWSER}"));
-    assert_eq!((answer.status, answer.body.contains("GET /sessions ")), (200, false), "{answer:?}");
-    let answer = ask(&rig, "POST", "/sessions", "Content-Length: 0\r\n");
-    assert!(answer.body.starts_with("POST /sessions "), "{answer:?}");
+    let response = ask(&rig, "GET", "/sessions", &format!("Authorization: Bearer {token}\r\n{BROWSER}"));
+    assert_eq!((response.status, response.body.contains("GET /sessions ")), (200, false), "{response:?}");
+    let response = ask(&rig, "POST", "/sessions", "Content-Length: 0\r\n");
+    assert!(response.body.starts_with("POST /sessions "), "{response:?}");
 }
 
 #[test]
 fn a_page_that_nobody_has_is_a_405_that_names_the_methods() {
     let rig = Rig::start(Upstream::echo().address);
     for path in ["/login", "/logout"] {
-        let answer = ask(&rig, "GET", path, "Sec-Fetch-Mode: navigate\r\n");
-        assert_eq!((answer.status, answer.field("allow")), (405, Some("post, options")), "{path}");
+        let response = ask(&rig, "GET", path, "Sec-Fetch-Mode: navigate\r\n");
+        assert_eq!((response.status, response.field("allow")), (405, Some("post, options")), "{path}");
     }
     assert_eq!(ask(&rig, "GET", "/sessions", "Sec-Fetch-Mode: navigate\r\n").status, 401);
 }

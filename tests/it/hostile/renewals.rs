@@ -83,14 +83,14 @@ fn settled_events(rig: &Rig, path: &str, token: &str) -> Client {
 fn websocket(rig: &Rig, token: &str) -> Client {
     let mut client = rig.client();
     client.send(format!("GET /api/socket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    assert_eq!(client.respond().status, 101);
     client
 }
 
 fn refresh(rig: &Rig, tokens: &Tokens) -> Tokens {
-    let answer = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let response = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
+    assert_eq!(response.status, 200, "{response:?}");
+    let body: Value = serde_json::from_str(&response.body).unwrap();
     let text = |member: &str| body[member].as_str().unwrap().to_owned();
     Tokens { access: text("accessToken"), refresh: text("refreshToken") }
 }
@@ -106,11 +106,11 @@ fn seen_newer(rig: &Rig, tokens: &Tokens) -> Tokens {
 fn log_out(rig: &Rig, token: &str, scope: &str) {
     let body = json!({"scope": scope}).to_string();
     let length = body.len();
-    let answer = rig.ask(format!(
+    let response = rig.ask(format!(
         "POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     ));
-    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn a_websocket_that_is_agreed_to_late_goes_on_by_the_newer_token() {
         client.assert_silent(A_WHILE);
         rig.clock.advance(minutes_before_consent * MINUTE);
         *told.lock().unwrap() = true;
-        assert_eq!(client.answer().status, 101);
+        assert_eq!(client.respond().status, 101);
         rig.clock.advance((10 - minutes_before_consent) * MINUTE);
         client.assert_silent(A_WHILE);
         rig.clock.advance(10 * MINUTE);

@@ -15,7 +15,7 @@ use tokengate::domain::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answer, Client};
+use super::client::{Client, Response};
 
 /// The longest that anything may take which is expected to happen by itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -198,18 +198,18 @@ impl Rig {
         self.runtime.block_on(self.app.stop(CancellationToken::new()));
     }
 
-    /// The answer to one request on a connection of its own.
-    pub(super) fn ask(&self, request: impl AsRef<[u8]>) -> Answer {
+    /// The response to one request on a connection of its own.
+    pub(super) fn ask(&self, request: impl AsRef<[u8]>) -> Response {
         let mut client = self.client();
         client.send(request);
-        client.answer()
+        client.respond()
     }
 
-    pub(super) fn get(&self, path: &str, token: &str) -> Answer {
+    pub(super) fn get(&self, path: &str, token: &str) -> Response {
         self.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
     }
 
-    pub(super) fn post(&self, path: &str, body: &str) -> Answer {
+    pub(super) fn post(&self, path: &str, body: &str) -> Response {
         let length = body.len();
         self.ask(format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -218,9 +218,9 @@ impl Rig {
 
     /// The upstream must be one that takes every login, as [`super::upstream::Upstream::echo`].
     pub(super) fn log_in(&self) -> Tokens {
-        let answer = self.post("/login", r#"{"email":"a@example.com","password":"correct horse battery"}"#);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        let response = self.post("/login", r#"{"email":"a@example.com","password":"correct horse battery"}"#);
+        assert_eq!(response.status, 200, "{response:?}");
+        let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         let text = |member: &str| body[member].as_str().unwrap().to_owned();
         Tokens { access: text("accessToken"), refresh: text("refreshToken") }
     }
@@ -229,7 +229,7 @@ impl Rig {
     pub(super) fn takes(&self, request: &str) -> bool {
         let Some(mut client) = Client::try_connect(self.app.gateway_address()) else { return false };
         client.try_send(request);
-        client.answer_if_any().is_some_and(|answer| answer.status == 200)
+        client.response_if_any().is_some_and(|response| response.status == 200)
     }
 
     /// Why the gateway would end without having been asked to; waits for it.

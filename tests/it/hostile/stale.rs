@@ -28,9 +28,9 @@ fn assert_own_endpoints_are_unavailable(rig: &Rig, tokens: &Tokens) {
     let refresh = format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh);
     let login = r#"{"email":"a@example.com","password":"x"}"#;
     for (path, body) in [("/refresh", refresh.as_str()), ("/logout", refresh.as_str()), ("/login", login)] {
-        let answer = rig.post(path, body);
-        assert_eq!(answer.status, 503, "{path}: {answer:?}");
-        assert!(answer.field("retry-after").is_some(), "{path}: {answer:?}");
+        let response = rig.post(path, body);
+        assert_eq!(response.status, 503, "{path}: {response:?}");
+        assert!(response.field("retry-after").is_some(), "{path}: {response:?}");
     }
     let devices = rig.get("/sessions", &tokens.access);
     assert_eq!(devices.status, 503, "{devices:?}");
@@ -48,9 +48,9 @@ fn stale_revocations_are_503_on_protected_routes_and_nothing_on_others() {
     server.freeze();
     assert_eq!(rig.get("/api", &tokens.access).status, 200, "within the bound nobody notices");
     rig.clock.advance(Duration::from_secs(31));
-    let answer = rig.get("/api", &tokens.access);
-    assert_eq!((answer.status, answer.code().as_str()), (503, "revocations_stale"), "{answer:?}");
-    assert!(answer.field("retry-after").is_some());
+    let response = rig.get("/api", &tokens.access);
+    assert_eq!((response.status, response.code().as_str()), (503, "revocations_stale"), "{response:?}");
+    assert!(response.field("retry-after").is_some());
     assert_eq!(rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     assert_eq!(rig.get("/lenient", &tokens.access).status, 200);
     assert_eq!(rig.get("/api", "garbage").status, 401, "a bad token stays a bad token");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{Rig, eventually};
 use super::upstream::Upstream;
 
@@ -11,17 +11,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ROUTE: &str =
     "[store]\nkind = \"memory\"\n[[routes]]\nname = \"payments\"\nprefix = \"/payments\"\nmax_login_age = \"10m\"\n";
 
-/// The answer once the revocations are confirmed again: the clock has jumped.
-fn ask(rig: &Rig, token: &str) -> Answer {
+/// The response once the revocations are confirmed again: the clock has jumped.
+fn ask(rig: &Rig, token: &str) -> Response {
     eventually("revocations are confirmed", || rig.get("/api", token).status != 503);
     rig.get("/payments", token)
 }
 
-fn assert_wants_login(answer: &Answer) {
-    let challenge = answer.field("www-authenticate").unwrap();
-    assert_eq!(answer.status, 401, "{answer:?}");
-    assert!(challenge.starts_with(r#"bearer error="insufficient_user_authentication""#), "{answer:?}");
-    assert!(challenge.ends_with(r#"max_age="600""#) && answer.body.contains(r#""code":"login_too_old""#), "{answer:?}");
+fn assert_wants_login(response: &Response) {
+    let challenge = response.field("www-authenticate").unwrap();
+    assert_eq!(response.status, 401, "{response:?}");
+    assert!(challenge.starts_with(r#"bearer error="insufficient_user_authentication""#), "{response:?}");
+    assert!(challenge.ends_with(r#"max_age="600""#) && response.body.contains(r#""code":"login_too_old""#), "{response:?}");
 }
 
 #[test]

@@ -35,9 +35,9 @@ fn stream_events(conversation: &mut Conversation) {
 }
 
 fn log_out(rig: &Rig, token: &str) {
-    let answer =
+    let response =
         rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_event_stream_ends_when_its_token_expires() {
 }
 
 #[test]
-fn a_request_that_waits_for_its_answer_ends_with_its_session() {
+fn a_request_that_waits_for_its_response_ends_with_its_session() {
     let upstream = Upstream::start(|conversation| {
         while let Some(request) = conversation.request() {
             if !conversation.took_login(&request) {
@@ -91,8 +91,8 @@ fn a_request_that_waits_for_its_answer_ends_with_its_session() {
     client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
     eventually("the request is with the upstream", || upstream.heard().len() == 2);
     log_out(&rig, &token);
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"), "{response:?}");
 }
 
 /// An upstream that answers when it is told to: what is said at once, and what after it.
@@ -136,14 +136,14 @@ fn a_request_that_was_admitted_in_time_is_answered_whole_after_its_token_expired
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     told.store(true, Ordering::SeqCst);
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "belled", true), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.body.as_str(), response.whole), (200, "belled", true), "{response:?}");
     assert_eq!(rig.get("/api", &token).code(), "token_expired", "the next one is not");
     assert_eq!((rig.counted(Counter::ResponsesEndedByExpiry), rig.counted(Counter::UpstreamErrors)), (0, 0));
 }
 
 #[test]
-fn an_answer_that_began_after_its_token_expired_does_not_go_on_for_ever() {
+fn a_response_that_began_after_its_token_expired_does_not_go_on_for_ever() {
     let (upstream, told) = patient("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n", "");
     let rig = Rig::start_with(upstream.address, |settings| {
         settings
@@ -163,7 +163,7 @@ fn an_answer_that_began_after_its_token_expired_does_not_go_on_for_ever() {
     assert!(client.head().starts_with("http/1.1 200 "));
     assert_eq!(client.chunk().as_deref(), Some("one"));
     client.assert_silent(Duration::from_millis(300));
-    assert_eq!(client.chunk(), None, "it had as long as the answer itself may be waited for");
+    assert_eq!(client.chunk(), None, "it had as long as the response itself may be waited for");
     assert_eq!(rig.counted(Counter::ResponsesEndedByExpiry), 1);
 }
 
@@ -177,8 +177,8 @@ fn an_upload_that_was_admitted_in_time_is_taken_to_its_end() {
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     client.send("world");
-    let answer = client.answer();
-    assert!(answer.status == 200 && answer.body.ends_with("helloworld"), "{answer:?}");
+    let response = client.respond();
+    assert!(response.status == 200 && response.body.ends_with("helloworld"), "{response:?}");
 }
 
 #[test]
@@ -191,8 +191,8 @@ fn a_revocation_ends_what_is_awaited_though_its_token_has_expired_too() {
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     assert_eq!(rig.post("/logout", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh)).status, 200);
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"), "{response:?}");
     assert_eq!((rig.counted(Counter::RejectedRevokedSession), rig.counted(Counter::UpstreamErrors)), (1, 0));
 }
 
@@ -222,8 +222,8 @@ fn a_long_upload_ends_with_its_session() {
     client.send(format!("POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 100\r\n\r\nhello"));
     client.assert_silent(Duration::from_millis(200));
     log_out(&rig, &token);
-    let answer = client.answer();
-    assert_eq!(answer.status, 401, "{answer:?}");
+    let response = client.respond();
+    assert_eq!(response.status, 401, "{response:?}");
     client.assert_closed();
 }
 

@@ -9,8 +9,8 @@ fn assert_refused(requests: &[&str]) {
     for request in requests {
         let mut client = rig.client();
         client.send(request);
-        let answer = client.answer();
-        assert_eq!(answer.status, 400, "{request:?}: {answer:?}");
+        let response = client.respond();
+        assert_eq!(response.status, 400, "{request:?}: {response:?}");
     }
     assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
 }
@@ -38,10 +38,10 @@ fn exactly_one_valid_host_is_needed() {
 fn the_absolute_form_overrides_host() {
     let upstream = Upstream::echo();
     let rig = Rig::start(upstream.address);
-    let answer = rig.ask("GET http://real.example:81/public/x?y HTTP/1.1\r\nHost: other.example\r\n\r\n");
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.body.starts_with("GET /public/x?y HTTP/1.1\r\nhost: real.example:81\r\n"), "{}", answer.body);
-    assert!(!answer.body.contains("other.example"), "{}", answer.body);
+    let response = rig.ask("GET http://real.example:81/public/x?y HTTP/1.1\r\nHost: other.example\r\n\r\n");
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(response.body.starts_with("GET /public/x?y HTTP/1.1\r\nhost: real.example:81\r\n"), "{}", response.body);
+    assert!(!response.body.contains("other.example"), "{}", response.body);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn a_fragment_in_a_pipelined_target_is_refused() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("GET /public/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /public/2#x HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.answer().status, 200);
-    assert_eq!(client.answer().status, 400);
+    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.respond().status, 400);
 }
 
 #[test]
@@ -99,13 +99,13 @@ fn a_public_rule_opens_no_other_reading_of_the_path() {
     let upstream = Upstream::echo();
     let rig = Rig::start(upstream.address);
     for path in ["/public%2f..%2fapi", "/public/..%2f..%2fapi/x", "/PUBLIC/../api"] {
-        let answer = rig.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert!([400, 404].contains(&answer.status), "{path}: {answer:?}");
+        let response = rig.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!([400, 404].contains(&response.status), "{path}: {response:?}");
     }
     assert_eq!(upstream.heard(), [""; 0]);
     // Harmless below the public prefix, and forwarded in the form that was judged.
-    let answer = rig.ask("GET /public/a%2Fb%41 HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(answer.body.starts_with("GET /public/a%2FbA HTTP/1.1\r\n"), "{answer:?}");
+    let response = rig.ask("GET /public/a%2Fb%41 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(response.body.starts_with("GET /public/a%2FbA HTTP/1.1\r\n"), "{response:?}");
     // By whole segments alone.
     assert_eq!(rig.ask("GET /publican HTTP/1.1\r\nHost: a\r\n\r\n").status, 404);
 }
@@ -114,8 +114,8 @@ fn a_public_rule_opens_no_other_reading_of_the_path() {
 fn an_unknown_path_is_404_and_a_method_that_is_not_served_is_405() {
     let rig = Rig::start(Upstream::echo().address);
     assert_eq!(rig.ask("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").status, 404);
-    let answer = rig.ask("GET /written HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!((answer.status, answer.field("allow")), (405, Some("post")), "{answer:?}");
+    let response = rig.ask("GET /written HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((response.status, response.field("allow")), (405, Some("post")), "{response:?}");
     assert_eq!(rig.ask("GET /logout HTTP/1.1\r\nHost: a\r\n\r\n").status, 405);
 }
 
@@ -134,12 +134,12 @@ fn pipelined_requests_are_answered_in_order() {
         .collect();
     client.send(all.concat());
     for number in 0..20 {
-        let answer = client.answer();
-        assert!(answer.body.starts_with(&format!("GET /public/{number} ")), "{answer:?}");
-        assert_eq!(client.answer().status, 404);
-        let answer = client.answer();
-        assert!(answer.body.starts_with(&format!("POST /public/{number} ")), "{answer:?}");
-        assert!(answer.body.ends_with("\r\n\r\nhello"), "{answer:?}");
+        let response = client.respond();
+        assert!(response.body.starts_with(&format!("GET /public/{number} ")), "{response:?}");
+        assert_eq!(client.respond().status, 404);
+        let response = client.respond();
+        assert!(response.body.starts_with(&format!("POST /public/{number} ")), "{response:?}");
+        assert!(response.body.ends_with("\r\n\r\nhello"), "{response:?}");
     }
     client.end_sending();
     client.assert_closed();

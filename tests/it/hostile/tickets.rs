@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Answer, Client};
+use super::client::{Client, Response};
 use super::rig::{Rig, Tokens};
 use super::upstream::Upstream;
 
@@ -45,7 +45,7 @@ fn start(upstream: &Upstream) -> Rig {
     Rig::start_from(upstream.address, SETTINGS, |_| {})
 }
 
-fn ask_for_ticket(rig: &Rig, token: &str, body: &str) -> Answer {
+fn ask_for_ticket(rig: &Rig, token: &str, body: &str) -> Response {
     let length = body.len();
     rig.ask(format!(
         "POST /ticket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
@@ -54,9 +54,9 @@ fn ask_for_ticket(rig: &Rig, token: &str, body: &str) -> Answer {
 }
 
 fn ticket(rig: &Rig, tokens: &Tokens, path: &str) -> String {
-    let answer = ask_for_ticket(rig, &tokens.access, &json!({ "path": path }).to_string());
-    assert_eq!((answer.status, answer.field("cache-control")), (200, Some("no-store")), "{answer:?}");
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let response = ask_for_ticket(rig, &tokens.access, &json!({ "path": path }).to_string());
+    assert_eq!((response.status, response.field("cache-control")), (200, Some("no-store")), "{response:?}");
+    let body: Value = serde_json::from_str(&response.body).unwrap();
     assert_eq!((&body["parameter"], &body["expiresIn"]), (&json!("access_ticket"), &json!(30)));
     body["ticket"].as_str().unwrap().to_owned()
 }
@@ -89,7 +89,7 @@ fn a_ticket_opens_one_stream_in_the_name_of_its_token_and_no_upstream_sees_it() 
         let request = seen(&upstream).pop().unwrap().to_ascii_lowercase();
         assert!(request.starts_with("get /api/events?a=%41&b http/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nx-auth-subject: user-1\r\n") && !request.contains("tgt_"), "{request}");
-        let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).answer();
+        let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).respond();
         assert_eq!((again.status, again.code().as_str()), (401, "token_invalid"), "{again:?}");
     }
     assert_eq!(seen(&upstream).len(), 2);
@@ -123,8 +123,8 @@ fn what_opens_no_stream_spends_no_ticket() {
         ("POST", &format!("{SHAKE}Content-Length: 0\r\n")),
     ] {
         let mut client = begin(&rig, method, &target, fields);
-        let answer = if method == "HEAD" { client.answer_to_head() } else { client.answer() };
-        assert_eq!(answer.status, 400, "{method} {fields}: {answer:?}");
+        let response = if method == "HEAD" { client.response_to_head() } else { client.respond() };
+        assert_eq!(response.status, 400, "{method} {fields}: {response:?}");
     }
     assert!(seen(&upstream).is_empty());
     assert_eq!(opens(&rig, &target), 200, "it is unspent");
@@ -145,8 +145,8 @@ fn nobody_has_to_guess_which_credentials_count() {
         (own.clone(), bearer.as_str()),
         ("access_ticket=".to_owned(), bearer.as_str()),
     ] {
-        let answer = begin(&rig, "GET", &format!("/api/events?{query}"), fields).answer();
-        assert_eq!(answer.status, 400, "{query} {fields}: {answer:?}");
+        let response = begin(&rig, "GET", &format!("/api/events?{query}"), fields).respond();
+        assert_eq!(response.status, 400, "{query} {fields}: {response:?}");
     }
     assert!(seen(&upstream).is_empty());
     let basic = format!("{EVENTS}Authorization: Basic YTpi\r\n");
@@ -165,10 +165,10 @@ fn made_up_tickets_and_tickets_where_nobody_asks_for_them_stay_here() {
         assert_eq!(opens(&rig, &format!("/api/events?access_ticket={bad}")), 401, "{bad}");
     }
     let ticket = ticket(&rig, &tokens, "/public/events");
-    let answer = begin(&rig, "GET", &format!("/public/events?x=1&access_ticket={ticket}"), "").answer();
-    assert!(answer.status == 200 && answer.body.starts_with("GET /public/events?x=1 HTTP/1.1\r\n"), "{answer:?}");
-    let answer = begin(&rig, "GET", "/public/events?ticket=ST-1", "").answer();
-    assert!(answer.body.starts_with("GET /public/events?ticket=ST-1 HTTP/1.1\r\n"), "{answer:?}");
+    let response = begin(&rig, "GET", &format!("/public/events?x=1&access_ticket={ticket}"), "").respond();
+    assert!(response.status == 200 && response.body.starts_with("GET /public/events?x=1 HTTP/1.1\r\n"), "{response:?}");
+    let response = begin(&rig, "GET", "/public/events?ticket=ST-1", "").respond();
+    assert!(response.body.starts_with("GET /public/events?ticket=ST-1 HTTP/1.1\r\n"), "{response:?}");
 }
 
 #[test]
@@ -177,20 +177,20 @@ fn a_ticket_lives_for_as_long_as_it_may_and_no_longer_than_its_session() {
     let rig = Rig::start_from(upstream.address, SETTINGS, |settings| settings.tickets.terms.lifetime = Duration::from_secs(1));
     let tokens = rig.log_in();
     let buy = || {
-        let answer = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        serde_json::from_str::<Value>(&answer.body).unwrap()["ticket"].as_str().unwrap().to_owned()
+        let response = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
+        assert_eq!(response.status, 200, "{response:?}");
+        serde_json::from_str::<Value>(&response.body).unwrap()["ticket"].as_str().unwrap().to_owned()
     };
     let late = buy();
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(opens(&rig, &format!("/api/events?access_ticket={late}")), 401);
     let void = buy();
     let token = &tokens.access;
-    let answer =
+    let response =
         rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(answer.status, 200);
-    let answer = begin(&rig, "GET", &format!("/api/events?access_ticket={void}"), EVENTS).answer();
-    assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"));
+    assert_eq!(response.status, 200);
+    let response = begin(&rig, "GET", &format!("/api/events?access_ticket={void}"), EVENTS).respond();
+    assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"));
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn the_rules_of_a_route_hold_for_tickets_as_for_tokens() {
     let rig = start(&upstream);
     let tokens = rig.log_in();
     let ticket = ticket(&rig, &tokens, "/scoped/events");
-    let answer = begin(&rig, "GET", &format!("/scoped/events?access_ticket={ticket}"), EVENTS).answer();
-    assert_eq!((answer.status, answer.code().as_str()), (403, "scope_insufficient"), "{answer:?}");
+    let response = begin(&rig, "GET", &format!("/scoped/events?access_ticket={ticket}"), EVENTS).respond();
+    assert_eq!((response.status, response.code().as_str()), (403, "scope_insufficient"), "{response:?}");
 }
 
 #[test]
@@ -232,8 +232,8 @@ fn a_session_gets_so_many_tickets_and_takes_none_of_anothers() {
         let ticket = ticket(&rig, &tokens, "/api/events");
         assert_eq!(opens(&rig, &format!("/api/events?access_ticket={ticket}")), 200);
     }
-    let answer = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
-    assert_eq!((answer.status, answer.field("retry-after")), (429, Some("30")), "{answer:?}");
+    let response = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
+    assert_eq!((response.status, response.field("retry-after")), (429, Some("30")), "{response:?}");
     ticket(&rig, &other, "/api/events");
 }
 
@@ -271,8 +271,8 @@ fn without_tickets_the_parameter_is_the_upstreams() {
     let rig = Rig::start(upstream.address);
     let tokens = rig.log_in();
     assert_eq!(ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api"}"#).status, 404);
-    let answer = rig.get("/api?access_ticket=theirs", &tokens.access);
-    assert!(answer.body.starts_with("GET /api?access_ticket=theirs HTTP/1.1\r\n"), "{answer:?}");
+    let response = rig.get("/api?access_ticket=theirs", &tokens.access);
+    assert!(response.body.starts_with("GET /api?access_ticket=theirs HTTP/1.1\r\n"), "{response:?}");
 }
 
 #[test]
@@ -291,10 +291,10 @@ fn another_site_gets_no_ticket_by_a_browsers_cookie() {
         ))
     };
     assert_eq!(ask("https://evil.example").status, 403);
-    let answer = ask("https://app.example");
-    let ticket = serde_json::from_str::<Value>(&answer.body).unwrap()["ticket"].as_str().unwrap().to_owned();
+    let response = ask("https://app.example");
+    let ticket = serde_json::from_str::<Value>(&response.body).unwrap()["ticket"].as_str().unwrap().to_owned();
     let target = format!("/api/events?access_ticket={ticket}");
-    let both = begin(&rig, "GET", &target, &format!("{EVENTS}Cookie: access={token}\r\n")).answer();
+    let both = begin(&rig, "GET", &target, &format!("{EVENTS}Cookie: access={token}\r\n")).respond();
     assert_eq!(both.status, 400, "{both:?}");
     assert_eq!(opens(&rig, &target), 200);
 }

@@ -34,11 +34,11 @@ fn a_token_that_lists_many_groups_is_taken_everywhere_and_a_larger_one_nowhere()
     for (token, is_active) in [(&large, true), (&larger, false)] {
         let form = format!("client_id=reports&client_secret={CLIENT_SECRET}&token={token}");
         let length = form.len();
-        let answer = rig.ask(format!(
+        let response = rig.ask(format!(
             "POST /oauth/introspect HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {length}\r\n\r\n{form}"
         ));
-        assert_eq!((answer.status, answer.body.contains(r#""active":true"#)), (200, is_active), "{}", answer.body);
+        assert_eq!((response.status, response.body.contains(r#""active":true"#)), (200, is_active), "{}", response.body);
     }
     assert_eq!(rig.post("/logout", &format!(r#"{{"token":"{large}"}}"#)).status, 200);
     assert_eq!(rig.get("/api", &large).status, 401, "it has ended");
@@ -54,9 +54,9 @@ fn a_login_that_grants_more_than_a_token_holds_is_a_502_and_no_session() {
     let mapped = "[store]\nkind = \"memory\"\n[login.claims]\ngroups = \"/groups\"\n";
     let rig = Rig::start_from(upstream.address, mapped, |_| {});
     for _ in 0..3 {
-        let answer = rig.post("/login", "{}");
-        assert_eq!((answer.status, answer.code().as_str()), (502, "token_too_large"), "{answer:?}");
-        assert_eq!(answer.field("set-cookie"), None);
+        let response = rig.post("/login", "{}");
+        assert_eq!((response.status, response.code().as_str()), (502, "token_too_large"), "{response:?}");
+        assert_eq!(response.field("set-cookie"), None);
     }
     assert_eq!(rig.counted(Counter::Logins), 0);
 }

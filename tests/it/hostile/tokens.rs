@@ -7,22 +7,22 @@ use super::upstream::Upstream;
 fn a_401_challenges_and_names_no_error_when_no_credentials_came() {
     let rig = Rig::start(Upstream::echo().address);
     for fields in ["", "Authorization: Basic dXNlcjpwYXNz\r\n", "Authorization: Digest x=y\r\n"] {
-        let answer = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
-        assert_eq!((answer.status, answer.field("www-authenticate")), (401, Some("bearer")), "{fields}: {answer:?}");
-        assert_eq!(answer.field("cache-control"), Some("no-store"));
+        let response = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!((response.status, response.field("www-authenticate")), (401, Some("bearer")), "{fields}: {response:?}");
+        assert_eq!(response.field("cache-control"), Some("no-store"));
     }
-    let answer = rig.get("/api", "garbage");
-    assert_eq!((answer.status, answer.code().as_str()), (401, "token_invalid"));
-    assert!(answer.field("www-authenticate").unwrap().starts_with(r#"bearer error="invalid_token""#), "{answer:?}");
+    let response = rig.get("/api", "garbage");
+    assert_eq!((response.status, response.code().as_str()), (401, "token_invalid"));
+    assert!(response.field("www-authenticate").unwrap().starts_with(r#"bearer error="invalid_token""#), "{response:?}");
 }
 
 #[test]
 fn a_token_without_the_scope_is_403() {
     let rig = Rig::start(Upstream::echo().address);
     let token = rig.log_in().access;
-    let answer = rig.get("/scoped", &token);
-    assert_eq!(answer.status, 403, "{answer:?}");
-    assert_eq!(answer.field("www-authenticate"), Some(r#"bearer error="insufficient_scope", scope="admin""#));
+    let response = rig.get("/scoped", &token);
+    assert_eq!(response.status, 403, "{response:?}");
+    assert_eq!(response.field("www-authenticate"), Some(r#"bearer error="insufficient_scope", scope="admin""#));
 }
 
 #[test]
@@ -30,10 +30,10 @@ fn two_authorization_fields_are_400() {
     let rig = Rig::start(Upstream::echo().address);
     let token = rig.log_in().access;
     for second in [format!("Bearer {token}"), "Basic eA==".to_owned(), String::new()] {
-        let answer =
+        let response =
             rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nAuthorization: {second}\r\n\r\n"));
-        assert_eq!((answer.status, answer.code().as_str()), (400, "token_ambiguous"), "{answer:?}");
-        assert!(answer.field("www-authenticate").unwrap().contains("invalid_request"), "{answer:?}");
+        assert_eq!((response.status, response.code().as_str()), (400, "token_ambiguous"), "{response:?}");
+        assert!(response.field("www-authenticate").unwrap().contains("invalid_request"), "{response:?}");
     }
 }
 
@@ -44,10 +44,10 @@ fn a_token_in_the_query_is_no_token() {
     assert_eq!(rig.ask(format!("GET /api?access_token={token} HTTP/1.1\r\nHost: a\r\n\r\n")).status, 401);
     let form = format!("access_token={token}");
     let length = form.len();
-    let answer = rig.ask(format!(
+    let response = rig.ask(format!(
         "POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
     ));
-    assert_eq!(answer.status, 401);
+    assert_eq!(response.status, 401);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn the_scheme_is_read_in_any_case() {
     let rig = Rig::start(Upstream::echo().address);
     let token = rig.log_in().access;
     for scheme in ["bearer", "BEARER", "bEaReR"] {
-        let answer = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: {scheme} {token}\r\n\r\n"));
-        assert_eq!(answer.status, 200, "{scheme}: {answer:?}");
-        assert!(!answer.body.contains(&token), "the upstream does not get the token unless settings say so");
+        let response = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: {scheme} {token}\r\n\r\n"));
+        assert_eq!(response.status, 200, "{scheme}: {response:?}");
+        assert!(!response.body.contains(&token), "the upstream does not get the token unless settings say so");
     }
 }

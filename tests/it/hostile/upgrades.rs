@@ -34,8 +34,8 @@ fn bytes_pass_both_ways_after_the_upstream_agreed_and_not_before() {
     let mut client = rig.client();
     // Impatient: its first bytes come with the handshake.
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}abc"));
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.field("upgrade")), (101, Some("websocket")), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.field("upgrade")), (101, Some("websocket")), "{response:?}");
     assert_eq!(client.bytes(8), b"earlyABC");
     client.send("def");
     assert_eq!(client.bytes(3), b"DEF");
@@ -44,14 +44,14 @@ fn bytes_pass_both_ways_after_the_upstream_agreed_and_not_before() {
 }
 
 #[test]
-fn a_refused_handshake_is_an_ordinary_answer() {
+fn a_refused_handshake_is_an_ordinary_response() {
     let upstream = Upstream::echo();
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.respond().status, 200);
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.answer().status, 200, "the connection is an ordinary one");
+    assert_eq!(client.respond().status, 200, "the connection is an ordinary one");
 }
 
 /// What follows a handshake that fails is judged as a request of its own, like any other.
@@ -61,8 +61,8 @@ fn bytes_behind_a_refused_handshake_do_not_reach_the_upstream_unjudged() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}GET /api/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"));
-    assert_eq!(client.answer().status, 200);
-    assert_eq!(client.answer().status, 401);
+    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.respond().status, 401);
     assert!(upstream.heard().iter().all(|request| !request.contains("smuggled")));
 }
 
@@ -75,8 +75,8 @@ fn an_upgrade_to_http_2_or_anything_else_is_not_passed_on() {
         "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n",
         "Upgrade: websocket\r\n\r\n",
     ] {
-        let answer = rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{fields}"));
-        let request = answer.body.to_ascii_lowercase();
+        let response = rig.ask(format!("GET /public HTTP/1.1\r\nHost: a\r\n{fields}"));
+        let request = response.body.to_ascii_lowercase();
         assert!(!request.contains("upgrade") && !request.contains("http2-settings"), "{request}");
     }
     let post = rig.ask(format!("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n{SHAKE}"));
@@ -146,14 +146,14 @@ fn open_of_session(rig: &Rig) -> (Client, String) {
     let token = rig.log_in().access;
     let mut client = rig.client();
     client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    assert_eq!(client.respond().status, 101);
     (client, token)
 }
 
 fn open(rig: &Rig) -> Client {
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(client.answer().status, 101);
+    assert_eq!(client.respond().status, 101);
     client
 }
 
@@ -224,7 +224,7 @@ fn a_websocket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_o
     let mut silent = open(&rig);
     let mut chatty = rig.client();
     chatty.send(format!("GET /public/chatty HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(chatty.answer().status, 101);
+    assert_eq!(chatty.respond().status, 101);
     assert_eq!(silent.bytes(8), b"\x88\x06\x03\xe9idle", "a closing frame with code 1001");
     silent.assert_closed();
     let mut talking = open(&rig);
@@ -258,7 +258,7 @@ fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
     });
     let mut deaf = rig.client();
     deaf.send(format!("GET /public/floods HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(deaf.answer().status, 101);
+    assert_eq!(deaf.respond().status, 101);
     eventually("the client is given up", || ended.load(Ordering::SeqCst) == 1);
     let mut flooding = open(&rig);
     flooding.try_send(vec![0; FLOOD]);
@@ -275,8 +275,8 @@ fn another_site_opens_no_websocket_and_changes_nothing_with_a_browsers_cookie() 
     let token = rig.log_in().access;
     let open = |fields: &str| rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\nCookie: access={token}\r\n{fields}{SHAKE}"));
     for refused in ["", "Origin: https://evil.example\r\n", "Authorization: Basic eDp5\r\nOrigin: https://evil.example\r\n"] {
-        let answer = open(refused);
-        assert_eq!((answer.status, answer.code().as_str()), (403, "origin_refused"), "{refused}: {answer:?}");
+        let response = open(refused);
+        assert_eq!((response.status, response.code().as_str()), (403, "origin_refused"), "{refused}: {response:?}");
     }
     for allowed in ["Origin: https://app.example\r\n", "X-Csrf: 1\r\n"] {
         assert_eq!(open(allowed).status, 200, "the echo is no WebSocket, but it was asked: {allowed}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokengate::domain::stats::Counter;
 
-use super::client::{Answer, Client};
+use super::client::{Client, Response};
 use super::rig::{Rig, eventually, forward};
 use super::upstream::Upstream;
 
@@ -29,12 +29,12 @@ fn upload(client: &mut Client, request_line: &str, chunked: bool, bytes: usize, 
 }
 
 /// The response to an upload that was sent whole before anything was read.
-fn answer_to_upload(rig: &Rig, request_line: &str, chunked: bool, bytes: usize, pause: Duration) -> Answer {
+fn response_to_upload(rig: &Rig, request_line: &str, chunked: bool, bytes: usize, pause: Duration) -> Response {
     let mut client = rig.client();
     upload(&mut client, request_line, chunked, bytes, pause).unwrap_or_else(|| panic!("{request_line} {chunked}: not read on"));
-    let answer = client.answer();
+    let response = client.respond();
     client.assert_closed();
-    answer
+    response
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn a_refusal_reaches_a_client_that_sends_everything_before_it_reads() {
         ("POST /logout", 413),
     ] {
         for chunked in [false, true] {
-            let answer = answer_to_upload(&rig, request_line, chunked, LARGE, Duration::ZERO);
-            assert_eq!((answer.status, answer.field("connection")), (status, Some("close")), "{request_line} {answer:?}");
+            let response = response_to_upload(&rig, request_line, chunked, LARGE, Duration::ZERO);
+            assert_eq!((response.status, response.field("connection")), (status, Some("close")), "{request_line} {response:?}");
         }
     }
     assert_eq!(upstream.heard(), [""; 0]);
@@ -62,8 +62,8 @@ fn a_refusal_reaches_a_client_that_sends_everything_before_it_reads() {
 fn a_refusal_reaches_a_client_that_sends_slowly() {
     let rig = Rig::start(Upstream::echo().address);
     for chunked in [false, true] {
-        let answer = answer_to_upload(&rig, "POST /api", chunked, 3 * PIECE, Duration::from_millis(700));
-        assert_eq!(answer.status, 401, "{answer:?}");
+        let response = response_to_upload(&rig, "POST /api", chunked, 3 * PIECE, Duration::from_millis(700));
+        assert_eq!(response.status, 401, "{response:?}");
     }
 }
 
@@ -72,8 +72,8 @@ fn what_the_parser_refuses_reaches_the_client_too() {
     let rig = Rig::start(Upstream::echo().address);
     let large_head = format!("POST /api?{}", "x".repeat(70_000));
     for (request_line, status) in [("POST /\u{0}", 400), (large_head.as_str(), 431)] {
-        let answer = answer_to_upload(&rig, request_line, false, LARGE, Duration::ZERO);
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = response_to_upload(&rig, request_line, false, LARGE, Duration::ZERO);
+        assert_eq!(response.status, status, "{response:?}");
     }
 }
 
@@ -93,10 +93,10 @@ fn an_early_response_of_the_upstream_reaches_a_client_that_sends_everything_befo
             settings.routes.change(|routes| forward(&mut routes[0]).body_bytes_max = 1 << 30).unwrap();
         });
         for chunked in [false, true] {
-            let answer = answer_to_upload(&rig, "POST /public", chunked, LARGE, Duration::ZERO);
-            assert_eq!((answer.status, answer.body.as_str()), (403, "no"), "{answer:?}");
+            let response = response_to_upload(&rig, "POST /public", chunked, LARGE, Duration::ZERO);
+            assert_eq!((response.status, response.body.as_str()), (403, "no"), "{response:?}");
             if connection.is_some() {
-                assert_eq!(answer.field("connection"), connection);
+                assert_eq!(response.field("connection"), connection);
             }
         }
         assert_eq!(rig.counted(Counter::UpstreamErrors), 0);
@@ -114,7 +114,7 @@ fn a_client_is_listened_to_within_bounds() {
     let sent = upload(&mut client, "POST /api", false, 64 << 20, Duration::from_millis(50));
     assert_eq!(sent, None, "not longer than so long");
     // Within them, the end of the body is the end of it.
-    assert_eq!(answer_to_upload(&rig, "POST /api", true, PIECE, Duration::ZERO).status, 401);
+    assert_eq!(response_to_upload(&rig, "POST /api", true, PIECE, Duration::ZERO).status, 401);
 }
 
 /// One client of four may hold its place so.
@@ -124,7 +124,7 @@ fn few_clients_at_once_are_listened_to_for_long() {
     let begin = || {
         let mut client = rig.client();
         client.send(format!("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"));
-        assert_eq!(client.answer().status, 401);
+        assert_eq!(client.respond().status, 401);
         client
     };
     let goes_on = |client: &mut Client| {
@@ -155,7 +155,7 @@ fn an_upload_whose_response_is_read_first_goes_through_whole() {
     });
     let mut client = rig.client();
     upload(&mut client, "POST /public", false, LARGE, Duration::ZERO).unwrap();
-    assert_eq!(client.answer().body, LARGE.to_string());
+    assert_eq!(client.respond().body, LARGE.to_string());
 }
 
 /// Reports status and code of the response to one upload, or what was reported instead.
@@ -287,7 +287,7 @@ fn a_client_that_goes_after_its_refusal_frees_its_place_at_once() {
     for _ in 0..8 {
         let mut client = rig.client();
         client.send("POST /api HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n");
-        assert_eq!(client.answer().status, 401);
+        assert_eq!(client.respond().status, 401);
     }
     eventually("there is room", || rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n").status == 200);
 }

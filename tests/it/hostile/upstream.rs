@@ -1,4 +1,4 @@
-//! Upstreams that answer by a script, byte for byte.
+//! Upstreams that response by a script, byte for byte.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -46,23 +46,23 @@ impl Upstream {
     }
 
     /// Answers each request so; takes logins.
-    pub(super) fn answering(answer: impl Into<String>) -> Self {
-        let answer = answer.into();
+    pub(super) fn answering(response: impl Into<String>) -> Self {
+        let response = response.into();
         Self::start(move |conversation| {
             while let Some(request) = conversation.request() {
                 if !conversation.took_login(&request) {
-                    conversation.say(&answer);
+                    conversation.say(&response);
                 }
             }
         })
     }
 
     /// Answers each connection's first request so, and closes.
-    pub(super) fn answering_once(answer: impl Into<String>) -> Self {
-        let answer = answer.into();
+    pub(super) fn answering_once(response: impl Into<String>) -> Self {
+        let response = response.into();
         Self::start(move |conversation| {
             conversation.request();
-            conversation.say(&answer);
+            conversation.say(&response);
         })
     }
 
@@ -109,8 +109,8 @@ impl Conversation {
         Some(String::from_utf8_lossy(&self.read.drain(..end).collect::<Vec<u8>>()).into_owned())
     }
 
-    pub(super) fn say(&mut self, answer: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(answer.as_ref());
+    pub(super) fn say(&mut self, response: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(response.as_ref());
     }
 
     pub(super) fn echo(&mut self) -> Option<()> {

@@ -6,22 +6,22 @@ use std::time::Duration;
 use tokengate::domain::per_upstream::UpstreamIndex;
 use tokengate::domain::stats::Counter;
 
-use super::client::Answer;
+use super::client::Response;
 use super::rig::{BODY_BYTES_MAX, Rig, eventually, forward};
 use super::upstream::{Conversation, Upstream};
 
 const SOON: Duration = Duration::from_millis(300);
 const GET: &str = "GET /public HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn answer_through(upstream: &Upstream) -> Answer {
+fn answer_through(upstream: &Upstream) -> Response {
     Rig::start(upstream.address).ask(GET)
 }
 
 #[test]
 fn a_refused_connection_is_502_with_a_time_to_come_back() {
-    let answer = Rig::start(Upstream::nowhere()).ask(GET);
-    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"), "{answer:?}");
-    assert!(answer.field("retry-after").is_some());
+    let response = Rig::start(Upstream::nowhere()).ask(GET);
+    assert_eq!((response.status, response.code().as_str()), (502, "upstream_unreachable"), "{response:?}");
+    assert!(response.field("retry-after").is_some());
 }
 
 #[test]
@@ -37,8 +37,8 @@ fn a_silent_upstream_is_504() {
             })
             .unwrap();
     });
-    let answer = rig.ask(GET);
-    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
+    let response = rig.ask(GET);
+    assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"), "{response:?}");
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn an_upstream_that_takes_no_connection_is_504() {
     let address = listener.local_addr().unwrap();
     let _filling: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, SOON)).collect();
     let rig = Rig::start_with(address, |settings| settings.upstreams[UpstreamIndex::FIRST].connect_timeout = SOON);
-    let answer = rig.ask(GET);
-    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
+    let response = rig.ask(GET);
+    assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"), "{response:?}");
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn what_is_not_http_or_can_be_read_in_two_ways_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Le",
         "",
     ] {
-        let answer = answer_through(&Upstream::answering_once(said));
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{said:?}: {answer:?}");
+        let response = answer_through(&Upstream::answering_once(said));
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "{said:?}: {response:?}");
     }
 }
 
@@ -90,12 +90,12 @@ fn a_head_without_end_is_502() {
 }
 
 #[test]
-fn interim_answers_without_end_are_502() {
+fn interim_response_without_end_are_502() {
     let flood = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
     assert_eq!(answer_through(&Upstream::answering_once(flood)).status, 502);
     let few = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(3) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let answer = answer_through(&Upstream::answering_once(few));
-    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    let response = answer_through(&Upstream::answering_once(few));
+    assert_eq!((response.status, response.body.as_str()), (200, "ok"));
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn a_truncated_body_is_never_taken_for_a_whole_one() {
         let mut client = rig.client();
         client.send(GET);
         // Where nothing of it had been sent, there is another response.
-        let answer = client.answer();
-        if answer.status == 502 {
-            assert_eq!(answer.code(), "upstream_failed", "{said:?}");
+        let response = client.respond();
+        if response.status == 502 {
+            assert_eq!(response.code(), "upstream_failed", "{said:?}");
             continue;
         }
-        assert!(answer.status == 200 && !answer.whole, "{said:?}: {answer:?}");
-        assert!("hello".starts_with(&answer.body), "{said:?}: {answer:?}");
+        assert!(response.status == 200 && !response.whole, "{said:?}: {response:?}");
+        assert!("hello".starts_with(&response.body), "{said:?}: {response:?}");
     }
 }
 
@@ -145,12 +145,12 @@ fn a_response_that_is_malformed_or_ends_before_anything_of_it_was_sent_is_502() 
             }
         });
         let rig = Rig::start(upstream.address);
-        let answer = rig.ask(GET);
+        let response = rig.ask(GET);
         if stays_open {
-            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{body:?}: {answer:?}");
+            assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "{body:?}: {response:?}");
         } else {
             // The end may have come a moment too late.
-            assert!(answer.status == 502 || !answer.whole, "{body:?}: {answer:?}");
+            assert!(response.status == 502 || !response.whole, "{body:?}: {response:?}");
         }
         eventually("it is counted", || rig.counted(Counter::UpstreamErrors) == 1);
     }
@@ -159,8 +159,8 @@ fn a_response_that_is_malformed_or_ends_before_anything_of_it_was_sent_is_502() 
 #[test]
 fn a_space_before_a_colon_goes() {
     let said = "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length : 2\r\n\r\nok";
-    let answer = answer_through(&Upstream::answering_once(said));
-    assert_eq!((answer.status, answer.field("x-a"), answer.body.as_str()), (200, Some("b"), "ok"), "{answer:?}");
+    let response = answer_through(&Upstream::answering_once(said));
+    assert_eq!((response.status, response.field("x-a"), response.body.as_str()), (200, Some("b"), "ok"), "{response:?}");
 }
 
 #[test]
@@ -175,10 +175,14 @@ fn a_coding_that_changes_nothing_is_taken_out() {
         let upstream = Upstream::answering_once(said);
         let rig = Rig::start(upstream.address);
         for _ in 0..2 {
-            let answer = rig.ask(GET);
-            assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "ok", true), "{answer:?}");
-            let coding = answer.field("transfer-encoding");
-            assert_eq!((answer.field("content-length"), coding), (length, length.is_none().then_some("chunked")), "{answer:?}");
+            let response = rig.ask(GET);
+            assert_eq!((response.status, response.body.as_str(), response.whole), (200, "ok", true), "{response:?}");
+            let coding = response.field("transfer-encoding");
+            assert_eq!(
+                (response.field("content-length"), coding),
+                (length, length.is_none().then_some("chunked")),
+                "{response:?}"
+            );
         }
     }
 }
@@ -186,8 +190,12 @@ fn a_coding_that_changes_nothing_is_taken_out() {
 #[test]
 fn equal_lengths_are_told_once() {
     let said = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok";
-    let answer = answer_through(&Upstream::answering_once(said));
-    assert_eq!((answer.status, answer.field("content-length"), answer.body.as_str()), (200, Some("2"), "ok"), "{answer:?}");
+    let response = answer_through(&Upstream::answering_once(said));
+    assert_eq!(
+        (response.status, response.field("content-length"), response.body.as_str()),
+        (200, Some("2"), "ok"),
+        "{response:?}"
+    );
 }
 
 #[test]
@@ -201,8 +209,8 @@ fn a_truncated_response_is_counted_once_whether_or_not_it_had_begun() {
             std::thread::sleep(pause);
         });
         let rig = Rig::start(upstream.address);
-        let answer = rig.ask(GET);
-        assert!(statuses.contains(&answer.status) && answer.whole == (answer.status == 502), "{answer:?}");
+        let response = rig.ask(GET);
+        assert!(statuses.contains(&response.status) && response.whole == (response.status == 502), "{response:?}");
         eventually("it is counted", || rig.counted(Counter::UpstreamErrors) == 1);
         assert_eq!(rig.counted(Counter::ResponsesEndedByClient), 0);
     }
@@ -230,7 +238,7 @@ fn the_time_for_a_response_begins_with_the_end_of_the_request() {
         if framing.ends_with("chunked") {
             client.send("0\r\n\r\n");
         }
-        assert_eq!(client.answer().status, 200, "{framing}");
+        assert_eq!(client.respond().status, 200, "{framing}");
     }
     // The same body, sent at once, to an upstream that thinks about it.
     let silent = Upstream::start(Conversation::wait_for_end);
@@ -265,8 +273,8 @@ fn an_upstream_that_stops_reading_is_504() {
             })
             .unwrap();
     });
-    let answer = rig.ask(format!("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH)));
-    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"), "{answer:?}");
+    let response = rig.ask(format!("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH)));
+    assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"), "{response:?}");
     assert_eq!(rig.counted(Counter::UpstreamTimeouts), 1);
 }
 
@@ -332,7 +340,7 @@ fn what_clients_and_sessions_end_is_no_failure_of_the_upstream() {
     assert!(clients[1].head().starts_with("http/1.1 200"));
     eventually("both requests came", || upstream.heard().iter().filter(|request| request.starts_with("GET ")).count() == 2);
     rig.post("/logout", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh));
-    assert_eq!(clients[0].answer().status, 401);
+    assert_eq!(clients[0].respond().status, 401);
     assert_eq!((clients[1].chunk().as_deref(), clients[1].chunk()), (Some("begun"), None));
     let counts = [
         (Counter::RejectedTooLarge, 1),
@@ -361,24 +369,24 @@ fn a_truncated_body_is_a_reset_where_the_end_of_the_connection_ends_the_body() {
             // Time for the head and the first bytes to reach the client.
             std::thread::sleep(SOON);
         });
-        let answer = Rig::start(upstream.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
-        assert!(answer.status == 200 && !answer.whole, "{said:?}: {answer:?}");
+        let response = Rig::start(upstream.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
+        assert!(response.status == 200 && !response.whole, "{said:?}: {response:?}");
     }
     let whole = Upstream::answering_once("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
-    let answer = Rig::start(whole.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
-    assert!(answer.whole && answer.body == "hello", "{answer:?}");
+    let response = Rig::start(whole.address).ask("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(response.whole && response.body == "hello", "{response:?}");
 }
 
 #[test]
 fn a_body_that_ends_with_the_connection_is_whole() {
-    let answer = answer_through(&Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nhello"));
-    assert!(answer.whole && answer.body == "hello", "{answer:?}");
-    let answer = answer_through(&Upstream::answering_once("HTTP/1.0 200 OK\r\n\r\nhello"));
-    assert!(answer.whole && answer.body == "hello", "{answer:?}");
+    let response = answer_through(&Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nhello"));
+    assert!(response.whole && response.body == "hello", "{response:?}");
+    let response = answer_through(&Upstream::answering_once("HTTP/1.0 200 OK\r\n\r\nhello"));
+    assert!(response.whole && response.body == "hello", "{response:?}");
 }
 
 #[test]
-fn an_answer_that_pauses_too_long_is_broken_off() {
+fn a_response_that_pauses_too_long_is_broken_off() {
     let upstream = Upstream::start(|conversation| {
         conversation.request();
         conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
@@ -387,12 +395,12 @@ fn an_answer_that_pauses_too_long_is_broken_off() {
     let rig = Rig::start_with(upstream.address, |settings| {
         settings.routes.change(|routes| forward(&mut routes[0]).idle_timeout = SOON).unwrap();
     });
-    let answer = rig.ask(GET);
-    assert!(answer.status == 200 && !answer.whole, "{answer:?}");
+    let response = rig.ask(GET);
+    assert!(response.status == 200 && !response.whole, "{response:?}");
 }
 
 #[test]
-fn an_answer_before_the_end_of_the_request_stands() {
+fn a_response_before_the_end_of_the_request_stands() {
     let upstream = Upstream::start(|conversation| {
         conversation.head();
         conversation.say("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
@@ -400,8 +408,8 @@ fn an_answer_before_the_end_of_the_request_stands() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nhello");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.body.as_str()), (403, "no"), "{answer:?}");
+    let response = client.respond();
+    assert_eq!((response.status, response.body.as_str()), (403, "no"), "{response:?}");
     client.try_send("GET /public/smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     client.assert_closed();
     assert!(upstream.heard().is_empty());
@@ -419,18 +427,18 @@ fn answers_without_a_body_keep_their_length_and_the_connection() {
     let mut client = rig.client();
     for _ in 0..3 {
         client.send("HEAD /public HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = client.answer_to_head();
-        assert_eq!((answer.status, answer.field("content-length")), (200, Some("5")), "{answer:?}");
+        let response = client.response_to_head();
+        assert_eq!((response.status, response.field("content-length")), (200, Some("5")), "{response:?}");
         client.send("GET /public/304 HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.answer().status, 304);
+        assert_eq!(client.respond().status, 304);
         client.send("GET /public/204 HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.field("content-length")), (204, None), "{answer:?}");
+        let response = client.respond();
+        assert_eq!((response.status, response.field("content-length")), (204, None), "{response:?}");
     }
 }
 
 #[test]
-fn bytes_beyond_an_answer_never_become_the_next_one() {
+fn bytes_beyond_a_response_never_become_the_next_one() {
     let upstream = Upstream::start(|conversation| {
         while conversation.request().is_some() {
             conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
@@ -440,7 +448,7 @@ fn bytes_beyond_an_answer_never_become_the_next_one() {
     let mut client = rig.client();
     for _ in 0..5 {
         client.send(GET);
-        assert_eq!(client.answer().body, "ok");
+        assert_eq!(client.respond().body, "ok");
     }
 }
 
@@ -461,8 +469,8 @@ fn a_get_on_a_kept_connection_that_dies_is_made_once_more() {
     let upstream = dying_under_the_second_request();
     let rig = Rig::start(upstream.address);
     assert_eq!(rig.ask(GET).status, 200);
-    let answer = rig.ask("GET /public/second HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = rig.ask("GET /public/second HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(response.status, 200, "{response:?}");
     let seconds = upstream.heard().iter().filter(|request| request.starts_with("GET /public/second ")).count();
     assert_eq!(seconds, 2);
 }
@@ -488,9 +496,9 @@ fn a_post_on_a_kept_connection_that_dies_is_not_repeated() {
     let rig = Rig::start(upstream.address);
     for body in ["hello", ""] {
         assert_eq!(rig.ask(GET).status, 200);
-        let answer = rig.post("/public/second", body);
+        let response = rig.post("/public/second", body);
         if upstream.heard().iter().filter(|request| request.starts_with("POST")).count() == 1 {
-            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{answer:?}");
+            assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "{response:?}");
         }
     }
     let hellos = upstream.heard().iter().filter(|request| request.ends_with("hello")).count();

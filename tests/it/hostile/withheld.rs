@@ -41,8 +41,8 @@ fn a_small_response_that_breaks_off_a_while_behind_its_head_is_502() {
     for (length, body) in [(10, ""), (10, "hello"), (16 * 1024, "hello")] {
         let upstream = pausing(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"), "");
         let rig = Rig::start(upstream.address);
-        let answer = rig.ask(GET);
-        assert_eq!((answer.status, answer.code().as_str(), answer.whole), (502, "upstream_failed", true), "{answer:?}");
+        let response = rig.ask(GET);
+        assert_eq!((response.status, response.code().as_str(), response.whole), (502, "upstream_failed", true), "{response:?}");
         assert_eq!(rig.counted(Counter::UpstreamErrors), 1);
         assert_eq!(rig.counted(Counter::ResponsesEndedByClient), 0);
     }
@@ -55,8 +55,8 @@ fn a_large_or_chunked_response_that_breaks_off_breaks_off_for_the_client_too() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     ] {
         let rig = Rig::start(pausing(said, "").address);
-        let answer = rig.ask(GET);
-        assert!(answer.status == 200 && !answer.whole && answer.body == "hello", "{said}: {answer:?}");
+        let response = rig.ask(GET);
+        assert!(response.status == 200 && !response.whole && response.body == "hello", "{said}: {response:?}");
         eventually("it is counted", || rig.counted(Counter::UpstreamErrors) == 1);
     }
 }
@@ -64,8 +64,8 @@ fn a_large_or_chunked_response_that_breaks_off_breaks_off_for_the_client_too() {
 #[test]
 fn a_small_response_in_pieces_is_passed_on_whole() {
     let upstream = pausing("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", "world");
-    let answer = Rig::start(upstream.address).ask(GET);
-    assert!(answer.status == 200 && answer.whole && answer.body == "helloworld", "{answer:?}");
+    let response = Rig::start(upstream.address).ask(GET);
+    assert!(response.status == 200 && response.whole && response.body == "helloworld", "{response:?}");
 }
 
 #[test]

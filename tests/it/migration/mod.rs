@@ -15,8 +15,8 @@ use stage::{PASSWORD, Stage};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Refused by the gateway itself, not by the API.
-fn is_refused_by_gateway(answer: &Message) -> bool {
-    answer.status() == 401 && answer.header("content-type") == Some("application/problem+json")
+fn is_refused_by_gateway(response: &Message) -> bool {
+    response.status() == 401 && response.header("content-type") == Some("application/problem+json")
 }
 
 fn me(client: &mut Client, token: &str) -> Value {
@@ -36,9 +36,9 @@ fn legacy_tokens_go_on_and_new_logins_get_pairs() {
     client.get("/health", None).expect(200);
 
     // An old front end finds its names, and everything else is as the API sent it.
-    let answer = client.sign_in("Ann@Example.com");
-    let tokens = Tokens::of(&answer);
-    assert_eq!((answer.member("token"), &answer.json()["user"]), (tokens.access.clone(), &before["user"]));
+    let response = client.sign_in("Ann@Example.com");
+    let tokens = Tokens::of(&response);
+    assert_eq!((response.member("token"), &response.json()["user"]), (tokens.access.clone(), &before["user"]));
     assert!(tokens.refresh.starts_with("tgr_"));
     assert_eq!(me(&mut client, &tokens.access), before["user"], "the API verifies the gateway's tokens as it did its own");
 
@@ -112,12 +112,12 @@ fn a_hundred_thousand_refresh_tokens_come_along() {
 
     let mut client = gateway.client();
     for n in (1..=ROWS).step_by(997) {
-        let answer = client.refresh(&format!("a-refresh-token-of-old-{n}"));
+        let response = client.refresh(&format!("a-refresh-token-of-old-{n}"));
         if matches!(n % 10, 0 | 1) {
-            assert!(is_refused_by_gateway(&answer), "{n}: {}", answer.text());
+            assert!(is_refused_by_gateway(&response), "{n}: {}", response.text());
             continue;
         }
-        let tokens = Tokens::of(&answer.expect(200));
+        let tokens = Tokens::of(&response.expect(200));
         assert_eq!(me(&mut client, &tokens.access)["email"], format!("user-{}@example.com", 1 + n % 1000), "old-{n}");
         assert_eq!(
             Tokens::of(&client.refresh(&format!("a-refresh-token-of-old-{n}")).expect(200)).refresh,
@@ -150,7 +150,7 @@ fn an_old_front_end_that_keeps_its_first_refresh_token_stays_logged_in() {
 
 /// Requests of all kinds, each with whether the gateway is to refuse it.
 fn requests(stage: &Stage) -> Vec<(Option<String>, bool)> {
-    let token = |answer: &Message| answer.member("token");
+    let token = |response: &Message| response.member("token");
     let good = token(&stage.api.client().sign_up("ann@example.com"));
     let expired = token(&stage.api_of_the_past().client().sign_in("ann@example.com"));
     let forged = format!("{}x", &good[..good.len() - 4]);
@@ -169,8 +169,8 @@ fn what_is_observed_is_what_is_then_refused() {
     let mut observing = stage.gateway(&observed_route);
     let mut client = observing.client();
     for (token, _) in &requests {
-        let answer = client.get("/me", token.as_deref());
-        assert!(!is_refused_by_gateway(&answer), "nothing is refused: {}", answer.text());
+        let response = client.get("/me", token.as_deref());
+        assert!(!is_refused_by_gateway(&response), "nothing is refused: {}", response.text());
     }
     observing.terminate();
     assert!(observing.wait(PATIENCE).is_some());
@@ -180,8 +180,8 @@ fn what_is_observed_is_what_is_then_refused() {
     let mut client = enforcing.client();
     let mut refused = 0;
     for (token, is_refused) in &requests {
-        let answer = client.get("/me", token.as_deref());
-        assert_eq!(is_refused_by_gateway(&answer), *is_refused, "{}", answer.text());
+        let response = client.get("/me", token.as_deref());
+        assert_eq!(is_refused_by_gateway(&response), *is_refused, "{}", response.text());
         refused += u64::from(*is_refused);
     }
     assert_eq!(observed.values().sum::<u64>(), refused, "{observed:?}");
@@ -217,28 +217,28 @@ fn the_gateway_is_ramped_up_and_back_down_and_nobody_is_logged_out() {
     let gateway = stage.gateway(&[]);
     let mut client = gateway.client();
     let mut sign_in = |n: usize| client.sign_in(&format!("user-{n}@example.com")).json();
-    let is_pair = |answer: &Value| answer.get("accessToken").is_some();
+    let is_pair = |response: &Value| response.get("accessToken").is_some();
 
     let at_zero: Vec<Value> = (0..20).map(&mut sign_in).collect();
-    assert!(at_zero.iter().all(|answer| !is_pair(answer)), "the API's own tokens, unchanged");
+    assert!(at_zero.iter().all(|response| !is_pair(response)), "the API's own tokens, unchanged");
     reload(&gateway, &stage, "issue_share = 0", "issue_share = 50");
     let at_half: Vec<Value> = (0..20).map(&mut sign_in).collect();
-    let pairs = at_half.iter().filter(|answer| is_pair(answer)).count();
+    let pairs = at_half.iter().filter(|response| is_pair(response)).count();
     assert!((1..20).contains(&pairs), "some: {pairs}");
     reload(&gateway, &stage, "issue_share = 50", "issue_share = 100");
     let at_full: Vec<Value> = (0..20).map(&mut sign_in).collect();
     assert!(at_full.iter().all(is_pair));
     reload(&gateway, &stage, "issue_share = 100", "issue_share = 0");
     let back_at_zero: Vec<Value> = (0..20).map(&mut sign_in).collect();
-    assert!(back_at_zero.iter().all(|answer| !is_pair(answer)));
+    assert!(back_at_zero.iter().all(|response| !is_pair(response)));
 
     // While the API issues tokens too, its table is imported again and again: then `/refresh` knows them all.
     stage.postgres.copy_csv(EXPORT, &stage.file("tokens.csv"));
     assert!(stage.import("tokens.csv", &CLAIMS).status.success());
-    for answer in at_zero.iter().chain(&at_half).chain(&at_full).chain(&back_at_zero) {
-        assert_eq!(me(&mut client, answer["token"].as_str().unwrap()), answer["user"]);
-        let refreshed = client.refresh(answer["refreshToken"].as_str().unwrap()).expect(200).member("token");
-        assert_eq!(me(&mut client, &refreshed)["id"], answer["user"]["id"]);
+    for response in at_zero.iter().chain(&at_half).chain(&at_full).chain(&back_at_zero) {
+        assert_eq!(me(&mut client, response["token"].as_str().unwrap()), response["user"]);
+        let refreshed = client.refresh(response["refreshToken"].as_str().unwrap()).expect(200).member("token");
+        assert_eq!(me(&mut client, &refreshed)["id"], response["user"]["id"]);
     }
 }
 

@@ -304,7 +304,7 @@ impl Tunnel {
     }
 }
 
-/// Several callers at a time, until one of them has an answer.
+/// Several callers at a time, until one of them has a response.
 async fn recovers_under_traffic(store: &Arc<RedisStore>, within: Duration) {
     let deadline = Instant::now() + within;
     loop {

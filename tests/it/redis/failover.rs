@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::deployments::connect;
 use super::node::{Node, eventually, options};
-use super::traffic::{Answer, Traffic};
+use super::traffic::{Reply, Traffic};
 use super::{DEADLINE, SLACK};
 use crate::store::rig::{by_session, now, partitions, rotated, session};
 use crate::support::redis::RedisServer;
@@ -38,15 +38,15 @@ impl Fault {
     }
 }
 
-/// Every call ends in time, with an answer or with the store's being away.
-fn assert_in_time(answers: &[Answer]) {
-    for answer in answers {
-        assert!(answer.took < DEADLINE + SLACK, "{answer:?}");
+/// Every call ends in time, with a response or with the store's being away.
+fn assert_in_time(answers: &[Reply]) {
+    for response in answers {
+        assert!(response.took < DEADLINE + SLACK, "{response:?}");
     }
 }
 
-fn recovered_after(answers: &[Answer], promoted_at: Instant) -> Duration {
-    let last = answers.iter().filter(|answer| answer.error.is_some()).map(|answer| answer.began + answer.took).max();
+fn recovered_after(answers: &[Reply], promoted_at: Instant) -> Duration {
+    let last = answers.iter().filter(|response| response.error.is_some()).map(|response| response.began + response.took).max();
     last.map_or(Duration::ZERO, |last| last.saturating_duration_since(promoted_at))
 }
 
@@ -74,7 +74,7 @@ async fn a_sentinel_failover(fault: Fault) {
     }
     let answers = traffic.stop().await;
     assert_in_time(&answers);
-    assert!(answers.iter().any(|answer| answer.error.is_some()), "the fault was felt");
+    assert!(answers.iter().any(|response| response.error.is_some()), "the fault was felt");
     let recovered = recovered_after(&answers, promoted_at);
     assert!(recovered < TAKEOVER + BUSY, "{recovered:?} after the promotion");
 }
@@ -118,12 +118,12 @@ async fn a_cluster_failover(fault: Fault) {
         cluster.nodes[victim].thaw();
         tokio::time::sleep(TAKEOVER).await;
     }
-    let (of_victim, of_others): (Vec<Answer>, Vec<Answer>) =
-        traffic.stop().await.into_iter().partition(|answer| victims.contains(&answer.partition));
+    let (of_victim, of_others): (Vec<Reply>, Vec<Reply>) =
+        traffic.stop().await.into_iter().partition(|response| victims.contains(&response.partition));
     assert_in_time(&of_victim);
     assert_in_time(&of_others);
-    assert!(of_victim.iter().any(|answer| answer.error.is_some()), "the fault was felt");
-    let felt: Vec<&Answer> = of_others.iter().filter(|answer| answer.error.is_some()).collect();
+    assert!(of_victim.iter().any(|response| response.error.is_some()), "the fault was felt");
+    let felt: Vec<&Reply> = of_others.iter().filter(|response| response.error.is_some()).collect();
     assert!(felt.is_empty(), "nobody else feels it: {felt:?}");
     let recovered = recovered_after(&of_victim, promoted_at);
     assert!(recovered < TAKEOVER + BUSY, "{recovered:?} after the promotion");

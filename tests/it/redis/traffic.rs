@@ -17,13 +17,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Loads one session of each partition, time and again, several at a time.
 pub(super) struct Traffic {
     sessions: Vec<Session>,
-    record: Arc<Mutex<Vec<Answer>>>,
+    record: Arc<Mutex<Vec<Reply>>>,
     stop: Arc<AtomicBool>,
     callers: Vec<JoinHandle<()>>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) partition: u16,
     pub(super) began: Instant,
     pub(super) took: Duration,
@@ -58,8 +58,8 @@ impl Traffic {
                         Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause)) => Some(cause),
                         Err(other) => panic!("{other}"),
                     };
-                    let answer = Answer { partition: session.id.partition().0, began, took: began.elapsed(), error };
-                    record.lock().unwrap().push(answer);
+                    let response = Reply { partition: session.id.partition().0, began, took: began.elapsed(), error };
+                    record.lock().unwrap().push(response);
                     tokio::time::sleep(PAUSE).await;
                 }
             })
@@ -71,8 +71,8 @@ impl Traffic {
         self.sessions.iter().find(|session| session.id.partition().0 == partition).unwrap()
     }
 
-    /// Ends it, and returns all answers in the order in which they came.
-    pub(super) async fn stop(self) -> Vec<Answer> {
+    /// Ends it, and returns all responses in the order in which they came.
+    pub(super) async fn stop(self) -> Vec<Reply> {
         self.stop.store(true, Ordering::Relaxed);
         for caller in self.callers {
             caller.await.unwrap();

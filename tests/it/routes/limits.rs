@@ -41,25 +41,25 @@ prefix = "/"
 fn admitted(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> usize {
     let call = |_: usize| gateway.client().send("GET", path, fields, None).unwrap();
     let answers: Vec<Message> = (0..2 * ALLOWED).map(call).collect();
-    let (passed, refused): (Vec<&Message>, Vec<&Message>) = answers.iter().partition(|answer| answer.status() != 429);
-    for answer in &refused {
-        assert_refused(answer, 429, "rate_limited");
-        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    let (passed, refused): (Vec<&Message>, Vec<&Message>) = answers.iter().partition(|response| response.status() != 429);
+    for response in &refused {
+        assert_refused(response, 429, "rate_limited");
+        let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=86_400 / ALLOWED as u64).contains(&wait), "{wait}");
     }
-    assert!(passed.iter().all(|answer| answer.status() == passed[0].status()), "{passed:?}");
+    assert!(passed.iter().all(|response| response.status() == passed[0].status()), "{passed:?}");
     passed.len()
 }
 
-/// The first answer that is not of the kind that is to be waited out.
+/// The first response that is not of the kind that is to be waited out.
 fn answer_unless(ask: impl Fn() -> Message, is_awaited: impl Fn(&Message) -> bool) -> Message {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let answer = ask();
-        if !is_awaited(&answer) {
-            return answer;
+        let response = ask();
+        if !is_awaited(&response) {
+            return response;
         }
-        assert!(Instant::now() < deadline, "{answer:?}");
+        assert!(Instant::now() < deadline, "{response:?}");
     }
 }
 
@@ -82,11 +82,11 @@ fn each_subject_has_an_allowance_of_its_own_which_all_workers_and_a_reload_respe
     // Until a worker takes the new settings over, the path is another route's.
     gateway.reload(|text| text.replace("prefix = \"/limited\"", "prefix = \"/bounded\"\nstrip_prefix = true"));
     let ask = || gateway.client().send("GET", "/bounded/x", &[("authorization", &ada)], None).unwrap();
-    let is_by_the_former = |answer: &Message| answer.status() == 200 && answer.json()["target"] == "/bounded/x";
+    let is_by_the_former = |response: &Message| response.status() == 200 && response.json()["target"] == "/bounded/x";
     let first = answer_unless(ask, is_by_the_former);
     assert_refused(&first, 429, "rate_limited");
     gateway.reload(|text| text.replace("5/1d", "6/1d"));
-    answer_unless(ask, |answer| answer.status() == 429).expect(200);
+    answer_unless(ask, |response| response.status() == 429).expect(200);
 }
 
 #[test]

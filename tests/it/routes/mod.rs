@@ -1,11 +1,11 @@
 //! What routes demand and do, through the real gateway: an upstream that records what reaches it stands behind.
 
 mod addresses;
-mod answers;
 mod claims;
 mod fields;
 mod limits;
 mod prefixes;
+mod responses;
 
 use crate::support::gateway::Gateway;
 use crate::support::http::Message;
@@ -19,7 +19,7 @@ fn metric(gateway: &Gateway, sample: &str) -> u64 {
 
 /// Asserts a refusal in the form of all refusals.
 #[track_caller]
-fn assert_refused(answer: &Message, status: u16, code: &str) {
-    assert_eq!((answer.status(), answer.member("code").as_str()), (status, code), "{answer:?}");
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+fn assert_refused(response: &Message, status: u16, code: &str) {
+    assert_eq!((response.status(), response.member("code").as_str()), (status, code), "{response:?}");
+    assert_eq!(response.header("content-type"), Some("application/problem+json"));
 }

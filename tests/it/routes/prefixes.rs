@@ -34,8 +34,8 @@ prefix = "/kept"
 access = "public"
 "#;
 
-fn target(answer: &Message) -> String {
-    answer.json()["target"].as_str().unwrap().to_owned()
+fn target(response: &Message) -> String {
+    response.json()["target"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -57,12 +57,12 @@ fn upstreams_get_the_path_that_the_route_makes_and_the_query_as_it_came() {
     ] {
         assert_eq!(target(&gateway.client().get(path, None).expect(200)), expected, "{path}");
     }
-    let answer = gateway.client().get("/old/shopping", None);
-    assert_refused(&answer, 404, "route_not_found");
+    let response = gateway.client().get("/old/shopping", None);
+    assert_refused(&response, 404, "route_not_found");
     let before = upstream.requests();
     for path in ["/api//evil.example/x", "/api//", "/api/../x", "/api/..;/x", "/api/%2e%2e/x", "/api/%252e%252e/x", "/ping/x"] {
-        let answer = gateway.client().get(path, None);
-        assert!([400, 404].contains(&answer.status()), "{path}: {answer:?}");
+        let response = gateway.client().get(path, None);
+        assert!([400, 404].contains(&response.status()), "{path}: {response:?}");
     }
     assert_eq!(upstream.requests(), before, "nothing of it reaches the upstream");
 }
@@ -107,6 +107,6 @@ fn responses_are_not_rewritten() {
         b"HTTP/1.1 302 Found\r\nlocation: /login?next=/x\r\nset-cookie: a=1; Path=/\r\ncontent-length: 0\r\n\r\n".to_vec()
     });
     let gateway = Gateway::of(&upstream, ROUTES, &[]);
-    let answer = gateway.client().get("/api/x", None).expect(302);
-    assert_eq!((answer.header("location"), answer.header("set-cookie")), (Some("/login?next=/x"), Some("a=1; Path=/")));
+    let response = gateway.client().get("/api/x", None).expect(302);
+    assert_eq!((response.header("location"), response.header("set-cookie")), (Some("/login?next=/x"), Some("a=1; Path=/")));
 }

@@ -24,12 +24,12 @@ fn a_cgi_program_knows_its_caller_from_the_gateway_alone() {
         ["x-auth-subject", "x-auth-session", "x-auth-scopes", "x-real-ip", "x-request-id", "x-forwarded-for", "x-forwarded-host"];
     for lies in names.map(|name| in_every_spelling(&[name])) {
         let lies = format!("{lies}X.Auth_Subject: liar\r\nX!Auth-Subject: liar\r\n");
-        let answer = site.ask("GET", "/api", "a", &format!("Authorization: Bearer {}\r\n{lies}", site.token));
-        assert_eq!(answer.cgi_saw("HTTP_X_AUTH_SUBJECT").as_deref(), Some("user-1"));
-        assert!(!answer.text().contains("liar"), "{}", answer.text());
-        let answer = site.ask("GET", "/public", "a", &lies);
-        assert_eq!(answer.cgi_saw("HTTP_X_AUTH_SUBJECT"), None);
-        assert!(!answer.text().contains("liar"), "{}", answer.text());
+        let response = site.ask("GET", "/api", "a", &format!("Authorization: Bearer {}\r\n{lies}", site.token));
+        assert_eq!(response.cgi_saw("HTTP_X_AUTH_SUBJECT").as_deref(), Some("user-1"));
+        assert!(!response.text().contains("liar"), "{}", response.text());
+        let response = site.ask("GET", "/public", "a", &lies);
+        assert_eq!(response.cgi_saw("HTTP_X_AUTH_SUBJECT"), None);
+        assert!(!response.text().contains("liar"), "{}", response.text());
     }
 }
 
@@ -39,13 +39,13 @@ fn a_cgi_program_sees_one_spelling_of_what_frames_a_request() {
     let site = Site::before(&cgi);
     for separator in SEPARATORS.chars().filter(|separator| *separator != '-') {
         let [length, kind, coding] = ["content-length", "content-type", "transfer-encoding"].map(|name| spelt(name, separator));
-        let answer = site.say(format!(
+        let response = site.say(format!(
             "POST /public HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\
              {length}: 9\r\n{kind}: text/liar\r\n{coding}: liar\r\n\r\nhi"
         ));
-        let text = answer.text();
+        let text = response.text();
         assert_eq!(
-            (answer.cgi_saw("CONTENT_LENGTH").as_deref(), answer.cgi_saw("CONTENT_TYPE").as_deref()),
+            (response.cgi_saw("CONTENT_LENGTH").as_deref(), response.cgi_saw("CONTENT_TYPE").as_deref()),
             (Some("2"), Some("text/plain"))
         );
         assert!(!text.contains("liar") && !text.contains("HTTP_CONTENT_LENGTH=9") && text.ends_with("hi"), "{text}");
@@ -57,7 +57,7 @@ fn names_that_are_the_apis_own_reach_a_cgi_program() {
     let cgi = Cgi::start();
     let site = Site::before(&cgi);
     let fields = "X-Auth-Token: t\r\nX-Auth-Key: k\r\nX-Auth-Role: r\r\nMy_Field: m\r\nX.Own: o\r\nX-Remote: x\r\n";
-    let answer = site.ask("GET", "/public", "a", fields);
+    let response = site.ask("GET", "/public", "a", fields);
     for (variable, value) in [
         ("HTTP_X_AUTH_TOKEN", "t"),
         ("HTTP_X_AUTH_KEY", "k"),
@@ -66,7 +66,7 @@ fn names_that_are_the_apis_own_reach_a_cgi_program() {
         ("HTTP_X_OWN", "o"),
         ("HTTP_X_REMOTE", "x"),
     ] {
-        assert_eq!(answer.cgi_saw(variable).as_deref(), Some(value), "{}", answer.text());
+        assert_eq!(response.cgi_saw(variable).as_deref(), Some(value), "{}", response.text());
     }
 }
 
@@ -85,10 +85,10 @@ fn a_cgi_program_is_told_of_no_user_and_no_proxy_by_strangers() {
         "proxy",
         "x-original-url",
     ] {
-        let answer = site.ask("GET", "/public", "a", &in_every_spelling(&[name]));
+        let response = site.ask("GET", "/public", "a", &in_every_spelling(&[name]));
         let variable = format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_"));
-        assert_eq!(answer.cgi_saw(&variable), None, "{name}");
-        assert!(!answer.text().contains("liar"), "{}", answer.text());
+        assert_eq!(response.cgi_saw(&variable), None, "{name}");
+        assert!(!response.text().contains("liar"), "{}", response.text());
     }
 }
 
@@ -106,8 +106,8 @@ fn express_takes_no_other_method_from_a_field() {
     let overrides = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x_http_method_override"];
     let seen = |site: &Site<'_>| {
         overrides.map(|field| {
-            let answer = site.ask("POST", "/tasks/1", "a", &format!("{field}: DELETE\r\nContent-Length: 0\r\n")).expect(200);
-            answer.member("method")
+            let response = site.ask("POST", "/tasks/1", "a", &format!("{field}: DELETE\r\nContent-Length: 0\r\n")).expect(200);
+            response.member("method")
         })
     };
     assert_eq!(seen(&Site::with(&express, POSTS, &[])), ["POST"; 4]);
@@ -126,8 +126,8 @@ fn nginx_is_told_of_no_user_by_strangers() {
     )]);
     let site = Site::before(&nginx);
     let lies = in_every_spelling(&["x-auth-subject", "remote-user", "x-original-url"]);
-    let answer = site.ask("GET", "/api", "a", &format!("Authorization: Bearer {}\r\n{lies}X-Auth-Token: t\r\n", site.token));
-    assert_eq!(answer.text(), "[user-1][][][t]");
+    let response = site.ask("GET", "/api", "a", &format!("Authorization: Bearer {}\r\n{lies}X-Auth-Token: t\r\n", site.token));
+    assert_eq!(response.text(), "[user-1][][][t]");
     assert_eq!(site.ask("GET", "/public", "a", &lies).text(), "[][][][]");
 }
 
@@ -136,13 +136,13 @@ fn trailers_tell_express_nothing_of_the_caller() {
     let express = Express::start();
     let site = Site::before(&express);
     let lies = in_every_spelling(&["x-auth-subject", "x-original-url", "content-type"]);
-    let answer = site.say(format!(
+    let response = site.say(format!(
         "POST /api HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: text/plain\r\n\
          Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nhi\r\n0\r\n{lies}X-Sum: 7\r\n\r\n",
         site.token
     ));
-    assert!(!answer.text().contains("liar"), "{}", answer.text());
-    assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"]);
+    assert!(!response.text().contains("liar"), "{}", response.text());
+    assert_eq!(response.upstream_saw("x-auth-subject"), ["user-1"]);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn basic_reaches_a_cgi_program_and_a_token_of_ours_does_not() {
     let cgi = Cgi::start();
     let site = Site::before(&cgi);
     let authorization = |value: &str| {
-        let answer = site.ask("GET", "/public", "a", &format!("Authorization: {value}\r\n"));
-        answer.cgi_saw("HTTP_AUTHORIZATION")
+        let response = site.ask("GET", "/public", "a", &format!("Authorization: {value}\r\n"));
+        response.cgi_saw("HTTP_AUTHORIZATION")
     };
     assert_eq!(authorization("Basic YTpi").as_deref(), Some("Basic YTpi"));
     assert_eq!(authorization("Bearer whsec_1234").as_deref(), Some("Bearer whsec_1234"));
@@ -169,14 +169,18 @@ fn express_knows_the_client_whatever_field_a_trusted_peer_told_it_by() {
         "Forwarded: for=203.0.113.9;proto=https\r\n",
         "Forwarded: for=203.0.113.9;proto=https, for=127.0.0.9\r\n",
     ] {
-        let answer = site.ask("GET", "/public", "a", fields);
-        assert_eq!((answer.member("ip"), answer.member("protocol")), ("203.0.113.9".to_owned(), "https".to_owned()), "{fields}");
-        let told = answer.upstream_saw("forwarded").concat();
+        let response = site.ask("GET", "/public", "a", fields);
+        assert_eq!(
+            (response.member("ip"), response.member("protocol")),
+            ("203.0.113.9".to_owned(), "https".to_owned()),
+            "{fields}"
+        );
+        let told = response.upstream_saw("forwarded").concat();
         assert!(told.starts_with("for=203.0.113.9;proto=https;host=\"a\", "), "{told}");
     }
     let strangers = Site::before(&express);
-    let answer = strangers.ask("GET", "/public", "a", "Forwarded: for=203.0.113.9;proto=https\r\nX-Forwarded-Proto: https\r\n");
-    assert_eq!((answer.member("ip"), answer.member("protocol")), ("127.0.0.1".to_owned(), "http".to_owned()));
+    let response = strangers.ask("GET", "/public", "a", "Forwarded: for=203.0.113.9;proto=https\r\nX-Forwarded-Proto: https\r\n");
+    assert_eq!((response.member("ip"), response.member("protocol")), ("127.0.0.1".to_owned(), "http".to_owned()));
 }
 
 #[test]
@@ -185,9 +189,9 @@ fn a_trace_goes_through_nginx_to_express_as_it_came() {
     let nginx = Nginx::with_hosts(&[("_", &proxying(&express))]);
     let site = Site::before(&nginx);
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let answer = site.ask("GET", "/public", "a", &format!("traceparent: {parent}\r\ntracestate: a=1\r\n"));
+    let response = site.ask("GET", "/public", "a", &format!("traceparent: {parent}\r\ntracestate: a=1\r\n"));
     assert_eq!(
-        (answer.upstream_saw("traceparent"), answer.upstream_saw("tracestate")),
+        (response.upstream_saw("traceparent"), response.upstream_saw("tracestate")),
         (vec![parent.to_owned()], vec!["a=1".to_owned()])
     );
 }

@@ -56,10 +56,10 @@ fn no_spelling_of_a_host_makes_a_cgi_program_another_server_past_its_route() {
     ] {
         assert_eq!(site.ask("GET", "/x", host, "").status(), 401, "{host}");
         assert_eq!(site.ask("GET", &format!("http://{host}/x"), "open.example", "").status(), 401, "{host}");
-        let answer = site.ask("GET", "/x", host, &bearer);
-        assert_eq!(answer.cgi_saw("HTTP_HOST").as_deref(), Some(canonical), "{host}");
-        assert_eq!(answer.cgi_saw("SERVER_NAME").as_deref(), canonical.split(':').next(), "{host}");
-        assert_eq!(answer.cgi_saw("HTTP_X_FORWARDED_HOST").as_deref(), Some(canonical), "{host}");
+        let response = site.ask("GET", "/x", host, &bearer);
+        assert_eq!(response.cgi_saw("HTTP_HOST").as_deref(), Some(canonical), "{host}");
+        assert_eq!(response.cgi_saw("SERVER_NAME").as_deref(), canonical.split(':').next(), "{host}");
+        assert_eq!(response.cgi_saw("HTTP_X_FORWARDED_HOST").as_deref(), Some(canonical), "{host}");
     }
     let open = site.ask("GET", "/x", "Tenants.Example.com.", "X-Forwarded-Host: admin.example.com\r\n");
     assert_eq!(open.cgi_saw("SERVER_NAME").as_deref(), Some("tenants.example.com"));
@@ -114,8 +114,8 @@ fn no_spelling_of_a_path_reaches_a_location_past_its_route() {
     let nginx = Nginx::with_hosts(&[("_", suffixes)]);
     let site = Site::with(&nginx, GUARDED, &[]);
     for path in ["/tasks.json", "/TASKS", "/tasks.json/", "/%74asks.xml", "/x%2F..%2Ftasks", "//tasks"] {
-        let answer = site.ask("GET", path, "a", "");
-        assert_eq!(answer.status(), 400, "{path}");
+        let response = site.ask("GET", path, "a", "");
+        assert_eq!(response.status(), 400, "{path}");
     }
     for path in ["/tasks", "/%74asks", "/tasks/1.json"] {
         assert_eq!(site.ask("GET", path, "a", "").status(), 401, "{path}");

@@ -12,14 +12,14 @@ use crate::support::servers::{Cgi, Express, Nginx, proxying};
 #[test]
 fn a_caller_is_known_to_every_kind_of_server() {
     let express = Express::start();
-    let answer = Site::before(&express).get("/api");
-    assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"]);
-    assert_eq!(answer.json()["path"], "/api");
+    let response = Site::before(&express).get("/api");
+    assert_eq!(response.upstream_saw("x-auth-subject"), ["user-1"]);
+    assert_eq!(response.json()["path"], "/api");
 
     let cgi = Cgi::start();
-    let answer = Site::before(&cgi).get("/api");
-    assert_eq!(answer.cgi_saw("HTTP_X_AUTH_SUBJECT").as_deref(), Some("user-1"));
-    assert_eq!(answer.cgi_saw("REQUEST_URI").as_deref(), Some("/api"));
+    let response = Site::before(&cgi).get("/api");
+    assert_eq!(response.cgi_saw("HTTP_X_AUTH_SUBJECT").as_deref(), Some("user-1"));
+    assert_eq!(response.cgi_saw("REQUEST_URI").as_deref(), Some("/api"));
 
     let nginx = Nginx::with_hosts(&[
         ("_", "location / { return 404; }"),
@@ -29,8 +29,8 @@ fn a_caller_is_known_to_every_kind_of_server() {
     let site = Site::before(&nginx);
     let at_host = |host: &str| site.ask("GET", "/api", host, &format!("Authorization: Bearer {}\r\n", site.token));
     assert_eq!(at_host("api.example.com").text(), "user-1 at api.example.com/api");
-    let answer = at_host("app.example.com");
-    assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"]);
-    assert_eq!(answer.json()["hostname"], "app.example.com");
+    let response = at_host("app.example.com");
+    assert_eq!(response.upstream_saw("x-auth-subject"), ["user-1"]);
+    assert_eq!(response.json()["hostname"], "app.example.com");
     assert_eq!(at_host("else.example.com").status(), 404);
 }

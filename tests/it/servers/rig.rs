@@ -40,10 +40,10 @@ impl<'s> Site<'s> {
         self.say(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n"))
     }
 
-    /// The answer to one request, as it is written, on a connection of its own.
+    /// The response to one request, as it is written, on a connection of its own.
     pub(super) fn say(&self, request: impl AsRef<[u8]>) -> Message {
         let mut stream = connect(self.gateway.address()).unwrap();
         stream.write_all(request.as_ref()).unwrap();
-        Message::read(&mut std::io::BufReader::new(stream), |_| false).unwrap().expect("an answer")
+        Message::read(&mut std::io::BufReader::new(stream), |_| false).unwrap().expect("a response")
     }
 }

@@ -170,14 +170,14 @@ struct Both<Left, Right> {
 
 /// Asks both sides the same and compares what they say.
 macro_rules! ask {
-    ($both:expr, $command:expr, $side:ident => $answer:expr) => {{
+    ($both:expr, $command:expr, $side:ident => $response:expr) => {{
         let left = {
             let $side = &mut $both.left;
-            $answer
+            $response
         };
         let right = {
             let $side = &mut $both.right;
-            $answer
+            $response
         };
         same($command, &left, &right)?;
         left

@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     /// The server's answer is this error: to each command but those with which connections begin.
     AnswerAll(&'static str),
     /// The same, to scripts alone: reads are answered as ever.
-    AnswerScripts(&'static str),
+    ResponseScripts(&'static str),
     /// The reply to every so many scripts is lost.
     LoseEvery(u64, Loss),
 }
@@ -144,7 +144,7 @@ impl FaultProxy {
         match fault {
             Fault::Refuse => present.iter().for_each(|connection| connection.cut()),
             Fault::Blackhole => present.iter().for_each(|connection| connection.dead.store(true, Ordering::SeqCst)),
-            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::AnswerScripts(_) | Fault::LoseEvery(..) => {}
+            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::ResponseScripts(_) | Fault::LoseEvery(..) => {}
         }
     }
 
@@ -202,7 +202,7 @@ impl Shared {
         match self.fault() {
             Fault::Refuse => connection.cut(),
             Fault::Blackhole => connection.dead.store(true, Ordering::SeqCst),
-            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::AnswerScripts(_) | Fault::LoseEvery(..) => {}
+            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::ResponseScripts(_) | Fault::LoseEvery(..) => {}
         }
         self.spawn(&connection, Self::pass_commands);
         self.spawn(&connection, Self::pass_replies);
@@ -230,13 +230,13 @@ impl Shared {
             }
             let arguments = resp::arguments(frame);
             let is_script = matches!(arguments.first(), Some(&(b"EVALSHA" | b"EVAL")));
-            let answer = match self.fault() {
+            let response = match self.fault() {
                 Fault::AnswerAll(error) if !begins_connection(&arguments) => Some(error),
-                Fault::AnswerScripts(error) if is_script => Some(error),
+                Fault::ResponseScripts(error) if is_script => Some(error),
                 _ => None,
             };
             let mut replies = connection.replies.lock().unwrap();
-            if let Some(error) = answer {
+            if let Some(error) = response {
                 replies.owed.push_back(Owed::ByUs(error));
                 replies.pay_ours();
                 return Ok(());
@@ -312,7 +312,7 @@ impl Connection {
 }
 
 impl Replies {
-    /// Gives the answers of our own whose turn it is.
+    /// Gives the responses of our own whose turn it is.
     fn pay_ours(&mut self) {
         while let Some(Owed::ByUs(error)) = self.owed.front() {
             let bytes = format!("-{error}\r\n").into_bytes();

@@ -383,8 +383,8 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn of(answer: &Message) -> Self {
-        Self { access: answer.member("accessToken"), refresh: answer.member("refreshToken") }
+    pub(crate) fn of(response: &Message) -> Self {
+        Self { access: response.member("accessToken"), refresh: response.member("refreshToken") }
     }
 }
 

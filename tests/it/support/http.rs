@@ -10,7 +10,7 @@ use serde_json::Value;
 /// A peer that is silent for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// A request or an answer, whole.
+/// A request or a response, whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) first_line: String,
@@ -79,7 +79,7 @@ impl Message {
         self.json()[name].as_str().unwrap_or_else(|| panic!("no {name}: {}", self.text())).to_owned()
     }
 
-    /// Fails unless the answer has this status, showing what it has instead.
+    /// Fails unless the response has this status, showing what it has instead.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status(), status, "{} {}", self.first_line, self.text());
@@ -190,13 +190,13 @@ impl Client {
         };
         connection.get_mut().write_all(&bytes)?;
         let is_head = method == "HEAD";
-        let answer =
+        let response =
             Message::read(&mut connection, |first_line| is_head || matches!(first_line.split(' ').nth(1), Some("204" | "304")))?
                 .ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !answer.closes() {
+        if !response.closes() {
             self.connection = Some(connection);
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 

@@ -1,4 +1,4 @@
-//! An API with sessions of its own, as it was before the gateway: its tokens, and its answers to logins.
+//! An API with sessions of its own, as it was before the gateway: its tokens, and its responses to logins.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -61,7 +61,7 @@ pub(crate) fn now() -> i64 {
     Ambient::of_system().clock.now().secs()
 }
 
-/// What the answer to a login holds.
-pub(crate) fn token_of(answer: &Message) -> String {
-    answer.member("token")
+/// What the response to a login holds.
+pub(crate) fn token_of(response: &Message) -> String {
+    response.member("token")
 }

@@ -85,17 +85,17 @@ impl OpenStreams {
 pub(crate) fn streaming_upstream() -> Upstream {
     Upstream::taking_turns(|request, _| {
         if request.header("upgrade").is_some() {
-            return Turn::Answer(
+            return Turn::Response(
                 b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n"
                     .to_vec(),
             );
         }
         if request.target() == "/events" {
-            return Turn::Answer(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\ndata: one\n\r\n".to_vec());
+            return Turn::Response(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\ndata: one\n\r\n".to_vec());
         }
         let body = r#"{"user":{"id":"user-1"}}"#;
         let length = body.len();
-        Turn::Answer(
+        Turn::Response(
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes(),
         )
     })

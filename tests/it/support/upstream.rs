@@ -16,7 +16,7 @@ const HOLD_MAX: Duration = Duration::from_secs(20);
 
 /// What a scripted upstream does with a request.
 pub(crate) enum Turn {
-    Answer(Vec<u8>),
+    Response(Vec<u8>),
     /// Answers and closes, without having said so.
     AnswerAndClose(Vec<u8>),
     /// Closes without a word.
@@ -54,8 +54,8 @@ impl Upstream {
     /// else is answered with what came: `{"method","target","headers":[[name,value],…],"body"}`.
     pub(crate) fn start() -> Self {
         Self::scripted(|request, _, stream, shared| {
-            let answer = usual(request, shared);
-            stream.write_all(&answer).is_ok()
+            let response = usual(request, shared);
+            stream.write_all(&response).is_ok()
         })
     }
 
@@ -63,11 +63,11 @@ impl Upstream {
     /// could send the next request into a connection that is about to end, and must not repeat a POST.
     pub(crate) fn saying(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::scripted(move |request, _, stream, _| {
-            let mut answer = script(request);
-            if let Some(line_end) = answer.windows(2).position(|pair| pair == b"\r\n") {
-                answer.splice(line_end..line_end, *b"\r\nconnection: close");
+            let mut response = script(request);
+            if let Some(line_end) = response.windows(2).position(|pair| pair == b"\r\n") {
+                response.splice(line_end..line_end, *b"\r\nconnection: close");
             }
-            let _ = stream.write_all(&answer);
+            let _ = stream.write_all(&response);
             false
         })
     }
@@ -75,9 +75,9 @@ impl Upstream {
     /// One whose script knows by which connection, counted from 1, a request came.
     pub(crate) fn taking_turns(script: impl Fn(&Message, u64) -> Turn + Send + Sync + 'static) -> Self {
         Self::scripted(move |request, connection, stream, _| match script(request, connection) {
-            Turn::Answer(answer) => stream.write_all(&answer).is_ok(),
-            Turn::AnswerAndClose(answer) => {
-                let _ = stream.write_all(&answer);
+            Turn::Response(response) => stream.write_all(&response).is_ok(),
+            Turn::AnswerAndClose(response) => {
+                let _ = stream.write_all(&response);
                 false
             }
             Turn::HangUp => false,

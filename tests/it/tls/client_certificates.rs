@@ -44,10 +44,10 @@ fn upstreams_are_told_whose_certificate_it_is() {
     let files = client(&rig.authority, rig.folder.path(), "billing");
     for version in ["--tlsv1.3", "--tls-max=1.2"] {
         let version: Vec<&str> = version.split('=').collect();
-        let answer = rig.curl("/public/a", &with(&files, &version));
-        assert!(answer.status.success(), "{}", said(&answer));
-        assert_eq!(upstream_saw(&answer.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
-        assert_eq!(upstream_saw(&answer.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing"]);
+        let response = rig.curl("/public/a", &with(&files, &version));
+        assert!(response.status.success(), "{}", said(&response));
+        assert_eq!(upstream_saw(&response.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
+        assert_eq!(upstream_saw(&response.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing"]);
     }
 }
 
@@ -62,14 +62,14 @@ fn where_it_is_required_nobody_is_served_without_and_elsewhere_there_is_no_field
         ["X-Auth-Certificate-Subject: CN=admin", "x_auth_certificate_names: DNS:admin", "X.Auth.Certificate.Subject: CN=admin"];
     let spoofed: Vec<&str> = spoofed.iter().flat_map(|field| ["--header", field]).collect();
     for rig in [&optional, &off] {
-        let answer = rig.curl("/public/a", &spoofed);
-        assert!(answer.status.success(), "{}", said(&answer));
-        assert!(!String::from_utf8_lossy(&answer.stdout).contains("admin"), "{}", said(&answer));
+        let response = rig.curl("/public/a", &spoofed);
+        assert!(response.status.success(), "{}", said(&response));
+        assert!(!String::from_utf8_lossy(&response.stdout).contains("admin"), "{}", said(&response));
     }
     let files = client(&optional.authority, optional.folder.path(), "billing");
-    let answer = optional.curl("/public/a", &with(&files, &spoofed));
-    assert_eq!(upstream_saw(&answer.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
-    assert!(!String::from_utf8_lossy(&answer.stdout).contains("admin"), "{}", said(&answer));
+    let response = optional.curl("/public/a", &with(&files, &spoofed));
+    assert_eq!(upstream_saw(&response.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
+    assert!(!String::from_utf8_lossy(&response.stdout).contains("admin"), "{}", said(&response));
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn one_that_nobody_vouches_for_is_refused_even_where_none_is_needed() {
         let rig = asking(&upstream, demand);
         let files = client(&stranger, rig.folder.path(), "billing");
         for version in [&["--tlsv1.3"][..], &["--tls-max", "1.2"]] {
-            let answer = rig.curl("/public/a", &with(&files, version));
-            assert!(!answer.status.success(), "{}", said(&answer));
+            let response = rig.curl("/public/a", &with(&files, version));
+            assert!(!response.status.success(), "{}", said(&response));
         }
         eventually("both are counted", || rig.metric("tls_handshakes_total{outcome=\"failed\"}") == 2);
     }

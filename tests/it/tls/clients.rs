@@ -10,10 +10,10 @@ fn curl_speaks_both_versions_and_the_upstream_hears_of_https() {
     let upstream = Upstream::start();
     let rig = Rig::tls(&upstream, "");
     for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"], &["--http1.1"], &["--http2"]] {
-        let answer = rig.curl("/public/a", version);
-        assert!(answer.status.success(), "{version:?}: {}", said(&answer));
-        assert_eq!(upstream_saw(&answer.stdout, "x-forwarded-proto"), ["https"]);
-        let forwarded = upstream_saw(&answer.stdout, "forwarded");
+        let response = rig.curl("/public/a", version);
+        assert!(response.status.success(), "{version:?}: {}", said(&response));
+        assert_eq!(upstream_saw(&response.stdout, "x-forwarded-proto"), ["https"]);
+        let forwarded = upstream_saw(&response.stdout, "forwarded");
         assert!(forwarded[0].contains("for=127.0.0.1;proto=https;host="), "{forwarded:?}");
     }
     assert_eq!(rig.metric("tls_handshakes_total{outcome=\"full\"}"), 4);
@@ -76,8 +76,8 @@ fn node_and_python_are_served() {
     assert_eq!(String::from_utf8_lossy(&node.stdout).trim(), "200 /public/a?b=c 1048576", "{}", said(&node));
     let script = "import json, ssl, sys, urllib.request\n\
                   context = ssl.create_default_context(cafile=sys.argv[2])\n\
-                  answer = urllib.request.urlopen(sys.argv[1], context=context)\n\
-                  print(answer.status, json.load(answer)['target'])";
+                  response = urllib.request.urlopen(sys.argv[1], context=context)\n\
+                  print(response.status, json.load(response)['target'])";
     let python = Command::new("python3").args(["-c", script, &url]).arg(&rig.authority_file).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&python.stdout).trim(), "200 /public/a?b=c", "{}", said(&python));
 }
@@ -122,20 +122,20 @@ fn what_an_upstream_breaks_off_curl_reports_as_broken_off() {
         let script = format!("HTTP/1.1 200 OK\r\n{head}{half}\r\n");
         let upstream = Upstream::taking_turns(move |_, _| Turn::AnswerAndClose(script.clone().into()));
         let rig = Rig::tls(&upstream, "");
-        let answer = rig.curl("/public/a", &[version]);
+        let response = rig.curl("/public/a", &[version]);
         // curl's word for a part, and for a connection that was lost.
-        let is_lost = matches!(answer.status.code(), Some(18 | 56));
-        assert!(is_lost, "{version} {head}: {} bytes, {}", answer.stdout.len(), String::from_utf8_lossy(&answer.stderr));
+        let is_lost = matches!(response.status.code(), Some(18 | 56));
+        assert!(is_lost, "{version} {head}: {} bytes, {}", response.stdout.len(), String::from_utf8_lossy(&response.stderr));
         // A reset may overtake what is under way.
-        let has_begun = answer.stdout.starts_with(b"halfhalf") || version == "--http1.0" && answer.stdout.is_empty();
-        assert!(has_begun, "{version} {head}: {} bytes", answer.stdout.len());
+        let has_begun = response.stdout.starts_with(b"halfhalf") || version == "--http1.0" && response.stdout.is_empty();
+        assert!(has_begun, "{version} {head}: {} bytes", response.stdout.len());
     }
     // The same in whole is no error.
     let whole = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
-    let upstream = Upstream::taking_turns(move |_, _| Turn::Answer(whole.into()));
+    let upstream = Upstream::taking_turns(move |_, _| Turn::Response(whole.into()));
     let rig = Rig::tls(&upstream, "");
     for version in ["--http1.0", "--http1.1"] {
-        let answer = rig.curl("/public/a", &[version]);
-        assert!(answer.status.success() && answer.stdout == b"whole", "{version}: {}", said(&answer));
+        let response = rig.curl("/public/a", &[version]);
+        assert!(response.status.success() && response.stdout == b"whole", "{version}: {}", said(&response));
     }
 }

@@ -23,10 +23,10 @@ fn http_in_clear_text_gets_a_clear_response() {
     for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "post / HTTP/1.0\r\n\r\n"] {
         let mut stream = rig.connect(0);
         stream.write_all(request.as_bytes()).unwrap();
-        let answer = rest(stream);
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"tls_required\""), "{request}: {answer}");
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        assert!(answer.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
+        let response = rest(stream);
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("\"tls_required\""), "{request}: {response}");
+        let body = response.split_once("\r\n\r\n").unwrap().1;
+        assert!(response.contains(&format!("content-length: {}\r\n", body.len())), "{response}");
     }
     for noise in [&b"\0"[..], b"\x15\x03\x01\x00\x02\x01\x00", b"\r\n\r\n\0\r\nQUIT\n", b"\x80\x2e\x01"] {
         let mut stream = rig.connect(0);
@@ -82,7 +82,7 @@ fn a_connection_beyond_what_an_address_may_have_is_closed_without_a_handshake() 
     });
     let mut first = connect(&rig, &config(&rig));
     ask(&mut first);
-    assert_eq!(rest(rig.connect(0)), "", "clear text would be no answer to TLS");
+    assert_eq!(rest(rig.connect(0)), "", "clear text would be no response to TLS");
     ask(&mut first);
     assert_eq!(rig.metric("connections_refused_total"), 1);
 }
@@ -106,8 +106,8 @@ fn half_handshakes_make_room_for_whole_ones() {
         })
         .collect();
     for _ in 0..3 {
-        let answer = rig.curl("/public/a", &[]);
-        assert!(answer.status.success(), "{}", said(&answer));
+        let response = rig.curl("/public/a", &[]);
+        assert!(response.status.success(), "{}", said(&response));
     }
     drop(half);
     eventually("those who made room are counted", || rig.metric("connections_given_up_total") > 0);

@@ -24,14 +24,14 @@ const TRUSTED: &str = "trusted_peers = ['127.0.0.1']";
 fn ask(rig: &Rig, wire: &[u8]) -> Vec<u8> {
     let mut stream = rig.connect(0);
     stream.write_all(wire).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    answer
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response);
+    response
 }
 
-fn body(answer: &[u8]) -> &[u8] {
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or_else(|| panic!("{}", answer.escape_ascii()));
-    &answer[end + 4..]
+fn body(response: &[u8]) -> &[u8] {
+    let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or_else(|| panic!("{}", response.escape_ascii()));
+    &response[end + 4..]
 }
 
 fn block(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -51,13 +51,13 @@ fn the_address_that_the_header_names_is_the_client() {
         (block(0x21, 0x11, &v4), "198.51.100.7"),
         (block(0x21, 0x11, &with_extensions), "198.51.100.7"),
     ] {
-        let answer = ask(&rig, &[header.as_slice(), REQUEST.as_bytes()].concat());
-        assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), [client], "what the client says is not believed");
+        let response = ask(&rig, &[header.as_slice(), REQUEST.as_bytes()].concat());
+        assert_eq!(upstream_saw(body(&response), "x-forwarded-for"), [client], "what the client says is not believed");
     }
     // Whoever sends one of its own connection, as a health check, is a trusted peer like others.
     for family in [0x00, 0x11] {
-        let answer = ask(&rig, &[block(0x20, family, &v4).as_slice(), REQUEST.as_bytes()].concat());
-        assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), ["203.0.113.99, 127.0.0.1"]);
+        let response = ask(&rig, &[block(0x20, family, &v4).as_slice(), REQUEST.as_bytes()].concat());
+        assert_eq!(upstream_saw(body(&response), "x-forwarded-for"), ["203.0.113.99, 127.0.0.1"]);
     }
 }
 
@@ -77,8 +77,8 @@ fn a_client_of_unknown_address_has_none_of_the_balancers_trust() {
     let request = "GET /public/a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.99\r\nForwarded: for=203.0.113.99;host=evil\r\n\
                    X-Forwarded-Host: evil\r\nX-Forwarded-Proto: evil\r\nX-Request-Id: evil\r\nConnection: close\r\n\r\n";
     for header in headers_of_unknown_clients() {
-        let answer = ask(&rig, &[header.as_slice(), request.as_bytes()].concat());
-        let echo = body(&answer);
+        let response = ask(&rig, &[header.as_slice(), request.as_bytes()].concat());
+        let echo = body(&response);
         assert_eq!(upstream_saw(echo, "x-forwarded-for"), ["127.0.0.1"], "{}", header.escape_ascii());
         let told = String::from_utf8_lossy(echo);
         assert!(!told.contains("evil") && !told.contains("203.0.113"), "{}: {told}", header.escape_ascii());
@@ -119,9 +119,9 @@ fn a_header_may_come_byte_by_byte() {
         std::thread::sleep(Duration::from_millis(1));
     }
     stream.write_all(REQUEST.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), ["198.51.100.7"]);
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    assert_eq!(upstream_saw(body(&response), "x-forwarded-for"), ["198.51.100.7"]);
 }
 
 #[test]
@@ -200,17 +200,18 @@ fn haproxy_tells_of_its_clients_in_both_versions_and_in_front_of_tls() {
         let (_plain, address) = haproxy(&rig, 0, send);
         let url = format!("http://{address}/public/a");
         // Clients of another loopback address than the proxy's.
-        let answer = Command::new("curl").args(["--silent", "--show-error", "--interface", "127.0.0.2", &url]).output().unwrap();
-        assert_eq!(upstream_saw(&answer.stdout, "x-forwarded-for"), ["127.0.0.2"], "{send}: {}", said(&answer));
+        let response =
+            Command::new("curl").args(["--silent", "--show-error", "--interface", "127.0.0.2", &url]).output().unwrap();
+        assert_eq!(upstream_saw(&response.stdout, "x-forwarded-for"), ["127.0.0.2"], "{send}: {}", said(&response));
         let (_tls, address) = haproxy(&rig, 1, send);
         let resolve = format!("localhost:{}:127.0.0.1", address.port());
-        let answer = Command::new("curl")
+        let response = Command::new("curl")
             .args(["--silent", "--show-error", "--interface", "127.0.0.2", "--resolve", &resolve, "--cacert"])
             .arg(&rig.authority_file)
             .arg(format!("https://localhost:{}/public/a", address.port()))
             .output()
             .unwrap();
-        assert_eq!(upstream_saw(&answer.stdout, "x-forwarded-for"), ["127.0.0.2"], "{send}: {}", said(&answer));
-        assert_eq!(upstream_saw(&answer.stdout, "x-forwarded-proto"), ["https"]);
+        assert_eq!(upstream_saw(&response.stdout, "x-forwarded-for"), ["127.0.0.2"], "{send}: {}", said(&response));
+        assert_eq!(upstream_saw(&response.stdout, "x-forwarded-proto"), ["https"]);
     }
 }

@@ -8,10 +8,10 @@ use crate::support::upstream::Upstream;
 fn ask(rig: &Rig, request: &str) -> (u16, Option<String>) {
     let mut stream = rig.connect(0);
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let location = answer.lines().find_map(|line| line.strip_prefix("location: ")).map(str::to_owned);
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    let location = response.lines().find_map(|line| line.strip_prefix("location: ")).map(str::to_owned);
     (status, location)
 }
 

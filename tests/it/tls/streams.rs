@@ -15,9 +15,9 @@ const MUCH: usize = 32 << 20;
 
 fn with_much() -> (Upstream, Rig) {
     let upstream = Upstream::taking_turns(|_, _| {
-        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n").into_bytes();
-        answer.resize(answer.len() + MUCH, b'x');
-        Turn::Answer(answer)
+        let mut response = format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n").into_bytes();
+        response.resize(response.len() + MUCH, b'x');
+        Turn::Response(response)
     });
     let rig = Rig::start(&upstream, |folder, authority| {
         let files = authority.issue(folder, "server", &["localhost"]).entry();
@@ -49,7 +49,7 @@ fn a_client_that_reads_slowly_gets_all_and_one_that_stops_is_given_up() {
         thread::sleep(Duration::from_millis(60));
     }
     let mut stopped = begin(&rig, "");
-    rig.gateway.await_log("the client is given up", |log| log.contains("client did not take the answer"));
+    rig.gateway.await_log("the client is given up", |log| log.contains("client did not take the response"));
     let error = io::copy(&mut stopped, &mut io::sink()).unwrap_err();
     let broke_off = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
     assert!(broke_off, "{error}");

@@ -98,7 +98,7 @@ impl State {
             add(&|next| next.requests.push((next.stored, 0)));
         }
         for (i, &(token, age)) in self.requests.iter().enumerate() {
-            let (record, reply) = answer(self.record, token, NOW);
+            let (record, reply) = respond(self.record, token, NOW);
             let reply = reply?;
             add(&|next| _ = next.requests.remove(i));
             add(&|next| {

@@ -95,7 +95,7 @@ proptest! {
                 Step::Read(n) => nodes[n].read = store.record,
                 Step::Finish(n) => {
                     let Some((record, version)) = nodes[n].read.take() else { continue };
-                    let (next, reply) = answer(record, newest, now);
+                    let (next, reply) = respond(record, newest, now);
                     let is_written = next == record || store.swap(version, next);
                     let is_refused = nodes[n].replica.covers(&principal()).is_some();
                     if let Some(reply) = reply && is_written && !is_refused {

@@ -7,7 +7,7 @@ use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, StatusCode, Version};
 
 use super::heads::{RawHeads, Told, Unread};
-use super::interim::InterimAnswers;
+use super::interim::InterimResponses;
 use crate::domain::client_limits::ClientLimits;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::tunnel::Upgrade;
@@ -32,7 +32,7 @@ pub struct Http1Connection {
     pub client: Rc<ClientConnection>,
     /// Of the present exchange. The next one has the same.
     pub exchange: Rc<ExchangeWatch>,
-    pub(super) interim: InterimAnswers,
+    pub(super) interim: InterimResponses,
     heads: RefCell<RawHeads>,
     /// What the connection turns into, once a response switched protocols.
     upgrade: RefCell<Option<Upgrade>>,
@@ -55,7 +55,7 @@ impl Http1Connection {
         Rc::new(Self {
             client: Rc::clone(client),
             exchange,
-            interim: InterimAnswers::default(),
+            interim: InterimResponses::default(),
             heads: RefCell::new(RawHeads::new(2 * read_buffer_bytes_max(&client.limits))),
             upgrade: RefCell::new(None),
             in_exchange: Cell::new(false),
@@ -77,7 +77,7 @@ impl Http1Connection {
         self.client.watch.does(Doing::Response);
     }
 
-    /// The answer is complete or given up.
+    /// The response is complete or given up.
     pub(in crate::proxy::client) fn exchange_ends(&self) {
         self.in_exchange.set(false);
         self.exchange.speak_for(None);
@@ -107,7 +107,7 @@ impl Http1Connection {
     }
 
     fn is_writing(&self) -> bool {
-        !self.interim.is_answer_flushed()
+        !self.interim.is_response_flushed()
     }
 
     /// No byte of a request has come since the last response left, or at all.
@@ -128,16 +128,16 @@ impl Http1Connection {
     /// Bytes of a response are about to be written: whether the connection has to be told how it ends, if it does now.
     pub(super) fn response_moves(&self) -> bool {
         self.has_responded.set(true);
-        self.interim.answer_moves();
-        self.ends_answers() && !self.ends_by_reset.replace(true)
+        self.interim.response_moves();
+        self.ends_responses() && !self.ends_by_reset.replace(true)
     }
 
-    /// Whether the end of the connection may be the end of an answer.
-    fn ends_answers(&self) -> bool {
+    /// Whether the end of the connection may be the end of a response.
+    fn ends_responses(&self) -> bool {
         self.version.get() < Version::HTTP_11
     }
 
-    /// Sends an interim answer to the present request on its way, where the client knows of such.
+    /// Sends an interim response to the present request on its way, where the client knows of such.
     pub(in crate::proxy::client) fn pass_interim(&self, status: StatusCode, headers: &HeaderMap) {
         if self.version.get() >= Version::HTTP_11 {
             self.interim.add(status, headers);

@@ -1,4 +1,4 @@
-//! Interim answers (1xx, RFC 9110, section 15.2) on their way to a client. hyper's server cannot send them, so they are written
+//! Interim responses (1xx, RFC 9110, section 15.2) on their way to a client. hyper's server cannot send them, so they are written
 //! between what it writes.
 
 use std::cell::{Cell, RefCell};
@@ -13,25 +13,25 @@ use tokio::io::AsyncWrite;
 
 use crate::domain::headers::write_field;
 
-/// How many bytes may wait for a client that does not read. Beyond that they are left out: the final answer says it all.
+/// How many bytes may wait for a client that does not read. Beyond that they are left out: the final response says it all.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
 /// What one connection has to say before the next answer.
 #[derive(Debug)]
-pub(super) struct InterimAnswers {
+pub(super) struct InterimResponses {
     waiting: RefCell<BytesMut>,
-    /// hyper holds nothing back of the answers before.
+    /// hyper holds nothing back of the responses before.
     all_flushed: Cell<bool>,
 }
 
-impl Default for InterimAnswers {
+impl Default for InterimResponses {
     fn default() -> Self {
         Self { waiting: RefCell::default(), all_flushed: Cell::new(true) }
     }
 }
 
-impl InterimAnswers {
-    /// Takes one for the present request, whose answer has not begun. A client that pipelines and has not taken the answer before
+impl InterimResponses {
+    /// Takes one for the present request, whose response has not begun. A client that pipelines and has not taken the response before
     /// goes without: nobody could tell where the one ends and the other begins.
     pub(super) fn add(&self, status: StatusCode, headers: &HeaderMap) {
         if !self.all_flushed.get() {
@@ -52,7 +52,7 @@ impl InterimAnswers {
         self.waiting.borrow().is_empty()
     }
 
-    /// Writes what waits; to be done before anything of an answer is written.
+    /// Writes what waits; to be done before anything of a response is written.
     pub(super) fn poll_write(&self, mut stream: Pin<&mut impl AsyncWrite>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut waiting = self.waiting.borrow_mut();
         while !waiting.is_empty() {
@@ -65,16 +65,16 @@ impl InterimAnswers {
     }
 
     /// hyper has begun to write, and may have more.
-    pub(super) fn answer_moves(&self) {
+    pub(super) fn response_moves(&self) {
         self.all_flushed.set(false);
     }
 
-    pub(super) fn is_answer_flushed(&self) -> bool {
+    pub(super) fn is_response_flushed(&self) -> bool {
         self.all_flushed.get()
     }
 
     /// hyper has written all that it had.
-    pub(super) fn answer_flushed(&self) {
+    pub(super) fn response_flushed(&self) {
         self.all_flushed.set(true);
     }
 }

@@ -132,13 +132,13 @@ impl ClientIo {
         Poll::Pending
     }
 
-    fn answer_moves(&self) {
+    fn response_moves(&self) {
         if self.connection.response_moves() {
             self.stream.end_by_reset(true);
         }
     }
 
-    /// What has to be written before the next bytes of an answer.
+    /// What has to be written before the next bytes of a response.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.connection.interim.is_empty() {
             // Nothing moves: a deadline for what does not stays.
@@ -173,7 +173,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
-        this.answer_moves();
+        this.response_moves();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.note_write(&polled);
         polled
@@ -182,7 +182,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
-        this.answer_moves();
+        this.response_moves();
         let mut room = [const { MaybeUninit::uninit() }; JOINED_BYTES_MAX];
         let mut joined = ReadBuf::uninit(&mut room);
         // A head and a small body leave as one piece: the kernel takes one buffer for less than it takes several.
@@ -200,7 +200,7 @@ impl AsyncWrite for ClientIo {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // hyper flushes when it has written all that it had.
-        this.connection.interim.answer_flushed();
+        this.connection.interim.response_flushed();
         ready!(this.poll_interim(cx))?;
         if this.is_half_closed && !this.connection.owes_a_response() {
             // Nothing else would have the parser read the end.

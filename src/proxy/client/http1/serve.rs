@@ -86,7 +86,7 @@ enum End {
 }
 
 impl End {
-    fn breaks_an_answer_off(&self) -> bool {
+    fn breaks_a_response_off(&self) -> bool {
         match self {
             Self::Served(result) => result.as_ref().is_err_and(hyper::Error::is_user),
             Self::SlowClient | Self::GivenUp => true,
@@ -175,7 +175,7 @@ pub async fn serve<H: Handler>(
 async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, lingerers: &Rc<Lingerers>) -> Served {
     let ClientIo { mut stream, held, .. } = io;
     let client = &connection.client;
-    let broke_off = end.breaks_an_answer_off();
+    let broke_off = end.breaks_a_response_off();
     if broke_off {
         stream.break_off();
     } else if connection.ends_by_reset.replace(false) {
@@ -217,7 +217,7 @@ async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, linge
             None
         }
         End::SlowClient => {
-            tracing::debug!(peer = %client.peer, "client did not take the answer");
+            tracing::debug!(peer = %client.peer, "client did not take the response");
             None
         }
     };

@@ -57,7 +57,7 @@ pub(super) struct FrameMeter {
     allowance: Allowance,
     /// Bytes sent that have not been answered.
     unanswered: Cell<u64>,
-    /// Bytes that answer frames of the client: nothing that it would answer in turn.
+    /// Bytes that response frames of the client: nothing that it would answer in turn.
     owed: Cell<u64>,
     has_seen_a_frame: Cell<bool>,
     position: Cell<Position>,
@@ -117,7 +117,7 @@ impl FrameMeter {
                 Position::Within(0) => Position::Head([0; HEAD_BYTES], 0),
                 Position::Head([a, b, c, kind, flags, ..], HEAD_BYTES) => {
                     self.has_seen_a_frame.set(true);
-                    self.owed.set(self.owed.get() + answer_bytes(kind, flags));
+                    self.owed.set(self.owed.get() + response_bytes(kind, flags));
                     is_exceeded |= is_control(kind) && self.exceeds(now);
                     Position::Within(u32::from_be_bytes([0, a, b, c]) as usize)
                 }
@@ -145,7 +145,7 @@ impl FrameMeter {
 }
 
 /// What h2 sends because of a frame.
-const fn answer_bytes(kind: u8, flags: u8) -> u64 {
+const fn response_bytes(kind: u8, flags: u8) -> u64 {
     const ACK: u8 = 0x1;
     const HEAD: u64 = HEAD_BYTES as u64;
     match kind {

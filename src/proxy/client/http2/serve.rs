@@ -231,7 +231,7 @@ impl<H: Handler> Serving<'_, H> {
     fn ask_whether_there(&mut self, cx: &mut Context<'_>) {
         let Stage::Open(_, Some(pings)) = &mut self.stage else { return };
         let (watch, limits) = (&self.connection.client.watch, &self.connection.limits);
-        // Where one is under way already, its answer counts.
+        // Where one is under way already, its response counts.
         if watch.take_expired(ConnectionWait::Silence) && pings.send_ping(Ping::opaque()).is_ok() {
             watch.arm(ConnectionWait::Pong, limits.ping_timeout);
         }

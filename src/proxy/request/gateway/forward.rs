@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
 use super::verdict::Forwarded;
-use super::{Answer, Gateway, Local};
+use super::{Gateway, Local, Served};
 use crate::domain::affinity::AffinityKey;
 use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
@@ -26,14 +26,14 @@ use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, RequestFields, Ups
 const TOKENS_LOOKED_AT_MAX: u32 = 8;
 
 impl Gateway {
-    /// An admitted request for an upstream: rewritten, sent; the answer streams back.
+    /// An admitted request for an upstream: rewritten, sent; the response streams back.
     pub(super) async fn forward(
         &self,
         context: &mut RequestContext<'_>,
         local: &Local,
         Forwarded { route, forward, upstream, caller, target }: Forwarded<'_>,
         head: &Parts,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Served, Refusal> {
         if let Some(target) = target {
             context.target = target;
         }
@@ -65,27 +65,27 @@ impl Gateway {
         };
         let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
         let timeouts = ExchangeTimeouts { response, idle: forward.idle_timeout };
-        let mut answer = exchange(upstream, context, call, timeouts).await?;
+        let mut response = exchange(upstream, context, call, timeouts).await?;
         self.kept.counters.add(Counter::RequestsForwarded, 1);
-        context.policy.rewrite.response(answer.headers_mut(), &context.ids.request);
-        context.exchange.watch().answer_begins(|| self.shared.clock.now(), forward.response_timeout);
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (answer, body) = answer.into_parts();
-            let is_consent = handshake::is_consent(head, &answer.headers);
+        context.policy.rewrite.response(response.headers_mut(), &context.ids.request);
+        context.exchange.watch().response_begins(|| self.shared.clock.now(), forward.response_timeout);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (response, body) = response.into_parts();
+            let is_consent = handshake::is_consent(head, &response.headers);
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
                 TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
             // With what was seen of newer tokens while the consent was awaited.
             let bond = context.exchange.watch().take_bond();
-            return Ok(switch(context, Upgrade::new(switched, bond, limits), answer));
+            return Ok(switch(context, Upgrade::new(switched, bond, limits), response));
         }
-        if handshake::is_mistaken_for_consent(head, answer.status()) {
+        if handshake::is_mistaken_for_consent(head, response.status()) {
             return Err(Refusal::IgnoredUpgrade);
         }
         if let Some(edits) = &forward.response_fields {
-            edits.apply(answer.headers_mut());
+            edits.apply(response.headers_mut());
         }
-        Ok(Answer::Streamed(answer))
+        Ok(Served::Streamed(response))
     }
 }
 
@@ -179,10 +179,10 @@ pub(super) async fn exchange(
 }
 
 /// Turns the connection into a tunnel.
-fn switch(context: &RequestContext<'_>, upgrade: Upgrade, answer: response::Parts) -> Answer {
+fn switch(context: &RequestContext<'_>, upgrade: Upgrade, response: response::Parts) -> Served {
     let mut consent = Reply::new(Bytes::new());
-    *consent.status_mut() = answer.status;
-    *consent.headers_mut() = answer.headers;
+    *consent.status_mut() = response.status;
+    *consent.headers_mut() = response.headers;
     context.exchange.switch_to(upgrade, &mut consent);
-    Answer::Whole(consent)
+    Served::Whole(consent)
 }

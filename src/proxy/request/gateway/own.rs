@@ -7,7 +7,7 @@ use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 
 use super::forward::{UpstreamCall, exchange};
-use super::{Answer, Gateway, Local};
+use super::{Gateway, Local, Served};
 use crate::domain::claims::Denial;
 use crate::domain::headers::Withheld;
 use crate::domain::login_kind::LoginKind;
@@ -15,9 +15,9 @@ use crate::domain::route::{Endpoint, OwnEndpoint};
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::proxy::auth::admission::bearer_token;
-use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamAnswer};
+use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamResponse};
 use crate::proxy::request::context::RequestContext;
-use crate::proxy::request::login_answer;
+use crate::proxy::request::login_response;
 use crate::proxy::request::refusal::Refusal;
 
 impl Gateway {
@@ -27,7 +27,7 @@ impl Gateway {
         local: &Local,
         endpoint: Endpoint,
         head: &Parts,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Served, Refusal> {
         context.body.limit(context.policy.own_body_bytes_max, context.policy.own_body_rate_min)?;
         match endpoint {
             Endpoint::Login(kind) => self.login(context, local, kind, head).await,
@@ -41,7 +41,7 @@ impl Gateway {
         local: &Local,
         endpoint: OwnEndpoint,
         head: &Parts,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Served, Refusal> {
         let caller = self.caller(local, head).await;
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
         let expired = is_expired.then(|| self.expired(local, head)).flatten();
@@ -49,7 +49,7 @@ impl Gateway {
         let token = is_for_ticket.then(|| token_text(local, head)).flatten();
         let body = context.body.collect().await?;
         let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired, token };
-        Ok(Answer::Whole(local.view.control.answer(request).await))
+        Ok(Served::Whole(local.view.control.respond(request).await))
     }
 
     /// The upstream judges the credentials, and what it grants becomes a session.
@@ -59,7 +59,7 @@ impl Gateway {
         local: &Local,
         kind: LoginKind,
         head: &Parts,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Served, Refusal> {
         let body = context.body.collect().await?;
         let request = LoginRequest { kind, head: Arc::new(head.clone()), body: body.clone(), address: context.address };
         local.view.control.admit_login(&request).map_err(|reply| Refusal::Reply(Box::new(reply)))?;
@@ -82,12 +82,12 @@ impl Gateway {
         let (rules, upstream) = (local.policy().login, local.routing.login());
         let (mut head, body) = exchange(upstream, context, call, rules.timeouts).await?.into_parts();
         context.policy.rewrite.response(&mut head.headers, &context.ids.request);
-        if !login_answer::may_grant(&head) {
+        if !login_response::may_grant(&head) {
             self.kept.counters.add(Counter::LoginsRefused, 1);
-            return Ok(Answer::Streamed(Response::from_parts(head, body)));
+            return Ok(Served::Streamed(Response::from_parts(head, body)));
         }
-        let body = login_answer::collect(body, rules.answer_bytes_max, &upstream.options().name).await?;
-        Ok(Answer::Whole(local.view.control.complete_login(request, UpstreamAnswer { head, body }).await))
+        let body = login_response::collect(body, rules.response_bytes_max, &upstream.options().name).await?;
+        Ok(Served::Whole(local.view.control.complete_login(request, UpstreamResponse { head, body }).await))
     }
 }
 

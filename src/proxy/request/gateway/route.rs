@@ -5,7 +5,7 @@ use http::header::LOCATION;
 use http::request::Parts;
 
 use super::admit::Caller;
-use super::{Answer, Gateway, Local};
+use super::{Gateway, Local, Served};
 use crate::domain::network::network;
 use crate::domain::route::{FixedResponse, LimitBy, Redirect, Route};
 use crate::domain::stats::Counter;
@@ -35,12 +35,12 @@ impl Gateway {
     }
 
     /// The reply that a route gives instead of an upstream.
-    pub(super) fn of_route(&self, head: &Parts, reply: Reply) -> Result<Answer, Refusal> {
+    pub(super) fn of_route(&self, head: &Parts, reply: Reply) -> Result<Served, Refusal> {
         if handshake::is_mistaken_for_consent(head, reply.status()) {
             return Err(Refusal::NoRoute);
         }
         self.kept.counters.add(Counter::RequestsAnsweredByRoute, 1);
-        Ok(Answer::OfRoute(reply))
+        Ok(Served::OfRoute(reply))
     }
 }
 

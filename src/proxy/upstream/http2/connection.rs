@@ -201,7 +201,7 @@ impl Connection {
         if let Some(pings) = &mut *self.pings.borrow_mut() {
             // Of an earlier question: whatever was heard since has answered it.
             let _ = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
-            // Where one is under way already, its answer counts.
+            // Where one is under way already, its response counts.
             let _ = pings.send_ping(Ping::opaque());
             self.signs.is_asked();
         }

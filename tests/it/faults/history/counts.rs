@@ -48,7 +48,7 @@ pub(super) fn describe(counts: &Snapshot) -> String {
 }
 
 impl Judge<'_> {
-    /// Each answer is counted once, whatever replies and writes the store lost and however often a node told what it had counted.
+    /// Each response is counted once, whatever replies and writes the store lost and however often a node told what it had counted.
     /// Of a node that was killed, what it had not told is missing, and what it had not answered may be counted. `spent` are refreshes
     /// that were refused beside those of the history.
     pub(super) fn assert_counted(&self, spent: u64, counts: &Snapshot) {

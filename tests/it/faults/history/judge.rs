@@ -78,9 +78,9 @@ impl Judge<'_> {
         let lost = sessions.values().filter(|events| self.is_login_lost(events)).count();
         let losses = losses(self.troubles).count();
         format!(
-            "{} calls, {} of them 503 ({} with nothing wrong), {} without an answer; {} faults, {losses} of them failovers, {} \
+            "{} calls, {} of them 503 ({} with nothing wrong), {} without a response; {} faults, {losses} of them failovers, {} \
              deaths of nodes; {} logins, {lost} of them lost, {} refreshes of {} asked for, {rotations} generations, {} logouts; \
-             the latest call that another node let through came {:?} after the logout's answer, {:?} after a promotion",
+             the latest call that another node let through came {:?} after the logout's response, {:?} after a promotion",
             self.events.len(),
             self.count(|event| event.status == Some(503)),
             self.count(|event| self.is_stray(event)),
@@ -96,7 +96,7 @@ impl Judge<'_> {
         )
     }
 
-    /// A generation is one token, whoever asked and however often; and no answer goes back.
+    /// A generation is one token, whoever asked and however often; and no response goes back.
     fn assert_one_line(&self, events: &[&Event]) {
         let mut line: BTreeMap<u64, &Event> = BTreeMap::new();
         for event in events {
@@ -123,7 +123,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Without an answer is only what a node was asked that died then, or what was let in and cut off with its session.
+    /// Without a response is only what a node was asked that died then, or what was let in and cut off with its session.
     fn assert_answered(&self, events: &[&Event]) {
         let ends = first_end(events);
         for event in events.iter().filter(|event| event.status.is_none()) {
@@ -132,7 +132,7 @@ impl Judge<'_> {
                 let died = matches!(&trouble.effect, Effect::Death(death) if death.node == event.node);
                 died && trouble.began <= event.ended && event.began <= trouble.ended
             });
-            assert!(is_cut_off || is_orphaned, "no answer: {event:?}; {}", self.around(event));
+            assert!(is_cut_off || is_orphaned, "no response: {event:?}; {}", self.around(event));
         }
     }
 
@@ -145,7 +145,7 @@ impl Judge<'_> {
         assert!(stray <= undisturbed / STRAY_PART_MAX, "{stray} of {undisturbed} were 503 with nothing wrong: {:?}", told());
     }
 
-    /// After the answer to a logout nothing is refreshed anywhere, and nothing let through: at once by the node that answered, within
+    /// After the response to a logout nothing is refreshed anywhere, and nothing let through: at once by the node that answered, within
     /// the bound by the others. Where a failover may have taken it, that node puts it back: the others have not heard of it until
     /// then, and may even refresh.
     fn assert_logout_holds(&self, events: &[&Event], latest: &mut Latest) {

@@ -58,7 +58,7 @@ struct Event {
     what: What,
     began: Instant,
     ended: Instant,
-    /// None when the connection broke before an answer.
+    /// None when the connection broke before a response.
     status: Option<u16>,
     given: Option<Given>,
     text: String,
@@ -87,10 +87,10 @@ struct Given {
 }
 
 impl Given {
-    fn of(what: What, answer: &Message) -> Option<Self> {
+    fn of(what: What, response: &Message) -> Option<Self> {
         match what {
             What::Login | What::Refresh(_) => {
-                Some(Self { generation: answer.json()["generation"].as_u64().unwrap(), tokens: Tokens::of(answer) })
+                Some(Self { generation: response.json()["generation"].as_u64().unwrap(), tokens: Tokens::of(response) })
             }
             What::Use | What::Logout => None,
         }
@@ -126,11 +126,13 @@ impl History {
         ask: impl FnOnce(&mut Client) -> io::Result<Message>,
     ) -> (Option<u16>, Option<Given>) {
         let began = Instant::now();
-        let answer = ask(&mut Client::new(self.nodes[node]));
+        let response = ask(&mut Client::new(self.nodes[node]));
         let ended = Instant::now();
-        let (status, given, text) = match answer {
-            Ok(answer) if answer.status() != 200 => (Some(answer.status()), None, answer.text()),
-            Ok(answer) => (Some(200), Given::of(what, &answer), if what == What::Logout { answer.text() } else { String::new() }),
+        let (status, given, text) = match response {
+            Ok(response) if response.status() != 200 => (Some(response.status()), None, response.text()),
+            Ok(response) => {
+                (Some(200), Given::of(what, &response), if what == What::Logout { response.text() } else { String::new() })
+            }
             Err(error) if is_broken(&error) => (None, None, error.to_string()),
             Err(error) => panic!("{what:?}: {error}"),
         };

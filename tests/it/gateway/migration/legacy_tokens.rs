@@ -18,7 +18,7 @@ fn legacy_token_format_works() {
     let mut client = gateway.client();
     let login = log_in(&mut client, "ann");
     let members: Vec<String> = login.json().as_object().unwrap().keys().cloned().collect();
-    assert_eq!(members, ["token", "user"], "the answer is the API's, unchanged");
+    assert_eq!(members, ["token", "user"], "the response is the API's, unchanged");
     let old = token_of(&login);
     let resource = client.get("/api/me", Some(&old)).expect(200);
     assert_eq!(resource.upstream_saw("x-auth-subject"), ["ann"]);
@@ -47,8 +47,8 @@ fn old_and_new_names_stand_side_by_side_in_answers() {
     let mut client = gateway.client();
     let login = log_in(&mut client, "ann");
     assert_eq!(login.json()["user"], json!({"id": "ann", "name": "Somebody"}), "as the API said it");
-    let check = |answer: &Message| {
-        let (json, tokens) = (answer.json(), Tokens::of(answer));
+    let check = |response: &Message| {
+        let (json, tokens) = (response.json(), Tokens::of(response));
         assert_eq!([&json["token"], &json["data"]["tokens"]["access"]], [tokens.access.as_str(); 2].map(Value::from).each_ref());
         assert_eq!(json["data"]["tokens"]["refresh"], tokens.refresh);
         tokens

@@ -79,7 +79,7 @@ fn what_is_observed_is_what_is_then_refused() {
     let reached = upstream.requests();
     let observed = mix.ask(&mut client);
     let all: u64 = REFUSED.iter().map(|(.., count)| count).sum::<u64>() + GOOD;
-    assert!(observed.iter().all(|answer| answer.status() == 200), "nothing is refused");
+    assert!(observed.iter().all(|response| response.status() == 200), "nothing is refused");
     assert_eq!(upstream.requests() - reached, all);
 
     steps.take("", SCOPED);
@@ -90,8 +90,8 @@ fn what_is_observed_is_what_is_then_refused() {
 
     let reached = upstream.requests();
     let mut refused = BTreeMap::<String, u64>::new();
-    for answer in mix.ask(&mut client).into_iter().filter(|answer| answer.status() != 200) {
-        *refused.entry(answer.member("code")).or_default() += 1;
+    for response in mix.ask(&mut client).into_iter().filter(|response| response.status() != 200) {
+        *refused.entry(response.member("code")).or_default() += 1;
     }
     let expected: BTreeMap<String, u64> = REFUSED.iter().map(|(_, code, count)| ((*code).to_owned(), *count)).collect();
     assert_eq!(refused, expected, "the very same is refused now");
@@ -109,14 +109,14 @@ fn observed_requests_are_rewritten_as_strictly_as_others() {
         let authorization = token.map(|token| format!("Bearer {token}"));
         let mut fields = vec![("x-auth-subject", "root"), ("X_Auth_Subject", "root"), ("x-auth-scopes", "admin")];
         fields.extend(authorization.as_ref().map(|text| ("authorization", text.as_str())));
-        let answer = client.send("GET", "/api/me", &fields, None).unwrap().expect(200);
-        assert_eq!(answer.upstream_saw("x-auth-subject"), subjects);
+        let response = client.send("GET", "/api/me", &fields, None).unwrap().expect(200);
+        assert_eq!(response.upstream_saw("x-auth-subject"), subjects);
         for name in ["x_auth_subject", "x-auth-scopes"] {
-            assert!(answer.upstream_saw(name).is_empty(), "{name}: {}", answer.text());
+            assert!(response.upstream_saw(name).is_empty(), "{name}: {}", response.text());
         }
         // What is nobody's token here may be the upstream's.
         let passes: Vec<String> = authorization.filter(|_| token == Some("garbage")).into_iter().collect();
-        assert_eq!(answer.upstream_saw("authorization"), passes);
+        assert_eq!(response.upstream_saw("authorization"), passes);
     }
 }
 
@@ -137,7 +137,7 @@ fn what_is_observed_is_not_cut_off_when_its_session_ends() {
     });
 }
 
-/// One user of the old front end, who knows `token` alone, and one of the new, who keeps a pair where the answer has one.
+/// One user of the old front end, who knows `token` alone, and one of the new, who keeps a pair where the response has one.
 struct User {
     name: String,
     old: String,
@@ -146,17 +146,17 @@ struct User {
 
 impl User {
     fn log_in(name: &str, client: &mut Client) -> Self {
-        let answer = log_in(client, name);
-        let pair = answer.json().get("refreshToken").is_some().then(|| Tokens::of(&answer));
-        Self { name: name.to_owned(), old: token_of(&answer), pair }
+        let response = log_in(client, name);
+        let pair = response.json().get("refreshToken").is_some().then(|| Tokens::of(&response));
+        Self { name: name.to_owned(), old: token_of(&response), pair }
     }
 
     /// Uses everything that there is. Whatever the share is now, none of it may fail.
     fn assert_logged_in(&mut self, client: &mut Client) {
         let access = [Some(&self.old), self.pair.as_ref().map(|pair| &pair.access)];
         for token in access.into_iter().flatten() {
-            let answer = client.get("/api/me", Some(token)).expect(200);
-            assert_eq!(answer.upstream_saw("x-auth-subject"), [self.name.as_str()]);
+            let response = client.get("/api/me", Some(token)).expect(200);
+            assert_eq!(response.upstream_saw("x-auth-subject"), [self.name.as_str()]);
         }
         if let Some(pair) = &mut self.pair {
             *pair = Tokens::of(&client.refresh(&pair.refresh).expect(200));

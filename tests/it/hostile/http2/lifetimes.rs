@@ -34,9 +34,9 @@ fn open(client: &mut Http2Client, token: &str) -> u32 {
 }
 
 fn log_out(rig: &Rig, token: &str) {
-    let answer =
+    let response =
         rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn a_stream_that_nobody_takes_ends_with_its_session() {
 
 #[test]
 fn a_response_that_the_upstream_breaks_off_is_reset() {
-    for answer in [
+    for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
         let upstream = Upstream::start(move |conversation| {
             conversation.request();
-            conversation.say(answer);
+            conversation.say(response);
             thread::sleep(Duration::from_millis(200));
         });
         let rig = Rig::start(upstream.address);

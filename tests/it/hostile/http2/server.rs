@@ -120,14 +120,14 @@ impl Conversation {
     }
 
     /// 200 with this body.
-    pub(super) fn answer(&mut self, stream: u32, body: &str) {
+    pub(super) fn respond(&mut self, stream: u32, body: &str) {
         self.headers(stream, &[(":status", "200")], 0);
         self.peer.data(stream, body.as_bytes(), END_STREAM);
     }
 
     pub(super) fn answer_all(&mut self, body: &str) {
         while let Some(request) = self.request() {
-            self.answer(request.stream, body);
+            self.respond(request.stream, body);
         }
     }
 

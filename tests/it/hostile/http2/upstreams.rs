@@ -55,11 +55,11 @@ fn a_request_arrives_with_its_host_and_path_in_pseudo_fields_and_nothing_of_one_
         }
     });
     let rig = rig(&upstream);
-    let answer = rig.ask(
+    let response = rig.ask(
         "POST /public/a?b=c HTTP/1.1\r\nHost: API.example:80\r\nConnection: x-mine, te\r\nX-Mine: 1\r\nTE: trailers\r\n\
          Keep-Alive: 5\r\nCookie: a=1; b=2\r\nX-Auth-Subject: eve\r\nContent-Length: 5\r\n\r\nhello",
     );
-    assert_eq!((answer.status, answer.body.as_str(), answer.field("x-a")), (200, "ok", Some("b")));
+    assert_eq!((response.status, response.body.as_str(), response.field("x-a")), (200, "ok", Some("b")));
     let (request, body) = hears.recv().unwrap();
     let pseudo = [":method", ":scheme", ":authority", ":path"].map(|name| request.field(name).unwrap().to_owned());
     assert_eq!(pseudo, ["POST", "http", "api.example:80", "/public/a?b=c"]);
@@ -89,7 +89,7 @@ fn many_requests_share_a_connection_within_what_the_upstream_allows() {
         let held: Vec<_> = (0..3).map_while(|_| conversation.request()).collect();
         both_are_full.wait();
         for request in held {
-            conversation.answer(request.stream, "ok");
+            conversation.respond(request.stream, "ok");
         }
         conversation.answer_all("ok");
     });
@@ -119,13 +119,13 @@ fn what_an_upstream_says_it_has_not_taken_is_sent_again_whatever_it_is() {
                     refuse(conversation, request.stream);
                 } else {
                     let body = conversation.body(&request).unwrap();
-                    conversation.answer(request.stream, &body);
+                    conversation.respond(request.stream, &body);
                 }
             }
         });
         let rig = rig(&upstream);
-        let answer = rig.ask(POST);
-        assert_eq!((answer.status, answer.body.as_str()), (200, "hello"), "refusal {number}");
+        let response = rig.ask(POST);
+        assert_eq!((response.status, response.body.as_str()), (200, "hello"), "refusal {number}");
         assert_eq!(upstream.heard(), ["POST /public"; 2]);
         assert_eq!(rig.counted(Counter::UpstreamRetries), 1);
         // A body of which only a part had come goes on where it was.
@@ -150,7 +150,7 @@ fn a_part_of_a_body_that_was_not_taken_is_sent_again_before_the_rest() {
                 return;
             }
             let body = conversation.body(&request).unwrap();
-            conversation.answer(request.stream, &body);
+            conversation.respond(request.stream, &body);
         }
     });
     let rig = rig(&upstream);
@@ -169,8 +169,8 @@ fn an_upstream_that_takes_nothing_on_any_connection_is_given_up() {
         conversation.request();
         conversation.goodbye(0, NO_ERROR);
     });
-    let answer = rig(&upstream).ask(POST);
-    assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_busy"));
+    let response = rig(&upstream).ask(POST);
+    assert_eq!((response.status, response.code().as_str()), (503, "upstream_busy"));
     assert_eq!(upstream.heard().len(), 3);
 }
 
@@ -183,8 +183,8 @@ fn what_may_have_been_done_is_not_done_again() {
             }
         });
         let rig = rig(&upstream);
-        let answer = rig.ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "code {code}");
+        let response = rig.ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "code {code}");
         assert_eq!(rig.ask(GET).status, 502);
         assert_eq!(upstream.heard(), ["POST /public", "GET /public"], "code {code}");
     }
@@ -197,8 +197,8 @@ fn what_may_have_been_done_is_not_done_again() {
                 conversation.goodbye(request.stream, NO_ERROR);
             }
         });
-        let answer = rig(&upstream).ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+        let response = rig(&upstream).ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"));
         assert_eq!(upstream.heard(), ["POST /public"]);
     }
 }
@@ -207,7 +207,7 @@ fn what_may_have_been_done_is_not_done_again() {
 fn a_harmless_request_that_was_lost_with_a_used_connection_is_sent_again_once() {
     let upstream = Http2Server::start(|conversation| {
         let first = conversation.request().unwrap();
-        conversation.answer(first.stream, "ok");
+        conversation.respond(first.stream, "ok");
         if conversation.request().is_some() && conversation.index > 0 {
             conversation.answer_all("never");
         }
@@ -231,7 +231,7 @@ fn a_connection_that_said_goodbye_finishes_its_requests_and_takes_no_more() {
             conversation.peer.data(first.stream, b"finished", END_STREAM);
             conversation.wait_for_end();
         } else {
-            conversation.answer(first.stream, "other");
+            conversation.respond(first.stream, "other");
             conversation.answer_all("other");
         }
     });
@@ -258,8 +258,8 @@ fn what_speaks_no_http_2_is_not_connected_to() {
         let rig = Rig::start_with(upstream.address, |settings| {
             settings.upstreams[UpstreamIndex::FIRST].protocol = UpstreamProtocol::Http2;
         });
-        let answer = rig.ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"), "{said}");
+        let response = rig.ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_unreachable"), "{said}");
     }
 }
 
@@ -269,8 +269,8 @@ fn an_upstream_that_never_says_what_it_takes_or_takes_nothing_is_504() {
     let taking_nothing = Http2Server::with_settings(&[(MAX_CONCURRENT_STREAMS, 0)], |_| stay());
     for upstream in [silent, taking_nothing] {
         let rig = rig_with(&upstream, |settings| settings.upstreams[UpstreamIndex::FIRST].connect_timeout = SOON);
-        let answer = rig.ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"));
+        let response = rig.ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"));
         assert_eq!(upstream.heard(), [""; 0]);
     }
 }
@@ -285,10 +285,10 @@ fn an_upstream_that_gives_no_room_for_the_body_is_504() {
         settings.upstreams[UpstreamIndex::FIRST].write_timeout = SOON;
         impatient(settings);
     });
-    let answer = rig.ask(POST);
-    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"));
-    let answer = rig.ask("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(answer.status, 504, "a request without a body needs no room, and gets no response");
+    let response = rig.ask(POST);
+    assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"));
+    let response = rig.ask("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(response.status, 504, "a request without a body needs no room, and gets no response");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn one_slow_response_costs_no_connection() {
         while let Some(request) = conversation.request() {
             if request.field(":path") != Some("/public/slow") {
                 let body = conversation.index.to_string();
-                conversation.answer(request.stream, &body);
+                conversation.respond(request.stream, &body);
             }
         }
     });
@@ -357,8 +357,8 @@ fn responses_against_the_rules_are_502() {
             }
             conversation.wait_for_end();
         });
-        let answer = rig(&upstream).ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{what}");
+        let response = rig(&upstream).ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "{what}");
         assert_eq!(upstream.heard().len(), 1, "{what}");
     }
 }
@@ -387,8 +387,8 @@ fn heads_without_end_bodies_of_another_length_and_a_status_of_another_protocol_a
             lie(conversation, request.stream);
             stay();
         });
-        let answer = rig(&upstream).ask(POST);
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "lie {number}");
+        let response = rig(&upstream).ask(POST);
+        assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"), "lie {number}");
     }
 }
 
@@ -401,7 +401,7 @@ fn interim_responses_pass_and_not_without_end() {
                 conversation.headers(request.stream, &[(":status", "103"), ("link", "</a>")], 0);
             }
             if !endless {
-                conversation.answer(request.stream, "ok");
+                conversation.respond(request.stream, "ok");
             }
         }
     });
@@ -440,8 +440,8 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
             }
         });
         let rig = rig(&upstream);
-        let answer = rig.ask(GET);
-        assert_eq!((answer.status, answer.body.as_str(), answer.whole), (200, "half", false));
+        let response = rig.ask(GET);
+        assert_eq!((response.status, response.body.as_str(), response.whole), (200, "half", false));
         let response = Http2Client::connect(rig.address()).get("/public");
         assert_eq!((response.status, response.body.as_str(), response.end), (200, "half", End::Reset(INTERNAL_ERROR)));
     }
@@ -451,8 +451,8 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
         conversation.headers(request.stream, &[(":status", "200"), ("content-length", "9")], 0);
         conversation.peer.data(request.stream, b"half", 0);
     });
-    let answer = rig(&upstream).ask(POST);
-    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+    let response = rig(&upstream).ask(POST);
+    assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"));
 }
 
 /// Servers say so to clients that still send, when they have said all.
@@ -463,7 +463,7 @@ fn a_whole_response_whose_request_is_then_reset_without_error_is_whole() {
             if request.field(":path") == Some("/public/trailers") {
                 conversation.headers(request.stream, &[(":status", "200"), ("grpc-status", "12")], END_STREAM);
             } else {
-                conversation.answer(request.stream, "early");
+                conversation.respond(request.stream, "early");
             }
             conversation.reset(request.stream, NO_ERROR);
         }
@@ -562,11 +562,11 @@ fn a_client_that_takes_nothing_holds_up_its_own_response_alone() {
 #[test]
 fn a_websocket_is_refused_with_its_reason() {
     let upstream = Http2Server::answering("ok");
-    let answer = rig(&upstream).ask(
+    let response = rig(&upstream).ask(
         "GET /public HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     );
-    assert_eq!((answer.status, answer.code().as_str()), (501, "upgrade_unsupported"));
+    assert_eq!((response.status, response.code().as_str()), (501, "upgrade_unsupported"));
     assert_eq!(upstream.heard(), [""; 0]);
 }
 
@@ -580,7 +580,7 @@ fn frames_that_break_the_connection_cost_the_requests_on_it_and_no_more() {
             let Event::GoAway { code, .. } = conversation.peer.event() else { panic!("no goodbye") };
             assert_eq!(code, PROTOCOL_ERROR);
         } else {
-            conversation.answer(request.stream, "ok");
+            conversation.respond(request.stream, "ok");
             conversation.answer_all("ok");
         }
     });

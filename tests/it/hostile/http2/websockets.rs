@@ -100,11 +100,11 @@ fn a_ticket_opens_one_by_http_2_too_and_stays_here() {
     let rig = Rig::start_from(upstream.address, settings, |_| {});
     let token = rig.log_in().access;
     let body = r#"{"path":"/api/socket"}"#;
-    let answer = rig.ask(format!(
+    let response = rig.ask(format!(
         "POST /ticket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ));
-    let given: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let given: serde_json::Value = serde_json::from_str(&response.body).unwrap();
     let target = format!("/api/socket?access_ticket={}", given["ticket"].as_str().unwrap());
     let mut client = Http2Client::connect(rig.address());
     let mut connect = CONNECT;
@@ -130,13 +130,13 @@ fn a_refusal_by_the_upstream_is_an_ordinary_response() {
 fn an_upstream_that_does_not_switch_has_not_consented() {
     let wrong =
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
-    for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 204 No Content\r\n\r\n", wrong] {
-        let upstream = Upstream::answering(answer);
+    for consent in ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 204 No Content\r\n\r\n", wrong] {
+        let upstream = Upstream::answering(consent);
         let rig = Rig::start(upstream.address);
         let mut client = Http2Client::connect(rig.address());
         let stream = client.begin(&CONNECT);
         let response = client.response(stream);
-        assert_eq!((response.status, response.code()), (502, "upstream_failed".to_owned()), "{answer}");
+        assert_eq!((response.status, response.code()), (502, "upstream_failed".to_owned()), "{consent}");
     }
 }
 

@@ -60,10 +60,10 @@ impl Server for Cgi {
 }
 
 impl Message {
-    /// From the answer of the CGI program: a variable of its environment.
+    /// From the response of the CGI program: a variable of its environment.
     pub(crate) fn cgi_saw(&self, variable: &str) -> Option<String> {
         let text = self.text();
-        assert!(text.contains("GATEWAY_INTERFACE=CGI/1.1"), "no answer of the program: {} {text}", self.first_line);
+        assert!(text.contains("GATEWAY_INTERFACE=CGI/1.1"), "no response of the program: {} {text}", self.first_line);
         let environment = text.split("\n\n").next().unwrap_or_default();
         environment.lines().find_map(|line| Some(line.strip_prefix(variable)?.strip_prefix('=')?.to_owned()))
     }

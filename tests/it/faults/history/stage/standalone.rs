@@ -101,7 +101,7 @@ fn some_disturbance(random: &mut Random) -> Disturbance {
         2 => Disturbance::Delay(Duration::from_millis(random.within(50..=450))),
         3 => Disturbance::Delay(Duration::from_millis(random.within(500..=2_500))),
         4 => Disturbance::AnswerAll("LOADING Redis is loading the dataset in memory"),
-        5 => Disturbance::AnswerScripts("READONLY You can't write against a read only replica."),
+        5 => Disturbance::ResponseScripts("READONLY You can't write against a read only replica."),
         _ => Disturbance::LoseEvery(random.within(2..=5), loss),
     }
 }

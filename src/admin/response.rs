@@ -13,7 +13,7 @@ use serde::Serialize;
 /// The body of a response: whole or streamed. It cannot fail, only end.
 pub type Body = BoxBody<Bytes, Infallible>;
 
-pub type Answer = Response<Body>;
+pub type BoxedResponse = Response<Body>;
 
 /// The writing end of a streamed response. Sending waits while the client does not read, and fails once it is gone.
 pub type BodySender = Sender<Bytes, Infallible>;
@@ -23,19 +23,19 @@ const STREAM_CHUNKS_MAX: usize = 8;
 
 /// A response of text in one piece. Not to be kept by any cache.
 #[must_use]
-pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    answer(status, content_type, Full::new(body.into()).boxed())
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> BoxedResponse {
+    respond(status, content_type, Full::new(body.into()).boxed())
 }
 
 #[must_use]
-pub fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(body).expect("our own answer types serialise");
+pub fn json(status: StatusCode, body: &impl Serialize) -> BoxedResponse {
+    let bytes = serde_json::to_vec(body).expect("our own response types serialise");
     text(status, "application/json", bytes)
 }
 
 /// An error (RFC 9457): `code` is stable and for programs, `detail` is for people.
 #[must_use]
-pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> Answer {
+pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> BoxedResponse {
     #[derive(Serialize)]
     struct Problem<'a> {
         r#type: &'static str,
@@ -45,29 +45,29 @@ pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> Answer {
         detail: &'a str,
     }
     let title = status.canonical_reason().unwrap_or("Error");
-    let mut answer = json(status, &Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail });
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    answer
+    let mut response = json(status, &Problem { r#type: "about:blank", title, status: status.as_u16(), code, detail });
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
 }
 
 /// Trouble that may be over soon.
 #[must_use]
-pub fn retry_later(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
+pub fn retry_later(mut response: BoxedResponse) -> BoxedResponse {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A response that is written while it is read. It ends when the sender is dropped.
 #[must_use]
-pub fn stream(status: StatusCode, content_type: &'static str) -> (BodySender, Answer) {
+pub fn stream(status: StatusCode, content_type: &'static str) -> (BodySender, BoxedResponse) {
     let (sender, body) = Channel::new(STREAM_CHUNKS_MAX);
-    (sender, answer(status, content_type, body.boxed()))
+    (sender, respond(status, content_type, body.boxed()))
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+fn respond(status: StatusCode, content_type: &'static str, body: Body) -> BoxedResponse {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

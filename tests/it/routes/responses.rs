@@ -53,8 +53,8 @@ fn a_redirect_leads_where_the_operator_says_and_nowhere_else() {
         ("/renamed", 302, "/"),
     ] {
         for method in ["GET", "HEAD", "POST"] {
-            let answer = gateway.client().send(method, path, &[], None).unwrap().expect(status);
-            assert_eq!((answer.header("location"), answer.body.len()), (Some(location), 0), "{method} {path}");
+            let response = gateway.client().send(method, path, &[], None).unwrap().expect(status);
+            assert_eq!((response.header("location"), response.body.len()), (Some(location), 0), "{method} {path}");
         }
     }
     for path in ["/renamed//evil.example", "/renamed/\\evil.example", "/renamed/../x"] {
@@ -73,8 +73,11 @@ fn a_redirected_request_with_a_body_gets_its_response_whole() {
     let upstream = Upstream::start();
     let gateway = Gateway::of(&upstream, ROUTES, &[]);
     let body = vec![b'x'; 1 << 20];
-    let answer = gateway.client().send("POST", "/moved/upload", &[], Some(&body)).unwrap().expect(308);
-    assert_eq!((answer.header("location"), answer.header("connection")), (Some("https://new.example.com/upload"), Some("close")));
+    let response = gateway.client().send("POST", "/moved/upload", &[], Some(&body)).unwrap().expect(308);
+    assert_eq!(
+        (response.header("location"), response.header("connection")),
+        (Some("https://new.example.com/upload"), Some("close"))
+    );
 }
 
 #[test]
@@ -82,13 +85,13 @@ fn a_fixed_response_is_what_the_settings_say() {
     let upstream = Upstream::start();
     let gateway = Gateway::of(&upstream, ROUTES, &[]);
     let mut client = gateway.client();
-    let answer = client.get("/robots.txt?x", None).expect(200);
-    assert_eq!(answer.text(), "User-agent: *\nDisallow: /\n");
+    let response = client.get("/robots.txt?x", None).expect(200);
+    assert_eq!(response.text(), "User-agent: *\nDisallow: /\n");
     assert_eq!(
-        (answer.header("content-type"), answer.header("cache-control")),
+        (response.header("content-type"), response.header("cache-control")),
         (Some("text/plain; charset=utf-8"), Some("max-age=60"))
     );
-    assert!(answer.header("x-request-id").is_some());
+    assert!(response.header("x-request-id").is_some());
     let head = client.send("HEAD", "/robots.txt", &[], None).unwrap().expect(200);
     assert_eq!((head.header("content-length"), head.body.len()), (Some("26"), 0));
     assert_eq!(head.header("content-type"), Some("text/plain; charset=utf-8"));
@@ -103,8 +106,8 @@ fn a_fixed_response_is_what_the_settings_say() {
 fn a_path_that_is_shut_is_shut_in_every_spelling() {
     let upstream = Upstream::start();
     let gateway = Gateway::of(&upstream, ROUTES, &[]);
-    let answer = gateway.client().get("/internal/metrics", None).expect(404);
-    assert_eq!((answer.body.len(), answer.header("content-type")), (0, None));
+    let response = gateway.client().get("/internal/metrics", None).expect(404);
+    assert_eq!((response.body.len(), response.header("content-type")), (0, None));
     for path in ["/Internal", "/internal;x/y", "/%69nternal", "/internal.json", "/%2Finternal"] {
         let status = gateway.client().get(path, None).status();
         assert!([400, 404].contains(&status), "{path}: {status}");
