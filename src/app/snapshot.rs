@@ -55,15 +55,32 @@ pub(super) struct Drain {
 
 /// What the settings say to each part: everything of it that can be refused has been made.
 struct Rules {
-    policy: Policy,
-    issuers: Arc<Issuers>,
+    control_plane: ControlPlaneRules,
+    rest: OtherRules,
+}
+
+/// What the settings say to the parts of the control plane, which outlive them.
+struct ControlPlaneRules {
     sessions: SessionRules,
     needs: Needs,
     upstreams: Arc<dyn UpstreamStates>,
     endpoints: EndpointOptions,
     admin_token: Option<Secret<String>>,
+}
+
+struct OtherRules {
+    policy: Policy,
+    issuers: Arc<Issuers>,
     tasks: TaskRules,
     drain: Drain,
+}
+
+/// The parts of the control plane, by the rules of one snapshot.
+struct ControlPlaneParts {
+    sessions: Arc<Sessions>,
+    health: Arc<Health>,
+    endpoints: Endpoints,
+    admin: Admin,
 }
 
 impl Rules {
@@ -85,8 +102,7 @@ impl Rules {
             claims_hook: claims_hook::hook(settings, policy.routing.upstreams()),
         };
         let upstreams: Arc<dyn UpstreamStates> = Arc::new(Board::new(data_plane::backends(&policy)));
-        Ok(Self {
-            policy,
+        let control_plane = ControlPlaneRules {
             sessions,
             needs: Needs {
                 max_staleness: settings.revocation.max_staleness,
@@ -95,12 +111,11 @@ impl Rules {
                 upstreams: Arc::clone(&upstreams),
             },
             upstreams,
-            issuers,
             endpoints: EndpointOptions::from(settings),
             admin_token: settings.admin.token.clone(),
-            tasks: task_rules(settings),
-            drain: Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline },
-        })
+        };
+        let drain = Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline };
+        Ok(Self { control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain } })
     }
 }
 
@@ -112,7 +127,7 @@ impl Snapshot {
         reload: ReloadSender,
         runtime: Handle,
     ) -> Result<Self, StartError> {
-        let rules = Rules::of(settings, parts, None)?;
+        let Rules { control_plane: rules, rest } = Rules::of(settings, parts, None)?;
         let listeners = Listeners::of(settings, parts.workers, &parts.passed, None).await?;
         let shared = SessionParts {
             store: Arc::clone(&parts.store) as _,
@@ -147,19 +162,7 @@ impl Snapshot {
                 upstreams: rules.upstreams,
             },
         );
-        let endpoints = Arc::new(endpoints);
-        Ok(Self {
-            data_plane: view(rules.policy, &listeners, &rules.issuers, &endpoints),
-            tls: Arc::new(listeners.tls(settings)),
-            listeners,
-            sessions,
-            endpoints,
-            health,
-            admin: Arc::new(admin),
-            issuers: rules.issuers,
-            tasks: Arc::new(rules.tasks),
-            drain: rules.drain,
-        })
+        Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
     }
 
     /// By other settings, with everything that is not settings. Nothing of it is in force yet.
@@ -167,7 +170,7 @@ impl Snapshot {
     /// # Errors
     /// Something that the settings name cannot be used.
     pub(super) async fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
-        let rules = Rules::of(settings, parts, Some(self))?;
+        let Rules { control_plane: rules, rest } = Rules::of(settings, parts, Some(self))?;
         // Last of what can fail: nobody connects to what is given up again.
         let listeners = Listeners::of(settings, parts.workers, &parts.passed, Some(&self.listeners)).await?;
         let sessions = Arc::new(self.sessions.ruled_by(rules.sessions));
@@ -183,8 +186,13 @@ impl Snapshot {
             sessions: Arc::clone(&sessions),
             upstreams: rules.upstreams,
         });
+        Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
+    }
+
+    fn of(settings: &Settings, listeners: Listeners, rules: OtherRules, control_plane: ControlPlaneParts) -> Self {
+        let ControlPlaneParts { sessions, health, endpoints, admin } = control_plane;
         let endpoints = Arc::new(endpoints);
-        Ok(Self {
+        Self {
             data_plane: view(rules.policy, &listeners, &rules.issuers, &endpoints),
             tls: Arc::new(listeners.tls(settings)),
             listeners,
@@ -195,7 +203,7 @@ impl Snapshot {
             issuers: rules.issuers,
             tasks: Arc::new(rules.tasks),
             drain: rules.drain,
-        })
+        }
     }
 }
 

@@ -316,7 +316,7 @@ fn bytes_behind_a_response_spoil_the_connection() {
 }
 
 #[test]
-fn interim_response_are_no_answers_and_not_without_end() {
+fn interim_responses_are_no_responses_and_not_without_end() {
     let (response, pooled) = answered_with(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
