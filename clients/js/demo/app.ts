@@ -158,9 +158,9 @@ at('refresh').onclick = () =>
     });
 at('call').onclick = () =>
     attempt(async () => {
-        const answer = await client.fetch('/api/me');
-        if (answer.ok) calls++;
-        say(answer.ok ? 'good' : 'warn', `GET /api/me: ${answer.status} ${answer.statusText}`);
+        const response = await client.fetch('/api/me');
+        if (response.ok) calls++;
+        say(response.ok ? 'good' : 'warn', `GET /api/me: ${response.status} ${response.statusText}`);
     });
 at('logout').onclick = () => leave('session');
 at('logout-all').onclick = () => leave('all');

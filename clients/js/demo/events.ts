@@ -26,11 +26,11 @@ export function followEvents(client: Client): () => void {
 }
 
 async function read(client: Client, signal: AbortSignal) {
-    const answer = await client.fetch('/api/events', { signal, cache: 'no-store' });
-    if (!answer.ok || !answer.body) return;
+    const response = await client.fetch('/api/events', { signal, cache: 'no-store' });
+    if (!response.ok || !response.body) return;
     show('open');
     say('plain', 'The event stream is open');
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ''; ;) {
         const { done, value } = await reader.read();
         if (done) return;

@@ -26,7 +26,7 @@ export function tell(event: ClientEvent) {
         case 'postponed':
             return say(
                 'warn',
-                `No answer that counts. The session is kept; next try in ${(event.milliseconds / 1000).toFixed(1)} s`,
+                `No response that counts. The session is kept; next try in ${(event.milliseconds / 1000).toFixed(1)} s`,
             );
         case 'discarded':
             return say('warn', 'A refresh ended after its session, and was thrown away');

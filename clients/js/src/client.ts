@@ -1,6 +1,6 @@
 /** The client: what an application calls. */
 
-import { type Reading, refusalOf, renewedBy, sessionOf } from './answers.js';
+import { type Reading, refusalOf, renewedBy, sessionOf } from './responses.js';
 import { type Entry, NOTHING, type Session, compare, isKnown, isSameLogin, ofOldToken } from './entry.js';
 import { TokengateError } from './errors.js';
 import type { ClientEvent } from './events.js';
@@ -19,7 +19,7 @@ export type Status = 'unknown' | 'signed-out' | 'signed-in';
 /** The same object until something changes. */
 export interface State {
     readonly status: Status;
-    /** As the login answered; `null` when nobody is signed in, or nothing is known of them. */
+    /** As in the login's response; `null` when nobody is signed in, or nothing is known of them. */
     readonly user: unknown;
 }
 
@@ -53,15 +53,15 @@ export interface Device {
 
 export interface Client {
     /**
-     * Sends credentials to `/login`; objects as JSON, all else as `fetch` takes it. Gives the API's answer.
+     * Sends credentials to `/login`; objects as JSON, all else as `fetch` takes it. Gives the API's response.
      *
-     * @throws {TokengateError} `refused`, when the answer is no.
+     * @throws {TokengateError} `refused`, when the response refuses.
      */
-    login<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    login<Body = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Body>;
     /** The same at `/register`. */
-    register<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    register<Body = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Body>;
     /** The same at `/quick-register`. */
-    quickRegister<Answer = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Answer>;
+    quickRegister<Body = Record<string, unknown>>(body: unknown, options?: LoginOptions): Promise<Body>;
     /**
      * Ends this session (default), the user's other ones, or all. This browser is signed out at once, whatever the network does.
      *
@@ -103,7 +103,7 @@ export function createClient(options: ClientOptions = {}): Client {
 
 /** @internal */
 export function connect(options: ClientOptions, platform: Platform): Client {
-    const { key = 'tokengate', csrfHeader = 'x-csrf', onEvent, user: userOf = (answer) => answer.user ?? null } = options;
+    const { key = 'tokengate', csrfHeader = 'x-csrf', onEvent, user: userOf = (body) => body.user ?? null } = options;
     const base = new URL(options.baseUrl ?? '/', platform.origin ?? 'http://localhost');
     const origins = new Set([base, ...(options.origins ?? [])].map((url) => new URL(url).origin));
     const endpoint = (name: keyof Endpoints) => options.endpoints?.[name] ?? pathOf(name);
@@ -218,25 +218,25 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         return headers;
     }
 
-    async function logIn<Answer>(
+    async function logIn<Body>(
         name: keyof Endpoints,
-        body: unknown,
+        credentials: unknown,
         { path = endpoint(name), ...init }: LoginOptions = {},
-    ): Promise<Answer> {
+    ): Promise<Body> {
         start();
         // Its cookies could arrive after those of the login.
         refreshes.abort();
-        const response = await post(path, body, init);
-        const answer = await jsonOf(response);
-        if (!response.ok) throw refusalOf(response, answer, reading);
+        const response = await post(path, credentials, init);
+        const body = await jsonOf(response);
+        if (!response.ok) throw refusalOf(response, body, reading);
         const former = tabs.current();
-        const session = sessionOf(answer, undefined, userOf(answer), reading);
+        const session = sessionOf(body, undefined, userOf(body), reading);
         if (session) {
             begin(session);
             // The gateway ends by itself what came along as a cookie.
             if (isKnown(former) && former.session && !cookies) void end(former.session, {}).catch(() => undefined);
         }
-        return answer as Answer;
+        return body as Body;
     }
 
     async function logout(scope: LogoutScope = 'session'): Promise<{ ended: number }> {
@@ -254,14 +254,14 @@ export function connect(options: ClientOptions, platform: Platform): Client {
         for (let attempt = 1; ; attempt++) {
             try {
                 const response = await end(session, { scope });
-                const answer = await jsonOf(response);
+                const body = await jsonOf(response);
                 // After a night's sleep: for more than its own session the gateway wants a token that is alive.
-                if (answer.code === 'token_expired' && session)
+                if (body.code === 'token_expired' && session)
                     session =
                         scope === 'others' ? (await refreshes.fresh(entry), tabs.current().session) : await renewed(session);
-                if (!response.ok) throw refusalOf(response, answer, reading);
+                if (!response.ok) throw refusalOf(response, body, reading);
                 if (unconfirmed === target) unconfirmed = undefined;
-                return { ended: Number(answer.ended ?? 0) };
+                return { ended: Number(body.ended ?? 0) };
             } catch (cause) {
                 if (attempt >= LOGOUT_ATTEMPTS_MAX) throw new TokengateError('logout_unconfirmed', 'Not confirmed.', { cause });
                 await pause(platform, LOGOUT_PAUSE * attempt);
@@ -284,7 +284,7 @@ export function connect(options: ClientOptions, platform: Platform): Client {
             return platform.fetch(input, { ...init, headers, ...(cookies && { credentials: 'include' }) });
         };
         await refreshes.fresh(undefined, signal).catch((error: unknown) => {
-            // What cannot be refreshed now may do all the same: the answer tells.
+            // What cannot be refreshed now may do all the same: the response tells.
             if (!cookies && !tabs.current().session?.accessToken) throw error;
         });
         const used = tabs.current();

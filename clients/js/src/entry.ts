@@ -4,7 +4,7 @@
 export interface Session {
     /** Counts the session's refresh tokens; a higher one replaces a lower one. */
     readonly generation: number;
-    /** Counts the answers that were taken, of one generation too: a reply that is asked for again has a younger access token. */
+    /** Counts the responses that were taken, of one generation too: one that is asked for again has a younger access token. */
     readonly renewal: number;
     readonly accessToken?: string | undefined;
     readonly refreshToken?: string | undefined;
@@ -12,14 +12,14 @@ export interface Session {
     readonly expiresIn?: number | undefined;
     /** When the access token was received, by the wall clock: for other tabs and the next load, which share no other clock. */
     readonly receivedAt: number;
-    /** From the login's answer. */
+    /** From the login's response. */
     readonly user: unknown;
 }
 
 /**
  * The state of one browser: signed in with a session, or signed out.
  *
- * Entries are totally ordered, and every tab keeps the greatest that it has seen: whatever order answers, messages and events arrive
+ * Entries are totally ordered, and every tab keeps the greatest that it has seen: whatever order responses, messages and events arrive
  * in, all tabs end with the same one.
  */
 export interface Entry {

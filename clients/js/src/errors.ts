@@ -4,13 +4,13 @@ export type ErrorCode =
     | 'refresh_unavailable'
     /** The gateway did not confirm the logout: here it is done, there it may not be. Call `logout` again. */
     | 'logout_unconfirmed'
-    /** The answer's status says no; `problem` has its body, if that is JSON. */
+    /** The response's status is an error's; `problem` has its body, if that is JSON. */
     | 'refused';
 
 export interface ErrorDetails {
-    /** Of the answer, if one came. */
+    /** Of the response, if one came. */
     readonly status?: number;
-    /** The answer's JSON: problem+json with a `code` when the gateway made it, else whatever the API sent. */
+    /** The response's JSON: problem+json with a `code` when the gateway made it, else whatever the API sent. */
     readonly problem?: Record<string, unknown>;
     /** Seconds to wait before the next try, if that is known. */
     readonly retryAfter?: number | undefined;

@@ -1,11 +1,11 @@
-/** What requests and answers mean to a session. */
+/** What requests and responses mean to a session. */
 
 /** Whether a request of that method changes nothing (RFC 9110, section 9.2.1). */
 export function isSafe(method = 'GET'): boolean {
     return /^(get|head|options)$/i.test(method);
 }
 
-/** Whether the answer says that the access token is worth nothing, so that a new one might help. */
+/** Whether the response says that the access token is worth nothing, so that a new one might help. */
 export async function refusesToken(response: Response, tokensAreCookies: boolean): Promise<boolean> {
     if (response.status !== 401) return false;
     const challenge = response.headers.get('www-authenticate');

@@ -13,7 +13,7 @@ export interface Endpoints {
     readonly sessions: string;
 }
 
-/** Names of the members of answers: `login.members` in the gateway's settings. */
+/** Names of the members of responses: `login.members` in the gateway's settings. */
 export interface Members {
     readonly accessToken: string;
     readonly refreshToken: string;
@@ -32,10 +32,10 @@ export interface ClientOptions {
     origins?: readonly (string | URL)[];
     /** Where the gateway's own endpoints are, if elsewhere. */
     endpoints?: Partial<Endpoints>;
-    /** What the members of its answers are called, if otherwise. */
+    /** What the members of its responses are called, if otherwise. */
     members?: Partial<Members>;
-    /** What of a login's answer is the user; its `user` by default. Kept in the storage, so leave out what is secret. */
-    user?: (answer: Record<string, unknown>) => unknown;
+    /** What of a login's response is the user; its `user` by default. Kept in the storage, so leave out what is secret. */
+    user?: (body: Record<string, unknown>) => unknown;
     /** Seconds before its end at which an access token is refreshed. 60. */
     refreshBefore?: number;
     /** At most so many seconds earlier, by chance. A sixth of `refreshBefore`. */

@@ -1,4 +1,4 @@
-/** When to refresh, and what to make of the answer: one attempt at a time, never in a loop, and no end but a definite one. */
+/** When to refresh, and what to make of the response: one attempt at a time, never in a loop, and no end but a definite one. */
 
 import { type Entry, type Session, ageOf, compare, isSameLogin } from './entry.js';
 import { TokengateError } from './errors.js';
@@ -21,7 +21,7 @@ export type RefreshEvent =
     | { readonly type: 'refreshing'; readonly generation: number }
     | { readonly type: 'refreshed'; readonly generation: number }
     | { readonly type: 'postponed'; readonly milliseconds: number; readonly cause: unknown }
-    /** The answer came after the end of its session. */
+    /** The response came after the end of its session. */
     | { readonly type: 'discarded' };
 
 export interface Refresher {
@@ -34,7 +34,7 @@ export interface Refresher {
     check(): void;
     /** Plans anew; to be called whenever the entry has changed. */
     changed(source: Source): void;
-    /** Breaks off what is under way: its answer must not count any more, nor set a cookie. */
+    /** Breaks off what is under way: its response must not count any more, nor set a cookie. */
     abort(): void;
     /** Back online: what failed for want of a network is tried again at once. */
     online(): void;

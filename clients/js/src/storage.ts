@@ -22,7 +22,7 @@ export interface Storage {
 export type StorageKind = 'memory' | 'localStorage' | 'cookie';
 
 export function storageOf(kind: StorageKind, key: string): Storage {
-    // With cookies, what is kept holds no tokens: a hint that there is a session, its generation, and the user as the login answered.
+    // With cookies, what is kept holds no tokens: a hint that there is a session, its generation, and the user of the login's response.
     return kind === 'memory' ? inMemory() : { ...inLocalStorage(key), cookies: kind === 'cookie' };
 }
 

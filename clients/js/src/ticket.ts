@@ -34,11 +34,11 @@ export async function ticketed(
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ path: target.pathname }),
     });
-    const answer = await jsonOf(response);
+    const body = await jsonOf(response);
     if (!response.ok) {
-        const details = { status: response.status, problem: answer, retryAfter: retryAfterOf(response, Date.now()) };
-        throw new TokengateError('refused', String(answer.detail ?? response.status), details);
+        const details = { status: response.status, problem: body, retryAfter: retryAfterOf(response, Date.now()) };
+        throw new TokengateError('refused', String(body.detail ?? response.status), details);
     }
-    target.search += `${target.search ? '&' : '?'}${answer.parameter}=${answer.ticket}`;
+    target.search += `${target.search ? '&' : '?'}${body.parameter}=${body.ticket}`;
     return target;
 }

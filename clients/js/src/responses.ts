@@ -1,4 +1,4 @@
-/** What the gateway's answers say about a session. */
+/** What the gateway's responses say about a session. */
 
 import type { Session } from './entry.js';
 import { TokengateError } from './errors.js';
@@ -14,15 +14,16 @@ export interface Reading {
     readonly cookies: boolean;
 }
 
-type Answer = Record<string, unknown>;
+/** The JSON of a response. */
+type Body = Record<string, unknown>;
 
-/** The session that an answer grants; `undefined` when it grants none. */
-export function sessionOf(answer: Answer, previous: Session | undefined, user: unknown, reading: Reading): Session | undefined {
+/** The session that a response grants; `undefined` when it grants none. */
+export function sessionOf(body: Body, previous: Session | undefined, user: unknown, reading: Reading): Session | undefined {
     const { members, platform, cookies } = reading;
-    const member = (name: keyof Members) => answer[members?.[name] ?? name];
+    const member = (name: keyof Members) => body[members?.[name] ?? name];
     const [accessToken, refreshToken, expiresIn, generation] = [
-        // The API's own token, where the gateway leaves its answer as it is.
-        member('accessToken') ?? answer.token,
+        // The API's own token, where the gateway leaves its response as it is.
+        member('accessToken') ?? body.token,
         // Without rotation, the refresh token stays and is not sent again.
         member('refreshToken') ?? previous?.refreshToken,
         member('expiresIn'),
@@ -34,23 +35,23 @@ export function sessionOf(answer: Answer, previous: Session | undefined, user: u
 }
 
 /**
- * What an answer of `/refresh` means: the session goes on, or (`undefined`) there is no such session any more.
+ * What a response of `/refresh` means: the session goes on, or (`undefined`) there is no such session any more.
  *
- * @throws Anything but a definite yes or no says nothing about the session: proxies and captive portals answer too.
+ * @throws Anything but a definite yes or no says nothing about the session: proxies and captive portals respond too.
  */
 export async function renewedBy(response: Response, previous: Session, reading: Reading): Promise<Session | undefined> {
-    const answer = await jsonOf(response);
-    // By the gateway's own word: a proxy before it answers 401 too.
+    const body = await jsonOf(response);
+    // By the gateway's own word: a proxy before it responds with 401 too.
     const { status } = response;
-    if ((status === 401 && /^refresh_token_/.test(answer.code as string)) || (status === 400 && answer.error === 'invalid_grant'))
+    if ((status === 401 && /^refresh_token_/.test(body.code as string)) || (status === 400 && body.error === 'invalid_grant'))
         return undefined;
-    const session = sessionOf(answer, previous, previous.user, reading);
+    const session = sessionOf(body, previous, previous.user, reading);
     if (response.ok && session) return session;
-    throw refusalOf(response, answer, reading);
+    throw refusalOf(response, body, reading);
 }
 
-/** An answer that says no, as an error. */
-export function refusalOf(response: Response, problem: Answer, { platform }: Reading): TokengateError {
+/** A response that refuses, as an error. */
+export function refusalOf(response: Response, problem: Body, { platform }: Reading): TokengateError {
     const { status } = response;
     const message = String(problem.detail ?? problem.message ?? problem.error ?? status);
     return new TokengateError('refused', message, { status, problem, retryAfter: retryAfterOf(response, platform.wall()) });
