@@ -33,6 +33,7 @@ targets! {
     client_address = crate::domain::fuzz::client_address,
     request_head = crate::proxy::upstream::fuzz::request_head,
     pipelined_heads = crate::proxy::fuzz::pipelined_heads,
+    http2_frames = crate::domain::frame_meter::fuzz::http2_frames,
     presented_tokens = crate::proxy::fuzz::presented_tokens,
     cookies = crate::domain::cookies::fuzz::cookies,
     access_token = crate::crypto::fuzz::access_token,

@@ -17,6 +17,7 @@ pub mod deployment_secret;
 pub mod ejection;
 pub mod eligibility;
 pub mod field_list;
+pub mod frame_meter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;

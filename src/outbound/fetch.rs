@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::flood::{Paced, of_few_interim_responses};
+use super::flood::{OfFewFrames, Paced, of_few_interim_responses};
 use crate::proxy::upstream::connect::{Protocol, Stream, Target};
 
 /// The largest head of a response.
@@ -34,12 +34,12 @@ pub(super) async fn exchange<T, F>(
 where
     F: Future<Output = Result<T, String>>,
 {
-    let (io, failed) = (TokioIo::new(Paced::new(stream)), |error: hyper::Error| format!("cannot connect: {error}"));
+    let (stream, failed) = (Paced::new(stream), |error: hyper::Error| format!("cannot connect: {error}"));
     match protocol {
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             builder.allow_spaces_after_header_name_in_responses(true).max_buf_size(HEAD_BYTES_MAX as usize);
-            let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
             let exchange = async move {
                 let response = of_few_interim_responses(request, |request| sender.send_request(request)).await?;
                 read(response.map_err(|error| cause(&error))?).await
@@ -49,6 +49,7 @@ where
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(HEAD_BYTES_MAX);
+            let io = TokioIo::new(OfFewFrames::new(stream));
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
             let request = of_http2(request)?;
             drive(connection, async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await }).await

@@ -4,13 +4,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::Request;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::frame_meter::FrameMeter;
 use crate::domain::interim::INTERIM_RESPONSES_MAX;
+
+/// The heads, and the frames that carry nothing, that a server may send by HTTP/2 beside those that answer what was sent to it: what is
+/// said when a connection is opened, and interim responses.
+const FRAMES_MAX: u32 = INTERIM_RESPONSES_MAX + 100;
 
 /// What is read of a connection before others get their turn.
 const TURN_BYTES: usize = 64 * 1024;
@@ -79,6 +85,47 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 impl<S: Connection> Connection for Paced<S> {
     fn connected(&self) -> Connected {
         self.stream.connected()
+    }
+}
+
+/// A connection by HTTP/2 that carries one call, and ends if its server sends more frames than that can need: hyper takes any number.
+#[derive(Debug)]
+pub(super) struct OfFewFrames<S> {
+    stream: S,
+    meter: FrameMeter,
+}
+
+impl<S> OfFewFrames<S> {
+    pub(super) const fn new(stream: S) -> Self {
+        Self { stream, meter: FrameMeter::of_server(FRAMES_MAX) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for OfFewFrames<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        // Within one call nothing is forgotten.
+        if self.meter.is_exceeded_by(&buf.filled()[before..], Duration::ZERO) {
+            return Poll::Ready(Err(io::Error::other("the server sends too many frames that carry nothing")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for OfFewFrames<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.meter.sent(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

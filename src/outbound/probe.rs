@@ -59,7 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, UnixListener};
+    use tokio::net::{TcpListener, TcpStream, UnixListener};
 
     use super::*;
     use crate::domain::ejection::EjectionRules;
@@ -202,6 +202,63 @@ mod tests {
             let told = ask(&flooding, &rules).await.unwrap_err();
             assert!(causes.iter().any(|cause| told.contains(cause)), "none of {causes:?} is in: {told}");
             serving.await.unwrap();
+        }
+    }
+
+    /// A frame of HTTP/2.
+    fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        const END_HEADERS: u8 = 4;
+        let flags = if kind == HEADERS { END_HEADERS } else { 0 };
+        [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+
+    /// Reads a client's first frames, up to the head of its request.
+    async fn read_request(stream: &mut TcpStream) {
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+            stream.read_exact(&mut payload).await.unwrap();
+            if head[3] == HEADERS {
+                return;
+            }
+        }
+    }
+
+    /// What is said before a status of 204, and what comes of that.
+    async fn asked_by_http_2(said: &[u8], rules: &ProbeRules) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let backend = backend(Target::tcp(address.ip().to_string(), address.port(), None).speaking(Protocol::Http2), rules);
+        let serving = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            stream.write_all(&frame(SETTINGS, 0, &[])).await.unwrap();
+            read_request(&mut stream).await;
+            let status = [0, 0, 1, HEADERS, 5, 0, 0, 0, 1, 0x89];
+            // Whoever has heard enough does not listen.
+            let _ = stream.write_all(&[said, &status].concat()).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        tokio::join!(ask(&backend, rules), serving).0
+    }
+
+    #[tokio::test]
+    async fn by_http_2_as_well_a_server_may_say_something_before_its_response_and_not_without_end() {
+        let rules = ProbeRules { timeout: Duration::from_secs(10), ..rules() };
+        for (what, said) in [
+            ("interim response", frame(HEADERS, 1, b"\x08\x03103")),
+            ("ping", frame(PING, 0, b"12345678")),
+            ("settings", frame(SETTINGS, 0, &[])),
+            ("unknown", frame(0xbb, 0, b"x")),
+        ] {
+            assert_eq!(asked_by_http_2(&said.repeat(50), &rules).await, Ok(()), "{what}");
+            let told = asked_by_http_2(&said.repeat(10_000), &rules).await.unwrap_err();
+            assert!(told.contains("too many frames"), "{what}: {told}");
         }
     }
 

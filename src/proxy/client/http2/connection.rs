@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::meter::{Allowance, FrameMeter};
 use crate::domain::client_limits::Http2Limits;
+use crate::domain::frame_meter::{Allowance, FrameMeter};
 use crate::proxy::client::connection::ClientConnection;
-use crate::proxy::watch::ConnectionWait;
+use crate::proxy::watch::{ConnectionWait, TICK};
 
 /// A client's connection on which HTTP/2 is spoken: many exchanges at once.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Http2Connection {
         Rc::new(Self {
             client: Rc::clone(client),
             limits,
-            meter: FrameMeter::new(limits.control_frames_max),
+            meter: FrameMeter::of_client(limits.control_frames_max),
             resets: Allowance::new(limits.resets_max),
             flood: Cell::new(None),
             is_flood_news: Cell::new(false),
@@ -47,8 +47,15 @@ impl Http2Connection {
 
     /// The client has taken a request back.
     pub(super) fn was_reset(&self) {
-        if self.resets.is_exceeded_by_one_more(self.client.watch.now()) {
+        if self.resets.is_exceeded_by_one_more(TICK * self.client.watch.now()) {
             self.floods(Flood::Resets);
+        }
+    }
+
+    /// These bytes have come of the client.
+    pub(super) fn has_sent(&self, bytes: &[u8]) {
+        if self.meter.is_exceeded_by(bytes, TICK * self.client.watch.now()) {
+            self.floods(Flood::ControlFrames);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{Flood, Http2Connection};
+use super::connection::Http2Connection;
 use crate::proxy::client::stream::ClientStream;
 use crate::proxy::watch::ConnectionWait;
 
@@ -48,9 +48,7 @@ impl Http2Io {
         let connection = &self.connection;
         let is_open = connection.meter.has_seen_a_frame();
         connection.has_come();
-        if connection.meter.is_exceeded_by(bytes, connection.client.watch.now()) {
-            connection.floods(Flood::ControlFrames);
-        }
+        connection.has_sent(bytes);
         if !is_open && connection.meter.has_seen_a_frame() && connection.is_idle() {
             // The client speaks HTTP/2: it may take its time to ask.
             connection.awaits_request();

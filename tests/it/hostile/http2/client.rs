@@ -10,41 +10,41 @@ use tokio::time::Instant;
 
 use super::super::rig::PATIENCE;
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(in crate::hostile) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) const DATA: u8 = 0x0;
-pub(super) const HEADERS: u8 = 0x1;
-pub(super) const PRIORITY: u8 = 0x2;
-pub(super) const RST_STREAM: u8 = 0x3;
-pub(super) const SETTINGS: u8 = 0x4;
-pub(super) const PING: u8 = 0x6;
-pub(super) const GOAWAY: u8 = 0x7;
-pub(super) const WINDOW_UPDATE: u8 = 0x8;
-pub(super) const CONTINUATION: u8 = 0x9;
+pub(in crate::hostile) const DATA: u8 = 0x0;
+pub(in crate::hostile) const HEADERS: u8 = 0x1;
+pub(in crate::hostile) const PRIORITY: u8 = 0x2;
+pub(in crate::hostile) const RST_STREAM: u8 = 0x3;
+pub(in crate::hostile) const SETTINGS: u8 = 0x4;
+pub(in crate::hostile) const PING: u8 = 0x6;
+pub(in crate::hostile) const GOAWAY: u8 = 0x7;
+pub(in crate::hostile) const WINDOW_UPDATE: u8 = 0x8;
+pub(in crate::hostile) const CONTINUATION: u8 = 0x9;
 
-pub(super) const END_STREAM: u8 = 0x1;
-pub(super) const ACK: u8 = 0x1;
-pub(super) const END_HEADERS: u8 = 0x4;
+pub(in crate::hostile) const END_STREAM: u8 = 0x1;
+pub(in crate::hostile) const ACK: u8 = 0x1;
+pub(in crate::hostile) const END_HEADERS: u8 = 0x4;
 
-pub(super) const NO_ERROR: u32 = 0;
-pub(super) const PROTOCOL_ERROR: u32 = 1;
-pub(super) const INTERNAL_ERROR: u32 = 2;
-pub(super) const REFUSED_STREAM: u32 = 7;
-pub(super) const CANCEL: u32 = 8;
-pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
+pub(in crate::hostile) const NO_ERROR: u32 = 0;
+pub(in crate::hostile) const PROTOCOL_ERROR: u32 = 1;
+pub(in crate::hostile) const INTERNAL_ERROR: u32 = 2;
+pub(in crate::hostile) const REFUSED_STREAM: u32 = 7;
+pub(in crate::hostile) const CANCEL: u32 = 8;
+pub(in crate::hostile) const ENHANCE_YOUR_CALM: u32 = 11;
 
-pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
-pub(super) const INITIAL_WINDOW_SIZE: u16 = 4;
-pub(super) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+pub(in crate::hostile) const MAX_CONCURRENT_STREAMS: u16 = 3;
+pub(in crate::hostile) const INITIAL_WINDOW_SIZE: u16 = 4;
+pub(in crate::hostile) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
-pub(super) type Fields = Vec<(String, String)>;
+pub(in crate::hostile) type Fields = Vec<(String, String)>;
 
 /// Type, flags, stream and payload.
 type Frame = (u8, u8, u32, Vec<u8>);
 
 /// What the gateway sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::hostile) enum Event {
     Headers {
         stream: u32,
         fields: Fields,
@@ -71,42 +71,42 @@ pub(super) enum Event {
 
 /// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::hostile) enum End {
     Whole,
     Reset(u32),
 }
 
 /// What came of one stream.
 #[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) fields: Fields,
-    pub(super) body: String,
-    pub(super) trailers: Fields,
-    pub(super) interim: Vec<u16>,
-    pub(super) end: End,
+pub(in crate::hostile) struct Response {
+    pub(in crate::hostile) status: u16,
+    pub(in crate::hostile) fields: Fields,
+    pub(in crate::hostile) body: String,
+    pub(in crate::hostile) trailers: Fields,
+    pub(in crate::hostile) interim: Vec<u16>,
+    pub(in crate::hostile) end: End,
 }
 
 impl Response {
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(in crate::hostile) fn field(&self, name: &str) -> Option<&str> {
         find(&self.fields, name)
     }
 
     /// The stable code in a problem's body.
-    pub(super) fn code(&self) -> String {
+    pub(in crate::hostile) fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no problem: {self:?}"));
         body["code"].as_str().unwrap().to_owned()
     }
 }
 
-pub(super) fn find<'a>(fields: &'a Fields, wanted: &str) -> Option<&'a str> {
+pub(in crate::hostile) fn find<'a>(fields: &'a Fields, wanted: &str) -> Option<&'a str> {
     let mut values = fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let first = values.next();
     assert_eq!(values.next(), None, "{wanted} twice: {fields:?}");
     first
 }
 
-pub(super) struct Http2Client {
+pub(in crate::hostile) struct Http2Client {
     stream: TcpStream,
     read: Vec<u8>,
     decoder: Decoder<'static>,
@@ -119,11 +119,11 @@ pub(super) struct Http2Client {
 
 impl Http2Client {
     /// Has said the preface and its settings.
-    pub(super) fn connect(address: SocketAddr) -> Self {
+    pub(in crate::hostile) fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, &[])
     }
 
-    pub(super) fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+    pub(in crate::hostile) fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut client = Self::silent(address);
         client.send(PREFACE);
         let payload: Vec<u8> =
@@ -133,14 +133,14 @@ impl Http2Client {
     }
 
     /// The other side, which has accepted a connection and read the preface. `None`: none came.
-    pub(super) fn serving(mut stream: TcpStream) -> Option<Self> {
+    pub(in crate::hostile) fn serving(mut stream: TcpStream) -> Option<Self> {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).ok()?;
         (preface == PREFACE).then(|| Self::over(stream))
     }
 
     /// Has said nothing.
-    pub(super) fn silent(address: SocketAddr) -> Self {
+    pub(in crate::hostile) fn silent(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
@@ -158,30 +158,30 @@ impl Http2Client {
     }
 
     /// From now on it takes no more than the windows that it has given.
-    pub(super) fn gives_no_room(&mut self) {
+    pub(in crate::hostile) fn gives_no_room(&mut self) {
         self.gives_room = false;
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(in crate::hostile) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Whether the gateway still takes it.
-    pub(super) fn try_send(&mut self, bytes: &[u8]) -> bool {
+    pub(in crate::hostile) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    pub(super) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(in crate::hostile) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.send(&frame(kind, flags, stream, payload));
     }
 
     /// Sends a request without a body; which stream it has.
-    pub(super) fn request(&mut self, fields: &[(&str, &str)]) -> u32 {
+    pub(in crate::hostile) fn request(&mut self, fields: &[(&str, &str)]) -> u32 {
         self.headers(fields, END_STREAM)
     }
 
     /// Sends a request whose body follows.
-    pub(super) fn begin(&mut self, fields: &[(&str, &str)]) -> u32 {
+    pub(in crate::hostile) fn begin(&mut self, fields: &[(&str, &str)]) -> u32 {
         self.headers(fields, 0)
     }
 
@@ -191,39 +191,39 @@ impl Http2Client {
         stream
     }
 
-    pub(super) fn new_stream(&mut self) -> u32 {
+    pub(in crate::hostile) fn new_stream(&mut self) -> u32 {
         self.next_stream += 2;
         self.next_stream - 2
     }
 
-    pub(super) fn data(&mut self, stream: u32, bytes: &[u8], flags: u8) {
+    pub(in crate::hostile) fn data(&mut self, stream: u32, bytes: &[u8], flags: u8) {
         self.frame(DATA, flags, stream, bytes);
     }
 
-    pub(super) fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) {
+    pub(in crate::hostile) fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) {
         self.frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(fields));
     }
 
-    pub(super) fn reset(&mut self, stream: u32) {
+    pub(in crate::hostile) fn reset(&mut self, stream: u32) {
         self.frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
     }
 
-    pub(super) fn room(&mut self, stream: u32, bytes: u32) {
+    pub(in crate::hostile) fn room(&mut self, stream: u32, bytes: u32) {
         self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
     }
 
     /// The response to a request without a body.
-    pub(super) fn ask(&mut self, fields: &[(&str, &str)]) -> Response {
+    pub(in crate::hostile) fn ask(&mut self, fields: &[(&str, &str)]) -> Response {
         let stream = self.request(fields);
         self.response(stream)
     }
 
-    pub(super) fn get(&mut self, path: &str) -> Response {
+    pub(in crate::hostile) fn get(&mut self, path: &str) -> Response {
         self.ask(&get(path))
     }
 
     /// What came of a stream, to its end.
-    pub(super) fn response(&mut self, wanted: u32) -> Response {
+    pub(in crate::hostile) fn response(&mut self, wanted: u32) -> Response {
         let mut response = Response {
             status: 0,
             fields: Vec::new(),
@@ -261,7 +261,7 @@ impl Http2Client {
     }
 
     /// The next that concerns this stream, or the connection's end.
-    pub(super) fn event_of(&mut self, wanted: u32) -> Event {
+    pub(in crate::hostile) fn event_of(&mut self, wanted: u32) -> Event {
         let is_wanted = |event: &Event| match event {
             Event::Headers { stream, .. } | Event::Data { stream, .. } | Event::Reset { stream, .. } => *stream == wanted,
             Event::Closed => true,
@@ -280,7 +280,7 @@ impl Http2Client {
     }
 
     /// Reads until the gateway says goodbye: with which code. Then until it closes.
-    pub(super) fn goodbye(&mut self) -> u32 {
+    pub(in crate::hostile) fn goodbye(&mut self) -> u32 {
         let mut code = None;
         loop {
             match self.passed_over.pop_front().unwrap_or_else(|| self.event()) {
@@ -292,7 +292,7 @@ impl Http2Client {
     }
 
     /// So many bytes of a stream's data, or what there is to its end.
-    pub(super) fn bytes_of(&mut self, stream: u32, count: usize) -> Vec<u8> {
+    pub(in crate::hostile) fn bytes_of(&mut self, stream: u32, count: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while all.len() < count {
             match self.event_of(stream) {
@@ -310,7 +310,7 @@ impl Http2Client {
     }
 
     /// Whether the connection lives for so long; pings are answered.
-    pub(super) fn is_there_for(&mut self, span: Duration) -> bool {
+    pub(in crate::hostile) fn is_there_for(&mut self, span: Duration) -> bool {
         let ends_at = Instant::now() + span;
         self.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut is_there = true;
@@ -326,7 +326,7 @@ impl Http2Client {
     }
 
     /// Whether the connection ends, to a client that says nothing.
-    pub(super) fn hears_nothing_but_the_end(&mut self) -> bool {
+    pub(in crate::hostile) fn hears_nothing_but_the_end(&mut self) -> bool {
         loop {
             match self.try_frame() {
                 Ok(Some(_)) => {}
@@ -337,7 +337,7 @@ impl Http2Client {
     }
 
     /// Whether nothing comes for so long, but settings.
-    pub(super) fn is_silent_for(&mut self, span: Duration) -> bool {
+    pub(in crate::hostile) fn is_silent_for(&mut self, span: Duration) -> bool {
         self.stream.set_read_timeout(Some(span)).unwrap();
         let is_silent = loop {
             match self.try_frame() {
@@ -351,7 +351,7 @@ impl Http2Client {
     }
 
     /// The settings that the gateway has said.
-    pub(super) fn settings(&mut self) -> Vec<(u16, u32)> {
+    pub(in crate::hostile) fn settings(&mut self) -> Vec<(u16, u32)> {
         loop {
             if let Event::Settings(settings) = self.event() {
                 return settings;
@@ -360,7 +360,7 @@ impl Http2Client {
     }
 
     /// The next of note. Settings and pings are acknowledged.
-    pub(super) fn event(&mut self) -> Event {
+    pub(in crate::hostile) fn event(&mut self) -> Event {
         loop {
             let (kind, flags, stream, payload) = match self.try_frame() {
                 Ok(Some(frame)) => frame,
@@ -427,18 +427,18 @@ fn payload_len(head: &[u8]) -> usize {
     u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize
 }
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(in crate::hostile) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as a header block in its plainest form: literals, neither compressed nor remembered.
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(in crate::hostile) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes())).collect()
 }
 
 /// One field, of whatever bytes.
-pub(super) fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
+pub(in crate::hostile) fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0][..], &text(name), &text(value)].concat()
 }
 
@@ -459,10 +459,10 @@ fn text(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(super) fn get(path: &str) -> [(&str, &str); 4] {
+pub(in crate::hostile) fn get(path: &str) -> [(&str, &str); 4] {
     [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)]
 }
 
-pub(super) fn post(path: &str) -> [(&str, &str); 4] {
+pub(in crate::hostile) fn post(path: &str) -> [(&str, &str); 4] {
     [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", path)]
 }

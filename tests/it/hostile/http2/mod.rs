@@ -1,11 +1,12 @@
 //! HTTP/2 frame by frame: what honest clients send, and what nobody means well with.
 
-mod client;
+pub(super) mod client;
 mod floods;
 mod grpc;
 mod lifetimes;
 mod requests;
 mod server;
 mod smuggling;
+mod upstream_floods;
 mod upstreams;
 mod websockets;

@@ -1,31 +1,32 @@
-//! Counts the frames of a client that carry nothing of a message. Each costs the sender next to nothing and us some work, so nobody
-//! may send arbitrarily many: PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, `RST_STREAM` (h2 ignores it on a stream that has ended), GOAWAY,
-//! and types that nobody knows. What h2 bounds by itself is not counted again: CONTINUATION, DATA without content, streams.
+//! Counts the frames of HTTP/2 that carry nothing of a message. Each costs its sender next to nothing and us some work, so nobody may
+//! send arbitrarily many: PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, `RST_STREAM` (h2 ignores it on a stream that has ended), GOAWAY,
+//! and types that nobody knows. What h2 bounds by itself is not counted again: CONTINUATION, DATA without content, and of clients
+//! streams. Servers need no stream of their own for a head: one request may be answered by any number of interim responses.
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::domain::client_limits::FLOOD_SPAN;
-use crate::proxy::watch::TICK;
+use super::client_limits::FLOOD_SPAN;
 
 /// So many in [`FLOOD_SPAN`].
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub struct Allowance {
     max: u32,
-    /// In ticks.
-    since: Cell<u32>,
+    since: Cell<Duration>,
     used: Cell<u32>,
 }
 
 impl Allowance {
-    pub(super) const fn new(max: u32) -> Self {
-        Self { max, since: Cell::new(0), used: Cell::new(0) }
+    pub const fn new(max: u32) -> Self {
+        Self { max, since: Cell::new(Duration::ZERO), used: Cell::new(0) }
     }
 
-    /// Notes one more; `now` in ticks.
-    pub(super) fn is_exceeded_by_one_more(&self, now: u32) -> bool {
-        let age: Duration = TICK * now.saturating_sub(self.since.get());
-        if age >= FLOOD_SPAN {
+    /// Notes one more; `now` is the time since a moment that stays.
+    pub fn is_exceeded_by_one_more(&self, now: Duration) -> bool {
+        if now.saturating_sub(self.since.get()) >= FLOOD_SPAN {
             self.since.set(now);
             self.used.set(0);
         }
@@ -34,7 +35,7 @@ impl Allowance {
     }
 }
 
-/// One frame that carries nothing is accounted for by so many bytes that were sent: less than the shortest frame of a body with one
+/// One frame that is counted is accounted for by so many bytes that were sent: less than the shortest frame of a body with one
 /// byte, of which each may be answered by two `WINDOW_UPDATE` and, by those who measure the line, a PING.
 const BYTES_ANSWERED: u64 = 3;
 
@@ -51,13 +52,21 @@ const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const CONTINUATION: u8 = 0x9;
 
-/// Follows the frames of one client.
+/// Whose frames they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sender {
+    Client,
+    Server,
+}
+
+/// Follows the frames of one side of one connection.
 #[derive(Debug)]
-pub(super) struct FrameMeter {
+pub struct FrameMeter {
+    sender: Sender,
     allowance: Allowance,
     /// Bytes sent that have not been answered.
     unanswered: Cell<u64>,
-    /// Bytes that response frames of the client: nothing that it would answer in turn.
+    /// Bytes that answer frames of the other side: nothing that it would answer in turn.
     owed: Cell<u64>,
     has_seen_a_frame: Cell<bool>,
     position: Cell<Position>,
@@ -72,30 +81,41 @@ enum Position {
 }
 
 impl FrameMeter {
-    pub(super) const fn new(control_frames_max: u32) -> Self {
+    /// Of a client, which may send so many frames that carry nothing, beside those that answer what was sent to it.
+    pub const fn of_client(frames_max: u32) -> Self {
+        Self::new(Sender::Client, frames_max, Position::Within(PREFACE_BYTES))
+    }
+
+    /// Of a server, which may send so many heads, and frames that carry nothing, beside those that answer what was sent to it.
+    pub const fn of_server(frames_max: u32) -> Self {
+        Self::new(Sender::Server, frames_max, Position::Head([0; HEAD_BYTES], 0))
+    }
+
+    const fn new(sender: Sender, frames_max: u32, position: Position) -> Self {
         Self {
-            allowance: Allowance::new(control_frames_max),
+            sender,
+            allowance: Allowance::new(frames_max),
             unanswered: Cell::new(0),
             owed: Cell::new(0),
             has_seen_a_frame: Cell::new(false),
-            position: Cell::new(Position::Within(PREFACE_BYTES)),
+            position: Cell::new(position),
         }
     }
 
-    /// Bytes were sent to the client.
-    pub(super) fn sent(&self, bytes: usize) {
+    /// Bytes were sent to the other side.
+    pub fn sent(&self, bytes: usize) {
         let news = (bytes as u64).saturating_sub(self.owed.get());
         self.owed.set(self.owed.get().saturating_sub(bytes as u64));
         self.unanswered.set((self.unanswered.get() + news).min(ANSWERS_MAX * BYTES_ANSWERED));
     }
 
-    /// Whether the client has sent the head of a frame.
-    pub(super) fn has_seen_a_frame(&self) -> bool {
+    /// Whether the head of a frame has come.
+    pub const fn has_seen_a_frame(&self) -> bool {
         self.has_seen_a_frame.get()
     }
 
-    /// Bytes have come: whether more frames did than may. `now` in ticks.
-    pub(super) fn is_exceeded_by(&self, mut bytes: &[u8], now: u32) -> bool {
+    /// Bytes have come: whether more frames did than may. `now` as [`Allowance::is_exceeded_by_one_more`] has it.
+    pub fn is_exceeded_by(&self, mut bytes: &[u8], now: Duration) -> bool {
         let mut position = self.position.get();
         let mut is_exceeded = false;
         while !bytes.is_empty() {
@@ -117,8 +137,8 @@ impl FrameMeter {
                 Position::Within(0) => Position::Head([0; HEAD_BYTES], 0),
                 Position::Head([a, b, c, kind, flags, ..], HEAD_BYTES) => {
                     self.has_seen_a_frame.set(true);
-                    self.owed.set(self.owed.get() + response_bytes(kind, flags));
-                    is_exceeded |= is_control(kind) && self.exceeds(now);
+                    self.owed.set(self.owed.get() + answer_bytes(kind, flags));
+                    is_exceeded |= self.sender.is_counted(kind) && self.exceeds(now);
                     Position::Within(u32::from_be_bytes([0, a, b, c]) as usize)
                 }
                 unfinished => unfinished,
@@ -132,8 +152,8 @@ impl FrameMeter {
         is_exceeded
     }
 
-    /// Whether a frame that carries nothing is one too many.
-    fn exceeds(&self, now: u32) -> bool {
+    /// Whether a frame that is counted is one too many.
+    fn exceeds(&self, now: Duration) -> bool {
         match self.unanswered.get().checked_sub(BYTES_ANSWERED) {
             Some(left) => {
                 self.unanswered.set(left);
@@ -145,7 +165,7 @@ impl FrameMeter {
 }
 
 /// What h2 sends because of a frame.
-const fn response_bytes(kind: u8, flags: u8) -> u64 {
+const fn answer_bytes(kind: u8, flags: u8) -> u64 {
     const ACK: u8 = 0x1;
     const HEAD: u64 = HEAD_BYTES as u64;
     match kind {
@@ -155,8 +175,13 @@ const fn response_bytes(kind: u8, flags: u8) -> u64 {
     }
 }
 
-const fn is_control(kind: u8) -> bool {
-    !matches!(kind, DATA | HEADERS | CONTINUATION)
+impl Sender {
+    const fn is_counted(self, kind: u8) -> bool {
+        match self {
+            Self::Client => !matches!(kind, DATA | HEADERS | CONTINUATION),
+            Self::Server => !matches!(kind, DATA | CONTINUATION),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -170,8 +195,8 @@ mod tests {
     const DATA_FRAME: [u8; 12] = [0, 0, 3, 0, 0, 0, 0, 0, 1, b'a', b'b', b'c'];
 
     fn meter(max: u32) -> FrameMeter {
-        let meter = FrameMeter::new(max);
-        assert!(!meter.is_exceeded_by(&[b'P'; PREFACE_BYTES], 0));
+        let meter = FrameMeter::of_client(max);
+        assert!(!meter.is_exceeded_by(&[b'P'; PREFACE_BYTES], Duration::ZERO));
         meter
     }
 
@@ -180,8 +205,19 @@ mod tests {
         let wire: Vec<u8> = [&PING_FRAME[..], &DATA_FRAME, &SETTINGS_ACK, &DATA_FRAME, &PING_FRAME].concat();
         for piece in 1..=wire.len() {
             let (lenient, strict) = (meter(3), meter(2));
-            assert!(!wire.chunks(piece).any(|piece| lenient.is_exceeded_by(piece, 0)), "pieces of {piece}");
-            assert!(wire.chunks(piece).any(|piece| strict.is_exceeded_by(piece, 0)), "pieces of {piece}");
+            assert!(!wire.chunks(piece).any(|piece| lenient.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
+            assert!(wire.chunks(piece).any(|piece| strict.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn of_a_server_heads_are_counted_too_and_its_first_bytes_are_a_frame() {
+        const HEAD_FRAME: [u8; 10] = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+        let wire: Vec<u8> = [&SETTINGS_ACK[..], &HEAD_FRAME, &DATA_FRAME, &HEAD_FRAME].concat();
+        for piece in 1..=wire.len() {
+            let (lenient, strict) = (FrameMeter::of_server(3), FrameMeter::of_server(2));
+            assert!(!wire.chunks(piece).any(|piece| lenient.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
+            assert!(wire.chunks(piece).any(|piece| strict.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
         }
     }
 
@@ -189,11 +225,14 @@ mod tests {
     fn messages_are_not_counted_and_neither_is_what_answers_them() {
         let meter = meter(1);
         for _ in 0..100 {
-            assert!(!meter.is_exceeded_by(&DATA_FRAME, 0));
+            assert!(!meter.is_exceeded_by(&DATA_FRAME, Duration::ZERO));
         }
         for _ in 0..100 {
             meter.sent(HEAD_BYTES + 1);
-            assert!(!meter.is_exceeded_by(&[WINDOW_FRAME, WINDOW_FRAME, PING_ACK].concat(), 0), "three for one frame of a body");
+            assert!(
+                !meter.is_exceeded_by(&[WINDOW_FRAME, WINDOW_FRAME, PING_ACK].concat(), Duration::ZERO),
+                "three for one frame of a body"
+            );
         }
     }
 
@@ -201,7 +240,7 @@ mod tests {
     fn what_is_sent_because_of_a_frame_makes_room_for_none() {
         let meter = meter(2);
         let asks = || {
-            let is_exceeded = meter.is_exceeded_by(&PING_FRAME, 0);
+            let is_exceeded = meter.is_exceeded_by(&PING_FRAME, Duration::ZERO);
             meter.sent(PING_FRAME.len());
             is_exceeded
         };
@@ -211,8 +250,9 @@ mod tests {
     #[test]
     fn what_was_used_up_comes_back_with_time() {
         let allowance = Allowance::new(2);
-        let span = u32::try_from(FLOOD_SPAN.as_millis() / TICK.as_millis()).unwrap();
-        assert_eq!([0, 1, 2].map(|now| allowance.is_exceeded_by_one_more(now)), [false, false, true]);
-        assert_eq!([span, span + 1, span + 2].map(|now| allowance.is_exceeded_by_one_more(now)), [false, false, true]);
+        let three =
+            |from: Duration| [0, 1, 2].map(|later| allowance.is_exceeded_by_one_more(from + Duration::from_millis(later)));
+        assert_eq!(three(Duration::ZERO), [false, false, true]);
+        assert_eq!(three(FLOOD_SPAN), [false, false, true]);
     }
 }
