@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+
+use super::http2::Receiver;
 
 /// A request's body as it comes in.
 #[derive(Debug)]
@@ -56,9 +57,6 @@ impl Body for Incoming {
 
 /// By what a stream is responded to. Shared by those who send interim responses and the final one.
 pub(super) type Responder = Rc<RefCell<SendResponse<Bytes>>>;
-
-/// By what a stream is received. Shared by those who read the request's body and who reads on when that is over.
-pub(super) type Receiver = Rc<RefCell<RecvStream>>;
 
 /// The body of one stream of HTTP/2. Its length, where one is announced, is enforced by h2.
 #[derive(Debug)]

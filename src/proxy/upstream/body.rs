@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,26 @@ impl RequestBody {
             Self::Empty => Some(0),
             Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Client(body) => body.length,
+        }
+    }
+
+    /// Reads on where the upstream takes no more of it, so that the client, which may read nothing before it has sent everything,
+    /// comes to the response. Ends where the body does, or its bounds. Adds to `bytes` what was read.
+    pub(in crate::proxy::upstream) fn poll_discard(&mut self, bytes: &mut u64, cx: &mut Context<'_>) -> Poll<()> {
+        while let Self::Client(body) = self {
+            match ready!(body.poll_part(cx)) {
+                Some(Ok(Part::Data(data))) => *bytes += data.len() as u64,
+                Some(Ok(Part::Trailers(_))) => {}
+                Some(Err(_)) | None => *self = Self::Empty,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The response has begun: see [`ClientBody::is_paced_no_more`].
+    pub(in crate::proxy::upstream) fn is_paced_no_more(&mut self) {
+        if let Self::Client(body) = self {
+            body.is_paced_no_more();
         }
     }
 }

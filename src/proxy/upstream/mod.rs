@@ -5,6 +5,7 @@
 
 pub mod backends;
 mod body;
+mod carried;
 pub mod connect;
 mod end;
 mod framing;
@@ -14,6 +15,7 @@ mod http1;
 mod http2;
 mod link;
 mod options;
+mod outgoing;
 mod queue;
 mod request;
 mod response;

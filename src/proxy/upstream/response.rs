@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Upstream;
+use super::carried::{Carried as _, poll_frame};
 use super::connect::Stream;
 use super::end::ExchangeEnd;
 use super::http1::body::Http1Body;
@@ -78,8 +79,8 @@ impl Body for UpstreamBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         let this = self.get_mut();
         let polled = match &mut this.protocol {
-            Protocol::Http1(body) => Pin::new(body).poll_frame(cx),
-            Protocol::Http2(body) => Pin::new(&mut **body).poll_frame(cx),
+            Protocol::Http1(body) => poll_frame(body, cx),
+            Protocol::Http2(body) => poll_frame(&mut **body, cx),
         };
         if let Poll::Ready(Some(Err(ExchangeEnd::Upstream(_)))) = &polled {
             this.upstream.failed(&this.lease);
@@ -89,8 +90,8 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.protocol {
-            Protocol::Http1(body) => body.is_end_stream(),
-            Protocol::Http2(body) => body.is_end_stream(),
+            Protocol::Http1(body) => body.is_over(),
+            Protocol::Http2(body) => body.is_over(),
         }
     }
 

@@ -101,6 +101,12 @@ pub(super) struct StreamWatch {
     pub(super) idle_timeout: Duration,
 }
 
+impl Drop for StreamWatch {
+    fn drop(&mut self) {
+        self.watch.disarm(ExchangeWait::Stream);
+    }
+}
+
 /// The largest body that is awaited whole before the response begins, and how far others are looked into.
 pub(super) const WITHHELD_BYTES_MAX: usize = 16 * 1024;
 

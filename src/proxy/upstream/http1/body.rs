@@ -2,20 +2,20 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::connection::Connection;
 use super::head::{ResponseFraming, ResponseHead};
 use super::pool::Pool;
-use super::sending::SendFault;
 use crate::proxy::http1::chunked::{Chunk, Chunks};
+use crate::proxy::upstream::carried::Carried;
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
+use crate::proxy::upstream::outgoing::send_on;
 use crate::proxy::upstream::terms::{StreamWatch, WITHHELD_BYTES_MAX, WITHHELD_MAX};
 use crate::proxy::watch::ExchangeWait;
 
@@ -131,72 +131,6 @@ impl Http1Body {
             self.pool.give_back(connection);
         }
     }
-
-    /// Sends what is left of the request.
-    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeEnd> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        if connection.sending.is_finished() {
-            return Ok(());
-        }
-        let before = connection.sending.bytes_passed();
-        if !self.listens_no_more {
-            match connection.poll_send(cx) {
-                // The upstream would wait for the rest.
-                Poll::Ready(Err(SendFault::Body(fault))) => return Err(fault.into()),
-                // The response may stand all the same; the connection is not used again because the request never finished.
-                Poll::Ready(Err(SendFault::Upstream(_))) => self.listens_no_more = true,
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        if self.listens_no_more {
-            let _ = connection.sending.poll_discard(cx);
-        }
-        if connection.sending.bytes_passed() != before {
-            self.stream.watch.stream_moves();
-        }
-        Ok(())
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        let fault = |fault: UpstreamFault| Poll::Ready(Some(Err(fault.into())));
-        if let Err(end) = self.send_on(cx) {
-            return Poll::Ready(Some(Err(end)));
-        }
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        loop {
-            match self.rest.take(&mut connection.read) {
-                Err(malformed) => return fault(UpstreamFault::Malformed(malformed)),
-                Ok(Taken::Frame(frame)) => {
-                    self.give_back_when_done();
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Ok(Taken::End) => {
-                    self.give_back_when_done();
-                    return Poll::Ready(None);
-                }
-                Ok(Taken::Nothing) => {}
-            }
-            match connection.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => {
-                    if !self.rest.ends_with_the_connection() {
-                        return fault(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                    self.rest = Rest::Done;
-                    self.connection = None;
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Err(error)) => return fault(UpstreamFault::Truncated(error)),
-                Poll::Ready(Ok(_)) => self.stream.watch.stream_moves(),
-                Poll::Pending => {
-                    if self.stream.watch.take_expired(ExchangeWait::Stream) {
-                        return fault(UpstreamFault::Paused);
-                    }
-                    self.stream.watch.stream_waits(self.stream.idle_timeout);
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
 }
 
 /// Of a body that has not been passed on.
@@ -255,24 +189,56 @@ impl Rest {
     }
 }
 
-impl Body for Http1Body {
-    type Data = Bytes;
-    type Error = ExchangeEnd;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        let body = self.get_mut();
-        if let Some(ending) = body.stream.watch.ended() {
-            body.connection = None;
-            return Poll::Ready(Some(Err(ExchangeEnd::Session(ending))));
-        }
-        let polled = body.poll_data(cx);
-        if let Poll::Ready(Some(Err(_))) = polled {
-            body.connection = None;
-        }
-        polled
+impl Carried for Http1Body {
+    fn stream(&self) -> &StreamWatch {
+        &self.stream
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        let fault = |fault: UpstreamFault| Poll::Ready(Some(Err(fault.into())));
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        // One that does not get it whole is not used again.
+        send_on(&mut **connection, &mut self.listens_no_more, &self.stream, cx)?;
+        loop {
+            match self.rest.take(&mut connection.read) {
+                Err(malformed) => return fault(UpstreamFault::Malformed(malformed)),
+                Ok(Taken::Frame(frame)) => {
+                    self.give_back_when_done();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Taken::End) => {
+                    self.give_back_when_done();
+                    return Poll::Ready(None);
+                }
+                Ok(Taken::Nothing) => {}
+            }
+            match connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    if !self.rest.ends_with_the_connection() {
+                        return fault(UpstreamFault::Truncated(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                    self.rest = Rest::Done;
+                    self.connection = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Err(error)) => return fault(UpstreamFault::Truncated(error)),
+                Poll::Ready(Ok(_)) => self.stream.watch.stream_moves(),
+                Poll::Pending => {
+                    if self.stream.watch.take_expired(ExchangeWait::Stream) {
+                        return fault(UpstreamFault::Paused);
+                    }
+                    self.stream.watch.stream_waits(self.stream.idle_timeout);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.connection = None;
+    }
+
+    fn is_over(&self) -> bool {
         matches!(self.rest, Rest::Done)
     }
 
@@ -282,11 +248,5 @@ impl Body for Http1Body {
             Rest::Done => SizeHint::with_exact(0),
             Rest::Chunked(_) | Rest::Close => SizeHint::default(),
         }
-    }
-}
-
-impl Drop for Http1Body {
-    fn drop(&mut self) {
-        self.stream.watch.disarm(ExchangeWait::Stream);
     }
 }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
-use super::sending::{SendFault, Sending};
+use super::sending::Sending;
 use crate::proxy::upstream::connect::Stream;
+use crate::proxy::upstream::outgoing::{Outgoing, SendFault};
 
 /// Free room that a read is given at the least.
 const READ_ROOM_MIN: usize = 4 * 1024;
@@ -29,11 +30,6 @@ impl Connection {
         Box::new(Self { io, read: BytesMut::new(), sending: Sending::default() })
     }
 
-    /// Writes as much of the request as both sides allow. Ready once it is out whole.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
-        self.sending.poll_send(&mut self.io, cx)
-    }
-
     /// Reads more into the buffer; 0 at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.read.capacity() - self.read.len() < READ_ROOM_MIN {
@@ -46,5 +42,25 @@ impl Connection {
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.read.is_empty() && self.poll_fill(&mut cx).is_pending()
+    }
+}
+
+impl Outgoing for Connection {
+    type Cause = io::Error;
+
+    fn is_finished(&self) -> bool {
+        self.sending.is_finished()
+    }
+
+    fn bytes_passed(&self) -> u64 {
+        self.sending.bytes_passed()
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault<io::Error>>> {
+        self.sending.poll_send(&mut self.io, cx)
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sending.poll_discard(cx)
     }
 }

@@ -11,17 +11,11 @@ use tokio::io::AsyncWrite;
 use super::head;
 use crate::proxy::http1::chunked::{CHUNK_END, LAST_CHUNK, write_chunk_size, write_last_chunk};
 use crate::proxy::http1::framing::Framing;
-use crate::proxy::upstream::body::{BodyFault, Part, RequestBody};
+use crate::proxy::upstream::body::{Part, RequestBody};
 use crate::proxy::upstream::connect::Stream;
+use crate::proxy::upstream::outgoing::SendFault;
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
 use crate::proxy::upstream::terms::Progress;
-
-/// Why sending stopped.
-#[derive(Debug)]
-pub(super) enum SendFault {
-    Body(BodyFault),
-    Upstream(io::Error),
-}
 
 /// A request that is being written. What is pending leaves in the order `head`, `chunk`, `tail`.
 #[derive(Debug, Default)]
@@ -84,6 +78,7 @@ impl Sending {
 
     /// The response has begun: see [`ClientBody::is_paced_no_more`].
     pub(super) fn is_paced_no_more(&mut self) {
+        self.body.is_paced_no_more();
         if let RequestBody::Client(body) = &mut self.body {
             body.is_paced_no_more();
         }
@@ -101,7 +96,7 @@ impl Sending {
     }
 
     /// Writes as much as both sides allow. Ready once the request is out whole.
-    pub(super) fn poll_send(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+    pub(super) fn poll_send(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), SendFault<io::Error>>> {
         while !self.finished {
             ready!(self.poll_write_pending(io, cx)).map_err(SendFault::Upstream)?;
             match &mut self.body {
@@ -176,16 +171,8 @@ impl Sending {
         }
     }
 
-    /// Reads on where the upstream takes no more of it, so that the client, which may read nothing before it has sent everything,
-    /// comes to the response. Ends where the body does, or its bounds.
+    /// [`RequestBody::poll_discard`].
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let RequestBody::Client(body) = &mut self.body {
-            match ready!(body.poll_part(cx)) {
-                Some(Ok(Part::Data(data))) => self.bytes_discarded += data.len() as u64,
-                Some(Ok(Part::Trailers(_))) => {}
-                Some(Err(_)) | None => self.body = RequestBody::Empty,
-            }
-        }
-        Poll::Ready(())
+        self.body.poll_discard(&mut self.bytes_discarded, cx)
     }
 }

@@ -1,18 +1,19 @@
 //! The body of a response that comes by HTTP/2.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::connection::Permit;
 use super::failure::within_the_response;
 use super::head::Announced;
-use super::sending::{SendFault, Sending};
+use super::sending::Sending;
+use crate::proxy::upstream::carried::Carried;
 use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
+use crate::proxy::upstream::outgoing::{Outgoing as _, send_on};
 use crate::proxy::upstream::terms::{StreamWatch, WITHHELD_BYTES_MAX, WITHHELD_MAX};
 use crate::proxy::watch::ExchangeWait;
 
@@ -103,65 +104,6 @@ impl Http2Body {
         self.open = None;
     }
 
-    /// Sends what is left of the request.
-    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeEnd> {
-        let Some(Open { sending, listens_no_more, .. }) = &mut self.open else { return Ok(()) };
-        if sending.is_finished() {
-            return Ok(());
-        }
-        let before = sending.bytes_passed();
-        if !*listens_no_more {
-            match sending.poll_send(cx) {
-                // The upstream would wait for the rest.
-                Poll::Ready(Err(SendFault::Body(fault))) => return Err(fault.into()),
-                // The response may stand all the same.
-                Poll::Ready(Err(SendFault::Closed)) => *listens_no_more = true,
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        if *listens_no_more {
-            let _ = sending.poll_discard(cx);
-        }
-        if sending.bytes_passed() != before {
-            self.stream.watch.stream_moves();
-        }
-        Ok(())
-    }
-
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        if let Err(end) = self.send_on(cx) {
-            return Poll::Ready(Some(Err(end)));
-        }
-        if !self.ahead.is_empty() {
-            let ahead = std::mem::take(&mut self.ahead);
-            self.note(&ahead);
-            return Poll::Ready(Some(Ok(Frame::data(ahead))));
-        }
-        let Some(open) = &mut self.open else { return Poll::Ready(None) };
-        match open.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                match frame.data_ref() {
-                    Some(data) => self.note(data),
-                    None => self.finish(),
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                self.finish();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(fault))) => Poll::Ready(Some(Err(fault.into()))),
-            Poll::Pending if self.stream.watch.take_expired(ExchangeWait::Stream) => {
-                open.permit.doubt();
-                Poll::Ready(Some(Err(UpstreamFault::Paused.into())))
-            }
-            Poll::Pending => {
-                self.stream.watch.stream_waits(self.stream.idle_timeout);
-                Poll::Pending
-            }
-        }
-    }
-
     /// These bytes are passed on.
     fn note(&mut self, data: &Bytes) {
         self.stream.watch.stream_moves();
@@ -202,38 +144,54 @@ impl Open {
     }
 }
 
-impl Body for Http2Body {
-    type Data = Bytes;
-    type Error = ExchangeEnd;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        let body = self.get_mut();
-        if let Some(ending) = body.stream.watch.ended() {
-            body.open = None;
-            return Poll::Ready(Some(Err(ExchangeEnd::Session(ending))));
-        }
-        let polled = body.poll_part(cx);
-        if let Poll::Ready(Some(Err(_))) = polled {
-            body.open = None;
-        }
-        polled
+impl Carried for Http2Body {
+    fn stream(&self) -> &StreamWatch {
+        &self.stream
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+        if let Some(open) = &mut self.open {
+            send_on(&mut open.sending, &mut open.listens_no_more, &self.stream, cx)?;
+        }
+        if !self.ahead.is_empty() {
+            let ahead = std::mem::take(&mut self.ahead);
+            self.note(&ahead);
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        match open.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                match frame.data_ref() {
+                    Some(data) => self.note(data),
+                    None => self.finish(),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(fault))) => Poll::Ready(Some(Err(fault.into()))),
+            Poll::Pending if self.stream.watch.take_expired(ExchangeWait::Stream) => {
+                open.permit.doubt();
+                Poll::Ready(Some(Err(UpstreamFault::Paused.into())))
+            }
+            Poll::Pending => {
+                self.stream.watch.stream_waits(self.stream.idle_timeout);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.open = None;
+    }
+
+    fn is_over(&self) -> bool {
         self.ahead.is_empty() && self.is_whole()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_end_stream() {
-            SizeHint::with_exact(0)
-        } else {
-            self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
-        }
-    }
-}
-
-impl Drop for Http2Body {
-    fn drop(&mut self) {
-        self.stream.watch.disarm(ExchangeWait::Stream);
+        if self.is_over() { SizeHint::with_exact(0) } else { self.left.map_or_else(SizeHint::default, SizeHint::with_exact) }
     }
 }

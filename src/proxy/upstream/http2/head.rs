@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, response};
 
+use crate::domain::headers::is_token;
 use crate::proxy::http1::{FIELDS_MAX, Malformed};
 use crate::proxy::upstream::framing::{content_length, has_no_body};
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
@@ -57,7 +58,7 @@ pub(super) enum Announced {
 }
 
 /// # Errors
-/// More fields than are taken, a change of protocol, or a length that is none.
+/// More fields than are taken, a name that is none, a change of protocol, or a length that is none.
 pub(super) fn announced(head: &response::Parts, method: &Method) -> Result<Announced, Malformed> {
     check_fields(&head.headers)?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -69,5 +70,8 @@ pub(super) fn announced(head: &response::Parts, method: &Method) -> Result<Annou
 
 /// For interim responses too.
 pub(super) fn check_fields(headers: &HeaderMap) -> Result<(), Malformed> {
-    if headers.len() > FIELDS_MAX { Err(Malformed("too many response fields")) } else { Ok(()) }
+    if headers.len() > FIELDS_MAX {
+        return Err(Malformed("too many response fields"));
+    }
+    if headers.keys().all(is_token) { Ok(()) } else { Err(Malformed("bad response field name")) }
 }

@@ -27,11 +27,12 @@ use self::connection::Permit;
 use self::failure::Failure;
 use self::openings::Opening;
 use self::pool::{Opened, Pool};
-use self::sending::{SendFault, Sending};
+use self::sending::Sending;
 use super::body::RequestBody;
 use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
 use super::link::Link;
 use super::options::UpstreamOptions;
+use super::outgoing::{Outgoing as _, SendFault};
 use super::request::{RequestFields, UpstreamRequest};
 use super::terms::{ExchangeTerms, Progress, StreamWatch, is_interim};
 use crate::domain::interim::INTERIM_RESPONSES_MAX;
@@ -210,7 +211,7 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
                 match sending.poll_send(cx) {
                     Poll::Ready(Err(SendFault::Body(fault))) => return Poll::Ready(Err(Stopped::Otherwise(fault.into()))),
                     // It may have responded before it stopped listening.
-                    Poll::Ready(Err(SendFault::Closed)) => listens_no_more = true,
+                    Poll::Ready(Err(SendFault::Upstream(()))) => listens_no_more = true,
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
                 let progress = if listens_no_more { Progress::Finished } else { sending.progress() };

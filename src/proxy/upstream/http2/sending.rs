@@ -6,20 +6,13 @@ use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 
 use crate::proxy::http2::poll_room;
-use crate::proxy::upstream::body::{BodyFault, Part, RequestBody};
+use crate::proxy::upstream::body::{Part, RequestBody};
+use crate::proxy::upstream::outgoing::{Outgoing, SendFault};
 use crate::proxy::upstream::terms::Progress;
 
 /// So much of a client's body is kept until the response begins: an upstream may say that it has done nothing of the request, which
 /// then goes elsewhere. gRPC sends every request with a body, and most are small.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-
-/// Why sending stopped.
-#[derive(Debug)]
-pub(super) enum SendFault {
-    Body(BodyFault),
-    /// The upstream takes no more of it. Its stream says why.
-    Closed,
-}
 
 /// A request whose head is out.
 #[derive(Debug)]
@@ -60,10 +53,6 @@ impl Sending {
         Self { stream, body, waiting: Bytes::new(), kept, finished, bytes_sent: 0, bytes_discarded: 0, bytes_noted: 0 }
     }
 
-    pub(super) const fn is_finished(&self) -> bool {
-        self.finished
-    }
-
     pub(super) fn progress(&mut self) -> Progress {
         if self.finished {
             return Progress::Finished;
@@ -75,17 +64,10 @@ impl Sending {
         if noted == self.bytes_sent { Progress::Blocked } else { Progress::Moved }
     }
 
-    /// Sent, or read from the client for nothing.
-    pub(super) const fn bytes_passed(&self) -> u64 {
-        self.bytes_sent + self.bytes_discarded
-    }
-
     /// The response has begun: the request is not sent again, and its client may send as it likes.
     pub(super) fn is_answered(&mut self) {
         self.kept = Kept::Nothing;
-        if let RequestBody::Client(body) = &mut self.body {
-            body.is_paced_no_more();
-        }
+        self.body.is_paced_no_more();
     }
 
     /// The body as it was, if that can be had.
@@ -101,10 +83,41 @@ impl Sending {
         }
     }
 
-    /// Sends as much as both sides allow. Ready once the request is out whole.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+    fn poll_send_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while !self.waiting.is_empty() {
+            let room = ready!(poll_room(&mut self.stream, self.waiting.len(), cx))?;
+            let piece = self.waiting.split_to(room);
+            self.bytes_sent += piece.len() as u64;
+            self.finished = self.waiting.is_empty() && matches!(self.body, RequestBody::Empty);
+            self.stream.send_data(piece, self.finished)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self) -> Result<(), SendFault<()>> {
+        if !self.finished {
+            self.finished = true;
+            self.stream.send_data(Bytes::new(), true).map_err(|_| SendFault::Upstream(()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Outgoing for Sending {
+    /// Its stream says it.
+    type Cause = ();
+
+    fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    fn bytes_passed(&self) -> u64 {
+        self.bytes_sent + self.bytes_discarded
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFault<()>>> {
         while !self.finished {
-            ready!(self.poll_send_waiting(cx)).map_err(|_| SendFault::Closed)?;
+            ready!(self.poll_send_waiting(cx)).map_err(|_| SendFault::Upstream(()))?;
             match &mut self.body {
                 RequestBody::Empty => self.end()?,
                 RequestBody::Whole(bytes) => {
@@ -120,7 +133,7 @@ impl Sending {
                         self.kept = Kept::Nothing;
                         self.body = RequestBody::Empty;
                         self.finished = true;
-                        self.stream.send_trailers(trailers).map_err(|_| SendFault::Closed)?;
+                        self.stream.send_trailers(trailers).map_err(|_| SendFault::Upstream(()))?;
                     }
                     Some(Part::Trailers(_)) | None => self.body = RequestBody::Empty,
                 },
@@ -129,36 +142,8 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_send_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while !self.waiting.is_empty() {
-            let room = ready!(poll_room(&mut self.stream, self.waiting.len(), cx))?;
-            let piece = self.waiting.split_to(room);
-            self.bytes_sent += piece.len() as u64;
-            self.finished = self.waiting.is_empty() && matches!(self.body, RequestBody::Empty);
-            self.stream.send_data(piece, self.finished)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn end(&mut self) -> Result<(), SendFault> {
-        if !self.finished {
-            self.finished = true;
-            self.stream.send_data(Bytes::new(), true).map_err(|_| SendFault::Closed)?;
-        }
-        Ok(())
-    }
-
-    /// Reads on where the upstream takes no more of it, so that the client, which may read nothing before it has sent everything,
-    /// comes to the response. Ends where the body does, or its bounds.
-    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let RequestBody::Client(body) = &mut self.body {
-            match ready!(body.poll_part(cx)) {
-                Some(Ok(Part::Data(data))) => self.bytes_discarded += data.len() as u64,
-                Some(Ok(Part::Trailers(_))) => {}
-                Some(Err(_)) | None => self.body = RequestBody::Empty,
-            }
-        }
-        Poll::Ready(())
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_discard(&mut self.bytes_discarded, cx)
     }
 }
 

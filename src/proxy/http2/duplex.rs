@@ -8,11 +8,11 @@ use bytes::{Buf as _, Bytes};
 use h2::SendStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::http2::poll_room;
-use crate::proxy::incoming::Receiver;
+use super::{Receiver, poll_room};
 
 /// Dropped before both sides have ended, it resets the stream.
-pub(super) struct Duplex {
+#[derive(Debug)]
+pub(in crate::proxy) struct Duplex {
     receiver: Receiver,
     sending: SendStream<Bytes>,
     /// Received, and not read.
@@ -20,7 +20,7 @@ pub(super) struct Duplex {
 }
 
 impl Duplex {
-    pub(super) const fn new(receiver: Receiver, sending: SendStream<Bytes>) -> Self {
+    pub(in crate::proxy) const fn new(receiver: Receiver, sending: SendStream<Bytes>) -> Self {
         Self { receiver, sending, waiting: Bytes::new() }
     }
 }
