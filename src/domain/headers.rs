@@ -27,7 +27,7 @@ pub use authorization::{AuthorizationRule, Withheld};
 pub use edits::{FieldChange, FieldEdits};
 use forwarded::{Forwarding, Origin};
 use names::{FieldNames, Standing};
-pub use names::{NamePattern, is_protected};
+pub use names::{NamePattern, is_protected, is_token};
 pub use sink::{FieldSink, PreparedFields, write_field};
 pub use trace::X_REQUEST_ID;
 use trace::{TRACEPARENT, TRACESTATE};
@@ -95,10 +95,11 @@ impl TrailerRules {
     /// servers put trailers among the fields of the head: so what a route sets or removes there passes here neither.
     pub fn rewrite(&self, trailers: &mut HeaderMap) {
         remove_hop_by_hop(trailers);
-        remove_named(trailers, |name| match self.names.standing(name.as_str()) {
+        let is_unwanted = |name: &HeaderName| match self.names.standing(name.as_str()) {
             Standing::Free => is_end_to_end(name) || self.edits.as_ref().is_some_and(|edits| edits.drops(name.as_str())),
             Standing::Protected | Standing::Barred => true,
-        });
+        };
+        remove_named(trailers, |name| is_unwanted(name) || !is_token(name));
     }
 }
 

@@ -81,8 +81,7 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
     }
 }
 
-const REFUSED: Head =
-    Head { length: 0, framing: Framing::Length(0), truth: Told { length_beside_chunks: false, fragment: false } };
+const REFUSED: Head = Head { length: 0, framing: Framing::Length(0), truth: Told { length_beside_chunks: false } };
 
 fn head_of(request: &httparse::Request<'_, '_>, length: usize) -> Option<Head> {
     let (mut framing, mut lengths, mut known) = (Framing::Length(0), 0, None);
@@ -103,9 +102,7 @@ fn head_of(request: &httparse::Request<'_, '_>, length: usize) -> Option<Head> {
             }
         }
     }
-    // `#` may be part of a method too, which no one has.
-    let fragment = [request.method, request.path].iter().flatten().any(|text| text.contains('#'));
-    let truth = Told { length_beside_chunks: framing == Framing::Chunked && lengths > 0, fragment };
+    let truth = Told { length_beside_chunks: framing == Framing::Chunked && lengths > 0 };
     Some(Head { length, framing, truth })
 }
 

@@ -10,7 +10,7 @@ use crate::domain::host::Host;
 /// names none.
 ///
 /// # Errors
-/// Fixed text for the client: none, two, or not a host; CONNECT or `*`.
+/// Fixed text for the client: none, two, or not a host; CONNECT, `*`, or a URL of another scheme.
 pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Host>, &'static str> {
     if method == Method::CONNECT {
         return Err("CONNECT is not supported.");
@@ -18,8 +18,10 @@ pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &He
     if uri.path() == "*" {
         return Err("The asterisk form is not supported.");
     }
-    if uri.authority().is_some() && uri.scheme().is_none() {
-        return Err("The target is neither a path nor a URL.");
+    match uri.scheme_str() {
+        Some(scheme) if !is_of_the_web(scheme) => return Err("The scheme is neither http nor https."),
+        None if uri.authority().is_some() => return Err("The target is neither a path nor a URL."),
+        Some(_) | None => {}
     }
     let (is_old, is_new) = (version < Version::HTTP_11, version > Version::HTTP_11);
     let mut fields = headers.get_all(HOST).iter();
@@ -39,6 +41,11 @@ pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &He
         return Err("Host and :authority name two hosts.");
     }
     Ok(from_target.or(from_field))
+}
+
+/// In any case (RFC 3986, section 3.1).
+fn is_of_the_web(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
 /// The host of a request that was let in already.
@@ -125,6 +132,18 @@ mod tests {
         assert!(named(&[], "http://b/x").is_err());
         assert!(named(&["a"], "b").is_err(), "the form of CONNECT");
         assert!(named(&["a"], "b:80").is_err());
+    }
+
+    #[test]
+    fn a_target_is_of_the_web_by_either_protocol() {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for target in ["http://a/", "https://a/", "HTTP://a/", "HttpS://a/"] {
+                assert!(host(version, &["a"], target).is_ok(), "{target}");
+            }
+            for target in ["ftp://a/", "httpx://a/", "ws://a/"] {
+                assert!(host(version, &["a"], target).is_err(), "{target}");
+            }
+        }
     }
 
     #[test]

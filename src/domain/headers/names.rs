@@ -81,6 +81,12 @@ const KEPT_IN_RESPONSES: [&str; 14] = [
     "x-request-id",
 ];
 
+/// Whether every reader takes this for a name. Of what is no token (RFC 9110, section 5.6.2), [`HeaderName`] knows a quotation mark;
+/// parsers of HTTP/1 refuse it, decoders of HTTP/2 do not.
+pub fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().contains('"')
+}
+
 /// Whether a field has a meaning on the way, in whatever spelling: it can be nobody's own.
 pub fn is_protected(name: &str) -> bool {
     protected().any(|field| field.covers(name))
@@ -313,6 +319,14 @@ mod tests {
     fn names() -> FieldNames {
         let removed = ["x-original-url", "x-remote-*", "proxy"].map(|text| text.parse().unwrap());
         FieldNames::new(["x-auth-subject", "x.user"].into_iter(), &removed)
+    }
+
+    #[test]
+    fn a_name_is_what_every_reader_takes_for_one() {
+        assert!(is_token(&HeaderName::from_static("x-a!#$%&'*+.^_`|~9")));
+        for byte in (0x21..0x7f_u8).filter(|byte| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(byte)) {
+            assert!(HeaderName::from_bytes(&[b'x', byte]).ok().is_none_or(|name| !is_token(&name)), "{byte}");
+        }
     }
 
     #[test]

@@ -33,7 +33,6 @@ fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_ot
         "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /public/%zz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /public/../api HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /public#x HTTP/1.1\r\nHost: a\r\n\r\n",
         "HEAD /public HTTP/1.1\r\n\r\n",
     ] {
         for together in [true, false] {

@@ -9,6 +9,7 @@ pub(crate) mod open_streams;
 pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod redis;
+pub(crate) mod request_cases;
 pub(crate) mod resp;
 pub(crate) mod servers;
 pub(crate) mod upstream;

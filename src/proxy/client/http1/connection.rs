@@ -147,8 +147,7 @@ impl Http1Connection {
     /// Refuses what the parser amends in silence in the head of the present request; once for each request.
     pub(in crate::proxy::client) fn check_head(&self, headers: &HeaderMap, length: Option<u64>) -> Result<(), &'static str> {
         match self.heads.borrow_mut().take(Framing::of(length)) {
-            Some(Told { length_beside_chunks: true, .. }) => Err("Content-Length and Transfer-Encoding together."),
-            Some(Told { fragment: true, .. }) => Err("The target has a fragment."),
+            Some(Told { length_beside_chunks: true }) => Err("Content-Length and Transfer-Encoding together."),
             None if headers.contains_key(TRANSFER_ENCODING) => Err("The request cannot be told from what came before it."),
             Some(_) | None => Ok(()),
         }

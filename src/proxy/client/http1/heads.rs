@@ -1,5 +1,5 @@
-//! The heads of requests in the words of the client. The parser drops a Content-Length beside a Transfer-Encoding, and a fragment
-//! behind a target, before anyone could refuse them; the bytes still tell.
+//! The heads of requests in the words of the client. The parser drops a Content-Length beside a Transfer-Encoding before anyone could
+//! refuse it; the bytes still tell.
 
 use bytes::BytesMut;
 use memchr::memchr;
@@ -12,8 +12,6 @@ use crate::proxy::http1::framing::Framing;
 pub(in crate::proxy) struct Told {
     /// A Content-Length in a head that announces chunks.
     pub(in crate::proxy) length_beside_chunks: bool,
-    /// `#` in the request line.
-    pub(in crate::proxy) fragment: bool,
 }
 
 /// Follows what a client sends. Of a head it keeps what it told and not the bytes; bodies are passed over, chunk by chunk where they
@@ -117,7 +115,7 @@ impl RawHeads {
             Framing::Chunked => Position::Chunked(Chunks::Size, BytesMut::new()),
         };
         self.came(&ahead);
-        Some(Told { length_beside_chunks: framing == Framing::Chunked && scan.length, fragment: scan.fragment })
+        Some(Told { length_beside_chunks: framing == Framing::Chunked && scan.length })
     }
 
     /// Whether nothing of the next message has come. Empty lines before a head are none of it: some clients send one behind a body.
@@ -145,8 +143,6 @@ struct Scan {
     /// Without the empty lines before it.
     bytes: usize,
     at: At,
-    /// `#` in the request line.
-    fragment: bool,
     /// A Content-Length.
     length: bool,
     /// It does not begin with a character of a method.
@@ -158,7 +154,6 @@ enum At {
     /// Empty lines before it.
     #[default]
     Before,
-    RequestLine,
     /// So many bytes into a line, which so far spell [`LENGTH`].
     Name(usize),
     /// A carriage return that may be all of a line.
@@ -176,14 +171,12 @@ impl Scan {
             match (self.at, byte) {
                 (At::Before, b'\r' | b'\n') => next += 1,
                 (At::Before, _) => {
-                    self.at = At::RequestLine;
+                    self.at = At::Line;
                     self.is_foreign = !byte.is_ascii_graphic();
                 }
-                (At::RequestLine | At::Line, _) => {
+                (At::Line, _) => {
                     let end = memchr(b'\n', &bytes[next..]).map(|end| next + end);
-                    let line = &bytes[next..end.unwrap_or(bytes.len())];
-                    self.fragment |= matches!(self.at, At::RequestLine) && memchr(b'#', line).is_some();
-                    self.bytes += line.len() + usize::from(end.is_some());
+                    self.bytes += end.map_or(bytes.len(), |end| end + 1) - next;
                     next = end? + 1;
                     self.at = At::Name(0);
                 }
@@ -213,8 +206,8 @@ impl Scan {
 mod tests {
     use super::*;
 
-    const PLAIN: Option<Told> = Some(Told { length_beside_chunks: false, fragment: false });
-    const LENGTH: Option<Told> = Some(Told { length_beside_chunks: true, fragment: false });
+    const PLAIN: Option<Told> = Some(Told { length_beside_chunks: false });
+    const LENGTH: Option<Told> = Some(Told { length_beside_chunks: true });
     const NONE: Framing = Framing::Length(0);
 
     fn heads() -> RawHeads {
@@ -224,9 +217,9 @@ mod tests {
     #[test]
     fn heads_are_told_apart_however_they_arrive() {
         let mut heads = heads();
-        heads.came(b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b#x HTTP/1.1\nHost: a\n\nPOST /c HTTP/1.1\r\nContent-Len");
+        heads.came(b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\nHost: a\n\nPOST /c HTTP/1.1\r\nContent-Len");
         assert_eq!(heads.take(NONE), PLAIN);
-        assert_eq!(heads.take(NONE), Some(Told { length_beside_chunks: false, fragment: true }));
+        assert_eq!(heads.take(NONE), PLAIN);
         heads.came(b"gth: 5\r\n\r\nhel");
         assert_eq!(heads.take(Framing::Length(5)), PLAIN);
         heads.came(b"loGET /d HTTP/1.1\r\nHost: a\r\n\r\n");

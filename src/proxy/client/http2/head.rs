@@ -4,9 +4,10 @@ use bytes::BytesMut;
 use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::request::Parts;
-use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Method};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use crate::domain::headers::is_token;
 use crate::proxy::client::tunnel::handshake;
 
 /// Brings a head into the form that HTTP/1 would have given it: one Cookie field, and for a WebSocket the method that it has there.
@@ -41,15 +42,22 @@ pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
+/// Of a fragment alone nothing is left, which reads as `/`.
+fn has_no_path(uri: &Uri) -> bool {
+    uri.path_and_query().is_some_and(|target| target.as_str() == "/" && *target != PathAndQuery::from_static("/"))
+}
+
 /// Refuses what h2 lets pass and HTTP/1 would read in another way. Connection-specific fields, names in capitals, repeated
 /// pseudo-fields and control characters do not come this far: h2 resets their streams.
 ///
 /// # Errors
 /// Fixed text for the client.
 pub(in crate::proxy::client) fn check(head: &Parts) -> Result<(), &'static str> {
-    let is_of_the_web = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
-    if head.uri.scheme().is_some_and(|scheme| !is_of_the_web(scheme)) {
-        return Err("The scheme is neither http nor https.");
+    if has_no_path(&head.uri) {
+        return Err("The target has no path.");
+    }
+    if !head.headers.keys().all(is_token) {
+        return Err("The name of a field is no token.");
     }
     // A parser of HTTP/1 takes such spaces away: it would see another value than the one that was judged here.
     let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();

@@ -156,15 +156,6 @@ fn pseudo_fields_are_there_once_in_front_and_whole() {
 }
 
 #[test]
-fn a_fragment_does_not_reach_the_upstream() {
-    let upstream = Upstream::echo();
-    let rig = Rig::start(upstream.address);
-    let mut client = Http2Client::connect(rig.address());
-    let response = client.get("/public/a?b#/../api");
-    assert!(response.status == 400 || response.body.starts_with("GET /public/a?b HTTP/1.1\r\n"), "{response:?}");
-}
-
-#[test]
 fn host_and_authority_name_one_host() {
     let upstream = Upstream::echo();
     let rig = Rig::start(upstream.address);

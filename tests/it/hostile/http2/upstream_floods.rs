@@ -52,7 +52,7 @@ fn frames_that_carry_nothing_end_the_connection_in_masses_alone() {
                     Some("/public/few") => conversation.peer.send(&again.repeat(1000)),
                     _ => {}
                 }
-                conversation.answer(request.stream, "ok");
+                conversation.respond(request.stream, "ok");
             }
         });
         let rig = rig(&upstream);
@@ -100,7 +100,7 @@ fn interim_responses_to_a_request_that_was_taken_back_end_the_connection_in_mass
                 said.send(()).unwrap();
                 return;
             }
-            conversation.answer(request.stream, "ok");
+            conversation.respond(request.stream, "ok");
         }
     });
     let rig = rig(&upstream);

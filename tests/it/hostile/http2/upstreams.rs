@@ -331,6 +331,7 @@ fn responses_against_the_rules_are_502() {
         ("capitals", ""),
         ("of one connection", ""),
         ("a line break", ""),
+        ("no token", ""),
         ("two lengths", ""),
         ("too large", many.as_str()),
     ];
@@ -342,6 +343,7 @@ fn responses_against_the_rules_are_502() {
             "capitals" => [block(&[(":status", "200")]), literal(b"X-A", b"b")].concat(),
             "of one connection" => block(&[(":status", "200"), ("connection", "close")]),
             "a line break" => [block(&[(":status", "200")]), literal(b"x-a", b"b\r\nc: d")].concat(),
+            "no token" => [block(&[(":status", "200")]), literal(b"x\"a", b"b")].concat(),
             "two lengths" => block(&[(":status", "200"), ("content-length", "1"), ("content-length", "2")]),
             _ => block(&[(":status", "200"), ("x-a", &value)]),
         };
