@@ -385,11 +385,11 @@ def token_script(work, tokens):
     return lua
 
 
-def wait_for(port, seconds=15):
+def wait_for(port, seconds=15, host="127.0.0.1"):
     deadline = time.time() + seconds
     while time.time() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), 0.3).close()
+            socket.create_connection((host, port), 0.3).close()
             return
         except OSError:
             time.sleep(0.05)

@@ -12,21 +12,29 @@
 Four servers, of which one has the fault. Half of the requests are GET, half POST with a body and a number; each server notes the
 numbers that it has read whole. So a POST that was sent twice, and one that failed for the client and was done, are known. A request has
 failed without a 200 within two seconds. Every proxy probes each second, gives up a server after three failures in a row, repeats what
-was not sent, and GET that were lost: as their manuals say. Ends only the processes that it started.
+was not sent, and GET that were lost: as their manuals say. Where the servers move, their name leads to others from one second to the
+next: the gateway and Envoy read it from a file that stands in for /etc/hosts in a namespace of their own, HAProxy asks a DNS server that
+runs here, each once a second. Ends only the processes that it started.
 """
-import argparse, asyncio, collections, os, signal, subprocess, sys, time
+import argparse, asyncio, collections, os, shlex, signal, socket, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peers
 
-SERVERS, PROXY_PORT, FIRST_PORT = 4, 8100, 9101
+SERVERS, PROXY_PORT, SERVER_PORT, DNS_PORT = 4, 8100, 9101, 9153
+# Which leads to the servers where they move.
+NAME = "api.test"
 CLIENT_TIMEOUT = 2
-SCENARIOS = ("none", "killed", "hung", "slow", "flapping", "draining", "failing")
+SCENARIOS = ("none", "killed", "hung", "slow", "flapping", "draining", "failing", "moved")
+
+
+def address(n):
+    return f"127.0.0.{2 + n}"
 
 
 # --- one server of the upstream ---------------------------------------------------------------------------------------------
 
-def serve(port, notes):
+def serve(host, notes):
     """SIGUSR1: each response takes 500 ms more; SIGUSR2: each is a 503; again: as before. SIGTERM: ends in order."""
     state = {"slow": False, "failing": False, "draining": False}
     connections = set()
@@ -56,7 +64,7 @@ def serve(port, notes):
                 writer.close()
 
     async def run():
-        server = await asyncio.start_server(converse, "127.0.0.1", port, backlog=512)
+        server = await asyncio.start_server(converse, host, SERVER_PORT, backlog=512)
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
         toggle = lambda what: state.__setitem__(what, not state[what])
@@ -73,16 +81,18 @@ def serve(port, notes):
 
 
 class Servers:
+    """Four that are in use, and one that takes the place of the first where they move."""
+
     def __init__(self, work):
-        self.notes = [f"{work}/out/notes-{n}" for n in range(SERVERS)]
+        self.notes = [f"{work}/out/notes-{n}" for n in range(SERVERS + 1)]
         for note in self.notes:
             open(note, "w").close()
-        self.processes = [self._start(n) for n in range(SERVERS)]
-        for n in range(SERVERS):
-            peers.wait_for(FIRST_PORT + n)
+        self.processes = [self._start(n) for n in range(SERVERS + 1)]
+        for n in range(SERVERS + 1):
+            peers.wait_for(SERVER_PORT, host=address(n))
 
     def _start(self, n):
-        return subprocess.Popen([sys.executable, os.path.abspath(__file__), "--serve", str(FIRST_PORT + n), self.notes[n]])
+        return subprocess.Popen([sys.executable, os.path.abspath(__file__), "--serve", address(n), self.notes[n]])
 
     def signal(self, which):
         self.processes[0].send_signal(which)
@@ -104,7 +114,33 @@ class Servers:
         return collections.Counter(line for note in self.notes for line in open(note).read().split())
 
 
-async def fail(servers, scenario, seconds):
+class Names:
+    """Where the name leads: a file of hosts, and a DNS server for whoever does not read it."""
+
+    def __init__(self, work):
+        self.hosts = f"{work}/conf/targets-hosts"
+        self.lead_to(range(SERVERS))
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", DNS_PORT))
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def lead_to(self, servers):
+        self.addresses = [address(n) for n in servers]
+        # In place: the file is mounted.
+        with open(self.hosts, "w") as file:
+            file.write("".join(f"{address} {NAME}\n" for address in self.addresses))
+
+    def _answer(self):
+        while True:
+            query, client = self.socket.recvfrom(512)
+            question = query[12:query.index(b"\0", 12) + 5]
+            found = self.addresses if question[-4:-2] == b"\0\x01" else []
+            records = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(address) for address in found)
+            head = query[:2] + b"\x85\x80\0\1" + len(found).to_bytes(2, "big") + b"\0\0\0\0"
+            self.socket.sendto(head + question + records, client)
+
+
+async def fail(servers, names, scenario, seconds):
     await asyncio.sleep(seconds / 4)
     lasting = seconds / 2
     if scenario == "none":
@@ -133,24 +169,32 @@ async def fail(servers, scenario, seconds):
         await asyncio.to_thread(servers.processes[0].wait)
         await asyncio.sleep(lasting)
         servers.start()
+    elif scenario == "moved":
+        names.lead_to(range(1, SERVERS + 1))
+        # So long a server that has left its name is kept, as those that are replaced are.
+        await asyncio.sleep(lasting / 2)
+        servers.signal(signal.SIGTERM)
 
 
 # --- the proxies ------------------------------------------------------------------------------------------------------------
 
-def command(name, o):
-    ports = [FIRST_PORT + n for n in range(SERVERS)]
+def command(name, moves, o):
+    """`moves`: the servers are known by their name."""
+    hosts = [NAME] if moves else [address(n) for n in range(SERVERS)]
+    reading = ["unshare", "-rm", "sh", "-c", f"mount --bind {shlex.quote(o.work)}/conf/targets-hosts /etc/hosts && exec \"$@\"", "sh"] if moves else []
     def write(file, text):
         path = f"{o.work}/conf/{file}"
         open(path, "w").write(text)
         return path
     if name == "gateway":
-        urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in ports)
+        urls = ", ".join(f'"http://{host}:{SERVER_PORT}"' for host in hosts)
         config = write("targets.toml", f"""[listen]
 address = "127.0.0.1:{PROXY_PORT}"
 workers = 2
 [upstreams.default]
 urls = [{urls}]
 eject_after = 3
+resolve_interval = "1s"
 response_timeout = "1s"
 [upstreams.default.health]
 path = "/healthz"
@@ -169,9 +213,12 @@ address = ""
 [log]
 level = "error"
 """)
-        return ["sh", "-c", "exec " + o.gateway.format(config=config)]
+        return reading + ["sh", "-c", "exec " + o.gateway.format(config=config)]
     if name == "haproxy":
-        servers = "\n".join(f"  server s{port} 127.0.0.1:{port} check inter 1s fall 3 rise 2 observe layer7 error-limit 3 on-error mark-down" for port in ports)
+        checked = "check inter 1s fall 3 rise 2 observe layer7 error-limit 3 on-error mark-down"
+        servers = "\n".join(f"  server s{n} {host}:{SERVER_PORT} {checked}" for n, host in enumerate(hosts))
+        if moves:
+            servers = f"  server-template s {SERVERS + 1} {NAME}:{SERVER_PORT} {checked} resolvers here init-addr none"
         return ["haproxy", "-db", "-f", write("targets.cfg", f"""global
   nbthread 2
   maxconn 8000
@@ -186,6 +233,12 @@ defaults
   retries 3
   option redispatch 1
   retry-on conn-failure empty-response
+resolvers here
+  nameserver here 127.0.0.1:{DNS_PORT}
+  timeout resolve 1s
+  timeout retry 500ms
+  hold valid 1s
+  hold obsolete 1s
 frontend f
   bind 127.0.0.1:{PROXY_PORT}
   # A POST that may have been done is not sent again.
@@ -196,11 +249,12 @@ backend b
 {servers}
 """)]
     binary = next((os.path.join(d, "envoy") for d, _, files in os.walk(f"{o.work}/envoy") if "envoy" in files), None)
-    endpoints = ", ".join(f"{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}" for port in ports)
+    endpoints = ", ".join(f"{{ endpoint: {{ address: {{ socket_address: {{ address: {host}, port_value: {SERVER_PORT} }} }} }} }}" for host in hosts)
     route = lambda method, retry: f"""
                 - match: {{ prefix: "/", headers: [ {{ name: ":method", string_match: {{ exact: {method} }} }} ] }}
                   route: {{ cluster: up, timeout: 1s, retry_policy: {{ retry_on: "{retry}", num_retries: 3, retry_host_predicate: [ {{ name: envoy.retry_host_predicates.previous_hosts, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate }} }} ] }} }}"""
-    return [binary, "--concurrency", "2", "--disable-hot-restart", "-l", "error", "-c", write("targets.yaml", f"""static_resources:
+    kind = "    type: STRICT_DNS\n    dns_refresh_rate: 1s\n    dns_lookup_family: V4_ONLY" if moves else "    type: STATIC"
+    return reading + [binary, "--concurrency", "2", "--disable-hot-restart", "-l", "error", "-c", write("targets.yaml", f"""static_resources:
   listeners:
   - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {PROXY_PORT} }} }}
     filter_chains:
@@ -219,7 +273,7 @@ backend b
             typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
   clusters:
   - name: up
-    type: STATIC
+{kind}
     connect_timeout: 0.5s
     lb_policy: LEAST_REQUEST
     health_checks:
@@ -271,16 +325,17 @@ class Clients:
         return int(head.split()[1])
 
 
-async def scenario(name, what, o):
+async def scenario(name, what, names, o):
     servers = Servers(o.work)
+    names.lead_to(range(SERVERS))
     log = open(f"{o.work}/out/targets-{name}.log", "w")
-    proxy = subprocess.Popen(command(name, o), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    proxy = subprocess.Popen(command(name, what == "moved", o), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         peers.wait_for(PROXY_PORT)
         # All have been probed.
         await asyncio.sleep(3)
         clients, tasks = Clients(), []
-        fault = asyncio.create_task(fail(servers, what, o.seconds))
+        fault = asyncio.create_task(fail(servers, names, what, o.seconds))
         began = time.perf_counter()
         for number in range(o.seconds * o.rate):
             await asyncio.sleep(max(0, began + number / o.rate - time.perf_counter()))
@@ -301,7 +356,7 @@ async def scenario(name, what, o):
 
 def main():
     if sys.argv[1:2] == ["--serve"]:
-        return serve(int(sys.argv[2]), sys.argv[3])
+        return serve(sys.argv[2], sys.argv[3])
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--proxies", default="gateway,haproxy,envoy")
     p.add_argument("--scenarios", default=",".join(SCENARIOS))
@@ -312,9 +367,10 @@ def main():
     o = p.parse_args()
     o.work = os.path.abspath(o.work)
     print("| scenario | proxy | GET failed | POST failed | POST sent twice | … failed, and done | p99 |\n| --- | --- | --- | --- | --- | --- | --- |")
+    names = Names(o.work)
     for what in o.scenarios.split(","):
         for name in o.proxies.split(","):
-            r = asyncio.run(scenario(name, what, o))
+            r = asyncio.run(scenario(name, what, names, o))
             print(f"| {what} | {name} | {r['get']} | {r['post']} | {r['twice']} | {r['done']} | {r['p99']} |", flush=True)
 
 
