@@ -9,6 +9,7 @@ import { run } from './src/run.mjs';
 
 const SUBJECTS = [
     { name: 'clients/js', command: ['node', 'subjects/js.mjs'], mustKeepAll: true },
+    { name: 'clients/python', command: ['../python/venv/bin/python', '../python/conformance.py'], mustKeepAll: true },
     { name: 'tutorial interceptor', command: ['node', 'subjects/peers/axios_interceptor.mjs'] },
     { name: 'axios-auth-refresh', command: ['node', 'subjects/peers/axios_auth_refresh.mjs'] },
 ];
