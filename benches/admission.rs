@@ -20,7 +20,7 @@ use tokengate::crypto::entropy::{Entropy, SystemEntropy, draw, token_id};
 use tokengate::crypto::key_files::generate;
 use tokengate::crypto::keyring::KeyRing;
 use tokengate::crypto::refresh_token::RefreshTokens;
-use tokengate::crypto::verifier::{TokenDigest, Verifier};
+use tokengate::crypto::verifier::Verifier;
 use tokengate::domain::algorithm::Algorithm;
 use tokengate::domain::claim_policy::ClaimPolicy;
 use tokengate::domain::demands::TokenDemands;
@@ -35,6 +35,7 @@ use tokengate::domain::stats::Counters;
 use tokengate::domain::time::Timestamp;
 use tokengate::proxy::auth::admission::{Admission, AdmissionOptions};
 use tokengate::proxy::auth::renewals::Renewals;
+use tokengate::proxy::auth::token_cache::TokenCache;
 use tokengate::proxy::open_streams::OpenStreams;
 
 /// The gateway's.
@@ -111,7 +112,8 @@ fn hit(c: &mut Criterion) {
     }
     let ring = ring(Algorithm::Es256, &entropy);
     let token = token(&ring, &entropy);
-    group.bench_function("digest alone", |b| b.iter(|| TokenDigest::of(black_box(&token))));
+    let cache = TokenCache::new(TOKENS, &entropy);
+    group.bench_function("tag alone", |b| b.iter(|| cache.tag(black_box(&token))));
     group.finish();
 }
 
@@ -144,7 +146,7 @@ fn admission() -> Admission {
     replica.confirm(Duration::ZERO);
     let options = AdmissionOptions { cache_entries_max: 100_000, max_staleness: Duration::MAX };
     let renewals = Rc::new(Renewals::new(OpenStreams::new()));
-    Admission::new(options, replica, Ambient::of_system().clock, Arc::new(Counters::new()), renewals)
+    Admission::new(options, replica, Ambient::of_system().clock, Arc::new(Counters::new()), renewals, &SystemEntropy::new())
 }
 
 fn rewrite() -> RewriteRules {

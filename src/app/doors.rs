@@ -10,6 +10,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::crypto::entropy::SystemEntropy;
 use crate::crypto::jwks::{ForeignKeys, JwksOrigin};
 use crate::crypto::key::SigningKey;
 use crate::crypto::legacy_key::LegacyKey;
@@ -133,7 +134,14 @@ fn verifier(world: &World, accepted_until: Timestamp) -> Verifier {
 fn admission(world: &World) -> Admission {
     let options = AdmissionOptions { cache_entries_max: 100, max_staleness: policy().max_staleness };
     let renewals = Rc::new(Renewals::new(OpenStreams::new()));
-    Admission::new(options, Arc::clone(&world.node.replica), world.clock.clone(), Arc::new(Counters::new()), renewals)
+    Admission::new(
+        options,
+        Arc::clone(&world.node.replica),
+        world.clock.clone(),
+        Arc::new(Counters::new()),
+        renewals,
+        &SystemEntropy::new(),
+    )
 }
 
 impl Doors {

@@ -120,30 +120,6 @@ pub struct Verified {
     epoch: u64,
 }
 
-/// SHA-256: over the whole token, signature included, where a cache of verified tokens is keyed by it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    #[must_use]
-    pub fn of(token: &str) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        Self(bytes)
-    }
-
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for TokenDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenDigest")
-    }
-}
-
 impl Verifier {
     /// Trusts nothing until keys are added.
     #[must_use]
@@ -458,8 +434,9 @@ impl Opened<'_> {
 
     /// The digest is over what is signed and not over the signature, of which there may be several: revocations go by it.
     fn legacy(self, policy: &LegacyPolicy, now: Timestamp) -> Result<LegacyToken, Denial> {
-        let TokenDigest(digest) = TokenDigest::of(self.segments.signed);
-        legacy::check(self.claims, policy, &digest, now)
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, self.segments.signed.as_bytes()).as_ref());
+        legacy::check(self.claims, policy, &sha256, now)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Authenticates requests: finds the token, verifies or remembers it, and checks it against the route.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::crypto::verifier::{TokenDigest, Verified, Verifier};
+use crate::crypto::entropy::Entropy;
+use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::cookies::{self, Sent};
-use crate::domain::headers::{PreparedFields, RewriteRules};
+use crate::domain::headers::RewriteRules;
 use crate::domain::placeholder;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
@@ -19,7 +21,7 @@ use crate::domain::stats::{Counter, Counters};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::vouching::{Standing, Vouching};
 use crate::proxy::auth::renewals::Renewals;
-use crate::proxy::auth::token_cache::{Known, TokenCache};
+use crate::proxy::auth::token_cache::{Known, TokenCache, TokenTag};
 use crate::proxy::open_streams::Era;
 
 /// What admission asks of the node's state.
@@ -45,10 +47,16 @@ pub struct Admission {
 /// An admitted principal, and whether its token was verified just now rather than remembered.
 #[derive(Debug)]
 pub struct Admitted {
-    pub token: Verified,
-    /// What the upstream is told of the principal.
-    pub identity: PreparedFields,
+    known: Rc<Known>,
     pub first_sight: bool,
+}
+
+impl Deref for Admitted {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
 }
 
 impl Admission {
@@ -58,8 +66,9 @@ impl Admission {
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
         renewals: Rc<Renewals>,
+        entropy: &dyn Entropy,
     ) -> Self {
-        let cache = RefCell::new(TokenCache::new(options.cache_entries_max));
+        let cache = RefCell::new(TokenCache::new(options.cache_entries_max, entropy));
         Self { max_staleness: options.max_staleness, cache, replica, clock, counters, renewals }
     }
 
@@ -76,13 +85,13 @@ impl Admission {
         when_stale: WhenStale,
         now: Timestamp,
     ) -> Result<Admitted, Denial> {
-        let digest = TokenDigest::of(token);
-        let (admitted, is_news) = self.authenticate(verifier, rewrite, token, digest, now)?;
+        let tag = self.cache.borrow().tag(token);
+        let (admitted, is_news) = self.authenticate(verifier, rewrite, token, tag, now)?;
         let principal = &admitted.token.principal;
         let vouched = match self.vouched(principal, now) {
             // Its time does not come again. What is revoked stays, so that to repeat it costs no signature each time.
             Err(Denial::Expired) => {
-                self.cache.borrow_mut().remove(&digest);
+                self.cache.borrow_mut().remove(tag);
                 return Err(Denial::Expired);
             }
             vouched => vouched?,
@@ -131,26 +140,26 @@ impl Admission {
         verifier: &Verifier,
         rewrite: &RewriteRules,
         token: &str,
-        digest: TokenDigest,
+        tag: TokenTag,
         now: Timestamp,
     ) -> Result<(Admitted, bool), Denial> {
         let epoch = verifier.epoch();
         let mut cache = self.cache.borrow_mut();
-        if let Some(known) = cache.find(&digest, epoch) {
+        if let Some(known) = cache.find(tag, epoch) {
             self.counters.add(Counter::TokenCacheHits, 1);
-            let (token, identity) = (known.verified.clone(), known.identity.clone());
-            let is_news = token.principal.session.is_some_and(|session| {
+            let is_news = known.token.principal.session.is_some_and(|session| {
                 let era = self.renewals.era(session);
                 era != known.told_in.replace(era)
             });
-            return Ok((Admitted { token, identity, first_sight: false }, is_news));
+            return Ok((Admitted { known: Rc::clone(known), first_sight: false }, is_news));
         }
         self.counters.add(Counter::TokenCacheMisses, 1);
-        let verified = verifier.verify(token, now)?;
-        let identity = rewrite.identity(&verified.principal);
-        let told_in = Cell::new(verified.principal.session.map_or_else(Era::default, |session| self.renewals.era(session)));
-        cache.keep(digest, Known { verified: verified.clone(), identity: identity.clone(), told_in }, epoch);
-        Ok((Admitted { token: verified, identity, first_sight: true }, true))
+        let token = verifier.verify(token, now)?;
+        let identity = rewrite.identity(&token.principal);
+        let told_in = Cell::new(token.principal.session.map_or_else(Era::default, |session| self.renewals.era(session)));
+        let known = Rc::new(Known { token, identity, told_in });
+        cache.keep(tag, Rc::clone(&known), epoch);
+        Ok((Admitted { known, first_sight: true }, true))
     }
 
     /// Why what this principal was admitted to must end, if it must.
@@ -237,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::crypto::access_token::{NewAccessToken, mint};
+    use crate::crypto::entropy::SystemEntropy;
     use crate::crypto::key::SigningKey;
     use crate::crypto::keyring::KeyRing;
     use crate::domain::algorithm::Algorithm;
@@ -286,7 +296,14 @@ mod tests {
             replica.confirm(Duration::ZERO);
             let options = AdmissionOptions { cache_entries_max: CACHE_ENTRIES, max_staleness: Duration::MAX };
             let renewals = Rc::new(Renewals::new(OpenStreams::new()));
-            let admission = Admission::new(options, replica, Arc::new(StoppedClock), Arc::new(Counters::new()), renewals);
+            let admission = Admission::new(
+                options,
+                replica,
+                Arc::new(StoppedClock),
+                Arc::new(Counters::new()),
+                renewals,
+                &SystemEntropy::new(),
+            );
             Self { verifier: Verifier::new().with_own(&ring, policy), ring, admission }
         }
 
@@ -340,7 +357,7 @@ mod tests {
         let seen_once: Vec<String> = (0..10 * CACHE_ENTRIES).map(|id| worker.token(1000 + id)).collect();
         assert!(seen_once.iter().all(|token| worker.admit(token).unwrap().first_sight));
         assert!(used.iter().all(|token| worker.is_remembered(token)), "whoever has many tokens displaces nobody who calls");
-        let remembered = |token: &&String| worker.admission.cache.borrow().contains(&TokenDigest::of(token));
+        let remembered = |token: &&String| worker.admission.cache.borrow().contains(token);
         let held = used.iter().chain(&seen_once).filter(remembered).count();
         assert!((CACHE_ENTRIES / 2..=CACHE_ENTRIES).contains(&held), "{held}");
     }

@@ -1,29 +1,38 @@
-//! The tokens that one worker has verified. Holds digests, no tokens; every hit is checked again for time and revocation.
+//! The tokens that one worker has verified. Holds tags, no tokens; every hit is checked again for time and revocation.
 //!
 //! Only verified tokens are inserted, so forged ones cannot displace them.
 
 use std::cell::Cell;
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use quick_cache::UnitWeighter;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
+use siphasher::sip128::SipHasher13;
 
-use crate::crypto::verifier::{TokenDigest, Verified};
+use crate::crypto::entropy::{self, Entropy};
+use crate::crypto::verifier::Verified;
 use crate::domain::headers::PreparedFields;
 use crate::proxy::open_streams::Era;
 
 /// Bounded. Evicts what is used least; tokens seen once do not displace those in use.
-#[derive(Debug)]
 pub struct TokenCache {
-    verified: Cache<TokenDigest, Known, UnitWeighter, BuildHasherDefault<DigestHasher>>,
+    verified: Cache<TokenTag, Rc<Known>, UnitWeighter, BuildHasherDefault<TagHasher>>,
+    /// Keyed at random: nobody outside can tell the tag of any token.
+    tags: SipHasher13,
     /// The verifier's policy under which the entries were verified.
     epoch: u64,
 }
 
+/// What a whole token, signature included, is known by in one cache: 128 bits, of a hash with a key that only this cache has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenTag(u128);
+
 /// A verified token, and what upstreams are told of its principal.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Known {
-    pub verified: Verified,
+    pub token: Verified,
     pub identity: PreparedFields,
     /// Of its session's shard, when other workers were told of the token last.
     pub told_in: Cell<Era>,
@@ -31,7 +40,7 @@ pub struct Known {
 
 impl TokenCache {
     /// `entries_max` tokens, about 500 bytes each.
-    pub fn new(entries_max: usize) -> Self {
+    pub fn new(entries_max: usize, entropy: &dyn Entropy) -> Self {
         Self {
             verified: Cache::with(
                 entries_max,
@@ -40,41 +49,53 @@ impl TokenCache {
                 BuildHasherDefault::default(),
                 DefaultLifecycle::default(),
             ),
+            tags: SipHasher13::new_with_key(&entropy::draw(entropy)),
             epoch: 0,
         }
     }
 
+    pub fn tag(&self, token: &str) -> TokenTag {
+        TokenTag(self.tags.hash(token.as_bytes()).as_u128())
+    }
+
     /// The entry for a token, if it was verified under this epoch's policy.
-    pub fn find(&mut self, digest: &TokenDigest, epoch: u64) -> Option<&Known> {
+    pub fn find(&mut self, tag: TokenTag, epoch: u64) -> Option<&Rc<Known>> {
         if self.epoch != epoch {
             self.verified.clear();
             self.epoch = epoch;
             return None;
         }
-        self.verified.get(digest)
+        self.verified.get(&tag)
     }
 
-    pub fn keep(&mut self, digest: TokenDigest, known: Known, epoch: u64) {
+    pub fn keep(&mut self, tag: TokenTag, known: Rc<Known>, epoch: u64) {
         if self.epoch == epoch {
-            self.verified.insert(digest, known);
+            self.verified.insert(tag, known);
         }
     }
 
-    pub fn remove(&mut self, digest: &TokenDigest) {
-        self.verified.remove(digest);
+    pub fn remove(&mut self, tag: TokenTag) {
+        self.verified.remove(&tag);
     }
 
     #[cfg(test)]
-    pub fn contains(&self, digest: &TokenDigest) -> bool {
-        self.verified.peek(digest).is_some()
+    pub fn contains(&self, token: &str) -> bool {
+        self.verified.peek(&self.tag(token)).is_some()
     }
 }
 
-/// A digest is its own hash: its first eight bytes. Only tokens with a good signature are kept, so nobody else chooses them.
-#[derive(Debug, Default)]
-pub struct DigestHasher(u64);
+/// Without its key.
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("entries", &self.verified.len()).finish_non_exhaustive()
+    }
+}
 
-impl Hasher for DigestHasher {
+/// A tag is its own hash: its first eight bytes.
+#[derive(Debug, Default)]
+pub struct TagHasher(u64);
+
+impl Hasher for TagHasher {
     fn write(&mut self, bytes: &[u8]) {
         let mut first = [0; 8];
         let take = bytes.len().min(8);
@@ -82,10 +103,36 @@ impl Hasher for DigestHasher {
         self.0 ^= u64::from_le_bytes(first);
     }
 
-    /// The length prefix of a slice says nothing here.
-    fn write_usize(&mut self, _: usize) {}
-
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::entropy::SystemEntropy;
+
+    fn cache() -> TokenCache {
+        TokenCache::new(10, &SystemEntropy::new())
+    }
+
+    #[test]
+    fn a_token_has_one_tag_in_a_cache_and_another_in_each_other_cache() {
+        let (one, other) = (cache(), cache());
+        assert!(one.tag("a.b.c") == one.tag("a.b.c"));
+        assert!(one.tag("a.b.c") != other.tag("a.b.c"), "a key for each");
+    }
+
+    #[test]
+    fn every_byte_of_a_token_and_its_length_count() {
+        let cache = cache();
+        let token: String = ('!'..='~').cycle().take(600).collect();
+        let tag = cache.tag(&token);
+        for at in 0..token.len() {
+            let changed = [&token[..at], "\x7f", &token[at + 1..]].concat();
+            assert!(cache.tag(&changed) != tag && cache.tag(&token[..at]) != tag, "{at}");
+        }
+        assert!(cache.tag(&format!("{token}\0")) != tag);
     }
 }

@@ -111,7 +111,7 @@ impl Local {
         let routing = view.policy.routing.map(open);
         let (replica, clock) = (Arc::clone(&shared.replica), Arc::clone(&shared.clock));
         let (counters, renewals) = (Arc::clone(&kept.counters), Rc::clone(&kept.renewals));
-        let admission = Admission::new(view.policy.admission, replica, clock, counters, renewals);
+        let admission = Admission::new(view.policy.admission, replica, clock, counters, renewals, &*shared.entropy);
         Self { view, routing, admission }
     }
 

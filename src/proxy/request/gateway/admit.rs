@@ -112,7 +112,9 @@ impl Gateway {
     /// Who calls an own endpoint, if anyone: judged as on any protected route.
     pub(super) async fn caller(&self, local: &Local, head: &Parts) -> Result<Arc<Principal>, Denial> {
         let anyone = Access::Token(TokenDemands::default());
-        self.authenticate(local, head, &anyone, WhenStale::Reject).await.map(|caller| caller.admitted.token.principal)
+        self.authenticate(local, head, &anyone, WhenStale::Reject)
+            .await
+            .map(|caller| Arc::clone(&caller.admitted.token.principal))
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
