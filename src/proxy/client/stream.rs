@@ -4,6 +4,7 @@
 //! breaks off is never followed by one.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use futures_util::FutureExt as _;
 use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -125,6 +126,17 @@ impl ClientStream {
         }
     }
 
+    /// Whether there is more to read, which stays where it is. `false`: the client has ended its side.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match self {
+            Self::Plain(tcp) => {
+                let mut byte = [MaybeUninit::uninit()];
+                tcp.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)).map_ok(|bytes| bytes > 0)
+            }
+            Self::Tls(tls) => Pin::new(&mut tls.stream).poll_fill_buf(cx).map_ok(|bytes| !bytes.is_empty()),
+        }
+    }
+
     /// Writes a last word if the client takes it at once.
     pub(super) fn try_say(&mut self, word: &[u8]) -> bool {
         let saying = async {
@@ -221,6 +233,7 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::Arc;
 
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -275,6 +288,34 @@ mod tests {
         let mut last = String::new();
         stream.read_to_string(&mut last).await.unwrap();
         assert_eq!(last, "a last word", "the other direction is open still");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_to_read_is_seen_and_stays_and_so_is_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let plain = (ClientStream::from(listener.accept().await.unwrap().0), client);
+        check_more(plain.0, plain.1).await;
+        let (tls, client) = pair().await;
+        check_more(tls, client).await;
+    }
+
+    async fn check_more(mut stream: ClientStream, mut client: impl AsyncWrite + Unpin) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(stream.poll_more(&mut cx).is_pending());
+        client.write_all(b"more").await.unwrap();
+        client.flush().await.unwrap();
+        for _ in 0..2 {
+            assert!(poll_fn(|cx| stream.poll_more(cx)).await.unwrap());
+        }
+        let mut taken = [0; 4];
+        stream.read_exact(&mut taken).await.unwrap();
+        assert_eq!(&taken, b"more");
+        assert!(stream.poll_more(&mut cx).is_pending());
+        client.shutdown().await.unwrap();
+        for _ in 0..2 {
+            assert!(!poll_fn(|cx| stream.poll_more(cx)).await.unwrap());
+        }
     }
 
     #[tokio::test]

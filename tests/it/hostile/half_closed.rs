@@ -114,6 +114,66 @@ fn what_a_client_has_left_is_given_up_soon_although_its_end_looks_like_a_half() 
     eventually("the exchange ends upstream", || upstream.heard().last().is_some_and(|last| last == "given up"));
 }
 
+/// There is nothing to be guessed.
+#[test]
+fn a_client_that_resets_its_connection_is_given_up_at_once() {
+    const AT_ONCE: Duration = Duration::from_millis(1500);
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.note("asked");
+        let is_given_up = conversation.ends_within(AT_ONCE);
+        conversation.note(if is_given_up { "given up" } else { "held" });
+    });
+    let rig = Rig::start(upstream.address);
+    for (round, request) in [GET, POST].into_iter().enumerate() {
+        let mut client = rig.client();
+        client.send(request);
+        eventually("the request is under way", || upstream.heard().iter().filter(|heard| *heard == "asked").count() == round + 1);
+        client.reset();
+        eventually("the exchange ends upstream", || {
+            upstream.heard().iter().filter(|heard| *heard == "given up").count() == round + 1
+        });
+    }
+}
+
+/// What was sent ahead is served in its turn, and the end behind it ends nothing before.
+#[test]
+fn an_end_behind_a_request_that_was_sent_ahead_counts_when_that_is_reached() {
+    let upstream = slow();
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send(GET);
+    // While the first one is under way.
+    std::thread::sleep(MOMENT / 3);
+    client.send(POST);
+    client.end_sending();
+    for _ in 0..2 {
+        let response = client.respond();
+        assert_eq!((response.status, response.body.as_str(), response.whole), (200, "ok", true), "{response:?}");
+    }
+    client.assert_closed();
+}
+
+/// Its response is blocked by nobody's window but its own.
+#[test]
+fn a_client_that_leaves_while_it_takes_nothing_is_given_up() {
+    let upstream = Upstream::start(|conversation| {
+        conversation.request();
+        conversation.say("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while conversation.lives() {
+            conversation.say("x".repeat(64 * 1024));
+        }
+        conversation.note("given up");
+    });
+    let rig = Rig::start(upstream.address);
+    let mut client = rig.client();
+    client.send(GET);
+    assert!(client.head().starts_with("http/1.1 200"));
+    std::thread::sleep(MOMENT);
+    client.end_sending();
+    eventually("the stream ends upstream", || upstream.heard().last().is_some_and(|last| last == "given up"));
+}
+
 /// An endless stream to nobody would be held until the upstream says something.
 #[test]
 fn a_stream_that_begins_for_a_client_that_has_left_ends() {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -114,4 +115,70 @@ fn a_websocket_runs_both_ways_and_ends_in_order() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"", "the end is an orderly one");
+}
+
+/// Takes a request and responds a moment later, if the gateway still waits then.
+struct Slow {
+    address: SocketAddr,
+    given_up: Receiver<bool>,
+}
+
+impl Server for Slow {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Slow {
+    fn start(moment: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, given_up) = mpsc::channel();
+        let serve = move || {
+            for mut stream in listener.incoming().flatten() {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                    head.push(byte[0]);
+                }
+                stream.set_read_timeout(Some(moment)).unwrap();
+                let is_given_up = matches!(stream.read(&mut byte), Ok(0));
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                if tell.send(is_given_up).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().spawn(serve).unwrap();
+        Self { address, given_up }
+    }
+}
+
+#[test]
+fn a_client_that_has_ended_its_side_is_answered() {
+    let upstream = Slow::start(Duration::from_millis(300));
+    let rig = Rig::tls(&upstream, "");
+    let mut stream = connect(&rig, &config(&rig));
+    stream.write_all(b"GET /public/a HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("\r\n\r\nok"), "{response}");
+    assert!(!upstream.given_up.recv().unwrap());
+}
+
+#[test]
+fn a_client_that_has_left_is_given_up() {
+    let upstream = Slow::start(Duration::from_secs(20));
+    let rig = Rig::tls(&upstream, "");
+    for says_so in [true, false] {
+        let mut stream = connect(&rig, &config(&rig));
+        stream.write_all(b"GET /public/a HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        if says_so {
+            stream.conn.send_close_notify();
+        }
+        stream.flush().unwrap();
+        drop(stream);
+        assert!(upstream.given_up.recv().unwrap(), "{says_so}");
+    }
 }

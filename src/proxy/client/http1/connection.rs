@@ -101,6 +101,11 @@ impl Http1Connection {
         heads.is_behind_a_head() || self.in_exchange.get() && heads.unread() == Unread::Nothing || self.is_writing()
     }
 
+    /// Whether a request has come whole, so that the parser reads nothing before the response is out.
+    pub(super) fn reads_nothing(&self) -> bool {
+        (self.in_exchange.get() || self.is_writing()) && self.heads.borrow().unread() == Unread::Nothing
+    }
+
     /// Whether a response has begun to leave, and is not out whole.
     pub(super) fn is_responding(&self) -> bool {
         self.in_exchange.get() && self.has_responded.get() || self.is_writing()

@@ -23,6 +23,8 @@ pub(super) struct ClientIo {
     pub(super) held: Held,
     /// The client has ended its side, and the parser has not been told.
     is_half_closed: bool,
+    /// Something was seen that is to be read behind the present request: an end would lie behind it.
+    is_ahead: bool,
 }
 
 /// What is read at once of a head that is held.
@@ -35,6 +37,7 @@ const HALF_CLOSED_MAX: Duration = Duration::from_secs(2);
 impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.is_ahead = false;
         if !this.held.is_empty() {
             ready!(this.poll_hold(cx))?;
             this.held.hand_out(buf);
@@ -65,7 +68,7 @@ impl AsyncRead for ClientIo {
 
 impl ClientIo {
     pub(super) fn new(stream: ClientStream, connection: &Rc<Http1Connection>) -> Self {
-        Self { stream, connection: Rc::clone(connection), held: Held::default(), is_half_closed: false }
+        Self { stream, connection: Rc::clone(connection), held: Held::default(), is_half_closed: false, is_ahead: false }
     }
 
     /// An end without `close_notify` is one like others: what was to come of a request is known by its framing.
@@ -110,7 +113,7 @@ impl ClientIo {
     /// merely has nothing more to send cannot be told. So a request that came whole goes on, within [`HALF_CLOSED_MAX`] or until the
     /// response is complete. An end within a response is that of a client which had enough.
     ///
-    /// The parser asks again when [`ConnectionWait::HalfClosed`] is over, and when it has written everything.
+    /// Asked again when [`ConnectionWait::HalfClosed`] is over, and when everything is written.
     fn poll_end(&mut self) -> Poll<io::Result<()>> {
         let connection = &self.connection;
         let watch = &connection.client.watch;
@@ -132,6 +135,34 @@ impl ClientIo {
         Poll::Pending
     }
 
+    /// Looks whether the client has left, while nothing is read of it: between the end of a request and that of its response.
+    ///
+    /// # Errors
+    /// It has, which ends what is under way.
+    fn check_presence(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.is_ahead || !self.held.is_empty() || !self.connection.reads_nothing() {
+            return Ok(());
+        }
+        match self.stream.poll_more(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(true)) => {
+                self.is_ahead = true;
+                Ok(())
+            }
+            Poll::Ready(Ok(false)) => self.check_end(),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.check_end(),
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    fn check_end(&mut self) -> io::Result<()> {
+        match self.poll_end() {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
     fn response_moves(&self) {
         if self.connection.response_moves() {
             self.stream.end_by_reset(true);
@@ -146,6 +177,15 @@ impl ClientIo {
         }
         let polled = self.connection.interim.poll_write(Pin::new(&mut self.stream), cx);
         self.note_write(&polled);
+        polled
+    }
+
+    /// A client that takes nothing may have left: hyper flushes once it has written everything, which may never be.
+    fn note_response_write(&mut self, polled: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.note_write(&polled);
+        if polled.is_pending() {
+            self.check_presence(cx)?;
+        }
         polled
     }
 
@@ -175,8 +215,7 @@ impl AsyncWrite for ClientIo {
         ready!(this.poll_interim(cx))?;
         this.response_moves();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.note_write(&polled);
-        polled
+        this.note_response_write(polled, cx)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -189,8 +228,7 @@ impl AsyncWrite for ClientIo {
         let stream = Pin::new(&mut this.stream);
         let polled =
             if join(bufs, &mut joined) { stream.poll_write(cx, joined.filled()) } else { stream.poll_write_vectored(cx, bufs) };
-        this.note_write(&polled);
-        polled
+        this.note_response_write(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -201,6 +239,7 @@ impl AsyncWrite for ClientIo {
         let this = self.get_mut();
         // hyper flushes when it has written all that it had.
         this.connection.interim.response_flushed();
+        this.check_presence(cx)?;
         ready!(this.poll_interim(cx))?;
         if this.is_half_closed && !this.connection.owes_a_response() {
             // Nothing else would have the parser read the end.

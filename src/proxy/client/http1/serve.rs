@@ -46,6 +46,9 @@ impl<S: HttpService<Incoming, ResBody: http_body::Body<Error: std::error::Error 
         match self {
             Self::Holding(io, service) => Self::Parser(
                 http1::Builder::new()
+                    // The end of a client within an exchange is looked for by `ClientIo`: hyper would read ahead to see it, into a
+                    // buffer that is new each time, because the head of the request still lies in the one before it.
+                    .half_close(true)
                     // Deadlines are the watch's: no timer per request.
                     .header_read_timeout(None)
                     .max_headers(limits.header_count_max)
