@@ -1,9 +1,12 @@
 //! Where the fields of a message are written: the bytes of an HTTP/1.1 head, or pairs.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::trace::comes_once;
 
 /// Takes fields in their order. Whoever writes is compiled for each kind of it: into the bytes of a head, nothing is made that is then
 /// copied.
@@ -37,7 +40,7 @@ impl FieldSink for Vec<u8> {
     }
 
     fn prepared(&mut self, fields: &PreparedFields) {
-        self.extend_from_slice(&fields.0);
+        self.extend_from_slice(&fields.0.lines);
     }
 }
 
@@ -58,31 +61,44 @@ impl FieldSink for HeaderMap {
 
     fn prepared(&mut self, fields: &PreparedFields) {
         for (name, value) in fields.pairs() {
-            self.append(name, value);
+            self.append(name.clone(), value.clone());
         }
     }
 }
 
-/// Fields that are made once and written many times. Held as the bytes that a head gets of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PreparedFields(Rc<[u8]>);
+/// Fields that are made once and written many times, such as those of one caller.
+#[derive(Clone, Debug)]
+pub struct PreparedFields(Rc<Prepared>);
+
+#[derive(Debug)]
+struct Prepared {
+    /// The bytes that a head gets of them.
+    lines: Box<[u8]>,
+    /// The same, once they were asked for as pairs.
+    pairs: OnceCell<Box<[(HeaderName, HeaderValue)]>>,
+}
 
 impl PreparedFields {
     /// What `write` writes.
     pub fn of(write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut lines = Vec::new();
         write(&mut lines);
-        Self(lines.into())
+        Self(Rc::new(Prepared { lines: lines.into(), pairs: OnceCell::new() }))
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let lines = self.0.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
-        lines.map(|line| {
-            let end = line.iter().position(|byte| *byte == b':').expect("a name ends in a colon");
-            let name = HeaderName::from_bytes(&line[..end]).expect("written as a name");
-            (name, HeaderValue::from_bytes(line[end + 1..].trim_ascii_start()).expect("written as a value"))
-        })
+    fn pairs(&self) -> &[(HeaderName, HeaderValue)] {
+        let lines = || self.0.lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+        self.0.pairs.get_or_init(|| lines().map(pair).collect())
     }
+}
+
+/// What a line says. On a connection that carries the requests of many callers, the next one hardly says the same.
+fn pair(line: &[u8]) -> (HeaderName, HeaderValue) {
+    let end = line.iter().position(|byte| *byte == b':').expect("a name ends in a colon");
+    let name = HeaderName::from_bytes(&line[..end]).expect("written as a name");
+    let mut value = HeaderValue::from_bytes(line[end + 1..].trim_ascii_start()).expect("written as a value");
+    comes_once(&mut value);
+    (name, value)
 }
 
 /// Appends one line of a head. Name and value were checked when they were parsed or made.

@@ -24,11 +24,19 @@ pub fn request_id(given: Option<&HeaderValue>, believed: bool, entropy: [u8; 16]
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
         !bytes.is_empty() && bytes.len() <= REQUEST_ID_BYTES_MAX && bytes.iter().all(plain)
     };
-    given.filter(|_| believed).filter(harmless).cloned().unwrap_or_else(|| {
+    let mut id = given.filter(|_| believed).filter(harmless).cloned().unwrap_or_else(|| {
         let mut digits = [0; 32];
         hex(&entropy, &mut digits);
         HeaderValue::from_bytes(&digits).expect("hexadecimal digits are a field value")
-    })
+    });
+    comes_once(&mut id);
+    id
+}
+
+/// Marks a value that the next messages will hardly have. By HTTP/2 it is then sent without being kept for them: it would take the place
+/// of values that do come again, and each later value of its field would be compared with it (RFC 7541, section 6.2.3).
+pub fn comes_once(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 /// Whether the request's trace context is one that others would go on with: exactly one `traceparent`, and that valid. Otherwise

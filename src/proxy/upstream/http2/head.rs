@@ -6,9 +6,13 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, response};
 
 use crate::domain::headers::is_token;
+use crate::domain::headers::trace::{self, TRACEPARENT};
 use crate::proxy::http1::{FIELDS_MAX, Malformed};
 use crate::proxy::upstream::framing::{content_length, has_no_body};
 use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
+
+/// Room for the fields of most requests: those of a browser, and the gateway's own.
+const FIELDS_EXPECTED: usize = 24;
 
 /// What a request says of where it goes, beside what it asks.
 pub(super) struct Destination<'a> {
@@ -36,8 +40,12 @@ pub(super) fn of_request<F: RequestFields>(
     *head.method_mut() = request.method.clone();
     *head.version_mut() = Version::HTTP_2;
     *head.uri_mut() = uri;
+    *head.headers_mut() = HeaderMap::with_capacity(FIELDS_EXPECTED);
     let headers = head.headers_mut();
     request.fields.write(headers);
+    if let Some(parent) = headers.get_mut(TRACEPARENT) {
+        trace::comes_once(parent);
+    }
     if request.fields.wants_trailers() {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
