@@ -12,7 +12,7 @@ use super::demands::TokenDemands;
 use super::headers::AuthorizationRule;
 use super::headers::forwarded::{Forwarding, Hop, Origin};
 use super::headers::framing::effective_host;
-use super::host::{Host, HostPattern};
+use super::host::{Host, HostPattern, LastHost};
 use super::ids::SessionId;
 use super::json;
 use super::node::{Canary, NodeId};
@@ -253,7 +253,7 @@ pub fn host_and_origin(bytes: &[u8]) {
     let Ok(method) = Method::from_bytes(input.line()) else { return };
     let Ok(uri) = Uri::try_from(input.line()) else { return };
     let headers = input.fields();
-    let Ok(host) = effective_host(&method, &uri, Version::HTTP_11, &headers) else { return };
+    let Ok(host) = effective_host(&method, &uri, Version::HTTP_11, &headers, &LastHost::default()) else { return };
     let host = host.expect("without a host there is no request of HTTP/1.1");
     let field = host.field().to_str().expect("a host is ASCII");
     assert!(!field.contains(['"', '\\', ',', ';', ' ', '\t', '@', '/', '?', '#', '%']), "{field}");
@@ -268,7 +268,7 @@ pub fn host_and_origin(bytes: &[u8]) {
         assert!(below.matches(host.name()) && !below.matches(above));
     }
     let again: HeaderMap = std::iter::once((HOST, host.field().clone())).collect();
-    let read = effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &again);
+    let read = effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &again, &LastHost::default());
     assert_eq!(read, Ok(Some(host.clone())));
 
     if let Some(Ok(origin)) = headers.get(ORIGIN).map(HeaderValue::to_str)

@@ -299,6 +299,10 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// Removes what concerns one connection only, in either direction.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have no such field, Connection included, which is seen in one pass.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let named = named_by_connection(headers);
     remove_named(headers, |name| is_hop_by_hop(name) || named.contains(name));
 }

@@ -1,5 +1,6 @@
 //! Hosts in their one canonical form: it decides the route, it is compared with origins, and it is what is passed on.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -20,6 +21,10 @@ pub struct Host {
     name_len: usize,
     port: Option<u16>,
 }
+
+/// The host that was read last on a connection: most clients name the same one there time and again.
+#[derive(Debug, Default)]
+pub struct LastHost(RefCell<Option<Host>>);
 
 /// Neither a host nor a host and a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -77,6 +82,23 @@ impl Host {
     pub fn is_local_or_address(&self) -> bool {
         let name = self.name();
         name == "localhost" || name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok()
+    }
+}
+
+impl LastHost {
+    /// As [`Host::parse`].
+    ///
+    /// # Errors
+    /// As [`Host::parse`].
+    pub fn parse(&self, bytes: &[u8]) -> Result<Host, HostError> {
+        let mut last = self.0.borrow_mut();
+        // What is canonical is what it is parsed to.
+        if let Some(host) = last.as_ref().filter(|host| host.field.as_bytes() == bytes) {
+            return Ok(host.clone());
+        }
+        let host = Host::parse(bytes)?;
+        *last = Some(host.clone());
+        Ok(host)
     }
 }
 
@@ -325,6 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_host_is_read_as_the_first_was() {
+        let last = LastHost::default();
+        let spellings =
+            ["a.example", "a.example", "A.example", "a.example.", "b.example:80", "a.example", "[::1]:80", "[::1]:80", "a:0080"];
+        for spelling in spellings {
+            for _ in 0..2 {
+                assert_eq!(last.parse(spelling.as_bytes()), Host::parse(spelling.as_bytes()), "{spelling}");
+                assert_eq!(last.parse(b"127.1"), Err(HostError));
+            }
+        }
+    }
+
+    #[test]
     fn a_pattern_means_one_host_or_all_names_below_it() {
         let matches = |pattern: &str, name: &str| pattern.parse::<HostPattern>().unwrap().matches(name);
         for (pattern, name) in [
@@ -380,6 +415,7 @@ mod tests {
         fn canonical_is_canonical(text in "[a-zA-Z0-9._\\[\\]:-]{1,24}") {
             if let Some(once) = canonical(&text) {
                 prop_assert_eq!(canonical(&once), Some(once.clone()));
+                prop_assert_eq!(Host::parse(once.as_bytes()), Host::parse(text.as_bytes()));
                 prop_assert!(!once.ends_with(['.', ':']) && !once.contains(".:"));
             }
         }

@@ -125,6 +125,7 @@ impl Scan {
         let (mut previous, mut dot_at) = (0, None);
         for (at, &byte) in path_and_query.iter().enumerate() {
             match byte {
+                _ if SAYS_NOTHING[usize::from(byte)] => {}
                 b'?' => {
                     path_len = at;
                     break;
@@ -148,6 +149,18 @@ impl Scan {
         Self { path_len, canonical, plain: plain && previous != b'.' }
     }
 }
+
+/// The bytes that mean themselves wherever they stand, which most of a path is made of.
+const SAYS_NOTHING: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    // Beyond ASCII nothing does.
+    while byte < 128 {
+        table[byte as usize] = is_plain(byte) && !matches!(byte, b'/' | b'.' | b'+' | b':' | b'$');
+        byte += 1;
+    }
+    table
+};
 
 /// RFC 3986 `pchar` without `%` and `;`, and `/`.
 const fn is_plain(byte: u8) -> bool {

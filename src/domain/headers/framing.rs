@@ -3,15 +3,21 @@
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri, Version};
 
-use crate::domain::host::Host;
+use crate::domain::host::{Host, LastHost};
 
 /// The host of a request: exactly one valid Host, overridden by an absolute-form target (RFC 9112, section 3.2). By HTTP/2, `:authority`
 /// is the authority of the target, and a Host beside it names the same (RFC 9113, section 8.3.1). `None`: a client of HTTP/1.0 that
-/// names none.
+/// names none. `last` is that of the connection.
 ///
 /// # Errors
 /// Fixed text for the client: none, two, or not a host; CONNECT, `*`, or a URL of another scheme.
-pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Host>, &'static str> {
+pub fn effective_host(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+    last: &LastHost,
+) -> Result<Option<Host>, &'static str> {
     if method == Method::CONNECT {
         return Err("CONNECT is not supported.");
     }
@@ -28,13 +34,13 @@ pub fn effective_host(method: &Method, uri: &Uri, version: Version, headers: &He
     let from_field = match (fields.next(), fields.next()) {
         (Some(_), Some(_)) => return Err("More than one Host field."),
         (Some(field), None) if is_old && field.is_empty() => None,
-        (Some(field), None) => Some(Host::of_field(field).map_err(|_| "The Host field is not valid.")?),
+        (Some(field), None) => Some(last.parse(field.as_bytes()).map_err(|_| "The Host field is not valid.")?),
         (None, _) if is_old || is_new && uri.authority().is_some() => None,
         (None, _) => return Err("The Host field is missing."),
     };
     let from_target = match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => return Err("The target has user information."),
-        Some(authority) => Some(Host::parse(authority.as_str().as_bytes()).map_err(|_| "The target's host is not valid.")?),
+        Some(authority) => Some(last.parse(authority.as_str().as_bytes()).map_err(|_| "The target's host is not valid.")?),
         None => None,
     };
     if is_new && from_target.as_ref().zip(from_field.as_ref()).is_some_and(|(target, field)| target != field) {
@@ -95,7 +101,7 @@ mod tests {
         for field in fields {
             headers.append(HOST, HeaderValue::from_static(field));
         }
-        let host = effective_host(&Method::GET, &Uri::from_static(target), version, &headers)?;
+        let host = effective_host(&Method::GET, &Uri::from_static(target), version, &headers, &LastHost::default())?;
         Ok(host.map(|host| host.field().to_str().unwrap().to_owned()))
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::CertificateFields;
 use crate::domain::headers::forwarded::Hop;
+use crate::domain::host::LastHost;
 use crate::domain::peer::Peer;
 use crate::domain::scheme::Scheme;
 use crate::domain::time::Timestamp;
@@ -22,6 +23,7 @@ pub struct ClientConnection {
     pub redirect_port: Option<u16>,
     /// Its certificate, if it showed one.
     pub certificate: Option<ShownCertificate>,
+    pub last_host: LastHost,
 }
 
 /// A client's certificate, for as long as the connection is there by which it was shown.
@@ -40,6 +42,14 @@ impl ShownCertificate {
 
 impl ClientConnection {
     pub fn new(peer: Peer, scheme: Scheme, watch: Rc<ConnectionWatch>, limits: ClientLimits) -> Self {
-        Self { peer, hop: Hop::new(peer, scheme), watch, limits, redirect_port: None, certificate: None }
+        Self {
+            peer,
+            hop: Hop::new(peer, scheme),
+            watch,
+            limits,
+            redirect_port: None,
+            certificate: None,
+            last_host: LastHost::default(),
+        }
     }
 }

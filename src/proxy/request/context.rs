@@ -64,7 +64,8 @@ impl<'a> RequestContext<'a> {
         let body = IncomingBody::of(body, exchange, policy);
         exchange.check_head(head, body.body.length()).map_err(Refusal::Malformed)?;
         check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
-        let host = effective_host(&head.method, &head.uri, head.version, &head.headers).map_err(Refusal::Malformed)?;
+        let host = effective_host(&head.method, &head.uri, head.version, &head.headers, &exchange.client().last_host)
+            .map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
         if path_and_query.len() > exchange.client().limits.target_bytes_max() {
             return Err(Refusal::TargetTooLong);

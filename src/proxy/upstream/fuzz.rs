@@ -15,6 +15,7 @@ use crate::domain::headers::forwarded::{Forwarding, Hop};
 use crate::domain::headers::framing::effective_host;
 use crate::domain::headers::trace::{self, TRACEPARENT};
 use crate::domain::headers::{FieldSink, IDENTITY_NAMES, IdentityFields, RewriteContext, RewriteRules, Withheld, X_REQUEST_ID};
+use crate::domain::host::LastHost;
 use crate::domain::ids::Subject;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::peer::Peer;
@@ -339,7 +340,7 @@ fn passes_the_rest(headers: &HeaderMap, sent: &Sent<'_>) {
 
 fn host(text: &str) -> Option<HeaderValue> {
     let headers = std::iter::once((HOST, HeaderValue::from_str(text).ok()?)).collect();
-    effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers)
+    effective_host(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers, &LastHost::default())
         .ok()
         .flatten()
         .map(|host| host.field().clone())
