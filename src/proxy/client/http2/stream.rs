@@ -76,8 +76,12 @@ pub(super) async fn serve<H: Handler>(
     }
     let is_head = parts.method == Method::HEAD;
     let body = body(&parts, &receiver, &exchange);
-    let responding = handler.respond(Request::from_parts(parts, body), Exchange::of_http2(&exchange));
-    let end = match until_reset(&exchange, responding).await {
+    // In its place for good: it is most of what a stream takes of memory, and would be there twice if it were moved.
+    let outcome = {
+        let responding = pin!(handler.respond(Request::from_parts(parts, body), Exchange::of_http2(&exchange)));
+        until_reset(&exchange, responding).await
+    };
+    let end = match outcome {
         Ok(mut response) => {
             complete(&mut response, handler.now());
             finish(&exchange, response, is_head, &receiver).await
@@ -109,8 +113,7 @@ fn refuse(exchange: &Http2Exchange, status: StatusCode) {
 }
 
 /// Goes on as long as the client wants it.
-async fn until_reset<T>(exchange: &Http2Exchange, work: impl Future<Output = T>) -> Result<T, StreamEnd> {
-    let mut work = pin!(work);
+async fn until_reset<T>(exchange: &Http2Exchange, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, StreamEnd> {
     poll_fn(|cx| {
         if let Poll::Ready(reset) = exchange.responder.borrow_mut().poll_reset(cx) {
             return Poll::Ready(Err(reset.map_or_else(StreamEnd::Lost, StreamEnd::Reset)));
