@@ -5,7 +5,8 @@
                                          keys and a certificate; root
   peers.py run [options] NAME...         NAMES: direct floor nginx haproxy envoy, with a token checked on every request:
                                          haproxy-{ES256,RS256,HS256}[-rev] envoy-{ES256,RS256,EdDSA,HS256}[-cache],
-                                         and ours: gateway-ALG (see --gateway), gateway for a public route.
+                                         and ours: gateway-ALG (see --gateway), gateway for a public route without a token.
+                                         Those that check none are sent tokens all the same, with ES256: the same bytes go by.
                                          By other protocols, behind the name (ours with an algorithm too):
                                          -tls  HTTP/1.1 in TLS 1.3 from clients      -handshakes  a full handshake for each request
                                          -h2   HTTP/2 in TLS 1.3 from clients        -h2h2  the same, and HTTP/2 to the upstream
@@ -275,7 +276,7 @@ def run(name, o):
         port = PROXY_PORT if process else UPSTREAM_PORT
         wait_for(port)
         url = f"{'https' if peer.is_tls else 'http'}://127.0.0.1:{port}/api/orders/42"
-        tokens = mint(o.work, peer.alg, o.tokens) if peer.alg else []
+        tokens = mint(o.work, peer.alg or "ES256", o.tokens) if peer.alg or peer.kind != "gateway" else []
         check(peer, tokens, url)
         load = {"plain": by_wrk, "tls": by_wrk, "handshakes": by_openssl}.get(peer.load, by_h2load)
         load(o, peer, on_client, url, tokens, 1)
@@ -322,7 +323,7 @@ def check(peer, tokens, url):
     good = status(headers(tokens[0] if tokens else None), url, "200")
     if good != "200":
         raise SystemExit(f"{peer.name}: refused to measure: {good} instead of 200")
-    if tokens:
+    if peer.alg:
         head, signature = tokens[0].rsplit(".", 1)
         bad = status(headers(f"{head}.{'B' if signature[0] != 'B' else 'C'}{signature[1:]}"), url)
         if bad not in ("401", "403"):
