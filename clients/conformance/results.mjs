@@ -18,7 +18,9 @@ const SIGNS = { kept: '✓', 'not applicable': '–' };
 
 process.chdir(import.meta.dirname);
 const results = [];
-for (const { command } of SUBJECTS) results.push(await run(command));
+// Two at once: they wait more than they work, but the clocks of more would be late.
+for (let i = 0; i < SUBJECTS.length; i += 2)
+    results.push(...(await Promise.all(SUBJECTS.slice(i, i + 2).map(({ command }) => run(command)))));
 
 const faults = SUBJECTS.flatMap(({ name, mustKeepAll }, i) =>
     results[i]

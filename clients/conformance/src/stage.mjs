@@ -115,7 +115,7 @@ export class Stage {
         this.gateway.sessions.expireAccessTokens();
         let release;
         const held = new Promise((resolve) => (release = resolve));
-        this.gateway.fault('/refresh', (call) => held.then(() => call.carryOut()), 1);
+        this.gateway.fault('/refresh', (call) => heldBack(call.carryOut(), held), 1);
         client.request('/api/orders').catch(() => undefined);
         while (!this.gateway.refreshes().length) await pause(10);
         return { client, release };
@@ -126,6 +126,12 @@ export class Stage {
         await this.gateway.stop();
         rmSync(this.#folder, { recursive: true, force: true });
     }
+}
+
+/** A response that is made now, and sent when `until` is settled. */
+export async function heldBack(response, until) {
+    await until;
+    return response;
 }
 
 export function pause(milliseconds) {

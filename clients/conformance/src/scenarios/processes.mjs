@@ -1,7 +1,7 @@
 /** Several processes (or tabs) with one storage. */
 
 import { LEEWAY, USER } from '../gateway.mjs';
-import { pause } from '../stage.mjs';
+import { heldBack, pause } from '../stage.mjs';
 
 const ORDERS = '/api/orders';
 const ARRIVAL_MILLISECONDS_MAX = 1000;
@@ -9,19 +9,20 @@ const ARRIVAL_MILLISECONDS_MAX = 1000;
 export default [
     {
         name: 'two-processes',
-        title: 'two processes with one storage refresh at the same time, again and again',
+        title: 'two processes with one storage refresh at the same time, and take turns',
         async play(stage) {
             const { gateway } = stage;
             const first = await stage.loggedIn();
             const second = await stage.sibling(first);
-            for (let round = 0; round < 4; round++) {
+            const both = [first, second];
+            for (const active of [both, [first], [first], [second], both, [second], [second], [first]]) {
                 gateway.sessions.expireAccessTokens();
-                const results = await Promise.all([first, second].map((client) => client.request(ORDERS)));
+                const results = await Promise.all(active.map((client) => client.request(ORDERS)));
                 const failed = results.find(({ status }) => status !== 200);
-                stage.judge('newest', !failed, `in round ${round + 1} a request ended with ${failed?.status ?? failed?.error}`);
+                stage.judge('newest', !failed, `a request ended with ${failed?.status ?? failed?.error}`);
                 gateway.pass(LEEWAY + 1);
             }
-            for (const client of [first, second]) await stage.isSignedIn(client, 'newest', 'after four rounds');
+            for (const client of both) await stage.isSignedIn(client, 'newest', 'after eight rounds');
         },
     },
     {
@@ -34,7 +35,7 @@ export default [
             gateway.sessions.expireAccessTokens();
             let release;
             const held = new Promise((resolve) => (release = resolve));
-            gateway.fault('/refresh', (call) => hold(call.carryOut(), held), 1);
+            gateway.fault('/refresh', (call) => heldBack(call.carryOut(), held), 1);
             const slow = first.request(ORDERS);
             while (!gateway.refreshes().length) await pause(10);
             gateway.pass(LEEWAY + 1);
@@ -119,8 +120,3 @@ export default [
         },
     },
 ];
-
-async function hold(response, until) {
-    await until;
-    return response;
-}
