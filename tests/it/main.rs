@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod examples;
 mod faults;
 mod gateway;
 mod grpc;
