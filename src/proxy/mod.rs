@@ -27,5 +27,6 @@ pub mod request;
 pub mod route_limits;
 pub mod seats;
 pub mod snapshot;
+mod tls_socket;
 pub mod upstream;
 pub mod watch;

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::connection::ShownCertificate;
-use super::stream::{ClientStream, Socket};
+use super::stream::ClientStream;
 use crate::crypto::client_certificate::ClientCertificate;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::headers::CertificateFields;
@@ -24,6 +24,7 @@ use crate::domain::peer::Peer;
 use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
 use crate::domain::time::Timestamp;
 use crate::proxy::seats::Notice;
+use crate::proxy::tls_socket::Socket;
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch};
 
 /// What is spoken where a listener accepts.

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::domain::scheme::Scheme;
+use crate::proxy::tls_socket::Socket;
 
 /// What a client's connection is read from and written to.
 #[derive(Debug)]
@@ -34,22 +35,9 @@ pub struct TlsClient {
     breaks_off: bool,
 }
 
-/// A socket under TLS. What a session takes may wait there, so the socket notes what leaves.
-#[derive(Debug)]
-pub struct Socket {
-    tcp: TcpStream,
-    has_taken: bool,
-}
-
 impl From<TcpStream> for ClientStream {
     fn from(stream: TcpStream) -> Self {
         Self::Plain(stream)
-    }
-}
-
-impl From<TcpStream> for Socket {
-    fn from(tcp: TcpStream) -> Self {
-        Self { tcp, has_taken: false }
     }
 }
 
@@ -86,7 +74,7 @@ impl ClientStream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => &tls.stream.get_ref().0.tcp,
+            Self::Tls(tls) => tls.stream.get_ref().0.tcp(),
         }
     }
 
@@ -122,7 +110,7 @@ impl ClientStream {
     pub(super) fn has_taken(&mut self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(tls) => std::mem::take(&mut tls.stream.get_mut().0.has_taken),
+            Self::Tls(tls) => tls.stream.get_mut().0.has_taken(),
         }
     }
 
@@ -186,48 +174,9 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) if tls.breaks_off => Pin::new(&mut tls.stream.get_mut().0.tcp).poll_shutdown(cx),
+            Self::Tls(tls) if tls.breaks_off => Pin::new(&mut tls.stream.get_mut().0).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut tls.stream).poll_shutdown(cx),
         }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
-    }
-}
-
-impl Socket {
-    fn noting(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.has_taken |= matches!(written, Poll::Ready(Ok(1..)));
-        written
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
-        this.noting(written)
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
-        this.noting(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
     }
 }
 

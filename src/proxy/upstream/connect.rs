@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use crate::crypto::client_identity::ClientIdentity;
 use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::proxy::keepalive;
+use crate::proxy::tls_socket::Socket;
 
 /// Where an upstream listens, and how to speak to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,8 +143,8 @@ impl Tls {
         self
     }
 
-    async fn over(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), tcp).await;
+    async fn over(&self, tcp: TcpStream) -> io::Result<TlsStream<Socket>> {
+        let shaken = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), Socket::from(tcp)).await;
         let stream = shaken.map_err(|error| if refuses_all_protocols(&error) { NotHttp2.into() } else { error })?;
         // Whoever knows no ALPN may speak HTTP/1.1, and nothing else.
         let is_http2_offered = self.config.alpn_protocols.iter().any(|name| name == Protocol::Http2.alpn());
@@ -231,7 +232,7 @@ pub struct Stream {
 enum Io {
     Plain(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// One of the connections that a backend may have.
@@ -278,6 +279,22 @@ impl Stream {
             Some(tls) => Io::Tls(Box::new(tls.over(tcp).await?)),
         };
         Ok(Self { io, _slot: None })
+    }
+
+    /// Whether bytes that were written may wait here for the upstream to take them.
+    pub(super) const fn buffers(&self) -> bool {
+        match self.io {
+            Io::Plain(_) | Io::Unix(_) => false,
+            Io::Tls(_) => true,
+        }
+    }
+
+    /// Whether the upstream took bytes that waited here, since this was asked last.
+    pub(super) fn has_taken(&mut self) -> bool {
+        match &mut self.io {
+            Io::Plain(_) | Io::Unix(_) => false,
+            Io::Tls(stream) => stream.get_mut().0.has_taken(),
+        }
     }
 
     /// Holds a slot until it is closed.

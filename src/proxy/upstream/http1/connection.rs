@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::sending::Sending;
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::upstream::outgoing::{Outgoing, SendFault};
+use crate::proxy::upstream::terms::Progress;
 
 /// Free room that a read is given at the least.
 const READ_ROOM_MIN: usize = 4 * 1024;
@@ -28,6 +29,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(io: Stream) -> Box<Self> {
         Box::new(Self { io, read: BytesMut::new(), sending: Sending::default() })
+    }
+
+    pub(super) fn progress(&mut self) -> Progress {
+        let has_taken = self.io.has_taken();
+        self.sending.progress(has_taken)
     }
 
     /// Reads more into the buffer; 0 at the end.

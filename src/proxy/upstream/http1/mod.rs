@@ -142,7 +142,7 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
                     Poll::Ready(Err(SendFault::Upstream(error))) => send_error = Some(error),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
-                let progress = if send_error.is_some() { Progress::Finished } else { connection.sending.progress() };
+                let progress = if send_error.is_some() { Progress::Finished } else { connection.progress() };
                 self.terms.keep_time(progress, self.options.write_timeout);
             }
             loop {

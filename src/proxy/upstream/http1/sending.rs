@@ -60,7 +60,8 @@ impl Sending {
         self.finished
     }
 
-    pub(super) fn progress(&mut self) -> Progress {
+    /// `has_taken`: the upstream took bytes that waited under TLS.
+    pub(super) fn progress(&mut self, has_taken: bool) -> Progress {
         if self.finished {
             return Progress::Finished;
         }
@@ -68,7 +69,7 @@ impl Sending {
             return Progress::AwaitsClient;
         }
         let noted = std::mem::replace(&mut self.bytes_noted, self.bytes_sent);
-        if noted == self.bytes_sent { Progress::Blocked } else { Progress::Moved }
+        if noted == self.bytes_sent && !has_taken { Progress::Blocked } else { Progress::Moved }
     }
 
     /// Sent, or read from the client for nothing.

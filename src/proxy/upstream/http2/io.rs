@@ -28,10 +28,13 @@ impl Http2Io {
         Self { stream, signs, meter: FrameMeter::of_server(FRAMES_MAX) }
     }
 
-    fn note_write(&self, polled: &Poll<io::Result<usize>>) {
-        self.signs.is_blocked(polled.is_pending());
-        if let Poll::Ready(Ok(bytes)) = polled {
-            self.meter.sent(*bytes);
+    /// Under TLS, what was written has left once it is flushed, or as far as the socket says.
+    fn note(&mut self, is_blocked: bool, has_left: bool) {
+        if self.stream.has_taken() || has_left {
+            self.signs.is_blocked(false);
+        }
+        if is_blocked {
+            self.signs.is_blocked(true);
         }
     }
 }
@@ -56,21 +59,88 @@ impl AsyncWrite for Http2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.note_write(&polled);
+        if let Poll::Ready(Ok(bytes)) = polled {
+            this.meter.sent(bytes);
+        }
+        this.note(polled.is_pending(), polled.is_ready() && !this.stream.buffers());
         polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
-        this.signs.is_blocked(polled.is_pending());
+        this.note(polled.is_pending(), polled.is_ready());
         polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.signs.is_blocked(polled.is_pending());
+        this.note(polled.is_pending(), polled.is_ready());
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::server::TlsStream;
+
+    use super::super::openings::Openings;
+    use super::*;
+    use crate::proxy::bond::Verdict;
+    use crate::proxy::upstream::connect::{Target, Tls};
+    use crate::proxy::watch::Watchers;
+
+    /// A connection by TLS, and its other end.
+    async fn pair() -> (Stream, TlsStream<TcpStream>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let tls = Tls::of_authorities("localhost", made.cert.pem().as_bytes()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![CertificateDer::from(made.cert)], key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = Target::tcp(address.ip().to_string(), address.port(), Some(tls));
+        let accepting = async { TlsAcceptor::from(Arc::new(config)).accept(listener.accept().await.unwrap().0).await };
+        let (stream, server) = tokio::join!(Stream::open(&target), accepting);
+        (stream.unwrap(), server.unwrap())
+    }
+
+    /// What a session of TLS takes has not left: the peer is blocked from the moment on when its socket takes nothing.
+    #[tokio::test]
+    async fn a_peer_is_blocked_while_its_socket_takes_nothing_and_not_while_it_takes_little() {
+        let (stream, mut server) = pair().await;
+        let watchers = Rc::new(Watchers::default());
+        let signs = Signs::new(&watchers, &Rc::new(Openings::new(&Arc::default())));
+        let mut io = Http2Io::new(stream, Rc::clone(&signs));
+        let mut cx = Context::from_waker(Waker::noop());
+        // Piece by piece until the socket is full, and then the session.
+        while Pin::new(&mut io).poll_write(&mut cx, &[0; 1024]).is_ready() {
+            let _ = Pin::new(&mut io).poll_flush(&mut cx);
+            watchers.tick(|_| Verdict::Holds);
+        }
+        let blocked_for = signs.blocked_for();
+        assert!(blocked_for >= TICK * 20, "for {blocked_for:?}, in which the session took more and the peer nothing");
+        // It takes some, and all that waits here has not left yet.
+        let mut some = vec![0; 8 << 20];
+        let mut has_moved = false;
+        while !has_moved && Pin::new(&mut io).poll_flush(&mut cx).is_pending() {
+            let _ = server.read(&mut some).await.unwrap();
+            has_moved = signs.blocked_for() < blocked_for;
+        }
+        assert!(signs.blocked_for() < blocked_for, "it moves");
+        let taking = async { while server.read(&mut some).await.is_ok_and(|read| read > 0) {} };
+        let leaving = std::future::poll_fn(|cx| Pin::new(&mut io).poll_flush(cx));
+        tokio::select! { () = taking => panic!("it ends"), left = leaving => left.unwrap() }
+        assert_eq!(signs.blocked_for(), std::time::Duration::ZERO);
     }
 }
