@@ -49,7 +49,7 @@ use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::seats::{Holder, SeatLimits};
 use crate::proxy::snapshot::{DataPlaneView, Latest};
-use crate::proxy::upstream::{Upstream, UpstreamBody, UpstreamOptions};
+use crate::proxy::upstream::{AllLinks, Upstream, UpstreamBody, UpstreamOptions};
 use crate::proxy::watch::Watchers;
 use verdict::Verdict;
 
@@ -91,6 +91,7 @@ struct Kept {
     /// No other thread adds to these.
     counters: Arc<Counters>,
     renewals: Rc<Renewals>,
+    links: Rc<AllLinks>,
 }
 
 impl Local {
@@ -122,7 +123,7 @@ impl Local {
 
 impl Kept {
     fn open(&self, options: &UpstreamOptions) -> Rc<Upstream> {
-        Upstream::new(options.clone(), Rc::clone(&self.watchers), Arc::clone(&self.counters))
+        Upstream::new(options.clone(), Rc::clone(&self.watchers), Arc::clone(&self.counters), Rc::clone(&self.links))
     }
 }
 
@@ -136,7 +137,7 @@ enum Served {
 impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
         let renewals = Rc::new(Renewals::new(Arc::clone(&shared.open_streams)));
-        let kept = Kept { watchers, counters, renewals };
+        let kept = Kept { watchers, counters, renewals, links: Rc::default() };
         let local = Local::new(Arc::clone(&shared.latest.load()), &shared, &kept);
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         Self { shared, local: RefCell::new(Rc::new(local)), kept, entropy, told_at: Cell::new(0) }
@@ -181,6 +182,7 @@ impl Gateway {
         for upstream in local.routing.upstreams() {
             upstream.tick();
         }
+        self.kept.links.tick();
         if self.kept.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
             self.told_at.set(self.kept.watchers.now());
             self.shared.observations.tell();

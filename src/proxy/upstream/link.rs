@@ -1,8 +1,8 @@
 //! One worker's way to one backend.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::backends::{Backend, Load, Weighted};
@@ -20,6 +20,31 @@ pub struct Link {
     pub(super) pool: Pool,
     weight: Cell<u32>,
     load: Arc<Load>,
+    /// Whether new requests go this way, as far as is known in this tick.
+    is_listed: Cell<bool>,
+}
+
+/// One worker's ways to all backends. Where no new request goes, those that were sent before may go on for long.
+#[derive(Debug, Default)]
+pub struct AllLinks(RefCell<Vec<Weak<Link>>>);
+
+impl AllLinks {
+    fn add(&self, link: &Rc<Link>) {
+        self.0.borrow_mut().push(Rc::downgrade(link));
+    }
+
+    /// Passes one tick, once the upstreams have: closes connections that idled too long, or that nothing is sent on any more, gives up on
+    /// peers that are gone, wakes whoever waits for a connection.
+    pub fn tick(&self) {
+        self.0.borrow_mut().retain(|link| link.strong_count() > 0);
+        let links: Vec<Rc<Link>> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
+        for link in links {
+            if !link.is_listed.take() {
+                link.pool.retire();
+            }
+            link.pool.tick();
+        }
+    }
 }
 
 /// Connections, by what is spoken on them.
@@ -45,7 +70,15 @@ impl Pool {
         }
     }
 
-    pub(super) fn tick(&self) {
+    /// No request is sent over it any more: it keeps no connection.
+    fn retire(&self) {
+        match self {
+            Self::Http1(pool) => pool.retire(),
+            Self::Http2(pool) => pool.retire(),
+        }
+    }
+
+    fn tick(&self) {
         match self {
             Self::Http1(pool) => pool.tick(),
             Self::Http2(pool) => pool.tick(),
@@ -79,12 +112,12 @@ impl Link {
     pub(super) fn all(
         list: &[Weighted],
         former: &[Rc<Self>],
-        watchers: &Rc<Watchers>,
+        (watchers, links): (&Rc<Watchers>, &AllLinks),
         options: &UpstreamOptions,
     ) -> Vec<Rc<Self>> {
         let link = |weighted: &Weighted| {
             let stayed = former.iter().find(|link| Arc::ptr_eq(&link.backend, &weighted.backend));
-            let link = stayed.map_or_else(|| Self::new(weighted, watchers, options), Rc::clone);
+            let link = stayed.map_or_else(|| Self::new(weighted, (watchers, links), options), Rc::clone);
             link.weight.set(weighted.weight);
             link.pool.limit(options);
             link
@@ -92,13 +125,21 @@ impl Link {
         list.iter().map(link).collect()
     }
 
-    fn new(weighted: &Weighted, watchers: &Rc<Watchers>, options: &UpstreamOptions) -> Rc<Self> {
-        Rc::new(Self {
+    fn new(weighted: &Weighted, (watchers, links): (&Rc<Watchers>, &AllLinks), options: &UpstreamOptions) -> Rc<Self> {
+        let link = Rc::new(Self {
             backend: Arc::clone(&weighted.backend),
             pool: Pool::new(&weighted.backend, watchers, options),
             weight: Cell::new(weighted.weight),
             load: weighted.backend.new_load(),
-        })
+            is_listed: Cell::new(true),
+        });
+        links.add(&link);
+        link
+    }
+
+    /// New requests may go this way, at least up to the next tick.
+    pub(super) fn is_listed(&self) {
+        self.is_listed.set(true);
     }
 
     pub(super) fn candidate(&self) -> Candidate {

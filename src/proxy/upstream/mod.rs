@@ -36,7 +36,7 @@ use end::{Again, Failed};
 pub use end::{ExchangeEnd, UpstreamFault};
 use http1::Http1Exchange;
 use http2::Http2Exchange;
-pub use link::Lease;
+pub use link::{AllLinks, Lease};
 use link::{Link, Pool};
 pub use options::{Http2Options, UpstreamOptions};
 pub use request::{RequestFields, UpstreamRequest};
@@ -61,6 +61,7 @@ pub struct Upstream {
     options: UpstreamOptions,
     watchers: Rc<Watchers>,
     counters: Arc<Counters>,
+    all_links: Rc<AllLinks>,
     links: RefCell<Links>,
     /// What requests have earned for repeats of others.
     budget: TpsBudget,
@@ -74,17 +75,17 @@ struct Links {
 }
 
 impl Upstream {
-    pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Rc<Self> {
-        let links = RefCell::new(Links::of(&options, &[], &watchers));
-        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, links })
+    pub fn new(options: UpstreamOptions, watchers: Rc<Watchers>, counters: Arc<Counters>, all_links: Rc<AllLinks>) -> Rc<Self> {
+        let links = RefCell::new(Links::of(&options, &[], (&watchers, &all_links)));
+        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, all_links, links })
     }
 
     /// By other options, with the same connections to the backends that stayed.
     #[must_use]
     pub fn with(&self, options: UpstreamOptions) -> Rc<Self> {
-        let links = RefCell::new(Links::of(&options, &self.links.borrow().list, &self.watchers));
-        let (watchers, counters) = (Rc::clone(&self.watchers), Arc::clone(&self.counters));
-        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, links })
+        let links = RefCell::new(Links::of(&options, &self.links.borrow().list, (&self.watchers, &self.all_links)));
+        let (watchers, counters, all_links) = (Rc::clone(&self.watchers), Arc::clone(&self.counters), Rc::clone(&self.all_links));
+        Rc::new(Self { budget: budget(options.retries), options, watchers, counters, all_links, links })
     }
 
     pub const fn options(&self) -> &UpstreamOptions {
@@ -219,26 +220,26 @@ impl Upstream {
         balance::least_of_two(count, at_once, draws).or_else(|| balance::least_of_two(count, candidate, draws))
     }
 
-    /// Passes one tick: follows the list of backends, closes connections that idled too long, wakes whoever waits for one.
+    /// Passes one tick: follows the list of backends. What their connections have to do in it is [`AllLinks::tick`]'s.
     pub fn tick(&self) {
         self.options.backends.look();
         self.follow();
-        self.links.borrow().list.iter().for_each(|link| link.pool.tick());
+        self.links.borrow().list.iter().for_each(|link| link.is_listed());
     }
 
     fn follow(&self) {
         let mut links = self.links.borrow_mut();
         if links.version != self.options.backends.version() {
-            *links = Links::of(&self.options, &links.list, &self.watchers);
+            *links = Links::of(&self.options, &links.list, (&self.watchers, &self.all_links));
         }
     }
 }
 
 impl Links {
-    fn of(options: &UpstreamOptions, former: &[Rc<Link>], watchers: &Rc<Watchers>) -> Self {
+    fn of(options: &UpstreamOptions, former: &[Rc<Link>], worker: (&Rc<Watchers>, &AllLinks)) -> Self {
         // Read before the list: a change in between is seen with the next tick.
         let version = options.backends.version();
-        Self { version, list: Link::all(&options.backends.list(), former, watchers, options) }
+        Self { version, list: Link::all(&options.backends.list(), former, worker, options) }
     }
 }
 

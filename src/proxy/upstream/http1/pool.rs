@@ -48,6 +48,11 @@ impl Pool {
         self.limits.set(limits);
     }
 
+    /// From now on none is kept.
+    pub(in crate::proxy::upstream) fn retire(&self) {
+        self.limit(PoolLimits { idle_max: 0, ..self.limits.get() });
+    }
+
     /// One that is still good.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
@@ -71,12 +76,13 @@ impl Pool {
         self.queue.wake_one();
     }
 
-    /// Passes one tick: closes connections that idled too long, and one that other workers wait for; lets whoever waits look again.
+    /// Passes one tick: closes connections that idled too long, or are too many, and one that other workers wait for; lets whoever waits look again.
     pub(in crate::proxy::upstream) fn tick(&self) {
         let mut idle = self.idle.borrow_mut();
         // They are ordered by age, the oldest first.
         let old = idle.iter().position(|one| self.is_young(one)).unwrap_or(idle.len());
-        idle.drain(..old);
+        let too_many = idle.len().saturating_sub(self.limits.get().idle_max);
+        idle.drain(..old.max(too_many));
         if !idle.is_empty() && self.queue.is_for_others() {
             idle.remove(0);
         }

@@ -57,6 +57,11 @@ impl Pool {
         self.limits.set(limits);
     }
 
+    /// From now on none is kept without a request.
+    pub(in crate::proxy::upstream) fn retire(&self) {
+        self.limit(PoolLimits { idle_max: 0, ..self.limits.get() });
+    }
+
     /// Leave for one request on a connection that is open. The first with room is taken: those behind it may then idle away.
     pub(super) fn permit(&self) -> Option<Permit> {
         let streams_max = self.limits.get().http2.streams_max;
