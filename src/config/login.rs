@@ -23,7 +23,8 @@ use crate::domain::subjects::ReservedPrefixes;
 /// The gateway's own endpoints.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    /// `introspect` is off also without clients that may ask, `metadata` also where the issuer is no URL.
+    /// `introspect` is off also without clients that may ask, `metadata` also where the issuer is no URL, `session` also where no page
+    /// has its token in a cookie.
     pub paths: EndpointPaths,
     /// The longest request body that an own endpoint reads.
     pub body_bytes_max: usize,
@@ -64,6 +65,7 @@ impl Endpoints {
             refresh: path("refresh", &prefix),
             logout: path("logout", &prefix),
             sessions: path("sessions", &prefix),
+            session: path("session", &prefix),
             ticket: path("ticket", &prefix),
             revoke: path("revoke", &prefix),
             introspect: path("introspect", &prefix),
@@ -82,9 +84,10 @@ impl Endpoints {
 
     /// Without those that no client could use: their paths then go to the routes.
     #[must_use]
-    pub(super) fn usable(mut self, has_clients: bool, has_issuer_url: bool) -> Self {
+    pub(super) fn usable(mut self, has_clients: bool, has_issuer_url: bool, has_cookies: bool) -> Self {
         self.paths.introspect.take_if(|_| !has_clients);
         self.paths.metadata.take_if(|_| !has_issuer_url);
+        self.paths.session.take_if(|_| !has_cookies);
         self
     }
 }

@@ -233,7 +233,7 @@ impl Settings {
         let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
         let clients = root.list("clients", OAuthClient::read);
-        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some());
+        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some(), cookies.is_some());
         let legacy = root.list("legacy", Legacy::read);
         let foreign = issuers.iter().flatten().map(|issuer| issuer.lifetime_max + issuer.leeway);
         let needed = Retention::covering(foreign.chain([tokens.lifetime + tokens.leeway]));

@@ -62,7 +62,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, listen: &Lis
     let exact = s.read("exact", parse::flag);
     let host = s.optional("host", parse::host_pattern);
     let methods = s.read("methods", parse::list(parse::method));
-    let Admittance { addresses, access, limit, when_stale, revocation, enforced } = Admittance::read(s);
+    let Admittance { addresses, access, limit, when_stale, revocation, enforced, sign_in } = Admittance::read(s);
     let action = action::read(s, &prefix, upstreams, listen);
     Some(Route {
         name: name?.into(),
@@ -76,6 +76,7 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, listen: &Lis
         when_stale,
         revocation,
         enforced,
+        sign_in,
         action: action?,
     })
 }
@@ -99,6 +100,15 @@ pub(super) fn table(endpoints: &EndpointPaths, answers_preflights: bool, routes:
     for (index, route) in made.listed().iter().enumerate().filter(|(_, route)| made.table().goes_in_circles(route)) {
         let message = format!("leads back to route \"{}\": browsers would go round in circles", route.name);
         notes.problem(&format!("routes[{index}].redirect.to"), None, message);
+    }
+    for (index, route) in made.listed().iter().enumerate() {
+        if let Some(sign_in) = route.sign_in.as_ref().filter(|sign_in| !made.table().opens_sign_in(route, sign_in)) {
+            let message = format!(
+                "leads to \"{}\", where there is no page for GET on a public route: whoever has no session could not log in there",
+                sign_in.path()
+            );
+            notes.problem(&format!("routes[{index}].sign_in"), None, message);
+        }
     }
     made
 }

@@ -221,6 +221,7 @@ fn route_table() -> RouteTable {
         when_stale: WhenStale::Reject,
         revocation: RevocationCheck::Replica,
         enforced: Share::ALL,
+        sign_in: None,
         action: Action::Forward(Forward {
             upstream: UpstreamIndex::FIRST,
             prefix: PrefixRule::Keep,

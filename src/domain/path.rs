@@ -94,6 +94,11 @@ impl<'a> CanonicalTarget<'a> {
         CanonicalTarget { path_and_query, path_len: self.path_len, plain: self.plain }
     }
 
+    /// Whether a page that sends a browser there, and decodes the path before, as often as it likes, sends it to no other host.
+    pub fn stays_on_host(&self) -> bool {
+        reading::names_no_host(self.path())
+    }
+
     /// What is forwarded.
     pub fn path_and_query(&self) -> &str {
         &self.path_and_query

@@ -11,6 +11,7 @@ use super::ids::SessionId;
 use super::login_kind::LoginKind;
 use super::path::{CanonicalTarget, PathError, Place};
 use super::share::Share;
+use super::sign_in::SignIn;
 
 mod access;
 mod action;
@@ -18,6 +19,8 @@ mod circle;
 mod error;
 mod own;
 mod response;
+mod sign_in;
+mod sign_in_pages;
 mod strictness;
 mod table;
 
@@ -42,6 +45,8 @@ pub enum OwnEndpoint {
     Logout,
     Sessions,
     Session(SessionId),
+    /// Of the caller.
+    CurrentSession,
     Ticket,
     /// RFC 7009.
     Revoke,
@@ -75,6 +80,8 @@ pub struct Route {
     pub revocation: RevocationCheck,
     /// Of whom the demands on tokens are made. All others are judged, and let through whatever comes of it.
     pub enforced: Share,
+    /// Where browsers are sent that show a page and have no session; `None`: nowhere.
+    pub sign_in: Option<SignIn>,
     pub action: Action,
 }
 
@@ -88,6 +95,7 @@ pub struct EndpointPaths {
     pub logout: Option<String>,
     /// Also `…/{id}`.
     pub sessions: Option<String>,
+    pub session: Option<String>,
     pub ticket: Option<String>,
     pub revoke: Option<String>,
     pub introspect: Option<String>,

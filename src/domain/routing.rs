@@ -65,6 +65,11 @@ impl<U> Routing<U> {
         })
     }
 
+    /// As [`RouteTable::mended_query`].
+    pub fn mended_query(&self, asked: &Asked<'_>) -> Option<String> {
+        self.table.mended_query(asked)
+    }
+
     /// The route of this name.
     pub fn named(&self, name: &str) -> Option<&Route> {
         self.table.routes().find(|route| *route.name == *name)

@@ -55,6 +55,7 @@ impl Lanes {
             | OwnEndpoint::Logout
             | OwnEndpoint::Sessions
             | OwnEndpoint::Session(_)
+            | OwnEndpoint::CurrentSession
             | OwnEndpoint::Ticket
             | OwnEndpoint::Revoke
             | OwnEndpoint::Introspect => &self.calls,

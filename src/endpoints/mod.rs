@@ -25,6 +25,7 @@ mod accounts;
 mod common_values;
 mod cookies;
 mod credentials;
+mod current_session;
 mod devices;
 mod form;
 #[cfg(any(test, fuzzing))]
@@ -178,6 +179,7 @@ fn dialect_of(request: &OwnRequest) -> Dialect {
         | OwnEndpoint::Logout
         | OwnEndpoint::Sessions
         | OwnEndpoint::Session(_)
+        | OwnEndpoint::CurrentSession
         | OwnEndpoint::Ticket
         | OwnEndpoint::Jwks
         | OwnEndpoint::Metadata
@@ -209,6 +211,7 @@ impl Inner {
             OwnEndpoint::Logout => self.log_out(request, options).await,
             OwnEndpoint::Sessions => self.list(request).await,
             OwnEndpoint::Session(id) => self.end(request, id, options).await,
+            OwnEndpoint::CurrentSession => current_session::reply(request),
             OwnEndpoint::Ticket => self.ticket(request, options).await,
             OwnEndpoint::Revoke => self.revoke(request, options).await,
             OwnEndpoint::Introspect => self.introspect(request, options).await,

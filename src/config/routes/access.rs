@@ -14,6 +14,7 @@ use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::demands::{ClaimDemand, TokenDemands};
 use crate::domain::route::{Access, LimitBy, RevocationCheck, RouteLimit, WhenStale};
 use crate::domain::share::Share;
+use crate::domain::sign_in::SignIn;
 
 /// What a route demands of its callers.
 pub(super) struct Admittance {
@@ -23,6 +24,7 @@ pub(super) struct Admittance {
     pub(super) when_stale: WhenStale,
     pub(super) revocation: RevocationCheck,
     pub(super) enforced: Share,
+    pub(super) sign_in: Option<SignIn>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ enum Mode {
     Observe,
 }
 
-open_settings!(AccessKind, Mode, LimitBy, RevocationCheck, WhenStale);
+open_settings!(AccessKind, Mode, LimitBy, RevocationCheck, SignIn, WhenStale);
 
 impl Admittance {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
@@ -56,6 +58,10 @@ impl Admittance {
             let key = if matches!(mode, Mode::Observe) { "mode" } else { "enforce_share" };
             s.fault(key, "has no meaning for a public route: it refuses no token");
         }
+        let sign_in = s.optional("sign_in", |value| parse::text(value)?.parse::<SignIn>().map_err(str::to_owned));
+        if matches!(kind, AccessKind::Public) && sign_in.is_some() {
+            s.fault("sign_in", "has no meaning for a public route: nobody has to log in there");
+        }
         Self {
             addresses: addresses(s),
             access,
@@ -66,6 +72,7 @@ impl Admittance {
                 Mode::Enforce => enforce_share,
                 Mode::Observe => Share::NONE,
             },
+            sign_in,
         }
     }
 }

@@ -227,3 +227,17 @@ fn a_route_responds_by_itself_or_forwards() {
     }
     assert_fault(&format!("respond.body = \"{}\"", "x".repeat((64 << 10) + 1)), &["routes[0].respond.body", "65536"]);
 }
+
+#[test]
+fn a_browser_is_sent_to_log_in_where_there_is_a_page_for_it() {
+    let login = "[[routes]]\nname = \"login\"\nprefix = \"/login\"\naccess = \"public\"\nexact = true\n";
+    let pages = |sign_in: &str| format!("{login}[[routes]]\nname = \"pages\"\nsign_in = \"{sign_in}\"\n");
+    let settings = Settings::from_toml(&minimal_and(&pages("/login?next={path}"))).unwrap();
+    assert_eq!(settings.routes.listed()[1].sign_in.as_ref().unwrap().to_string(), "/login?next={path}");
+    for elsewhere in ["https://login.example/", "//login.example/{path}", "login", "/login?next={path}&x"] {
+        assert_one_fault(&pages(elsewhere), &["routes[1].sign_in", "allowed is a path on the same host"]);
+    }
+    assert_one_fault(&pages("/signin"), &["routes[1].sign_in", "no page for GET on a public route"]);
+    assert_one_fault(&pages("/.well-known/jwks.json"), &["routes[1].sign_in", "no page for GET"]);
+    assert_fault("access = \"public\"\nsign_in = \"/\"", &["routes[0].sign_in", "public route"]);
+}

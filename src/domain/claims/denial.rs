@@ -58,6 +58,24 @@ impl Denial {
     /// The token's time has not come.
     pub const EARLY: Self = Self::Invalid("nbf lies ahead");
 
+    /// Whether a login would help: nobody is logged in, or nobody any more.
+    #[must_use]
+    pub const fn is_for_want_of_a_session(&self) -> bool {
+        match self {
+            Self::NoToken | Self::Invalid(_) | Self::KeyUnknown | Self::KeyDisputed | Self::Expired | Self::Revoked(_) => true,
+            // The application knows what it asks for, and its users are logged in.
+            Self::LoginTooOld(_)
+            | Self::Ambiguous(_)
+            | Self::CookieRepeated
+            | Self::IssuerKeysUnavailable(_)
+            | Self::InsufficientScope(_)
+            | Self::InsufficientClaims(_)
+            | Self::OriginRefused
+            | Self::RevocationsStale
+            | Self::StoreUnavailable => false,
+        }
+    }
+
     /// Whether the token may be good by keys that its issuer has published since they were fetched.
     #[must_use]
     pub const fn may_pass_with_other_keys(&self) -> bool {

@@ -391,6 +391,19 @@ pub(super) fn check(canonical: &str) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Whether no reader takes a canonical path for a URL that names a host: two slashes at its beginning, in any spelling.
+pub(super) fn names_no_host(canonical: &str) -> bool {
+    let decoded = fully_decoded(canonical);
+    !String::from_utf8_lossy(&decoded).chars().nth(1).is_some_and(is_taken_for_a_slash)
+}
+
+/// Slashes, backslashes, and what programs turn into these that know few characters.
+fn is_taken_for_a_slash(c: char) -> bool {
+    const ALIKE: [char; 9] =
+        ['\u{2044}', '\u{2215}', '\u{2216}', '\u{29f5}', '\u{29f8}', '\u{29f9}', '\u{fe68}', '\u{ff0f}', '\u{ff3c}'];
+    matches!(c, '/' | '\\') || ALIKE.contains(&c)
+}
+
 /// A path decoded until there is nothing left to decode. What was decoded may be part of a further encoding, with what stands beside
 /// it: `%25%2532e` is `%%32e`, then `%2e`, then a dot. The order does not matter, for no two encodings share a byte; this one looks at
 /// each byte a few times only.

@@ -57,7 +57,7 @@ impl RouteTable {
 
 impl HostPattern {
     /// A name that it matches.
-    fn example(&self) -> Cow<'_, str> {
+    pub(super) fn example(&self) -> Cow<'_, str> {
         let text = self.as_str();
         if text.starts_with('.') { Cow::Owned(format!("-{text}")) } else { Cow::Borrowed(text) }
     }

@@ -1,16 +1,14 @@
 //! The gateway's own endpoints among the routes: each claims its methods at its path, and guards them at what an upstream may take for
 //! its path.
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
-use http::{HeaderMap, HeaderName, Method};
+use http::Method;
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 
 use super::{Asked, Endpoint, EndpointPaths, OwnEndpoint, Route, RouteError};
 use crate::domain::ids::SessionId;
 use crate::domain::login_kind::LoginKind;
-use crate::domain::media_type;
+use crate::domain::navigation;
 use crate::domain::path::{Place, Readings};
-
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 #[derive(Clone, Debug)]
 pub(super) struct Own {
@@ -104,7 +102,12 @@ impl Endpoint {
                 OwnEndpoint::Refresh | OwnEndpoint::Logout | OwnEndpoint::Ticket | OwnEndpoint::Revoke | OwnEndpoint::Introspect,
             ) => &[Method::POST],
             Self::Own(
-                OwnEndpoint::Sessions | OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready,
+                OwnEndpoint::Sessions
+                | OwnEndpoint::CurrentSession
+                | OwnEndpoint::Jwks
+                | OwnEndpoint::Metadata
+                | OwnEndpoint::Health
+                | OwnEndpoint::Ready,
             ) => &[Method::GET, Method::HEAD],
             Self::Own(OwnEndpoint::Session(_)) => &[Method::DELETE],
         }
@@ -124,7 +127,12 @@ impl Endpoint {
                 | OwnEndpoint::Session(_),
             ) => self.methods().contains(method),
             Self::Own(
-                OwnEndpoint::Sessions | OwnEndpoint::Jwks | OwnEndpoint::Metadata | OwnEndpoint::Health | OwnEndpoint::Ready,
+                OwnEndpoint::Sessions
+                | OwnEndpoint::CurrentSession
+                | OwnEndpoint::Jwks
+                | OwnEndpoint::Metadata
+                | OwnEndpoint::Health
+                | OwnEndpoint::Ready,
             ) => false,
         }
     }
@@ -143,8 +151,8 @@ impl Endpoint {
 
     /// Whether it responds to a request to its path.
     pub(super) fn claims(self, asked: &Asked<'_>) -> bool {
-        let is_page = self == Self::Own(OwnEndpoint::Sessions) && shows_a_page(asked.headers);
-        self.methods().contains(asked.method) && !is_page
+        let may_be_a_page = matches!(self, Self::Own(OwnEndpoint::Sessions | OwnEndpoint::CurrentSession));
+        self.methods().contains(asked.method) && !(may_be_a_page && navigation::shows_a_page(asked.headers))
     }
 
     /// The text of Allow for a method that nobody takes, after what the routes take.
@@ -160,17 +168,6 @@ impl Endpoint {
     }
 }
 
-/// Whether a browser is about to show what it gets, rather than a script to read it: it says so (Fetch Metadata), or, if it is older,
-/// would rather have HTML than JSON and sends no token.
-fn shows_a_page(headers: &HeaderMap) -> bool {
-    if let Some(mode) = headers.get(SEC_FETCH_MODE) {
-        return mode == "navigate";
-    }
-    let weight = |names: [&str; 3]| media_type::accepted_weight(headers, &names);
-    let prefers_html = weight(["text/html", "text/*", "*/*"]) > weight(["application/json", "application/*", "*/*"]);
-    prefers_html && !headers.contains_key(AUTHORIZATION)
-}
-
 pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own> {
     let EndpointPaths {
         login,
@@ -179,6 +176,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         refresh,
         logout,
         sessions,
+        session,
         ticket,
         revoke,
         introspect,
@@ -195,6 +193,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         (refresh, own(OwnEndpoint::Refresh)),
         (logout, own(OwnEndpoint::Logout)),
         (sessions, Kind::Sessions),
+        (session, own(OwnEndpoint::CurrentSession)),
         (ticket, own(OwnEndpoint::Ticket)),
         (revoke, own(OwnEndpoint::Revoke)),
         (introspect, own(OwnEndpoint::Introspect)),

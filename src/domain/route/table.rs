@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::own::{Guarded, Own, own_endpoints};
+use super::sign_in_pages::SignInPages;
 use super::{Asked, EndpointPaths, Found, Match, Route, RouteError};
 use crate::domain::host::HostPattern;
 use crate::domain::path::{Place, Readings};
@@ -24,6 +25,7 @@ pub struct RouteTable {
     answers_preflights: bool,
     /// Whether one host has a rule that another has not, and that refuses someone.
     guards_hosts: bool,
+    sign_in_pages: SignInPages,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +57,9 @@ impl RouteTable {
             rule.guards = routes.iter().any(|other| !other.is_as_strict_as(&rule.route));
         }
         let guards_hosts = rules.iter().any(|rule| rule.guards && rule.route.host.is_some());
-        if errors.is_empty() { Ok(Self { own, rules, answers_preflights: false, guards_hosts }) } else { Err(errors) }
+        let sign_in_pages = SignInPages::of(rules.iter().map(|rule| &*rule.route));
+        let table = Self { own, rules, answers_preflights: false, guards_hosts, sign_in_pages };
+        if errors.is_empty() { Ok(table) } else { Err(errors) }
     }
 
     /// Whether own endpoints answer browsers that ask for permission to call them; else that is left to the routes.
@@ -67,6 +71,11 @@ impl RouteTable {
     /// Every route, the most specific first.
     pub(in crate::domain) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.rules.iter().map(|rule| &*rule.route)
+    }
+
+    /// The query of a request for a page where users log in without what leads to another host from there; `None`: nothing does.
+    pub fn mended_query(&self, asked: &Asked<'_>) -> Option<String> {
+        self.sign_in_pages.mended(asked)
     }
 
     // Each request asks once; it is not worth a call.

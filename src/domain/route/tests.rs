@@ -26,6 +26,7 @@ pub(in crate::domain) fn route(prefix: &str, access: Access) -> Route {
         limit: None,
         when_stale: WhenStale::Reject,
         enforced: Share::ALL,
+        sign_in: None,
         revocation: RevocationCheck::Replica,
         action: Action::Forward(Forward {
             upstream: UpstreamIndex::FIRST,
@@ -62,6 +63,7 @@ fn own() -> EndpointPaths {
         login: vec!["/login".to_owned()],
         revoke: Some("/oauth/revoke".to_owned()),
         sessions: Some("/sessions".to_owned()),
+        session: Some("/session".to_owned()),
         health: Some("/healthz".to_owned()),
         ..EndpointPaths::default()
     }

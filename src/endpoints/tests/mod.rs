@@ -21,6 +21,7 @@ use crate::sessions::tests::World;
 mod bounds;
 mod calls;
 mod cookies;
+mod current_session;
 mod grants;
 mod imports;
 mod legacy_tokens;

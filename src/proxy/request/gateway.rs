@@ -5,6 +5,7 @@ mod by_ticket;
 mod forward;
 mod own;
 mod route;
+mod sign_in;
 mod streams;
 mod verdict;
 

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::domain::claims::Denial;
 use crate::domain::path::PathError;
 use crate::domain::stats::Counter;
-use crate::proxy::reply::{Problem, Reply};
+use crate::proxy::reply::{self, Problem, Reply};
 use crate::proxy::request::grpc;
 use crate::proxy::upstream::{BodyFault, ExchangeEnd, UpstreamFault};
 
@@ -37,6 +37,9 @@ pub(in crate::proxy) enum Refusal {
     RateLimited(Duration),
     #[error("{0}")]
     Denied(#[from] Denial),
+    /// Denied to a browser that can go where its user logs in.
+    #[error("{denial}")]
+    SignIn { denial: Denial, location: HeaderValue },
     #[error("{0}")]
     Body(#[from] BodyFault),
     #[error("upstream {upstream}: {fault}")]
@@ -77,7 +80,7 @@ impl Refusal {
             Self::CertificateExpired => Counter::RejectedExpired,
             Self::AddressRefused => Counter::RejectedAddress,
             Self::RateLimited(_) => Counter::RateLimited,
-            Self::Denied(denial) => Counter::of_denial(denial),
+            Self::Denied(denial) | Self::SignIn { denial, .. } => Counter::of_denial(denial),
             Self::TargetTooLong | Self::Body(BodyFault::TooLarge) => Counter::RejectedTooLarge,
             Self::Body(BodyFault::TimedOut) => Counter::RejectedTimeout,
             Self::Upstream { fault, .. } => fault.counter(),
@@ -99,6 +102,7 @@ impl Refusal {
             | Self::AddressRefused
             | Self::RateLimited(_)
             | Self::Denied(_)
+            | Self::SignIn { .. }
             | Self::Body(_)
             | Self::Reply(_) => false,
             Self::Upstream { .. }
@@ -120,6 +124,7 @@ impl Refusal {
             | Self::AddressRefused
             | Self::RateLimited(_)
             | Self::Denied(_)
+            | Self::SignIn { .. }
             | Self::LoginResponseTooLarge
             | Self::UnaskedUpgrade
             | Self::IgnoredUpgrade
@@ -198,6 +203,7 @@ impl Refusal {
             Self::LoginResponseTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => {
                 bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
             }
+            Self::SignIn { location, .. } => return Err(Box::new(reply::see_other(location))),
             Self::Reply(reply) => return Err(reply),
             Self::Panicked => {
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")

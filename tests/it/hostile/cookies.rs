@@ -141,6 +141,23 @@ fn leaves_two(response: &Response) {
 }
 
 #[test]
+fn a_page_learns_who_is_logged_in_and_never_by_what() {
+    let rig = rig(HOST_COOKIES);
+    let Tokens { access, .. } = rig.log_in();
+    let cookie = cookie(b"theme=dark; ", "__Host-access", &access);
+    let answer = call(&rig, "GET /session", &[&cookie, b"Sec-Fetch-Mode: cors"], "");
+    assert_eq!((answer.status, answer.field("cache-control")), (200, Some("no-store")), "{answer:?}");
+    let told: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert!(told["subject"].is_string() && told["session"].is_string() && told["expiresAt"].is_string(), "{told}");
+    assert!(!answer.body.contains(&access) && !answer.body.contains("tgr_"));
+    assert_eq!(call(&rig, "GET /session", &[], "").code(), "token_missing");
+    assert_eq!(post(&rig, "/logout", &[&cookie, CSRF], "").status, 200);
+    assert_eq!(call(&rig, "GET /session", &[&cookie], "").code(), "token_revoked");
+    let without_cookies = Rig::start_from(Upstream::echo().address, "[store]\nkind = \"memory\"\n", |_| {});
+    assert_eq!(call(&without_cookies, "GET /session", &[], "").code(), "route_not_found", "its path is the routes'");
+}
+
+#[test]
 fn what_front_ends_write_when_they_have_no_token_is_no_token() {
     let rig = rig(HOST_COOKIES);
     let Tokens { access, refresh } = rig.log_in();

@@ -6,6 +6,7 @@ mod fields;
 mod limits;
 mod prefixes;
 mod responses;
+mod sign_in;
 
 use crate::support::gateway::Gateway;
 use crate::support::http::Message;

@@ -36,6 +36,7 @@ fn every_endpoint_names_its_methods_where_nobody_takes_another() {
         refresh: at("/refresh"),
         logout: at("/logout"),
         sessions: at("/sessions"),
+        session: at("/session"),
         revoke: at("/revoke"),
         ticket: at("/ticket"),
         introspect: at("/introspect"),
@@ -47,7 +48,7 @@ fn every_endpoint_names_its_methods_where_nobody_takes_another() {
     let table = RouteTable::new(paths, Vec::new()).unwrap();
     let posts =
         ["/login", "/register", "/quick", "/refresh", "/logout", "/ticket", "/revoke", "/introspect"].map(|path| (path, "POST"));
-    let gets = ["/sessions", "/jwks", "/metadata", "/health", "/ready"].map(|path| (path, "GET, HEAD"));
+    let gets = ["/sessions", "/session", "/jwks", "/metadata", "/health", "/ready"].map(|path| (path, "GET, HEAD"));
     for (path, methods) in posts.into_iter().chain(gets) {
         for method in [Method::PUT, Method::from_bytes(b"BREW").unwrap()] {
             assert_eq!(found(&table, &method, "h", path), format!("405 {methods}, OPTIONS"), "{method} {path}");
@@ -71,6 +72,9 @@ fn own_endpoints_claim_their_methods_and_the_routes_have_the_others() {
         (Method::PUT, "/login", "405 POST, OPTIONS", "405 POST, OPTIONS"),
         (Method::GET, "/sessions", "own Sessions", "own Sessions"),
         (Method::POST, "/sessions", "/", "405 GET, HEAD, OPTIONS"),
+        (Method::HEAD, "/session", "own CurrentSession", "own CurrentSession"),
+        (Method::DELETE, "/session", "/", "405 GET, HEAD, OPTIONS"),
+        (Method::GET, "/session/x", "/", "404"),
         (Method::HEAD, "/healthz", "own Health", "own Health"),
         (Method::POST, "/healthz", "/", "405 GET, HEAD, OPTIONS"),
         (Method::DELETE, &one, &format!("own Session({id})"), &format!("own Session({id})")),
@@ -91,7 +95,7 @@ fn own_endpoints_claim_their_methods_and_the_routes_have_the_others() {
 }
 
 #[test]
-fn a_browser_that_shows_the_page_of_sessions_gets_it_from_the_routes() {
+fn a_browser_that_shows_a_page_that_is_called_like_an_endpoint_gets_it_from_the_routes() {
     const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
     let covered = RouteTable::new(own(), vec![route("/", Access::Public)]).unwrap();
     let get =
@@ -103,6 +107,7 @@ fn a_browser_that_shows_the_page_of_sessions_gets_it_from_the_routes() {
         &[("accept", "application/json;q=0.5, text/html; q=0.75")],
     ] {
         assert_eq!(get(&covered, fields), "/", "{fields:?}");
+        assert_eq!(found_with(&covered, &Method::GET, "h", "/session", fields), "/", "{fields:?}");
     }
     for fields in [
         &[][..],
@@ -117,6 +122,7 @@ fn a_browser_that_shows_the_page_of_sessions_gets_it_from_the_routes() {
         &[BROWSER, ("authorization", "Bearer x")],
     ] {
         assert_eq!(get(&covered, fields), "own Sessions", "{fields:?}");
+        assert_eq!(found_with(&covered, &Method::GET, "h", "/session", fields), "own CurrentSession", "{fields:?}");
     }
     let bare = RouteTable::new(own(), Vec::new()).unwrap();
     assert_eq!(get(&bare, &[("sec-fetch-mode", "navigate")]), "own Sessions", "nobody has such a page");

@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::admit::Caller;
 use super::route::{fixed, redirected};
-use super::{Gateway, Local};
+use super::{Gateway, Local, sign_in};
 use crate::domain::host::Host;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::route::{Asked, Endpoint, Forward, Match, Route};
@@ -48,15 +48,19 @@ impl Gateway {
         local: &'v Local,
         head: &Parts,
     ) -> Result<Verdict<'v>, Refusal> {
-        let found = local.routing.find(&Asked {
+        let asked = Asked {
             method: &head.method,
             host: context.host.as_ref().map(Host::name),
             told_host: context.origin.told_host().map(Host::name),
             target: &context.target,
             headers: &head.headers,
-        });
+        };
+        let (found, mended_query) = (local.routing.find(&asked), local.routing.mended_query(&asked));
         if let Some(fields) = context.policy.preflight(head) {
             return Ok(Verdict::Preflight(fields));
+        }
+        if let Some(query) = mended_query {
+            return sign_in::without_detour(&query, context, head).map(Verdict::Respond);
         }
         match found {
             // By HTTP/2 a response of ours with 200 would be consent.
@@ -65,7 +69,8 @@ impl Gateway {
             // Of a page that may not.
             Match::Preflight => Ok(Verdict::Preflight(HeaderMap::new())),
             Match::Route(Lead { route, to }) => {
-                let caller = self.pass(context, local, route, head).await?;
+                let passed = self.pass(context, local, route, head).await;
+                let caller = passed.map_err(|refusal| sign_in::or_sign_in(refusal, context, route, head))?;
                 match to {
                     LeadsTo::Upstream(forward, upstream) => {
                         let target = route.target(&forward.prefix, &context.target)?;
