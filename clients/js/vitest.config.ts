@@ -4,6 +4,13 @@ export default defineConfig({
     test: {
         projects: [
             {
+                // The examples import it as applications do.
+                resolve: {
+                    alias: [
+                        { find: /^tokengate-client$/, replacement: `${import.meta.dirname}/src/index.ts` },
+                        { find: /^tokengate-client\/(\w+)$/, replacement: `${import.meta.dirname}/src/$1.ts` },
+                    ],
+                },
                 test: {
                     name: 'unit',
                     include: ['test/unit/**/*.test.ts'],

@@ -6,4 +6,5 @@ export type { Entry, Session } from './entry.js';
 export { TokengateError } from './errors.js';
 export type { ErrorCode } from './errors.js';
 export type { ClientEvent } from './events.js';
+export type { Problem, ProblemCode } from './problems.js';
 export type { Storage, StorageKind } from './storage.js';

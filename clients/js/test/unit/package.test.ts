@@ -17,7 +17,7 @@ async function bundle(code: string): Promise<string> {
         format: 'esm',
         target: 'es2022',
         write: false,
-        external: ['react'],
+        external: ['react', 'vue'],
         // What the code does, not what package.json says of it.
         ignoreAnnotations: true,
     });
@@ -34,12 +34,14 @@ describe('the package', () => {
         expect((await bundle(`import './src/index.ts'`)).trim()).toBe('');
     });
 
-    test('depends on nothing, and the core knows nothing of React', async () => {
+    test('depends on nothing, and the core knows nothing of React, Vue and servers', async () => {
         const { dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(`${ROOT}package.json`, 'utf8'));
         expect(dependencies).toBeUndefined();
-        expect(peerDependenciesMeta.react.optional).toBe(true);
-        expect(await bundle(`export * from './src/index.ts'`)).not.toContain('react');
+        expect(peerDependenciesMeta).toEqual({ react: { optional: true }, vue: { optional: true } });
+        expect(await bundle(`export * from './src/index.ts'`)).not.toMatch(/react|vue|token_unusable|Set-?Cookie/i);
         expect(await bundle(`export * from './src/react.ts'`)).toContain('react');
+        expect(await bundle(`export * from './src/vue.ts'`)).toContain('vue');
+        expect(await bundle(`export * from './src/svelte.ts'`)).not.toContain('import');
     });
 
     test('holds what is built, and no more', () => {
@@ -51,12 +53,10 @@ describe('the package', () => {
             expect.arrayContaining([
                 'README.md',
                 'package.json',
-                'dist/index.js',
-                'dist/index.d.ts',
-                'dist/react.js',
-                'dist/react.d.ts',
-                'dist/ticket.js',
-                'dist/ticket.d.ts',
+                ...['index', 'react', 'vue', 'svelte', 'server', 'problems', 'ticket'].flatMap((name) => [
+                    `dist/${name}.js`,
+                    `dist/${name}.d.ts`,
+                ]),
             ]),
         );
         expect(files.filter((path) => !path.startsWith('dist/') && path !== 'README.md' && path !== 'package.json')).toEqual([]);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
 import { json } from './gateway.js';
-import { type Fate, ORIGIN, type Tab, World } from './world.js';
+import { type Fate, ORIGIN, type Tab, World, settled } from './world.js';
 
 const CREDENTIALS = { email: 'ada@example.com', password: 'right' };
 const OK: Fate = { there: 5, back: 5 };
@@ -11,12 +11,6 @@ async function signedIn(world: World, tab: Tab = world.tab()): Promise<Tab> {
     await world.run(100);
     await login;
     return tab;
-}
-
-async function settled<T>(world: World, work: Promise<T>, milliseconds = 1000): Promise<T> {
-    work.catch(() => undefined);
-    await world.run(milliseconds);
-    return work;
 }
 
 /** The tokens that are out are refused; those to come are not. */

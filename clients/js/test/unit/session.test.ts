@@ -2,16 +2,10 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 
 import { createClient } from '../../src/index.js';
 import { json, refused } from './gateway.js';
-import { type Fate, ORIGIN, World } from './world.js';
+import { type Fate, ORIGIN, World, settled } from './world.js';
 
 const CREDENTIALS = { email: 'ada@example.com', password: 'right' };
 const OK: Fate = { there: 5, back: 5 };
-
-async function settled<T>(world: World, work: Promise<T>, milliseconds = 1000): Promise<T> {
-    work.catch(() => undefined);
-    await world.run(milliseconds);
-    return work;
-}
 
 /** As much of `localStorage` as is used here. */
 function fakeLocalStorage(entries: Record<string, string> = {}) {

@@ -1,17 +1,11 @@
 import { describe, expect, test } from 'vitest';
 
 import { NOTHING } from '../../src/entry.js';
-import { type Fate, type Tab, World } from './world.js';
+import { type Fate, type Tab, World, settled } from './world.js';
 
 const CREDENTIALS = { email: 'ada@example.com', password: 'right' };
 const OK: Fate = { there: 5, back: 5 };
 const MINUTE = 60_000;
-
-async function settled<T>(world: World, work: Promise<T>, milliseconds = 1000): Promise<T> {
-    work.catch(() => undefined);
-    await world.run(milliseconds);
-    return work;
-}
 
 /** Tabs of one browser, signed in by the first. */
 async function tabs(world: World, count: number, habits: Parameters<World['tab']>[1] = {}): Promise<Tab[]> {

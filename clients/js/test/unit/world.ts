@@ -304,6 +304,13 @@ export class Tab {
     }
 }
 
+/** What `work` gives when time has passed. */
+export async function settled<T>(world: World, work: Promise<T>, milliseconds = 1000): Promise<T> {
+    work.catch(() => undefined);
+    await world.run(milliseconds);
+    return work;
+}
+
 /** Everything that is not waiting for the world's clock comes to rest. */
 async function rest(): Promise<void> {
     for (let round = 0; round < ROUNDS_TO_REST; round++) await new Promise((resolve) => setImmediate(resolve));
