@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
@@ -10,9 +12,10 @@ use crate::domain::cookies::{
 };
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::origin::CookieOrigins;
+use crate::domain::path::CanonicalTarget;
 use crate::domain::route::EndpointPaths;
 
-open_settings!(SameSite);
+open_settings!(SameSite, SiteData);
 
 /// Each may cost three fields of a response.
 const FORMER_MAX: usize = 16;
@@ -28,6 +31,8 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
     let domain = s.optional("domain", domain);
     let path = s.read("path", cookie_path);
     let tokens_in_body = s.read("tokens_in_body", parse::flag);
+    let signed_out = s.read("signed_out", parse::or_off(page)).and_then(|page| HeaderValue::try_from(page).ok());
+    let clear_site_data = clear_site_data(&s.read("clear_site_data", parse::list(parse::choice(&SITE_DATA))));
     let origins = CookieOrigins {
         listed: s.read("csrf_origins", parse::list(parse::origin)),
         field: s.read("csrf_header", parse::header_name),
@@ -58,7 +63,13 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
     let refresh_path = refresh_cookie_path(&refresh_name, endpoints);
     let access = Slot { name: access_name, domain: domain.clone(), path };
     let refresh = Slot { name: refresh_name, domain, path: refresh_path };
-    Some(CookieMode { own: OwnCookies::new(access, refresh, &former, same_site, secure), tokens_in_body, origins })
+    Some(CookieMode {
+        own: OwnCookies::new(access, refresh, &former, same_site, secure),
+        tokens_in_body,
+        origins,
+        signed_out,
+        clear_site_data,
+    })
 }
 
 /// Where browsers send the refresh cookie: no further than the endpoints that read it. The longest path that lies above all of them; a
@@ -84,6 +95,29 @@ fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
         s.fault("name", "a name with __Host- had path \"/\" and no domain: browsers drop it otherwise");
     }
     Some(FormerCookie { name, domain, path })
+}
+
+/// What a browser can be told to clear (Clear-Site-Data).
+const SITE_DATA: [(&str, SiteData); 4] = [
+    ("cache", SiteData("cache")),
+    ("cookies", SiteData("cookies")),
+    ("storage", SiteData("storage")),
+    ("executionContexts", SiteData("executionContexts")),
+];
+
+#[derive(Clone, Copy, Debug)]
+struct SiteData(&'static str);
+
+fn clear_site_data(kinds: &[SiteData]) -> Option<HeaderValue> {
+    let quoted: Vec<String> = kinds.iter().map(|SiteData(kind)| format!("\"{kind}\"")).collect();
+    HeaderValue::try_from(quoted.join(", ")).ok().filter(|value| !value.is_empty())
+}
+
+/// A path on the same host, perhaps with a query.
+fn page(value: &config::Value) -> Parsed<String> {
+    let text = parse::filled_text(value)?;
+    let is_page = CanonicalTarget::parse(&text).is_ok_and(|target| target.path_and_query() == text && target.stays_on_host());
+    if is_page { Ok(text) } else { Err("allowed is a path on the same host, such as \"/\" or \"/bye?x=1\"".to_owned()) }
 }
 
 /// `token` of RFC 9110, as RFC 6265 asks for.

@@ -6,6 +6,7 @@
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod own;
+pub mod set_by_others;
 
 use http::HeaderMap;
 use http::header::COOKIE;

@@ -20,7 +20,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Principal;
-use super::cookies;
+use super::cookies::{self, set_by_others};
 use super::field_list;
 use super::path::CanonicalTarget;
 pub use authorization::{AuthorizationRule, Withheld};
@@ -201,6 +201,7 @@ impl RewriteRules {
     /// Rewrites a response's fields for the client.
     pub fn response(&self, headers: &mut HeaderMap, request_id: &HeaderValue) {
         remove_hop_by_hop(headers);
+        set_by_others::remove(headers, &self.own_cookies);
         headers.insert(X_REQUEST_ID, request_id.clone());
         headers.append(VIA, self.via.clone());
     }

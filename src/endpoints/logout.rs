@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::request::Parts;
+use http::{HeaderName, StatusCode};
 use serde_json::json;
 
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
-use super::{Inner, credentials, take_cookies};
+use super::{Inner, credentials, origin, take_cookies};
 use crate::domain::claims::Denial;
+use crate::domain::navigation;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::{Credentials, LogoutScope, TokenText};
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 impl Inner {
     pub(super) async fn log_out(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
@@ -60,10 +64,30 @@ impl Inner {
         if matches!(request.caller, Err(Denial::Revoked(_))) {
             self.sessions.settle().await?;
         }
-        let mut reply = reply::json(StatusCode::OK, &json!({"ended": ended}));
+        let mut reply = reply_to(request, options, ended);
         if scope != LogoutScope::Others {
             take_cookies(&mut reply, &request.head, options);
+            clear_site(&mut reply, &request.head, options);
         }
         Ok(reply)
+    }
+}
+
+/// JSON, or another page where a browser shows what it gets.
+fn reply_to(request: &OwnRequest, options: &EndpointOptions, ended: u64) -> Reply {
+    let page = options.cookies.as_ref().and_then(|cookies| cookies.signed_out.as_ref());
+    match page.filter(|_| navigation::shows_a_page(&request.head.headers)) {
+        Some(page) => reply::see_other(page.clone()),
+        None => reply::json(StatusCode::OK, &json!({"ended": ended})),
+    }
+}
+
+/// Has the browser clear what it keeps of the host, as the operator chose, unless another site may have made it call.
+fn clear_site(reply: &mut Reply, head: &Parts, options: &EndpointOptions) {
+    let Some(cookies) = &options.cookies else { return };
+    if let Some(value) = &cookies.clear_site_data
+        && origin::believe_cookie(head, &cookies.origins).is_ok()
+    {
+        reply.headers_mut().insert(CLEAR_SITE_DATA, value.clone());
     }
 }

@@ -192,6 +192,8 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("cookies.domain", Reloads),
     ("cookies.path", Reloads),
     ("cookies.tokens_in_body", Reloads),
+    ("cookies.signed_out", Reloads),
+    ("cookies.clear_site_data", Reloads),
     ("cookies.csrf_origins", Reloads),
     ("cookies.csrf_header", Reloads),
     ("cookies.former[].name", Reloads),

@@ -57,3 +57,14 @@ fn any_origin_goes_without_credentials_alone() {
     let any = Settings::from_toml(&minimal_and("cors = { allowed_origins = [\"*\"] }")).unwrap();
     assert_eq!(any.cors.unwrap().allowed_origins, Origins::Any);
 }
+
+#[test]
+fn whoever_has_logged_out_is_sent_to_a_page_of_this_host() {
+    let cookies = |text: &str| format!("cookies = {{ enabled = true, {text} }}\n");
+    let mode = Settings::from_toml(&minimal_and(&cookies("signed_out = '/bye', clear_site_data = ['cache']"))).unwrap();
+    assert_eq!(mode.cookies.unwrap().signed_out.unwrap(), "/bye");
+    for page in ["https://a.example/", "//a.example", "/%2Fa.example", "/a/../b", "bye"] {
+        assert_one_fault(&cookies(&format!("signed_out = '{page}'")), &["cookies.signed_out", "same host"]);
+    }
+    assert_one_fault(&cookies("clear_site_data = ['everything']"), &["cookies.clear_site_data"]);
+}

@@ -51,6 +51,10 @@ pub struct CookieMode {
     pub tokens_in_body: bool,
     /// Which origins' calls count that change something.
     pub origins: CookieOrigins,
+    /// The value of Location for a browser that shows a page and has logged out; `None`: it gets JSON, as scripts do.
+    pub signed_out: Option<HeaderValue>,
+    /// The value of Clear-Site-Data after a logout.
+    pub clear_site_data: Option<HeaderValue>,
 }
 
 /// Browsers drop a cookie of this prefix unless it is secure, of path `/` and without a domain.

@@ -327,3 +327,14 @@ proptest! {
         prop_assert_eq!(headers.get_all("x-auth-subject").iter().count(), 1);
     }
 }
+
+#[test]
+fn an_upstream_sets_no_cookie_of_ours() {
+    let mut headers = HeaderMap::new();
+    for field in ["theme=dark; Path=/", "__Host-access=evil; Path=/; Secure", "=__Host-access=evil", "__host-access=x"] {
+        headers.append(SET_COOKIE, HeaderValue::from_static(field));
+    }
+    rules().response(&mut headers, &HeaderValue::from_static("id"));
+    let left: Vec<&HeaderValue> = headers.get_all(SET_COOKIE).iter().collect();
+    assert_eq!(left, ["theme=dark; Path=/", "__host-access=x"], "the names of cookies mind the case");
+}

@@ -1,6 +1,6 @@
 use http::Method;
 
-use super::{Fields, Gate, JSON, cookies_of, field, granted, json, text};
+use super::{FORM, Fields, Gate, JSON, cookies_of, field, granted, json, text};
 use crate::domain::claims::Denial;
 use crate::domain::route::OwnEndpoint;
 use crate::proxy::reply::Reply;
@@ -163,4 +163,29 @@ async fn a_page_that_may_share_credentials_is_believed() {
     let cookie = log_in(&gate).await;
     let status = async |origin| refresh(&gate, &[("cookie", &cookie), ("origin", origin)]).await.status().as_u16();
     assert_eq!((status("https://evil.example").await, status("https://app.example.com").await), (403, 200));
+}
+
+#[tokio::test]
+async fn a_logout_by_a_form_leads_to_a_page_and_one_by_a_script_does_not() {
+    let gate = Gate::new("cookies = { enabled = true, signed_out = '/bye?x=1', clear_site_data = ['cache', 'storage'] }");
+    let navigation = ("sec-fetch-mode", "navigate");
+    let cookie = log_in(&gate).await;
+    let form = gate.post(OwnEndpoint::Logout, &[("cookie", &cookie), OWN_ORIGIN, navigation, FORM], "_csrf=x").await;
+    assert_eq!((form.status().as_u16(), field(&form, "location"), field(&form, "cache-control")), (303, "/bye?x=1", "no-store"));
+    assert!(clears(&form) && field(&form, "clear-site-data") == "\"cache\", \"storage\"");
+    let again = gate.post(OwnEndpoint::Logout, &[OWN_ORIGIN, navigation], "").await;
+    assert_eq!(again.status(), 303, "whoever is logged out already gets there too");
+    let cookie = log_in(&gate).await;
+    let script = gate.post(OwnEndpoint::Logout, &[("cookie", &cookie), OWN_ORIGIN, ("sec-fetch-mode", "cors")], "").await;
+    assert!(script.status() == 200 && json(&script)["ended"] == 1 && clears(&script));
+    assert_eq!(field(&script, "clear-site-data"), "\"cache\", \"storage\"");
+    let foreign = gate.post(OwnEndpoint::Logout, &[EVIL_ORIGIN, navigation], "").await;
+    assert!(!foreign.headers().contains_key("clear-site-data"), "another site clears nothing");
+    let cookie = log_in(&gate).await;
+    let others = [("cookie", cookie.as_str()), OWN_ORIGIN, navigation, FORM];
+    let others = gate.post(OwnEndpoint::Logout, &others, "scope=others").await;
+    assert!(!clears(&others) && !others.headers().contains_key("clear-site-data"));
+    gate.world.store.fail(Fault::Refuses);
+    let trouble = gate.post(OwnEndpoint::Logout, &[("cookie", &cookie), OWN_ORIGIN, navigation], "").await;
+    assert!(trouble.status() == 503 && !clears(&trouble), "nobody is told to have logged out who has not");
 }
