@@ -5,7 +5,9 @@
                                          that others use are the same as those of a quiet one
     --requests N (4000)                  counted, after as many that are not
     --conns N (8)                        kept-alive connections, asked in turn
-    --config FILE                        default: benches/peers.toml (its ports are replaced)
+    --config FILE                        default: benches/peers.toml (its ports are replaced); of HTTP/1.1 alone
+    --load LOAD                          plain (HTTP/1.1), or h2, h2h2, grpc as peers.py names them: with a token, over as many
+                                         connections with 10 streams each, whose handshakes count
     --work DIR                           default: target/peers; `peers.py setup` makes its keys and its upstream
     --by-function N                      also names the N functions that take most
 
@@ -42,22 +44,42 @@ class Client:
                 raise SystemExit(f"refused to measure: {response[:200]}")
 
 
+class Streams:
+    """Streams of HTTP/2, asked by h2load."""
+
+    def __init__(self, peer, port, o, token):
+        self.peer, self.port, self.o, self.token = peer, port, o, token
+
+    def ask(self, count):
+        fields = peers.fields(self.peer, [self.token])
+        url = f"https://127.0.0.1:{self.port}/api/orders/42"
+        text = subprocess.run(["h2load", "-t1", f"-c{self.o.conns}", "-m10", f"-n{count}", *fields, url], capture_output=True, text=True).stdout
+        if f" {count} succeeded" not in text or f"status codes: {count} 2xx" not in text:
+            raise SystemExit(f"refused to measure: {text}")
+
+
 def served(binary, o, token, before):
     """Starts upstream and gateway, asks, and yields between the requests that count and those that do not."""
     folder = tempfile.mkdtemp()
-    upstream_port, port = free_port(), free_port()
-    config = open(o.config).read().replace("127.0.0.1:9000", f"127.0.0.1:{upstream_port}").replace("127.0.0.1:8000", f"127.0.0.1:{port}")
-    config = config.replace("target/peers/", f"{o.work}/")
+    upstream_port, port = peers.UPSTREAM_PORT, peers.PROXY_PORT = free_port(), free_port()
+    peer = peers.Peer("gateway" if o.load == "plain" else f"gateway-ES256-{o.load}", o.work, 1, "")
+    peer.name = f"counted-{o.load}"
+    if o.load == "plain":
+        config = open(o.config).read().replace("127.0.0.1:9000", f"127.0.0.1:{upstream_port}").replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+        config = config.replace("target/peers/", f"{o.work}/")
+    else:
+        peer.command()
+        config = open(f"{o.work}/conf/{peer.name}.toml").read()
     open(f"{folder}/gateway.toml", "w").write(config)
     started = []
     try:
-        started.append(subprocess.Popen([f"{o.work}/bin/upstream", str(upstream_port)]))
+        started.append(subprocess.Popen(peers.upstream_command(peer)))
         peers.wait_for(upstream_port)
         command = [*before(folder), binary, "run", "--config", f"{folder}/gateway.toml", "--workers", "1"]
         log = open(f"{folder}/gateway.log", "w")
         started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=folder))
         peers.wait_for(port, 60)
-        client = Client(port, o.conns, token)
+        client = Client(port, o.conns, token) if o.load == "plain" else Streams(peer, port, o, token)
         client.ask(o.requests)
         yield started[-1], folder
         client.ask(o.requests)
@@ -125,11 +147,12 @@ def main():
     p.add_argument("--config", default="benches/peers.toml")
     p.add_argument("--work", default="target/peers")
     p.add_argument("--only", choices=("bare", "ES256"))
+    p.add_argument("--load", choices=("plain", "h2", "h2h2", "grpc"), default="plain")
     o = p.parse_args()
     o.work = os.path.abspath(o.work)
     sys.path.insert(0, f"{o.work}/python")
     for kind in ("bare", "ES256"):
-        if o.only in (None, kind):
+        if o.only in (None, kind) and (kind == "ES256" or o.load == "plain"):
             token = None if kind == "bare" else peers.mint(o.work, kind)[0]
             for binary in o.binaries:
                 binary = os.path.abspath(binary)

@@ -136,6 +136,7 @@ class Peer:
 
     def _gateway(self):
         text = open(f"{HERE}/../peers.toml").read().replace("target/peers/", f"{self.work}/")
+        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{PROXY_PORT}").replace("127.0.0.1:9000", f"127.0.0.1:{UPSTREAM_PORT}")
         if self.is_tls:
             text = text.replace(f'address = "127.0.0.1:{PROXY_PORT}"\n', "") + f"""
 [[listeners]]
@@ -351,15 +352,20 @@ def by_wrk(o, peer, where, url, tokens, seconds):
                   micros(text, 99), trouble and trouble.group(0))
 
 
-def by_h2load(o, peer, where, url, tokens, seconds):
-    headers = ["-H", f"authorization: Bearer {tokens[0]}"] if tokens else []
+def fields(peer, tokens):
+    """What h2load sends beside the target."""
+    fields = ["-H", f"authorization: Bearer {tokens[0]}"] if tokens else []
     if peer.load == "grpc":
-        open(f"{o.work}/out/call", "wb").write(b"\0\0\0\0\2\x08\x2a")
-        headers += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", f"{o.work}/out/call"]
+        open(f"{peer.work}/out/call", "wb").write(b"\0\0\0\0\2\x08\x2a")
+        fields += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", f"{peer.work}/out/call"]
+    return fields
+
+
+def by_h2load(o, peer, where, url, tokens, seconds):
     log = f"{o.work}/out/h2load.log"
     if os.path.exists(log):
         os.remove(log)
-    text = subprocess.run([*where, "h2load", "-t1", f"-c{o.conns}", f"-m{o.streams}", f"-D{seconds}", f"--log-file={log}", *headers, url],
+    text = subprocess.run([*where, "h2load", "-t1", f"-c{o.conns}", f"-m{o.streams}", f"-D{seconds}", f"--log-file={log}", *fields(peer, tokens), url],
                           capture_output=True, text=True).stdout
     requests = int(re.search(r"(\d+) succeeded", text).group(1))
     times = sorted(int(line.split()[2]) for line in open(log))
