@@ -133,5 +133,7 @@ mod tests {
         assert_eq!(lines, b"x-a: 1\r\nx-a: 2; \xe9\r\nx-a: a: b\r\nx-b: \r\n");
         let values: Vec<&[u8]> = pairs.get_all(NAME).iter().map(HeaderValue::as_bytes).collect();
         assert_eq!((values, pairs["x-b"].as_bytes()), (vec![&b"1"[..], b"2; \xe9", b"a: b"], &b""[..]));
+        let come_once: Vec<bool> = pairs.get_all(NAME).iter().map(HeaderValue::is_sensitive).collect();
+        assert_eq!(come_once, [false, false, true], "what is prepared is said of one caller");
     }
 }

@@ -94,6 +94,7 @@ mod tests {
         assert_eq!(id("a b", true), "ab".repeat(16));
         assert_eq!(id("", true), "ab".repeat(16));
         assert_eq!(request_id(None, true, [1; 16]), "01".repeat(16));
+        assert!(id("abc-123", true).is_sensitive() && id("abc-123", false).is_sensitive(), "it comes once");
     }
 
     fn sound(fields: &[&'static str]) -> bool {

@@ -1,6 +1,6 @@
 //! A side of HTTP/2 that sends the frames it is told to, whatever they are: a client, unless it is [`Http2Client::serving`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -110,6 +110,8 @@ pub(in crate::hostile) struct Http2Client {
     stream: TcpStream,
     read: Vec<u8>,
     decoder: Decoder<'static>,
+    /// The names of fields that came as such that nobody may keep in a table (RFC 7541, section 6.2.3).
+    never_kept: BTreeSet<String>,
     /// Came while another stream was awaited.
     passed_over: VecDeque<Event>,
     next_stream: u32,
@@ -151,6 +153,7 @@ impl Http2Client {
             stream,
             read: Vec::new(),
             decoder: Decoder::default(),
+            never_kept: BTreeSet::new(),
             passed_over: VecDeque::new(),
             next_stream: 1,
             gives_room: true,
@@ -403,7 +406,19 @@ impl Http2Client {
         let mut fields = Vec::new();
         self.decoder.decode(&mut block, &mut fields).unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        fields.into_iter().map(|(name, value, _)| (text(name), text(value))).collect()
+        let mut read = Fields::new();
+        for (name, value, flags) in fields {
+            let name = text(name);
+            if flags & Decoder::NEVER_INDEXED != 0 {
+                self.never_kept.insert(name.clone());
+            }
+            read.push((name, text(value)));
+        }
+        read
+    }
+
+    pub(in crate::hostile) fn has_never_kept(&self, name: &str) -> bool {
+        self.never_kept.contains(name)
     }
 
     /// `None`: the end of the connection.

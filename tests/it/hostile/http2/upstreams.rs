@@ -81,6 +81,30 @@ fn a_request_arrives_with_its_host_and_path_in_pseudo_fields_and_nothing_of_one_
     assert_eq!(request.field("cookie"), Some("a=1; b=2"));
 }
 
+/// They would take the place of what comes again, and each be compared with those before it.
+#[test]
+fn what_comes_once_is_kept_in_no_table_on_either_side() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let (said, hears) = mpsc::channel();
+    let upstream = Http2Server::start(move |conversation| {
+        while let Some(request) = conversation.request() {
+            conversation.respond(request.stream, "ok");
+            let peer = &conversation.peer;
+            let kept = ["x-forwarded-proto", "via", "x-own"].map(|name| !peer.has_never_kept(name));
+            let never_kept = ["x-request-id", "traceparent"].map(|name| peer.has_never_kept(name));
+            said.send((kept, never_kept)).unwrap();
+        }
+    });
+    let rig = rig(&upstream);
+    let mut client = Http2Client::connect(rig.address());
+    for _ in 0..3 {
+        let stream = client.request(&[&get("/public")[..], &[("traceparent", PARENT), ("x-own", "1")]].concat());
+        assert_eq!(client.response(stream).status, 200);
+        assert_eq!(hears.recv().unwrap(), ([true; 3], [true; 2]));
+        assert!(client.has_never_kept("x-request-id") && !client.has_never_kept("via"));
+    }
+}
+
 #[test]
 fn many_requests_share_a_connection_within_what_the_upstream_allows() {
     let both_are_full = Barrier::new(2);
