@@ -64,6 +64,7 @@ use crate::domain::routing::LeadsNowhere;
 use crate::domain::stats::{self, Counters, Tally};
 use crate::domain::time::Timestamp;
 use crate::outbound::{prober, resolver};
+use crate::proxy::client::arrival::Protocol;
 use crate::proxy::listener::{Shutdown, Workers};
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::request::gateway::Shared;
@@ -247,6 +248,13 @@ impl App {
     /// Where the first listener is.
     pub fn gateway_address(&self) -> SocketAddr {
         self.live.now().data_plane.listeners[0].port.address()
+    }
+
+    /// Where other proxies ask.
+    pub fn decision_address(&self) -> Option<SocketAddr> {
+        let listeners = Arc::clone(&self.live.now().data_plane.listeners);
+        let mut asked = listeners.iter().filter(|listener| matches!(listener.spoken.protocol, Protocol::Decisions(_)));
+        asked.next().map(|listener| listener.port.address())
     }
 
     pub fn admin_address(&self) -> Option<SocketAddr> {

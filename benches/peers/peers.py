@@ -5,6 +5,7 @@
                                          keys and a certificate; root
   peers.py run [options] NAME...         NAMES: direct floor nginx haproxy envoy, with a token checked on every request:
                                          haproxy-{ES256,RS256,HS256}[-rev] envoy-{ES256,RS256,EdDSA,HS256}[-cache],
+                                         nginx-ALG, which asks ours for a decision on each: of the two together cpu_us and rss_mb tell;
                                          and ours: gateway-ALG (see --gateway), gateway for a public route without a token.
                                          Those that check none are sent tokens all the same, with ES256: the same bytes go by.
                                          By other protocols, behind the name (ours with an algorithm too):
@@ -34,6 +35,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ISSUER, AUDIENCE = "https://issuer.example.com/", "https://api.example.com"
 ALGS = ("RS256", "ES256", "EdDSA", "HS256")
 PROXY_PORT, UPSTREAM_PORT = 8000, 9000
+# Of a gateway beside nginx.
+BESIDE_PORT, DECISION_PORT = 8002, 8003
 
 
 # --- set-up -------------------------------------------------------------------------------------------------------------
@@ -155,13 +158,31 @@ tls = {{ certificates = [{{ certificate_file = "{self.work}/keys/tls.crt", key_f
             raise SystemExit(f"{self.name}: nginx speaks no HTTP/2 to upstreams")
         tls = " ssl" * self.is_tls + " http2" * self.is_h2
         certificate = f"ssl_certificate {self.work}/keys/tls.crt; ssl_certificate_key {self.work}/keys/tls.key;" if self.is_tls else ""
+        decision, ask = "", ""
+        if self.alg:
+            decision = f"upstream decision {{ server 127.0.0.1:{DECISION_PORT}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 300s; }}"
+            fields = {"X-Auth-Subject": "subject", "X-Auth-Session": "session", "X-Auth-Scopes": "scopes", "X-Auth-Issuer": "issuer"}
+            ask = "auth_request /decision; " + " ".join(
+                f"auth_request_set ${var} $upstream_http_{name.lower().replace('-', '_')}; proxy_set_header {name} ${var};" for name, var in fields.items())
+            ask += f""" }}
+  location = /decision {{ internal; proxy_pass http://decision; proxy_http_version 1.1; proxy_set_header Connection "";
+   proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+   proxy_set_header X-Original-Method $request_method; proxy_set_header X-Forwarded-For $remote_addr;"""
         conf = self._write(f"{self.name}.conf", f"""daemon off; worker_processes {self.threads}; pid {out}/nginx.pid; error_log {out}/nginx.err warn;
 worker_rlimit_nofile 20000; events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; server_tokens off; {temp}
  upstream up {{ server 127.0.0.1:{UPSTREAM_PORT}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 300s; }}
+ {decision}
  server {{ listen 127.0.0.1:{PROXY_PORT}{tls} backlog=4096; {certificate}
-  location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}""")
-        return ["nginx", "-p", out, "-c", conf]
+  location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; {ask} }} }} }}""")
+        if not self.alg:
+            return ["nginx", "-p", out, "-c", conf]
+        text = open(f"{HERE}/../peers.toml").read().replace("target/peers/", f"{self.work}/")
+        text = text.replace(f"127.0.0.1:{PROXY_PORT}", f"127.0.0.1:{BESIDE_PORT}")
+        config = self._write(f"{self.name}.toml", text + f'\n[decision]\naddress = "127.0.0.1:{DECISION_PORT}"\ndialect = "original"\n')
+        gateway = self.gateway.format(threads=self.threads, work=self.work, config=config)
+        # Both end with the shell that they are children of.
+        return ["sh", "-c", f"trap 'kill 0' TERM; {gateway} & nginx -p {out} -c {conf} & wait"]
 
     def _haproxy(self):
         policy = ""

@@ -123,6 +123,7 @@ const FAMILIES: &[Family] = &[
     single("requests_answered_by_route", "Requests that a route redirected or gave a fixed response", &[
         (Counter::RequestsAnsweredByRoute, ""),
     ]),
+    single("decisions_allowed", "Requests of other proxies that were let through", &[(Counter::DecisionsAllowed, "")]),
     single("requests_served_stale", "Protected requests let through while the revocations were stale", &[
         (Counter::RequestsServedStale, ""),
     ]),
@@ -214,7 +215,7 @@ const FAMILIES: &[Family] = &[
         "Connections ended because of too many requests taken back or frames that carry nothing",
         &[(Counter::ClientFloods, "")],
     ),
-    single("connections_refused", "Connections beyond what one address may have", &[(Counter::ConnectionsRefused, "")]),
+    single("connections_refused", "Connections beyond what one address may have, or of nobody who may ask for decisions", &[(Counter::ConnectionsRefused, "")]),
     single("store_errors", "Background calls of the store that failed", &[(Counter::StoreErrors, "")]),
     single("tasks_restarted", "Background tasks started again after a panic", &[(Counter::TasksRestarted, "")]),
     single("panics", "Panics caught", &[(Counter::Panics, "")]),

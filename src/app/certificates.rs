@@ -46,6 +46,7 @@ fn spoken_at(
         ListenerProtocol::Plain => arrival::Protocol::Http,
         ListenerProtocol::Redirect { port } => arrival::Protocol::Redirect(*port),
         ListenerProtocol::Tls(tls) => arrival::Protocol::Https(server(position, tls, former)?),
+        ListenerProtocol::Decisions { peers } => arrival::Protocol::Decisions(arrival::Askers::new(peers)),
     };
     Ok(arrival::Spoken { proxy_protocol: listener.proxy_protocol, protocol })
 }
@@ -137,7 +138,7 @@ pub(super) fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
 fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
     settings.listeners.iter().enumerate().filter_map(|(position, listener)| match &listener.protocol {
         ListenerProtocol::Tls(tls) => Some((position, tls)),
-        ListenerProtocol::Plain | ListenerProtocol::Redirect { .. } => None,
+        ListenerProtocol::Plain | ListenerProtocol::Redirect { .. } | ListenerProtocol::Decisions { .. } => None,
     })
 }
 

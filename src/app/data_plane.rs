@@ -182,6 +182,7 @@ pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option
         ipv6_prefix: settings.limits.ipv6_prefix,
         own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
         own_body_rate_min: listen.body_rate_min,
+        questions: settings.decision.questions.clone(),
         request_id_from: listen.request_id_from,
         unnamed_proxy_told: AtomicBool::new(false),
         client: listen.limits,

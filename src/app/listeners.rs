@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::certificates::{self, SECOND_LOOK, TlsListener};
 use super::passed_sockets::{PassedSocket, PassedSockets};
 use super::{StartError, addresses};
-use crate::config::{ListenAddress, ListenerProtocol, Listeners as Named, Settings};
+use crate::config::{ListenAddress, ListenerProtocol, Settings};
 use crate::crypto::tls_server::TlsServer;
 use crate::proxy::bound::BoundListener;
 use crate::proxy::client::arrival::Protocol;
@@ -151,7 +151,13 @@ impl Listeners {
             (ListenerProtocol::Tls(tls), Protocol::Https(server)) => {
                 Some(TlsListener { position, tls: tls.clone(), server: Arc::clone(server) })
             }
-            (ListenerProtocol::Plain | ListenerProtocol::Tls(_) | ListenerProtocol::Redirect { .. }, _) => None,
+            (
+                ListenerProtocol::Plain
+                | ListenerProtocol::Tls(_)
+                | ListenerProtocol::Redirect { .. }
+                | ListenerProtocol::Decisions { .. },
+                _,
+            ) => None,
         });
         tls.collect()
     }
@@ -168,7 +174,7 @@ fn tls_server<'a>(place: &Place<'a>) -> Option<&'a Arc<TlsServer>> {
     match place {
         Place::Kept(Listener { bound: BoundListener { spoken, .. }, .. }) => match &spoken.protocol {
             Protocol::Https(server) => Some(server),
-            Protocol::Http | Protocol::Redirect(_) => None,
+            Protocol::Http | Protocol::Redirect(_) | Protocol::Decisions(_) => None,
         },
         Place::Passed(_) | Place::New(_) => None,
     }
@@ -222,7 +228,7 @@ fn are_apart(settings: &Settings, places: &[Place<'_>]) -> Result<(), StartError
             }
         };
         if let Some(earlier) = places[..index].iter().position(is_taken) {
-            let key = address_key(settings, earlier);
+            let key = settings.listeners.address_key(earlier);
             let other = places[earlier].address();
             let error = if other == address {
                 format!("{address} is where {key} listens")
@@ -239,11 +245,5 @@ fn are_apart(settings: &Settings, places: &[Place<'_>]) -> Result<(), StartError
 
 fn refused(settings: &Settings, index: usize, error: io::Error) -> StartError {
     let address = settings.listeners.iter().nth(index).unwrap_or(settings.listeners.first()).address.clone();
-    StartError::Listen { key: address_key(settings, index), address, error }
-}
-
-/// The key that says where a listener is.
-fn address_key(settings: &Settings, listener: usize) -> String {
-    let is_short = settings.listeners == Named::plain(settings.listeners.first().address.clone());
-    if is_short { "listen.address".to_owned() } else { format!("listeners[{listener}].address") }
+    StartError::Listen { key: settings.listeners.address_key(index), address, error }
 }

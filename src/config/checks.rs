@@ -25,12 +25,13 @@ fn addresses_are_distinct(settings: &Settings, notes: &Notes) {
     let is_taken = |address: &ListenAddress, listener: &Listener| !address.is_distinct_from(&listener.address);
     let listeners: Vec<&Listener> = settings.listeners.iter().collect();
     if settings.admin.address.as_ref().is_some_and(|address| listeners.iter().any(|listener| is_taken(address, listener))) {
-        notes.problem("admin.address", None, "is the address of a listener for clients; each listener needs its own");
+        notes.problem("admin.address", None, "is the address of another listener; each listener needs its own");
     }
     for (index, listener) in listeners.iter().enumerate() {
         if let Some(earlier) = listeners[..index].iter().position(|earlier| is_taken(&listener.address, earlier)) {
-            let message = format!("{} is the address of listeners[{earlier}] too; each needs its own", listener.address);
-            notes.problem(&format!("listeners[{index}].address"), None, message);
+            let other = settings.listeners.address_key(earlier);
+            let message = format!("{} is {other} too; each listener needs its own", listener.address);
+            notes.problem(&settings.listeners.address_key(index), None, message);
         }
     }
 }

@@ -171,7 +171,7 @@ const ADMIN_TOKEN_CHARS_MIN: usize = 16;
 
 impl Admin {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let address = s.read("address", parse::or_off(own_address));
+        let address = s.read("address", parse::or_off(parse::own_address));
         let token = s.secret("token", "token_file", |value| {
             let token = parse::password(value)?;
             let is_fit = token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
@@ -188,16 +188,6 @@ impl Admin {
             );
         }
         Self { address, token }
-    }
-}
-
-/// Where only this process listens.
-fn own_address(value: &config::Value) -> Parsed<ListenAddress> {
-    let address = parse::address(value)?;
-    if address.is_known() {
-        Ok(address)
-    } else {
-        Err("sockets of the service manager are for the listeners of clients".to_owned())
     }
 }
 

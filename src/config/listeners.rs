@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use super::address::ListenAddress;
+use super::decision::DecisionListener;
 use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
@@ -31,6 +34,7 @@ impl fmt::Display for Listener {
             ListenerProtocol::Plain => {}
             ListenerProtocol::Tls(_) => f.write_str(", TLS")?,
             ListenerProtocol::Redirect { port } => write!(f, ", redirects to https at port {port}")?,
+            ListenerProtocol::Decisions { .. } => f.write_str(", decides for other proxies")?,
         }
         if self.proxy_protocol { f.write_str(", behind a PROXY header") } else { Ok(()) }
     }
@@ -44,6 +48,10 @@ pub enum ListenerProtocol {
     /// Every request is sent to the same host and path under https, at this port.
     Redirect {
         port: u16,
+    },
+    /// Questions of proxies in these networks.
+    Decisions {
+        peers: Vec<IpNet>,
     },
 }
 
@@ -105,7 +113,11 @@ open_settings!(TlsVersion, ClientDemand, RedirectTo);
 
 /// All listeners, in their order. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listeners(Vec<Listener>);
+pub struct Listeners {
+    all: Vec<Listener>,
+    /// Whether `listen.address` names the first.
+    is_short: bool,
+}
 
 /// The port of https.
 const HTTPS: u16 = 443;
@@ -113,11 +125,31 @@ const HTTPS: u16 = 443;
 impl Listeners {
     /// One that speaks HTTP in clear text: `listen.address`.
     pub fn plain(address: ListenAddress) -> Self {
-        Self(vec![Listener { address, proxy_protocol: false, protocol: ListenerProtocol::Plain }])
+        let listener = Listener { address, proxy_protocol: false, protocol: ListenerProtocol::Plain };
+        Self { all: vec![listener], is_short: true }
+    }
+
+    /// And that for other proxies, if there is one.
+    pub(super) fn with(mut self, decision: Option<DecisionListener>) -> Self {
+        self.all.extend(decision.map(|DecisionListener { address, peers }| Listener {
+            address,
+            proxy_protocol: false,
+            protocol: ListenerProtocol::Decisions { peers },
+        }));
+        self
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Listener> {
-        self.0.iter()
+        self.all.iter()
+    }
+
+    /// The key that says where one of them is, by its position.
+    pub fn address_key(&self, position: usize) -> String {
+        match self.all.get(position).map(|listener| &listener.protocol) {
+            Some(ListenerProtocol::Decisions { .. }) => "decision.address".to_owned(),
+            Some(_) | None if self.is_short => "listen.address".to_owned(),
+            Some(_) | None => format!("listeners[{position}].address"),
+        }
     }
 
     /// Whether any of them shows certificates.
@@ -127,7 +159,7 @@ impl Listeners {
 
     /// The first: its port is part of the node's name.
     pub fn first(&self) -> &Listener {
-        &self.0[0]
+        &self.all[0]
     }
 }
 
@@ -183,7 +215,7 @@ impl NamedListeners {
             };
             Listener { address, proxy_protocol, protocol }
         };
-        Some(Listeners(entries.into_iter().map(listener).collect()))
+        Some(Listeners { all: entries.into_iter().map(listener).collect(), is_short: false })
     }
 }
 

@@ -11,6 +11,7 @@ mod callers;
 mod checks;
 mod claims_hook;
 mod condition;
+mod decision;
 mod environment;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -64,6 +65,7 @@ pub use address::ListenAddress;
 pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLimits, RefreshLimits};
 pub use claims_hook::ClaimsHook;
 pub use condition::Condition;
+pub use decision::{Decision, DecisionListener};
 pub use headers::Headers;
 pub use health::Health;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
@@ -90,7 +92,9 @@ pub use upstreams::{HostField, UPSTREAM_DEFAULT, Upstream, UpstreamHttp2, Upstre
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Listen,
+    /// Those of other proxies are the last.
     pub listeners: Listeners,
+    pub decision: Decision,
     pub node: Node,
     pub shutdown: Shutdown,
     pub reload: Reloading,
@@ -209,6 +213,7 @@ impl Settings {
         let mut root = Section::root(&layers.merged, &layers.documented, notes);
         let listeners = NamedListeners::read(&mut root);
         let (listen, address) = root.section("listen", |s| Listen::read(s, &listeners));
+        let decision = root.section("decision", Decision::read);
         let node = root.section("node", Node::read);
         let shutdown = root.section("shutdown", Shutdown::read);
         let reload = root.section("reload", Reloading::read);
@@ -254,7 +259,8 @@ impl Settings {
         }
         let mut settings = Self {
             listen,
-            listeners: listeners.complete(address)?,
+            listeners: listeners.complete(address)?.with(decision.listener.clone()),
+            decision,
             node,
             shutdown,
             reload,

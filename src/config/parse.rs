@@ -20,7 +20,9 @@ use crate::domain::share::Share;
 pub(super) use measure::{byte_rate, duration, duration_text, memory, moment, size};
 pub(super) use rate::rate;
 pub(super) use secret::{base64_bytes, content_of, deployment_secrets, hex_bytes, password};
-pub(super) use web::{address, has_sound_port, header_name, host_pattern, is_url_path, method, network, origin, url_path};
+pub(super) use web::{
+    address, has_sound_port, header_name, host_pattern, is_url_path, method, network, origin, own_address, url_path,
+};
 
 /// A reading of a value, or what is wrong with it and what is allowed.
 pub(super) type Parsed<T> = Result<T, String>;

@@ -247,6 +247,25 @@ impl RewriteRules {
         PreparedFields::of(|out| self.write_identity(principal, out))
     }
 
+    /// All fields that tell who calls, for a proxy that tells its own upstream: empty where there is nothing to tell, so that the proxy
+    /// overwrites what the client sent.
+    pub fn identity_answer(&self, identity: Option<&PreparedFields>) -> HeaderMap {
+        const NOTHING: HeaderValue = HeaderValue::from_static("");
+        let known = IDENTITY_NAMES.iter().map(|name| HeaderName::from_static(name));
+        let empty = known.chain(self.identity.names().cloned()).map(|name| (name, NOTHING));
+        let mut fields = HeaderMap::new();
+        let told = identity.into_iter().flat_map(PreparedFields::pairs).cloned();
+        for (name, value) in empty.chain(told) {
+            fields.insert(name, value);
+        }
+        fields
+    }
+
+    /// Whether a field is there that some upstreams take for one that tells who calls, in a spelling that no proxy overwrites.
+    pub fn misspells_identity(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| self.names.misspells_ours(name.as_str()))
+    }
+
     fn write_identity(&self, principal: &Principal, out: &mut impl FieldSink) {
         let mut add = |name: &Option<HeaderName>, text: &str| {
             if let Some(name) = name {

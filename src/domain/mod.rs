@@ -44,6 +44,7 @@ pub mod probing;
 #[cfg(test)]
 mod providers;
 pub mod proxy_protocol;
+pub mod question;
 pub mod rate;
 pub mod redis_url;
 pub mod replica;

@@ -91,6 +91,8 @@ counter! {
     RequestsForwarded = "requests_forwarded",
     /// By a route's own redirect or fixed response.
     RequestsAnsweredByRoute = "requests_answered_by_route",
+    /// A proxy's question about a request, answered with yes.
+    DecisionsAllowed = "decisions_allowed",
     /// Protected requests that were let through while the revocations were stale.
     RequestsServedStale = "requests_served_stale",
     RejectedNoToken = "rejected_no_token",
@@ -170,7 +172,7 @@ counter! {
     ProxyHeadersRefused = "proxy_headers_refused",
     /// Ended because all places were taken, and its address held most of them.
     ConnectionsGivenUp = "connections_given_up",
-    /// Beyond what one address may have.
+    /// Beyond what one address may have, or of nobody who may ask for decisions.
     ConnectionsRefused = "connections_refused",
     /// On which HTTP/2 is spoken: ended because the client took back more requests, or sent more frames that carry nothing, than
     /// anybody needs.

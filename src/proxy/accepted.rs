@@ -9,7 +9,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::client::arrival::{Protocol, Spoken, Unarrived, in_time, read_proxy_header, shake_hands, shown_certificate};
-use super::client::connection::{ClientConnection, ShownCertificate};
+use super::client::connection::{ClientConnection, Purpose, ShownCertificate};
 use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::client::serve::serve;
@@ -41,13 +41,13 @@ pub(super) struct Accepted {
 struct Arrival {
     stream: ClientStream,
     peer: Peer,
-    redirect_port: Option<u16>,
+    purpose: Purpose,
     certificate: Option<ShownCertificate>,
 }
 
 impl Arrival {
     const fn of(stream: ClientStream, peer: Peer) -> Self {
-        Self { stream, peer, redirect_port: None, certificate: None }
+        Self { stream, peer, purpose: Purpose::Requests, certificate: None }
     }
 }
 
@@ -67,12 +67,14 @@ impl Accepted {
     async fn serve(self, stream: TcpStream) {
         let arrival = match (&self.spoken.protocol, self.spoken.proxy_protocol) {
             (Protocol::Http, false) => Some(Arrival::of(stream.into(), Peer::Known(self.maker))),
-            (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_), _) => Box::pin(self.arrive(stream)).await,
+            (Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_) | Protocol::Decisions(_), _) => {
+                Box::pin(self.arrive(stream)).await
+            }
         };
-        let Some(Arrival { stream, peer, redirect_port, certificate }) = arrival else { return };
+        let Some(Arrival { stream, peer, purpose, certificate }) = arrival else { return };
         let limits = self.gateway.client_limits();
         let client = ClientConnection::new(peer, stream.scheme(), self.watch, limits);
-        let client = Rc::new(ClientConnection { redirect_port, certificate, ..client });
+        let client = Rc::new(ClientConnection { purpose, certificate, ..client });
         serve(stream, &client, &self.watchers, &self.gateway, self.lingerers).await;
     }
 
@@ -82,7 +84,8 @@ impl Accepted {
         let peer = if self.spoken.proxy_protocol { self.identified(&mut stream).await? } else { Peer::Known(self.maker) };
         let arrival = match &self.spoken.protocol {
             Protocol::Http => Arrival::of(stream.into(), peer),
-            Protocol::Redirect(port) => Arrival { redirect_port: Some(*port), ..Arrival::of(stream.into(), peer) },
+            Protocol::Redirect(port) => Arrival { purpose: Purpose::Redirect(*port), ..Arrival::of(stream.into(), peer) },
+            Protocol::Decisions(_) => Arrival { purpose: Purpose::Questions, ..Arrival::of(stream.into(), peer) },
             Protocol::Https(server) => {
                 let config = server.config(self.gateway.client_limits().http2.is_some());
                 let secured = in_time(&self.watch, shake_hands(stream, config)).await;
@@ -134,5 +137,13 @@ pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer
         Protocol::Http | Protocol::Redirect(_) => drop(SockRef::from(stream).send(TOO_MANY_CONNECTIONS)),
         // It would have to be told in TLS, and a handshake is what costs most.
         Protocol::Https(_) => {}
+        // Whoever may ask is counted nowhere.
+        Protocol::Decisions(_) => {}
     }
+}
+
+/// Ends a connection of a peer that may not speak where it came. It is told nothing: whoever is not meant need not know what is here.
+pub(super) fn turn_away(gateway: &Gateway, peer: SocketAddr) {
+    tracing::debug!(%peer, "connection refused: its peer is none of decision.peers");
+    gateway.count(Counter::ConnectionsRefused);
 }

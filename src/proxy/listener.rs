@@ -14,13 +14,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::accepted::{Accepted, refuse_for_its_address};
+use super::accepted::{Accepted, refuse_for_its_address, turn_away};
 use super::acceptors::{Acceptors, Entered, Newcomer};
+use super::client::arrival::Protocol;
 use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::pulse::Pulses;
 use super::request::gateway::{Gateway, Shared};
-use super::seats::{NoSeat, Seat, Seats};
+use super::seats::{Holder, NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
 use crate::domain::peer::Peer;
 use crate::domain::stats::{Counter, Counters};
@@ -281,7 +282,11 @@ impl Worker {
 
     /// Serves a newcomer, or refuses it; gives it back while there is no seat.
     fn seat(&self, newcomer: Newcomer) -> Option<Newcomer> {
-        match self.seats.take(self.gateway.holder(Peer::Known(newcomer.peer)), self.watchers.now()) {
+        if !newcomer.origin.spoken.admits(newcomer.peer) {
+            turn_away(&self.gateway, newcomer.peer);
+            return None;
+        }
+        match self.seats.take(self.holder(&newcomer), self.watchers.now()) {
             Ok(seat) => self.serve(newcomer, seat),
             Err(NoSeat::Full) => return Some(newcomer),
             Err(NoSeat::AddressFull) => {
@@ -293,8 +298,20 @@ impl Worker {
     }
 
     fn squeeze_in(&self, newcomer: Newcomer) {
-        let seat = self.seats.squeeze_in(self.gateway.holder(Peer::Known(newcomer.peer)), self.watchers.now());
-        self.serve(newcomer, seat);
+        if newcomer.origin.spoken.admits(newcomer.peer) {
+            let seat = self.seats.squeeze_in(self.holder(&newcomer), self.watchers.now());
+            self.serve(newcomer, seat);
+        } else {
+            turn_away(&self.gateway, newcomer.peer);
+        }
+    }
+
+    fn holder(&self, newcomer: &Newcomer) -> Holder {
+        match newcomer.origin.spoken.protocol {
+            // Who may ask is a proxy.
+            Protocol::Decisions(_) => Holder::Trusted,
+            Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_) => self.gateway.holder(Peer::Known(newcomer.peer)),
+        }
     }
 
     fn serve(&self, Newcomer { stream, peer, origin }: Newcomer, seat: Seat) {

@@ -20,6 +20,7 @@ use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
 use crate::domain::peer::Peer;
+use crate::domain::question::QuestionRules;
 use crate::domain::routing::Routing;
 use crate::domain::ticket_parameter::TicketParameter;
 
@@ -37,6 +38,8 @@ pub struct Policy {
     pub cors: Option<Cors>,
     /// Where tickets are issued.
     pub ticket_parameter: Option<TicketParameter>,
+    /// How other proxies ask for decisions.
+    pub questions: QuestionRules,
     pub request_id_from: RequestIdFrom,
     /// Whether the log was told of a proxy in front that the settings do not name.
     pub unnamed_proxy_told: AtomicBool,

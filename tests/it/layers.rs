@@ -46,6 +46,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("redb", &["store::embedded"]),
     ("jsonwebtoken", &["crypto"]),
     ("ring", &["crypto"]),
+    ("prost", &["proxy::request::ext_authz"]),
 ];
 
 /// The crates that the domain may use outside its tests: plain data and pure functions.

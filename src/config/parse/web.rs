@@ -18,6 +18,16 @@ pub(in crate::config) fn address(value: &Value) -> Parsed<ListenAddress> {
     text(value)?.parse().map_err(|()| ALLOWED.to_owned())
 }
 
+/// Where only this process listens.
+pub(in crate::config) fn own_address(value: &Value) -> Parsed<ListenAddress> {
+    let address = address(value)?;
+    if address.is_known() {
+        Ok(address)
+    } else {
+        Err("sockets of the service manager are for the listeners of clients".to_owned())
+    }
+}
+
 /// A network; a single address is a network of one.
 pub(in crate::config) fn network(value: &Value) -> Parsed<IpNet> {
     let text = text(value)?;

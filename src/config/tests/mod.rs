@@ -2,6 +2,7 @@
 
 mod browser;
 mod callers;
+mod decision;
 mod health;
 mod layers;
 mod login;

@@ -57,6 +57,13 @@ impl Forwarding {
         Origin { hop, told: self.believes(hop.peer).then(|| self.told(hop, headers)) }
     }
 
+    /// Where a request came from that a proxy asks about. Whoever may ask is believed; `None` where it does not say of whom it tells.
+    pub fn origin_in_question<'a>(&self, hop: &'a Hop, headers: &'a HeaderMap) -> Option<Origin<'a>> {
+        let told = self.told(hop, headers);
+        let names_client = told.way.last().is_some_and(|nearest| matches!(nearest.node, Node::Address { .. }));
+        names_client.then_some(Origin { hop, told: Some(told) })
+    }
+
     fn told<'a>(&self, hop: &Hop, headers: &'a HeaderMap) -> Told<'a> {
         let way = Some(x_forwarded_for(headers)).filter(|way| !way.is_empty()).unwrap_or_else(|| forwarded(headers));
         let (mut client, mut vouched) = (hop.address, None);

@@ -192,6 +192,9 @@ pub(super) enum Standing {
 /// Decides for every name whose it is. Made once for a policy.
 #[derive(Clone, Debug)]
 pub(super) struct FieldNames {
+    /// Those that the gateway alone may set, and how it spells them.
+    ours: NameSet,
+    spelt: Box<[Box<str>]>,
     barred: NameSet,
     protected: NameSet,
 }
@@ -199,11 +202,19 @@ pub(super) struct FieldNames {
 impl FieldNames {
     /// `ours` are the fields that the gateway alone may set, `removed` those that never pass.
     pub(super) fn new<'a>(ours: impl Iterator<Item = &'a str>, removed: &[NamePattern]) -> Self {
-        let ours = ours.map(|name| NamePattern { name: FoldedName::of(name), is_beginning: false });
+        let spelt: Box<[Box<str>]> = ours.map(Box::from).collect();
+        let ours: Vec<_> = spelt.iter().map(|name| NamePattern { name: FoldedName::of(name), is_beginning: false }).collect();
         Self {
-            barred: NameSet::new(ours.chain(removed.iter().cloned()).collect()),
+            barred: NameSet::new(ours.iter().chain(removed).cloned().collect()),
+            ours: NameSet::new(ours),
+            spelt,
             protected: NameSet::new(protected().collect()),
         }
+    }
+
+    /// Whether some server takes a name for one that the gateway alone may set, though it is spelt otherwise.
+    pub(super) fn misspells_ours(&self, name: &str) -> bool {
+        self.ours.has(name) && !self.spelt.iter().any(|own| **own == *name)
     }
 
     /// For a request's head and its trailers alike. `name` is in lower case, as [`http::HeaderName`] has it.

@@ -86,7 +86,8 @@ impl PreparedFields {
         Self(Rc::new(Prepared { lines: lines.into(), pairs: OnceCell::new() }))
     }
 
-    fn pairs(&self) -> &[(HeaderName, HeaderValue)] {
+    /// One by one.
+    pub(super) fn pairs(&self) -> &[(HeaderName, HeaderValue)] {
         let lines = || self.0.lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
         self.0.pairs.get_or_init(|| lines().map(pair).collect())
     }

@@ -4,12 +4,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -42,6 +43,33 @@ pub enum Protocol {
     Https(Arc<TlsServer>),
     /// Requests, each of which is sent to https at this port.
     Redirect(u16),
+    /// Questions of other proxies.
+    Decisions(Askers),
+}
+
+/// Who may ask for decisions.
+#[derive(Clone, Debug)]
+pub struct Askers(Arc<[IpNet]>);
+
+impl Askers {
+    pub fn new(networks: &[IpNet]) -> Self {
+        Self(networks.into())
+    }
+
+    fn include(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Spoken {
+    /// Whether a peer may speak here at all.
+    pub fn admits(&self, peer: SocketAddr) -> bool {
+        match &self.protocol {
+            Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_) => true,
+            Protocol::Decisions(askers) => askers.include(peer.ip()),
+        }
+    }
 }
 
 /// Why a connection ended before its first request.

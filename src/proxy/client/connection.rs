@@ -19,11 +19,20 @@ pub struct ClientConnection {
     pub hop: Hop,
     pub watch: Rc<ConnectionWatch>,
     pub limits: ClientLimits,
-    /// The port of https, where every request is redirected to it.
-    pub redirect_port: Option<u16>,
+    pub purpose: Purpose,
     /// Its certificate, if it showed one.
     pub certificate: Option<ShownCertificate>,
     pub last_host: LastHost,
+}
+
+/// What becomes of the requests of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    Requests,
+    /// Each is redirected to https at this port.
+    Redirect(u16),
+    /// Each is a proxy's question about another one.
+    Questions,
 }
 
 /// A client's certificate, for as long as the connection is there by which it was shown.
@@ -47,7 +56,7 @@ impl ClientConnection {
             hop: Hop::new(peer, scheme),
             watch,
             limits,
-            redirect_port: None,
+            purpose: Purpose::Requests,
             certificate: None,
             last_host: LastHost::default(),
         }

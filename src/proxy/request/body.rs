@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::domain::headers::TrailerRules;
@@ -22,6 +22,8 @@ pub struct GatewayBody {
 #[derive(Debug)]
 enum Source {
     Whole(Bytes),
+    /// And what comes behind it.
+    Call(Bytes, Option<HeaderMap>),
     Upstream(Streamed),
 }
 
@@ -48,6 +50,11 @@ enum End {
 impl GatewayBody {
     pub const fn whole(bytes: Bytes, exchange: Exchange) -> Self {
         Self { source: Source::Whole(bytes), _exchange: exchange }
+    }
+
+    /// The response to a call of gRPC.
+    pub const fn call(bytes: Bytes, trailers: HeaderMap, exchange: Exchange) -> Self {
+        Self { source: Source::Call(bytes, Some(trailers)), _exchange: exchange }
     }
 
     /// `request` is the request's id, for log lines; `trailers` are for a client that gets trailers.
@@ -118,6 +125,10 @@ impl Body for GatewayBody {
         match &mut self.get_mut().source {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Call(bytes, trailers) if bytes.is_empty() => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Source::Call(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Upstream(streamed) => streamed.poll_frame(cx),
         }
     }
@@ -125,6 +136,7 @@ impl Body for GatewayBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.is_empty(),
+            Source::Call(bytes, trailers) => bytes.is_empty() && trailers.is_none(),
             Source::Upstream(streamed) => streamed.body.is_end_stream(),
         }
     }
@@ -132,6 +144,12 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            // None that is exact: a length would stand before trailers.
+            Source::Call(bytes, _) => {
+                let mut hint = SizeHint::default();
+                hint.set_lower(bytes.len() as u64);
+                hint
+            }
             Source::Upstream(streamed) => streamed.body.size_hint(),
         }
     }

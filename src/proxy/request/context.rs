@@ -62,8 +62,31 @@ impl<'a> RequestContext<'a> {
         body: Incoming,
     ) -> Result<Self, Refusal> {
         let body = IncomingBody::of(body, exchange, policy);
-        exchange.check_head(head, body.body.length()).map_err(Refusal::Malformed)?;
-        check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)?;
+        check_framing(exchange, head, body.body.length())?;
+        let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
+        Self::with(policy, exchange, ids, head, body, origin)
+    }
+
+    /// For a head that came in a question, by the peer on whose word it is to be judged.
+    pub(in crate::proxy) fn in_question(
+        policy: &'a Policy,
+        exchange: &'a Exchange,
+        ids: &'a Ids,
+        head: &'a Parts,
+    ) -> Result<Self, Refusal> {
+        let origin = policy.rewrite.forwarding().origin_in_question(&exchange.client().hop, &head.headers);
+        let origin = origin.ok_or(Refusal::Malformed("X-Forwarded-For is missing: it says whose request is asked about."))?;
+        Self::with(policy, exchange, ids, head, IncomingBody::of(Incoming::Empty, exchange, policy), origin)
+    }
+
+    fn with(
+        policy: &'a Policy,
+        exchange: &'a Exchange,
+        ids: &'a Ids,
+        head: &'a Parts,
+        body: IncomingBody,
+        origin: Origin<'a>,
+    ) -> Result<Self, Refusal> {
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers, &exchange.client().last_host)
             .map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -71,10 +94,15 @@ impl<'a> RequestContext<'a> {
             return Err(Refusal::TargetTooLong);
         }
         let (target, tickets) = without_tickets(policy, CanonicalTarget::parse(path_and_query)?);
-        let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
         let address = origin.address();
         Ok(Self { policy, exchange, target, tickets, host, origin, address, ids, body })
     }
+}
+
+/// Refuses a head that can be read in two ways.
+pub(in crate::proxy) fn check_framing(exchange: &Exchange, head: &Parts, length: Option<u64>) -> Result<(), Refusal> {
+    exchange.check_head(head, length).map_err(Refusal::Malformed)?;
+    check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)
 }
 
 /// Takes the tickets out of a target.
@@ -93,7 +121,7 @@ pub(in crate::proxy) struct IncomingBody {
 }
 
 impl IncomingBody {
-    fn of(incoming: Incoming, exchange: &Exchange, policy: &Policy) -> Self {
+    pub(in crate::proxy) fn of(incoming: Incoming, exchange: &Exchange, policy: &Policy) -> Self {
         let idle_timeout = exchange.client().limits.body_idle_timeout;
         let length = incoming.size_hint().exact();
         let body = if length == Some(0) {
@@ -131,6 +159,11 @@ impl IncomingBody {
         {
             *trailers = rules;
         }
+    }
+
+    /// As far as it is known.
+    pub(in crate::proxy) fn length(&self) -> Option<u64> {
+        self.body.length()
     }
 
     /// Reads all of it, within the limit.

@@ -4,6 +4,7 @@ mod admit;
 mod by_ticket;
 mod forward;
 mod own;
+mod question;
 mod route;
 mod sign_in;
 mod streams;
@@ -36,7 +37,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::Admission;
 use crate::proxy::auth::renewals::Renewals;
 use crate::proxy::bound::BoundListener;
-use crate::proxy::client::connection::ClientConnection;
+use crate::proxy::client::connection::{ClientConnection, Purpose};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::entropy::EntropyPool;
@@ -206,6 +207,10 @@ impl Gateway {
 
     /// Responds to one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
+        if exchange.client().purpose == Purpose::Questions {
+            // Boxed: else every request would have to carry room for it.
+            return Box::pin(self.serve_question(request, exchange)).await;
+        }
         let (head, body) = request.into_parts();
         let local = Rc::clone(&self.local.borrow());
         let policy = local.policy();
@@ -271,7 +276,7 @@ impl Gateway {
             return Err(Refusal::CertificateExpired);
         }
         let mut context = RequestContext::of(policy, exchange, ids, head, body)?;
-        if let Some(port) = exchange.client().redirect_port {
+        if let Purpose::Redirect(port) = exchange.client().purpose {
             return redirect(&context, port).map(Served::Whole);
         }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer);

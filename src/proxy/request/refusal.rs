@@ -32,6 +32,9 @@ pub(in crate::proxy) enum Refusal {
     CertificateExpired,
     #[error("the route is not open to the address")]
     AddressRefused,
+    /// A proxy asks whether it may pass on what is the gateway's own to answer.
+    #[error("the gateway's own to answer")]
+    OwnToAnswer,
     /// How long to wait.
     #[error("more requests than the route allows")]
     RateLimited(Duration),
@@ -76,7 +79,7 @@ impl Refusal {
     pub(in crate::proxy) const fn counter(&self) -> Option<Counter> {
         Some(match self {
             Self::Malformed(_) | Self::Path(_) | Self::Body(BodyFault::Broken) => Counter::RejectedMalformed,
-            Self::NoRoute | Self::MethodNotAllowed(_) => Counter::RejectedNoRoute,
+            Self::NoRoute | Self::MethodNotAllowed(_) | Self::OwnToAnswer => Counter::RejectedNoRoute,
             Self::CertificateExpired => Counter::RejectedExpired,
             Self::AddressRefused => Counter::RejectedAddress,
             Self::RateLimited(_) => Counter::RateLimited,
@@ -100,6 +103,7 @@ impl Refusal {
             | Self::MethodNotAllowed(_)
             | Self::CertificateExpired
             | Self::AddressRefused
+            | Self::OwnToAnswer
             | Self::RateLimited(_)
             | Self::Denied(_)
             | Self::SignIn { .. }
@@ -122,6 +126,7 @@ impl Refusal {
             | Self::NoRoute
             | Self::MethodNotAllowed(_)
             | Self::AddressRefused
+            | Self::OwnToAnswer
             | Self::RateLimited(_)
             | Self::Denied(_)
             | Self::SignIn { .. }
@@ -131,6 +136,11 @@ impl Refusal {
             | Self::Reply(_)
             | Self::Panicked => false,
         }
+    }
+
+    /// For a proxy that asks: by the status it knows that the answer is no, which a reply for gRPC would not say.
+    pub(in crate::proxy) fn into_decision(self) -> Reply {
+        self.problem().map_or_else(|reply| *reply, Problem::into_reply)
     }
 
     /// For a request with these fields.
@@ -161,6 +171,11 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "address_refused",
                 "This resource is not open to the address that the call came from.",
+            ),
+            Self::OwnToAnswer => Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "own_endpoint",
+                "The gateway answers this itself: it has to be forwarded there, without asking.",
             ),
             Self::RateLimited(wait) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later.")

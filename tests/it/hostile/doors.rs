@@ -1,5 +1,6 @@
 //! One request, told by every protocol that clients speak: no door takes what another one refuses, or takes it for something else.
 
+use super::client::Client;
 use super::http2::client::{END_HEADERS, END_STREAM, Event, HEADERS, Http2Client, PROTOCOL_ERROR, literal};
 use super::rig::Rig;
 use super::upstream::Upstream;
@@ -103,4 +104,50 @@ fn no_byte_in_any_part_of_a_request_is_judged_differently_by_another_door() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What a proxy says of a request; `None` where it is nothing that a field can carry, or where a proxy has one host alone to tell of.
+fn question(case: &RequestCase) -> Option<Vec<u8>> {
+    let RequestCase { method, scheme, authority, hosts, path, fields } = case;
+    let hosts: Vec<&Vec<u8>> = authority.iter().chain(hosts).collect();
+    let is_told_as_it_is = |part: &[u8]| part.trim_ascii() == part && !part.iter().any(|byte| b"\r\n".contains(byte));
+    let parts = [method, path].into_iter().chain(hosts.iter().copied());
+    let is_of_one_host = authority.is_none() || hosts.len() == 1;
+    if scheme != b"http" || !is_of_one_host || !parts.into_iter().all(|part| is_told_as_it_is(part)) {
+        return None;
+    }
+    let mut head = b"GET / HTTP/1.1\r\nHost: g\r\nX-Forwarded-For: 192.0.2.7\r\n".to_vec();
+    let told = [(&b"X-Forwarded-Method"[..], method), (b"X-Forwarded-Uri", path)];
+    let hosts = hosts.into_iter().map(|host| (&b"X-Forwarded-Host"[..], host));
+    let fields = fields.iter().map(|(name, value)| (&name[..], value));
+    for (name, value) in told.into_iter().chain(hosts).chain(fields) {
+        head.extend([name, b": ", &value[..], b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    Some(head)
+}
+
+/// A proxy that asks is told yes where the gateway's own door would have passed the request on, but for fragments: a proxy does not cut
+/// them off.
+#[test]
+fn a_question_is_judged_as_the_request_itself() {
+    let upstream = Upstream::echo();
+    let rig = Rig::start_from(upstream.address, "[store]\nkind = \"memory\"\n[decision]\naddress = \"127.0.0.1:0\"\n", |_| {});
+    let written = cases().into_iter().map(|(case, expected)| (expected != Verdict::Refused, case));
+    let swept = sweep().map(|case| (by_http1(&rig, &upstream, &case) != Verdict::Refused, case));
+    let (mut asked, mut faults) = (0, Vec::new());
+    for (passes, case) in written.chain(swept) {
+        let Some(question) = question(&case) else { continue };
+        let mut client = Client::connect(rig.decision_address());
+        client.send(&question);
+        client.end_sending();
+        let status = client.respond().status;
+        let expected = if passes && !case.path.contains(&b'#') { 200 } else { 400 };
+        asked += 1;
+        if status != expected {
+            faults.push(format!("{status} instead of {expected} for {case:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(asked > 1000, "{asked}");
 }

@@ -4,6 +4,7 @@ mod base_path;
 mod client;
 mod connections;
 mod cookies;
+mod decisions;
 mod doors;
 mod expectations;
 mod expiry_of_many;

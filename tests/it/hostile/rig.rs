@@ -184,6 +184,11 @@ impl Rig {
         Client::connect(self.app.gateway_address())
     }
 
+    /// Where other proxies ask.
+    pub(super) fn decision_address(&self) -> SocketAddr {
+        self.app.decision_address().expect("decision.address is set")
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.app.gateway_address()
     }

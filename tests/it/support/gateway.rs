@@ -170,6 +170,15 @@ impl Gateway {
         self.admin
     }
 
+    /// Where other proxies ask.
+    pub(crate) fn decision_address(&self) -> SocketAddr {
+        let log = self.log();
+        let mut told = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line =
+            told.find(|line| line["listener"].as_str().is_some_and(|listener| listener.contains("decides for other proxies")));
+        line.expect("decision.address is set")["address"].as_str().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
     }

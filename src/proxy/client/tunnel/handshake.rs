@@ -1,6 +1,6 @@
 //! The handshakes of a WebSocket: the client's by HTTP/1 (RFC 6455, section 4) or HTTP/2 (RFC 8441), and the upstream's.
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
@@ -40,6 +40,14 @@ pub(in crate::proxy) fn wants_websocket(head: &Parts) -> bool {
         }
         Version::HTTP_2 => is_by_http2(head),
         _ => false,
+    }
+}
+
+/// Says again what is taken away on the way to somebody who judges the handshake: a proxy that asks about one drops the fields of its
+/// connection, and passes those of the handshake.
+pub(in crate::proxy) fn restore(headers: &mut HeaderMap) {
+    if headers.contains_key(SEC_WEBSOCKET_KEY) || headers.contains_key(SEC_WEBSOCKET_VERSION) {
+        announce(headers);
     }
 }
 

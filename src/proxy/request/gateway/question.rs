@@ -1,0 +1,151 @@
+//! Questions of other proxies: whether a request that came to them may pass, and on whose behalf.
+//!
+//! The answer is the verdict on the request in question, as it would be at the gateway's own door. Yes is 200 alone, or its like in a
+//! call of gRPC: whatever the gateway would have answered itself is no.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures_util::FutureExt as _;
+use http::header::CACHE_CONTROL;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::Body as _;
+
+use super::admit::Caller;
+use super::verdict::{Forwarded, Verdict};
+use super::{Gateway, Local, whole};
+use crate::domain::claims::Denial;
+use crate::domain::headers::X_REQUEST_ID;
+use crate::domain::headers::trace::RequestIdFrom;
+use crate::domain::stats::Counter;
+use crate::proxy::client::exchange::Exchange;
+use crate::proxy::client::tunnel::handshake;
+use crate::proxy::incoming::Incoming;
+use crate::proxy::reply::Reply;
+use crate::proxy::request::body::GatewayBody;
+use crate::proxy::request::context::{Ids, IncomingBody, RequestContext, check_framing};
+use crate::proxy::request::ext_authz;
+use crate::proxy::request::refusal::Refusal;
+
+/// For how many seconds the caller's token counts yet; empty where nobody is known.
+const X_AUTH_EXPIRES_IN: HeaderName = HeaderName::from_static("x-auth-expires-in");
+
+/// What comes of a question.
+enum Answer {
+    Yes {
+        /// Every field that tells who calls.
+        identity: HeaderMap,
+        /// In seconds.
+        life: Option<u64>,
+    },
+    /// What the client is to be told.
+    No(Reply),
+}
+
+impl Gateway {
+    /// Answers one question, whatever happens.
+    pub(super) async fn serve_question(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
+        let (mut head, body) = request.into_parts();
+        let local = Rc::clone(&self.local.borrow());
+        let policy = local.policy();
+        let believed = policy.request_id_from != RequestIdFrom::Nobody;
+        let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
+        let is_call = policy.questions.takes_calls() && ext_authz::is_call(&head);
+        let has_body = !body.is_end_stream();
+        let body = IncomingBody::of(body, &exchange, policy);
+        let answering = self.answer(&local, &ids, &mut head, (body, is_call), &exchange);
+        let answer = match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                self.note(&refusal, &head, &ids, exchange.client());
+                let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
+                let mut reply = refusal.into_decision();
+                if is_of_repeated_cookie {
+                    policy.take_repeated_cookies(reply.headers_mut(), &head);
+                }
+                policy.share(reply.headers_mut(), &head);
+                Answer::No(reply)
+            }
+        };
+        if is_call {
+            return answer.into_call(&ids, exchange);
+        }
+        let mut reply = answer.into_reply();
+        if has_body {
+            // Nobody reads it.
+            exchange.reads_no_more(reply.headers_mut());
+        }
+        whole(reply, &ids, exchange)
+    }
+
+    /// Makes `head` that of the request in question, and judges it. The body counts in a call of gRPC.
+    async fn answer(
+        &self,
+        local: &Local,
+        ids: &Ids,
+        head: &mut Parts,
+        (mut body, is_call): (IncomingBody, bool),
+        exchange: &Exchange,
+    ) -> Result<Answer, Refusal> {
+        let policy = local.policy();
+        check_framing(exchange, head, body.length())?;
+        let question = if is_call {
+            body.limit(ext_authz::bytes_max(policy.client.header_bytes_max), policy.own_body_rate_min)?;
+            ext_authz::read(&body.collect().await?, head)
+        } else {
+            policy.questions.read(head)
+        };
+        question.map_err(Refusal::Malformed)?.put_into(head)?;
+        handshake::restore(&mut head.headers);
+        if policy.rewrite.misspells_identity(&head.headers) {
+            return Err(Refusal::Malformed("A field is spelt almost as one that tells who calls."));
+        }
+        let context = RequestContext::in_question(policy, exchange, ids, head)?;
+        match self.decide(&context, local, head).await? {
+            Verdict::Forward(Forwarded { caller, .. }) => {
+                self.kept.counters.add(Counter::DecisionsAllowed, 1);
+                Ok(self.yes(local, &caller))
+            }
+            // The proxy would take it for yes, and pass on what no upstream is to see.
+            Verdict::Respond(reply) if reply.status().is_success() => Err(Refusal::OwnToAnswer),
+            Verdict::Respond(reply) => Ok(Answer::No(reply)),
+            Verdict::Endpoint(_) | Verdict::Preflight(_) => Err(Refusal::OwnToAnswer),
+        }
+    }
+
+    fn yes(&self, local: &Local, caller: &Caller) -> Answer {
+        let admitted = caller.admitted.as_ref();
+        let identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
+        let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
+        Answer::Yes { identity, life }
+    }
+}
+
+impl Answer {
+    fn into_reply(self) -> Reply {
+        match self {
+            Self::No(reply) => reply,
+            Self::Yes { identity, life } => {
+                let mut reply = Reply::default();
+                let fields = reply.headers_mut();
+                *fields = identity;
+                let life = life.map_or(HeaderValue::from_static(""), HeaderValue::from);
+                fields.entry(X_AUTH_EXPIRES_IN).or_insert(life);
+                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                reply
+            }
+        }
+    }
+
+    fn into_call(self, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
+        let (reply, trailers) = match self {
+            Self::Yes { identity, .. } => ext_authz::allowing(&identity),
+            Self::No(mut reply) => {
+                reply.headers_mut().insert(X_REQUEST_ID, ids.request.clone());
+                ext_authz::denying(&reply)
+            }
+        };
+        reply.map(|bytes| GatewayBody::call(bytes, trailers, exchange))
+    }
+}

@@ -1,0 +1,162 @@
+//! What must hold whatever proxy asks.
+
+use std::time::Duration;
+
+use super::rig::Beside;
+
+/// How long a process that is killed takes to end.
+const END_MAX: Duration = Duration::from_secs(10);
+
+const IDENTITY: [&str; 6] = [
+    "X-Auth-Subject",
+    "X-Auth-Session",
+    "X-Auth-Scopes",
+    "X-Auth-Issuer",
+    "X-Auth-Certificate-Subject",
+    "X-Auth-Certificate-Names",
+];
+
+/// What some proxy takes for its own question.
+const QUESTIONS: [&str; 7] = [
+    "X-Original-URL: http://api.example/public\r\n",
+    "X-Original-URI: /public\r\n",
+    "X-Original-Method: OPTIONS\r\n",
+    "X-Forwarded-Uri: /public\r\n",
+    "X-Forwarded-Method: OPTIONS\r\n",
+    "X-Forwarded-Host: other.example\r\n",
+    "X-Rewrite-URL: /public\r\n",
+];
+
+/// A proxy lets those through whom the gateway knows, in their own names alone.
+pub(super) fn hold(beside: &Beside) {
+    callers_are_known(beside);
+    nobody_lends_themselves_a_name(beside);
+    nobody_asks_in_the_proxys_place(beside);
+    no_spelling_of_a_path_is_another(beside);
+    refusals_say_what_they_are(beside);
+    a_logout_counts_at_once(beside);
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+fn callers_are_known(beside: &Beside) {
+    let token = beside.client().log_in("user-1").access;
+    let answer = beside.ask("GET", "/api/x?y=1", &bearer(&token)).expect(200);
+    assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"]);
+    assert_eq!(answer.upstream_saw("x-auth-session").len(), 1);
+    assert_eq!((answer.json()["target"].as_str(), answer.upstream_saw("host").len()), (Some("/api/x?y=1"), 1));
+    let body = r#"{"a":1}"#;
+    let posted = beside.say(format!(
+        "POST /api HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{body}",
+        bearer(&token),
+        body.len()
+    ));
+    assert_eq!((posted.json()["method"].as_str(), posted.json()["body"].as_str()), (Some("POST"), Some(body)));
+    let chunked = beside.say(format!(
+        "POST /api HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n{}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        bearer(&token)
+    ));
+    assert_eq!(chunked.json()["body"].as_str(), Some("hello"));
+    beside.ask("GET", "/public", "").expect(200);
+}
+
+/// Under no name, in no spelling, beside a token or without.
+fn nobody_lends_themselves_a_name(beside: &Beside) {
+    let token = beside.client().log_in("user-1").access;
+    for name in IDENTITY {
+        for separator in ["-", "_", ".", "!", "~"] {
+            let lie = format!("{}: liar\r\n", name.replace('-', separator));
+            let partly = format!("{}: liar\r\n", name.replacen('-', separator, 1));
+            let hidden = format!("Connection: {name}\r\n{name}: liar\r\n");
+            for lie in [&lie, &partly, &hidden, &format!("{lie}{lie}")] {
+                for (target, fields) in [("/public", lie.clone()), ("/api", format!("{}{lie}", bearer(&token)))] {
+                    let answer = beside.ask("GET", target, &fields);
+                    assert!(!answer.text().contains("liar"), "{lie}: {}", answer.text());
+                    if answer.status() == 200 && target == "/api" {
+                        assert_eq!(answer.upstream_saw("x-auth-subject"), ["user-1"], "{lie}");
+                    }
+                    let is_plain = separator == "-" && !lie.contains("Connection");
+                    assert!(!is_plain || answer.status() == 200, "an honest request beside it: {lie}: {}", answer.status());
+                }
+                assert_eq!(beside.ask("GET", "/api", lie).status() / 100, 4, "{lie}");
+            }
+        }
+    }
+}
+
+fn nobody_asks_in_the_proxys_place(beside: &Beside) {
+    for question in QUESTIONS {
+        let before = beside.api.requests();
+        for method in ["GET", "POST"] {
+            let answer = beside.ask(method, "/api", &format!("{question}Content-Length: 0\r\n"));
+            assert!([400, 401].contains(&answer.status()), "{question}: {}", answer.status());
+        }
+        let all = QUESTIONS.concat();
+        assert!([400, 401].contains(&beside.ask("GET", "/api", &all).status()));
+        assert_eq!(beside.api.requests(), before, "{question}");
+    }
+    let sent = beside.ask("GET", "/public", "X-Forwarded-For: 203.0.113.7\r\n").expect(200);
+    let told = sent.upstream_saw("x-forwarded-for").join(", ");
+    assert!(!told.is_empty() && !told.ends_with("203.0.113.7"), "a client tells of another: {told}");
+}
+
+fn no_spelling_of_a_path_is_another(beside: &Beside) {
+    for target in [
+        "/public/../api",
+        "/public/%2e%2e/api",
+        "/public/..%2fapi",
+        "/public/..;/api",
+        "/public%2f..%2fapi",
+        "/public#/../api",
+        "//public/../api",
+        "/public/..%5capi",
+        "/public\\..\\api",
+        "/public/%252e%252e/api",
+        "/%61pi",
+        "/api;x=/public",
+        "/api?/public",
+        "http://api.example/api",
+        "http://other.example/public/../api",
+    ] {
+        let before = beside.api.requests();
+        let answer = beside.ask("GET", target, "");
+        assert!((400..500).contains(&answer.status()), "{target}: {}", answer.status());
+        assert_eq!(beside.api.requests(), before, "{target}");
+    }
+}
+
+fn refusals_say_what_they_are(beside: &Beside) {
+    let answer = beside.ask("GET", "/api", "");
+    assert_eq!((answer.status(), answer.header("www-authenticate")), (401, Some("Bearer")));
+    let answer = beside.ask("GET", "/api", "Authorization: Bearer nonsense\r\n");
+    assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.contains("invalid_token")), "{answer:?}");
+    let before = beside.api.requests();
+    let grpc = beside.ask("POST", "/api", "Content-Type: application/grpc\r\nContent-Length: 0\r\n");
+    // Envoy tells it to a caller of gRPC in the caller's own words.
+    let is_told = grpc.status() == 401 || grpc.header("grpc-status") == Some("16");
+    assert!(is_told && beside.api.requests() == before, "{grpc:?}");
+}
+
+fn a_logout_counts_at_once(beside: &Beside) {
+    let token = beside.client().log_in("user-1").access;
+    beside.ask("GET", "/api", &bearer(&token)).expect(200);
+    let out = beside.ask("POST", "/logout", &format!("{}Content-Length: 0\r\n", bearer(&token)));
+    assert!(out.status() < 300, "{}", out.text());
+    beside.ask("GET", "/api", &bearer(&token)).expect(401);
+}
+
+/// Nothing passes while there is nobody to ask.
+pub(super) fn closed_without_a_gateway(mut beside: Beside) {
+    let token = beside.client().log_in("user-1").access;
+    beside.ask("GET", "/api", &bearer(&token)).expect(200);
+    let before = beside.api.requests();
+    beside.gateway.signal("KILL");
+    assert!(beside.gateway.wait(END_MAX).is_some());
+    for target in ["/api", "/public"] {
+        let answer = beside.ask("GET", target, &bearer(&token));
+        assert!(answer.status() >= 400, "{target}: {}", answer.status());
+    }
+    assert_eq!(beside.api.requests(), before);
+}

@@ -1,0 +1,34 @@
+//! docs/beside/haproxy.md
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::attacks;
+use super::page::Page;
+use super::rig::{Beside, Places};
+use crate::support::leash::program;
+
+fn haproxy(places: &Places, folder: &Path) -> Command {
+    let page = Page::read("haproxy.md");
+    for name in ["haproxy.cfg", "decision.lua"] {
+        fs::write(folder.join(name), places.put_into(&page.file(name))).unwrap();
+    }
+    let mut command = Command::new(program("haproxy"));
+    command.args(["-q", "-db", "-f", "haproxy.cfg"]).current_dir(folder);
+    command
+}
+
+fn beside() -> Beside {
+    Beside::start(&Page::read("haproxy.md"), haproxy)
+}
+
+#[test]
+fn haproxy_lets_nobody_through_whom_the_gateway_does_not_know() {
+    attacks::hold(&beside());
+}
+
+#[test]
+fn haproxy_lets_nothing_through_without_the_gateway() {
+    attacks::closed_without_a_gateway(beside());
+}

@@ -1,0 +1,49 @@
+//! docs/beside/nginx.md
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::attacks;
+use super::page::Page;
+use super::rig::{Beside, Places};
+use crate::support::leash::program;
+
+fn nginx(places: &Places, folder: &Path) -> Command {
+    let conf = folder.join("nginx.conf");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
+        .concat();
+    // Where an ordinary user may write.
+    let text = places.put_into(&Page::read("nginx.md").file("nginx.conf"));
+    fs::write(&conf, text.replacen("http {\n", &format!("http {{\naccess_log off;\n{temporary}"), 1)).unwrap();
+    let mut command = Command::new(program("nginx"));
+    command.args(["-e", "stderr", "-g", "daemon off; master_process off; pid nginx.pid; error_log stderr error;", "-p"]);
+    command.arg(folder).arg("-c").arg(conf);
+    command
+}
+
+fn beside() -> Beside {
+    Beside::start(&Page::read("nginx.md"), nginx)
+}
+
+#[test]
+fn nginx_lets_nobody_through_whom_the_gateway_does_not_know() {
+    attacks::hold(&beside());
+}
+
+#[test]
+fn nginx_tells_clients_what_the_gateway_said() {
+    let beside = beside();
+    for (method, target, status) in
+        [("GET", "/public/../api", 400), ("POST", "/login.json", 400), ("GET", "/healthz", 421), ("GET", "/decision", 404)]
+    {
+        let answer = beside.ask(method, target, "");
+        assert_eq!(answer.status(), status, "{method} {target}: {}", answer.text());
+    }
+}
+
+#[test]
+fn nginx_lets_nothing_through_without_the_gateway() {
+    attacks::closed_without_a_gateway(beside());
+}
