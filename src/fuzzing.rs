@@ -32,6 +32,8 @@ targets! {
     host_and_origin = crate::domain::fuzz::host_and_origin,
     client_address = crate::domain::fuzz::client_address,
     request_head = crate::proxy::upstream::fuzz::request_head,
+    question = crate::domain::question::fuzz::question,
+    ext_authz_call = crate::proxy::request::ext_authz::fuzz::ext_authz_call,
     pipelined_heads = crate::proxy::fuzz::pipelined_heads,
     http2_frames = crate::domain::frame_meter::fuzz::http2_frames,
     presented_tokens = crate::proxy::fuzz::presented_tokens,

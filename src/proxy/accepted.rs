@@ -135,10 +135,8 @@ pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer
     match &spoken.protocol {
         // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
         Protocol::Http | Protocol::Redirect(_) => drop(SockRef::from(stream).send(TOO_MANY_CONNECTIONS)),
-        // It would have to be told in TLS, and a handshake is what costs most.
-        Protocol::Https(_) => {}
-        // Whoever may ask is counted nowhere.
-        Protocol::Decisions(_) => {}
+        // It would have to be told in TLS, and a handshake is what costs most. Whoever may ask for decisions is counted nowhere.
+        Protocol::Https(_) | Protocol::Decisions(_) => {}
     }
 }
 

@@ -286,6 +286,29 @@ fn response(message: &CheckResponse) -> (Reply, HeaderMap) {
     (response, [(GRPC_STATUS, HeaderValue::from(0))].into_iter().collect())
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz {
+    //! What must hold for the body of a call.
+
+    use http::Request;
+
+    use super::{X_FORWARDED_FOR, field_list, read};
+
+    /// The body of a call: what is read of it are fields of HTTP, the last of which tells of a client.
+    pub fn ext_authz_call(bytes: &[u8]) {
+        let (mut head, ()) = Request::new(()).into_parts();
+        let Ok(question) = read(bytes, &mut head) else { return };
+        let told = field_list::members(&head.headers, &X_FORWARDED_FOR).next_back().map(<[u8]>::to_vec);
+        let client = String::from_utf8(told.unwrap_or_default()).ok().and_then(|told| told.parse::<std::net::IpAddr>().ok());
+        assert!(client.is_some(), "nobody is told of");
+        assert!(!head.headers.contains_key("host"));
+        let asked = question.target.clone();
+        if question.put_into(&mut head).is_ok() {
+            assert_eq!(head.uri.to_string(), asked, "what was asked about is judged");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;

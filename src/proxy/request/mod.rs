@@ -2,7 +2,7 @@
 
 pub mod body;
 mod context;
-mod ext_authz;
+pub mod ext_authz;
 pub mod gateway;
 mod grpc;
 mod login_response;

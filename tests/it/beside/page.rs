@@ -12,7 +12,7 @@ impl Page {
         Self(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    /// The block that begins with "```LANGUAGE FILE".
+    /// The block of this file: what stands behind the language says which it is.
     pub(super) fn file(&self, name: &str) -> String {
         let is_begin = |line: &&str| line.starts_with("```") && line.ends_with(&format!(" {name}"));
         let mut lines = self.0.lines().skip_while(|line| !is_begin(line));

@@ -1,4 +1,4 @@
-//! What the proxied path, and a decision, ask of the store: nothing.
+//! What the proxied path asks of the store: nothing.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::gateway::{Gateway, Pair};
-use crate::support::http::Client;
 use crate::support::redis::RedisServer;
 
 const REQUESTS: usize = 2000;
@@ -63,39 +62,6 @@ fn validated_requests_cost_no_store_call() {
     for request in 0..REQUESTS {
         nodes[request % 2].get("/api/me", Some(&tokens[request / 2 % SESSIONS])).expect(200);
     }
-    let mut made = difference(&before, &calls(&pair.redis));
-    assert_heartbeats(&mut made, began.elapsed());
-    assert_eq!(made, Calls::new());
-}
-
-#[test]
-fn decisions_cost_no_store_call() {
-    let set = [
-        ("revocation.heartbeat", "1s"),
-        ("refresh.acknowledge_interval", "1s"),
-        ("revocation.canary_interval", "1h"),
-        ("decision.address", "127.0.0.1:0"),
-    ];
-    let pair = Pair::start(&set);
-    let mut node = pair.a.client();
-    let tokens: Vec<String> = (0..SESSIONS).map(|user| node.log_in(&format!("user-{user}")).access).collect();
-    let mut proxies = pair.nodes().map(|node| Client::new(node.decision_address()));
-    let mut decide = |request: usize| {
-        let bearer = format!("Bearer {}", tokens[request / 2 % SESSIONS]);
-        let fields = [
-            ("x-original-url", "http://a/api/me"),
-            ("x-original-method", "GET"),
-            ("x-forwarded-for", "192.0.2.7"),
-            ("authorization", bearer.as_str()),
-        ];
-        let response = proxies[request % 2].send("GET", "/", &fields, None).unwrap().expect(200);
-        assert_eq!(response.header("x-auth-subject"), Some(format!("user-{}", request / 2 % SESSIONS).as_str()));
-    };
-    // Each token is new to each node once, and acknowledged.
-    (0..2 * SESSIONS).for_each(&mut decide);
-    settle(&pair.redis);
-    let (before, began) = (calls(&pair.redis), Instant::now());
-    (0..REQUESTS).for_each(&mut decide);
     let mut made = difference(&before, &calls(&pair.redis));
     assert_heartbeats(&mut made, began.elapsed());
     assert_eq!(made, Calls::new());
