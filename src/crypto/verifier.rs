@@ -70,7 +70,6 @@ struct Trusted {
     has_kid: bool,
     key: Arc<VerifyingKey>,
     rules: Arc<Rules>,
-    id: KeyRef,
     signer: Signer,
 }
 
@@ -99,7 +98,8 @@ impl std::fmt::Debug for KeyRef {
     }
 }
 
-/// Names a key of an issuer, whatever the policy: it is the same for as long as the issuer signs with that key.
+/// Names a key of an issuer, whatever the policy: it is the same for as long as the issuer signs with that key. Our own keys are ours by
+/// whatever name we issue tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Signer([u8; 16]);
 
@@ -111,11 +111,10 @@ impl std::fmt::Debug for Signer {
 
 /// A token that was verified, as a cache keeps it. Its times are asked about again on every hit:
 /// [`Vouching::token`](crate::domain::vouching::Vouching::token). What outlives the policy that it was verified under asks about its key
-/// too: [`Verifier::trusts`], [`Verifier::knows_signer_of`].
+/// too: [`Verifier::knows_signer_of`].
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub principal: Arc<Principal>,
-    key: KeyRef,
     signer: Signer,
     epoch: u64,
 }
@@ -174,7 +173,7 @@ impl Verifier {
             if self.present.insert(id) {
                 let signer = Signer::of(key, &rules);
                 self.signers.insert(signer);
-                let trusted = Trusted { has_kid: kid.is_some(), key: key.clone(), rules: rules.clone(), id, signer };
+                let trusted = Trusted { has_kid: kid.is_some(), key: key.clone(), rules: rules.clone(), signer };
                 let of_another = rules.foreign_issuer();
                 if let Some(issuer) = of_another {
                     self.by_issuer.entry(Arc::clone(issuer)).or_default().push(trusted.clone());
@@ -221,7 +220,7 @@ impl Verifier {
             Rules::Issued(policy) => opened.issued(policy, now)?,
             Rules::Legacy(policy) => opened.legacy(policy, now)?.principal,
         };
-        Ok(Verified { principal: Arc::new(principal), key: trusted.id, signer: trusted.signer, epoch: self.epoch })
+        Ok(Verified { principal: Arc::new(principal), signer: trusted.signer, epoch: self.epoch })
     }
 
     /// The principal of a token that has expired and was valid until then. It grants no access; a logout may end its session.
@@ -336,13 +335,8 @@ impl Verifier {
         }
     }
 
-    /// Whether the key of a token that was verified is still trusted under the same policy.
-    #[must_use]
-    pub fn trusts(&self, verified: &Verified) -> bool {
-        verified.epoch == self.epoch || self.present.contains(&verified.key)
-    }
-
-    /// Whether the key of a token that was verified is still one of its issuer's, be it under another policy.
+    /// Whether the key of a token that was verified is still one of its issuer's, be it under another policy. What a policy demands is
+    /// asked of a token once, when it comes: settings that change later hold for tokens that come later.
     #[must_use]
     pub fn knows_signer_of(&self, verified: &Verified) -> bool {
         verified.epoch == self.epoch || self.signers.contains(&verified.signer)
@@ -443,9 +437,11 @@ impl Opened<'_> {
 impl Signer {
     fn of(key: &VerifyingKey, rules: &Rules) -> Self {
         let (kind, name) = match rules {
-            Rules::Issued(policy) if policy.kind == IssuerKind::Own => (0, &policy.issuer),
-            Rules::Issued(policy) => (1, &policy.issuer),
-            Rules::Legacy(policy) => (2, &policy.name),
+            Rules::Issued(policy) => match policy.kind {
+                IssuerKind::Own => (0, ""),
+                IssuerKind::Foreign => (1, &*policy.issuer),
+            },
+            Rules::Legacy(policy) => (2, &*policy.name),
         };
         let mut hash = digest::Context::new(&digest::SHA256);
         // Of one length, so that nothing of the name can be taken for it.

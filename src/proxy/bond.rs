@@ -23,10 +23,17 @@ enum Enrolment {
     New,
     /// It was there at one tick.
     Noticed,
-    Open(Enrolled),
+    Open {
+        enrolled: Enrolled,
+        /// For so many ticks.
+        ticks: u8,
+    },
     /// There is no session.
     Never,
 }
+
+/// By then every worker has repeated what it saw right before the enrolment ([`Renewals`](super::auth::renewals::Renewals)).
+const TICKS_TO_HEAR: u8 = 3;
 
 /// Why an exchange must end for its caller's sake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,19 +60,37 @@ impl Bond {
     }
 
     /// Counts the exchange among the open streams once two ticks have found it. Ordinary requests are over by then, and never touch what
-    /// workers share.
-    pub fn enrol(&mut self, open: &Arc<OpenStreams>) {
-        self.enrolment = match (&self.enrolment, self.token.principal.session) {
-            (Enrolment::New, Some(_)) => Enrolment::Noticed,
-            (Enrolment::Noticed, Some(session)) => Enrolment::Open(open.enrol(session)),
-            (Enrolment::Open(_) | Enrolment::Never, _) | (_, None) => return,
+    /// workers share. Called at each tick.
+    pub fn notice(&mut self, open: &Arc<OpenStreams>) {
+        match &mut self.enrolment {
+            Enrolment::New => self.enrolment = Enrolment::Noticed,
+            Enrolment::Noticed => self.enrol(open),
+            Enrolment::Open { ticks, .. } => *ticks = ticks.saturating_add(1),
+            Enrolment::Never => {}
+        }
+    }
+
+    /// Whether a newer token may have been seen of which the open streams of the session were not told, because this one has only begun.
+    /// It is enrolled at once then, for its own token is over.
+    pub fn may_hear_of_newer(&mut self, open: &Arc<OpenStreams>) -> bool {
+        match self.enrolment {
+            Enrolment::New | Enrolment::Noticed => self.enrol(open),
+            Enrolment::Open { .. } | Enrolment::Never => {}
+        }
+        matches!(self.enrolment, Enrolment::Open { ticks, .. } if ticks < TICKS_TO_HEAR)
+    }
+
+    fn enrol(&mut self, open: &Arc<OpenStreams>) {
+        self.enrolment = match self.token.principal.session {
+            Some(session) => Enrolment::Open { enrolled: open.enrol(session), ticks: 0 },
+            None => Enrolment::Never,
         };
     }
 
     /// The newest token that was seen of the session. Session ids that are derived from legacy tokens could coincide: another subject's is
     /// none.
     pub fn newest(&self) -> Option<Verified> {
-        let Enrolment::Open(enrolled) = &self.enrolment else { return None };
+        let Enrolment::Open { enrolled, .. } = &self.enrolment else { return None };
         enrolled.newest().filter(|newest| newest.principal.subject == self.token.principal.subject)
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, IssuerKind};
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::session::Grant;
-use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
+use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 
 mod issuers;
 mod signatures;
@@ -289,17 +289,6 @@ fn a_payload_that_is_no_object_is_refused() {
     for payload in ["", "null", "[]", "\"x\"", "1", "{}", "{", "\u{feff}{}"] {
         assert!(!fixture.admits(header(Algorithm::EdDsa), payload), "{payload}");
     }
-}
-
-#[test]
-fn what_a_key_has_signed_is_known_as_its_issuers_until_the_key_goes() {
-    let (ring, other) = (ring(Algorithm::Es256), ring(Algorithm::Es256));
-    let verified = Verifier::new().with_own(&ring, policy()).verify(&minted(&ring), now()).unwrap();
-    let stricter = ClaimPolicy { lifetime_max: Duration::from_secs(60), ..policy() };
-    assert!(Verifier::new().with_own(&ring, stricter).knows_signer_of(&verified), "another policy is none of the key's business");
-    assert!(!Verifier::new().with_own(&other, policy()).knows_signer_of(&verified), "the key was taken out");
-    let renamed = ClaimPolicy { issuer: "https://another.example".into(), ..policy() };
-    assert!(!Verifier::new().with_own(&ring, renamed).knows_signer_of(&verified), "it is another issuer's now");
 }
 
 proptest! {

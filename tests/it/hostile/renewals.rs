@@ -216,6 +216,72 @@ fn a_token_that_is_seen_once_right_after_the_stream_began_renews_it() {
     stream.assert_silent(A_WHILE);
 }
 
+/// The stream's token ends before two ticks have found the stream.
+#[test]
+fn a_stream_that_is_opened_right_before_its_token_ends_goes_on_by_the_newer_one() {
+    let upstream = upstream();
+    let rig = start_with(&upstream, "", |settings| settings.listen.workers = 2);
+    let mut tokens = rig.log_in();
+    for round in 0..5 {
+        rig.clock.advance(10 * MINUTE);
+        let newer = refresh(&rig, &tokens);
+        let mut is_first = events(&rig, "/api/events", &tokens.access);
+        assert_eq!(rig.get("/api/me", &newer.access).status, 200);
+        let mut is_second = events(&rig, "/api/events", &tokens.access);
+        let mut socket = websocket(&rig, &tokens.access);
+        rig.clock.advance(6 * MINUTE);
+        for stream in [&mut is_first, &mut is_second, &mut socket] {
+            stream.assert_silent(A_WHILE);
+        }
+        assert_eq!(rig.counted(Counter::StreamsRenewed), 3 * (round + 1));
+        tokens = refresh(&rig, &newer);
+        assert_eq!(rig.get("/api/me", &tokens.access).status, 200);
+    }
+}
+
+#[test]
+fn a_stream_that_is_opened_right_before_its_token_ends_ends_without_a_newer_one() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    rig.clock.advance(10 * MINUTE);
+    let mut stream = events(&rig, "/api/events", &tokens.access);
+    let mut socket = websocket(&rig, &tokens.access);
+    rig.clock.advance(5 * MINUTE);
+    assert_eq!(stream.chunk(), None);
+    assert_eq!(socket.bytes(17), b"\x88\x0f\x03\xf0token expired");
+}
+
+/// The newer token is sent once, before the reload, and never again.
+#[test]
+fn a_reload_drops_no_stream_and_takes_no_renewal_from_it() {
+    let further = "[[issuers]]\nissuer = \"https://partner.example\"\naudiences = [\"api\"]\nsubject_prefix = \"p:\"\n\
+                   jwks_url = \"http://127.0.0.1:9/jwks\"\n";
+    for changed in [
+        "[tokens]\nlifetime = \"5m\"\n",
+        "[tokens]\nlifetime = \"1h\"\n",
+        "[tokens]\naudience = [\"other\"]\n",
+        "[tokens]\nissuer = \"https://new.example\"\n",
+        further,
+    ] {
+        let upstream = upstream();
+        let mut rig = start(&upstream);
+        let tokens = rig.log_in();
+        let mut stream = settled_events(&rig, "/api/events", &tokens.access);
+        let mut socket = websocket(&rig, &tokens.access);
+        socket.assert_silent(A_WHILE);
+        seen_newer(&rig, &tokens);
+        rig.reload(&format!("{SETTINGS}{changed}"));
+        stream.assert_silent(A_WHILE);
+        rig.clock.advance(10 * MINUTE);
+        stream.assert_silent(A_WHILE);
+        socket.assert_silent(A_WHILE);
+        assert_eq!(rig.counted(Counter::StreamsRenewed), 2, "{changed}");
+        rig.clock.advance(10 * MINUTE);
+        assert_eq!(stream.chunk(), None, "{changed}: no newer token was seen");
+    }
+}
+
 #[test]
 fn a_token_that_was_issued_and_never_seen_renews_nothing() {
     let upstream = upstream();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokengate::app::{Ambient, App, StartError};
-use tokengate::config::Settings;
+use tokengate::config::{InForce, Inputs, Settings, SettingsFile, load};
 use tokengate::crypto::entropy::Entropy;
 use tokengate::domain::route::{Action, Forward, Route};
 use tokengate::domain::stats::Counter;
@@ -92,6 +92,9 @@ impl Entropy for FragileEntropy {
 pub(super) struct Rig {
     pub(super) clock: Arc<MovedClock>,
     pub(super) entropy: Arc<FragileEntropy>,
+    upstream: SocketAddr,
+    /// What the settings say beside what they say for every rig.
+    further: String,
     app: App,
     runtime: Runtime,
 }
@@ -130,38 +133,7 @@ impl Rig {
         further: &str,
         change: impl FnOnce(&mut Settings),
     ) -> Result<Self, StartError> {
-        let text = format!(
-            r#"
-            [listen]
-            address = "127.0.0.1:0"
-            workers = 1
-            [upstreams.api]
-            url = "http://{upstream}"
-            [[routes]]
-            name = "public"
-            prefix = "/public"
-            access = "public"
-            body_bytes_max = "{BODY_BYTES_MAX}B"
-            [[routes]]
-            name = "lenient"
-            prefix = "/lenient"
-            when_stale = "serve"
-            [[routes]]
-            name = "written"
-            prefix = "/written"
-            methods = ["POST"]
-            [[routes]]
-            name = "scoped"
-            prefix = "/scoped"
-            scopes = ["admin"]
-            [[routes]]
-            name = "api"
-            prefix = "/api"
-            body_bytes_max = "{BODY_BYTES_MAX}B"
-            [admin]
-            address = ""
-            {further}"#
-        );
+        let text = settings_text(upstream, further);
         let mut settings = Settings::from_toml(&text).unwrap();
         change(&mut settings);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -175,9 +147,21 @@ impl Rig {
         let entropy = Arc::new(FragileEntropy { system: system.entropy, panics_next: AtomicBool::new(false) });
         let ambient = Ambient { clock: Arc::clone(&clock) as _, entropy: Arc::clone(&entropy) as _ };
         let app = runtime.block_on(App::start(&settings, ambient))?;
-        let rig = Self { clock, entropy, app, runtime };
+        let rig = Self { clock, entropy, upstream, further: further.to_owned(), app, runtime };
         eventually("the gateway is ready", || rig.runtime.block_on(rig.app.is_ready()));
         Ok(rig)
+    }
+
+    /// Takes other settings over. What the test changed in them beside the text is left out.
+    pub(super) fn reload(&mut self, further: &str) {
+        let loaded = |further: &str| {
+            let file = SettingsFile { name: "settings".to_owned(), text: settings_text(self.upstream, further) };
+            load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap()
+        };
+        let reload = InForce::new(loaded(&self.further)).reload(&loaded(further)).unwrap();
+        self.runtime.block_on(self.app.reload(&reload)).unwrap();
+        assert_eq!(reload.done().1, [""; 0], "it needs a restart");
+        further.clone_into(&mut self.further);
     }
 
     pub(super) fn client(&self) -> Client {
@@ -246,6 +230,41 @@ impl Rig {
     pub(super) fn counted(&self, counter: Counter) -> u64 {
         self.app.counted().value(counter)
     }
+}
+
+fn settings_text(upstream: SocketAddr, further: &str) -> String {
+    format!(
+        r#"
+            [listen]
+            address = "127.0.0.1:0"
+            workers = 1
+            [upstreams.api]
+            url = "http://{upstream}"
+            [[routes]]
+            name = "public"
+            prefix = "/public"
+            access = "public"
+            body_bytes_max = "{BODY_BYTES_MAX}B"
+            [[routes]]
+            name = "lenient"
+            prefix = "/lenient"
+            when_stale = "serve"
+            [[routes]]
+            name = "written"
+            prefix = "/written"
+            methods = ["POST"]
+            [[routes]]
+            name = "scoped"
+            prefix = "/scoped"
+            scopes = ["admin"]
+            [[routes]]
+            name = "api"
+            prefix = "/api"
+            body_bytes_max = "{BODY_BYTES_MAX}B"
+            [admin]
+            address = ""
+            {further}"#
+    )
 }
 
 /// Waits until something holds that comes about by itself.

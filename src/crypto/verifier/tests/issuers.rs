@@ -166,23 +166,53 @@ fn a_token_is_known_as_ours_by_the_issuer_that_it_names_be_it_good_or_not() {
 }
 
 #[test]
-fn a_key_is_trusted_until_it_or_its_policy_changes() {
+fn what_is_cached_is_kept_while_all_keys_and_policies_stay() {
     let ring = ring(Algorithm::Es256);
-    let first = Verifier::new().with_own(&ring, policy());
-    let verified = first.verify(&minted(&ring), now()).unwrap();
-    assert!(first.trusts(&verified));
-
-    let reloaded = Verifier::new().with_own(&ring, policy());
-    assert_eq!(reloaded.epoch(), first.epoch(), "a reload that changed nothing keeps what is cached");
-    assert!(reloaded.trusts(&verified));
-
-    let extended = with_another_issuer(Verifier::new().with_own(&ring, policy()));
-    assert_ne!(extended.epoch(), first.epoch());
-    assert!(extended.trusts(&verified), "another issuer's keys do not touch ours");
-
-    let without = with_another_issuer(Verifier::new());
-    assert!(!without.trusts(&verified), "a removed key takes its tokens along");
+    let epoch = Verifier::new().with_own(&ring, policy()).epoch();
+    assert_eq!(Verifier::new().with_own(&ring, policy()).epoch(), epoch, "a reload that changed nothing keeps what is cached");
     let stricter = ClaimPolicy { lifetime_max: Duration::from_secs(60), ..policy() };
-    let tightened = Verifier::new().with_own(&ring, stricter);
-    assert!(!tightened.trusts(&verified), "so does another policy");
+    let changed = [
+        with_another_issuer(Verifier::new().with_own(&ring, policy())),
+        with_another_issuer(Verifier::new()),
+        Verifier::new().with_own(&ring, stricter),
+    ];
+    assert!(changed.iter().all(|changed| changed.epoch() != epoch));
+}
+
+#[test]
+fn what_a_key_has_signed_is_known_as_its_issuers_until_the_key_goes() {
+    let (ring, other) = (ring(Algorithm::Es256), ring(Algorithm::Es256));
+    let verified = Verifier::new().with_own(&ring, policy()).verify(&minted(&ring), now()).unwrap();
+    let stays = |verifier: Verifier| verifier.knows_signer_of(&verified);
+    let partner = SubjectRule::Ours([SubjectPrefix::new("partner:").unwrap()].into_iter().collect());
+    for other_policy in [
+        policy(),
+        ClaimPolicy { lifetime_max: Duration::from_secs(60), ..policy() },
+        ClaimPolicy { audiences: AudienceRule::AnyOf(["other".to_owned()].into()), ..policy() },
+        ClaimPolicy { issuer: "https://another.example".into(), ..policy() },
+        ClaimPolicy { subjects: partner, ..policy() },
+    ] {
+        assert!(stays(Verifier::new().with_own(&ring, other_policy.clone())), "{other_policy:?}");
+    }
+    assert!(stays(with_another_issuer(Verifier::new().with_own(&ring, policy()))));
+    assert!(!stays(Verifier::new().with_own(&other, policy())), "the key was taken out");
+    assert!(!stays(with_another_issuer(Verifier::new())), "all of ours were");
+    let theirs = ring.keys().iter().map(|entry| (Some(&*entry.kid), &entry.key));
+    assert!(!stays(Verifier::new().with_keys(theirs, foreign_policy(ISSUER))), "it is another issuer's now");
+}
+
+#[test]
+fn a_key_that_issuers_share_stays_for_those_of_them_that_stay() {
+    let (signing, key) = key(Algorithm::EdDsa);
+    let key = Arc::new(key);
+    let with = |issuers: &[&str]| {
+        issuers
+            .iter()
+            .fold(Verifier::new(), |verifier, issuer| verifier.with_keys([(Some(KID), &key)].into_iter(), foreign_policy(issuer)))
+    };
+    let mut theirs = claims();
+    theirs["iss"] = json!("b");
+    let verified = with(&["a", "b"]).verify(&token(&signing, header(Algorithm::EdDsa), theirs), now()).unwrap();
+    assert!(with(&["b"]).knows_signer_of(&verified));
+    assert!(!with(&["a"]).knows_signer_of(&verified));
 }

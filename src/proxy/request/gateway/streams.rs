@@ -12,11 +12,18 @@ impl Gateway {
     /// How a bond stands at this tick. Where its token has expired, a newer one of the session takes its place. Not where its key was
     /// removed: keys leak, and nobody knows then whose stream it is.
     pub(super) fn judge_bond(&self, local: &Local, verifier: &Verifier, bond: &mut Bond, now: Timestamp) -> Verdict {
-        bond.enrol(self.kept.renewals.open());
+        let open = self.kept.renewals.open();
+        bond.notice(open);
         let Some(end) = local.end_of(verifier, &bond.token, now) else { return Verdict::Holds };
         let renewal = match end {
             CallerEnd::Over(Ending::Revoked(_)) | CallerEnd::KeyRemoved => None,
-            CallerEnd::Over(Ending::Expired) => local.renewal_of(verifier, bond, now),
+            CallerEnd::Over(Ending::Expired) => {
+                let renewal = local.renewal_of(verifier, bond, now);
+                if renewal.is_none() && bond.may_hear_of_newer(open) {
+                    return Verdict::Holds;
+                }
+                renewal
+            }
         };
         match renewal {
             Some(token) => {
@@ -37,10 +44,10 @@ impl Local {
         over.or_else(|| (!verifier.knows_signer_of(token)).then_some(CallerEnd::KeyRemoved))
     }
 
-    /// A newer token of the bond's session, if the route would admit it now: by the settings in force, which may be others than when the
-    /// stream began.
+    /// A newer token of the bond's session, if the route would admit it now: by the route in force, which may be another than when the
+    /// stream began. What its issuer's policy demands was asked when it came, and settings that changed since drop no stream.
     fn renewal_of(&self, verifier: &Verifier, bond: &Bond, now: Timestamp) -> Option<Verified> {
-        let newest = bond.newest().filter(|newest| verifier.trusts(newest))?;
+        let newest = bond.newest().filter(|newest| verifier.knows_signer_of(newest))?;
         let route = self.routing.named(&bond.route)?;
         match route.revocation {
             RevocationCheck::Replica => {}
