@@ -9,12 +9,14 @@ use http::HeaderValue;
 use super::{StartError, client_certificates, files};
 use crate::config::{self, HostField, Settings, UpstreamProtocol};
 use crate::crypto::client_identity::ClientIdentity;
+use crate::crypto::ticket::Tickets;
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 use crate::domain::routing::Routing;
 use crate::domain::time::Clock;
 use crate::proxy::auth::admission::AdmissionOptions;
+use crate::proxy::auth::ticket_reader::TicketReader;
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
 use crate::proxy::route_limits::RouteLimits;
 use crate::proxy::seats::SeatLimits;
@@ -158,9 +160,14 @@ fn places(upstream: &config::Upstream, identity: Option<&Arc<ClientIdentity>>) -
     upstream.targets.iter().map(place).collect()
 }
 
-/// All that the settings say to the data plane. `former` is the policy that it follows: upstreams that stayed and limits in force are
-/// kept.
-pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option<&Policy>) -> Result<Policy, StartError> {
+/// All that the settings say to the data plane. `tickets` reads those of the deployment. `former` is the policy that it follows: upstreams
+/// that stayed and limits in force are kept.
+pub(super) fn policy(
+    settings: &Settings,
+    tickets: &Tickets,
+    clock: &Arc<dyn Clock>,
+    former: Option<&Policy>,
+) -> Result<Policy, StartError> {
     let listen = &settings.listen;
     let fields = settings.identity.fields();
     let cookies = settings.cookies.clone();
@@ -178,7 +185,10 @@ pub(super) fn policy(settings: &Settings, clock: &Arc<dyn Clock>, former: Option
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
         access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
         cors: settings.cors.clone(),
-        ticket_parameter: settings.endpoints.paths.ticket.is_some().then(|| settings.tickets.parameter.clone()),
+        tickets: TicketReader::new(
+            settings.endpoints.paths.ticket.is_some().then(|| settings.tickets.parameter.clone()),
+            tickets.clone(),
+        ),
         ipv6_prefix: settings.limits.ipv6_prefix,
         own_body_bytes_max: settings.endpoints.body_bytes_max as u64,
         own_body_rate_min: listen.body_rate_min,

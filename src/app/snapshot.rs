@@ -87,7 +87,8 @@ impl Rules {
     fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
         let former_minting = former.map(|former| &*former.sessions.rules().minting);
         let minting = Arc::new(keys::minting(settings, &parts.ambient, former_minting)?);
-        let policy = data_plane::policy(settings, &parts.ambient.clock, former.map(|former| &former.data_plane.policy))?;
+        let former_policy = former.map(|former| &former.data_plane.policy);
+        let policy = data_plane::policy(settings, minting.refresh_tokens.tickets(), &parts.ambient.clock, former_policy)?;
         let own = Own {
             keys: Arc::clone(&minting.keys),
             policy: settings.own_policy(),

@@ -2,7 +2,7 @@
 
 use super::notes::Notes;
 use super::tokens::TokenRoom;
-use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, Settings};
+use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, Settings, tickets};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::headers::FieldChange;
 use crate::domain::route::{Access, Route};
@@ -19,6 +19,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     tokens_can_be_sent(settings, notes);
     addresses_are_distinct(settings, notes);
     proxy_headers_come_from_trusted_peers(settings, notes);
+    tickets::parameter_names_no_account(settings, notes);
 }
 
 fn addresses_are_distinct(settings: &Settings, notes: &Notes) {

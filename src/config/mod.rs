@@ -226,7 +226,7 @@ impl Settings {
         let (directory, signing) = root.section("keys", tokens::read_keys);
         let refresh = root.section("refresh", Refresh::read);
         let sessions = root.section("sessions", Sessions::read);
-        let tickets = root.section("tickets", Tickets::read);
+        let tickets = root.section("tickets", |s| Tickets::read(s, endpoints.paths.ticket.is_some()));
         let mut cookies = root.section("cookies", |s| browser::cookies(s, &endpoints.paths));
         let cors = root.section("cors", browser::cors);
         if let (Some(cookies), Some(cors)) = (&mut cookies, &cors) {

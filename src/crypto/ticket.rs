@@ -17,23 +17,29 @@ use super::entropy::Entropy;
 use crate::domain::claims::Principal;
 use crate::domain::ids::{Partition, Partitions};
 use crate::domain::secret::Secret;
-use crate::domain::ticket::{TicketDigest, TicketOwner};
-
-/// What every ticket begins with.
-pub const PREFIX: &str = "tgt_";
+use crate::domain::ticket::{PREFIX, TEXT_LEN, TicketDigest, TicketOwner};
 
 const RANDOM_AT: usize = 2;
 const MAC_AT: usize = RANDOM_AT + 32;
 const BODY_LEN: usize = MAC_AT + 16;
 
-/// The length of every ticket, in characters.
-const TEXT_LEN: usize = PREFIX.len() + (BODY_LEN * 4).div_ceil(3);
+const _: () = assert!(TEXT_LEN == PREFIX.len() + (BODY_LEN * 4).div_ceil(3));
 
 /// Makes and reads tickets.
 #[derive(Clone, Debug)]
 pub struct Tickets {
     /// The first signs; all verify. Never empty.
     keys: Vec<hmac::Key>,
+}
+
+/// In whose names a ticket is issued.
+#[derive(Clone, Copy, Debug)]
+pub struct Owners {
+    /// Where all tickets of the subject lie.
+    pub home: Partition,
+    /// The session; where there is none, the subject.
+    pub owner: TicketOwner,
+    pub subject: TicketOwner,
 }
 
 /// A ticket that was made here, or on another node.
@@ -69,17 +75,18 @@ impl Tickets {
 
     /// In whose name the caller gets tickets, and where they lie.
     #[must_use]
-    pub fn owner(principal: &Principal, partitions: Partitions) -> (Partition, TicketOwner) {
-        if let Some(session) = principal.session {
-            return (session.partition(), TicketOwner(*session.as_bytes()));
-        }
+    pub fn owners(principal: &Principal, partitions: Partitions) -> Owners {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(principal.issuer.as_bytes());
         hash.update(&[0]);
         hash.update(principal.subject.as_str().as_bytes());
-        let mut owner = [0; 16];
-        owner.copy_from_slice(&hash.finish().as_ref()[..16]);
-        (partitions.of(&principal.subject), TicketOwner(owner))
+        let mut subject = [0; 16];
+        subject.copy_from_slice(&hash.finish().as_ref()[..16]);
+        let subject = TicketOwner(subject);
+        match principal.session {
+            Some(session) => Owners { home: session.partition(), owner: TicketOwner(*session.as_bytes()), subject },
+            None => Owners { home: partitions.of(&principal.subject), owner: subject, subject },
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::time::{CLOCK_SKEW_MAX, Timestamp};
 mod denial;
 mod principal;
 
-pub use denial::{Denial, Ending, RevokedBy};
+pub use denial::{Denial, Ending, RevokedBy, Undecided};
 pub use principal::{Principal, Window};
 
 /// The claims that the gateway writes into its own tokens, and judges in others': no upstream and no mapping of the operator's sets

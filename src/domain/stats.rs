@@ -114,6 +114,8 @@ counter! {
     RejectedOrigin = "rejected_origin",
     RejectedRevocationsStale = "rejected_revocations_stale",
     RejectedStoreUnavailable = "rejected_store_unavailable",
+    /// The node itself did not find out whether the caller is let in.
+    RejectedUndecided = "rejected_undecided",
     RejectedIssuerKeysUnavailable = "rejected_issuer_keys_unavailable",
     /// Let through though they would have been refused: the route observes them.
     ObservedNoToken = "observed_no_token",
@@ -130,6 +132,7 @@ counter! {
     ObservedOrigin = "observed_origin",
     ObservedRevocationsStale = "observed_revocations_stale",
     ObservedStoreUnavailable = "observed_store_unavailable",
+    ObservedUndecided = "observed_undecided",
     ObservedIssuerKeysUnavailable = "observed_issuer_keys_unavailable",
     /// Broken or ambiguous HTTP.
     RejectedMalformed = "rejected_malformed",
@@ -201,8 +204,8 @@ impl Counter {
     pub const fn of_denial(denial: &Denial) -> Self {
         match denial {
             Denial::NoToken => Self::RejectedNoToken,
-            Denial::Ambiguous(_) | Denial::CookieRepeated => Self::RejectedAmbiguous,
-            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => Self::RejectedInvalid,
+            Denial::Ambiguous(_) | Denial::CookieRepeated | Denial::TicketMisused(_) => Self::RejectedAmbiguous,
+            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed | Denial::TicketInvalid => Self::RejectedInvalid,
             Denial::IssuerKeysUnavailable(_) => Self::RejectedIssuerKeysUnavailable,
             Denial::Expired => Self::of_ending(Ending::Expired),
             Denial::Revoked(by) => Self::of_ending(Ending::Revoked(*by)),
@@ -212,6 +215,7 @@ impl Counter {
             Denial::OriginRefused => Self::RejectedOrigin,
             Denial::RevocationsStale => Self::RejectedRevocationsStale,
             Denial::StoreUnavailable => Self::RejectedStoreUnavailable,
+            Denial::Undecided(_) => Self::RejectedUndecided,
         }
     }
 
@@ -232,8 +236,8 @@ impl Counter {
     pub const fn of_observed(denial: &Denial) -> Self {
         match denial {
             Denial::NoToken => Self::ObservedNoToken,
-            Denial::Ambiguous(_) | Denial::CookieRepeated => Self::ObservedAmbiguous,
-            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => Self::ObservedInvalid,
+            Denial::Ambiguous(_) | Denial::CookieRepeated | Denial::TicketMisused(_) => Self::ObservedAmbiguous,
+            Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed | Denial::TicketInvalid => Self::ObservedInvalid,
             Denial::IssuerKeysUnavailable(_) => Self::ObservedIssuerKeysUnavailable,
             Denial::Expired => Self::ObservedExpired,
             Denial::Revoked(RevokedBy::Session) => Self::ObservedRevokedSession,
@@ -246,6 +250,7 @@ impl Counter {
             Denial::OriginRefused => Self::ObservedOrigin,
             Denial::RevocationsStale => Self::ObservedRevocationsStale,
             Denial::StoreUnavailable => Self::ObservedStoreUnavailable,
+            Denial::Undecided(_) => Self::ObservedUndecided,
         }
     }
 

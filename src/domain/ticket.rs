@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use super::ids::Partition;
 
+/// What every ticket begins with.
+pub const PREFIX: &str = "tgt_";
+
+/// The length of every ticket, in characters: the prefix, and base64url over 50 bytes.
+pub const TEXT_LEN: usize = PREFIX.len() + 67;
+
 /// Under what a store keeps a ticket: a digest of it and of the path that it opens. Whoever knows it can open nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct TicketDigest([u8; 32]);
@@ -20,7 +26,7 @@ impl TicketDigest {
     }
 }
 
-/// In whose name a ticket was issued: a session; where there is none, a subject of an issuer.
+/// In whose name a ticket was issued: a session, or a subject of an issuer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct TicketOwner(pub [u8; 16]);
 
@@ -31,6 +37,8 @@ pub struct KeptTicket {
     pub home: Partition,
     pub digest: TicketDigest,
     pub owner: TicketOwner,
+    /// In whose name all sessions of the same subject get theirs.
+    pub subject: TicketOwner,
     /// What it stands for. The ticket alone opens it.
     pub sealed: Vec<u8>,
 }
@@ -41,4 +49,15 @@ pub struct TicketTerms {
     pub lifetime: Duration,
     /// Within that time, spent or not.
     pub per_owner_max: u32,
+}
+
+/// How many sessions of one subject may have as many as they may.
+const BUSY_SESSIONS_MAX: u32 = 16;
+
+impl TicketTerms {
+    /// How many all sessions of one subject get together: whoever logs in again and again fills no store.
+    #[must_use]
+    pub const fn per_subject_max(self) -> u32 {
+        self.per_owner_max.saturating_mul(BUSY_SESSIONS_MAX)
+    }
 }

@@ -18,11 +18,24 @@ pub(super) struct Lanes {
     probes: Lane,
     pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamResponse), Reply>,
     pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
-    pub(super) tickets: Bounded<(Arc<Inner>, Secret<String>, String), Spent>,
+    pub(super) tickets: Bounded<(Arc<Inner>, TicketCall), Result<TicketOutcome, Denial>>,
 }
 
-/// The token for which a ticket stood, if it was one.
-type Spent = Result<Option<Secret<String>>, Denial>;
+/// What is asked of a ticket on a path.
+pub(super) struct TicketCall {
+    pub(super) ticket: Secret<String>,
+    pub(super) path: String,
+    pub(super) spends: bool,
+}
+
+/// What came of it.
+pub(super) enum TicketOutcome {
+    /// The token for which it stands.
+    Read(Secret<String>),
+    Spent,
+    /// It stands for nothing there.
+    Invalid,
+}
 
 type Lane = Bounded<(Arc<Inner>, OwnRequest), Reply>;
 
@@ -36,14 +49,13 @@ impl Lanes {
             inner.complete_login(request, response).await
         };
         let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
-        let spend =
-            |(inner, ticket, path): (Arc<Inner>, Secret<String>, String)| async move { inner.spend_ticket(&ticket, &path).await };
+        let look = |(inner, call): (Arc<Inner>, TicketCall)| async move { inner.look_at_ticket(call).await };
         Self {
             calls: serve("own endpoint"),
             probes: serve("probe"),
             logins: Bounded::new("login", bounds, runtime, complete),
             confirmations: Bounded::new("confirmation", bounds, runtime, confirm),
-            tickets: Bounded::new("ticket", bounds, runtime, spend),
+            tickets: Bounded::new("ticket", bounds, runtime, look),
         }
     }
 

@@ -31,6 +31,7 @@ impl Inner {
             Err(
                 Denial::NoToken
                 | Denial::Invalid(_)
+                | Denial::TicketInvalid
                 | Denial::KeyUnknown
                 | Denial::KeyDisputed
                 | Denial::Expired
@@ -41,10 +42,16 @@ impl Inner {
             ) => None,
             // The refresh token speaks for the same client.
             Err(
-                Denial::RevocationsStale | Denial::StoreUnavailable | Denial::IssuerKeysUnavailable(_) | Denial::CookieRepeated,
+                Denial::RevocationsStale
+                | Denial::StoreUnavailable
+                | Denial::Undecided(_)
+                | Denial::IssuerKeysUnavailable(_)
+                | Denial::CookieRepeated,
             ) if call.token.is_some() => None,
             Err(
                 denial @ (Denial::Ambiguous(_)
+                | Denial::TicketMisused(_)
+                | Denial::Undecided(_)
                 | Denial::CookieRepeated
                 | Denial::OriginRefused
                 | Denial::RevocationsStale

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::bounded::CallError;
-use crate::domain::claims::{Denial, Principal};
+use crate::domain::claims::{Denial, Principal, Undecided};
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counters;
@@ -52,7 +52,7 @@ pub use grant::present_claims;
 pub use options::EndpointOptions;
 
 use common_values::CommonValues;
-use lanes::Lanes;
+use lanes::{Lanes, TicketCall, TicketOutcome};
 use limits::RateLimits;
 use owners::Owners;
 use refusal::{Dialect, Refusal};
@@ -154,19 +154,38 @@ impl ControlPlane for Endpoints {
         call.await.unwrap_or_else(|error| self.refuse(error, Dialect::Json))
     }
 
-    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial> {
-        let call = self.lanes.tickets.call((Arc::clone(&self.inner), ticket, path.to_owned()));
-        call.await.unwrap_or_else(|error| {
-            Refusal::Call(error).note(&self.inner.counters);
-            Err(Denial::StoreUnavailable)
-        })
+    async fn read_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial> {
+        match self.ask_of_ticket(TicketCall { ticket, path: path.to_owned(), spends: false }).await? {
+            TicketOutcome::Read(token) => Ok(Some(token)),
+            TicketOutcome::Spent | TicketOutcome::Invalid => Ok(None),
+        }
+    }
+
+    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<bool, Denial> {
+        let outcome = self.ask_of_ticket(TicketCall { ticket, path: path.to_owned(), spends: true }).await?;
+        Ok(matches!(outcome, TicketOutcome::Spent))
     }
 
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
         let call = self.lanes.confirmations.call((Arc::clone(&self.inner), principal.clone()));
-        call.await.unwrap_or_else(|error| {
-            Refusal::Call(error).note(&self.inner.counters);
-            Err(Denial::StoreUnavailable)
+        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
+    }
+}
+
+impl Endpoints {
+    async fn ask_of_ticket(&self, call: TicketCall) -> Result<TicketOutcome, Denial> {
+        let call = self.lanes.tickets.call((Arc::clone(&self.inner), call));
+        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
+    }
+
+    /// What becomes of a caller about whom the data plane asked in vain.
+    fn undecided(&self, error: CallError) -> Denial {
+        Refusal::Call(error).note(&self.inner.counters);
+        Denial::Undecided(match error {
+            CallError::Overloaded => Undecided::Overloaded,
+            CallError::TimedOut => Undecided::TimedOut,
+            CallError::ShuttingDown => Undecided::ShuttingDown,
+            CallError::Panicked => Undecided::Panicked,
         })
     }
 }
@@ -222,12 +241,18 @@ impl Inner {
         }
     }
 
-    /// The token for which a ticket stood.
-    async fn spend_ticket(&self, ticket: &Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial> {
-        self.sessions.spend_ticket(ticket.expose(), path).await.map_err(|error| {
+    async fn look_at_ticket(&self, TicketCall { ticket, path, spends }: TicketCall) -> Result<TicketOutcome, Denial> {
+        let ticket = ticket.expose();
+        let outcome = if spends {
+            self.sessions.spend_ticket(ticket, &path).await.map(|is_spent| is_spent.then_some(TicketOutcome::Spent))
+        } else {
+            self.sessions.read_ticket(ticket, &path).await.map(|token| token.map(TicketOutcome::Read))
+        };
+        let outcome = outcome.map_err(|error| {
             Refusal::Store(error).note(&self.counters);
             Denial::StoreUnavailable
-        })
+        })?;
+        Ok(outcome.unwrap_or(TicketOutcome::Invalid))
     }
 
     fn jwks(&self) -> Reply {

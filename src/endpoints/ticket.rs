@@ -11,7 +11,7 @@ use crate::domain::claims::Denial;
 use crate::domain::path::CanonicalTarget;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::TicketError;
+use crate::sessions::{IssuedTicket, TicketError};
 
 impl Inner {
     pub(super) async fn ticket(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
@@ -20,14 +20,14 @@ impl Inner {
         let path = path(&request.body)?;
         let terms = options.tickets.terms;
         let issued = self.sessions.issue_ticket(principal, token.expose(), &path, terms).await;
-        let ticket = issued.map_err(|error| match error {
+        let IssuedTicket { text, lifetime } = issued.map_err(|error| match error {
             TicketError::TooMany => Refusal::RateLimited(terms.lifetime),
             TicketError::Store(error) => error.into(),
         })?;
         let response = json!({
-            "ticket": ticket.expose(),
+            "ticket": text.expose(),
             "parameter": options.tickets.parameter.name(),
-            "expiresIn": terms.lifetime.as_secs(),
+            "expiresIn": lifetime.as_secs(),
         });
         Ok(reply::json(StatusCode::OK, &response))
     }

@@ -58,9 +58,12 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Turns the upstream's response into a session where it grants one; passes it through unchanged otherwise.
     async fn complete_login(&self, request: LoginRequest, response: UpstreamResponse) -> Reply;
 
-    /// The token for which the ticket stood on this path, which it does no more. `Err` when the store does not answer.
-    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial>;
+    /// The token for which the ticket stands on this path. `Err` when nobody can say.
+    async fn read_ticket(&self, ticket: Secret<String>, path: &str) -> Result<Option<Secret<String>>, Denial>;
 
-    /// One store read: is the principal's session still there? `Err` when the store does not answer.
+    /// Whether the ticket stood for a token on this path, which it does no more. `Err` when nobody can say.
+    async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<bool, Denial>;
+
+    /// One store read: is the principal's session still there? `Err` also when nobody can say.
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial>;
 }

@@ -22,7 +22,7 @@ use crate::domain::pace::ByteRate;
 use crate::domain::peer::Peer;
 use crate::domain::question::QuestionRules;
 use crate::domain::routing::Routing;
-use crate::domain::ticket_parameter::TicketParameter;
+use crate::proxy::auth::ticket_reader::TicketReader;
 
 /// All rules and limits of the data plane.
 #[derive(Debug)]
@@ -36,8 +36,7 @@ pub struct Policy {
     pub access_cookie: Option<AccessCookie>,
     /// Where pages of other origins may call.
     pub cors: Option<Cors>,
-    /// Where tickets are issued.
-    pub ticket_parameter: Option<TicketParameter>,
+    pub tickets: TicketReader,
     /// How other proxies ask for decisions.
     pub questions: QuestionRules,
     pub request_id_from: RequestIdFrom,

@@ -10,7 +10,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, PRA
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use crate::domain::claims::Denial;
+use crate::domain::claims::{Denial, Undecided};
 
 /// A response that is whole in memory.
 pub type Reply = Response<Bytes>;
@@ -168,6 +168,11 @@ impl From<&Denial> for Problem {
             }
             Denial::Ambiguous(_) => ambiguous("Exactly one access token may be sent, in one place."),
             Denial::CookieRepeated => ambiguous("Two cookies of one name were sent: log in again."),
+            Denial::TicketMisused(detail) => Self::new(StatusCode::BAD_REQUEST, "ticket_misused", *detail),
+            Denial::TicketInvalid => invalid(
+                "ticket_invalid",
+                "The ticket is spent, too old, or of another path: ask for a new one for each connection.",
+            ),
             Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => {
                 invalid("token_invalid", "The access token is not valid.")
             }
@@ -210,6 +215,19 @@ impl From<&Denial> for Problem {
             Denial::StoreUnavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Sessions cannot be checked right now.")
                     .retry_after(STORE_RETRY_AFTER)
+            }
+            Denial::Undecided(undecided) => {
+                let later = |code, detail: &'static str| {
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
+                };
+                match undecided {
+                    Undecided::Overloaded => later("overloaded", "Too many calls are in progress; try again later."),
+                    Undecided::TimedOut => later("timed_out", "The call took too long; try again later."),
+                    Undecided::ShuttingDown => later("shutting_down", "This node is about to stop; try again."),
+                    Undecided::Panicked => {
+                        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
+                    }
+                }
             }
         }
     }

@@ -51,7 +51,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
-pub use tickets::TicketError;
+pub use tickets::{IssuedTicket, TicketError};
 pub use token_text::TokenText;
 pub use tokens::{Introspected, RevokeError, Undecided};
 use withdrawals::Withdrawals;

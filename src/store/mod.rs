@@ -263,6 +263,9 @@ pub enum TicketKept {
 pub trait TicketStore: Send + Sync + fmt::Debug + 'static {
     async fn keep_ticket(&self, ticket: &KeptTicket, terms: TicketTerms) -> Result<TicketKept, StoreError>;
 
-    /// What is sealed in the ticket: to one caller, however many ask. After an error nobody knows whether it is spent.
-    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError>;
+    /// What is sealed in the ticket, which stays as it is; `None`: there is none, or it is spent.
+    async fn read_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether the ticket was there and is spent by this: for one caller, however many ask. After an error nobody knows.
+    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<bool, StoreError>;
 }

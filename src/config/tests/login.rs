@@ -16,6 +16,21 @@ fn own_endpoints_take_the_prefix_and_never_one_path_twice() {
 }
 
 #[test]
+fn the_parameter_of_tickets_is_nobody_elses_and_has_no_meaning_while_there_are_none() {
+    let on = "endpoints = { ticket = \"/ticket\" }\n";
+    let settings = Settings::from_toml(&minimal_and(&format!("{on}tickets = {{ parameter = \"t\" }}"))).unwrap();
+    assert_eq!(settings.tickets.parameter.name(), "t");
+    for (name, cause) in
+        [("email", "limits.login.account"), ("E-Mail", "limits.login.account"), ("after", "limit"), ("a b", "letters")]
+    {
+        assert_one_fault(&format!("{on}tickets = {{ parameter = \"{name}\" }}"), &["tickets.parameter", cause]);
+    }
+    for key in ["parameter = \"t\"", "lifetime = \"20s\"", "per_session_max = 7"] {
+        assert_one_fault(&format!("tickets = {{ {key} }}"), &["tickets.", "endpoints.ticket"]);
+    }
+}
+
+#[test]
 fn calls_of_logins_may_have_several_paths_each() {
     let text =
         "endpoints = { prefix = \"/auth\", login = [\"/login\", \"/login/2fa\"], register = \"/join\", quick_register = [] }";

@@ -17,6 +17,12 @@ pub enum Denial {
     /// Two cookies of one name of ours. Which is whose cannot be told: 400, and the browser is made to forget both.
     #[error("ambiguous credentials: a cookie of ours twice")]
     CookieRepeated,
+    /// A ticket, sent in a way in which none can be used: 400. The text is for the client's developer.
+    #[error("a ticket that cannot be used so: {0}")]
+    TicketMisused(&'static str),
+    /// 401: the ticket is not known here, spent, too old, or of another path.
+    #[error("the ticket is unknown here, spent, too old, or of another path")]
+    TicketInvalid,
     /// 401 `invalid_token`. The text names the cause and holds nothing of the token.
     #[error("invalid token: {0}")]
     Invalid(&'static str),
@@ -52,6 +58,22 @@ pub enum Denial {
     /// 503: the route asks the store on every request, and the store does not answer.
     #[error("store unavailable for a strict check")]
     StoreUnavailable,
+    /// The node itself did not find out: nothing is known against the caller.
+    #[error("not found out: {0}")]
+    Undecided(Undecided),
+}
+
+/// Why a node does not find out whether a caller is let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Undecided {
+    #[error("too many calls are in progress")]
+    Overloaded,
+    #[error("the call took too long")]
+    TimedOut,
+    #[error("the node is about to stop")]
+    ShuttingDown,
+    #[error("the call panicked")]
+    Panicked,
 }
 
 impl Denial {
@@ -93,7 +115,10 @@ impl Denial {
             | Self::LoginTooOld(_)
             | Self::OriginRefused
             | Self::RevocationsStale
-            | Self::StoreUnavailable => false,
+            | Self::StoreUnavailable
+            | Self::TicketMisused(_)
+            | Self::TicketInvalid
+            | Self::Undecided(_) => false,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures_util::poll;
 
 use super::*;
+use crate::domain::claims::Undecided;
 use crate::domain::stats::Counter;
+use crate::domain::ticket::TicketTerms;
 use crate::sessions::tests::Fault;
 use crate::sessions::tests::world::refresh_token;
 
@@ -30,6 +32,9 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
     let pair = gate.world.log_in("ada").await;
     let body = refresh_json(&refresh_token(&pair));
     let principal = gate.world.principal("ada", &pair);
+    let terms = TicketTerms { lifetime: TIMEOUT, per_owner_max: 1 };
+    let ticket = gate.world.node.sessions.issue_ticket(&principal, "token", "/api", terms).await.unwrap().text;
+    let endpoints = gate.endpoints();
     gate.world.store.fail(Fault::Hangs);
     let mut first = std::pin::pin!(gate.post(OwnEndpoint::Refresh, &[JSON], &body));
     assert!(poll!(first.as_mut()).is_pending());
@@ -40,7 +45,10 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
     assert_eq!((form.status().as_u16(), text(&json(&form), "error")), (503, "temporarily_unavailable"));
     let mut confirmation = std::pin::pin!(gate.confirm(&principal));
     assert!(poll!(confirmation.as_mut()).is_pending(), "it has a place of its own");
-    assert_eq!(gate.confirm(&principal).await, Err(Denial::StoreUnavailable));
+    assert_eq!(gate.confirm(&principal).await, Err(Denial::Undecided(Undecided::Overloaded)), "the store is not at fault");
+    let mut read = std::pin::pin!(endpoints.read_ticket(ticket.clone(), "/api"));
+    assert!(poll!(read.as_mut()).is_pending(), "so have tickets");
+    assert_eq!(endpoints.spend_ticket(ticket, "/api").await, Err(Denial::Undecided(Undecided::Overloaded)));
     for endpoint in [OwnEndpoint::Health, OwnEndpoint::Jwks] {
         assert_eq!(gate.call(Method::GET, endpoint, &[], "").await.status(), 200, "{endpoint:?}");
     }
@@ -49,7 +57,8 @@ async fn a_flood_of_one_kind_is_refused_at_once_and_starves_no_other() {
     gate.world.store.fail(None);
     assert_eq!((first.await.status().as_u16(), confirmation.await), (200, Ok(())));
     assert_eq!(gate.post(OwnEndpoint::Refresh, &[JSON], &body).await.status(), 200);
-    assert_eq!(gate.world.count(Counter::CallsOverloaded), 4);
+    assert_eq!(read.await.unwrap().unwrap().expose(), "token");
+    assert_eq!(gate.world.count(Counter::CallsOverloaded), 5);
 }
 
 #[tokio::test(start_paused = true)]

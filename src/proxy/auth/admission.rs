@@ -215,7 +215,11 @@ pub fn bearer_token<'a>(headers: &'a HeaderMap, cookie: Option<&str>) -> Result<
 
 const SCHEME: &[u8] = b"bearer ";
 
-fn authorization_token(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+/// The token in Authorization, whatever stands elsewhere.
+///
+/// # Errors
+/// Two fields, or a token that is not text.
+pub fn authorization_token(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {

@@ -2,4 +2,5 @@
 
 pub mod admission;
 pub mod renewals;
+pub mod ticket_reader;
 pub mod token_cache;

@@ -95,6 +95,7 @@ impl Streamed {
         let counter = match end {
             ExchangeEnd::Upstream(fault) => fault.counter(),
             ExchangeEnd::Client(_) => Counter::ResponsesEndedByClient,
+            ExchangeEnd::Refused(denial) => Counter::of_denial(denial),
             ExchangeEnd::Session(end) => end.counter(),
         };
         self.body.counters().add(counter, 1);
@@ -103,6 +104,7 @@ impl Streamed {
             ExchangeEnd::Client(cause) => {
                 tracing::debug!(request, upstream, %cause, "response broken off: the client's request is");
             }
+            ExchangeEnd::Refused(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
             ExchangeEnd::Session(cause) => tracing::debug!(request, upstream, %cause, "response broken off"),
         }
     }

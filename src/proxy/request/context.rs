@@ -17,7 +17,7 @@ use crate::domain::headers::{TrailerRules, X_REQUEST_ID};
 use crate::domain::host::Host;
 use crate::domain::pace::{ByteRate, Pace};
 use crate::domain::path::CanonicalTarget;
-use crate::domain::ticket_parameter::{Taken, TicketsSent};
+use crate::domain::ticket_parameter::{Misplaced, TicketsSent};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
@@ -93,7 +93,7 @@ impl<'a> RequestContext<'a> {
         if path_and_query.len() > exchange.client().limits.target_bytes_max() {
             return Err(Refusal::TargetTooLong);
         }
-        let (target, tickets) = without_tickets(policy, CanonicalTarget::parse(path_and_query)?);
+        let (target, tickets) = policy.tickets.take_from(CanonicalTarget::parse(path_and_query)?).map_err(misplaced)?;
         let address = origin.address();
         Ok(Self { policy, exchange, target, tickets, host, origin, address, ids, body })
     }
@@ -105,12 +105,8 @@ pub(in crate::proxy) fn check_framing(exchange: &Exchange, head: &Parts, length:
     check_body_framing(head.version, &head.headers).map_err(Refusal::Malformed)
 }
 
-/// Takes the tickets out of a target.
-fn without_tickets<'a>(policy: &Policy, target: CanonicalTarget<'a>) -> (CanonicalTarget<'a>, TicketsSent) {
-    match policy.ticket_parameter.as_ref().and_then(|parameter| parameter.take(target.query())) {
-        Some(Taken { query, tickets }) => (target.with_query(&query), tickets),
-        None => (target, TicketsSent::None),
-    }
+fn misplaced(_: Misplaced) -> Refusal {
+    Refusal::Malformed("A ticket stands in the query, as the value of its parameter, and nowhere else.")
 }
 
 /// A request's body, until someone takes it.

@@ -246,7 +246,7 @@ impl Gateway {
                 whole(reply, &ids, exchange)
             }
             Err(refusal) => {
-                self.note(&refusal, &head, &ids, exchange.client());
+                self.note(&refusal, policy, &head, &ids, exchange.client());
                 let ends_connection = refusal.ends_connection();
                 let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
                 let mut reply = refusal.into_reply(&head.headers);
@@ -289,13 +289,13 @@ impl Gateway {
         }
     }
 
-    fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
+    fn note(&self, refusal: &Refusal, policy: &Policy, head: &Parts, ids: &Ids, client: &ClientConnection) {
         if let Some(counter) = refusal.counter() {
             self.kept.counters.add(counter, 1);
         }
         let request = ids.request.to_str().unwrap_or_default();
         let trace = trace::id(&head.headers);
-        let (method, path, peer) = (&head.method, head.uri.path(), client.peer);
+        let (method, path, peer) = (&head.method, policy.tickets.shown(head.uri.path()), client.peer);
         if refusal.is_ours_to_mend() {
             tracing::warn!(request, trace, %method, path, %peer, cause = %refusal, "request failed");
         } else {

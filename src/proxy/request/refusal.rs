@@ -70,6 +70,7 @@ impl Refusal {
         match end {
             ExchangeEnd::Upstream(fault) => Self::Upstream { upstream: Arc::clone(upstream), fault },
             ExchangeEnd::Client(fault) => Self::Body(fault),
+            ExchangeEnd::Refused(denial) => Self::Denied(denial),
             // Admitted, and revoked before there was a response.
             ExchangeEnd::Session(end) => Self::Denied(end.into()),
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::body::BodyFault;
+use crate::domain::claims::Denial;
 use crate::domain::stats::Counter;
 use crate::proxy::bond::CallerEnd;
 
@@ -14,6 +15,9 @@ pub enum ExchangeEnd {
     /// The client's request could not be read whole.
     #[error("{0}")]
     Client(#[from] BodyFault),
+    /// The caller turned out not to be let in, before anything was sent.
+    #[error("{0}")]
+    Refused(Denial),
     /// The session, or the token, that the exchange speaks for has ended.
     #[error("{0}")]
     Session(CallerEnd),

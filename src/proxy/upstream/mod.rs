@@ -41,7 +41,7 @@ use link::{Link, Pool};
 pub use options::{Http2Options, UpstreamOptions};
 pub use request::{RequestFields, UpstreamRequest};
 pub use response::UpstreamBody;
-pub use terms::{ExchangeTerms, ExchangeTimeouts};
+pub use terms::{ExchangeTerms, ExchangeTimeouts, LastWord, Unasked};
 
 use super::watch::{ExchangeWait, Watchers};
 use crate::domain::affinity::{self, AffinityKey};

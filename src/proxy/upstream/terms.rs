@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, StatusCode};
 
-use super::end::{ExchangeEnd, UpstreamFault};
+use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
+use crate::domain::claims::Denial;
 use crate::proxy::watch::{ExchangeWait, ExchangeWatch};
 
 /// How long one exchange may take for what.
@@ -19,6 +21,21 @@ pub struct ExchangeTimeouts {
     pub idle: Duration,
 }
 
+/// What is still to be asked before a request is sent, once it could be.
+pub trait LastWord {
+    /// `None`: nothing, or it was asked.
+    fn ask(&self) -> Option<LocalBoxFuture<'_, Result<(), Denial>>>;
+}
+
+/// Nothing is to be asked.
+pub struct Unasked;
+
+impl LastWord for Unasked {
+    fn ask(&self) -> Option<LocalBoxFuture<'_, Result<(), Denial>>> {
+        None
+    }
+}
+
 /// What holds for an exchange, however often it is attempted.
 #[derive(Clone, Copy)]
 pub struct ExchangeTerms<'a> {
@@ -27,6 +44,8 @@ pub struct ExchangeTerms<'a> {
     pub watch: &'a Rc<ExchangeWatch>,
     /// Told of interim responses (1xx), but not of 100: Expect is not sent on, so nobody waits for one.
     pub interim: &'a dyn Fn(StatusCode, HeaderMap),
+    /// Nothing of the request is sent without it.
+    pub last_word: &'a dyn LastWord,
 }
 
 /// Who keeps a request from being sent whole.
@@ -43,6 +62,14 @@ pub(super) enum Progress {
 }
 
 impl ExchangeTerms<'_> {
+    /// Asks the last word. Whoever is refused is not sent to another backend.
+    pub(super) async fn cleared(&self) -> Result<(), Failed> {
+        match self.last_word.ask() {
+            None => Ok(()),
+            Some(word) => word.await.map_err(|denial| Failed { end: ExchangeEnd::Refused(denial), again: Again::Never }),
+        }
+    }
+
     /// What `poll` becomes, if it does so before [`ExchangeWait::Connect`] has passed.
     pub(super) async fn connected<T>(
         &self,

@@ -219,7 +219,12 @@ impl TicketStore for TestStore {
         self.finish(self.inner.keep_ticket(ticket, terms).await?)
     }
 
-    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn read_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.begin().await?;
+        self.finish(self.inner.read_ticket(home, digest).await?)
+    }
+
+    async fn spend_ticket(&self, home: Partition, digest: &TicketDigest) -> Result<bool, StoreError> {
         self.begin().await?;
         self.finish(self.inner.spend_ticket(home, digest).await?)
     }

@@ -51,7 +51,11 @@ impl<S: OneProcess> TicketStore for S {
         self.shared().tickets().keep(ticket, terms)
     }
 
-    async fn spend_ticket(&self, _: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn read_ticket(&self, _: Partition, digest: &TicketDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.shared().tickets().read(digest))
+    }
+
+    async fn spend_ticket(&self, _: Partition, digest: &TicketDigest) -> Result<bool, StoreError> {
         Ok(self.shared().tickets().spend(digest))
     }
 }

@@ -220,22 +220,20 @@ fn a_token_that_is_seen_once_right_after_the_stream_began_renews_it() {
 #[test]
 fn a_stream_that_is_opened_right_before_its_token_ends_goes_on_by_the_newer_one() {
     let upstream = upstream();
-    let rig = start_with(&upstream, "", |settings| settings.listen.workers = 2);
-    let mut tokens = rig.log_in();
-    for round in 0..5 {
+    for _ in 0..4 {
+        let rig = start_with(&upstream, "", |settings| settings.listen.workers = 2);
+        let tokens = rig.log_in();
         rig.clock.advance(10 * MINUTE);
         let newer = refresh(&rig, &tokens);
-        let mut is_first = events(&rig, "/api/events", &tokens.access);
+        let mut before = events(&rig, "/api/events", &tokens.access);
         assert_eq!(rig.get("/api/me", &newer.access).status, 200);
-        let mut is_second = events(&rig, "/api/events", &tokens.access);
+        let mut after = events(&rig, "/api/events", &tokens.access);
         let mut socket = websocket(&rig, &tokens.access);
         rig.clock.advance(6 * MINUTE);
-        for stream in [&mut is_first, &mut is_second, &mut socket] {
+        for stream in [&mut before, &mut after, &mut socket] {
             stream.assert_silent(A_WHILE);
         }
-        assert_eq!(rig.counted(Counter::StreamsRenewed), 3 * (round + 1));
-        tokens = refresh(&rig, &newer);
-        assert_eq!(rig.get("/api/me", &tokens.access).status, 200);
+        assert_eq!(rig.counted(Counter::StreamsRenewed), 3);
     }
 }
 
@@ -256,7 +254,7 @@ fn a_stream_that_is_opened_right_before_its_token_ends_ends_without_a_newer_one(
 #[test]
 fn a_reload_drops_no_stream_and_takes_no_renewal_from_it() {
     let further = "[[issuers]]\nissuer = \"https://partner.example\"\naudiences = [\"api\"]\nsubject_prefix = \"p:\"\n\
-                   jwks_url = \"http://127.0.0.1:9/jwks\"\n";
+                   algorithms = [\"ES256\"]\njwks_url = \"http://127.0.0.1:9/jwks\"\n";
     for changed in [
         "[tokens]\nlifetime = \"5m\"\n",
         "[tokens]\nlifetime = \"1h\"\n",

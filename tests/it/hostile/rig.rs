@@ -154,14 +154,19 @@ impl Rig {
 
     /// Takes other settings over. What the test changed in them beside the text is left out.
     pub(super) fn reload(&mut self, further: &str) {
-        let loaded = |further: &str| {
-            let file = SettingsFile { name: "settings".to_owned(), text: settings_text(self.upstream, further) };
+        self.reload_before(self.upstream, further);
+    }
+
+    /// The same, with the upstream elsewhere.
+    pub(super) fn reload_before(&mut self, upstream: SocketAddr, further: &str) {
+        let loaded = |upstream: SocketAddr, further: &str| {
+            let file = SettingsFile { name: "settings".to_owned(), text: settings_text(upstream, further) };
             load(&Inputs { file: Some(file), ..Inputs::default() }).unwrap()
         };
-        let reload = InForce::new(loaded(&self.further)).reload(&loaded(further)).unwrap();
+        let reload = InForce::new(loaded(self.upstream, &self.further)).reload(&loaded(upstream, further)).unwrap();
         self.runtime.block_on(self.app.reload(&reload)).unwrap();
         assert_eq!(reload.done().1, [""; 0], "it needs a restart");
-        further.clone_into(&mut self.further);
+        (self.upstream, self.further) = (upstream, further.to_owned());
     }
 
     pub(super) fn client(&self) -> Client {

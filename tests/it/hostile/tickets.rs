@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokengate::domain::stats::Counter;
 
 use super::client::{Client, Response};
-use super::rig::{Rig, Tokens};
+use super::rig::{Rig, Tokens, eventually};
 use super::upstream::Upstream;
 
 const SETTINGS: &str = "[store]\nkind = \"memory\"\n[endpoints]\nticket = \"/ticket\"\n[revocation]\nmax_staleness = \"1h\"\n\
@@ -54,10 +55,14 @@ fn ask_for_ticket(rig: &Rig, token: &str, body: &str) -> Response {
 }
 
 fn ticket(rig: &Rig, tokens: &Tokens, path: &str) -> String {
+    ticket_under(rig, tokens, path, "access_ticket")
+}
+
+fn ticket_under(rig: &Rig, tokens: &Tokens, path: &str, parameter: &str) -> String {
     let response = ask_for_ticket(rig, &tokens.access, &json!({ "path": path }).to_string());
     assert_eq!((response.status, response.field("cache-control")), (200, Some("no-store")), "{response:?}");
     let body: Value = serde_json::from_str(&response.body).unwrap();
-    assert_eq!((&body["parameter"], &body["expiresIn"]), (&json!("access_ticket"), &json!(30)));
+    assert_eq!((&body["parameter"], &body["expiresIn"]), (&json!(parameter), &json!(30)));
     body["ticket"].as_str().unwrap().to_owned()
 }
 
@@ -90,7 +95,8 @@ fn a_ticket_opens_one_stream_in_the_name_of_its_token_and_no_upstream_sees_it() 
         assert!(request.starts_with("get /api/events?a=%41&b http/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nx-auth-subject: user-1\r\n") && !request.contains("tgt_"), "{request}");
         let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).respond();
-        assert_eq!((again.status, again.code().as_str()), (401, "token_invalid"), "{again:?}");
+        assert_eq!((again.status, again.code().as_str()), (401, "ticket_invalid"), "{again:?}");
+        assert!(again.body.contains("ask for a new one"), "{again:?}");
     }
     assert_eq!(seen(&upstream).len(), 2);
 }
@@ -125,6 +131,10 @@ fn what_opens_no_stream_spends_no_ticket() {
         let mut client = begin(&rig, method, &target, fields);
         let response = if method == "HEAD" { client.response_to_head() } else { client.respond() };
         assert_eq!(response.status, 400, "{method} {fields}: {response:?}");
+        assert!(
+            method == "HEAD" || response.code() == "ticket_misused" && response.body.contains("text/event-stream"),
+            "{response:?}"
+        );
     }
     assert!(seen(&upstream).is_empty());
     assert_eq!(opens(&rig, &target), 200, "it is unspent");
@@ -294,7 +304,106 @@ fn another_site_gets_no_ticket_by_a_browsers_cookie() {
     let response = ask("https://app.example");
     let ticket = serde_json::from_str::<Value>(&response.body).unwrap()["ticket"].as_str().unwrap().to_owned();
     let target = format!("/api/events?access_ticket={ticket}");
-    let both = begin(&rig, "GET", &target, &format!("{EVENTS}Cookie: access={token}\r\n")).respond();
-    assert_eq!(both.status, 400, "{both:?}");
-    assert_eq!(opens(&rig, &target), 200);
+    let cookies = format!("{EVENTS}Cookie: access=another's; access={token}; theirs=1\r\nOrigin: https://evil.example\r\n");
+    let head = begin(&rig, "GET", &target, &cookies).head();
+    assert!(head.starts_with("http/1.1 200 "), "the page chose the ticket, and nobody chose the cookies: {head}");
+    let request = seen(&upstream).pop().unwrap().to_ascii_lowercase();
+    assert!(request.contains("\r\nx-auth-subject: user-1\r\n") && request.contains("theirs=1"), "{request}");
+    assert!(!request.contains(&token.to_ascii_lowercase()), "{request}");
+    assert_eq!(opens(&rig, &target), 401, "it is spent");
+}
+
+/// Of what a route decides, and of what keeps a request from its upstream, nothing costs the ticket.
+#[test]
+fn a_ticket_is_spent_when_its_request_is_sent_and_not_before() {
+    let upstream = upstream();
+    let routes = "[[routes]]\nname = \"moved\"\nprefix = \"/moved\"\nredirect = { to = \"/api{rest}\" }\n\
+                  [[routes]]\nname = \"said\"\nprefix = \"/said\"\nrespond = { status = 200, body = \"ok\" }\n\
+                  [[routes]]\nname = \"few\"\nprefix = \"/few\"\nlimit = \"1/1d\"\n";
+    let settings = format!("{SETTINGS}{routes}");
+    let mut rig = Rig::start_from(upstream.address, &settings, |_| {});
+    let tokens = rig.log_in();
+    assert_eq!(rig.get("/few/me", &tokens.access).status, 200);
+    for (path, status) in [("/moved/events", 308), ("/said/events", 200), ("/few/events", 429), ("/scoped/events", 403)] {
+        let ticket = ticket(&rig, &tokens, path);
+        let response = begin(&rig, "GET", &format!("{path}?access_ticket={ticket}"), EVENTS).respond();
+        assert_eq!(response.status, status, "{path}: {response:?}");
+    }
+    let target = format!("/api/events?access_ticket={}", ticket(&rig, &tokens, "/api/events"));
+    rig.reload_before(Upstream::nowhere(), &settings);
+    eventually("the upstream is away", || rig.get("/api/me", &tokens.access).status == 502);
+    assert_eq!(begin(&rig, "GET", &target, EVENTS).respond().status, 502);
+    assert_eq!(rig.counted(Counter::TicketsSpent), 0);
+    rig.reload_before(upstream.address, &settings);
+    eventually("the upstream is back", || rig.get("/api/me", &tokens.access).status == 200);
+    assert_eq!([opens(&rig, &target), opens(&rig, &target)], [200, 401]);
+    assert_eq!(rig.counted(Counter::TicketsSpent), 1);
+}
+
+#[test]
+fn a_ticket_stays_here_whatever_it_stands_under_and_after_the_parameter_changed() {
+    let upstream = upstream();
+    let mut rig = start(&upstream);
+    let tokens = rig.log_in();
+    for name in ["Access_Ticket", "access.ticket", "ticket", "%3Faccess_ticket"] {
+        let ticket = ticket(&rig, &tokens, "/api/events");
+        assert_eq!(opens(&rig, &format!("/api/events?a=1&{name}={ticket}")), 200, "{name}");
+        assert!(seen(&upstream).pop().unwrap().starts_with("GET /api/events?a=1 HTTP/1.1\r\n"), "{name}");
+    }
+    let bought = ticket(&rig, &tokens, "/api/events");
+    let count = seen(&upstream).len();
+    for target in [
+        format!("/public/events?a=1;access_ticket={bought}"),
+        format!("/public/events%3Faccess_ticket={bought}"),
+        format!("/public/{bought}"),
+        format!("/public/events?next=%2Fws%3Faccess_ticket%3D{bought}"),
+    ] {
+        let response = begin(&rig, "GET", &target, EVENTS).respond();
+        assert_eq!((response.status, response.code().as_str()), (400, "request_malformed"), "{target}: {response:?}");
+    }
+    assert_eq!(seen(&upstream).len(), count);
+    rig.reload(&format!("{SETTINGS}[tickets]\nparameter = \"t\"\n"));
+    let is_taken_over = || begin(&rig, "GET", "/api/events?t=x", EVENTS).respond().code() == "ticket_invalid";
+    eventually("the new name is in force", is_taken_over);
+    assert_eq!(opens(&rig, &format!("/api/events?access_ticket={bought}&")), 200, "it was bought under the former name");
+    assert!(seen(&upstream).pop().unwrap().starts_with("GET /api/events HTTP/1.1\r\n"));
+    let left = ticket_under(&rig, &tokens, "/public/events", "t");
+    rig.reload(&SETTINGS.replace("ticket = \"/ticket\"", ""));
+    eventually("it is taken over", || ask_for_ticket(&rig, &tokens.access, "{}").status == 404);
+    assert_eq!(opens(&rig, &format!("/public/events?t={left}&b")), 200);
+    assert!(seen(&upstream).pop().unwrap().starts_with("GET /public/events?b HTTP/1.1\r\n"));
+}
+
+/// A route that is enforced for some decides by whose token it was, whatever stood for it.
+#[test]
+fn whether_a_refused_ticket_is_held_against_its_caller_is_decided_by_its_subject() {
+    let upstream = upstream();
+    let shares = [10, 30, 50, 70, 90];
+    let route = |share| {
+        format!("[[routes]]\nname = \"s{share}\"\nprefix = \"/s{share}\"\nscopes = [\"admin\"]\nenforce_share = {share}\n")
+    };
+    let rig = Rig::start_from(upstream.address, &format!("{SETTINGS}{}", shares.map(route).concat()), |_| {});
+    let tokens = rig.log_in();
+    let bearer = format!("{EVENTS}Authorization: Bearer {}\r\n", tokens.access);
+    let status = |target: &str, fields: &str| begin(&rig, "GET", target, fields).head()[9..12].to_owned();
+    let (mut by_token, mut by_ticket) = (Vec::new(), Vec::new());
+    for share in shares {
+        let path = format!("/s{share}/events");
+        by_token.push(status(&path, &bearer));
+        let ticket = ticket(&rig, &tokens, &path);
+        by_ticket.push(status(&format!("{path}?access_ticket={ticket}"), EVENTS));
+    }
+    assert_eq!(by_token, by_ticket);
+    assert!(by_token.iter().all(|status| ["200", "403"].contains(&status.as_str())), "{by_token:?}");
+}
+
+#[test]
+fn a_ticket_lives_no_longer_than_its_token() {
+    let upstream = upstream();
+    let rig = start(&upstream);
+    let tokens = rig.log_in();
+    rig.clock.advance(15 * MINUTE - Duration::from_secs(10));
+    let response = ask_for_ticket(&rig, &tokens.access, r#"{"path":"/api/events"}"#);
+    let body: Value = serde_json::from_str(&response.body).unwrap();
+    assert!((1..=10).contains(&body["expiresIn"].as_u64().unwrap()), "{body}");
 }

@@ -84,6 +84,7 @@ macro_rules! conformance_suite {
             );
             conformance_suite!(@cases $rig, tickets:
                 a_ticket_is_spent_once_under_its_own_name,
+                a_subject_gets_so_many_tickets_however_many_sessions_it_has,
                 of_many_who_spend_a_ticket_one_gets_it,
                 a_ticket_ends_and_makes_room_for_another,
             );

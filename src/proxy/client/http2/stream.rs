@@ -52,7 +52,7 @@ impl StreamEnd {
             Self::Reset(_)
             | Self::Lost(_)
             | Self::SlowClient
-            | Self::Response(ExchangeEnd::Client(_) | ExchangeEnd::Session(_)) => Reason::CANCEL,
+            | Self::Response(ExchangeEnd::Client(_) | ExchangeEnd::Refused(_) | ExchangeEnd::Session(_)) => Reason::CANCEL,
             Self::Response(ExchangeEnd::Upstream(_)) => Reason::INTERNAL_ERROR,
         }
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::by_ticket::UnspentTicket;
 use super::{Gateway, Local};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::demands::TokenDemands;
 use crate::domain::ids::Subject;
 use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
+use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
@@ -25,6 +27,8 @@ pub(super) struct Caller {
     is_bound: bool,
     /// Whether the token that speaks for the caller is the one in Authorization.
     pub(super) is_in_authorization: bool,
+    /// To be spent once the request can be sent.
+    pub(super) ticket: Option<UnspentTicket>,
 }
 
 /// Somebody whose token is good, and where it was.
@@ -33,17 +37,37 @@ pub(super) struct Authenticated {
     is_in_authorization: bool,
 }
 
-impl Authenticated {
-    /// Whose token came in no field of the request.
-    pub(super) fn without_field(self) -> Self {
-        Self { is_in_authorization: false, ..self }
+/// What the caller shows.
+enum Shown<'a> {
+    Nothing,
+    Token(BearerToken<'a>),
+    Ticket { token: Secret<String>, ticket: UnspentTicket },
+}
+
+impl Shown<'_> {
+    fn token(&self) -> Option<BearerToken<'_>> {
+        match self {
+            Self::Nothing => None,
+            Self::Token(token) => Some(*token),
+            Self::Ticket { token, .. } => Some(BearerToken { token: token.expose(), in_cookie: false }),
+        }
+    }
+
+    fn into_ticket(self) -> Option<UnspentTicket> {
+        match self {
+            Self::Nothing | Self::Token(_) => None,
+            Self::Ticket { ticket, .. } => Some(ticket),
+        }
     }
 }
 
 impl Caller {
-    fn new(authenticated: Option<Authenticated>, is_bound: bool) -> Self {
+    /// Nobody, of whom nothing is demanded.
+    const NOBODY: Self = Self { admitted: None, is_bound: false, is_in_authorization: false, ticket: None };
+
+    fn new(authenticated: Option<Authenticated>, is_bound: bool, ticket: Option<UnspentTicket>) -> Self {
         let is_in_authorization = authenticated.as_ref().is_some_and(|caller| caller.is_in_authorization);
-        Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization }
+        Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization, ticket }
     }
 
     /// Whose session an exchange by this route ends with.
@@ -62,46 +86,66 @@ impl Gateway {
         route: &Route,
         head: &Parts,
     ) -> Result<Caller, Denial> {
-        let judged = self.judge(context, local, route, head).await;
-        if route.enforced.is_all() {
-            return judged.map(|caller| Caller::new(caller, true));
+        if route.access == Access::Public {
+            return Ok(Caller::NOBODY);
         }
+        let shown = match &context.tickets {
+            TicketsSent::None => local.shown(head),
+            // Boxed: rare.
+            TicketsSent::One(ticket) => Box::pin(self.shown_by_ticket(context, local, head, ticket)).await,
+            TicketsSent::Several => Err(Denial::TicketMisused("Send one ticket.")),
+        };
+        let judged = match &shown {
+            Ok(shown) => self.judge(local, route, head, shown).await,
+            Err(denial) => Err(denial.clone()),
+        };
+        if route.enforced.is_all() {
+            return judged.map(|caller| Caller::new(caller, true, shown.ok().and_then(Shown::into_ticket)));
+        }
+        let is_bound = match &judged {
+            Ok(caller) => is_within(context, route, caller.as_ref().map(|caller| &caller.admitted.token.principal.subject)),
+            Err(_) => is_within(context, route, shown.as_ref().ok().and_then(|shown| local.named_subject(shown)).as_ref()),
+        };
+        let judged = match (judged, shown) {
+            // While the route lets through whom it would refuse: what becomes of the ticket decides whether the caller is named.
+            (Ok(caller), Ok(Shown::Ticket { ticket, .. })) => self.spend(local, ticket).await.map(|()| caller),
+            (judged, _) => judged,
+        };
         match judged {
-            Ok(caller) => {
-                let subject = caller.as_ref().map(|caller| &caller.admitted.token.principal.subject);
-                let is_bound = is_within(context, route, subject);
-                Ok(Caller::new(caller, is_bound))
-            }
-            Err(denial) if is_within(context, route, local.named_subject(head).as_ref()) => Err(denial),
+            Ok(caller) => Ok(Caller::new(caller, is_bound, None)),
+            Err(denial) if is_bound => Err(denial),
             Err(denial) => {
                 self.kept.counters.add(Counter::of_observed(&denial), 1);
                 self.shared.observations.note(&route.name, &denial, context.ids.request.to_str().unwrap_or_default());
-                Ok(Caller::new(None, false))
+                Ok(Caller::NOBODY)
             }
         }
     }
 
-    /// What becomes of the caller where the demands are made; nobody, where the route has none.
-    async fn judge(
+    async fn shown_by_ticket<'a>(
         &self,
         context: &RequestContext<'_>,
         local: &Local,
+        head: &Parts,
+        ticket: &Secret<String>,
+    ) -> Result<Shown<'a>, Denial> {
+        let (token, ticket) = self.read_ticket(context, local, head, ticket).await?;
+        Ok(Shown::Ticket { token, ticket })
+    }
+
+    /// What becomes of the caller where the demands are made; nobody, where the route can do without.
+    async fn judge(
+        &self,
+        local: &Local,
         route: &Route,
         head: &Parts,
+        shown: &Shown<'_>,
     ) -> Result<Option<Authenticated>, Denial> {
-        if route.access == Access::Public {
-            return Ok(None);
-        }
-        let judged = match &context.tickets {
-            TicketsSent::None => self.authenticate(local, head, &route.access, route.when_stale).await,
-            // Boxed: rare.
-            TicketsSent::One(ticket) => Box::pin(self.authenticate_by_ticket(context, local, route, head, ticket)).await,
-            TicketsSent::Several => Err(Denial::Ambiguous("two tickets")),
+        let Some(token) = shown.token() else {
+            return if route.access == Access::Optional { Ok(None) } else { Err(Denial::NoToken) };
         };
-        let caller = match (&route.access, judged) {
-            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
-            (_, judged) => judged?,
-        };
+        let mut caller = self.authenticate_by(local, head, token, &route.access, route.when_stale).await?;
+        caller.is_in_authorization &= matches!(shown, Shown::Token(_));
         match route.revocation {
             RevocationCheck::Replica => {}
             RevocationCheck::Strict => local.view.control.confirm(&caller.admitted.token.principal).await?,
@@ -135,7 +179,7 @@ impl Gateway {
         self.authenticate_by(local, head, presented, access, when_stale).await
     }
 
-    pub(super) async fn authenticate_by(
+    async fn authenticate_by(
         &self,
         local: &Local,
         head: &Parts,
@@ -195,10 +239,14 @@ impl Gateway {
 }
 
 impl Local {
+    /// What the header fields of a request show.
+    fn shown<'a>(&self, head: &'a Parts) -> Result<Shown<'a>, Denial> {
+        Ok(bearer_token(&head.headers, self.policy().cookie_name())?.map_or(Shown::Nothing, Shown::Token))
+    }
+
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
-    fn named_subject(&self, head: &Parts) -> Option<Subject> {
-        let presented = bearer_token(&head.headers, self.policy().cookie_name()).ok()??;
-        self.view.verifier.load().subject(presented.token)
+    fn named_subject(&self, shown: &Shown<'_>) -> Option<Subject> {
+        self.view.verifier.load().subject(shown.token()?.token)
     }
 }
 

@@ -2,39 +2,53 @@
 
 use http::request::Parts;
 
-use super::admit::Authenticated;
 use super::{Gateway, Local};
 use crate::domain::claims::Denial;
 use crate::domain::media_type;
-use crate::domain::route::Route;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
-use crate::proxy::auth::admission::{BearerToken, bearer_token};
+use crate::proxy::auth::admission::authorization_token;
 use crate::proxy::client::tunnel::handshake;
 use crate::proxy::request::context::RequestContext;
 
+/// A ticket that stands for a token and is yet to be spent.
+pub(super) struct UnspentTicket {
+    ticket: Secret<String>,
+    /// That of the request as it came.
+    path: String,
+}
+
 impl Gateway {
-    /// Spends the ticket, and judges the caller by the token for which it stood. What is refused before that leaves the ticket as it is.
-    pub(super) async fn authenticate_by_ticket(
+    /// Finds the token for which the ticket stands. The ticket is left as it is, for it is not known yet what the token is worth on the route, and
+    /// whether anything is forwarded.
+    pub(super) async fn read_ticket(
         &self,
         context: &RequestContext<'_>,
         local: &Local,
-        route: &Route,
         head: &Parts,
         ticket: &Secret<String>,
-    ) -> Result<Authenticated, Denial> {
-        if bearer_token(&head.headers, local.policy().cookie_name())?.is_some() {
-            return Err(Denial::Ambiguous("a ticket and a token"));
+    ) -> Result<(Secret<String>, UnspentTicket), Denial> {
+        // A cookie is sent by the browser with everything, and was chosen by nobody: the ticket counts.
+        if authorization_token(&head.headers)?.is_some() {
+            return Err(Denial::TicketMisused("Send either a ticket or an access token, not both."));
         }
         if !opens_a_stream(head) {
-            return Err(Denial::Ambiguous("a ticket with a request that opens no WebSocket and no event stream"));
+            return Err(Denial::TicketMisused(
+                "A ticket opens a WebSocket, or an event stream by GET with Accept: text/event-stream. Send the access token with other calls.",
+            ));
         }
-        let spent = local.view.control.spend_ticket(ticket.clone(), context.target.path()).await?;
-        let token = spent.ok_or(Denial::Invalid("the ticket is unknown here, spent or too old"))?;
+        let path = context.target.path();
+        let token = local.view.control.read_ticket(ticket.clone(), path).await?.ok_or(Denial::TicketInvalid)?;
+        Ok((token, UnspentTicket { ticket: ticket.clone(), path: path.to_owned() }))
+    }
+
+    /// From here on it opens nothing.
+    pub(super) async fn spend(&self, local: &Local, UnspentTicket { ticket, path }: UnspentTicket) -> Result<(), Denial> {
+        if !local.view.control.spend_ticket(ticket, &path).await? {
+            return Err(Denial::TicketInvalid);
+        }
         self.kept.counters.add(Counter::TicketsSpent, 1);
-        let presented = BearerToken { token: token.expose(), in_cookie: false };
-        let caller = self.authenticate_by(local, head, presented, &route.access, route.when_stale).await?;
-        Ok(caller.without_field())
+        Ok(())
     }
 }
 

@@ -4,13 +4,17 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use http::header::TE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 
+use super::by_ticket::UnspentTicket;
 use super::verdict::Forwarded;
 use super::{Gateway, Local, Served};
 use crate::domain::affinity::AffinityKey;
+use crate::domain::claims::Denial;
 use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
@@ -20,7 +24,7 @@ use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::grpc;
 use crate::proxy::request::refusal::Refusal;
-use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, RequestFields, Upstream, UpstreamBody, UpstreamRequest};
+use crate::proxy::upstream::{ExchangeTerms, ExchangeTimeouts, LastWord, RequestFields, Upstream, UpstreamBody, UpstreamRequest};
 
 /// Tokens in the Authorization fields of one request that are looked at where none of them is judged.
 const TOKENS_LOOKED_AT_MAX: u32 = 8;
@@ -31,7 +35,7 @@ impl Gateway {
         &self,
         context: &mut RequestContext<'_>,
         local: &Local,
-        Forwarded { route, forward, upstream, caller, target }: Forwarded<'_>,
+        Forwarded { route, forward, upstream, mut caller, target }: Forwarded<'_>,
         head: &Parts,
     ) -> Result<Served, Refusal> {
         if let Some(target) = target {
@@ -53,6 +57,7 @@ impl Gateway {
             AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
             AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
         };
+        let spending = Spending { gateway: self, local, ticket: Cell::new(caller.ticket.take()) };
         let call = UpstreamCall {
             method: &head.method,
             headers: &head.headers,
@@ -62,6 +67,7 @@ impl Gateway {
             stripped: forward.prefix.stripped(),
             affinity,
             wants_upgrade,
+            last_word: &spending,
         };
         let response = grpc::timeout(head).map_or(forward.response_timeout, |asked| asked.min(forward.response_timeout));
         let timeouts = ExchangeTimeouts { response, idle: forward.idle_timeout };
@@ -86,6 +92,19 @@ impl Gateway {
             edits.apply(response.headers_mut());
         }
         Ok(Served::Streamed(response))
+    }
+}
+
+/// A ticket is spent when nothing else keeps the request from being sent.
+struct Spending<'a> {
+    gateway: &'a Gateway,
+    local: &'a Local,
+    ticket: Cell<Option<UnspentTicket>>,
+}
+
+impl LastWord for Spending<'_> {
+    fn ask(&self) -> Option<LocalBoxFuture<'_, Result<(), Denial>>> {
+        self.ticket.take().map(|ticket| self.gateway.spend(self.local, ticket).boxed_local())
     }
 }
 
@@ -117,6 +136,7 @@ pub(super) struct UpstreamCall<'a> {
     /// Which requests of the same caller it goes with.
     pub(super) affinity: Option<AffinityKey>,
     pub(super) wants_upgrade: bool,
+    pub(super) last_word: &'a dyn LastWord,
 }
 
 /// A client's fields, as they are rewritten for the upstream.
@@ -174,7 +194,7 @@ pub(super) async fn exchange(
         context.policy.rewrite.response(&mut headers, &context.ids.request);
         context.exchange.pass_interim(status, &headers);
     };
-    let terms = ExchangeTerms { timeouts, watch: context.exchange.watch(), interim: &pass_interim };
+    let terms = ExchangeTerms { timeouts, watch: context.exchange.watch(), interim: &pass_interim, last_word: call.last_word };
     upstream.exchange(&request, body, terms).await.map_err(|end| Refusal::of_end(end, &upstream.options().name))
 }
 

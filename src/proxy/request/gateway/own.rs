@@ -19,6 +19,7 @@ use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamResponse};
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::login_response;
 use crate::proxy::request::refusal::Refusal;
+use crate::proxy::upstream::Unasked;
 
 impl Gateway {
     pub(super) async fn own(
@@ -77,6 +78,7 @@ impl Gateway {
             stripped: None,
             affinity: None,
             wants_upgrade: false,
+            last_word: &Unasked,
         };
         context.body.replace(body);
         let (rules, upstream) = (local.policy().login, local.routing.login());

@@ -58,7 +58,7 @@ impl Gateway {
         let answer = match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
             Ok(answer) => answer,
             Err(refusal) => {
-                self.note(&refusal, &head, &ids, exchange.client());
+                self.note(&refusal, policy, &head, &ids, exchange.client());
                 let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
                 let mut reply = refusal.into_decision();
                 if is_of_repeated_cookie {
@@ -103,7 +103,11 @@ impl Gateway {
         }
         let context = RequestContext::in_question(policy, exchange, ids, head)?;
         match self.decide(&context, local, head).await? {
-            Verdict::Forward(Forwarded { caller, .. }) => {
+            Verdict::Forward(Forwarded { mut caller, .. }) => {
+                // The proxy sends the request from here on.
+                if let Some(ticket) = caller.ticket.take() {
+                    self.spend(local, ticket).await?;
+                }
                 self.kept.counters.add(Counter::DecisionsAllowed, 1);
                 Ok(self.yes(local, &caller))
             }

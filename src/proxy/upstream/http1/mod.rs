@@ -97,6 +97,7 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
     }
 
     async fn attempt(&self, mut connection: Box<Connection>, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {
+        self.terms.cleared().await?;
         let ExchangeTerms { watch, timeouts, .. } = self.terms;
         let is_harmless_twice = self.request.is_idempotent() && body.length() == Some(0);
         let host = self.options.host(self.request.host, &self.link.backend);

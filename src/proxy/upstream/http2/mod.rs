@@ -75,6 +75,7 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
         let mut repeats = 0;
         loop {
             let permit = self.permit().await.map_err(Failed::unsent)?;
+            self.terms.cleared().await?;
             let is_of_used = permit.is_of_used();
             let failed = match self.attempt(permit, body).await {
                 Ok(response) => return Ok(response),
