@@ -94,7 +94,10 @@ impl Denial {
             | Self::InsufficientClaims(_)
             | Self::OriginRefused
             | Self::RevocationsStale
-            | Self::StoreUnavailable => false,
+            | Self::StoreUnavailable
+            | Self::TicketMisused(_)
+            | Self::TicketInvalid
+            | Self::Undecided(_) => false,
         }
     }
 
