@@ -109,7 +109,7 @@ impl Accepted {
         let header = async {
             match self.gateway.holder(Peer::Known(self.maker)) {
                 Holder::Trusted => read_proxy_header(stream, self.maker).await,
-                Holder::Address(_) => Err(Unarrived::Untrusted),
+                Holder::Address(_) | Holder::Unidentified(_) => Err(Unarrived::Untrusted),
             }
         };
         let read = in_time(&self.watch, header).await;

@@ -307,10 +307,14 @@ impl Worker {
     }
 
     fn holder(&self, newcomer: &Newcomer) -> Holder {
-        match newcomer.origin.spoken.protocol {
+        if let Protocol::Decisions(_) = newcomer.origin.spoken.protocol {
             // Who may ask is a proxy.
-            Protocol::Decisions(_) => Holder::Trusted,
-            Protocol::Http | Protocol::Https(_) | Protocol::Redirect(_) => self.gateway.holder(Peer::Known(newcomer.peer)),
+            return Holder::Trusted;
+        }
+        match self.gateway.holder(Peer::Known(newcomer.peer)) {
+            // Until its header has come.
+            Holder::Trusted if newcomer.origin.spoken.proxy_protocol => Holder::Unidentified(newcomer.peer.ip()),
+            holder => holder,
         }
     }
 

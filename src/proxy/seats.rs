@@ -22,12 +22,22 @@ const LINE_MAX: usize = 64;
 const TIES_MAX: usize = 64;
 
 /// In whose name a connection sits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Holder {
     /// A proxy in front, with the connections of many: never counted, never asked to leave.
     Trusted,
+    /// The same, before it has said whose the connection is. It may have as many as there are seats, but one that stays silent makes room
+    /// as any idle one does.
+    Unidentified(IpAddr),
     /// An IPv4 address, or an IPv6 network.
     Address(IpAddr),
+}
+
+impl Holder {
+    /// Whose connections are counted together with this one. `None`: nobody's.
+    fn party(self) -> Option<Self> {
+        (self != Self::Trusted).then_some(self)
+    }
 }
 
 /// What a connection does, the cheapest to lose first.
@@ -91,12 +101,12 @@ struct Room {
     seated: u64,
     /// Of these, those that were asked to leave.
     leaving: usize,
-    parties: HashMap<IpAddr, Party>,
+    parties: HashMap<Holder, Party>,
     /// By how many of their connections stay.
-    by_size: BTreeSet<(usize, IpAddr)>,
+    by_size: BTreeSet<(usize, Holder)>,
 }
 
-/// The connections of one address.
+/// The connections of one holder.
 #[derive(Debug, Default)]
 struct Party {
     members: Vec<Arc<Card>>,
@@ -197,75 +207,73 @@ impl Room {
 
     /// How many connections one has who wants one more.
     fn held_by(&self, holder: Holder) -> Result<usize, NoSeat> {
-        let Holder::Address(address) = holder else { return Ok(0) };
-        let held = self.parties.get(&address).map_or(0, |party| party.staying);
-        if self.limits.per_address_max.is_some_and(|max| held >= max) { Err(NoSeat::AddressFull) } else { Ok(held) }
+        let held = self.parties.get(&holder).map_or(0, |party| party.staying);
+        match holder {
+            Holder::Address(_) if self.limits.per_address_max.is_some_and(|max| held >= max) => Err(NoSeat::AddressFull),
+            Holder::Address(_) | Holder::Unidentified(_) | Holder::Trusted => Ok(held),
+        }
     }
 
     /// Counts one that stays among those of its holder.
     fn enter(&mut self, holder: Holder, card: &Arc<Card>) {
-        let Holder::Address(address) = holder else { return };
-        let party = self.parties.entry(address).or_default();
+        let Some(holder) = holder.party() else { return };
+        let party = self.parties.entry(holder).or_default();
         card.position.store(party.members.len(), Ordering::Relaxed);
         party.members.push(Arc::clone(card));
-        self.resize(address, |staying| staying + 1);
+        self.resize(holder, |staying| staying + 1);
     }
 
     fn leave(&mut self, holder: Holder, card: &Card, stayed: bool) {
-        let Holder::Address(address) = holder else { return };
+        let Some(holder) = holder.party() else { return };
         if stayed {
-            self.resize(address, |staying| staying - 1);
+            self.resize(holder, |staying| staying - 1);
         }
-        let Some(party) = self.parties.get_mut(&address) else { return };
+        let Some(party) = self.parties.get_mut(&holder) else { return };
         let position = card.position.load(Ordering::Relaxed);
         party.members.swap_remove(position);
         if let Some(moved) = party.members.get(position) {
             moved.position.store(position, Ordering::Relaxed);
         }
         if party.members.is_empty() {
-            self.parties.remove(&address);
+            self.parties.remove(&holder);
         }
     }
 
     /// Whether somebody was asked.
     fn ask_one_to_leave(&mut self, newcomer: Holder, held: usize, now: u32) -> bool {
         let Some(&(most, largest)) = self.by_size.last() else { return false };
-        if let Holder::Address(address) = newcomer
+        if let Some(newcomer) = newcomer.party()
             && held == most
         {
             // Its own connections make room, but not the only one that it has, and that is busy.
-            return self.ask_one_of(address, held == 1, now);
+            return self.ask_one_of(newcomer, held == 1, now);
         }
-        let ties = self.by_size.iter().rev().take_while(|(size, _)| *size == most).take(TIES_MAX).map(|(_, address)| *address);
-        let ties: Vec<IpAddr> = ties.collect();
+        let ties = self.by_size.iter().rev().take_while(|(size, _)| *size == most).take(TIES_MAX).map(|(_, holder)| *holder);
+        let ties: Vec<Holder> = ties.collect();
         let is_much = most > held + 1;
-        let others_make_room = ties.into_iter().any(|address| self.ask_one_of(address, true, now))
-            || is_much && self.ask_one_of(largest, false, now);
+        let others_make_room =
+            ties.into_iter().any(|holder| self.ask_one_of(holder, true, now)) || is_much && self.ask_one_of(largest, false, now);
         // Else its own do: it is not to stand in the way of those who come behind it.
-        others_make_room
-            || match newcomer {
-                Holder::Address(address) => self.ask_one_of(address, held == 1, now),
-                Holder::Trusted => false,
-            }
+        others_make_room || newcomer.party().is_some_and(|newcomer| self.ask_one_of(newcomer, held == 1, now))
     }
 
-    fn ask_one_of(&mut self, address: IpAddr, idle_only: bool, now: u32) -> bool {
-        let Some(leaver) = self.parties.get_mut(&address).and_then(|party| party.first_to_go(idle_only, now)) else {
+    fn ask_one_of(&mut self, holder: Holder, idle_only: bool, now: u32) -> bool {
+        let Some(leaver) = self.parties.get_mut(&holder).and_then(|party| party.first_to_go(idle_only, now)) else {
             return false;
         };
         let is_idle = Card::is_idle(leaver.doings());
         leaver.tell(if is_idle { Notice::Leave } else { Notice::LeaveNow });
         self.leaving += 1;
-        self.resize(address, |staying| staying - 1);
+        self.resize(holder, |staying| staying - 1);
         true
     }
 
-    fn resize(&mut self, address: IpAddr, change: impl FnOnce(usize) -> usize) {
-        let Some(party) = self.parties.get_mut(&address) else { return };
-        self.by_size.remove(&(party.staying, address));
+    fn resize(&mut self, holder: Holder, change: impl FnOnce(usize) -> usize) {
+        let Some(party) = self.parties.get_mut(&holder) else { return };
+        self.by_size.remove(&(party.staying, holder));
         party.staying = change(party.staying);
         if party.staying > 0 {
-            self.by_size.insert((party.staying, address));
+            self.by_size.insert((party.staying, holder));
         }
     }
 }

@@ -36,6 +36,21 @@ fn a_connection_that_turns_out_to_be_anothers_counts_as_that_ones() {
     assert_eq!((room.taken, room.leaving, room.parties.len(), room.by_size.len()), (1, 0, 1, 1));
 }
 
+#[test]
+fn a_proxy_that_stays_silent_makes_room_and_one_that_says_whose_it_is_has_no_bound_of_its_own() {
+    let proxy = Holder::Unidentified(IpAddr::from([192, 0, 2, 100]));
+    let seats = Seats::new(SeatLimits { connections_max: 4, per_address_max: Some(2) });
+    let taken: Vec<Seat> = (0..4).map(|now| seats.take(proxy, now).unwrap()).collect();
+    let newcomer = seats.take(address(1), 9).unwrap();
+    assert_eq!(notices(&taken), [Leave, Stay, Stay, Stay], "the one that has been silent longest");
+    let another = seats.take(proxy, 10).unwrap();
+    another.pass_to(address(2)).unwrap();
+    taken[3].pass_to(Holder::Trusted).unwrap();
+    drop((taken, newcomer, another));
+    let room = seats.room();
+    assert_eq!((room.taken, room.leaving, room.parties.len(), room.by_size.len()), (0, 0, 0, 0));
+}
+
 fn full_of(holders: &[Holder]) -> (Arc<Seats>, Vec<Seat>) {
     let seats = Seats::new(SeatLimits { connections_max: holders.len(), per_address_max: None });
     let taken = (0..).zip(holders).map(|(tick, holder)| seats.take(*holder, tick).unwrap()).collect();

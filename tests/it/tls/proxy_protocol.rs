@@ -61,6 +61,18 @@ fn the_address_that_the_header_names_is_the_client() {
     }
 }
 
+#[test]
+fn a_trusted_peer_that_stays_silent_makes_room_for_those_that_speak() {
+    let upstream = Upstream::start();
+    let rig = behind(&upstream, &format!("{TRUSTED}\nconnections_max = 4\nhandshake_timeout = '4m'"));
+    let silent: Vec<_> = (0..4).map(|_| rig.connect(0)).collect();
+    for _ in 0..8 {
+        let answer = ask(&rig, &[b"PROXY TCP4 198.51.100.7 127.0.0.1 8080 80\r\n".as_slice(), REQUEST.as_bytes()].concat());
+        assert_eq!(upstream_saw(body(&answer), "x-forwarded-for"), ["198.51.100.7"]);
+    }
+    drop(silent);
+}
+
 fn headers_of_unknown_clients() -> [Vec<u8>; 4] {
     [
         b"PROXY UNKNOWN\r\n".to_vec(),
