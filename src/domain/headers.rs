@@ -24,7 +24,7 @@ use super::cookies::{self, set_by_others};
 use super::field_list;
 use super::path::CanonicalTarget;
 pub use authorization::{AuthorizationRule, Withheld};
-pub use edits::{FieldChange, FieldEdits};
+pub use edits::FieldEdits;
 use forwarded::{Forwarding, Origin};
 use names::{FieldNames, Standing};
 pub use names::{NamePattern, is_protected, is_token};
@@ -113,8 +113,9 @@ pub struct CertificateFields {
 impl CertificateFields {
     /// Of what it does not say, there is no field.
     pub fn new(subject: &str, names: &str) -> Self {
-        let value = |text: &str| (!text.is_empty()).then(|| field_value(text));
-        Self { subject: value(subject), names: value(names) }
+        let value = |text: &str, make: fn(&str) -> HeaderValue| (!text.is_empty()).then(|| make(text));
+        // Names are written as in URIs already.
+        Self { subject: value(subject, field_value), names: value(names, encoded_value) }
     }
 }
 
@@ -294,7 +295,16 @@ impl RewriteRules {
 /// Text as a field value: bytes outside printable ASCII, and `%` itself, percent-encoded as in RFC 3986, so that the upstream
 /// can undo it and nothing can break out of the line.
 fn field_value(text: &str) -> HeaderValue {
-    let safe = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
+    encoded(text, |byte| byte != b'%')
+}
+
+/// The same of text whose percent signs are such as that: it is not encoded twice.
+fn encoded_value(text: &str) -> HeaderValue {
+    encoded(text, |_| true)
+}
+
+fn encoded(text: &str, stands: impl Fn(u8) -> bool) -> HeaderValue {
+    let safe = |byte: u8| (b' '..=b'~').contains(&byte) && stands(byte);
     let trimmed = !text.starts_with(' ') && !text.ends_with(' ');
     if trimmed && text.bytes().all(safe) {
         return HeaderValue::from_str(text).expect("printable ASCII is a field value");

@@ -24,7 +24,7 @@ fn client(authority: &Authority, folder: &Path, name: &str) -> Files {
         params.distinguished_name.push(DnType::OrganizationName, "Example, Inc.");
         params.subject_alt_names = vec![
             SanType::DnsName("billing.example".try_into().unwrap()),
-            SanType::URI("spiffe://example/billing".try_into().unwrap()),
+            SanType::URI("spiffe://example/billing%20team,eu".try_into().unwrap()),
         ];
     })
 }
@@ -47,7 +47,7 @@ fn upstreams_are_told_whose_certificate_it_is() {
         let response = rig.curl("/public/a", &with(&files, &version));
         assert!(response.status.success(), "{}", said(&response));
         assert_eq!(upstream_saw(&response.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
-        assert_eq!(upstream_saw(&response.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing"]);
+        assert_eq!(upstream_saw(&response.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing%20team%2Ceu"]);
     }
 }
 
