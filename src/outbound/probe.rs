@@ -82,7 +82,12 @@ mod tests {
     fn backend(target: Target, rules: &ProbeRules) -> Arc<Backend> {
         let place = Place { key: "url".into(), target, own_host: HeaderValue::from_static("api.example:81"), weight: 1 };
         let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO, slow_factor: None };
-        let rules = BackendRules { resolve_interval: Duration::from_secs(60), ejection, probing: Some(Arc::new(rules.clone())) };
+        let rules = BackendRules {
+            resolve_interval: Duration::from_secs(60),
+            tells_host: false,
+            ejection,
+            probing: Some(Arc::new(rules.clone())),
+        };
         Backends::new(vec![place], rules, standing_clock(), None).take_due_probes(1).remove(0)
     }
 

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +27,8 @@ pub async fn run(upstreams: impl Fn() -> Vec<Arc<Backends>>, stop: CancellationT
 
 /// Resolves the names of one upstream, once.
 pub async fn resolve_once(backends: &Backends) {
-    resolve(backends, &lookup, &Failing::default()).await;
+    let failing = Failing::default();
+    join_all(backends.names().map(|name| resolve(backends, name, &lookup, &failing))).await;
 }
 
 async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -58,57 +61,92 @@ impl Failing {
     }
 }
 
+/// One name of an upstream.
+struct Name {
+    backends: Arc<Backends>,
+    index: usize,
+    /// When it began to be resolved last.
+    began_at: Instant,
+    is_under_way: bool,
+}
+
+impl Name {
+    fn is(&self, backends: &Arc<Backends>, index: usize) -> bool {
+        Arc::ptr_eq(&self.backends, backends) && self.index == index
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        !self.is_under_way && now.duration_since(self.began_at) >= self.backends.resolve_interval()
+    }
+}
+
+/// Each name for itself: one that takes its time holds up no other.
 async fn follow<F>(upstreams: impl Fn() -> Vec<Arc<Backends>>, lookup: impl Fn(String, u16) -> F, stop: CancellationToken)
 where
     F: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut resolved: Vec<(Arc<Backends>, Instant)> = Vec::new();
-    let failing = Failing::default();
-    while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let now = Instant::now();
-        let is_fresh = |backends: &Arc<Backends>| {
-            let last = resolved.iter().find(|(known, _)| Arc::ptr_eq(known, backends));
-            last.is_some_and(|(_, at)| now.duration_since(*at) < backends.resolve_interval())
-        };
-        let present = upstreams();
-        failing.keep(|host| present.iter().flat_map(|backends| backends.names()).any(|(_, name, _)| name == host));
-        let (fresh, due): (Vec<_>, Vec<_>) = present.into_iter().partition(is_fresh);
-        let resolving = join_all(due.iter().map(|backends| resolve(backends, &lookup, &failing)));
-        if stop.run_until_cancelled(resolving).await.is_none() {
-            return;
+    let (lookup, failing) = (&lookup, &Failing::default());
+    let (mut names, mut resolving): (Vec<Name>, _) = (Vec::new(), FuturesUnordered::new());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some((backends, index)) = resolving.next() => {
+                if let Some(name) = names.iter_mut().find(|name| name.is(&backends, index)) {
+                    name.is_under_way = false;
+                }
+            }
+            _ = look.tick() => {
+                let (now, present) = (Instant::now(), upstreams());
+                failing.keep(|host| present.iter().flat_map(|backends| backends.names()).any(|(_, name, _)| name == host));
+                names.retain(|name| present.iter().any(|backends| Arc::ptr_eq(backends, &name.backends)));
+                for backends in &present {
+                    for (index, host, port) in backends.names() {
+                        match names.iter_mut().find(|name| name.is(backends, index)) {
+                            Some(name) if !name.is_due(now) => continue,
+                            Some(name) => (name.began_at, name.is_under_way) = (now, true),
+                            None => {
+                                names.push(Name { backends: Arc::clone(backends), index, began_at: now, is_under_way: true });
+                            }
+                        }
+                        let (backends, host) = (Arc::clone(backends), host.to_owned());
+                        resolving.push(async move {
+                            resolve(&backends, (index, &host, port), lookup, failing).await;
+                            (backends, index)
+                        });
+                    }
+                }
+            }
         }
-        resolved.retain(|(known, _)| fresh.iter().any(|backends| Arc::ptr_eq(known, backends)));
-        resolved.extend(due.into_iter().map(|backends| (backends, now)));
     }
 }
 
-async fn resolve<F>(backends: &Backends, lookup: &impl Fn(String, u16) -> F, failing: &Failing)
-where
+async fn resolve<F>(
+    backends: &Backends,
+    (index, host, port): (usize, &str, u16),
+    lookup: &impl Fn(String, u16) -> F,
+    failing: &Failing,
+) where
     F: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
-    let one = async |(index, host, port): (usize, &str, u16)| {
-        let found = tokio::time::timeout(PATIENCE, lookup(host.to_owned(), port)).await;
-        match found
-            .map_err(|_| format!("no response within {PATIENCE:?}"))
-            .and_then(|found| found.map_err(|error| error.to_string()))
-        {
-            Ok(addresses) => {
-                if failing.resolves(host) {
-                    tracing::info!(host, "the name of an upstream resolves again");
-                }
-                if backends.resolved(index, addresses) {
-                    tracing::info!(host, "the addresses of an upstream have changed");
-                }
+    let found = tokio::time::timeout(PATIENCE, lookup(host.to_owned(), port)).await;
+    let found =
+        found.map_err(|_| format!("no response within {PATIENCE:?}")).and_then(|found| found.map_err(|error| error.to_string()));
+    match found {
+        Ok(addresses) => {
+            if failing.resolves(host) {
+                tracing::info!(host, "the name of an upstream resolves again");
             }
-            Err(cause) if failing.fails(host, &cause) => {
-                tracing::warn!(host, cause, "the name of an upstream does not resolve: its former addresses are used");
+            if backends.resolved(index, addresses) {
+                tracing::info!(host, "the addresses of an upstream have changed");
             }
-            Err(_) => {}
         }
-    };
-    join_all(backends.names().map(one)).await;
+        Err(cause) if failing.fails(host, &cause) => {
+            tracing::warn!(host, cause, "the name of an upstream does not resolve: its former addresses are used");
+        }
+        Err(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +181,7 @@ mod tests {
     async fn names_are_resolved_at_once_and_then_as_often_as_is_said_and_failures_change_nothing() {
         const INTERVAL: Duration = Duration::from_secs(30);
         let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO, slow_factor: None };
-        let rules = BackendRules { resolve_interval: INTERVAL, ejection, probing: None };
+        let rules = BackendRules { resolve_interval: INTERVAL, tells_host: false, ejection, probing: None };
         let target = |host: &str| Target::tcp(host.to_owned(), 80, None);
         let place = |host| Place { key: "url".into(), target: target(host), own_host: HeaderValue::from_static("h"), weight: 1 };
         let backends = Backends::new(vec![place("api.example"), place("192.0.2.9")], rules, standing_clock(), None);
@@ -168,5 +206,44 @@ mod tests {
             stop.cancel();
         };
         tokio::join!(follow(|| vec![Arc::clone(&backends)], lookup, stop.clone()), watch);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_takes_its_time_holds_up_no_other() {
+        const INTERVAL: Duration = Duration::from_secs(2);
+        let ejection = EjectionRules { failures: 0, pause: Duration::ZERO, slow_start: Duration::ZERO, slow_factor: None };
+        let rules = BackendRules { resolve_interval: INTERVAL, tells_host: false, ejection, probing: None };
+        let place = |host: &str| Place {
+            key: "url".into(),
+            target: Target::tcp(host.to_owned(), 80, None),
+            own_host: HeaderValue::from_static("h"),
+            weight: 1,
+        };
+        let backends = |hosts: &[&str]| {
+            let places = hosts.iter().map(|host| place(host)).collect();
+            Backends::new(places, rules.clone(), standing_clock(), None)
+        };
+        let upstreams = [backends(&["slow.example", "beside.example"]), backends(&["other.example"])];
+        let asked = RefCell::new(BTreeMap::<String, usize>::new());
+        let lookup = |host: String, _| {
+            let is_slow = host == "slow.example";
+            *asked.borrow_mut().entry(host).or_default() += 1;
+            async move {
+                if is_slow {
+                    std::future::pending::<()>().await;
+                }
+                Ok(vec![address(1)])
+            }
+        };
+        let stop = CancellationToken::new();
+        let watch = async {
+            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            let times = |host: &str| asked.borrow()[host];
+            assert_eq!((times("slow.example"), times("beside.example"), times("other.example")), (1, 5, 5));
+            tokio::time::sleep(PATIENCE).await;
+            assert_eq!(times("slow.example"), 2, "it is given up and tried again");
+            stop.cancel();
+        };
+        tokio::join!(follow(|| upstreams.to_vec(), lookup, stop.clone()), watch);
     }
 }

@@ -5,6 +5,7 @@ mod place;
 mod report;
 mod rules;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -177,8 +178,8 @@ impl Backends {
 
     /// Of those that may get requests by the probes, never more than half are ejected.
     fn may_eject(&self, known: &[Vec<Arc<Backend>>]) -> bool {
-        let believed = Believed::of(known.iter().flatten().map(|one| self.verdict(&one.condition())));
-        let (all, out) = known.iter().flatten().fold((0, 0), |(all, out), one| {
+        let believed = Believed::of(distinct(known).map(|one| self.verdict(&one.condition())));
+        let (all, out) = distinct(known).fold((0, 0), |(all, out), one| {
             let condition = one.condition();
             let counts = believed.admits(self.verdict(&condition));
             (all + usize::from(counts), out + usize::from(counts && condition.standing.is_out()))
@@ -195,7 +196,7 @@ impl Backends {
         }
         let _turn = self.changes.judging();
         let known = self.known();
-        let backends: Vec<&Arc<Backend>> = known.iter().flatten().collect();
+        let backends: Vec<&Arc<Backend>> = distinct(&known).collect();
         let measured = |backend: &&Arc<Backend>| {
             let answered = backend.answered();
             let former = backend.condition().answered.replace(answered);
@@ -239,7 +240,7 @@ impl Backends {
     }
 
     fn at(&self, place: &Place) -> Vec<Arc<Backend>> {
-        self.known().iter().flatten().filter(|backend| backend.is_at(place)).cloned().collect()
+        distinct(&self.known()).filter(|backend| backend.is_at(place)).cloned().collect()
     }
 
     /// Grows with every change of what [`Backends::list`] returns.
@@ -254,18 +255,18 @@ impl Backends {
         known.iter().flatten().zip(weights).map(|(backend, weight)| Weighted { backend: Arc::clone(backend), weight }).collect()
     }
 
-    /// That of each, one place after the other.
+    /// That of each, one place after the other. One that several places lead to has that of the first of them, and 0 in the others.
     fn weights(&self, known: &[Vec<Arc<Backend>>]) -> Vec<u32> {
         let now = self.clock.monotonic();
-        let of_place = |(place, backends): (&Place, &Vec<Arc<Backend>>)| {
-            let known = |backend: &Arc<Backend>| {
-                let mut condition = backend.condition();
-                let verdict = self.verdict(&condition);
-                Known { weight: place.weight, verdict, part: condition.standing.part(&self.rules.ejection, now) }
-            };
-            backends.iter().map(known).collect::<Vec<_>>()
-        };
-        weights(&self.places.iter().zip(known).flat_map(of_place).collect::<Vec<_>>())
+        let mut seen = HashSet::new();
+        let named = self.places.iter().zip(known).flat_map(|(place, backends)| backends.iter().map(move |one| (place, one)));
+        let known = named.map(|(place, backend)| {
+            let mut condition = backend.condition();
+            let verdict = self.verdict(&condition);
+            let weight = if seen.insert(backend.id()) { place.weight } else { 0 };
+            Known { weight, verdict, part: condition.standing.part(&self.rules.ejection, now) }
+        });
+        weights(&known.collect::<Vec<_>>())
     }
 
     /// One that gets requests, by its weight, and was not tried yet.
@@ -292,7 +293,7 @@ impl Backends {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.known().iter().map(Vec::len).sum()
+        distinct(&self.known()).count()
     }
 
     /// The places that are known by a name, and need to be resolved time and again: host and port, each with its number.
@@ -302,21 +303,34 @@ impl Backends {
     }
 
     /// The addresses that the name of a place has now. Whether that is news. No address at all would be of no use: the former ones
-    /// stay.
+    /// stay. A server to which another place leads too is one and the same.
     pub fn resolved(&self, index: usize, mut addresses: Vec<SocketAddr>) -> bool {
         addresses.sort_unstable();
         addresses.dedup();
         addresses.truncate(ADDRESSES_MAX);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let Some((place, former)) = self.places.get(index).zip(known.get_mut(index)) else { return false };
+        let Some((place, former)) = self.places.get(index).zip(known.get(index)) else { return false };
         if addresses.is_empty() || former.iter().map(|backend| backend.address).eq(addresses.iter().copied().map(Some)) {
             return false;
         }
         let stayed = |address| former.iter().find(|backend| backend.address == Some(address)).cloned();
-        *former = addresses.into_iter().map(|a| stayed(a).unwrap_or_else(|| Backend::new(place, Some(a)))).collect();
+        let of_another_place = |address| {
+            let mut known = known.iter().flatten();
+            known.find(|one| one.address == Some(address) && one.is_server_of(place, self.rules.tells_host)).cloned()
+        };
+        let backend =
+            |address| stayed(address).or_else(|| of_another_place(address)).unwrap_or_else(|| Backend::new(place, Some(address)));
+        let present = addresses.into_iter().map(backend).collect();
+        known[index] = present;
         self.changes.tell();
         true
     }
+}
+
+/// Each once, however many places lead to it.
+fn distinct(known: &[Vec<Arc<Backend>>]) -> impl Iterator<Item = &Arc<Backend>> {
+    let mut seen = HashSet::new();
+    known.iter().flatten().filter(move |backend| seen.insert(backend.id()))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn run<F: Future>(test: F) -> F::Output {
 
 const RULES: BackendRules = BackendRules {
     resolve_interval: Duration::from_secs(30),
+    tells_host: false,
     ejection: EjectionRules {
         failures: 5,
         pause: Duration::from_secs(3600),
@@ -153,6 +154,7 @@ fn options(places: Vec<Place>) -> UpstreamOptions {
         backends: Backends::new(places, RULES, standing_clock(), None),
         balance: Balance::LeastRequests,
         identity: None,
+        authorities: None,
         base_path: "".into(),
         replaces_host: false,
         connect_timeout: Duration::from_secs(5),

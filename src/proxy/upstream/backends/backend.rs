@@ -237,6 +237,13 @@ impl Backend {
     pub(super) fn is_at(&self, place: &Place) -> bool {
         self.target == place.target && self.own_host == place.own_host
     }
+
+    /// Whether what is sent to its address is the same as what the place would send there. `tells_host`: see [`BackendRules`].
+    ///
+    /// [`BackendRules`]: super::BackendRules
+    pub(super) fn is_server_of(&self, place: &Place, tells_host: bool) -> bool {
+        self.target.speaks_as(&place.target) && (!tells_host || self.own_host == place.own_host)
+    }
 }
 
 impl fmt::Display for Backend {

@@ -1,5 +1,6 @@
 //! What operators are told of backends.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Backend, Backends, Place};
@@ -28,12 +29,13 @@ impl UpstreamStates for Board {
 impl Backends {
     fn report(&self) -> Vec<TargetReport> {
         let known = self.known();
-        let mut weights = self.weights(&known).into_iter();
+        let weighted = known.iter().flatten().zip(self.weights(&known)).filter(|(_, weight)| *weight > 0);
+        let in_use: HashSet<u64> = weighted.map(|(backend, _)| backend.id()).collect();
         let target = |(place, backends): (&Place, &Vec<Arc<Backend>>)| TargetReport {
             key: Arc::clone(&place.key),
             place: place.target.to_string(),
             weight: place.weight,
-            addresses: backends.iter().zip(&mut weights).map(|(backend, weight)| self.of_address(backend, weight > 0)).collect(),
+            addresses: backends.iter().map(|backend| self.of_address(backend, in_use.contains(&backend.id()))).collect(),
         };
         self.places.iter().zip(&*known).map(target).collect()
     }

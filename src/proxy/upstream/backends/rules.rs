@@ -14,6 +14,8 @@ use crate::domain::probing::ProbeThresholds;
 pub struct BackendRules {
     /// How often names are resolved.
     pub resolve_interval: Duration,
+    /// Whether requests name the host of each one's URL: several names of one address may be several servers then.
+    pub tells_host: bool,
     pub ejection: EjectionRules,
     /// `None`: nobody asks how they are.
     pub probing: Option<Arc<ProbeRules>>,

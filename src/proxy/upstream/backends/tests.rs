@@ -13,6 +13,7 @@ use crate::proxy::upstream::connect::Target;
 
 const RULES: BackendRules = BackendRules {
     resolve_interval: Duration::from_secs(30),
+    tells_host: false,
     ejection: EjectionRules {
         failures: 2,
         pause: Duration::from_secs(3600),
@@ -86,6 +87,26 @@ fn a_name_becomes_its_addresses_and_those_that_stay_are_the_same_backends() {
     assert!(backends.resolved(1, vec![address(2), address(3)]));
     assert!(backends.version() > version);
     assert!(Arc::ptr_eq(&backends.list()[1].backend, &before[2].backend));
+}
+
+#[test]
+fn a_server_to_which_two_names_lead_counts_once_unless_it_is_told_the_names() {
+    let named = || vec![place("a.example", 1), place("b.example", 3)];
+    let resolved = |rules: BackendRules| {
+        let backends = Backends::new(named(), rules, standing_clock(), None);
+        assert!(backends.resolved(0, vec![address(1)]) && backends.resolved(1, vec![address(1), address(2)]));
+        backends
+    };
+    let backends = resolved(RULES);
+    assert_eq!(
+        (backends.count(), names(&backends)),
+        (2, vec!["192.0.2.1:80 x1".to_owned(), "192.0.2.1:80 x0".to_owned(), "192.0.2.2:80 x3".to_owned()])
+    );
+    assert!(backends.by_place().iter().all(|(_, addresses)| addresses[0].address == Some(address(1))));
+    assert_eq!(Backends::new(named(), RULES, standing_clock(), Some(&backends)).count(), 2);
+    assert!(backends.resolved(0, vec![address(3)]), "the other name leads there still");
+    assert_eq!(names(&backends), ["192.0.2.3:80 x1", "192.0.2.1:80 x3", "192.0.2.2:80 x3"]);
+    assert_eq!(resolved(BackendRules { tells_host: true, ..RULES }).count(), 3);
 }
 
 #[test]
