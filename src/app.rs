@@ -5,12 +5,11 @@ mod admin_listener;
 mod ambient;
 mod certificates;
 mod claims_hook;
-mod client_certificates;
 mod data_plane;
 #[cfg(test)]
 mod doors;
 mod file_faults;
-mod files;
+mod file_work;
 mod issuers;
 mod keys;
 mod legacy;
@@ -25,7 +24,9 @@ mod snapshot;
 mod stores;
 mod tasks;
 mod upkeep;
+mod upstream_files;
 mod watched_certificates;
+mod watched_files;
 mod watched_keys;
 mod watched_settings;
 
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use admin_listener::{AdminListener, Place};
 pub use ambient::Ambient;
 pub use file_faults::faults as file_faults;
+use file_work::{FileWork, FileWorkError};
 pub use keys::KeysError;
 pub use online::Finding as OnlineFinding;
 pub use passed_sockets::PassedSockets;
@@ -50,6 +52,7 @@ pub use service_manager::ServiceManager;
 use snapshot::{Live, Snapshot};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
+use upstream_files::WatchedUpstreams;
 use watched_certificates::WatchedCertificates;
 pub use watched_keys::key_set;
 
@@ -76,7 +79,7 @@ use crate::tasks::supervisor::Supervisor;
 
 /// A warning for each certificate that clients or upstreams will not take, or not for long.
 pub fn certificate_warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
-    certificates::warnings(settings, now).into_iter().chain(client_certificates::warnings(settings, now)).collect()
+    certificates::warnings(settings, now).into_iter().chain(upstream_files::warnings(settings, now)).collect()
 }
 
 /// How long background tasks may take to end once requests are done.
@@ -103,6 +106,8 @@ pub enum StartError {
     Issuer { issuer: String, error: String },
     #[error("legacy {name}: {error}")]
     Legacy { name: String, error: String },
+    #[error("reading the files that the settings name: {0}")]
+    Files(#[from] FileWorkError),
     #[error("{0}")]
     Companion(io::Error),
     #[error("cannot start a runtime: {0}")]
@@ -117,13 +122,11 @@ pub enum StartError {
 fn hint(key: &str, error: &io::Error) -> &'static str {
     match (error.kind(), key.starts_with("listen")) {
         (io::ErrorKind::AddrInUse, true) => {
-            ". Another process listens there, perhaps another gateway, or the admin listener of this one, which a reload moves away only at \
-             its end: choose another address, or end the process, or set listen.share_port = true in each of them to divide the connections \
+            ". Another process listens there, perhaps another gateway: choose another address, or end the process, or set listen.share_port = true in each of them to divide the connections \
              among them"
         }
         (io::ErrorKind::AddrInUse, false) => {
-            ". Another process listens there, perhaps another gateway, or a listener for clients of this one, which a reload moves away only \
-             at its end: end it, or choose another address"
+            ". Another process listens there, perhaps another gateway: end it, or choose another address"
         }
         (_, _) => "",
     }
@@ -131,7 +134,7 @@ fn hint(key: &str, error: &io::Error) -> &'static str {
 
 /// A running gateway.
 pub struct App {
-    parts: Parts,
+    parts: Arc<Parts>,
     live: Live,
     workers: Workers,
     shutdown: Shutdown,
@@ -157,11 +160,15 @@ struct Parts {
     alarms: Arc<Alarms>,
     /// Of the certificates that clients are shown.
     certificate_alarms: Arc<Alarms>,
+    /// Of the certificates of TLS towards upstreams.
+    upstream_alarms: Arc<Alarms>,
     nodes: Arc<Nodes>,
     upkeep: Upkeep,
     /// How many threads carry requests.
     workers: usize,
     passed: PassedSockets,
+    /// Of the files that the settings name.
+    reading: FileWork,
 }
 
 impl App {
@@ -174,7 +181,7 @@ impl App {
     pub async fn start_at(settings: &Settings, ambient: Ambient, passed: PassedSockets) -> Result<Self, StartError> {
         provider::install();
         let runtime = Handle::current();
-        let parts = Parts::open(settings, ambient, passed).await?;
+        let parts = Arc::new(Parts::open(settings, ambient, passed).await?);
         let (reload, reloads) = reload_channel();
         let live = Live::new(Snapshot::first(settings, &parts, reload, runtime.clone()).await?);
         let (supervisor, admin) = (parts.supervisor(runtime.clone()), parts.supervisor(runtime));
@@ -211,19 +218,22 @@ impl App {
             let upstreams = move || data_plane::backends(&latest.load().policy);
             prober::run(upstreams, Arc::clone(&counters), stop)
         });
-        let (latest, clock) = (Arc::new(live.part(|snapshot| &snapshot.data_plane)), Arc::clone(&parts.ambient.clock));
-        supervisor.supervise("certificates for upstreams", move |stop| {
-            let latest = Arc::clone(&latest);
-            let following =
-                client_certificates::follow(move || data_plane::identities(&latest.load().policy), Arc::clone(&clock));
-            async move {
-                let _ = stop.run_until_cancelled(following).await;
-            }
+        let latest = live.part(|snapshot| &snapshot.data_plane);
+        let upstreams = WatchedUpstreams {
+            in_use: Box::new(move || data_plane::in_use(&latest.load().policy)),
+            changed: live.changes(),
+            alarms: Arc::clone(&parts.upstream_alarms),
+            gauges: Arc::clone(&parts.upkeep.gauges),
+            clock: Arc::clone(&parts.ambient.clock),
+        };
+        supervisor.supervise_kept("files of upstreams", upstreams, |watched, stop| async move {
+            let _ = stop.run_until_cancelled(watched.follow()).await;
         });
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));
         let mut admin_listener = None;
-        Place::of(&settings.admin, None).await?.take(&mut admin_listener, &admin_latest, &admin);
+        let addresses: Vec<_> = live.now().listeners.addresses().collect();
+        Place::of(&settings.admin, None, &addresses).await?.take(&mut admin_listener, &admin_latest, &admin);
         let shutdown = Shutdown::default();
         let workers = Workers::start(parts.workers, &shared, &shutdown).map_err(StartError::Runtime)?;
         let app = Self {
@@ -289,9 +299,10 @@ impl App {
     /// the keys among them that the system does not let take effect before a restart.
     pub async fn reload(&mut self, reload: &Reload) -> Result<Vec<String>, StartError> {
         let settings = reload.settings();
-        let admin = Place::of(&settings.admin, self.admin_listener.as_ref()).await?;
         let former = self.live.now();
-        let next = former.followed_by(settings, &self.parts).await?;
+        let addresses: Vec<_> = former.listeners.addresses().collect();
+        let admin = Place::of(&settings.admin, self.admin_listener.as_ref(), &addresses).await?;
+        let next = former.followed_by(settings, &self.parts, self.admin_address()).await?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         next.issuers.keep_fresh(&self.supervisor);
         next.listeners.before_taking_over(&former.listeners).await;
@@ -358,10 +369,12 @@ impl Parts {
             counters,
             alarms: Arc::default(),
             certificate_alarms: Arc::default(),
+            upstream_alarms: Arc::default(),
             nodes,
             upkeep,
             workers: data_plane::workers(settings),
             passed,
+            reading: FileWork::default(),
         })
     }
 }

@@ -247,6 +247,9 @@ const GAUGES: &[Exported] = &[
     gauge("certificate_expiry_seconds", "When the first of the certificates expires that clients are shown, since 1970", &[
         (Gauge::CertificateExpiry, ""),
     ]),
+    gauge("upstream_certificate_expiry_seconds", "When the first of the certificates expires that upstreams are shown, since 1970", &[
+        (Gauge::UpstreamCertificateExpiry, ""),
+    ]),
     Exported {
         name: "revocation_lag_seconds",
         help: "From the writing of a revocation to its arrival in this node's replica, over the last minutes",

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::ListenAddress;
+use crate::proxy::port::coverage_at;
 
 /// The address that a listener is bound to. Of several that a name has, the first of IPv4, as clients that are told an address expect;
 /// else the first.
@@ -21,6 +22,23 @@ pub(super) async fn resolve(address: &ListenAddress) -> io::Result<SocketAddr> {
     let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
     tracing::info!(%address, %resolved, "the name of a listener is resolved");
     Ok(resolved)
+}
+
+/// Names what of this gateway's own holds an address that cannot be bound, so that nobody looks for another process.
+pub(super) fn explained(
+    error: io::Error,
+    address: SocketAddr,
+    of_ours: impl IntoIterator<Item = (SocketAddr, &'static str)>,
+) -> io::Error {
+    let wanted = coverage_at(address);
+    let holder = of_ours.into_iter().find(|(held, _)| coverage_at(*held).overlaps(&wanted));
+    match holder.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
+        Some((held, what)) => io::Error::other(format!(
+            "this gateway's own {what} is at {held} until the end of a reload: that takes two reloads, the first of which moves it \
+             elsewhere"
+        )),
+        None => error,
+    }
 }
 
 #[cfg(test)]

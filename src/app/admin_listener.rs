@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use socket2::SockRef;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
-use super::addresses::resolve;
+use super::addresses::{explained, resolve};
 use crate::admin::{self, Latest};
 use crate::config::{self, ListenAddress};
 use crate::domain::network::KEEPALIVE_TIMEOUT;
@@ -41,8 +41,12 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Binds what is not bound yet.
-    pub(super) async fn of(settings: &config::Admin, present: Option<&AdminListener>) -> Result<Self, StartError> {
+    /// Binds what is not bound yet. `listeners` are those for clients at present.
+    pub(super) async fn of(
+        settings: &config::Admin,
+        present: Option<&AdminListener>,
+        listeners: &[SocketAddr],
+    ) -> Result<Self, StartError> {
         let Some(named) = &settings.address else { return Ok(Self::Off) };
         let refused = |error| StartError::Listen { key: KEY.to_owned(), address: named.clone(), error };
         let present = present.map(|present| &present.bound);
@@ -57,7 +61,8 @@ impl Place {
         if same.is_some() || present.is_some_and(|bound| bound.address == address) {
             return Ok(Self::Same);
         }
-        let listener = TcpListener::bind(address).await.map_err(|error| refused(explained(error, address, present)))?;
+        let of_ours = listeners.iter().map(|listener| (*listener, "listener for clients"));
+        let listener = listen(address, present).map_err(|error| refused(explained(error, address, of_ours)))?;
         keepalive::watch_for_death(&SockRef::from(&listener), KEEPALIVE_TIMEOUT).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self::New(Bound { named: named.clone(), address, listener: Arc::new(listener) }))
@@ -73,17 +78,31 @@ impl Place {
     }
 }
 
-/// Names the listener that is served already where it is what holds the address.
-fn explained(error: io::Error, address: SocketAddr, present: Option<&Bound>) -> io::Error {
+/// Beside the listener that is served already, if that is what holds the address: it goes once the new one is served.
+fn listen(address: SocketAddr, present: Option<&Bound>) -> io::Result<TcpListener> {
     let overlapping = present.filter(|bound| coverage_at(bound.address).overlaps(&coverage_at(address)));
-    match overlapping.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
-        Some(bound) => io::Error::other(format!(
-            "this gateway's own admin listener is at {}, which overlaps: that takes two reloads, the first with another port or with \
-             admin.address = \"\"",
-            bound.address
-        )),
-        None => error,
+    match (listen_at(address, false), overlapping) {
+        (Err(error), Some(bound)) if error.kind() == io::ErrorKind::AddrInUse => {
+            let held = SockRef::from(&*bound.listener);
+            held.set_reuse_port(true)?;
+            let listening = listen_at(address, true);
+            held.set_reuse_port(false)?;
+            let listening = listening?;
+            SockRef::from(&listening).set_reuse_port(false)?;
+            Ok(listening)
+        }
+        (listening, _) => listening,
     }
+}
+
+fn listen_at(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    /// Connections that wait until they are taken.
+    const BACKLOG: u32 = 1024;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl AdminListener {

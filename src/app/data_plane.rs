@@ -1,20 +1,21 @@
 //! Settings as the data plane takes them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
 
-use super::{StartError, client_certificates, files};
+use super::StartError;
+use super::upstream_files::{self, Fault, InUse};
 use crate::config::{self, HostField, Settings, UpstreamProtocol};
 use crate::crypto::client_identity::ClientIdentity;
+use crate::crypto::server_authorities::ServerAuthorities;
 use crate::crypto::ticket::Tickets;
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 use crate::domain::routing::Routing;
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, Timestamp};
 use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::auth::ticket_reader::TicketReader;
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
@@ -64,15 +65,17 @@ fn upstream(
 ) -> Result<UpstreamOptions, StartError> {
     let rules = BackendRules {
         resolve_interval: upstream.resolve_interval,
+        tells_host: matches!(upstream.host, HostField::Replace),
         ejection: upstream.ejection,
         probing: upstream.health.as_ref().map(|health| Arc::new(probing(health))),
     };
-    let identity = identity(upstream, former.and_then(|former| former.identity.as_ref()))?;
-    let places = places(upstream, identity.as_ref())?;
+    let files = Files::of(upstream, former, clock.now())?;
+    let places = places(upstream, &files)?;
     Ok(UpstreamOptions {
         name: Arc::clone(&upstream.name),
         backends: Backends::new(places, rules, Arc::clone(clock), former.map(|former| &*former.backends)),
-        identity,
+        identity: files.identity,
+        authorities: files.authorities,
         balance: upstream.balance,
         base_path: upstream.targets.base_path().into(),
         replaces_host: match upstream.host {
@@ -103,43 +106,49 @@ fn probing(health: &config::Health) -> ProbeRules {
 
 /// For which of the files of an upstream a start would be refused.
 pub(super) fn file_fault(upstream: &config::Upstream) -> Option<StartError> {
-    identity(upstream, None).and_then(|identity| places(upstream, identity.as_ref())).err()
+    // Nothing is shown yet, so the moment says nothing.
+    let files = Files::of(upstream, None, Timestamp::from_secs(0));
+    files.and_then(|files| places(upstream, &files)).err()
 }
 
-fn identity(
-    upstream: &config::Upstream,
-    former: Option<&Arc<ClientIdentity>>,
-) -> Result<Option<Arc<ClientIdentity>>, StartError> {
-    let fault = |client_certificates::Fault { key, error }| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
-    client_certificates::identity(upstream, former).map_err(fault)
+/// What the files of an upstream say of TLS towards it.
+struct Files {
+    identity: Option<Arc<ClientIdentity>>,
+    authorities: Option<Arc<ServerAuthorities>>,
 }
 
-/// The identities that upstreams are shown.
-pub(super) fn identities(policy: &Policy) -> client_certificates::Shown {
-    let named = |upstream: &UpstreamOptions| Some((Arc::clone(&upstream.name), Arc::clone(upstream.identity.as_ref()?)));
-    policy.routing.upstreams().iter().filter_map(named).collect()
+impl Files {
+    fn of(upstream: &config::Upstream, former: Option<&UpstreamOptions>, now: Timestamp) -> Result<Self, StartError> {
+        let fault = |Fault { key, error }| StartError::Upstream { name: Arc::clone(&upstream.name), key, error };
+        let identity = upstream_files::identity(upstream, former.and_then(|former| former.identity.as_ref()), now);
+        let authorities = upstream_files::authorities(upstream, former.and_then(|former| former.authorities.as_ref()));
+        Ok(Self { authorities: authorities.map_err(fault)?, identity: identity.map_err(fault)? })
+    }
+}
+
+/// What the upstreams have in use of their files.
+pub(super) fn in_use(policy: &Policy) -> Vec<InUse> {
+    let of_one = |upstream: &UpstreamOptions| InUse {
+        upstream: Arc::clone(&upstream.name),
+        identity: upstream.identity.clone(),
+        authorities: upstream.authorities.clone(),
+    };
+    policy.routing.upstreams().iter().map(of_one).collect()
 }
 
 /// Where the servers of an upstream are.
-fn places(upstream: &config::Upstream, identity: Option<&Arc<ClientIdentity>>) -> Result<Vec<Place>, StartError> {
+fn places(upstream: &config::Upstream, files: &Files) -> Result<Vec<Place>, StartError> {
     let fault = |key: &str, error: String| StartError::Upstream { name: Arc::clone(&upstream.name), key: key.to_owned(), error };
-    let of_file = |file: &Path, error: String| fault("ca_file", format!("{}: {error}", file.display()));
-    let authorities = match &upstream.ca_file {
-        None => None,
-        Some(file) => {
-            let pem = files::read(file, files::PEM_BYTES_MAX);
-            Some((file, pem.map_err(|error| of_file(file, format!("cannot be read: {error}")))?))
-        }
-    };
     let place = |target: &config::Target| {
         let url = &target.url;
         let name = upstream.server_name.as_deref().unwrap_or_else(|| url.server_name());
-        let tls = match &authorities {
+        let tls = match &files.authorities {
             _ if !url.is_tls() => None,
-            None => Some(Tls::of_web(name).map_err(|error| fault(&target.key, error))?),
-            Some((file, pem)) => Some(Tls::of_authorities(name, pem).map_err(|error| of_file(file, error))?),
+            None => Some(Tls::of_web(name)),
+            Some(authorities) => Some(Tls::vouched_by(name, Arc::clone(authorities))),
         };
-        let tls = tls.map(|tls| match identity {
+        let tls = tls.transpose().map_err(|error| fault(&target.key, error))?;
+        let tls = tls.map(|tls| match &files.identity {
             Some(identity) => tls.showing(Arc::clone(identity)),
             None => tls,
         });

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::watched_keys::WatchedKeys;
-use super::{Ambient, StartError, files};
+use super::{Ambient, StartError};
 use crate::config::{self, JwksSource, Settings};
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::ForeignKeys;
@@ -20,6 +20,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::secret::Secret;
+use crate::files;
 use crate::outbound::jwks_client::JwksClient;
 use crate::sessions::health::FetchedKeys;
 use crate::tasks::supervisor::Supervisor;
@@ -306,7 +307,8 @@ fn key_client_by(issuer: &config::Issuer, url: &http::Uri, authorities: Option<&
 fn authorities(issuer: &config::Issuer) -> Result<Option<Vec<u8>>, StartError> {
     let Some(path) = &issuer.ca_file else { return Ok(None) };
     let read = files::read(path, files::PEM_BYTES_MAX);
-    read.map(Some).map_err(|error| fault(issuer, format!("ca_file {}: cannot be read: {error}", path.display())))
+    read.map(|pem| Some(pem.to_vec()))
+        .map_err(|error| fault(issuer, format!("ca_file {}: cannot be read: {error}", path.display())))
 }
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {

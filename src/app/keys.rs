@@ -14,6 +14,7 @@ use crate::crypto::key_files::{self, KeyError};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::domain::secret::Secret;
+use crate::files;
 use crate::sessions::Minting;
 
 /// The refresh secret's file beside the keys, where none is configured.
@@ -111,7 +112,8 @@ fn kept_secret(directory: &Path, makes: &Makes<'_>) -> Result<Secret<String>, Ke
 }
 
 fn read_secret(path: &Path) -> Result<Secret<String>, KeysError> {
-    let text = fs::read_to_string(path).map_err(|error| KeysError::File { path: path.to_owned(), error })?;
+    let text =
+        files::read_text(path, files::SECRET_BYTES_MAX).map_err(|error| KeysError::File { path: path.to_owned(), error })?;
     Ok(Secret::new(text.trim().to_owned()))
 }
 

@@ -1,12 +1,13 @@
 //! Legacy tokens as the settings describe them: their keys and rules.
 
-use super::{StartError, files};
+use super::StartError;
 use crate::config::{self, LegacySource, Settings};
 use crate::crypto::legacy_key::LegacyKey;
 use crate::domain::deployment_secret::SECRET_BYTES_MIN;
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::time::Timestamp;
+use crate::files;
 
 /// Fewer bytes of an HMAC secret are worth a warning.
 const SECRET_BYTES_SOUND: usize = SECRET_BYTES_MIN;

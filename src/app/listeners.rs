@@ -6,9 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::certificates::{self, SECOND_LOOK, TlsListener};
+use super::StartError;
+use super::addresses::{self, explained};
+use super::certificates::{Prepared, TlsListener};
 use super::passed_sockets::{PassedSocket, PassedSockets};
-use super::{StartError, addresses};
 use crate::config::{ListenAddress, ListenerProtocol, Settings};
 use crate::crypto::tls_server::TlsServer;
 use crate::proxy::bound::BoundListener;
@@ -24,6 +25,13 @@ pub(super) struct Listeners {
 struct Listener {
     named: ListenAddress,
     bound: BoundListener,
+}
+
+/// What the listeners follow.
+pub(super) struct Former<'a> {
+    pub(super) listeners: &'a Listeners,
+    /// Where the admin listener is, which moves only once these listen.
+    pub(super) admin: Option<SocketAddr>,
 }
 
 /// Where one is to be.
@@ -46,40 +54,38 @@ impl Place<'_> {
 }
 
 impl Listeners {
-    /// Binds what is not bound yet. Nothing about those that stay is changed before [`Self::take_over`].
+    /// Binds what is not bound yet. Nothing about those that stay is changed before [`Self::take_over`]. `prepared` is what each is to
+    /// speak.
     ///
     /// # Errors
-    /// A listener cannot be bound, or certificates cannot be used.
+    /// A listener cannot be bound.
     pub(super) async fn of(
         settings: &Settings,
+        prepared: Vec<Prepared>,
         workers: usize,
         passed: &PassedSockets,
-        former: Option<&Self>,
+        former: Option<Former<'_>>,
     ) -> Result<Self, StartError> {
-        let places = places(settings, passed, former.map_or(&[], |former| &former.all)).await?;
+        let former_listeners: &[Listener] = former.as_ref().map_or(&[], |former| &former.listeners.all);
+        let places = places(settings, passed, former_listeners).await?;
         if former.is_none() {
             let addresses: Vec<_> = places.iter().map(Place::address).collect();
             passed.all_taken_by(&addresses).map_err(StartError::Sockets)?;
         }
-        let servers: Vec<_> = places.iter().map(|place| tls_server(place)).collect();
-        let spoken = match certificates::spoken(settings, &servers) {
-            Err(_) if former.is_some() => {
-                tokio::time::sleep(SECOND_LOOK).await;
-                certificates::spoken(settings, &servers)?
-            }
-            spoken => spoken?,
-        };
         let listen = &settings.listen;
         let binding = Binding { share: listen.share_port, workers, write_timeout: listen.limits.write_timeout };
-        let mut ports: Vec<_> =
-            former.iter().flat_map(|former| &former.all).map(|former| Arc::clone(&former.bound.port)).collect();
+        let mut ports: Vec<_> = former_listeners.iter().map(|former| Arc::clone(&former.bound.port)).collect();
+        let admin = former.as_ref().and_then(|former| former.admin).map(|admin| (admin, "admin listener"));
         let mut all = Vec::new();
-        for (index, ((place, spoken), named)) in places.into_iter().zip(spoken).zip(&settings.listeners).enumerate() {
+        for (index, ((place, prepared), named)) in places.into_iter().zip(prepared).zip(&settings.listeners).enumerate() {
             let named = named.address.clone();
+            let spoken = prepared.spoken(tls_server(&place)).map_err(|error| unusable(index, &error))?;
             let port = match place {
                 Place::Kept(listener) => Ok(Arc::clone(&listener.bound.port)),
                 Place::Passed(socket) => socket.listener().and_then(|listener| Port::adopt(listener, binding)).map(Arc::new),
-                Place::New(address) => Port::bind(address, binding, &ports).map(Arc::new),
+                Place::New(address) => {
+                    Port::bind(address, binding, &ports).map(Arc::new).map_err(|error| explained(error, address, admin))
+                }
             };
             let port = port.map_err(|error| refused(settings, index, error))?;
             ports.push(Arc::clone(&port));
@@ -241,6 +247,10 @@ fn are_apart(settings: &Settings, places: &[Place<'_>]) -> Result<(), StartError
         }
     }
     Ok(())
+}
+
+fn unusable(index: usize, error: &rustls::Error) -> StartError {
+    StartError::Certificates(format!("listeners[{index}].tls: {error}"))
 }
 
 fn refused(settings: &Settings, index: usize, error: io::Error) -> StartError {

@@ -9,7 +9,11 @@ use socket2::SockRef;
 
 /// They are kept for the life of the process: the service manager goes on to hold them, so nobody else could bind their addresses.
 #[derive(Debug, Default)]
-pub struct PassedSockets(Vec<PassedSocket>);
+pub struct PassedSockets {
+    sockets: Vec<PassedSocket>,
+    /// Why sockets that the environment speaks of are not taken, if they are not.
+    ignored: Option<String>,
+}
 
 /// One that listens.
 #[derive(Debug)]
@@ -23,10 +27,23 @@ impl PassedSockets {
     /// Takes those that the environment speaks of. To be called once.
     ///
     /// # Errors
-    /// One of them is no TCP socket that listens.
+    /// One of them is no TCP socket that listens, or two listen at one address, or their number is none.
     pub fn of_environment(environment: &[(String, String)]) -> Result<Self, String> {
-        let names = environment.iter().find(|(key, _)| key == "LISTEN_FDNAMES").map(|(_, names)| names.as_str());
-        let mut names = names.unwrap_or_default().split(':');
+        let variable = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let ignored = match (variable("LISTEN_FDS"), variable("LISTEN_PID").filter(|pid| !pid.is_empty())) {
+            (None, _) => return Ok(Self::default()),
+            (Some(_), Some(pid)) if pid != std::process::id().to_string() => Some(format!(
+                "LISTEN_PID=\"{pid}\" is another process than this one, so the sockets that LISTEN_FDS speaks of are not taken"
+            )),
+            (Some(count), _) if count.parse::<u16>().is_err() => {
+                return Err(format!("LISTEN_FDS=\"{count}\": allowed is the number of sockets that are passed"));
+            }
+            (Some(_), _) => None,
+        };
+        if ignored.is_some() {
+            return Ok(Self { sockets: Vec::new(), ignored });
+        }
+        let mut names = variable("LISTEN_FDNAMES").unwrap_or_default().split(':');
         let mut passed = ListenFd::from_env();
         let sockets = (0..passed.len()).filter_map(|index| {
             let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
@@ -36,32 +53,52 @@ impl PassedSockets {
                 Err(error) => Some(Err(fault(error))),
             }
         });
-        sockets.collect::<Result<_, _>>().map(Self)
+        Self::of(sockets.collect::<Result<_, _>>()?)
+    }
+
+    /// The kernel divides the connections for one address among its sockets, and a listener takes one: those of the others would hang.
+    fn of(sockets: Vec<PassedSocket>) -> Result<Self, String> {
+        for (index, socket) in sockets.iter().enumerate() {
+            if let Some(other) = sockets[..index].iter().find(|other| other.address == socket.address) {
+                return Err(format!(
+                    "the service manager passed two sockets at one address, {other} and {socket}: pass one (ReusePort= is of no use \
+                     here, all workers take connections from it)"
+                ));
+            }
+        }
+        Ok(Self { sockets, ignored: None })
+    }
+
+    /// Tells why sockets are not taken, if they are not.
+    pub(super) fn warn(&self) {
+        if let Some(cause) = &self.ignored {
+            tracing::warn!(cause, "sockets of the service manager are not taken");
+        }
     }
 
     /// # Errors
     /// There is none of this name, or more than one.
     pub(super) fn named(&self, name: &str) -> Result<&PassedSocket, String> {
-        let mut named = self.0.iter().filter(|socket| socket.name == name);
+        let mut named = self.sockets.iter().filter(|socket| socket.name == name);
         match (named.next(), named.next()) {
             (Some(socket), None) => Ok(socket),
             (Some(_), Some(_)) => {
                 Err("several of the sockets that the service manager passed have this name: give each a FileDescriptorName"
                     .to_owned())
             }
-            (None, _) if self.0.is_empty() => Err("the service manager passed no sockets".to_owned()),
-            (None, _) => Err(format!("the service manager passed no socket of this name, but {}", listed(&self.0))),
+            (None, _) if self.sockets.is_empty() => Err("the service manager passed no sockets".to_owned()),
+            (None, _) => Err(format!("the service manager passed no socket of this name, but {}", listed(&self.sockets))),
         }
     }
 
     pub(super) fn at(&self, address: SocketAddr) -> Option<&PassedSocket> {
-        self.0.iter().find(|socket| socket.address == address)
+        self.sockets.iter().find(|socket| socket.address == address)
     }
 
     /// # Errors
     /// Names those whose addresses no listener has: connections would come there, and nobody would take them.
     pub(super) fn all_taken_by(&self, listeners: &[SocketAddr]) -> Result<(), String> {
-        let left: Vec<_> = self.0.iter().filter(|socket| !listeners.contains(&socket.address)).collect();
+        let left: Vec<_> = self.sockets.iter().filter(|socket| !listeners.contains(&socket.address)).collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -104,7 +141,7 @@ mod tests {
 
     fn passed(names: &[&str]) -> PassedSockets {
         let socket = |name: &&str| PassedSocket::new((*name).to_owned(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-        PassedSockets(names.iter().map(socket).collect())
+        PassedSockets::of(names.iter().map(socket).collect()).unwrap()
     }
 
     #[test]
@@ -117,10 +154,34 @@ mod tests {
         let fault = sockets.named("other").unwrap_err();
         assert!(fault.contains(&format!("web ({})", web.address())), "{fault}");
         assert!(passed(&[]).named("web").is_err());
-        let all: Vec<_> = sockets.0.iter().map(PassedSocket::address).collect();
+        let all: Vec<_> = sockets.sockets.iter().map(PassedSocket::address).collect();
         assert_eq!(sockets.all_taken_by(&all), Ok(()));
         let fault = sockets.all_taken_by(&all[1..]).unwrap_err();
         assert!(fault.contains("web (127.0.0.1:") && !fault.contains("twice"), "{fault}");
+    }
+
+    #[test]
+    fn two_sockets_at_one_address_are_refused_since_one_of_them_would_be_nobodys() {
+        let socket =
+            |name: &str, listener: &TcpListener| PassedSocket::new(name.to_owned(), listener.try_clone().unwrap()).unwrap();
+        let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        assert!(PassedSockets::of(vec![socket("a", &one), socket("b", &other)]).is_ok());
+        let fault = PassedSockets::of(vec![socket("a", &one), socket("c", &other), socket("b", &one)]).unwrap_err();
+        let address = one.local_addr().unwrap();
+        assert!(fault.contains(&format!("a ({address}) and b ({address})")), "{fault}");
+    }
+
+    #[test]
+    fn what_the_environment_says_and_is_not_taken_is_told() {
+        let of = |variables: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            PassedSockets::of_environment(&variables.iter().map(owned).collect::<Vec<_>>())
+        };
+        assert!(of(&[("PATH", "/bin"), ("LISTEN_PID", "1")]).unwrap().ignored.is_none());
+        let others = of(&[("LISTEN_FDS", "1"), ("LISTEN_PID", "1")]).unwrap();
+        assert!(others.sockets.is_empty() && others.ignored.unwrap().contains("LISTEN_PID=\"1\""));
+        let fault = of(&[("LISTEN_FDS", "one"), ("LISTEN_PID", &std::process::id().to_string())]).unwrap_err();
+        assert!(fault.starts_with("LISTEN_FDS=\"one\""), "{fault}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::keys::REFRESH_SECRET_FILE;
 use crate::config::Loaded;
 use crate::crypto::key_files::KEY_FILE_BYTES_MAX;
+use crate::files;
 
 /// A folder of keys has so many files at most that are looked at.
 const FILES_MAX: usize = 1024;
@@ -52,7 +53,6 @@ fn is_private(path: &Path) -> bool {
 
 fn holds_private_key(path: &Path) -> bool {
     let is_pem = path.extension().is_some_and(|ending| ending == "pem");
-    let is_small = || fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= KEY_FILE_BYTES_MAX);
     let holds = |text: zeroize::Zeroizing<Vec<u8>>| memchr::memmem::find(&text, b"PRIVATE KEY").is_some();
-    is_pem && is_small() && fs::read(path).map(zeroize::Zeroizing::new).is_ok_and(holds)
+    is_pem && files::read(path, KEY_FILE_BYTES_MAX).is_ok_and(holds)
 }

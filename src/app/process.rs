@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::file_work::FileWork;
 use super::online::{self, Finding as OnlineFinding};
 use super::watched_settings::WatchedSettings;
 use super::{Ambient, App, PassedSockets, ServiceManager, StartError, logging, permissions, stores};
@@ -35,37 +36,43 @@ pub struct Surroundings {
 pub fn run(
     loaded: Loaded,
     Surroundings { file, manager, passed }: Surroundings,
-    load: impl Fn() -> Result<Loaded, String>,
+    load: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static,
 ) -> Result<(), StartError> {
-    let mut watched = file.map(WatchedSettings::new);
     logging::init(&loaded.settings.log);
     warn_of(&loaded);
-    if loaded.settings.reload.watch && watched.is_none() {
+    passed.warn();
+    if loaded.settings.reload.watch && file.is_none() {
         tracing::warn!("reload.watch = true: the settings come from no file, so nothing is watched");
     }
-    let mut in_force = InForce::new(loaded);
-    control_runtime()?.block_on(async {
+    let mut reloads = Reloads::of(loaded, load);
+    let runtime = control_runtime()?;
+    let outcome = runtime.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let mut app = App::start_at(in_force.settings(), Ambient::of_system(), passed).await?;
+        if let Some(file) = file {
+            reloads.watched = Some(WatchedSettings::new(file).await);
+        }
+        let mut app = tokio::select! {
+            app = App::start_at(reloads.in_force.settings(), Ambient::of_system(), passed) => app?,
+            () = stops.next() => return Ok(()),
+        };
         app.keep_watchdog_quiet(&manager);
         manager.ready(&format!("serving at {}", app.gateway_address()));
         let mut failed = pin!(app.failed());
         let failure = loop {
-            let is_watched = in_force.settings().reload.watch;
             let asked_by = tokio::select! {
                 () = stops.next() => break None,
                 failure = &mut failed => break Some(failure),
                 _ = hangups.recv() => None,
-                () = changed(watched.as_mut(), is_watched) => None,
+                () = reloads.settings_changed() => None,
                 reply = app.reload_asked_for() => Some(reply),
             };
-            if let Some(watched) = &mut watched {
-                watched.note();
-            }
             manager.reloading();
-            // What came of it is in the log too.
-            let outcome = reload(&mut app, &mut in_force, &load).await.map_err(|error| error.to_string());
+            // What came of it is in the log too. What is half done when the end comes is of no use any more.
+            let outcome = tokio::select! {
+                () = stops.next() => break None,
+                outcome = reloads.reload(&mut app) => outcome.map_err(|error| error.to_string()),
+            };
             let came_of_it = if outcome.is_ok() { "settings reloaded" } else { "settings not reloaded, see the log" };
             manager.ready(&format!("serving at {}; {came_of_it}", app.gateway_address()));
             if let Some(reply) = asked_by {
@@ -80,15 +87,14 @@ pub fn run(
             () = async { stops.next().await; hurry.cancel(); std::future::pending().await } => {}
         }
         failure.map_or(Ok(()), Err)
-    })
+    });
+    // A disk that does not respond may hold up what reads there, for ever.
+    runtime.shutdown_timeout(LEFT_WITHIN);
+    outcome
 }
 
-async fn changed(watched: Option<&mut WatchedSettings>, is_watched: bool) {
-    match watched {
-        Some(watched) => watched.changed(is_watched).await,
-        None => std::future::pending().await,
-    }
-}
+/// How long the process waits at its end for what its runtime still does.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells what is valid and still not as it should be.
 fn warn_of(loaded: &Loaded) {
@@ -100,45 +106,67 @@ fn warn_of(loaded: &Loaded) {
 /// How long every worker needs to take over what was reloaded: it does so at its next tick.
 const TAKEN_OVER_IN: Duration = TICK.saturating_mul(2);
 
-/// Takes over what can be, as a whole or not at all, and waits until it is in force. Returns what cannot be.
-async fn reload(
-    app: &mut App,
-    in_force: &mut InForce,
-    load: impl Fn() -> Result<Loaded, String>,
-) -> Result<Reloaded, StartError> {
-    match take_over(app, in_force, load).await {
-        Ok((now_in_force, needs_restart)) => {
-            *in_force = now_in_force;
-            tokio::time::sleep(TAKEN_OVER_IN).await;
-            if !needs_restart.is_empty() {
-                let keys = needs_restart.join(", ");
-                tracing::warn!(keys, "these settings need a restart; until then their old values stay in force");
-            }
-            tracing::info!("settings reloaded");
-            Ok(Reloaded { needs_restart })
-        }
-        Err(error) => {
-            tracing::error!(%error, "settings not reloaded; the old ones stay in force");
-            Err(error)
-        }
-    }
+/// The settings that are in force, and how they are read again.
+struct Reloads {
+    in_force: Arc<InForce>,
+    load: Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>,
+    work: FileWork,
+    /// The settings file, if there is one.
+    watched: Option<WatchedSettings>,
 }
 
-/// What is in force then, and the keys that are not.
-async fn take_over(
-    app: &mut App,
-    in_force: &InForce,
-    load: impl Fn() -> Result<Loaded, String>,
-) -> Result<(InForce, Vec<String>), StartError> {
-    let new = load().map_err(StartError::Settings)?;
-    warn_of(&new);
-    let reload = in_force.reload(&new).map_err(|invalid| StartError::Settings(invalid.to_string()))?;
-    let without_effect = app.reload(&reload).await?;
-    logging::set(&reload.settings().log);
-    let (now_in_force, mut needs_restart) = reload.done();
-    needs_restart.extend(without_effect);
-    needs_restart.sort();
-    Ok((now_in_force, needs_restart))
+impl Reloads {
+    fn of(loaded: Loaded, load: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static) -> Self {
+        Self { in_force: Arc::new(InForce::new(loaded)), load: Arc::new(load), work: FileWork::default(), watched: None }
+    }
+
+    /// Waits until the settings file says something else, if it is to be watched.
+    async fn settings_changed(&mut self) {
+        match &mut self.watched {
+            Some(watched) => watched.changed(self.in_force.settings().reload.watch).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes over what can be, as a whole or not at all, and waits until it is in force. Returns what cannot be.
+    async fn reload(&mut self, app: &mut App) -> Result<Reloaded, StartError> {
+        match self.take_over(app).await {
+            Ok(needs_restart) => {
+                tokio::time::sleep(TAKEN_OVER_IN).await;
+                if !needs_restart.is_empty() {
+                    let keys = needs_restart.join(", ");
+                    tracing::warn!(keys, "these settings need a restart; until then their old values stay in force");
+                }
+                tracing::info!("settings reloaded");
+                Ok(Reloaded { needs_restart })
+            }
+            Err(error) => {
+                tracing::error!(%error, "settings not reloaded; the old ones stay in force");
+                Err(error)
+            }
+        }
+    }
+
+    /// The keys that are not in force then.
+    async fn take_over(&mut self, app: &mut App) -> Result<Vec<String>, StartError> {
+        if let Some(watched) = &mut self.watched {
+            watched.note().await;
+        }
+        let (load, in_force) = (Arc::clone(&self.load), Arc::clone(&self.in_force));
+        let reload = self.work.run(move || {
+            let new = load()?;
+            warn_of(&new);
+            in_force.reload(&new).map_err(|invalid| invalid.to_string())
+        });
+        let reload = reload.await?.map_err(StartError::Settings)?;
+        let without_effect = app.reload(&reload).await?;
+        logging::set(&reload.settings().log);
+        let (now_in_force, mut needs_restart) = reload.done();
+        self.in_force = Arc::new(now_in_force);
+        needs_restart.extend(without_effect);
+        needs_restart.sort();
+        Ok(needs_restart)
+    }
 }
 
 /// What runs on the control plane beside a gateway that it has the settings for, as an API for it to stand in front of.
@@ -232,5 +260,42 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::config::{Inputs, SettingsFile, load};
+
+    fn settings() -> Loaded {
+        let text = "listen.address = '127.0.0.1:0'\nlisten.workers = 1\nstore.kind = 'memory'\nadmin.address = ''\n\
+                    upstreams.default.url = 'http://127.0.0.1:1'\n";
+        load(&Inputs { file: Some(SettingsFile { name: "settings".to_owned(), text: text.to_owned() }), ..Inputs::default() })
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_read_hold_up_nothing_else() {
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let hanging = move || {
+            let _ = released.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            Ok(settings())
+        };
+        let mut reloads = Reloads::of(settings(), hanging);
+        let mut app = App::start(reloads.in_force.settings(), Ambient::of_system()).await.unwrap();
+        // On this one thread: it would never come back if it waited itself.
+        let cut_short = tokio::time::timeout(Duration::from_millis(200), reloads.reload(&mut app)).await;
+        assert!(cut_short.is_err(), "it goes on without whoever asked");
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        assert_eq!(reloads.reload(&mut app).await.unwrap().needs_restart, [""; 0]);
+        let hurry = CancellationToken::new();
+        hurry.cancel();
+        app.stop(hurry).await;
     }
 }

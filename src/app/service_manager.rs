@@ -12,7 +12,11 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::proxy::pulse::Pulses;
+use crate::proxy::watch::TICK;
 use crate::tasks::supervisor::Supervisor;
+
+/// A worker shows at each tick that it lives. In half of a shorter interval, one that does might have passed none.
+const WATCHDOG_MIN: Duration = TICK.saturating_mul(4);
 
 /// What the environment says of the service manager.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +42,12 @@ impl ServiceManager {
         let own_pid = std::process::id().to_string();
         let is_for_us = variable("WATCHDOG_PID").is_none_or(|pid| pid == own_pid);
         let watchdog = variable("WATCHDOG_USEC").filter(|_| is_for_us);
-        let micros = |text: &str| match text.parse() {
-            Ok(0) | Err(_) => Err(refused("WATCHDOG_USEC", text, &"allowed is a number of microseconds")),
-            Ok(micros) => Ok(Duration::from_micros(micros)),
+        let micros = |text: &str| match text.parse().map(Duration::from_micros) {
+            Ok(interval) if interval >= WATCHDOG_MIN => Ok(interval),
+            Ok(_) | Err(_) => {
+                let allowed = format!("allowed is a number of microseconds, {} or more", WATCHDOG_MIN.as_micros());
+                Err(refused("WATCHDOG_USEC", text, &allowed))
+            }
         };
         Ok(Self { socket: socket.transpose()?, watchdog: watchdog.map(micros).transpose()? })
     }
@@ -71,17 +78,22 @@ impl ServiceManager {
         supervisor.supervise("watchdog", move |stop| {
             let (manager, pulses) = (manager.clone(), Arc::clone(&pulses));
             async move {
-                let mut before = pulses.read();
+                let (mut before, mut is_told) = (pulses.read(), false);
                 while stop.run_until_cancelled(tokio::time::sleep(interval / 2)).await.is_some() {
                     let now = pulses.read();
                     match now.silent_since(&before) {
-                        None => manager.tell("WATCHDOG=1\n"),
-                        Some(worker) => {
+                        None => {
+                            is_told = false;
+                            manager.tell("WATCHDOG=1\n");
+                        }
+                        Some(worker) if !is_told => {
+                            is_told = true;
                             tracing::error!(
                                 worker,
                                 "a worker stands still: the service manager is not told that the gateway lives"
                             );
                         }
+                        Some(_) => {}
                     }
                     before = now;
                 }
@@ -125,9 +137,9 @@ mod tests {
         assert_eq!(ours.watchdog, Some(Duration::from_secs(3)));
         let not_ours = read(&[("WATCHDOG_USEC", "3000000"), ("WATCHDOG_PID", "1")]).unwrap();
         assert_eq!(not_ours.watchdog, None);
-        for micros in ["", "0", "-1", "3s"] {
+        for micros in ["", "0", "-1", "3s", "1", "199999"] {
             let fault = read(&[("WATCHDOG_USEC", micros)]).unwrap_err();
-            assert!(fault.starts_with("WATCHDOG_USEC="), "{fault}");
+            assert!(fault.starts_with("WATCHDOG_USEC=") && fault.ends_with("200000 or more"), "{fault}");
         }
     }
 

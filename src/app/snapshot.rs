@@ -4,6 +4,7 @@
 //! snapshot ends by it on both planes, whatever is reloaded meanwhile. What is not settings (the store, the revocations, counts, keys that
 //! were fetched, connections to upstreams) is shared by one snapshot with the next.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use arc_swap::access::{DynAccess, Map};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::certificates::TlsListener;
+use super::certificates::{self, Prepared, TlsListener};
 use super::issuers::{Issuers, Own};
-use super::listeners::Listeners;
+use super::listeners::{Former, Listeners};
 use super::{Parts, StartError, ambient, claims_hook, data_plane, keys, legacy};
 use crate::admin::reload::ReloadSender;
 use crate::admin::{Admin, AdminParts, AdminRules};
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
 use crate::domain::upstream_report::UpstreamStates;
 use crate::endpoints::{EndpointOptions, EndpointParts, EndpointRules, Endpoints};
@@ -55,6 +56,8 @@ pub(super) struct Drain {
 
 /// What the settings say to each part: everything of it that can be refused has been made.
 struct Rules {
+    /// What each listener is to speak.
+    prepared: Vec<Prepared>,
     control_plane: ControlPlaneRules,
     rest: OtherRules,
 }
@@ -84,6 +87,12 @@ struct ControlPlaneParts {
 }
 
 impl Rules {
+    /// Reads the files that the settings name: see [`super::file_work::FileWork`].
+    async fn read(settings: &Settings, parts: &Arc<Parts>, former: Option<&Arc<Snapshot>>) -> Result<Self, StartError> {
+        let (settings, of_parts, former) = (settings.clone(), Arc::clone(parts), former.cloned());
+        parts.reading.run(move || Self::of(&settings, &of_parts, former.as_deref())).await?
+    }
+
     fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
         let former_minting = former.map(|former| &*former.sessions.rules().minting);
         let minting = Arc::new(keys::minting(settings, &parts.ambient, former_minting)?);
@@ -109,6 +118,7 @@ impl Rules {
                 max_staleness: settings.revocation.max_staleness,
                 issuers: issuers.fetched(),
                 certificates: settings.listeners.speak_tls().then(|| Arc::clone(&parts.certificate_alarms)),
+                upstream_certificates: settings.upstreams.iter().any(has_tls_files).then(|| Arc::clone(&parts.upstream_alarms)),
                 upstreams: Arc::clone(&upstreams),
             },
             upstreams,
@@ -116,7 +126,9 @@ impl Rules {
             admin_token: settings.admin.token.clone(),
         };
         let drain = Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline };
-        Ok(Self { control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain } })
+        let tls = former.map(|former| former.tls.as_slice());
+        let prepared = certificates::prepared(settings, tls, parts.ambient.clock.now())?;
+        Ok(Self { prepared, control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain } })
     }
 }
 
@@ -124,12 +136,12 @@ impl Snapshot {
     /// The first of the process. `runtime` is where the work of the endpoints is done.
     pub(super) async fn first(
         settings: &Settings,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         reload: ReloadSender,
         runtime: Handle,
     ) -> Result<Self, StartError> {
-        let Rules { control_plane: rules, rest } = Rules::of(settings, parts, None)?;
-        let listeners = Listeners::of(settings, parts.workers, &parts.passed, None).await?;
+        let Rules { prepared, control_plane: rules, rest } = Rules::read(settings, parts, None).await?;
+        let listeners = Listeners::of(settings, prepared, parts.workers, &parts.passed, None).await?;
         let shared = SessionParts {
             store: Arc::clone(&parts.store) as _,
             log: Arc::clone(&parts.store) as _,
@@ -166,14 +178,20 @@ impl Snapshot {
         Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
     }
 
-    /// By other settings, with everything that is not settings. Nothing of it is in force yet.
+    /// By other settings, with everything that is not settings. Nothing of it is in force yet. `admin` is where the admin listener is.
     ///
     /// # Errors
     /// Something that the settings name cannot be used.
-    pub(super) async fn followed_by(&self, settings: &Settings, parts: &Parts) -> Result<Self, StartError> {
-        let Rules { control_plane: rules, rest } = Rules::of(settings, parts, Some(self))?;
+    pub(super) async fn followed_by(
+        self: &Arc<Self>,
+        settings: &Settings,
+        parts: &Arc<Parts>,
+        admin: Option<SocketAddr>,
+    ) -> Result<Self, StartError> {
+        let Rules { prepared, control_plane: rules, rest } = Rules::read(settings, parts, Some(self)).await?;
         // Last of what can fail: nobody connects to what is given up again.
-        let listeners = Listeners::of(settings, parts.workers, &parts.passed, Some(&self.listeners)).await?;
+        let former = Former { listeners: &self.listeners, admin };
+        let listeners = Listeners::of(settings, prepared, parts.workers, &parts.passed, Some(former)).await?;
         let sessions = Arc::new(self.sessions.ruled_by(rules.sessions));
         let health = Arc::new(self.health.ruled_by(Arc::clone(&sessions), rules.needs));
         let endpoints = self.endpoints.ruled_by(EndpointRules {
@@ -211,6 +229,10 @@ impl Snapshot {
 fn view(policy: Policy, listeners: &Listeners, issuers: &Issuers, endpoints: &Arc<Endpoints>) -> Arc<DataPlaneView> {
     let (verifier, control) = (Arc::clone(issuers.verifier()), Arc::clone(endpoints) as _);
     Arc::new(DataPlaneView { policy, listeners: listeners.bound(), verifier, control })
+}
+
+fn has_tls_files(upstream: &config::Upstream) -> bool {
+    upstream.client_certificate.is_some() || upstream.ca_file.is_some()
 }
 
 fn task_rules(settings: &Settings) -> TaskRules {
@@ -266,6 +288,11 @@ impl Live {
     }
 
     pub(super) fn task_rules(&self) -> LiveRules {
-        LiveRules::new(self.part(|snapshot| &snapshot.tasks).into(), self.changed.subscribe())
+        LiveRules::new(self.part(|snapshot| &snapshot.tasks).into(), self.changes())
+    }
+
+    /// Told whenever another one is in force.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }

@@ -5,10 +5,11 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Ambient, files};
+use super::Ambient;
 use crate::config::{self, Settings};
 use crate::domain::ids::Partitions;
 use crate::domain::secret::Secret;
+use crate::files;
 use crate::store::embedded::{Embedded, EmbeddedError};
 use crate::store::memory::Memory;
 use crate::store::redis::{Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, TlsOptions};
@@ -131,7 +132,6 @@ fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
 }
 
 fn read(path: &Path) -> Result<String, StoreStartError> {
-    let text = files::read(path, files::PEM_BYTES_MAX)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not text")));
-    text.map_err(|error| StoreStartError::File { path: path.to_owned(), error })
+    let text = files::read_text(path, files::PEM_BYTES_MAX);
+    text.map(|text| text.to_string()).map_err(|error| StoreStartError::File { path: path.to_owned(), error })
 }

@@ -1,26 +1,20 @@
 //! Certificates of the listeners, read again whenever their files change.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::access::DynAccess;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::certificates::{SECOND_LOOK, TlsListener, renewed};
+use super::file_work::FileWork;
+use super::watched_files::WatchedFiles;
 use crate::crypto::certificates::names_of;
 use crate::domain::stats::{Gauge, Gauges};
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::health::Alarms;
 use crate::tasks::supervisor::Supervisor;
-
-/// Whoever renews a certificate writes several files, and seldom each in one step.
-const SETTLING: Duration = Duration::from_millis(100);
-
-/// The files are read so often in any case: they may be links to a place that is not watched, or lie on a disk that tells nothing.
-const READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// All certificates of this node.
 pub(super) struct WatchedCertificates {
@@ -49,17 +43,16 @@ impl WatchedCertificates {
 
     /// Follows the files for ever. While a pair cannot be used, the last one goes on.
     async fn follow(&self) {
-        let mut told = Told::default();
+        let (mut told, work) = (Told::default(), FileWork::default());
         loop {
             let listeners = self.present();
-            let _watcher = self.watch(&listeners).inspect_err(|error| {
-                tracing::warn!(%error, "the files of certificates cannot be watched, and are read from time to time instead");
-            });
+            let paths = listeners.iter().flat_map(|listener| listener.tls.files()).map(Path::to_owned).collect();
+            let mut files = WatchedFiles::watch(paths).await;
             while Arc::ptr_eq(&listeners, &self.present()) {
-                told = self.look(&listeners, told).await;
+                told = self.look(&listeners, told, &work).await;
                 tokio::select! {
-                    () = self.touched.notified() => tokio::time::sleep(SETTLING).await,
-                    () = tokio::time::sleep(READ_INTERVAL) => {}
+                    () = self.touched.notified() => {}
+                    _ = files.next() => {}
                 }
             }
         }
@@ -69,11 +62,11 @@ impl WatchedCertificates {
         Arc::clone(&self.listeners.load())
     }
 
-    async fn look(&self, listeners: &[TlsListener], told: Told) -> Told {
-        let mut faults = Self::read(listeners);
+    async fn look(&self, listeners: &Arc<Vec<TlsListener>>, told: Told, work: &FileWork) -> Told {
+        let mut faults = self.read(listeners, work).await;
         if !faults.is_empty() && faults != told.faults {
             tokio::time::sleep(SECOND_LOOK).await;
-            faults = Self::read(listeners);
+            faults = self.read(listeners, work).await;
         }
         for fault in faults.iter().filter(|fault| !told.faults.contains(fault)) {
             tracing::error!(fault, "a certificate cannot be used: the last one goes on");
@@ -86,22 +79,10 @@ impl WatchedCertificates {
     }
 
     /// Shows what the files hold where that is something else. Returns what is wrong with those that cannot be used.
-    fn read(listeners: &[TlsListener]) -> Vec<String> {
-        let mut faults = Vec::new();
-        for TlsListener { position, tls, server } in listeners {
-            let former = server.material();
-            let (read, unusable) = renewed(*position, tls, &former);
-            faults.extend(unusable);
-            if read.is_same(&former) {
-                continue;
-            }
-            let names = names_of(read.certificates.pairs());
-            match server.show(read) {
-                Ok(()) => tracing::info!(listener = position, names, "certificates changed"),
-                Err(error) => faults.push(format!("listeners[{position}].tls: {error}")),
-            }
-        }
-        faults
+    async fn read(&self, listeners: &Arc<Vec<TlsListener>>, work: &FileWork) -> Vec<String> {
+        let (listeners, now) = (Arc::clone(listeners), self.clock.now());
+        let faults = work.run(move || show(&listeners, now)).await;
+        faults.unwrap_or_else(|error| vec![format!("listeners: the files of certificates: {error}")])
     }
 
     /// Measures and raises alarms. Returns what is to be told of certificates that are shown.
@@ -128,25 +109,22 @@ impl WatchedCertificates {
         self.alarms.set(worst.into_iter().collect());
         standings
     }
-
-    /// Folders are watched and not files: those are replaced, be it by a rename, or by a link on the way to them that is set anew.
-    fn watch(&self, listeners: &[TlsListener]) -> notify::Result<RecommendedWatcher> {
-        let touched = Arc::clone(&self.touched);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too, which must not lead to the next reading.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                touched.notify_one();
-            }
-        })?;
-        let files = listeners.iter().flat_map(|listener| listener.tls.files());
-        let folders: BTreeSet<PathBuf> = files.map(folder).collect();
-        for folder in folders {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    }
 }
 
-fn folder(file: &Path) -> PathBuf {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+fn show(listeners: &[TlsListener], now: Timestamp) -> Vec<String> {
+    let mut faults = Vec::new();
+    for TlsListener { position, tls, server } in listeners {
+        let former = server.material();
+        let (read, unusable) = renewed(*position, tls, &former, now);
+        faults.extend(unusable);
+        if read.is_same(&former) {
+            continue;
+        }
+        let names = names_of(read.certificates.pairs());
+        match server.show(read) {
+            Ok(()) => tracing::info!(listener = position, names, "certificates changed"),
+            Err(error) => faults.push(format!("listeners[{position}].tls: {error}")),
+        }
+    }
+    faults
 }

@@ -2,21 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
 
-use super::files;
+use super::file_work::FileWork;
+use super::watched_files::WatchedFiles;
 use crate::crypto::jwks::{ForeignKeys, JWKS_BYTES_MAX, JwksOrigin};
 use crate::domain::algorithm::Algorithm;
-
-/// Whoever writes a file seldom does so in one step.
-const SETTLING: Duration = Duration::from_millis(100);
-
-/// The file is read so often in any case: it may be a link to a place that is not watched, or lie on a disk that tells nothing.
-const READ_INTERVAL: Duration = Duration::from_secs(30);
+use crate::files;
 
 /// The keys that the file held when it was last good.
 pub(super) struct WatchedKeys {
@@ -38,18 +31,12 @@ impl WatchedKeys {
     /// Follows the file for ever. `changed` is called when there are other keys than before; while the file cannot be used, the last ones
     /// go on.
     pub(super) async fn follow(&self, issuer: &str, changed: impl Fn()) {
-        let touched = Arc::new(Notify::new());
-        let _watcher = self.watch(&touched).inspect_err(|error| {
-            let path = self.path.display();
-            tracing::warn!(issuer, %path, %error, "an issuer's key file cannot be watched, and is read from time to time instead");
-        });
+        let (mut files, work) = (WatchedFiles::watch(vec![self.path.clone()]).await, FileWork::default());
         let mut told = None;
         loop {
-            tokio::select! {
-                () = touched.notified() => tokio::time::sleep(SETTLING).await,
-                () = tokio::time::sleep(READ_INTERVAL) => {}
-            }
-            match key_set(&self.path, &self.algorithms) {
+            let (path, algorithms) = (self.path.clone(), self.algorithms.clone());
+            let read = work.run(move || key_set(&path, &algorithms)).await;
+            match read.map_err(|error| error.to_string()).and_then(|read| read) {
                 Ok(keys) => {
                     told = None;
                     if !self.keys.load().is_same(&keys) {
@@ -65,21 +52,8 @@ impl WatchedKeys {
                     told = Some(error);
                 }
             }
+            files.next().await;
         }
-    }
-
-    /// The folder is watched and not the file: that is replaced, be it by a rename, or by a link on the way to it that is set anew.
-    fn watch(&self, touched: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let touched = Arc::clone(touched);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the file is an event too, which must not lead to the next reading.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                touched.notify_one();
-            }
-        })?;
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
     }
 }
 
@@ -97,10 +71,12 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::process::Command;
+    use std::time::Duration;
 
     use tokio::sync::mpsc;
     use tokio::task::JoinSet;
 
+    use super::super::watched_files::SETTLING;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -169,11 +145,11 @@ mod tests {
         let mut stage = Stage::start(|folder| fs::write(folder.join("jwks.json"), set("a")).unwrap()).await;
         let path = stage.folder.path().join("jwks.json");
         fs::write(&path, "{\"keys\":[").unwrap();
-        tokio::time::sleep(3 * SETTLING).await;
+        tokio::time::sleep(2 * SETTLING).await;
         fs::remove_file(&path).unwrap();
-        tokio::time::sleep(3 * SETTLING).await;
+        tokio::time::sleep(2 * SETTLING).await;
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        tokio::time::sleep(3 * SETTLING).await;
+        tokio::time::sleep(2 * SETTLING).await;
         fs::remove_file(&path).unwrap();
         assert_eq!(stage.watched.keys().keys()[0].kid.as_deref(), Some("a"));
         fs::write(&path, set("b")).unwrap();

@@ -1,23 +1,11 @@
 //! The settings file, read again when it says something else (`reload.watch`).
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
-
-use super::files;
-
-/// Whoever writes a file seldom does so in one step: what it says has to stay for so long.
-const SETTLING: Duration = Duration::from_millis(200);
-
-/// The file is read so often in any case: it may be a link to a place that is not watched, or lie on a disk that tells nothing.
-const READ_INTERVAL: Duration = Duration::from_secs(30);
-
-/// No settings file is larger.
-const FILE_BYTES_MAX: usize = 4 << 20;
+use super::file_work::FileWork;
+use super::watched_files::{Cause, SETTLING, WatchedFiles};
+use crate::files;
 
 /// What the file says, as far as it has to be told from what it said before; `None` while it cannot be read.
 type Digest = Option<u64>;
@@ -26,46 +14,42 @@ type Digest = Option<u64>;
 pub(super) struct WatchedSettings {
     file: PathBuf,
     digest: RandomState,
+    work: FileWork,
     /// Of what was read last, whether it was valid or not: nothing is tried twice.
     seen: Digest,
-    touched: Arc<Notify>,
     /// While the file is watched.
-    watcher: Option<RecommendedWatcher>,
+    watched: Option<WatchedFiles>,
 }
 
 impl WatchedSettings {
-    pub(super) fn new(file: PathBuf) -> Self {
-        let mut watched = Self { file, digest: RandomState::new(), seen: None, touched: Arc::default(), watcher: None };
-        watched.note();
+    pub(super) async fn new(file: PathBuf) -> Self {
+        let (digest, work) = (RandomState::new(), FileWork::default());
+        let mut watched = Self { file, digest, work, seen: None, watched: None };
+        watched.note().await;
         watched
     }
 
     /// Notes what the file says now, right before it is read.
-    pub(super) fn note(&mut self) {
-        self.seen = self.read();
+    pub(super) async fn note(&mut self) {
+        self.seen = self.read().await;
     }
 
-    /// Waits until the file says something else than was noted, and has said so for a moment. For ever, if it is not to be watched. Can be
-    /// given up at any time.
+    /// Waits until the file says something else than was noted. For ever, if it is not to be watched. Can be given up at any time.
     pub(super) async fn changed(&mut self, is_watched: bool) {
         if !is_watched {
-            self.watcher = None;
+            self.watched = None;
             return std::future::pending().await;
         }
-        if self.watcher.is_none() {
-            self.watcher = self.watch().map_err(|error| self.warn(&error)).ok();
-        }
         loop {
-            let now = self.read();
-            if now == self.seen {
-                tokio::select! {
-                    () = self.touched.notified() => {}
-                    () = tokio::time::sleep(READ_INTERVAL) => {}
+            let cause = match &mut self.watched {
+                Some(watched) => watched.next().await,
+                None => {
+                    self.watched = Some(WatchedFiles::watch(vec![self.file.clone()]).await);
+                    Cause::Time
                 }
-                continue;
-            }
-            tokio::time::sleep(SETTLING).await;
-            if self.read() != now {
+            };
+            let now = self.read().await;
+            if now == self.seen || (cause == Cause::Time && !self.says_for_a_while(now).await) {
                 continue;
             }
             self.seen = now;
@@ -76,28 +60,16 @@ impl WatchedSettings {
         }
     }
 
-    fn warn(&self, error: &notify::Error) {
-        let file = self.file.display();
-        tracing::warn!(%file, %error, "the settings file cannot be watched, and is read from time to time instead");
+    /// Where nothing tells that a writer is done.
+    async fn says_for_a_while(&self, digest: Digest) -> bool {
+        tokio::time::sleep(SETTLING).await;
+        self.read().await == digest
     }
 
-    fn read(&self) -> Digest {
-        let content = files::read(&self.file, FILE_BYTES_MAX).map(zeroize::Zeroizing::new);
-        content.ok().map(|content| self.digest.hash_one(content.as_slice()))
-    }
-
-    /// The folder is watched and not the file: that is replaced, be it by a rename, or by a link on the way to it that is set anew.
-    fn watch(&self) -> notify::Result<RecommendedWatcher> {
-        let folder = self.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let touched = Arc::clone(&self.touched);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the file is an event too, which must not lead to the next reading.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                touched.notify_one();
-            }
-        })?;
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
+    async fn read(&self) -> Digest {
+        let (file, digest) = (self.file.clone(), self.digest.clone());
+        let of_content = move || Some(digest.hash_one(files::read(&file, files::SETTINGS_BYTES_MAX).ok()?.as_slice()));
+        self.work.run(of_content).await.ok().flatten()
     }
 }
 
@@ -105,13 +77,14 @@ impl WatchedSettings {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use super::*;
 
     /// Within this it is told, events or not.
     const SOON: Duration = Duration::from_secs(10);
     /// Longer than anything takes to settle.
-    const QUIET: Duration = Duration::from_secs(1);
+    const QUIET: Duration = Duration::from_millis(1_500);
 
     async fn is_told(watched: &mut WatchedSettings) -> bool {
         tokio::time::timeout(SOON, watched.changed(true)).await.is_ok()
@@ -126,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone());
+        let mut watched = WatchedSettings::new(file.clone()).await;
         assert!(is_quiet(&mut watched).await, "it is what was read");
 
         fs::write(&file, "two").unwrap();
@@ -142,7 +115,7 @@ mod tests {
         assert!(is_quiet(&mut watched).await, "it says the same");
 
         fs::write(&file, "four").unwrap();
-        watched.note();
+        watched.note().await;
         assert!(is_quiet(&mut watched).await, "it was read for another reason");
     }
 
@@ -156,7 +129,7 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/settings.toml", at("settings.toml")).unwrap();
-        let mut watched = WatchedSettings::new(at("settings.toml"));
+        let mut watched = WatchedSettings::new(at("settings.toml")).await;
         assert!(is_quiet(&mut watched).await);
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -168,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone());
+        let mut watched = WatchedSettings::new(file.clone()).await;
         fs::remove_file(&file).unwrap();
         assert!(is_quiet(&mut watched).await);
         fs::write(&file, "two").unwrap();
@@ -180,7 +153,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone());
+        let mut watched = WatchedSettings::new(file.clone()).await;
         fs::write(&file, "two").unwrap();
         assert!(tokio::time::timeout(QUIET, watched.changed(false)).await.is_err());
         assert!(is_told(&mut watched).await, "once it is, what was missed is told");

@@ -61,7 +61,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 
 fn run(args: &SettingsArgs) -> Result<(), Failure> {
     let loaded = args.load()?;
-    let load_again = || args.load().map_err(|failure| failure.to_string());
+    let args_again = args.clone();
+    let load_again = move || args_again.load().map_err(|failure| failure.to_string());
     let environment = settings::environment();
     let refused = Failure::Refused;
     let surroundings = app::Surroundings {

@@ -1,18 +1,14 @@
 //! Gathers the settings of a call: file, environment, flags.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::output::Failure;
 use crate::config::{self, Flag, Inputs, Loaded, SettingsFile};
+use crate::files;
 
-/// The largest settings file that is read.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Settings")]
 pub(super) struct SettingsArgs {
     /// Read settings from this TOML file.
@@ -80,11 +76,8 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 fn read(path: &Path) -> Result<SettingsFile, Failure> {
     let name = path.display().to_string();
     let refuse = |error: &dyn std::fmt::Display| Failure::Refused(format!("the settings file {name} cannot be read: {error}"));
-    let mut text = String::new();
-    let length = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    match length {
-        Ok(length) if length as u64 > FILE_BYTES_MAX => Err(refuse(&io::Error::other("it is larger than 4 MiB"))),
-        Ok(_) => Ok(SettingsFile { name, text }),
+    match files::read_text(path, files::SETTINGS_BYTES_MAX) {
+        Ok(text) => Ok(SettingsFile { name, text: text.to_string() }),
         Err(error) => Err(refuse(&error)),
     }
 }

@@ -1,7 +1,7 @@
 //! Where a listener is to be found.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::setting::open_settings;
@@ -72,8 +72,8 @@ impl FromStr for ListenAddress {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Ip(address));
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if is_of_many(address.ip()) { Err(()) } else { Ok(Self::Ip(address)) };
         }
         if let Some(name) = text.strip_prefix(PASSED) {
             let is_name =
@@ -97,6 +97,11 @@ impl FromStr for ListenAddress {
         }
         Ok(Self::Name { host: host.to_ascii_lowercase(), port: port.parse().map_err(|_| ())? })
     }
+}
+
+/// Nobody connects to several at once.
+fn is_of_many(address: IpAddr) -> bool {
+    address.is_multicast() || address.to_canonical() == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 impl fmt::Display for ListenAddress {
@@ -149,6 +154,10 @@ mod tests {
             "127.1:80",
             "1:80",
             "256.0.0.1:80",
+            "255.255.255.255:80",
+            "224.0.0.1:80",
+            "[ff02::1]:80",
+            "[::ffff:255.255.255.255]:80",
             "*:80",
             "systemd:",
             "systemd:a:b",

@@ -2,9 +2,8 @@
 
 use super::notes::Notes;
 use super::tokens::TokenRoom;
-use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, Settings, tickets};
+use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, ListenerProtocol, Settings, tickets};
 use crate::domain::cors::{Cors, Origins};
-use crate::domain::headers::FieldChange;
 use crate::domain::route::{Access, Route};
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
@@ -12,12 +11,12 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     issuers_are_distinct(settings, notes);
     subject_prefixes_are_distinct(settings, notes);
     trusted_claims_are_used(settings, notes);
-    routes_leave_identity_alone(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     tokens_can_be_sent(settings, notes);
     addresses_are_distinct(settings, notes);
+    redirects_lead_to_tls(settings, notes);
     proxy_headers_come_from_trusted_peers(settings, notes);
     tickets::parameter_names_no_account(settings, notes);
 }
@@ -33,6 +32,24 @@ fn addresses_are_distinct(settings: &Settings, notes: &Notes) {
             let other = settings.listeners.address_key(earlier);
             let message = format!("{} is {other} too; each listener needs its own", listener.address);
             notes.problem(&settings.listeners.address_key(index), None, message);
+        }
+    }
+}
+
+/// A redirect to https leads to a port where clear text is spoken, its own for one, and so nowhere.
+fn redirects_lead_to_tls(settings: &Settings, notes: &Notes) {
+    let listeners: Vec<&Listener> = settings.listeners.iter().collect();
+    let speaks_tls = |listener: &Listener| matches!(listener.protocol, ListenerProtocol::Tls(_));
+    for (index, listener) in listeners.iter().enumerate() {
+        let ListenerProtocol::Redirect { port } = listener.protocol else { continue };
+        let (tls, clear): (Vec<_>, Vec<_>) =
+            (0..).zip(&listeners).filter(|(_, other)| other.address.port() == port).partition(|(_, other)| speaks_tls(other));
+        if let (true, Some((other, _))) = (tls.is_empty(), clear.first()) {
+            let message = format!(
+                "leads to port {port}, where listeners[{other}] speaks no TLS: set redirect_port to the port by which clients reach a \
+                 listener that does"
+            );
+            notes.problem(&format!("listeners[{index}].redirect"), None, message);
         }
     }
 }
@@ -127,23 +144,6 @@ fn demands(route: &Route, claim: &str) -> bool {
     match &route.access {
         Access::Token(demands) => demands.claims.iter().any(|demand| demand.path.claim() == claim),
         Access::Public | Access::Optional => false,
-    }
-}
-
-/// An upstream believes these fields.
-fn routes_leave_identity_alone(settings: &Settings, notes: &Notes) {
-    for (index, route) in settings.routes.listed().iter().enumerate() {
-        let Some(edits) = route.forward().and_then(|forward| forward.request_fields.as_ref()) else { continue };
-        for name in settings.identity.names() {
-            let key = match edits.change_of(name) {
-                Some(FieldChange::Set) => "set",
-                Some(FieldChange::Added) => "add",
-                Some(FieldChange::Removed) => "remove",
-                None => continue,
-            };
-            let message = format!("names `{name}`, a field that tells the upstream who calls: the gateway alone decides on it");
-            notes.problem(&format!("routes[{index}].request_headers.{key}"), None, message);
-        }
     }
 }
 

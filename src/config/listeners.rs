@@ -32,7 +32,14 @@ impl fmt::Display for Listener {
         write!(f, "{}", self.address)?;
         match &self.protocol {
             ListenerProtocol::Plain => {}
-            ListenerProtocol::Tls(_) => f.write_str(", TLS")?,
+            ListenerProtocol::Tls(tls) => {
+                f.write_str(", TLS")?;
+                match tls.clients.as_ref().map(|clients| clients.demand) {
+                    None => {}
+                    Some(ClientDemand::Optional) => f.write_str(", client certificates are optional")?,
+                    Some(ClientDemand::Required) => f.write_str(", client certificates are required")?,
+                }
+            }
             ListenerProtocol::Redirect { port } => write!(f, ", redirects to https at port {port}")?,
             ListenerProtocol::Decisions { .. } => f.write_str(", decides for other proxies")?,
         }

@@ -218,7 +218,9 @@ impl Settings {
         let shutdown = root.section("shutdown", Shutdown::read);
         let reload = root.section("reload", Reloading::read);
         let upstreams = NamedUpstreams::read(&mut root);
-        let routes = root.list("routes", |s| routes::read(s, &upstreams, &listen));
+        let identity = root.section("identity", Identity::read);
+        let beside = routes::Beside { listen: &listen, identity: &identity };
+        let routes = root.list("routes", |s| routes::read(s, &upstreams, &beside));
         let endpoints = root.section("endpoints", Endpoints::read);
         let login = root.section("login", |s| Login::read(s, &upstreams, &endpoints));
         let room = TokenRoom::of(listen.limits.header_bytes_max, endpoints.body_bytes_max);
@@ -235,7 +237,6 @@ impl Settings {
         let claims_hook = root.section("claims_hook", |s| ClaimsHook::read(s, &upstreams));
         let limits = root.section("limits", Limits::read);
         let headers = root.section("headers", Headers::read);
-        let identity = root.section("identity", Identity::read);
         let issuers = root.list("issuers", Issuer::read);
         let clients = root.list("clients", OAuthClient::read);
         let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some(), cookies.is_some());

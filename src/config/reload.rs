@@ -7,9 +7,7 @@
 mod effects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -19,6 +17,7 @@ use super::layers::Layers;
 use super::problem::Problem;
 use super::setting::EffectiveKey;
 use super::{Invalid, Loaded, Settings};
+use crate::files;
 
 /// What becomes of a key's new value when the settings are read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,9 +174,6 @@ const fn is_table(value: &Value) -> bool {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Files(BTreeMap<String, Option<u64>>);
 
-/// Of a file no more is compared.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
 impl Files {
     fn of(loaded: &Loaded) -> Self {
         let named = loaded.effective.iter().filter(|(_, key)| Effect::of(&key.pattern) == Some(Effect::FileNeedsRestart));
@@ -188,13 +184,7 @@ impl Files {
 /// A digest that this process alone can compare; `None` for what cannot be read.
 fn content(path: &Path) -> Option<u64> {
     static DIGEST: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    // What is no file, a pipe for one, would be waited for.
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let file = File::open(path).ok()?;
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let bytes = files::read(path, files::PEM_BYTES_MAX).ok()?;
     Some(DIGEST.hash_one(bytes.as_slice()))
 }
 

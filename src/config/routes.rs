@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use access::Admittance;
 
+use super::callers::Identity;
 use super::listen::Listen;
 use super::notes::Notes;
 use super::parse;
@@ -55,15 +56,21 @@ impl Routes {
     }
 }
 
+/// Sections that say something of all routes.
+pub(super) struct Beside<'a> {
+    pub(super) listen: &'a Listen,
+    pub(super) identity: &'a Identity,
+}
+
 /// `None` after a fault was noted.
-pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, listen: &Listen) -> Option<Route> {
+pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, beside: &Beside<'_>) -> Option<Route> {
     let name = s.require("name", parse::filled_text);
     let prefix = s.read("prefix", parse::url_path);
     let exact = s.read("exact", parse::flag);
     let host = s.optional("host", parse::host_pattern);
     let methods = s.read("methods", parse::list(parse::method));
     let Admittance { addresses, access, limit, when_stale, revocation, enforced, sign_in } = Admittance::read(s);
-    let action = action::read(s, &prefix, upstreams, listen);
+    let action = action::read(s, &prefix, upstreams, beside);
     Some(Route {
         name: name?.into(),
         host,

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
+use x509_parser::x509::X509Version;
 
+use super::certificate_keys::{self, KeyFileFault, UnusableKind};
 use super::pem_sections::{self, Unread};
 use crate::domain::time::Timestamp;
 
@@ -45,8 +47,14 @@ pub enum PairFault {
     LongChain,
     #[error("holds what is no certificate at position {position}")]
     Unreadable { position: usize },
-    #[error("holds no PRIVATE KEY section that can be read without a password: {0}")]
-    KeyPem(pem::Error),
+    #[error("holds a certificate of X.509 version 1, which names no hosts: have it issued anew, with subjectAltName")]
+    Version,
+    #[error("holds a certificate for {0}: have one issued for another key")]
+    KeyKind(UnusableKind),
+    #[error("holds a certificate that cannot be used: {0}")]
+    Unusable(rustls::Error),
+    #[error("{0}")]
+    KeyFile(#[from] KeyFileFault),
     #[error("holds a key that cannot be used: {0}")]
     Key(rustls::Error),
     #[error("holds the key of another certificate")]
@@ -57,8 +65,15 @@ impl PairFault {
     /// Whether it lies with the file of the certificate, and not with that of the key.
     pub const fn is_of_certificate(&self) -> bool {
         match self {
-            Self::CertificatePem(_) | Self::Unread(_) | Self::NoCertificate | Self::LongChain | Self::Unreadable { .. } => true,
-            Self::KeyPem(_) | Self::Key(_) | Self::Mismatch => false,
+            Self::CertificatePem(_)
+            | Self::Unread(_)
+            | Self::NoCertificate
+            | Self::LongChain
+            | Self::Unreadable { .. }
+            | Self::Version
+            | Self::KeyKind(_)
+            | Self::Unusable(_) => true,
+            Self::KeyFile(_) | Self::Key(_) | Self::Mismatch => false,
         }
     }
 }
@@ -81,13 +96,18 @@ impl CertificatePair {
             .collect::<Result<_, _>>()?;
         let not_before = facts.iter().map(|facts| facts.not_before).max().ok_or(PairFault::NoCertificate)?;
         let not_after = facts.iter().map(|facts| facts.not_after).min().ok_or(PairFault::NoCertificate)?;
-        let names = facts.into_iter().next().map(|own| own.names).unwrap_or_default();
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(PairFault::KeyPem)?;
+        let own = facts.into_iter().next().ok_or(PairFault::NoCertificate)?;
+        if !own.has_extensions {
+            return Err(PairFault::Version);
+        }
+        own.key.map_err(PairFault::KeyKind)?;
+        let key = certificate_keys::private_key(key)?;
         let key = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PairFault::Mismatch,
+            error @ rustls::Error::InvalidCertificate(_) => PairFault::Unusable(error),
             error => PairFault::Key(error),
         })?;
-        Ok(Self { key: Arc::new(key), names, not_before, not_after })
+        Ok(Self { key: Arc::new(key), names: own.names, not_before, not_after })
     }
 
     pub fn names(&self) -> &[String] {
@@ -101,6 +121,18 @@ impl CertificatePair {
     /// Whether it shows the same chain: then the key is the same too.
     pub fn is_same(&self, other: &Self) -> bool {
         self.key.cert == other.key.cert
+    }
+
+    /// Whether it may take the place of one that is shown. What others refuse never takes that of what they accept.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn succeeds(&self, shown: &Self, now: Timestamp) -> Result<(), NoSuccessor> {
+        match (shown.standing(now).is_valid(), self.standing(now)) {
+            (true, Standing::Expired) => Err(NoSuccessor::Expired),
+            (true, Standing::NotYetValid) => Err(NoSuccessor::NotYetValid),
+            (_, Standing::Good | Standing::Expiring) | (false, Standing::Expired | Standing::NotYetValid) => Ok(()),
+        }
     }
 
     pub fn standing(&self, now: Timestamp) -> Standing {
@@ -133,7 +165,23 @@ pub enum Standing {
     Expired,
 }
 
+/// Why a certificate does not take the place of the one that is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoSuccessor {
+    #[error("holds a certificate that has expired, while the one in use is still valid")]
+    Expired,
+    #[error("holds a certificate that is not valid yet, while the one in use is: it is taken when its time has come")]
+    NotYetValid,
+}
+
 impl Standing {
+    const fn is_valid(self) -> bool {
+        match self {
+            Self::Good | Self::Expiring => true,
+            Self::NotYetValid | Self::Expired => false,
+        }
+    }
+
     /// The alarm that it raises, and how it is told to people.
     pub const fn told(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -154,6 +202,9 @@ pub fn names_of(pairs: &[CertificatePair]) -> String {
 /// What a certificate says of itself.
 struct Facts {
     names: Vec<String>,
+    /// Whether it is of the version that has any.
+    has_extensions: bool,
+    key: Result<(), UnusableKind>,
     not_before: Timestamp,
     not_after: Timestamp,
 }
@@ -164,6 +215,8 @@ impl Facts {
         let validity = certificate.validity();
         rest.is_empty().then(|| Self {
             names: dns_names(&certificate),
+            has_extensions: certificate.version() == X509Version::V3,
+            key: certificate_keys::check(certificate.public_key()),
             not_before: Timestamp::from_secs(validity.not_before.timestamp()),
             not_after: Timestamp::from_secs(validity.not_after.timestamp()),
         })
@@ -234,6 +287,9 @@ impl ResolvesServerCert for Certificates {
         Some(Arc::clone(&self.choose(hello.server_name(), hello.signature_schemes()).key))
     }
 }
+
+#[cfg(test)]
+mod tests_of_files;
 
 #[cfg(test)]
 mod tests {
@@ -328,6 +384,30 @@ mod tests {
         (pair.not_before, pair.not_after) = (at(2), at(10));
         let standings: Vec<Standing> = [1, 2, 7, 8, 9, 10].map(|day| pair.standing(at(day))).into();
         assert_eq!(standings, [NotYetValid, Good, Good, Expiring, Expiring, Expired]);
+    }
+
+    #[test]
+    fn what_others_refuse_never_takes_the_place_of_what_they_accept() {
+        let at = |day: u8| Timestamp::from_secs(date_time_ymd(2026, 1, day).unix_timestamp());
+        let of_days = |not_before: u8, not_after: u8| {
+            let mut pair = pair(&["a.example"], true);
+            (pair.not_before, pair.not_after) = (at(not_before), at(not_after));
+            pair
+        };
+        let now = at(10);
+        let (valid, expiring, expired, early) = (of_days(1, 30), of_days(1, 11), of_days(1, 10), of_days(11, 30));
+        for shown in [&valid, &expiring] {
+            assert_eq!(valid.succeeds(shown, now), Ok(()));
+            assert_eq!(expiring.succeeds(shown, now), Ok(()));
+            assert_eq!(expired.succeeds(shown, now), Err(NoSuccessor::Expired));
+            assert_eq!(early.succeeds(shown, now), Err(NoSuccessor::NotYetValid));
+            assert_eq!(early.succeeds(shown, at(11)), Ok(()), "its time has come");
+        }
+        for shown in [&expired, &early] {
+            for next in [&valid, &expiring, &expired, &early] {
+                assert_eq!(next.succeeds(shown, now), Ok(()), "nothing is lost");
+            }
+        }
     }
 
     #[test]

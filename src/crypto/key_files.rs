@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use super::entropy::{Entropy, draw};
 use super::key::{KeyFault, SigningKey, VerifyingKey};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::deployment_secret::{self, SecretError};
+use crate::files;
 
 /// The most that is read of one key file, in bytes.
-pub const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
+pub const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 /// The most keys that a folder may hold.
 pub const KEYS_MAX: usize = 64;
 /// The longest `kid`, in bytes.
@@ -66,8 +67,6 @@ pub enum KeyProblem {
     Unwritable { path: PathBuf, error: io::Error },
     #[error("{}: exists already, and key files are never overwritten", .path.display())]
     Exists { path: PathBuf },
-    #[error("{}: is larger than {KEY_FILE_BYTES_MAX} bytes", .path.display())]
-    TooLarge { path: PathBuf },
     #[error("{}: holds more than {KEYS_MAX} keys", .dir.display())]
     TooMany { dir: PathBuf },
     #[error("{}: its name without the ending must be a key id: up to {KID_BYTES_MAX} of A-Z a-z 0-9 . _ -", .path.display())]
@@ -304,12 +303,7 @@ fn read_section(path: &Path, content: &[u8]) -> Result<(SectionKind, Zeroizing<V
 }
 
 fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
-    let mut content = Zeroizing::new(Vec::new());
-    File::open(path)
-        .and_then(|file| file.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut content))
-        .map_err(|error| KeyProblem::Unreadable { path: path.into(), error })?;
-    let is_too_large = content.len() as u64 > KEY_FILE_BYTES_MAX;
-    if is_too_large { Err(KeyProblem::TooLarge { path: path.into() }) } else { Ok(content) }
+    files::read(path, KEY_FILE_BYTES_MAX).map_err(|error| KeyProblem::Unreadable { path: path.into(), error })
 }
 
 fn is_kid(text: &str) -> bool {
@@ -454,7 +448,7 @@ mod tests {
     #[test]
     fn files_of_any_size_are_read_within_bounds() {
         let folder = Folder::new();
-        folder.write("huge.secret", &"A".repeat(usize::try_from(KEY_FILE_BYTES_MAX).unwrap() + 1));
+        folder.write("huge.secret", &"A".repeat(KEY_FILE_BYTES_MAX + 1));
         assert!(refusal(&folder, None).contains("larger than"));
     }
 }

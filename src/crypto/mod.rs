@@ -4,6 +4,7 @@
 //! [`entropy`].
 
 pub mod access_token;
+pub mod certificate_keys;
 pub mod certificates;
 pub mod client_certificate;
 pub mod client_identity;
@@ -25,6 +26,7 @@ pub mod password;
 mod pem_sections;
 pub mod provider;
 pub mod refresh_token;
+pub mod server_authorities;
 pub mod ticket;
 pub mod tls_server;
 mod token_header;

@@ -82,6 +82,8 @@ pub struct Needs {
     pub issuers: Vec<FetchedKeys>,
     /// Of the certificates that clients are shown; `None`: there are none.
     pub certificates: Option<Arc<Alarms>>,
+    /// Of the certificates that upstreams are shown, and of those that vouch for them; `None`: there are none.
+    pub upstream_certificates: Option<Arc<Alarms>>,
     pub upstreams: Arc<dyn UpstreamStates>,
 }
 
@@ -196,7 +198,10 @@ impl Readiness for Health {
         dependencies.extend(self.issuer_keys());
         dependencies.push(self.upstreams());
         // Other nodes have the same certificates: to take this one out of service would mend nothing.
-        dependencies.extend(self.needs.certificates.as_ref().map(|alarms| dependency("certificates", None, alarms.present())));
+        let certificates =
+            [("certificates", &self.needs.certificates), ("upstream_certificates", &self.needs.upstream_certificates)];
+        let certificates = certificates.into_iter().filter_map(|(name, alarms)| Some((name, alarms.as_ref()?)));
+        dependencies.extend(certificates.map(|(name, alarms)| dependency(name, None, alarms.present())));
         dependencies
     }
 }

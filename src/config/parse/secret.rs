@@ -4,11 +4,11 @@ use std::path::Path;
 
 use base64::Engine as _;
 use config::{Value, ValueKind};
-use zeroize::Zeroizing;
 
 use super::{Parsed, filled_text};
 use crate::domain::deployment_secret::{DeploymentSecret, SecretError};
 use crate::domain::secret::Secret;
+use crate::files;
 
 fn deployment_secret(value: &Value) -> Parsed<DeploymentSecret> {
     let ValueKind::String(text) = &value.kind else { return Err(SecretError::Encoding.to_string()) };
@@ -56,8 +56,7 @@ pub(in crate::config) fn password(value: &Value) -> Parsed<Secret<String>> {
 
 /// What a file holds, trailing line ends trimmed.
 pub(in crate::config) fn content_of<T>(path: &Path, parse: &impl Fn(&Value) -> Parsed<T>) -> Parsed<T> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("the file cannot be read: {e}"))?;
-    let text = Zeroizing::new(text);
+    let text = files::read_text(path, files::SECRET_BYTES_MAX).map_err(|e| format!("the file cannot be read: {e}"))?;
     let trimmed = text.trim_end_matches(['\r', '\n']);
     if trimmed.is_empty() {
         return Err("the file is empty".to_owned());

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{fields, response};
-use crate::config::listen::Listen;
+use super::{Beside, fields, response};
 use crate::config::parse;
 use crate::config::section::Section;
 use crate::config::setting::open_settings;
@@ -18,8 +17,8 @@ use crate::domain::route::{Action, Forward, PrefixRule};
 open_settings!(AuthorizationRule);
 
 /// `None` only after a fault was noted.
-pub(super) fn read(s: &mut Section<'_>, prefix: &str, upstreams: &NamedUpstreams, listen: &Listen) -> Option<Action> {
-    let forwarding = Forwarding::read(s, prefix, listen);
+pub(super) fn read(s: &mut Section<'_>, prefix: &str, upstreams: &NamedUpstreams, beside: &Beside<'_>) -> Option<Action> {
+    let forwarding = Forwarding::read(s, prefix, beside);
     let redirect = s.has_any(&["redirect"]).then(|| response::redirect(s));
     let respond = s.has_any(&["respond"]).then(|| response::fixed(s));
     match (redirect, respond) {
@@ -54,7 +53,7 @@ struct Forwarding {
 
 impl Forwarding {
     /// Tables come last: in print-config, what follows a table would be another route's.
-    fn read(s: &mut Section<'_>, prefix: &str, listen: &Listen) -> Self {
+    fn read(s: &mut Section<'_>, prefix: &str, Beside { listen, identity }: &Beside<'_>) -> Self {
         Self {
             upstream: s.read("upstream", parse::text),
             prefix: prefix_rule(s, prefix),
@@ -70,7 +69,7 @@ impl Forwarding {
             body_rate_min: s.optional("body_rate_min", parse::byte_rate).unwrap_or(listen.body_rate_min),
             idle_timeout: s.optional("idle_timeout", parse::duration(Duration::from_millis(100), Duration::from_hours(24))),
             response_timeout: s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1))),
-            request_fields: s.section("request_headers", fields::of_requests),
+            request_fields: s.section("request_headers", |s| fields::of_requests(s, identity)),
             response_fields: s.section("response_headers", fields::of_responses),
         }
     }

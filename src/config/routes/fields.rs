@@ -4,19 +4,22 @@ use config::Value;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::callers::Identity;
 use crate::config::parse::{self, Parsed};
 use crate::config::section::Section;
 use crate::domain::headers::{FieldEdits, NamePattern, is_protected};
 use crate::domain::secret::Secret;
 
 /// Whose a field is: `Err` tells why it is nobody's to change.
-type Owner = fn(&NamePattern) -> Parsed<()>;
+type Owner<'a> = &'a dyn Fn(&NamePattern) -> Parsed<()>;
 
 /// `[routes.request_headers]`. Values may be an upstream's API keys, so none of them is shown.
-pub(super) fn of_requests(s: &mut Section<'_>) -> Option<FieldEdits> {
-    let set = s.map("set", |name, value| secret_field(name, value, may_be_sent));
-    let added = s.map("add", |name, value| secret_field(name, value, may_be_sent));
-    let removed = s.read("remove", parse::list(removable(may_be_withheld)));
+pub(super) fn of_requests(s: &mut Section<'_>, identity: &Identity) -> Option<FieldEdits> {
+    let may_be_sent = |name: &NamePattern| tells_nobody_who_calls(name, identity).and_then(|()| may_be_sent(name));
+    let may_be_withheld = |name: &NamePattern| tells_nobody_who_calls(name, identity).and_then(|()| may_be_withheld(name));
+    let set = s.map("set", |name, value| secret_field(name, value, &may_be_sent));
+    let added = s.map("add", |name, value| secret_field(name, value, &may_be_sent));
+    let removed = s.read("remove", parse::list(removable(&may_be_withheld)));
     let shown = |fields: Vec<(String, Secret<String>)>| fields.into_iter().map(|(name, value)| (name, value.expose().clone()));
     let (mut set, mut added) = (pairs(shown(set)), pairs(shown(added)));
     for (_, value) in set.iter_mut().chain(&mut added) {
@@ -28,9 +31,9 @@ pub(super) fn of_requests(s: &mut Section<'_>) -> Option<FieldEdits> {
 
 /// `[routes.response_headers]`.
 pub(super) fn of_responses(s: &mut Section<'_>) -> Option<FieldEdits> {
-    let set = pairs(s.map("set", |name, value| field(name, value, may_be_returned)).into_iter());
-    let added = pairs(s.map("add", |name, value| field(name, value, may_be_returned)).into_iter());
-    let removed = s.read("remove", parse::list(removable(may_be_returned)));
+    let set = pairs(s.map("set", |name, value| field(name, value, &may_be_returned)).into_iter());
+    let added = pairs(s.map("add", |name, value| field(name, value, &may_be_returned)).into_iter());
+    let removed = s.read("remove", parse::list(removable(&may_be_returned)));
     are_distinct(s, &set, &added);
     FieldEdits::new(set, added, removed)
 }
@@ -39,7 +42,7 @@ pub(super) fn of_responses(s: &mut Section<'_>) -> Option<FieldEdits> {
 pub(super) fn of_fixed_response(s: &mut Section<'_>) -> HeaderMap {
     let fields = s.map("headers", |name, value| match field_name(name)? {
         CONTENT_TYPE => Err("has a key of its own: content_type".to_owned()),
-        _ => field(name, value, may_be_returned),
+        _ => field(name, value, &may_be_returned),
     });
     pairs(fields.into_iter()).into_iter().collect()
 }
@@ -57,7 +60,7 @@ fn are_distinct(s: &Section<'_>, set: &[(HeaderName, HeaderValue)], added: &[(He
     }
 }
 
-fn field(name: &str, value: &Value, owner: Owner) -> Parsed<String> {
+fn field(name: &str, value: &Value, owner: Owner<'_>) -> Parsed<String> {
     owner(&NamePattern::exactly(&field_name(name)?))?;
     let text = parse::text(value)?;
     // An upstream takes bytes beyond ASCII for whatever it likes.
@@ -65,7 +68,7 @@ fn field(name: &str, value: &Value, owner: Owner) -> Parsed<String> {
     if is_value { Ok(text) } else { Err("allowed is visible ASCII, and spaces within".to_owned()) }
 }
 
-fn secret_field(name: &str, value: &Value, owner: Owner) -> Parsed<Secret<String>> {
+fn secret_field(name: &str, value: &Value, owner: Owner<'_>) -> Parsed<Secret<String>> {
     field(name, value, owner).map(Secret::new)
 }
 
@@ -77,10 +80,17 @@ fn pairs(fields: impl Iterator<Item = (String, String)>) -> Vec<(HeaderName, Hea
     fields.filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(&value).ok()?))).collect()
 }
 
-fn removable(owner: Owner) -> impl Fn(&Value) -> Parsed<NamePattern> {
+fn removable(owner: Owner<'_>) -> impl Fn(&Value) -> Parsed<NamePattern> {
     move |value| {
         let pattern: NamePattern = parse::text(value)?.parse()?;
         owner(&pattern).map(|()| pattern)
+    }
+}
+
+fn tells_nobody_who_calls(pattern: &NamePattern, identity: &Identity) -> Parsed<()> {
+    match identity.names().find(|name| pattern.covers(name)) {
+        None => Ok(()),
+        Some(name) => Err(format!("names `{name}`, a field that tells the upstream who calls: the gateway alone decides on it")),
     }
 }
 

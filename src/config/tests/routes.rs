@@ -169,6 +169,12 @@ fn fields_with_rules_of_their_own_are_nobodys_to_set() {
     }
     let named = "identity.subject_header = \"x-user\"\n[[routes]]\nname = \"a\"\nrequest_headers.set = { x_user = \"root\" }\n";
     assert_one_fault(named, &["routes[0].request_headers.set", "x-user"]);
+    // At once with what is wrong elsewhere.
+    let lines = "name = \"a\"\nupstream = \"nowhere\"\nrequest_headers.set = { x-auth-subject = \"root\" }";
+    let told = faults(&minimal_and(&format!("login.answer_bytes_max = \"-\"\n[[routes]]\n{lines}\n")));
+    for key in ["login.answer_bytes_max", "routes[0].upstream", "routes[0].request_headers.set"] {
+        assert!(told.iter().any(|fault| fault.contains(key)), "{key}: {told:#?}");
+    }
     let fine =
         read("request_headers = { set = { remote-user = \"batch\", accept-language = \"en\" }, remove = [\"x-debug-*\"] }");
     assert!(fine.forward().unwrap().request_fields.is_some());

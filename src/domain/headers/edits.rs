@@ -17,14 +17,6 @@ pub struct FieldEdits {
     dropped: Vec<NamePattern>,
 }
 
-/// What is done to one field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FieldChange {
-    Set,
-    Added,
-    Removed,
-}
-
 impl FieldEdits {
     /// `None`: nothing is changed.
     #[must_use]
@@ -36,19 +28,6 @@ impl FieldEdits {
         let names = set.iter().map(|(name, _)| NamePattern::exactly(name));
         let dropped: Vec<NamePattern> = names.chain(removed).collect();
         (!dropped.is_empty() || !added.is_empty()).then_some(Self { set, added, dropped })
-    }
-
-    /// What would be done to a field of this name.
-    #[must_use]
-    pub fn change_of(&self, name: &str) -> Option<FieldChange> {
-        let is_in = |fields: &[(HeaderName, HeaderValue)]| fields.iter().any(|(own, _)| NamePattern::exactly(own).covers(name));
-        if is_in(&self.set) {
-            Some(FieldChange::Set)
-        } else if is_in(&self.added) {
-            Some(FieldChange::Added)
-        } else {
-            self.drops(name).then_some(FieldChange::Removed)
-        }
     }
 
     /// Whether what came under this name goes no further.
@@ -99,10 +78,7 @@ mod tests {
         .collect();
         let edits = edits.unwrap();
         edits.apply(&mut headers);
-        assert_eq!(
-            ["x.set", "X_More", "x-debug-b", "etag"].map(|name| edits.change_of(name)),
-            [Some(FieldChange::Set), Some(FieldChange::Added), Some(FieldChange::Removed), None]
-        );
+        assert_eq!(["x.set", "X_More", "x-debug-b", "etag"].map(|name| edits.drops(name)), [true, false, true, false]);
         let values = |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!((values("x-set"), values("x-new")), (vec!["ours"], vec!["1"]));
         assert_eq!(values("x-more"), ["theirs", "ours"]);

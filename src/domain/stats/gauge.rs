@@ -40,6 +40,8 @@ gauge! {
     RevocationLagMax = "revocation_lag_max_micros",
     /// When the first of the certificates expires that this node shows to clients, since 1970.
     CertificateExpiry = "certificate_expiry_seconds",
+    /// The same of those that it shows to upstreams.
+    UpstreamCertificateExpiry = "upstream_certificate_expiry_seconds",
 }
 
 impl Gauge {
@@ -52,7 +54,8 @@ impl Gauge {
             | Self::RevocationLagP50
             | Self::RevocationLagP99
             | Self::RevocationLagMax
-            | Self::CertificateExpiry => true,
+            | Self::CertificateExpiry
+            | Self::UpstreamCertificateExpiry => true,
         }
     }
 }

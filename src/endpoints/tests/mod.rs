@@ -65,6 +65,7 @@ impl Gate {
                 max_staleness: settings.revocation.max_staleness,
                 issuers: Vec::new(),
                 certificates: None,
+                upstream_certificates: None,
                 upstreams: Arc::new(Vec::new()),
             },
         ));

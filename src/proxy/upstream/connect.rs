@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::crypto::client_identity::ClientIdentity;
+use crate::crypto::server_authorities::ServerAuthorities;
 use crate::domain::network::KEEPALIVE_TIMEOUT;
 use crate::proxy::keepalive;
 use crate::proxy::tls_socket::Socket;
@@ -68,11 +69,24 @@ pub struct Tls {
 }
 
 /// Whose certificates are believed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Trusted {
     Web,
     /// PEM.
     Listed(Arc<[u8]>),
+    /// Those of a file, whatever it holds.
+    Renewed(Arc<ServerAuthorities>),
+}
+
+impl PartialEq for Trusted {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Web, Self::Web) => true,
+            (Self::Listed(one), Self::Listed(other)) => one == other,
+            (Self::Renewed(one), Self::Renewed(other)) => Arc::ptr_eq(one, other),
+            (Self::Web | Self::Listed(_) | Self::Renewed(_), _) => false,
+        }
+    }
 }
 
 impl PartialEq for Tls {
@@ -115,13 +129,23 @@ impl Tls {
         Self::trusting(host, roots, Trusted::Listed(pem.into()))
     }
 
+    /// Trusts the certificates of a file, and no others: those that it holds at each handshake.
+    ///
+    /// # Errors
+    /// `host` is neither a DNS name nor an address.
+    pub fn vouched_by(host: &str, authorities: Arc<ServerAuthorities>) -> Result<Self, String> {
+        let builder = builder()?.dangerous().with_custom_certificate_verifier(Arc::clone(&authorities) as _);
+        let mut config = builder.with_no_client_auth();
+        // In a session that is resumed, nobody asks who vouches for the server.
+        config.resumption = Resumption::disabled();
+        Self::of(host, config, Trusted::Renewed(authorities))
+    }
+
     fn trusting(host: &str, roots: rustls::RootCertStore, trusted: Trusted) -> Result<Self, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        Self::of(host, builder()?.with_root_certificates(roots).with_no_client_auth(), trusted)
+    }
+
+    fn of(host: &str, mut config: rustls::ClientConfig, trusted: Trusted) -> Result<Self, String> {
         config.alpn_protocols = vec![Protocol::Http1.alpn().to_vec()];
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         Ok(Self { config: Arc::new(config), name, trusted, identity: None })
@@ -151,6 +175,12 @@ impl Tls {
         let is_http2_chosen = stream.get_ref().1.alpn_protocol() == Some(Protocol::Http2.alpn());
         if is_http2_offered && !is_http2_chosen { Err(NotHttp2.into()) } else { Ok(stream) }
     }
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.map_err(|error| error.to_string())
 }
 
 /// The one protocol that was offered is not spoken there.
@@ -188,6 +218,11 @@ impl Target {
 
     pub const fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether whoever listens at one address is spoken to in the same way by both.
+    pub(super) fn speaks_as(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.protocol == other.protocol
     }
 
     pub(super) const fn tls(&self) -> Option<&Tls> {

@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use super::backends::{Backend, Backends};
 use crate::crypto::client_identity::ClientIdentity;
+use crate::crypto::server_authorities::ServerAuthorities;
 use crate::domain::affinity::Balance;
 use crate::domain::share::Share;
 
@@ -18,6 +19,8 @@ pub struct UpstreamOptions {
     pub balance: Balance,
     /// What its servers are shown that ask for a certificate.
     pub identity: Option<Arc<ClientIdentity>>,
+    /// Who vouches for its servers; `None`: the authorities of the web.
+    pub authorities: Option<Arc<ServerAuthorities>>,
     /// Put before the path of each request. Canonical, without a slash at its end.
     pub base_path: Arc<str>,
     /// Whether host and port of its URL are sent as Host instead of the client's.

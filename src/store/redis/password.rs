@@ -1,19 +1,15 @@
 //! A password that is kept in a file: whoever replaces it there need restart nobody.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use fred::error::Error;
 use fred::types::config::{CredentialProvider, Server};
-use zeroize::Zeroizing;
 
 use crate::domain::secret::Secret;
-
-/// No password is longer, in bytes.
-const FILE_BYTES_MAX: u64 = 64 << 10;
+use crate::files;
 
 /// The user's name, and the file that is read for each connection. While it cannot be read, what it held before goes on.
 #[derive(Clone, Debug)]
@@ -55,8 +51,7 @@ impl CredentialProvider for PasswordFile {
 }
 
 fn read(path: &Path) -> io::Result<Secret<String>> {
-    let mut text = Zeroizing::new(String::new());
-    File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let text = files::read_text(path, files::SECRET_BYTES_MAX)?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(io::Error::other("the file is empty")),
         password => Ok(Secret::new(password.to_owned())),

@@ -46,6 +46,8 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
     std::fs::create_dir(place("keys")).unwrap();
     std::fs::write(place("keys/refresh-secret"), "short").unwrap();
     std::fs::create_dir(place("empty")).unwrap();
+    std::fs::create_dir(place("piped")).unwrap();
+    assert!(Command::new("mkfifo").arg(place("piped/k.pem")).status().unwrap().success());
 
     let upstream = |file: &str| format!("[upstreams.api]\nurl = \"https://localhost:1\"\nca_file = \"{file}\"\n");
     let redis = |further: &str| {
@@ -75,6 +77,8 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
         (redis("certificate_file = \"good.pem\"\nkey_file = \"other-key.pem\""), "store.redis: TLS: "),
         (keys("keys"), "refresh.secret: "),
         (keys("good.pem"), "keys.directory: "),
+        (keys("piped"), "keys.directory: piped/k.pem: cannot be read: no regular file"),
+        (format!("{UPSTREAM}[refresh]\nsecret_file = \"pipe\"\n"), "the file cannot be read: no regular file"),
         (format!("{UPSTREAM}[store]\nkind = \"embedded\"\n[store.embedded]\ndirectory = \"good.pem\"\n"), "good.pem"),
     ];
     for (settings, fault) in &faulty {

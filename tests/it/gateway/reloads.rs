@@ -2,8 +2,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -235,7 +237,7 @@ fn the_settings_file_is_read_again_when_it_changes_if_it_is_to_be_watched() {
     // Half a file is an error, once, and the other half is in force when it comes.
     std::fs::write(&file, "[listen").unwrap();
     gateway.await_log("it is told", |log| log.contains("settings not reloaded"));
-    thread::sleep(std::time::Duration::from_secs(1));
+    thread::sleep(QUIET);
     assert_eq!((asked(), count("settings not reloaded")), (401, 1));
     std::fs::write(&file, watching(&open)).unwrap();
     eventually("the change is in force", || asked() == 200);
@@ -244,6 +246,53 @@ fn the_settings_file_is_read_again_when_it_changes_if_it_is_to_be_watched() {
     replace(&open);
     gateway.await_log("it is told", |log| log.matches("settings reloaded").count() == 4);
     replace(&closed);
-    thread::sleep(std::time::Duration::from_secs(1));
+    thread::sleep(QUIET);
     assert_eq!((asked(), count("settings reloaded")), (200, 4));
+}
+
+/// Longer than a change takes to be in force.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn settings_are_watched_in_a_folder_that_is_replaced_and_not_read_while_they_are_written() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    for name in ["present", "next"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let file = at("present/tokengate.toml");
+    let gateway = Gateway::start_in(&at("present"), &upstream, &[("reload.watch", "true")]);
+    let asked = || gateway.client().get("/public", None).status();
+    let open = std::fs::read_to_string(&file).unwrap();
+    let closed = open.replace("access = \"public\"\n", "");
+    std::fs::write(at("next/tokengate.toml"), &closed).unwrap();
+    std::fs::rename(at("present"), at("former")).unwrap();
+    std::fs::rename(at("next"), at("present")).unwrap();
+    eventually("what the other folder holds is in force", || asked() == 401);
+
+    // Whatever is written so far is valid.
+    let mut writer = std::fs::File::create(&file).unwrap();
+    writer.write_all(open.as_bytes()).unwrap();
+    thread::sleep(QUIET);
+    assert_eq!(asked(), 401, "nobody knows whether that is all");
+    writer.write_all(b"\n[tokens]\nleeway = \"5s\"\n").unwrap();
+    drop(writer);
+    eventually("it is in force", || asked() == 200);
+    assert_eq!(gateway.log().matches("settings reloaded").count(), 2);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_settings_holds_up_neither_a_reload_nor_the_end() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::start_in(folder.path(), &upstream, &[("reload.watch", "true")]);
+    let file = folder.path().join("tokengate.toml");
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let refused = gateway.admin().call("POST", "/reload", None, None).expect(422).json();
+    assert!(refused["detail"].as_str().unwrap().contains("no regular file"), "{refused}");
+    gateway.client().get("/public", None).expect(200);
+    gateway.signal("HUP");
+    gateway.await_log("it is told again", |log| log.matches("settings not reloaded").count() >= 2);
+    gateway.terminate();
+    assert!(gateway.wait(Duration::from_secs(10)).is_some_and(|status| status.success()));
 }

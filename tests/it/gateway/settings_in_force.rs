@@ -158,14 +158,29 @@ fn the_admin_listener_moves_and_answers_the_call_that_moved_it() {
     assert_eq!(reload(there).expect(200).json()["status"], "reloaded");
     ready(there);
 
-    // The same place in other words is no move, and what overlaps is not another process's.
+    // The same place in other words is no move; from one address to all and back is one.
     let port = there.port();
     std::fs::write(&file, moved.replace(&there.to_string(), &format!("localhost:{port}"))).unwrap();
     reload(there).expect(200);
     let wider = format!("address = \"0.0.0.0:{port}\"\ntoken = \"0123456789abcdef\"");
     std::fs::write(&file, moved.replace(&format!("address = \"{there}\""), &wider)).unwrap();
+    reload(there).expect(200);
+    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 2], port));
+    eventually("it listens at all addresses", || std::net::TcpStream::connect(elsewhere).is_ok());
+    std::fs::write(&file, &moved).unwrap();
+    Client::new(elsewhere).call("POST", "/reload", Some("0123456789abcdef"), None).expect(200);
+    eventually("it listens at one address", || std::net::TcpStream::connect(elsewhere).is_err());
+    ready(there);
+
+    // An address is not exchanged with a listener for clients in one reload, and nobody is sent to look for another process.
+    let exchanged = moved.replace(&format!("\"{there}\""), &format!("\"{}\"", gateway.address())).replacen(
+        "address = \"127.0.0.1:0\"",
+        &format!("address = \"{there}\""),
+        1,
+    );
+    std::fs::write(&file, exchanged).unwrap();
     let refusal = reload(there).expect(422).text();
-    assert!(refusal.contains("own admin listener") && !refusal.contains("Another process"), "{refusal}");
+    assert!(refusal.contains("own listener for clients") && !refusal.contains("Another process"), "{refusal}");
 
     std::fs::write(&file, moved.replace(&there.to_string(), "")).unwrap();
     reload(there).expect(200);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use rcgen::date_time_ymd;
+use rcgen::{CertificateParams, date_time_ymd};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -139,13 +139,44 @@ fn shown_now(rig: &Rig, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
     shown(&stream)
 }
 
+fn expired(params: &mut CertificateParams) {
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+}
+
+fn not_yet_valid(params: &mut CertificateParams) {
+    (params.not_before, params.not_after) = (date_time_ymd(3000, 1, 1), date_time_ymd(3001, 1, 1));
+}
+
+#[test]
+fn a_pair_that_clients_refuse_never_takes_the_place_of_a_good_one() {
+    let upstream = Upstream::start();
+    let rig = Rig::tls(&upstream, "");
+    let config = config(&rig);
+    let first = shown_now(&rig, &config);
+    let reload = || rig.gateway.admin().call("POST", "/reload", None, None);
+    let bad: [(fn(&mut CertificateParams), &str); 2] = [(expired, "has expired"), (not_yet_valid, "is not valid yet")];
+    for (change, cause) in bad {
+        rig.authority.issue_with(rig.folder.path(), "server", &["localhost"], change);
+        eventually("an alarm", || alarms(&rig) == ["unusable"]);
+        rig.gateway.await_log("the cause with its file", |log| log.contains("server.pem") && log.contains(cause));
+        assert_eq!(shown_now(&rig, &config), first);
+        let refused = reload().expect(422).json();
+        let said = refused["detail"].as_str().unwrap();
+        assert!(said.contains("listeners[0].tls.certificates[0].certificate_file") && said.contains(cause), "{said}");
+        assert_eq!(shown_now(&rig, &config), first);
+    }
+    rig.authority.issue(rig.folder.path(), "server", &["localhost"]);
+    eventually("no alarm", || alarms(&rig).is_empty());
+    assert_ne!(shown_now(&rig, &config), first);
+    reload().expect(200);
+}
+
 #[test]
 fn the_end_of_a_certificate_is_told_before_it_comes() {
     let upstream = Upstream::start();
-    let rig = Rig::tls(&upstream, "");
-    rig.authority.issue_with(rig.folder.path(), "server", &["localhost"], |params| {
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
+    let rig = Rig::start(&upstream, |folder, authority| {
+        let files = authority.issue_with(folder, "server", &["localhost"], expired);
+        format!("[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n{}", files.entry())
     });
     eventually("an alarm", || alarms(&rig) == ["expired"]);
     eventually("the metric", || rig.metric("certificate_expiry_seconds") == 1_609_459_200);

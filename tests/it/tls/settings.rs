@@ -46,7 +46,21 @@ fn a_pair_that_cannot_be_used_is_named_with_its_key_its_file_and_the_cause() {
     assert!(code != Some(0) && said.contains("certificates[0].key_file") && said.contains("other.key"), "{code:?} {said}");
     let (code, said) = check(folder.path(), &entry(&one.certificate, &one.key));
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("127.0.0.1:0, TLS"), "{said}");
+    assert!(said.contains("127.0.0.1:0, TLS\n"), "{said}");
+    for demand in ["required", "optional"] {
+        let asking =
+            format!("client_ca_file = '{}'\nclient_certificates = '{demand}'\n", authority.file(folder.path()).display());
+        let text = entry(&one.certificate, &one.key).replacen(
+            "[[listeners.tls",
+            &format!("[listeners.tls]\n{asking}[[listeners.tls"),
+            1,
+        );
+        let (code, said) = check(folder.path(), &text);
+        assert!(code == Some(0) && said.contains(&format!("TLS, client certificates are {demand}")), "{said}");
+    }
+    // Whoever reaches the port from outside does not come to the listener itself.
+    let (code, said) = check(folder.path(), "[[listeners]]\naddress = '127.0.0.1:2'\nredirect = 'https'\n");
+    assert_eq!(code, Some(0), "{said}");
     // Keys that others can read are told of, as for other keys.
     assert!(said.contains("one.key has mode"), "{said}");
 }
@@ -62,6 +76,12 @@ fn listeners_that_can_never_work_are_refused() {
         ("[[listeners]]\naddress = '127.0.0.1:2'\nproxy_protocol = true\n", "needs listen.trusted_peers"),
         ("[[listeners]]\naddress = '127.0.0.1:2'\nredirect = 'http'\n", "allowed: \"https\""),
         ("[[listeners]]\naddress = '127.0.0.1:2'\nredirect_port = 443\n", "without redirect"),
+        ("[[listeners]]\naddress = '127.0.0.1:443'\nredirect = 'https'\n", "listeners[0] speaks no TLS"),
+        (
+            "[[listeners]]\naddress = '127.0.0.1:2'\n[[listeners]]\naddress = '127.0.0.2:3'\nredirect = 'https'\nredirect_port = 2\n",
+            "listeners[0] speaks no TLS",
+        ),
+        ("[[listeners]]\naddress = '224.0.0.1:2'\n", "listeners[0].address"),
         ("[[listeners]]\naddress = '127.0.0.1:2'\n[listeners.tls]\nminimum_version = '1.2'\n", "certificates"),
         ("[[listeners]]\naddress = '127.0.0.1:2'\n[listeners.tls]\nminimum_version = '1.1'\n", "\"1.2\", \"1.3\""),
         (

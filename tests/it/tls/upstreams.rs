@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rcgen::date_time_ymd;
+
 use super::rig::{Authority, Files, eventually, replace};
 use crate::support::gateway::Gateway;
 use crate::support::leash::{Leashed, program};
@@ -141,11 +143,47 @@ fn a_certificate_that_was_renewed_is_shown_without_a_restart_and_a_broken_one_ch
         log.contains("a certificate cannot be used") && log.contains("upstreams.secret.client_certificate_file")
     });
     assert_eq!(serial(), second);
+    eventually("an alarm", || alarms(&gateway) == ["unusable"]);
+    // One that servers refuse does not take the place of one that they accept.
+    authority.issue_with(folder.path(), "gateway", &["gateway.example"], |params| {
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    });
+    gateway.await_log("the cause", |log| log.contains("has expired, while the one in use is still valid"));
+    assert_eq!((serial(), alarms(&gateway)), (second.clone(), vec!["unusable".to_owned()]));
     // A reload takes a new one over at once.
     authority.issue(folder.path(), "gateway", &["gateway.example"]);
     gateway.reload(|settings| settings);
     let third = serial();
     assert!(third != first && third != second, "{third}");
+    eventually("no alarm", || alarms(&gateway).is_empty());
+    let metrics = gateway.admin().get("/metrics", None).expect(200).text();
+    assert!(metrics.contains("\ntokengate_upstream_certificate_expiry_seconds "), "{metrics}");
+}
+
+fn alarms(gateway: &Gateway) -> Vec<String> {
+    let ready = gateway.admin().get("/readyz", None).expect(200).json();
+    let all = ready["dependencies"].as_array().unwrap();
+    let certificates = all.iter().find(|one| one["name"] == "upstream_certificates").unwrap();
+    certificates["alarms"].as_array().into_iter().flatten().map(|alarm| alarm.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn authorities_that_were_replaced_are_believed_without_a_reload_and_broken_ones_change_nothing() {
+    let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let (authority, other) = (Authority::new("Authority of the upstream"), Authority::new("Another authority"));
+    let (_server, port) = s_server(folder.path(), &authority, &[]);
+    let ca_file = authority.file(folder.path());
+    let gateway = gateway(&login, port, &format!("ca_file = '{}'\n", ca_file.display()));
+    let asked = || gateway.client().get("/public/x", None).status();
+    assert_eq!(asked(), 200);
+    replace(&ca_file, "no certificate");
+    eventually("an alarm", || alarms(&gateway) == ["unusable"]);
+    assert_eq!(asked(), 200);
+    replace(&ca_file, other.pem());
+    eventually("the server is not believed any more", || asked() == 502);
+    assert!(alarms(&gateway).is_empty());
+    replace(&ca_file, &(other.pem().to_owned() + authority.pem()));
+    eventually("it is believed again", || asked() == 200);
 }
 
 #[test]
