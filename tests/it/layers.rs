@@ -97,14 +97,6 @@ const DOMAIN_STD_BANNED: &[&str] = &[
     "std::time::SystemTime",
 ];
 
-/// What opens a file and may wait for whoever writes there.
-const READING: &[&str] = &["std::fs::read", "std::fs::read_to_string", "std::fs::File::open"];
-
-/// The modules that may: the one that reads what settings name, and those that open no such file, but folders, files of their own, or
-/// what an operator pipes in.
-const READERS: &[&str] =
-    &["files", "fuzzing", "app::ambient", "app::keys", "crypto::key_files", "store::embedded", "cli::import"];
-
 #[test]
 fn imports_flow_downwards_only() {
     let (sources, crates) = (sources(), dependencies());
@@ -215,13 +207,7 @@ fn external(module: &[String], segments: &[String], in_tests: bool) -> Option<St
     {
         return Some(format!("{name} may be used in {} alone", homes.join(", ")));
     }
-    if in_tests {
-        return None;
-    }
-    if READING.contains(&path.as_str()) && !READERS.iter().any(|reader| is_at_or_below(&here, reader)) {
-        return Some(format!("{path} may wait for ever: read with crate::files"));
-    }
-    if module[0] != "domain" {
+    if module[0] != "domain" || in_tests {
         return None;
     }
     if !DOMAIN_CRATES.contains(&name) {
@@ -318,16 +304,6 @@ mod tests {
         accepted("cli", "fn f(ring: u8) -> u8 { ring }");
         accepted("app", "use crate::crypto::ring; fn f() { ring::g(); }");
         refused("app", "use ring; fn f() { ring::digest::digest(); }", "ring may be used in");
-    }
-
-    #[test]
-    fn files_are_read_in_one_way() {
-        refused("app::issuers", "fn f() { std::fs::read(p); }", "read with crate::files");
-        refused("config", "use std::fs; fn f() { fs::read_to_string(p); }", "read with crate::files");
-        refused("store::redis", "use std::fs::File; fn f() { File::open(p); }", "read with crate::files");
-        accepted("files", "use std::fs; fn f() { fs::read(p); }");
-        accepted("app::issuers", "use std::fs; fn f() { fs::write(p, b); }");
-        accepted("app::issuers", "#[cfg(test)] mod tests { fn f() { std::fs::read(p); } }");
     }
 
     #[test]

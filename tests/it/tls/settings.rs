@@ -47,6 +47,8 @@ fn a_pair_that_cannot_be_used_is_named_with_its_key_its_file_and_the_cause() {
     let (code, said) = check(folder.path(), &entry(&one.certificate, &one.key));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("127.0.0.1:0, TLS\n"), "{said}");
+    // Keys that others can read are told of, as for other keys.
+    assert!(said.contains("one.key has mode"), "{said}");
     for demand in ["required", "optional"] {
         let asking =
             format!("client_ca_file = '{}'\nclient_certificates = '{demand}'\n", authority.file(folder.path()).display());
@@ -61,8 +63,6 @@ fn a_pair_that_cannot_be_used_is_named_with_its_key_its_file_and_the_cause() {
     // Whoever reaches the port from outside does not come to the listener itself.
     let (code, said) = check(folder.path(), "[[listeners]]\naddress = '127.0.0.1:2'\nredirect = 'https'\n");
     assert_eq!(code, Some(0), "{said}");
-    // Keys that others can read are told of, as for other keys.
-    assert!(said.contains("one.key has mode"), "{said}");
 }
 
 #[test]
