@@ -232,7 +232,7 @@ fn sockets_that_nobody_takes_or_that_are_of_no_use_are_named() {
     let said = refused(&[&one.to_string()], &[("web", one), ("left", other)]);
     assert!(said.contains(&format!("no listener takes a socket that the service manager passed: left ({other})")), "{said}");
     let said = refused(&["systemd:wbe"], &[("web", one)]);
-    assert!(said.contains("systemd:wbe (listen.address)") && said.contains(&format!("web ({one})")), "{said}");
+    assert!(said.contains("systemd:wbe (listeners[0].address)") && said.contains(&format!("web ({one})")), "{said}");
     let said = refused(&["systemd:web"], &[("web", one), ("web", other)]);
     assert!(said.contains("FileDescriptorName"), "{said}");
     let said = refused(&["systemd:web"], &[]);
