@@ -227,7 +227,7 @@ impl App {
             clock: Arc::clone(&parts.ambient.clock),
         };
         supervisor.supervise_kept("files of upstreams", upstreams, |watched, stop| async move {
-            let _ = stop.run_until_cancelled(watched.follow()).await;
+            let _ = stop.run_until_cancelled(Box::pin(watched.follow())).await;
         });
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));

@@ -185,7 +185,7 @@ impl KeySource {
                     let (watched, users, issuer, ended) =
                         (Arc::clone(&watched), Arc::clone(&users), Arc::clone(&issuer), ended.clone());
                     async move {
-                        let following = watched.follow(&issuer, || users.put_in_place());
+                        let following = Box::pin(watched.follow(&issuer, || users.put_in_place()));
                         let _ = ended.run_until_cancelled(stop.run_until_cancelled(following)).await;
                     }
                 });

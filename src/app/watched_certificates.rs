@@ -37,7 +37,7 @@ struct Told {
 impl WatchedCertificates {
     pub(super) fn spawn(self, supervisor: &Supervisor) {
         supervisor.supervise_kept("certificates", self, |watched, stop| async move {
-            let _ = stop.run_until_cancelled(watched.follow()).await;
+            let _ = stop.run_until_cancelled(Box::pin(watched.follow())).await;
         });
     }
 

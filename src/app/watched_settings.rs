@@ -41,12 +41,11 @@ impl WatchedSettings {
             return std::future::pending().await;
         }
         loop {
-            let cause = match &mut self.watched {
-                Some(watched) => watched.next().await,
-                None => {
-                    self.watched = Some(WatchedFiles::watch(vec![self.file.clone()]).await);
-                    Cause::Time
-                }
+            let cause = if let Some(watched) = &mut self.watched {
+                watched.next().await
+            } else {
+                self.watched = Some(WatchedFiles::watch(vec![self.file.clone()]).await);
+                Cause::Time
             };
             let now = self.read().await;
             if now == self.seen || (cause == Cause::Time && !self.says_for_a_while(now).await) {

@@ -237,7 +237,7 @@ mod tests {
         };
         let stop = CancellationToken::new();
         let watch = async {
-            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            tokio::time::sleep(PATIENCE.saturating_sub(Duration::from_secs(1))).await;
             let times = |host: &str| asked.borrow()[host];
             assert_eq!((times("slow.example"), times("beside.example"), times("other.example")), (1, 5, 5));
             tokio::time::sleep(PATIENCE).await;

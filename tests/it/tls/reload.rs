@@ -147,6 +147,8 @@ fn not_yet_valid(params: &mut CertificateParams) {
     (params.not_before, params.not_after) = (date_time_ymd(3000, 1, 1), date_time_ymd(3001, 1, 1));
 }
 
+type Change = fn(&mut CertificateParams);
+
 #[test]
 fn a_pair_that_clients_refuse_never_takes_the_place_of_a_good_one() {
     let upstream = Upstream::start();
@@ -154,7 +156,7 @@ fn a_pair_that_clients_refuse_never_takes_the_place_of_a_good_one() {
     let config = config(&rig);
     let first = shown_now(&rig, &config);
     let reload = || rig.gateway.admin().call("POST", "/reload", None, None);
-    let bad: [(fn(&mut CertificateParams), &str); 2] = [(expired, "has expired"), (not_yet_valid, "is not valid yet")];
+    let bad: [(Change, &str); 2] = [(expired, "has expired"), (not_yet_valid, "is not valid yet")];
     for (change, cause) in bad {
         rig.authority.issue_with(rig.folder.path(), "server", &["localhost"], change);
         eventually("an alarm", || alarms(&rig) == ["unusable"]);

@@ -46,7 +46,7 @@ fn probes_go_by_tls_and_trust_whom_requests_trust() {
     let (login, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
     let authority = Authority::new("Authority of the upstream");
     let (_server, port) = s_server(folder.path(), &authority, &[]);
-    let health = "[upstreams.secret.health]\npath = '/'\ninterval = '100ms'\ntimeout = '100ms'\nunhealthy_after = 1";
+    let health = "[upstreams.secret.health]\npath = '/'\ninterval = '500ms'\ntimeout = '500ms'\nunhealthy_after = 1";
     let trusting = gateway(&login, port, &format!("ca_file = '{}'\n{health}", authority.file(folder.path()).display()));
     eventually("probes pass", || probes(&trusting, "passed") > 3);
     assert!(!trusting.log().contains("fails its probes"), "{}", trusting.log());
@@ -67,7 +67,7 @@ fn a_server_that_demands_a_certificate_is_shown_one_by_requests_and_probes() {
     let ca_file = authority.file(folder.path()).display().to_string();
     let (_server, port) = s_server(folder.path(), &authority, &["-Verify", "1", "-verify_return_error", "-CAfile", &ca_file]);
     let trust = format!("ca_file = '{ca_file}'\n");
-    let health = "[upstreams.secret.health]\npath = '/'\ninterval = '100ms'\n";
+    let health = "[upstreams.secret.health]\npath = '/'\ninterval = '500ms'\ntimeout = '500ms'\n";
     let files = authority.issue(folder.path(), "gateway", &["gateway.example"]);
     let known = gateway(&login, port, &format!("{trust}{}{health}", showing(&files)));
     known.client().get("/public/x", None).expect(200);
