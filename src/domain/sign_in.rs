@@ -85,11 +85,16 @@ fn leads_elsewhere(part: &str, parameter: &str) -> bool {
     })
 }
 
-/// Whether a name is the parameter's to some reader: in any case and encoding, as a member of a list or an object (`next[]`).
+/// Whether a name is the parameter's to some reader: in any case and encoding, as a member of a list or an object (`next[]`, `[next]`),
+/// up to a NUL, or with another sign for its underscore (`return.to`).
 fn is_name_of(name: &str, parameter: &str) -> bool {
     let decoded = percent_decode_str(name).decode_utf8_lossy().replace('+', " ");
-    let rest = decoded.trim().split_at_checked(parameter.len()).filter(|(start, _)| start.eq_ignore_ascii_case(parameter));
-    rest.is_some_and(|(_, rest)| rest.is_empty() || rest.trim_start().starts_with(['[', '.']))
+    let text = decoded.split('\0').next().unwrap_or_default();
+    let text = text.trim_start_matches(|sign: char| sign.is_whitespace() || matches!(sign, '[' | ']')).trim_end();
+    let Some((start, rest)) = text.split_at_checked(parameter.len()) else { return false };
+    let is_read_as =
+        |(sign, own): (u8, u8)| sign.eq_ignore_ascii_case(&own) || (own == b'_' && matches!(sign, b'.' | b' ' | b'['));
+    start.bytes().zip(parameter.bytes()).all(is_read_as) && (rest.is_empty() || rest.trim_start().starts_with(['[', ']', '.']))
 }
 
 /// Whether a value, which is encoded once, is a canonical path of this host.

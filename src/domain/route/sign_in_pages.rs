@@ -27,6 +27,9 @@ impl SignInPages {
 
     /// The query of a request for one of them without what leads elsewhere from there; `None`: nothing does.
     pub(super) fn mended(&self, asked: &Asked<'_>) -> Option<String> {
+        if asked.target.query().is_empty() {
+            return None;
+        }
         let is_asked = |page: &&Page| page.is_at(asked) && page.sign_in.may_be_at(asked.target);
         // Several routes may send browsers to one page, by several parameters.
         self.0.iter().filter(is_asked).find_map(|page| page.sign_in.mended(asked.target.query()))

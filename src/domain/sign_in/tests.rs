@@ -118,7 +118,21 @@ fn whatever_leads_elsewhere_is_taken_out_of_the_pages_query() {
     let page = page("/login?next={path}");
     assert!(ELSEWHERE.lines().count() >= 100);
     for value in ELSEWHERE.lines() {
-        for name in ["next", "NEXT", "n%65xt", "next%20", "+next", "next[]", "next%5B0%5D", "next.x"] {
+        for name in [
+            "next",
+            "NEXT",
+            "n%65xt",
+            "next%20",
+            "+next",
+            "next[]",
+            "next%5B0%5D",
+            "next.x",
+            "[next]",
+            "%5Bnext%5D",
+            "[next][]",
+            "next]",
+            "next%00x",
+        ] {
             let mended = page.mended(&format!("?lang=de&{name}={value}&x"));
             assert_eq!(mended.as_deref(), Some("?lang=de&x"), "{name}={value}");
         }
@@ -141,6 +155,13 @@ fn whatever_stays_here_stays_as_it_is() {
         assert_eq!(page.mended(query), None, "{query}");
     }
     assert_eq!("/login".parse::<SignIn>().unwrap().mended("?next=//evil.example"), None, "a page that does not ask");
+    let page = self::page("/login?return_to={path}");
+    for name in ["return.to", "return+to", "return%20to", "return[to", "[return_to]"] {
+        assert_eq!(page.mended(&format!("?{name}=//evil.example")).as_deref(), Some(""), "{name}");
+    }
+    for name in ["returnxto", "return-to", "[return_together]", "x[return_to]", "%00return_to"] {
+        assert_eq!(page.mended(&format!("?{name}=//evil.example")), None, "{name}");
+    }
 }
 
 proptest! {
