@@ -248,11 +248,12 @@ impl Backends {
         self.changes.version.load(Ordering::Acquire)
     }
 
-    /// Never empty, nor are all weights 0.
+    /// Each once. Never empty, nor are all weights 0.
     pub(super) fn list(&self) -> Vec<Weighted> {
         let known = self.known();
-        let weights = self.weights(&known);
-        known.iter().flatten().zip(weights).map(|(backend, weight)| Weighted { backend: Arc::clone(backend), weight }).collect()
+        let mut seen = HashSet::new();
+        let weighted = known.iter().flatten().zip(self.weights(&known)).filter(|(backend, _)| seen.insert(backend.id()));
+        weighted.map(|(backend, weight)| Weighted { backend: Arc::clone(backend), weight }).collect()
     }
 
     /// That of each, one place after the other. One that several places lead to has that of the first of them, and 0 in the others.

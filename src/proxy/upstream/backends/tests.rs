@@ -98,10 +98,7 @@ fn a_server_to_which_two_names_lead_counts_once_unless_it_is_told_the_names() {
         backends
     };
     let backends = resolved(RULES);
-    assert_eq!(
-        (backends.count(), names(&backends)),
-        (2, vec!["192.0.2.1:80 x1".to_owned(), "192.0.2.1:80 x0".to_owned(), "192.0.2.2:80 x3".to_owned()])
-    );
+    assert_eq!((backends.count(), names(&backends)), (2, vec!["192.0.2.1:80 x1".to_owned(), "192.0.2.2:80 x3".to_owned()]));
     assert!(backends.by_place().iter().all(|(_, addresses)| addresses[0].address == Some(address(1))));
     assert_eq!(Backends::new(named(), RULES, standing_clock(), Some(&backends)).count(), 2);
     assert!(backends.resolved(0, vec![address(3)]), "the other name leads there still");

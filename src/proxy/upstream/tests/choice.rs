@@ -119,3 +119,25 @@ fn repeats_end_with_their_budget() {
         assert!(lost == 30 && (10..=17).contains(&repeats), "{repeats} repeats");
     });
 }
+
+#[test]
+fn a_server_to_which_two_names_lead_goes_on_getting_requests() {
+    run(async {
+        let (shared, other) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (first, second) = (shared.local_addr().unwrap(), other.local_addr().unwrap());
+        let named = |name: &str| Place { target: Target::tcp(name.to_owned(), 80, None), ..place(first) };
+        let bench = Bench::of(shared, vec![named("a.example"), named("b.example")]);
+        let backends = Arc::clone(&bench.upstream.options.backends);
+        let weights = || bench.upstream.links.borrow().list.iter().map(|link| link.candidate().weight).collect::<Vec<_>>();
+        assert!(backends.resolved(0, vec![first]));
+        bench.tick();
+        for _ in 0..2 {
+            assert!(backends.resolved(1, vec![first, second]));
+            bench.tick();
+            assert_eq!(weights().len(), 2);
+            assert!(weights().iter().all(|weight| *weight > 0), "{:?}", weights());
+            assert!(backends.resolved(1, vec![first]));
+            bench.tick();
+        }
+    });
+}
