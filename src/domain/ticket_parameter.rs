@@ -39,6 +39,9 @@ pub struct Taken {
 /// How often a text is decoded in search of a ticket: so often servers behind each other may do that.
 const DECODED_MAX: usize = 3;
 
+/// Of so many texts that look like tickets is looked whether they are ours: each costs a MAC. Nobody needs more in one target.
+const LOOKED_AT_MAX: usize = 8;
+
 /// Takes out of a query what the parameter holds, in whatever percent-encoding its name is, and every ticket that `is_ours`, under any
 /// name; `None`: there is none. Without a parameter, tickets are off, and those of ours are taken out all the same.
 ///
@@ -72,7 +75,8 @@ pub fn take(
     Ok(Some(Taken { query, tickets }))
 }
 
-/// Whether a ticket that `is_ours` stands anywhere in a text, in any percent-encoding.
+/// Whether a ticket that `is_ours` stands anywhere in a text, in any percent-encoding. Of more texts that look like tickets than
+/// [`LOOKED_AT_MAX`], one is taken for ours.
 #[must_use]
 pub fn holds_ticket(text: &str, is_ours: impl Fn(&str) -> bool) -> bool {
     if !may_hold_ticket(text) {
@@ -80,9 +84,11 @@ pub fn holds_ticket(text: &str, is_ours: impl Fn(&str) -> bool) -> bool {
     }
     let mut reading = Cow::Borrowed(text.as_bytes());
     for _ in 0..=DECODED_MAX {
-        if tickets_in(&reading).any(&is_ours) {
+        let mut candidates = tickets_in(&reading);
+        if candidates.by_ref().take(LOOKED_AT_MAX).any(&is_ours) || candidates.next().is_some() {
             return true;
         }
+        drop(candidates);
         let next: Vec<u8> = percent_decode(&reading).collect();
         if next == *reading {
             return false;
@@ -96,10 +102,12 @@ fn may_hold_ticket(text: &str) -> bool {
     text.len() >= TEXT_LEN && (text.contains('%') || text.contains(PREFIX))
 }
 
-/// What may be a ticket by its beginning and its length.
+/// What may be a ticket by its beginning, its length and its signs.
 fn tickets_in(text: &[u8]) -> impl Iterator<Item = &str> {
+    let is_sign = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let begins = text.windows(PREFIX.len()).enumerate().filter(|(_, bytes)| *bytes == PREFIX.as_bytes());
-    begins.filter_map(|(at, _)| str::from_utf8(text.get(at..at + TEXT_LEN)?).ok())
+    let texts = begins.filter_map(|(at, _)| text.get(at..at + TEXT_LEN));
+    texts.filter(move |text| text.iter().all(is_sign)).filter_map(|text| str::from_utf8(text).ok())
 }
 
 fn decoded(value: &str) -> Cow<'_, str> {
@@ -213,6 +221,21 @@ mod tests {
         }
         assert!(holds_ticket(&format!("/ws%3Faccess_ticket={ours}"), |text| text == ours));
         assert!(!holds_ticket("/ws/tgt_x", |text| text == ours));
+    }
+
+    #[test]
+    fn no_target_costs_more_than_a_few_macs() {
+        for target in [format!("/?x={}", "tgt_AA".repeat(2000)), format!("/{}%25252541", "tgt_AA".repeat(2000))] {
+            let looked_at = std::cell::Cell::new(0);
+            let looks = |_: &str| {
+                looked_at.set(looked_at.get() + 1);
+                false
+            };
+            assert!(holds_ticket(&target, looks), "nobody knows what is among so many");
+            assert_eq!(looked_at.get(), LOOKED_AT_MAX);
+        }
+        let several = [ticket().replace('T', "U"), ticket().replace('T', "V")].join("/");
+        assert!(!holds_ticket(&several, |text| text == ticket()), "some that are somebody else's pass");
     }
 
     proptest! {

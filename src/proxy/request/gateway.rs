@@ -295,11 +295,13 @@ impl Gateway {
         }
         let request = ids.request.to_str().unwrap_or_default();
         let trace = trace::id(&head.headers);
-        let (method, path, peer) = (&head.method, policy.tickets.shown(head.uri.path()), client.peer);
+        let (method, peer) = (&head.method, client.peer);
+        // A search that only a line that is written needs.
+        let path = || policy.tickets.shown(head.uri.path());
         if refusal.is_ours_to_mend() {
-            tracing::warn!(request, trace, %method, path, %peer, cause = %refusal, "request failed");
+            tracing::warn!(request, trace, %method, path = path(), %peer, cause = %refusal, "request failed");
         } else {
-            tracing::debug!(request, trace, %method, path, %peer, cause = %refusal, "request refused");
+            tracing::debug!(request, trace, %method, path = path(), %peer, cause = %refusal, "request refused");
         }
     }
 }
