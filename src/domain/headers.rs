@@ -27,7 +27,7 @@ pub use authorization::{AuthorizationRule, Withheld};
 pub use edits::FieldEdits;
 use forwarded::{Forwarding, Origin};
 use names::{FieldNames, Standing};
-pub use names::{NamePattern, is_protected, is_token};
+pub use names::{NamePattern, check_fields, is_protected, is_token};
 pub use sink::{FieldSink, PreparedFields, write_field};
 pub use trace::X_REQUEST_ID;
 use trace::{TRACEPARENT, TRACESTATE};

@@ -168,6 +168,8 @@ impl Question {
         CanonicalTarget::parse(&self.target)?;
         head.uri = Uri::try_from(self.target).map_err(|_| PathError::BadCharacter)?;
         head.method = self.method;
+        // What the question's own connection makes of it, as an extended CONNECT.
+        head.extensions.clear();
         head.version = Version::HTTP_11;
         head.headers.insert(HOST, self.host.field().clone());
         for name in [X_ORIGINAL_URL, X_ORIGINAL_URI, X_ORIGINAL_METHOD, X_FORWARDED_METHOD, X_FORWARDED_URI] {

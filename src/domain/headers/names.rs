@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that have a meaning on the way: each passes, if at all, by its own rules and in this spelling alone. A `*` at the end
 /// stands for the rest of a name.
@@ -85,6 +85,22 @@ const KEPT_IN_RESPONSES: [&str; 14] = [
 /// parsers of HTTP/1 refuse it, decoders of HTTP/2 do not.
 pub fn is_token(name: &HeaderName) -> bool {
     !name.as_str().contains('"')
+}
+
+/// Refuses fields, read by another way than HTTP/1, that its parsers would read otherwise or refuse.
+///
+/// # Errors
+/// Fixed text for the client.
+pub fn check_fields(fields: &HeaderMap) -> Result<(), &'static str> {
+    if !fields.keys().all(is_token) {
+        return Err("The name of a field is no token.");
+    }
+    // Such spaces are taken away: another value would be seen than the one that was judged.
+    let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
+    if fields.values().any(is_padded) {
+        return Err("The value of a field begins or ends with a space.");
+    }
+    Ok(())
 }
 
 /// Whether a field has a meaning on the way, in whatever spelling: it can be nobody's own.

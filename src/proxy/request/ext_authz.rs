@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bytes::{BufMut as _, BytesMut};
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use prost::Message;
 
 use crate::domain::field_list;
+use crate::domain::headers::check_fields;
 use crate::domain::headers::forwarded::X_FORWARDED_FOR;
 use crate::domain::host::Host;
 use crate::domain::question::Question;
@@ -173,11 +174,11 @@ pub(in crate::proxy) const fn bytes_max(header_bytes_max: usize) -> u64 {
     2 * header_bytes_max as u64 + BESIDE_FIELDS
 }
 
-/// The request in question, by the body of a call. Its fields take the place of those in `head`.
+/// The request in question, by the body of a call. Its fields take the place of those in `head`; it may have so many.
 ///
 /// # Errors
 /// Fixed text for the proxy's operator.
-pub(in crate::proxy) fn read(body: &[u8], head: &mut Parts) -> Result<Question, &'static str> {
+pub(in crate::proxy) fn read(body: &[u8], head: &mut Parts, fields_max: usize) -> Result<Question, &'static str> {
     const NO_MESSAGE: &str = "The call has not one uncompressed message.";
     let (prefix, message) = body.split_at_checked(PREFIX_BYTES).ok_or(NO_MESSAGE)?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
@@ -197,7 +198,7 @@ pub(in crate::proxy) fn read(body: &[u8], head: &mut Parts) -> Result<Question, 
         host: Host::parse(http.host.as_bytes()).map_err(|_| "The host is not valid.")?,
         target: http.path.clone(),
     };
-    head.headers = fields(http)?;
+    head.headers = fields(http, fields_max)?;
     tell_client(&mut head.headers, client);
     Ok(question)
 }
@@ -207,7 +208,7 @@ fn client(source: Option<Source>) -> Option<IpAddr> {
 }
 
 /// The fields of the request in question. Those that HTTP/2 has in the place of a line must say what the message says.
-fn fields(http: HttpRequest) -> Result<HeaderMap, &'static str> {
+fn fields(http: HttpRequest, fields_max: usize) -> Result<HeaderMap, &'static str> {
     let HttpRequest { method, headers, path, host, header_map, .. } = http;
     let from_map = headers.into_iter().map(|(key, value)| (key, value.into_bytes()));
     let raw = header_map.into_iter().flat_map(|map| map.headers).map(|Field { key, value, raw_value }| {
@@ -216,12 +217,15 @@ fn fields(http: HttpRequest) -> Result<HeaderMap, &'static str> {
     });
     let mut fields = HeaderMap::new();
     for (key, value) in from_map.chain(raw) {
-        let said = match key.as_str() {
+        let said = match key.to_ascii_lowercase().as_str() {
             ":method" => &method,
             ":path" => &path,
             ":authority" | "host" => &host,
             key if key.starts_with(':') => continue,
             key => {
+                if fields.len() == fields_max {
+                    return Err("The request in question has more fields than are taken here.");
+                }
                 let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| "The name of a field is none.")?;
                 fields.append(name, HeaderValue::from_bytes(&value).map_err(|_| "The value of a field is none.")?);
                 continue;
@@ -231,7 +235,7 @@ fn fields(http: HttpRequest) -> Result<HeaderMap, &'static str> {
             return Err("The message says in two ways about which request it is asked.");
         }
     }
-    fields.remove(HOST);
+    check_fields(&fields)?;
     Ok(fields)
 }
 
@@ -297,7 +301,8 @@ pub mod fuzz {
     /// The body of a call: what is read of it are fields of HTTP, the last of which tells of a client.
     pub fn ext_authz_call(bytes: &[u8]) {
         let (mut head, ()) = Request::new(()).into_parts();
-        let Ok(question) = read(bytes, &mut head) else { return };
+        let Ok(question) = read(bytes, &mut head, 100) else { return };
+        assert!(head.headers.len() <= 101, "with the address of the client");
         let told = field_list::members(&head.headers, &X_FORWARDED_FOR).next_back().map(<[u8]>::to_vec);
         let client = String::from_utf8(told.unwrap_or_default()).ok().and_then(|told| told.parse::<std::net::IpAddr>().ok());
         assert!(client.is_some(), "nobody is told of");
@@ -314,6 +319,8 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    const FIELDS_MAX: usize = 4;
 
     fn message(http: HttpRequest) -> CheckRequest {
         let address = Some(Address { socket_address: Some(SocketAddress { address: "192.0.2.7".to_owned() }) });
@@ -342,7 +349,7 @@ mod tests {
     /// The question, and the fields of the request.
     fn read_body(body: &[u8]) -> Result<(String, HeaderMap), &'static str> {
         let mut head = Request::builder().header("x-of-call", "1").body(()).unwrap().into_parts().0;
-        let question = read(body, &mut head)?;
+        let question = read(body, &mut head, FIELDS_MAX)?;
         let told = format!("{} {} {}", question.method, question.host.field().to_str().unwrap(), question.target);
         Ok((told, head.headers))
     }
@@ -385,12 +392,18 @@ mod tests {
             (":method", "GET"),
             (":authority", "b"),
             ("host", "b"),
+            ("Host", "b"),
             ("a b", "1"),
+            ("authorization", " Bearer x"),
+            ("authorization", "Bearer x\t"),
             ("x-a", "1\r\nx-b: 2"),
             ("", "1"),
         ] {
             assert!(read_message(asked(&[headers])).is_err(), "{headers:?}");
         }
+        let many: Vec<_> = (0..=FIELDS_MAX).map(|n| format!("x-{n}")).collect();
+        let pairs = |count: usize| many.iter().take(count).map(|name| (name.as_str(), "1")).collect::<Vec<_>>();
+        assert!(read_message(asked(&pairs(FIELDS_MAX))).is_ok() && read_message(asked(&pairs(FIELDS_MAX + 1))).is_err());
         let wrong = [
             HttpRequest { method: String::new(), ..asked(&[]) },
             HttpRequest { host: String::new(), ..asked(&[]) },

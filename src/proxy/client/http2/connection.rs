@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::domain::client_limits::Http2Limits;
 use crate::domain::frame_meter::{Allowance, FrameMeter};
-use crate::proxy::client::connection::ClientConnection;
+use crate::proxy::client::connection::{ClientConnection, Purpose};
 use crate::proxy::watch::{ConnectionWait, TICK};
 
 /// A client's connection on which HTTP/2 is spoken: many exchanges at once.
@@ -45,9 +45,9 @@ impl Http2Connection {
         })
     }
 
-    /// The client has taken a request back.
+    /// The client has taken a request back. A proxy takes its questions back when its own clients leave.
     pub(super) fn was_reset(&self) {
-        if self.resets.is_exceeded_by_one_more(TICK * self.client.watch.now()) {
+        if self.client.purpose != Purpose::Questions && self.resets.is_exceeded_by_one_more(TICK * self.client.watch.now()) {
             self.floods(Flood::Resets);
         }
     }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use crate::domain::headers::is_token;
+use crate::domain::headers::check_fields;
 use crate::proxy::client::tunnel::handshake;
 
 /// Brings a head into the form that HTTP/1 would have given it: one Cookie field, and for a WebSocket the method that it has there.
@@ -56,13 +56,5 @@ pub(in crate::proxy::client) fn check(head: &Parts) -> Result<(), &'static str> 
     if has_no_path(&head.uri) {
         return Err("The target has no path.");
     }
-    if !head.headers.keys().all(is_token) {
-        return Err("The name of a field is no token.");
-    }
-    // A parser of HTTP/1 takes such spaces away: it would see another value than the one that was judged here.
-    let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
-    if head.headers.values().any(is_padded) {
-        return Err("The value of a field begins or ends with a space.");
-    }
-    Ok(())
+    check_fields(&head.headers)
 }

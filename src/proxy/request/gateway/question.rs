@@ -19,6 +19,7 @@ use crate::domain::claims::Denial;
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::stats::Counter;
+use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::tunnel::handshake;
 use crate::proxy::incoming::Incoming;
@@ -55,7 +56,7 @@ impl Gateway {
         let has_body = !body.is_end_stream();
         let body = IncomingBody::of(body, &exchange, policy);
         let answering = self.answer(&local, &ids, &mut head, (body, is_call), &exchange);
-        let answer = match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
+        let mut answer = match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.note(&refusal, policy, &head, &ids, exchange.client());
@@ -64,10 +65,12 @@ impl Gateway {
                 if is_of_repeated_cookie {
                     policy.take_repeated_cookies(reply.headers_mut(), &head);
                 }
-                policy.share(reply.headers_mut(), &head);
                 Answer::No(reply)
             }
         };
+        if let Answer::No(reply) = &mut answer {
+            policy.share(reply.headers_mut(), &head);
+        }
         if is_call {
             return answer.into_call(&ids, exchange);
         }
@@ -92,7 +95,7 @@ impl Gateway {
         check_framing(exchange, head, body.length())?;
         let question = if is_call {
             body.limit(ext_authz::bytes_max(policy.client.header_bytes_max), policy.own_body_rate_min)?;
-            ext_authz::read(&body.collect().await?, head)
+            ext_authz::read(&body.collect().await?, head, policy.client.header_count_max)
         } else {
             policy.questions.read(head)
         };
@@ -104,6 +107,11 @@ impl Gateway {
         let context = RequestContext::in_question(policy, exchange, ids, head)?;
         match self.decide(&context, local, head).await? {
             Verdict::Forward(Forwarded { mut caller, .. }) => {
+                if caller.admitted.is_none() && !matches!(context.tickets, TicketsSent::None) {
+                    return Err(Refusal::Denied(Denial::TicketMisused(
+                        "Nothing here asks for a ticket, which would go on to the API.",
+                    )));
+                }
                 // The proxy sends the request from here on.
                 if let Some(ticket) = caller.ticket.take() {
                     self.spend(local, ticket).await?;
@@ -113,7 +121,10 @@ impl Gateway {
             }
             // The proxy would take it for yes, and pass on what no upstream is to see.
             Verdict::Respond(reply) if reply.status().is_success() => Err(Refusal::OwnToAnswer),
-            Verdict::Respond(reply) => Ok(Answer::No(reply)),
+            Verdict::Respond(reply) => {
+                self.kept.counters.add(Counter::RequestsAnsweredByRoute, 1);
+                Ok(Answer::No(reply))
+            }
             Verdict::Endpoint(_) | Verdict::Preflight(_) => Err(Refusal::OwnToAnswer),
         }
     }

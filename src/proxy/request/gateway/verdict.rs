@@ -55,14 +55,13 @@ impl Gateway {
             target: &context.target,
             headers: &head.headers,
         };
-        let (found, mended_query) = (local.routing.find(&asked), local.routing.mended_query(&asked));
         if let Some(fields) = context.policy.preflight(head) {
             return Ok(Verdict::Preflight(fields));
         }
-        if let Some(query) = mended_query {
+        if let Some(query) = local.routing.mended_query(&asked) {
             return sign_in::without_detour(&query, context, head).map(Verdict::Respond);
         }
-        match found {
+        match local.routing.find(&asked) {
             // By HTTP/2 a response of ours with 200 would be consent.
             Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
             Match::Endpoint(endpoint) => Ok(Verdict::Endpoint(endpoint)),
