@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+use super::tls_server::Authorities;
 
 /// The authorities of one file. The next handshake believes those that it holds then.
 pub struct ServerAuthorities {
@@ -52,19 +53,10 @@ impl ServerAuthorities {
 
 impl Present {
     fn of_pem(pem: &[u8]) -> Result<Self, String> {
-        let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| format!("holds no PEM that can be read: {error}"))?;
-        let mut roots = RootCertStore::empty();
-        for (index, certificate) in certificates.iter().enumerate() {
-            let added = roots.add(certificate.clone());
-            added.map_err(|error| format!("holds what cannot vouch at position {}: {error}", index + 1))?;
-        }
-        if roots.is_empty() {
-            return Err("holds no certificate".to_owned());
-        }
+        let Authorities { roots, der } = Authorities::of_pem(pem)?;
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        Ok(Self { certificates, verifier: verifier.map_err(|error| error.to_string())? })
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        Ok(Self { certificates: der, verifier: verifier.map_err(|error| error.to_string())? })
     }
 }
 

@@ -72,11 +72,11 @@ impl ClientCertificates {
     }
 }
 
-/// Who vouches for clients.
+/// Who vouches for the certificates of others, by one file.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    roots: Arc<RootCertStore>,
-    der: Vec<CertificateDer<'static>>,
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) der: Vec<CertificateDer<'static>>,
 }
 
 impl Authorities {
