@@ -31,13 +31,14 @@ impl ServiceManager {
     /// # Errors
     /// A variable that says what cannot be.
     pub fn of_environment(environment: &[(String, String)]) -> Result<Self, String> {
-        let variable = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let named = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let variable = |name: &str| named(name).filter(|value| !value.is_empty());
         let refused = |name: &str, value: &str, error: &dyn std::fmt::Display| format!("{name}=\"{value}\": {error}");
         let address = |path: &str| match path.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name),
             None => SocketAddr::from_pathname(path),
         };
-        let socket = variable("NOTIFY_SOCKET").filter(|path| !path.is_empty());
+        let socket = variable("NOTIFY_SOCKET");
         let socket = socket.map(|path| address(path).map_err(|error| refused("NOTIFY_SOCKET", path, &error)));
         let own_pid = std::process::id().to_string();
         let is_for_us = variable("WATCHDOG_PID").is_none_or(|pid| pid == own_pid);

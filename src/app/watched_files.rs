@@ -88,8 +88,8 @@ impl WatchedFiles {
         let cause = match first {
             Ok(event) => {
                 // In the worst case somebody goes on for ever.
-                let _ = tokio::time::timeout(SETTLING_MAX, self.settled(event)).await;
-                Cause::Touched
+                let is_settled = tokio::time::timeout(SETTLING_MAX, self.settled(event)).await.unwrap_or(false);
+                if is_settled { Cause::Touched } else { Cause::Time }
             }
             Err(_) => Cause::Time,
         };
@@ -97,8 +97,8 @@ impl WatchedFiles {
         cause
     }
 
-    /// Waits until nobody has touched them for a while since `last`.
-    async fn settled(&mut self, mut last: Event) {
+    /// Waits until nobody has touched them for a while since `last`. Whether whoever wrote them is done.
+    async fn settled(&mut self, mut last: Event) -> bool {
         loop {
             let quiet = match last {
                 Event::Written => SETTLING_MAX,
@@ -106,7 +106,7 @@ impl WatchedFiles {
             };
             match tokio::time::timeout(quiet, self.event()).await {
                 Ok(event) => last = event,
-                Err(_) => return,
+                Err(_) => return last == Event::Done,
             }
         }
     }
@@ -134,7 +134,13 @@ impl WatchedFiles {
             let events = inotify.into_event_stream([0; EVENTS_BYTES])?;
             Ok(Watch { events, names })
         });
-        self.watch = watch.map_err(|error| self.tell(&error)).ok();
+        match watch {
+            Ok(watch) => (self.watch, self.is_fault_told) = (Some(watch), false),
+            Err(error) => {
+                self.watch = None;
+                self.tell(&error);
+            }
+        }
     }
 
     fn tell(&mut self, error: &io::Error) {
