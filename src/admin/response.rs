@@ -24,7 +24,7 @@ const STREAM_CHUNKS_MAX: usize = 8;
 /// A response of text in one piece. Not to be kept by any cache.
 #[must_use]
 pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> BoxedResponse {
-    respond(status, content_type, Full::new(body.into()).boxed())
+    response(status, content_type, Full::new(body.into()).boxed())
 }
 
 #[must_use]
@@ -61,10 +61,10 @@ pub fn retry_later(mut response: BoxedResponse) -> BoxedResponse {
 #[must_use]
 pub fn stream(status: StatusCode, content_type: &'static str) -> (BodySender, BoxedResponse) {
     let (sender, body) = Channel::new(STREAM_CHUNKS_MAX);
-    (sender, respond(status, content_type, body.boxed()))
+    (sender, response(status, content_type, body.boxed()))
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: Body) -> BoxedResponse {
+fn response(status: StatusCode, content_type: &'static str, body: Body) -> BoxedResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -49,7 +49,7 @@ pub struct Http2Limits {
     pub connection_window_bytes: usize,
     /// Requests that a client takes back before their responses are complete, within [`FLOOD_SPAN`].
     pub resets_max: u32,
-    /// Frames that carry nothing of a message, within [`FLOOD_SPAN`], beside those that response what was sent.
+    /// Frames that carry nothing of a message, within [`FLOOD_SPAN`], beside those that answer what was sent.
     pub control_frames_max: u32,
     /// How long a connection may be silent before the client is asked whether it is there. `None`: it is not asked.
     pub ping_interval: Option<Duration>,

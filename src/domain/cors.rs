@@ -44,7 +44,7 @@ impl Cors {
         }
     }
 
-    /// The fields that response the question of a page that may; `None` when it is no such question, or may not.
+    /// The fields that answer the question of a page that may; `None` when it is no such question, or may not.
     #[must_use]
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
         if !is_preflight(method, headers) || self.allowed_origin(headers).is_none() {

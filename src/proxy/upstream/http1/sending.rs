@@ -80,12 +80,9 @@ impl Sending {
     /// The response has begun: see [`ClientBody::is_paced_no_more`].
     pub(super) fn is_paced_no_more(&mut self) {
         self.body.is_paced_no_more();
-        if let RequestBody::Client(body) = &mut self.body {
-            body.is_paced_no_more();
-        }
     }
 
-    /// Whether the kernel took any byte of it.
+    /// Whether any byte of it was taken.
     pub(super) fn anything_sent(&self) -> bool {
         self.bytes_sent > 0
     }

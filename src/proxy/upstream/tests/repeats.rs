@@ -2,16 +2,19 @@
 
 use super::*;
 
+async fn die_under_the_second_request(bench: &Bench) {
+    let mut connection = bench.accept().await;
+    head(&mut connection).await;
+    connection.write_all(OK).await.unwrap();
+    head(&mut connection).await;
+}
+
 #[test]
 fn an_idempotent_request_is_repeated_once_when_a_reused_connection_dies_under_it() {
     run(async {
         let bench = Bench::new().await;
         let serve = async {
-            let mut first = bench.accept().await;
-            head(&mut first).await;
-            first.write_all(OK).await.unwrap();
-            head(&mut first).await;
-            drop(first);
+            die_under_the_second_request(&bench).await;
             let mut second = bench.accept().await;
             head(&mut second).await;
             second.write_all(OK).await.unwrap();
@@ -28,13 +31,7 @@ fn an_idempotent_request_is_repeated_once_when_a_reused_connection_dies_under_it
 fn a_post_that_may_have_happened_is_not_repeated() {
     run(async {
         let bench = Bench::new().await;
-        let serve = async {
-            let mut first = bench.accept().await;
-            head(&mut first).await;
-            first.write_all(OK).await.unwrap();
-            head(&mut first).await;
-            drop(first);
-        };
+        let serve = die_under_the_second_request(&bench);
         let ask = async {
             bench.ask().await.unwrap().1.unwrap();
             let failed = bench.send(&Method::POST, RequestBody::Empty).await;
