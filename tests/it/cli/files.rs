@@ -59,7 +59,7 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
     let keys = |directory: &str| format!("{UPSTREAM}[keys]\ndirectory = \"{directory}\"\n");
     let faulty = [
         (upstream("gone.pem"), "upstreams.api.ca_file: gone.pem: cannot be read: No such file"),
-        (upstream("garbage.pem"), "upstreams.api.ca_file: garbage.pem: holds no certificate"),
+        (upstream("garbage.pem"), "upstreams.api.ca_file: garbage.pem: holds no CERTIFICATE section"),
         (upstream("broken.pem"), "upstreams.api.ca_file: broken.pem: "),
         (upstream("pipe"), "upstreams.api.ca_file: pipe: cannot be read: no regular file"),
         (upstream("huge.pem"), "upstreams.api.ca_file: huge.pem: cannot be read: larger than 4194304 bytes"),

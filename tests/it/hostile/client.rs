@@ -97,7 +97,7 @@ impl Client {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    pub(super) fn respond(&mut self) -> Response {
+    pub(super) fn response(&mut self) -> Response {
         self.response_to(false)
     }
 
@@ -108,7 +108,7 @@ impl Client {
                 return None;
             }
         }
-        Some(self.respond())
+        Some(self.response())
     }
 
     /// The response to HEAD: no body, whatever the head says.

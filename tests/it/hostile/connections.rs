@@ -15,7 +15,7 @@ const A_WHILE: Duration = Duration::from_millis(300);
 
 fn assert_served(client: &mut Client) {
     client.send(REQUEST);
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
 }
 
 fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
@@ -69,7 +69,7 @@ fn where_none_is_idle_the_slowest_of_the_address_with_most_goes() {
     let mut newcomer = rig.client_from(3);
     head.rest();
     newcomer.send("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(newcomer.respond().status, 404);
+    assert_eq!(newcomer.response().status, 404);
     for client in [ann, waiting, later_head] {
         assert!(client.is_silent(A_WHILE));
     }
@@ -88,10 +88,10 @@ fn nobody_loses_a_request_to_one_who_would_then_hold_as_many() {
     assert!(newcomer.is_silent(A_WHILE), "there is no place");
     let [first, second] = &mut clients;
     first.send("st: a\r\n\r\n");
-    assert_eq!(first.respond().status, 200);
-    assert_eq!(newcomer.respond().status, 200, "the first is idle now");
+    assert_eq!(first.response().status, 200);
+    assert_eq!(newcomer.response().status, 200, "the first is idle now");
     second.send("st: a\r\n\r\n");
-    assert_eq!(second.respond().status, 200);
+    assert_eq!(second.response().status, 200);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn trusted_peers_keep_their_places_and_strangers_wait() {
     assert!(stranger.is_silent(A_WHILE));
     proxy.iter_mut().for_each(assert_served);
     proxy.pop();
-    assert_eq!(stranger.respond().status, 200);
+    assert_eq!(stranger.response().status, 200);
     assert_eq!(rig.counted(Counter::ConnectionsGivenUp), 0);
 }
 
@@ -141,7 +141,7 @@ fn an_address_has_no_more_connections_than_one_may_have() {
     });
     let mut two = [0; 2].map(|_| rig.client_from(1));
     two.iter_mut().for_each(assert_served);
-    let response = rig.client_from(1).respond();
+    let response = rig.client_from(1).response();
     assert_eq!((response.status, response.code().as_str()), (429, "too_many_connections"), "{response:?}");
     assert_eq!(rig.counted(Counter::ConnectionsRefused), 1);
     two.iter_mut().for_each(assert_served);
@@ -171,11 +171,11 @@ fn a_long_head_is_read_however_slowly_it_comes_and_wherever_in_a_connection() {
         }
         client.send(format!("{}{REQUEST}{}", &long[18_000..], &long[..9000]));
         for _ in 0..2 {
-            assert_eq!(client.respond().status, 200, "round {round}");
+            assert_eq!(client.response().status, 200, "round {round}");
         }
         assert!(client.is_silent(A_WHILE), "round {round}");
         client.send(&long[9000..]);
-        assert_eq!(client.respond().status, 200, "round {round}");
+        assert_eq!(client.response().status, 200, "round {round}");
         assert_served(&mut client);
     }
 }
@@ -195,7 +195,7 @@ fn a_request_that_has_begun_to_come_when_the_gateway_is_asked_to_end_is_answered
             scope.spawn(|| rig.stop());
             assert!(client.is_silent(A_WHILE));
             client.send(&long[9000..]);
-            let response = client.respond();
+            let response = client.response();
             assert_eq!((response.status, response.field("connection")), (200, Some("close")), "{before}");
             client.assert_closed();
         });

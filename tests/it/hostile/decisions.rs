@@ -116,7 +116,7 @@ impl Case<'_> {
 fn ask(rig: &Rig, question: &str) -> Response {
     let mut client = Client::connect(rig.decision_address());
     client.send(question);
-    client.respond()
+    client.response()
 }
 
 fn decide(rig: &Rig, fields: &str) -> Response {
@@ -206,7 +206,7 @@ fn both_doors_give_the_same_verdict() {
         let dialects = if case.target == "/few" { &DIALECTS[..1] } else { &DIALECTS[..] };
         let mut own = rig.client();
         own.send(case.request());
-        let own = own.respond();
+        let own = own.response();
         for dialect in dialects {
             let decision = ask(&rig, &case.question(*dialect));
             let is_yes = own.status == 200 && own.field("grpc-status").is_none() || own.status == 101;
@@ -383,7 +383,7 @@ fn nobody_asks_but_the_proxies() {
     let question = Case { method: "GET", host: "a", target: "/public", fields: "" }.question(Dialect::Url);
     let mut proxy = Client::connect_from(Ipv4Addr::new(127, 0, 0, 9), rig.decision_address());
     proxy.send(&question);
-    assert_eq!(proxy.respond().status, 200);
+    assert_eq!(proxy.response().status, 200);
     let mut stranger = TcpStream::connect(rig.decision_address()).unwrap();
     stranger.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut told = Vec::new();
@@ -403,7 +403,7 @@ fn a_connection_carries_many_questions_whatever_their_answers() {
         questions.push_str(&case.question(Dialect::Forwarded));
     }
     proxy.send(questions);
-    let statuses = targets.map(|_| proxy.respond().status);
+    let statuses = targets.map(|_| proxy.response().status);
     assert_eq!(statuses, [200, 401, 400, 200, 400, 404, 200]);
 }
 

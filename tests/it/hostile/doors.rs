@@ -40,7 +40,7 @@ fn by_http1(rig: &Rig, upstream: &Upstream, case: &RequestCase) -> Verdict {
     let mut client = rig.client();
     client.send(&head);
     client.end_sending();
-    let answer = client.respond();
+    let answer = client.response();
     verdict(answer.status, heard(upstream, before), case)
 }
 
@@ -141,7 +141,7 @@ fn a_question_is_judged_as_the_request_itself() {
         let mut client = Client::connect(rig.decision_address());
         client.send(&question);
         client.end_sending();
-        let status = client.respond().status;
+        let status = client.response().status;
         let expected = if passes && !case.path.contains(&b'#') { 200 } else { 400 };
         asked += 1;
         if status != expected {

@@ -21,7 +21,7 @@ fn the_body_is_asked_for_once() {
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert!(client.head().starts_with("http/1.1 100 "));
     client.send("hello");
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.interim.len()), (200, 0), "{response:?}");
 }
 
@@ -32,7 +32,7 @@ fn a_refusal_does_not_ask_for_the_body() {
     for (path, length, status) in [("/api", 5, 401), ("/public", too_large, 413), ("/nothing", 5, 404), ("/login", 70_000, 413)] {
         let mut client = rig.client();
         client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.interim.len()), (status, 0), "{response:?}");
         client.assert_closed();
     }
@@ -43,7 +43,7 @@ fn nobody_asks_for_the_body_before_there_is_someone_to_take_it() {
     let rig = Rig::start(Upstream::nowhere());
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.interim.len()), (502, 0), "{response:?}");
 }
 
@@ -54,6 +54,6 @@ fn a_client_of_http_1_0_gets_no_interim_response() {
     client.send("POST /public HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     client.assert_silent(Duration::from_millis(200));
     client.send("hello");
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.interim.len()), (200, 0), "{response:?}");
 }

@@ -11,7 +11,7 @@ fn assert_refused(requests: &[&[u8]]) {
         let shown = String::from_utf8_lossy(request);
         let mut client = rig.client();
         client.send(request);
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, 400, "{shown:?}: {response:?}");
         client.assert_closed();
     }
@@ -62,9 +62,9 @@ fn what_follows_a_malformed_request_is_never_read_as_one_and_what_follows_any_ot
     ] {
         let mut client = rig.client();
         client.send(format!("{refused}{next}"));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.field("connection")), (status, None), "{response:?}");
-        assert_eq!(client.respond().status, 200, "{refused:?}");
+        assert_eq!(client.response().status, 200, "{refused:?}");
     }
 }
 
@@ -98,8 +98,8 @@ fn a_length_beside_a_transfer_coding_is_refused_in_pieces_and_pipelined_too() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
             client.send(&both[cut..]);
-            assert_eq!(client.respond().status, 200);
-            let response = client.respond();
+            assert_eq!(client.response().status, 200);
+            let response = client.response();
             assert_eq!(response.status, 400, "{good:?} cut at {cut}: {response:?}");
             client.assert_closed();
         }
@@ -113,11 +113,11 @@ fn a_chunked_request_passes_after_others_on_the_same_connection() {
     let mut client = rig.client();
     for _ in 0..3 {
         client.send("POST /public HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, 200, "{response:?}");
         assert!(response.body.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{response:?}");
         client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.respond().status, 200);
+        assert_eq!(client.response().status, 200);
     }
 }
 
@@ -189,7 +189,7 @@ fn chunks_end_in_crlf_and_have_plain_sizes() {
     for body in bodies {
         let mut client = rig.client();
         client.send([b"POST /public HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat());
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, 400, "{:?}: {response:?}", String::from_utf8_lossy(body));
         client.assert_closed();
     }

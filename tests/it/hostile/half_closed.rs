@@ -33,7 +33,7 @@ fn a_client_that_ends_its_side_behind_a_request_is_answered() {
         let mut client = rig.client();
         client.send(request);
         client.end_sending();
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.body.as_str(), response.whole), (200, "ok", true), "{request}: {response:?}");
         client.assert_closed();
     }
@@ -41,7 +41,7 @@ fn a_client_that_ends_its_side_behind_a_request_is_answered() {
     client.send(GET.repeat(3));
     client.end_sending();
     for _ in 0..3 {
-        assert_eq!(client.respond().status, 200);
+        assert_eq!(client.response().status, 200);
     }
     client.assert_closed();
     assert_eq!(rig.counted(Counter::ResponsesEndedByClient), 0);
@@ -53,7 +53,7 @@ fn own_endpoints_answer_a_client_that_has_ended_its_side() {
     let mut client = rig.client();
     client.send("POST /refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}");
     client.end_sending();
-    assert_eq!(client.respond().status, 415);
+    assert_eq!(client.response().status, 415);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_long_response_reaches_a_client_that_had_ended_its_side_before() {
     let mut client = rig.client();
     client.send(GET);
     client.end_sending();
-    let response = client.respond();
+    let response = client.response();
     assert!(response.whole && response.body == "hello".repeat(10), "{response:?}");
 }
 
@@ -148,7 +148,7 @@ fn an_end_behind_a_request_that_was_sent_ahead_counts_when_that_is_reached() {
     client.send(POST);
     client.end_sending();
     for _ in 0..2 {
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.body.as_str(), response.whole), (200, "ok", true), "{response:?}");
     }
     client.assert_closed();

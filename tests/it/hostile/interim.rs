@@ -36,7 +36,7 @@ fn an_interim_response_does_not_wait_for_the_final_one() {
         let processing = client.head();
         assert!(processing.starts_with("http/1.1 102 processing\r\n") && !processing.contains("content-length"), "{processing}");
         seen.send(()).unwrap();
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.body.as_str(), response.interim), (200, "ok", vec![]));
     }
 }
@@ -47,7 +47,7 @@ fn interim_response_that_come_with_the_final_one_come_before_it() {
     let mut client = rig.client();
     for _ in 0..2 {
         client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.body.as_str(), response.interim), (200, "ok", vec![103; 16]));
     }
 }
@@ -57,7 +57,7 @@ fn no_interim_response_goes_to_a_client_of_http_1_0() {
     let rig = Rig::start(Upstream::answering(EARLY.to_owned() + OK).address);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.interim), (200, vec![]));
 }
 
@@ -66,7 +66,7 @@ fn an_upstream_that_fails_after_an_interim_response_is_still_a_502() {
     let rig = Rig::start(Upstream::answering_once(EARLY).address);
     let mut client = rig.client();
     client.send(GET);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.interim), (502, vec![103]));
 }
 
@@ -87,11 +87,11 @@ fn a_client_that_reads_late_finds_every_response_whole() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("GET /public/large HTTP/1.1\r\nHost: a\r\n\r\n".to_owned() + &GET.repeat(REQUESTS));
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.body.len(), response.interim), (200, LARGE, vec![103]));
     assert!(response.body == body);
     for _ in 0..REQUESTS {
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.body.as_str()), (200, "ok"));
         assert!(response.interim.len() <= 1, "{response:?}");
     }

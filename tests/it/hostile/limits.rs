@@ -22,7 +22,7 @@ fn a_head_that_is_too_large_or_has_too_many_fields_is_431() {
     for request in [large, many, endless] {
         let mut client = rig.client();
         client.try_send(&request);
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, 431, "{response:?}");
         client.assert_closed();
     }
@@ -39,7 +39,7 @@ fn a_target_that_is_too_long_is_414() {
     for (length, status) in [(20_000, 414), (70_000, 431)] {
         let mut client = rig.client();
         client.try_send(format!("GET /public?{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length)));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, status, "{length}: {}", response.head);
     }
     assert_eq!(upstream.heard(), [""; 0]);
@@ -57,7 +57,7 @@ fn what_the_parser_refuses_by_itself_is_counted() {
     ] {
         let mut client = rig.client();
         client.try_send(request);
-        assert_eq!(client.respond().status, status);
+        assert_eq!(client.response().status, status);
         eventually("it is counted", || rig.counted(counter) == 1);
     }
     assert_eq!(rig.counted(Counter::Connections), 3);
@@ -68,17 +68,17 @@ fn a_head_that_does_not_arrive_in_time_is_408() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHo");
-    assert_eq!(client.respond().status, 408);
+    assert_eq!(client.response().status, 408);
     client.assert_closed();
     // The second request of a connection is held to it too, and bytes that trickle in do not help.
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     for byte in "GET /public HTTP/1.1\r\n".bytes() {
         client.try_send([byte]);
         std::thread::sleep(SOON / 10);
     }
-    assert_eq!(client.respond().status, 408);
+    assert_eq!(client.response().status, 408);
     client.assert_closed();
 }
 
@@ -87,8 +87,8 @@ fn a_head_that_began_behind_another_request_has_no_more_time() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\nGET /public HT");
-    assert_eq!(client.respond().status, 200);
-    let response = client.respond();
+    assert_eq!(client.response().status, 200);
+    let response = client.response();
     assert_eq!((response.status, response.whole), (408, true), "{response:?}");
     client.assert_closed();
 }
@@ -99,11 +99,11 @@ fn an_empty_line_between_two_requests_is_no_beginning_of_one() {
     let rig = Rig::start_with(Upstream::echo().address, |settings| settings.listen.limits.header_timeout = SOON);
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     client.send("\r\n");
     client.assert_silent(3 * SOON);
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
     rig.client().assert_closed();
     let mut client = rig.client();
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     client.assert_closed();
 }
 
@@ -127,7 +127,7 @@ fn a_body_that_stalls_is_408_for_upstreams_and_own_endpoints() {
         for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
             let mut client = rig.client();
             client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}"));
-            let response = client.respond();
+            let response = client.response();
             assert_eq!((response.status, response.code().as_str()), (408, "body_timeout"), "{path} {framing:?}: {response:?}");
             client.assert_closed();
         }
@@ -142,7 +142,7 @@ fn a_body_that_is_announced_too_large_is_413_at_once() {
     for (path, length) in [("/public", BODY_BYTES_MAX + 1), ("/login", 65 * 1024), ("/refresh", 65 * 1024)] {
         let mut client = rig.client();
         client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.field("connection")), (413, Some("close")), "{path}: {response:?}");
         client.assert_closed();
     }
@@ -157,7 +157,7 @@ fn a_chunked_body_that_grows_too_large_is_413() {
         let mut client = rig.client();
         client.try_send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
         client.try_send(format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes)));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"), "{path}: {response:?}");
     }
     assert_eq!(upstream.heard(), [""; 0], "no request reaches the upstream whole");
@@ -178,7 +178,7 @@ fn a_refusal_with_an_unread_body_ends_the_connection() {
     for (path, status) in [("/api", 401), ("/nothing", 404), ("/public/../x", 400)] {
         let mut client = rig.client();
         client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{smuggled}"));
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.field("connection")), (status, Some("close")), "{response:?}");
         client.try_send(smuggled);
         client.assert_closed();
@@ -187,8 +187,8 @@ fn a_refusal_with_an_unread_body_ends_the_connection() {
     // Without a body the connection stays.
     let mut client = rig.client();
     client.send("GET /api HTTP/1.1\r\nHost: a\r\n\r\nGET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 401);
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 401);
+    assert_eq!(client.response().status, 200);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_client_that_does_not_take_its_response_is_dropped() {
         let mut client = rig.client();
         client.send(request);
         std::thread::sleep(10 * SOON);
-        let response = client.respond();
+        let response = client.response();
         assert!(!response.whole && response.body.len() < 100_000_000, "{request}: {}", response.body.len());
     }
 }

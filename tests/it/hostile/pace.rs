@@ -29,7 +29,7 @@ fn trickle(rig: &Rig, path: &str, piece: usize) -> (Response, Duration) {
     }
     let took = began_at.elapsed();
     client.try_send(vec![b'x'; left]);
-    (client.respond(), took)
+    (client.response(), took)
 }
 
 #[test]

@@ -13,17 +13,17 @@ fn a_panic_is_500_on_its_request_alone() {
     let mut client = rig.client();
     let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     client.send(&request);
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
 
     rig.clock.panic_once_in_a_worker();
     client.send(&request);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.code().as_str()), (500, "internal_error"), "{response:?}");
     assert!(!response.body.contains("wall"), "the cause is for the log: {response:?}");
     assert_eq!(rig.counted(Counter::Panics), 1);
 
     client.send(&request);
-    assert_eq!(client.respond().status, 200, "the same connection goes on");
+    assert_eq!(client.response().status, 200, "the same connection goes on");
     assert_eq!(rig.get("/api", &token).status, 200);
 }
 
@@ -35,7 +35,7 @@ fn a_panic_outside_of_requests_costs_its_connection_alone() {
     let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     let (mut other, mut client) = (rig.client(), rig.client());
     other.send(&request);
-    assert_eq!(other.respond().status, 200);
+    assert_eq!(other.response().status, 200);
     rig.entropy.panic_once_in_a_worker();
     let mut answered = 0;
     loop {
@@ -49,7 +49,7 @@ fn a_panic_outside_of_requests_costs_its_connection_alone() {
     }
     eventually("it is counted", || rig.counted(Counter::Panics) == 1);
     other.send(&request);
-    assert_eq!(other.respond().status, 200, "another connection of the same worker goes on");
+    assert_eq!(other.response().status, 200, "another connection of the same worker goes on");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_worker_that_panics_is_built_anew_and_serves_on() {
     let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     let mut client = rig.client();
     client.send(&request);
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     // As often as it may without an end of the process.
     for panics in 1..=4 {
         rig.clock.panic_in_ticks(1);

@@ -93,7 +93,7 @@ fn an_address_is_free_again_when_its_gateway_has_ended_though_connections_of_it_
     let mut client = first.client();
     // The gateway closes first: the kernel remembers this connection.
     client.send("GET /public HTTP/1.0\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     drop(client);
     first.stop();
     assert_eq!(start(address, |_| {}).unwrap().ask(REQUEST).status, 200);

@@ -83,7 +83,7 @@ fn settled_events(rig: &Rig, path: &str, token: &str) -> Client {
 fn websocket(rig: &Rig, token: &str) -> Client {
     let mut client = rig.client();
     client.send(format!("GET /api/socket HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.respond().status, 101);
+    assert_eq!(client.response().status, 101);
     client
 }
 
@@ -426,9 +426,8 @@ fn a_token_of_another_issuer_is_followed_by_none() {
     assert_eq!(stream.chunk(), None);
 }
 
-/// The response begins late, as where a server flushes no head before the first event.
-#[test]
-fn a_stream_whose_head_comes_after_its_tokens_end_goes_on_by_the_newer_one() {
+/// Begins a stream with `head`, as soon as it is told to. Says at once that a user is known.
+fn late_upstream(head: &'static str) -> (Upstream, Arc<Mutex<bool>>) {
     let told = Arc::new(Mutex::new(false));
     let waits_for = Arc::clone(&told);
     let upstream = Upstream::start(move |conversation| {
@@ -441,10 +440,17 @@ fn a_stream_whose_head_comes_after_its_tokens_end_goes_on_by_the_newer_one() {
                 continue;
             }
             eventually("it is told", || *waits_for.lock().unwrap());
-            conversation.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+            conversation.say(head);
             conversation.wait_for_end();
         }
     });
+    (upstream, told)
+}
+
+/// The response begins late, as where a server flushes no head before the first event.
+#[test]
+fn a_stream_whose_head_comes_after_its_tokens_end_goes_on_by_the_newer_one() {
+    let (upstream, told) = late_upstream("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
     let rig = start(&upstream);
     let tokens = rig.log_in();
     let mut client = rig.client();
@@ -466,22 +472,8 @@ fn a_stream_whose_head_comes_after_its_tokens_end_goes_on_by_the_newer_one() {
 #[test]
 fn a_websocket_that_is_agreed_to_late_goes_on_by_the_newer_token() {
     for minutes_before_consent in [0, 10] {
-        let told = Arc::new(Mutex::new(false));
-        let waits_for = Arc::clone(&told);
-        let upstream = Upstream::start(move |conversation| {
-            while let Some(request) = conversation.request() {
-                if conversation.took_login(&request) {
-                    continue;
-                }
-                if request.starts_with("GET /api/me") {
-                    conversation.say("HTTP/1.1 204 No Content\r\n\r\n");
-                    continue;
-                }
-                eventually("it is told", || *waits_for.lock().unwrap());
-                conversation.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-                conversation.wait_for_end();
-            }
-        });
+        let (upstream, told) =
+            late_upstream("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         let rig = start(&upstream);
         let tokens = rig.log_in();
         let mut client = rig.client();
@@ -492,7 +484,7 @@ fn a_websocket_that_is_agreed_to_late_goes_on_by_the_newer_token() {
         client.assert_silent(A_WHILE);
         rig.clock.advance(minutes_before_consent * MINUTE);
         *told.lock().unwrap() = true;
-        assert_eq!(client.respond().status, 101);
+        assert_eq!(client.response().status, 101);
         rig.clock.advance((10 - minutes_before_consent) * MINUTE);
         client.assert_silent(A_WHILE);
         rig.clock.advance(10 * MINUTE);

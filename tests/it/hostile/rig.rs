@@ -196,7 +196,7 @@ impl Rig {
     pub(super) fn ask(&self, request: impl AsRef<[u8]>) -> Response {
         let mut client = self.client();
         client.send(request);
-        client.respond()
+        client.response()
     }
 
     pub(super) fn get(&self, path: &str, token: &str) -> Response {

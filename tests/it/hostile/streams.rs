@@ -91,7 +91,7 @@ fn a_request_that_waits_for_its_response_ends_with_its_session() {
     client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
     eventually("the request is with the upstream", || upstream.heard().len() == 2);
     log_out(&rig, &token);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"), "{response:?}");
 }
 
@@ -136,7 +136,7 @@ fn a_request_that_was_admitted_in_time_is_answered_whole_after_its_token_expired
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     told.store(true, Ordering::SeqCst);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.body.as_str(), response.whole), (200, "belled", true), "{response:?}");
     assert_eq!(rig.get("/api", &token).code(), "token_expired", "the next one is not");
     assert_eq!((rig.counted(Counter::ResponsesEndedByExpiry), rig.counted(Counter::UpstreamErrors)), (0, 0));
@@ -177,7 +177,7 @@ fn an_upload_that_was_admitted_in_time_is_taken_to_its_end() {
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     client.send("world");
-    let response = client.respond();
+    let response = client.response();
     assert!(response.status == 200 && response.body.ends_with("helloworld"), "{response:?}");
 }
 
@@ -191,7 +191,7 @@ fn a_revocation_ends_what_is_awaited_though_its_token_has_expired_too() {
     rig.clock.advance(EXPIRY);
     client.assert_silent(Duration::from_millis(200));
     assert_eq!(rig.post("/logout", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh)).status, 200);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"), "{response:?}");
     assert_eq!((rig.counted(Counter::RejectedRevokedSession), rig.counted(Counter::UpstreamErrors)), (1, 0));
 }
@@ -222,7 +222,7 @@ fn a_long_upload_ends_with_its_session() {
     client.send(format!("POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 100\r\n\r\nhello"));
     client.assert_silent(Duration::from_millis(200));
     log_out(&rig, &token);
-    let response = client.respond();
+    let response = client.response();
     assert_eq!(response.status, 401, "{response:?}");
     client.assert_closed();
 }

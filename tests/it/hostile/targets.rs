@@ -9,7 +9,7 @@ fn assert_refused(requests: &[&str]) {
     for request in requests {
         let mut client = rig.client();
         client.send(request);
-        let response = client.respond();
+        let response = client.response();
         assert_eq!(response.status, 400, "{request:?}: {response:?}");
     }
     assert_eq!(upstream.heard(), [""; 0], "nothing reaches the upstream");
@@ -62,8 +62,8 @@ fn a_fragment_behind_a_pipelined_target_is_cut_off() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("GET /public/1 HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /public/2#/../api HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200);
-    assert!(client.respond().body.starts_with("GET /public/2 HTTP/1.1\r\n"));
+    assert_eq!(client.response().status, 200);
+    assert!(client.response().body.starts_with("GET /public/2 HTTP/1.1\r\n"));
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn pipelined_requests_are_answered_in_order() {
         .collect();
     client.send(all.concat());
     for number in 0..20 {
-        let response = client.respond();
+        let response = client.response();
         assert!(response.body.starts_with(&format!("GET /public/{number} ")), "{response:?}");
-        assert_eq!(client.respond().status, 404);
-        let response = client.respond();
+        assert_eq!(client.response().status, 404);
+        let response = client.response();
         assert!(response.body.starts_with(&format!("POST /public/{number} ")), "{response:?}");
         assert!(response.body.ends_with("\r\n\r\nhello"), "{response:?}");
     }

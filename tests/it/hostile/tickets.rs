@@ -94,7 +94,7 @@ fn a_ticket_opens_one_stream_in_the_name_of_its_token_and_no_upstream_sees_it() 
         let request = seen(&upstream).pop().unwrap().to_ascii_lowercase();
         assert!(request.starts_with("get /api/events?a=%41&b http/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nx-auth-subject: user-1\r\n") && !request.contains("tgt_"), "{request}");
-        let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).respond();
+        let again = begin(&rig, "GET", &format!("/api/events?access_ticket={ticket}"), fields).response();
         assert_eq!((again.status, again.code().as_str()), (401, "ticket_invalid"), "{again:?}");
         assert!(again.body.contains("ask for a new one"), "{again:?}");
     }
@@ -129,7 +129,7 @@ fn what_opens_no_stream_spends_no_ticket() {
         ("POST", &format!("{SHAKE}Content-Length: 0\r\n")),
     ] {
         let mut client = begin(&rig, method, &target, fields);
-        let response = if method == "HEAD" { client.response_to_head() } else { client.respond() };
+        let response = if method == "HEAD" { client.response_to_head() } else { client.response() };
         assert_eq!(response.status, 400, "{method} {fields}: {response:?}");
         assert!(
             method == "HEAD" || response.code() == "ticket_misused" && response.body.contains("text/event-stream"),
@@ -155,7 +155,7 @@ fn nobody_has_to_guess_which_credentials_count() {
         (own.clone(), bearer.as_str()),
         ("access_ticket=".to_owned(), bearer.as_str()),
     ] {
-        let response = begin(&rig, "GET", &format!("/api/events?{query}"), fields).respond();
+        let response = begin(&rig, "GET", &format!("/api/events?{query}"), fields).response();
         assert_eq!(response.status, 400, "{query} {fields}: {response:?}");
     }
     assert!(seen(&upstream).is_empty());
@@ -175,9 +175,9 @@ fn made_up_tickets_and_tickets_where_nobody_asks_for_them_stay_here() {
         assert_eq!(opens(&rig, &format!("/api/events?access_ticket={bad}")), 401, "{bad}");
     }
     let ticket = ticket(&rig, &tokens, "/public/events");
-    let response = begin(&rig, "GET", &format!("/public/events?x=1&access_ticket={ticket}"), "").respond();
+    let response = begin(&rig, "GET", &format!("/public/events?x=1&access_ticket={ticket}"), "").response();
     assert!(response.status == 200 && response.body.starts_with("GET /public/events?x=1 HTTP/1.1\r\n"), "{response:?}");
-    let response = begin(&rig, "GET", "/public/events?ticket=ST-1", "").respond();
+    let response = begin(&rig, "GET", "/public/events?ticket=ST-1", "").response();
     assert!(response.body.starts_with("GET /public/events?ticket=ST-1 HTTP/1.1\r\n"), "{response:?}");
 }
 
@@ -199,7 +199,7 @@ fn a_ticket_lives_for_as_long_as_it_may_and_no_longer_than_its_session() {
     let response =
         rig.ask(format!("POST /logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"));
     assert_eq!(response.status, 200);
-    let response = begin(&rig, "GET", &format!("/api/events?access_ticket={void}"), EVENTS).respond();
+    let response = begin(&rig, "GET", &format!("/api/events?access_ticket={void}"), EVENTS).response();
     assert_eq!((response.status, response.code().as_str()), (401, "token_revoked"));
 }
 
@@ -209,7 +209,7 @@ fn the_rules_of_a_route_hold_for_tickets_as_for_tokens() {
     let rig = start(&upstream);
     let tokens = rig.log_in();
     let ticket = ticket(&rig, &tokens, "/scoped/events");
-    let response = begin(&rig, "GET", &format!("/scoped/events?access_ticket={ticket}"), EVENTS).respond();
+    let response = begin(&rig, "GET", &format!("/scoped/events?access_ticket={ticket}"), EVENTS).response();
     assert_eq!((response.status, response.code().as_str()), (403, "scope_insufficient"), "{response:?}");
 }
 
@@ -326,13 +326,13 @@ fn a_ticket_is_spent_when_its_request_is_sent_and_not_before() {
     assert_eq!(rig.get("/few/me", &tokens.access).status, 200);
     for (path, status) in [("/moved/events", 308), ("/said/events", 200), ("/few/events", 429), ("/scoped/events", 403)] {
         let ticket = ticket(&rig, &tokens, path);
-        let response = begin(&rig, "GET", &format!("{path}?access_ticket={ticket}"), EVENTS).respond();
+        let response = begin(&rig, "GET", &format!("{path}?access_ticket={ticket}"), EVENTS).response();
         assert_eq!(response.status, status, "{path}: {response:?}");
     }
     let target = format!("/api/events?access_ticket={}", ticket(&rig, &tokens, "/api/events"));
     rig.reload_before(Upstream::nowhere(), &settings);
     eventually("the upstream is away", || rig.get("/api/me", &tokens.access).status == 502);
-    assert_eq!(begin(&rig, "GET", &target, EVENTS).respond().status, 502);
+    assert_eq!(begin(&rig, "GET", &target, EVENTS).response().status, 502);
     assert_eq!(rig.counted(Counter::TicketsSpent), 0);
     rig.reload_before(upstream.address, &settings);
     eventually("the upstream is back", || rig.get("/api/me", &tokens.access).status == 200);
@@ -358,12 +358,12 @@ fn a_ticket_stays_here_whatever_it_stands_under_and_after_the_parameter_changed(
         format!("/public/{bought}"),
         format!("/public/events?next=%2Fws%3Faccess_ticket%3D{bought}"),
     ] {
-        let response = begin(&rig, "GET", &target, EVENTS).respond();
+        let response = begin(&rig, "GET", &target, EVENTS).response();
         assert_eq!((response.status, response.code().as_str()), (400, "request_malformed"), "{target}: {response:?}");
     }
     assert_eq!(seen(&upstream).len(), count);
     rig.reload(&format!("{SETTINGS}[tickets]\nparameter = \"t\"\n"));
-    let is_taken_over = || begin(&rig, "GET", "/api/events?t=x", EVENTS).respond().code() == "ticket_invalid";
+    let is_taken_over = || begin(&rig, "GET", "/api/events?t=x", EVENTS).response().code() == "ticket_invalid";
     eventually("the new name is in force", is_taken_over);
     assert_eq!(opens(&rig, &format!("/api/events?access_ticket={bought}&")), 200, "it was bought under the former name");
     assert!(seen(&upstream).pop().unwrap().starts_with("GET /api/events HTTP/1.1\r\n"));

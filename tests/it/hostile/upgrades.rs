@@ -34,7 +34,7 @@ fn bytes_pass_both_ways_after_the_upstream_agreed_and_not_before() {
     let mut client = rig.client();
     // Impatient: its first bytes come with the handshake.
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}abc"));
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.field("upgrade")), (101, Some("websocket")), "{response:?}");
     assert_eq!(client.bytes(8), b"earlyABC");
     client.send("def");
@@ -49,9 +49,9 @@ fn a_refused_handshake_is_an_ordinary_response() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(client.respond().status, 200);
+    assert_eq!(client.response().status, 200);
     client.send("GET /public HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(client.respond().status, 200, "the connection is an ordinary one");
+    assert_eq!(client.response().status, 200, "the connection is an ordinary one");
 }
 
 /// What follows a handshake that fails is judged as a request of its own, like any other.
@@ -61,8 +61,8 @@ fn bytes_behind_a_refused_handshake_do_not_reach_the_upstream_unjudged() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}GET /api/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"));
-    assert_eq!(client.respond().status, 200);
-    assert_eq!(client.respond().status, 401);
+    assert_eq!(client.response().status, 200);
+    assert_eq!(client.response().status, 401);
     assert!(upstream.heard().iter().all(|request| !request.contains("smuggled")));
 }
 
@@ -146,14 +146,14 @@ fn open_of_session(rig: &Rig) -> (Client, String) {
     let token = rig.log_in().access;
     let mut client = rig.client();
     client.send(format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{SHAKE}"));
-    assert_eq!(client.respond().status, 101);
+    assert_eq!(client.response().status, 101);
     (client, token)
 }
 
 fn open(rig: &Rig) -> Client {
     let mut client = rig.client();
     client.send(format!("GET /public HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(client.respond().status, 101);
+    assert_eq!(client.response().status, 101);
     client
 }
 
@@ -224,7 +224,7 @@ fn a_websocket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_o
     let mut silent = open(&rig);
     let mut chatty = rig.client();
     chatty.send(format!("GET /public/chatty HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(chatty.respond().status, 101);
+    assert_eq!(chatty.response().status, 101);
     assert_eq!(silent.bytes(8), b"\x88\x06\x03\xe9idle", "a closing frame with code 1001");
     silent.assert_closed();
     let mut talking = open(&rig);
@@ -258,7 +258,7 @@ fn whoever_takes_nothing_from_a_websocket_is_given_up_on_either_side() {
     });
     let mut deaf = rig.client();
     deaf.send(format!("GET /public/floods HTTP/1.1\r\nHost: a\r\n{SHAKE}"));
-    assert_eq!(deaf.respond().status, 101);
+    assert_eq!(deaf.response().status, 101);
     eventually("the client is given up", || ended.load(Ordering::SeqCst) == 1);
     let mut flooding = open(&rig);
     flooding.try_send(vec![0; FLOOD]);

@@ -32,7 +32,7 @@ fn upload(client: &mut Client, request_line: &str, chunked: bool, bytes: usize, 
 fn response_to_upload(rig: &Rig, request_line: &str, chunked: bool, bytes: usize, pause: Duration) -> Response {
     let mut client = rig.client();
     upload(&mut client, request_line, chunked, bytes, pause).unwrap_or_else(|| panic!("{request_line} {chunked}: not read on"));
-    let response = client.respond();
+    let response = client.response();
     client.assert_closed();
     response
 }
@@ -124,7 +124,7 @@ fn few_clients_at_once_are_listened_to_for_long() {
     let begin = || {
         let mut client = rig.client();
         client.send(format!("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"));
-        assert_eq!(client.respond().status, 401);
+        assert_eq!(client.response().status, 401);
         client
     };
     let goes_on = |client: &mut Client| {
@@ -155,7 +155,7 @@ fn an_upload_whose_response_is_read_first_goes_through_whole() {
     });
     let mut client = rig.client();
     upload(&mut client, "POST /public", false, LARGE, Duration::ZERO).unwrap();
-    assert_eq!(client.respond().body, LARGE.to_string());
+    assert_eq!(client.response().body, LARGE.to_string());
 }
 
 /// Reports status and code of the response to one upload, or what was reported instead.
@@ -287,7 +287,7 @@ fn a_client_that_goes_after_its_refusal_frees_its_place_at_once() {
     for _ in 0..8 {
         let mut client = rig.client();
         client.send("POST /api HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n");
-        assert_eq!(client.respond().status, 401);
+        assert_eq!(client.response().status, 401);
     }
     eventually("there is room", || rig.ask("GET /public HTTP/1.1\r\nHost: a\r\n\r\n").status == 200);
 }

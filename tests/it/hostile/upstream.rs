@@ -1,4 +1,4 @@
-//! Upstreams that response by a script, byte for byte.
+//! Upstreams that respond by a script, byte for byte.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -116,7 +116,7 @@ fn a_truncated_body_is_never_taken_for_a_whole_one() {
         let mut client = rig.client();
         client.send(GET);
         // Where nothing of it had been sent, there is another response.
-        let response = client.respond();
+        let response = client.response();
         if response.status == 502 {
             assert_eq!(response.code(), "upstream_failed", "{said:?}");
             continue;
@@ -240,7 +240,7 @@ fn the_time_for_a_response_begins_with_the_end_of_the_request() {
         if framing.ends_with("chunked") {
             client.send("0\r\n\r\n");
         }
-        assert_eq!(client.respond().status, 200, "{framing}");
+        assert_eq!(client.response().status, 200, "{framing}");
     }
     // The same body, sent at once, to an upstream that thinks about it.
     let silent = Upstream::start(Conversation::wait_for_end);
@@ -342,7 +342,7 @@ fn what_clients_and_sessions_end_is_no_failure_of_the_upstream() {
     assert!(clients[1].head().starts_with("http/1.1 200"));
     eventually("both requests came", || upstream.heard().iter().filter(|request| request.starts_with("GET ")).count() == 2);
     rig.post("/logout", &format!(r#"{{"refreshToken":"{}"}}"#, tokens.refresh));
-    assert_eq!(clients[0].respond().status, 401);
+    assert_eq!(clients[0].response().status, 401);
     assert_eq!((clients[1].chunk().as_deref(), clients[1].chunk()), (Some("begun"), None));
     let counts = [
         (Counter::RejectedTooLarge, 1),
@@ -410,7 +410,7 @@ fn a_response_before_the_end_of_the_request_stands() {
     let rig = Rig::start(upstream.address);
     let mut client = rig.client();
     client.send("POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nhello");
-    let response = client.respond();
+    let response = client.response();
     assert_eq!((response.status, response.body.as_str()), (403, "no"), "{response:?}");
     client.try_send("GET /public/smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     client.assert_closed();
@@ -432,9 +432,9 @@ fn answers_without_a_body_keep_their_length_and_the_connection() {
         let response = client.response_to_head();
         assert_eq!((response.status, response.field("content-length")), (200, Some("5")), "{response:?}");
         client.send("GET /public/304 HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.respond().status, 304);
+        assert_eq!(client.response().status, 304);
         client.send("GET /public/204 HTTP/1.1\r\nHost: a\r\n\r\n");
-        let response = client.respond();
+        let response = client.response();
         assert_eq!((response.status, response.field("content-length")), (204, None), "{response:?}");
     }
 }
@@ -450,6 +450,6 @@ fn bytes_beyond_a_response_never_become_the_next_one() {
     let mut client = rig.client();
     for _ in 0..5 {
         client.send(GET);
-        assert_eq!(client.respond().body, "ok");
+        assert_eq!(client.response().body, "ok");
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod fault_proxy;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod http2_server;
 pub(crate) mod leash;
 pub(crate) mod old_api;
 pub(crate) mod open_streams;

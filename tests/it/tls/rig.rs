@@ -136,7 +136,7 @@ impl Rig {
         if !text.contains("[listen]") {
             text.insert_str(0, "[listen]\nworkers = 2\n");
         }
-        let _ = write!(text, "{SETTINGS}\n[upstreams.api]\nurl = \"{}\"\n", upstream.url());
+        let _ = write!(text, "{SETTINGS}\n[upstreams.default]\nurl = \"{}\"\n", upstream.url());
         let file = folder.path().join("tokengate.toml");
         fs::write(&file, text).unwrap();
         let gateway = Gateway::launch_file(folder.path(), &file, &[]);

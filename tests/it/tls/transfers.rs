@@ -8,7 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, thread};
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
+
 use super::rig::{Rig, eventually, said};
+use crate::support::http2_server::{self, Http2Server};
 use crate::support::servers::Server;
 
 const MIB: u64 = 1 << 20;
@@ -34,6 +41,8 @@ fn transfer_bytes() -> u64 {
 struct Bulk {
     address: SocketAddr,
     facts: Arc<Facts>,
+    /// As the settings call it.
+    protocol: &'static str,
 }
 
 #[derive(Default)]
@@ -58,7 +67,15 @@ impl Bulk {
                 thread::spawn(move || drop(serve(&stream.unwrap(), bytes, &facts)));
             }
         });
-        Self { address, facts }
+        Self { address, facts, protocol: "http1" }
+    }
+
+    fn by_http2(bytes: u64) -> Self {
+        let facts = Arc::<Facts>::default();
+        let shared = Arc::clone(&facts);
+        let server =
+            Http2Server::start(move |request, responding| serve_by_http2(request, responding, bytes, Arc::clone(&shared)));
+        Self { address: server.address(), facts, protocol: "http2" }
     }
 }
 
@@ -114,6 +131,39 @@ fn serve(stream: &TcpStream, bytes: u64, facts: &Facts) -> std::io::Result<()> {
     }
 }
 
+async fn serve_by_http2(
+    request: Request<RecvStream>,
+    mut responding: SendResponse<Bytes>,
+    bytes: u64,
+    facts: Arc<Facts>,
+) -> Option<()> {
+    if request.method() == Method::GET {
+        let head = Response::builder().header(CONTENT_LENGTH, bytes).body(()).ok()?;
+        let mut sending = responding.send_response(head, false).ok()?;
+        let piece = Bytes::from(vec![0; PIECE]);
+        let mut left = bytes;
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            http2_server::send(&mut sending, piece.slice(..room)).await?;
+            left -= room as u64;
+            facts.sent.fetch_add(room as u64, Ordering::Relaxed);
+        }
+        return sending.send_data(Bytes::new(), true).ok();
+    }
+    let (mut body, mut length) = (request.into_body(), 0);
+    while let Some(data) = body.data().await {
+        while facts.is_stuck.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let read = data.ok()?.len();
+        body.flow_control().release_capacity(read).ok()?;
+        length += read as u64;
+        facts.received.fetch_add(read as u64, Ordering::Relaxed);
+    }
+    let mut sending = responding.send_response(Response::new(()), false).ok()?;
+    sending.send_data(length.to_string().into(), true).ok()
+}
+
 /// By TLS with both versions of HTTP, and in clear text with both.
 const WAYS: [(usize, &str); 4] = [(0, "--http1.1"), (0, "--http2"), (1, "--http1.1"), (1, "--http2-prior-knowledge")];
 
@@ -122,8 +172,11 @@ fn rig(upstream: &Bulk) -> Rig {
         let files = authority.issue(folder, "server", &["localhost"]);
         format!(
             "[[listeners]]\naddress = '127.0.0.1:0'\n[listeners.tls]\n{}\n[[listeners]]\naddress = '127.0.0.1:0'\n\
-             [[routes]]\nname = 'bulk'\nprefix = '/bulk'\naccess = 'public'\nbody_bytes_max = '8GiB'\n",
-            files.entry()
+             [upstreams.bulk]\nurl = '{}'\nprotocol = '{}'\n\
+             [[routes]]\nname = 'bulk'\nprefix = '/bulk'\naccess = 'public'\nbody_bytes_max = '8GiB'\nupstream = 'bulk'\n",
+            files.entry(),
+            upstream.url(),
+            upstream.protocol,
         )
     })
 }
@@ -157,11 +210,20 @@ fn with_most_resident(rig: &Rig, work: impl FnOnce() -> Output + Send) -> (Outpu
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are read by people")]
 fn what_is_large_passes_whole_and_is_never_in_memory_whole() {
     let bytes = transfer_bytes();
-    let upstream = Bulk::start(bytes);
-    let rig = rig(&upstream);
+    passes_whole(&Bulk::start(bytes), bytes);
+}
+
+#[test]
+fn what_is_large_passes_whole_to_and_from_upstreams_by_http_2_as_well() {
+    let bytes = transfer_bytes();
+    passes_whole(&Bulk::by_http2(bytes), bytes);
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are read by people")]
+fn passes_whole(upstream: &Bulk, bytes: u64) {
+    let (rig, protocol) = (rig(upstream), upstream.protocol);
     let large = rig.path("large");
     std::fs::File::create(&large).unwrap().set_len(bytes).unwrap();
     for way in WAYS {
@@ -170,17 +232,30 @@ fn what_is_large_passes_whole_and_is_never_in_memory_whole() {
         let version = if way.1.starts_with("--http2") { "2" } else { "1.1" };
         for (what, options, said_at_end) in [("down", &down[..], format!("{bytes} {version}")), ("up", &up, bytes.to_string())] {
             let (output, most) = with_most_resident(&rig, || curl(&rig, way, options).output().unwrap());
-            assert_eq!(String::from_utf8_lossy(&output.stdout), said_at_end, "{what} by {way:?}: {}", said(&output));
-            println!("{what} by {way:?}: {} MiB, at most {} MiB in memory", bytes / MIB, most >> 20);
-            assert!(most <= RESIDENT_BYTES_MAX, "{what} by {way:?}: {most} bytes in memory");
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                said_at_end,
+                "{what} by {way:?} and {protocol}: {}",
+                said(&output)
+            );
+            println!("{what} by {way:?} and {protocol}: {} MiB, at most {} MiB in memory", bytes / MIB, most >> 20);
+            assert!(most <= RESIDENT_BYTES_MAX, "{what} by {way:?} and {protocol}: {most} bytes in memory");
         }
     }
 }
 
 #[test]
 fn who_takes_nothing_is_sent_little() {
-    let upstream = Bulk::start(transfer_bytes());
-    let rig = rig(&upstream);
+    is_sent_little(&Bulk::start(transfer_bytes()));
+}
+
+#[test]
+fn who_takes_nothing_is_sent_little_by_upstreams_of_http_2_as_well() {
+    is_sent_little(&Bulk::by_http2(transfer_bytes()));
+}
+
+fn is_sent_little(upstream: &Bulk) {
+    let rig = rig(upstream);
     for way in WAYS {
         let before = upstream.facts.sent.load(Ordering::Relaxed);
         let sent = || upstream.facts.sent.load(Ordering::Relaxed) - before;
@@ -195,8 +270,16 @@ fn who_takes_nothing_is_sent_little() {
 
 #[test]
 fn of_who_is_not_listened_to_little_is_taken() {
-    let upstream = Bulk::start(0);
-    let rig = rig(&upstream);
+    little_is_taken_for(&Bulk::start(0));
+}
+
+#[test]
+fn of_who_is_not_listened_to_by_an_upstream_of_http_2_little_is_taken() {
+    little_is_taken_for(&Bulk::by_http2(0));
+}
+
+fn little_is_taken_for(upstream: &Bulk) {
+    let rig = rig(upstream);
     let large = rig.path("large");
     std::fs::File::create(&large).unwrap().set_len(transfer_bytes()).unwrap();
     upstream.facts.is_stuck.store(true, Ordering::Relaxed);

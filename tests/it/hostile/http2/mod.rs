@@ -7,6 +7,5 @@ mod lifetimes;
 mod requests;
 mod server;
 mod smuggling;
-mod upstream_floods;
-mod upstreams;
+mod upstream;
 mod websockets;

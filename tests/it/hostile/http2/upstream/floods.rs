@@ -2,20 +2,13 @@
 
 use std::sync::mpsc;
 
-use tokengate::config::UpstreamProtocol;
-use tokengate::domain::per_upstream::UpstreamIndex;
-
-use super::super::rig::{PATIENCE, Rig};
-use super::client::{
-    ACK, DATA, END_HEADERS, End, HEADERS, Http2Client, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
+use super::super::super::rig::PATIENCE;
+use super::super::client::{
+    ACK, DATA, END_HEADERS, END_STREAM, End, HEADERS, Http2Client, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
+    frame, get,
 };
-use super::server::{Conversation, Http2Server};
-
-fn rig(upstream: &Http2Server) -> Rig {
-    Rig::start_with(upstream.address, |settings| {
-        settings.upstreams[UpstreamIndex::FIRST].protocol = UpstreamProtocol::Http2;
-    })
-}
+use super::super::server::{Conversation, Http2Server};
+use super::rig;
 
 /// A frame, by the stream of the request that is under way.
 type Said = fn(u32) -> Vec<u8>;
@@ -75,7 +68,7 @@ fn data_of_nothing_ends_the_connection_in_masses_alone() {
                 return without_end(conversation, &nothing);
             }
             conversation.peer.send(&nothing.repeat(50));
-            conversation.peer.data(request.stream, b"ok", super::client::END_STREAM);
+            conversation.peer.data(request.stream, b"ok", END_STREAM);
         }
     });
     let rig = rig(&upstream);
