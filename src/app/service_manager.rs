@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_environment_says_where_it_listens_and_what_it_waits_for() {
-        let none = read(&[("PATH", "/bin"), ("NOTIFY_SOCKET", "")]).unwrap();
+        let none = read(&[("PATH", "/bin"), ("NOTIFY_SOCKET", ""), ("WATCHDOG_USEC", "")]).unwrap();
         assert!(none.socket.is_none() && none.watchdog.is_none());
         none.ready("said to nobody");
         let pid = std::process::id().to_string();
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(ours.watchdog, Some(Duration::from_secs(3)));
         let not_ours = read(&[("WATCHDOG_USEC", "3000000"), ("WATCHDOG_PID", "1")]).unwrap();
         assert_eq!(not_ours.watchdog, None);
-        for micros in ["", "0", "-1", "3s", "1", "199999"] {
+        for micros in ["0", "-1", "3s", "1", "199999"] {
             let fault = read(&[("WATCHDOG_USEC", micros)]).unwrap_err();
             assert!(fault.starts_with("WATCHDOG_USEC=") && fault.ends_with("200000 or more"), "{fault}");
         }

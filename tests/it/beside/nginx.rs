@@ -41,6 +41,8 @@ fn nginx_tells_clients_what_the_gateway_said() {
         let answer = beside.ask(method, target, "");
         assert_eq!(answer.status(), status, "{method} {target}: {}", answer.text());
     }
+    let moved = beside.ask("GET", "/old/x?y", "");
+    assert_eq!((moved.status(), moved.header("location")), (308, Some("/public/x?y")), "{}", moved.text());
 }
 
 #[test]

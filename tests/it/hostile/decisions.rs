@@ -325,6 +325,13 @@ fn what_the_gateway_answers_itself_is_no_yes() {
             assert_eq!((answer.status, answer.code()), (421, "own_endpoint".to_owned()), "{dialect:?} {method} {target}");
         }
     }
+    // A page may read what it was told, by whichever door.
+    for target in ["/moved", "/gone", "/nothing", "/api"] {
+        let case = Case { method: "GET", host: "a", target, fields: "Origin: https://app.example\r\n" };
+        for answer in [rig.ask(case.request()), ask(&rig, &case.question(Dialect::Url))] {
+            assert_eq!(answer.field("access-control-allow-origin"), Some("https://app.example"), "{target}: {answer:?}");
+        }
+    }
     let page = ask(&rig, &Case { method: "GET", host: "a", target: "/login", fields: "" }.question(Dialect::Url));
     assert_eq!(page.status, 405, "no page is there, as at the gateway's own door");
     assert_eq!(upstream.heard(), [""; 0]);
@@ -370,6 +377,10 @@ fn a_ticket_opens_once_whoever_asks() {
     let body: serde_json::Value = serde_json::from_str(&issued.body).unwrap();
     let target = format!("/api/events?access_ticket={}", body["ticket"].as_str().unwrap());
     let case = Case { method: "GET", host: "a", target: &target, fields: "Accept: text/event-stream\r\n" };
+    // Nobody would take it out of what the proxy passes on.
+    let public = target.replace("/api/", "/public/");
+    let misused = ask(&rig, &Case { target: &public, ..case }.question(Dialect::Url));
+    assert_eq!((misused.status, misused.code()), (400, "ticket_misused".to_owned()), "{misused:?}");
     let first = ask(&rig, &case.question(Dialect::Url));
     assert_eq!((first.status, subject_of(&first)), (200, "user-1".to_owned()), "{first:?}");
     assert_eq!(ask(&rig, &case.question(Dialect::Url)).status, 401);
