@@ -37,7 +37,9 @@ pub enum ConnectionWait {
     Pong,
     /// The end of what the connection may be served for: of its client's certificate.
     Validity,
-    /// The end of what is under way on a connection whose listener is gone.
+    /// A last request on a connection whose listener is gone.
+    LastRequest,
+    /// The end of what is under way on such a connection.
     Closing,
 }
 
@@ -52,11 +54,21 @@ impl Wait for ConnectionWait {
 /// How long a connection that was asked to give up its seat may take to finish what it has just begun.
 pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a connection was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Nothing,
+    /// To close after what is under way, or else after one more request: its client may be sending it, and cannot be told.
+    ToCloseAfterARequest,
+    /// To close after what is under way.
+    ToClose,
+}
+
 /// One client connection as the tick sees it.
 #[derive(Debug)]
 pub struct ConnectionWatch {
     deadlines: Deadlines<ConnectionWait, WAITS>,
-    drain: Cell<bool>,
+    asked: Cell<Asked>,
     seat: Seat,
     /// The last that was told.
     notice: Cell<Notice>,
@@ -87,7 +99,7 @@ impl ConnectionWatch {
     pub(super) fn new(clock: &Rc<TickClock>, seat: Seat) -> Rc<Self> {
         Rc::new(Self {
             deadlines: Deadlines::new(clock),
-            drain: Cell::new(false),
+            asked: Cell::new(Asked::Nothing),
             seat,
             notice: Cell::new(Notice::Stay),
             calls_to_close: Cell::new(0),
@@ -97,8 +109,14 @@ impl ConnectionWatch {
         })
     }
 
+    /// Whether no request is to follow what is under way, or the next one.
     pub fn is_draining(&self) -> bool {
-        self.drain.get()
+        self.asked.get() != Asked::Nothing
+    }
+
+    /// Whether an idle connection is to be closed, too.
+    pub fn awaits_no_request(&self) -> bool {
+        self.asked.get() == Asked::ToClose
     }
 
     /// Whether the seat is to be given up.
@@ -158,7 +176,11 @@ impl ConnectionWatch {
     }
 
     pub(super) fn drain(&self) {
-        self.drain.set(true);
+        self.ask(Asked::ToClose);
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.asked.set(asked);
         self.is_called_to_close();
         self.wake();
     }
@@ -168,11 +190,15 @@ impl ConnectionWatch {
         let _ = self.served.set(Served { port, task });
     }
 
-    /// Where it came to `port`: asks it to finish what it is doing and close, and drops what is left of it after `deadline`.
+    /// Where it came to `port`: asks it to finish what it is doing, or is about to do, and close. If nothing comes within half of
+    /// `deadline`, it closes; what is left of it after `deadline` is dropped.
     pub(super) fn close(&self, port: PortId, deadline: Duration) {
         if self.served.get().is_some_and(|served| served.port == port) {
             self.arm(ConnectionWait::Closing, deadline);
-            self.drain();
+            if !self.is_draining() {
+                self.arm(ConnectionWait::LastRequest, deadline / 2);
+                self.ask(Asked::ToCloseAfterARequest);
+            }
         }
     }
 
@@ -182,7 +208,8 @@ impl ConnectionWatch {
 
     pub(super) fn look(&self, now: Tick) {
         let has_passed = self.pass(now);
-        if self.take_expired(ConnectionWait::Validity) {
+        let is_over = self.take_expired(ConnectionWait::Validity);
+        if self.take_expired(ConnectionWait::LastRequest) || is_over {
             self.drain();
         }
         if self.take_expired(ConnectionWait::Closing)

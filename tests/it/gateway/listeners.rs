@@ -95,7 +95,9 @@ fn a_listener_that_goes_finishes_what_is_under_way_and_one_that_stays_notices_no
             upstream.await_held(2);
             gateway.reload(|settings| listening(&settings, "", &[plain(stays)]));
             eventually("new connections are refused", || TcpStream::connect(goes).is_err());
-            assert!(idle.try_call("GET", "/public", None, None).is_err(), "what was idle is closed");
+            let last = idle.get("/public", None).expect(200);
+            assert_eq!(last.header("connection"), Some("close"), "what was idle has a last request");
+            assert!(idle.try_call("GET", "/public", None, None).is_err(), "and no other");
             assert!(!held.is_finished());
             upstream.release();
             let response = held.join().unwrap().expect(200);

@@ -13,6 +13,7 @@ mod logins;
 mod logout_propagation;
 mod memory;
 mod migration;
+mod moved_listeners;
 mod oauth;
 mod open_streams;
 mod ports;

@@ -8,6 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,6 +21,7 @@ use super::connection::{Http1Connection, read_buffer_bytes_max};
 use super::io::ClientIo;
 use super::linger::{Lingerers, farewell, linger};
 use crate::domain::client_limits::{ClientLimits, Http2Limits};
+use crate::domain::field_list;
 use crate::domain::stats::Counter;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
@@ -149,7 +152,7 @@ pub async fn serve<H: Handler>(
             return Poll::Ready(End::Served(result));
         }
         // By now every byte that has come was looked at: no request is lost that could be kept.
-        if connection.is_idle() && (leaves || watch.is_draining() && connection.is_used.get()) {
+        if connection.is_idle() && (leaves || watch.awaits_no_request() && connection.is_used.get()) {
             return Poll::Ready(End::Idle);
         }
         let is_first_or_under_way = connection.in_exchange.get() || !connection.is_used.get();
@@ -234,9 +237,23 @@ fn service<H: Handler>(
 ) -> impl HttpService<Incoming, ResBody = H::Body> + use<H> {
     let (connection, handler) = (Rc::clone(connection), Rc::clone(handler));
     service_fn(move |request: Request<Incoming>| {
-        let (handler, exchange) = (Rc::clone(&handler), Exchange::of_http1(&connection, request.version()));
-        async move { Ok::<_, Infallible>(handler.respond(request.map(incoming::Incoming::Http1), exchange).await) }
+        let (handler, client) = (Rc::clone(&handler), Rc::clone(&connection.client));
+        let exchange = Exchange::of_http1(&connection, request.version());
+        async move {
+            let mut response = handler.respond(request.map(incoming::Incoming::Http1), exchange).await;
+            if client.watch.is_draining() || client.watch.notice() == Notice::Leave {
+                say_that_it_is_the_last(&mut response);
+            }
+            Ok::<_, Infallible>(response)
+        }
     })
+}
+
+/// Said here and not by the parser alone, which may have written the head of a response by the time that it hears of the end.
+fn say_that_it_is_the_last<B>(response: &mut Response<B>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && !field_list::has(response.headers(), &CONNECTION, "close") {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// What the HTTP parser refused, and answered by itself.
