@@ -30,6 +30,16 @@ export default defineConfig({
                     maxWorkers: 2,
                 },
             },
+            {
+                test: {
+                    name: 'examples',
+                    include: ['test/examples/**/*.test.ts'],
+                    environment: 'node',
+                    testTimeout: 180_000,
+                    hookTimeout: 300_000,
+                    maxWorkers: 1,
+                },
+            },
         ],
     },
 });

@@ -24,11 +24,21 @@ export async function startGateway(upstream: string, settings: Record<string, st
     const redis = await startRedis(folder);
     execFileSync(BINARY, ['keys', 'generate', '--directory', join(folder, 'keys')]);
     writeFileSync(join(folder, 'tokengate.toml'), settingsFile(upstream, redis.url, folder) + more);
+    const gateway = await launchGateway(join(folder, 'tokengate.toml'), folder, settings);
+    return {
+        url: gateway.url,
+        async stop() {
+            await gateway.stop();
+            await redis.stop();
+            rmSync(folder, { recursive: true, force: true });
+        },
+    };
+}
+
+/** A gateway by a settings file that logs in JSON, run in a folder; `settings` as for `--set`. */
+export async function launchGateway(file: string, folder: string, settings: Record<string, string>): Promise<Running> {
     const flags = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
-    const gateway = spawn(BINARY, ['run', '--config', join(folder, 'tokengate.toml'), ...flags], {
-        cwd: folder,
-        stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    const gateway = spawn(BINARY, ['run', '--config', file, ...flags], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
     const log: string[] = [];
     const address = await new Promise<string>((resolve, reject) => {
         const late = setTimeout(() => reject(new Error(`no gateway: ${log.join('\n')}`)), START_MAX);
@@ -43,14 +53,7 @@ export async function startGateway(upstream: string, settings: Record<string, st
     });
     const url = `http://${address}`;
     await until(async () => (await fetch(`${url}/readyz`)).ok, 'the gateway is ready');
-    return {
-        url,
-        async stop() {
-            await end(gateway);
-            await redis.stop();
-            rmSync(folder, { recursive: true, force: true });
-        },
-    };
+    return { url, stop: () => end(gateway) };
 }
 
 /** `tokengate demo`. */
@@ -120,7 +123,7 @@ redis.url = "${redis}"
 `;
 }
 
-async function end(child: ChildProcess): Promise<void> {
+export async function end(child: ChildProcess): Promise<void> {
     if (child.exitCode !== null) return;
     child.removeAllListeners('exit');
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -130,7 +133,7 @@ async function end(child: ChildProcess): Promise<void> {
     clearTimeout(force);
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
     return new Promise((resolve, reject) => {
         const server = createServer().on('error', reject);
         server.listen(0, '127.0.0.1', () => {
@@ -140,7 +143,7 @@ function freePort(): Promise<number> {
     });
 }
 
-async function isOpen(port: number): Promise<boolean> {
+export async function isOpen(port: number): Promise<boolean> {
     const { connect } = await import('node:net');
     return new Promise((resolve) => {
         const socket = connect(port, '127.0.0.1', () => {
