@@ -39,7 +39,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use admin_listener::{AdminListener, Place};
+use admin_listener::{AdminListener, Plan};
 pub use ambient::Ambient;
 pub use file_faults::faults as file_faults;
 use file_work::{FileWork, FileWorkError};
@@ -232,8 +232,8 @@ impl App {
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));
         let mut admin_listener = None;
-        let addresses: Vec<_> = live.now().listeners.addresses().collect();
-        Place::of(&settings.admin, None, &addresses).await?.take(&mut admin_listener, &admin_latest, &admin);
+        let plan = Plan::of(&settings.admin, None).await?;
+        plan.bind(&live.now().listeners, None)?.take(&mut admin_listener, &admin_latest, &admin);
         let shutdown = Shutdown::default();
         let workers = Workers::start(parts.workers, &shared, &shutdown).map_err(StartError::Runtime)?;
         let app = Self {
@@ -300,9 +300,9 @@ impl App {
     pub async fn reload(&mut self, reload: &Reload) -> Result<Vec<String>, StartError> {
         let settings = reload.settings();
         let former = self.live.now();
-        let addresses: Vec<_> = former.listeners.addresses().collect();
-        let admin = Place::of(&settings.admin, self.admin_listener.as_ref(), &addresses).await?;
-        let next = former.followed_by(settings, &self.parts, self.admin_address()).await?;
+        let admin = Plan::of(&settings.admin, self.admin_listener.as_ref()).await?;
+        let next = former.followed_by(settings, &self.parts, admin.former()).await?;
+        let admin = admin.bind(&next.listeners, Some(&former.listeners))?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         next.issuers.keep_fresh(&self.supervisor);
         next.listeners.before_taking_over(&former.listeners).await;

@@ -33,10 +33,7 @@ pub(super) fn explained(
     let wanted = coverage_at(address);
     let holder = of_ours.into_iter().find(|(held, _)| coverage_at(*held).overlaps(&wanted));
     match holder.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
-        Some((held, what)) => io::Error::other(format!(
-            "this gateway's own {what} is at {held} until the end of a reload: that takes two reloads, the first of which moves it \
-             elsewhere"
-        )),
+        Some((held, what)) => io::Error::other(format!("this gateway's own {what} is at {held}")),
         None => error,
     }
 }

@@ -12,8 +12,10 @@ use super::certificates::{Prepared, TlsListener};
 use super::passed_sockets::{PassedSocket, PassedSockets};
 use crate::config::{ListenAddress, ListenerProtocol, Settings};
 use crate::crypto::tls_server::TlsServer;
+use crate::proxy::beside::Neighbour;
 use crate::proxy::bound::BoundListener;
 use crate::proxy::client::arrival::Protocol;
+use crate::proxy::coverage::Coverage;
 use crate::proxy::port::{BEGUN_WITHIN, Binding, Port, coverage_at};
 
 /// Those of one set of settings, in their order. Never empty.
@@ -30,8 +32,14 @@ struct Listener {
 /// What the listeners follow.
 pub(super) struct Former<'a> {
     pub(super) listeners: &'a Listeners,
-    /// Where the admin listener is, which moves only once these listen.
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin: Option<FormerAdmin<'a>>,
+}
+
+/// The admin listener that is served while these are bound.
+pub(super) enum FormerAdmin<'a> {
+    Stays(SocketAddr),
+    /// Once these listen, so that one of them can have its address.
+    Leaves(&'a dyn Neighbour),
 }
 
 /// Where one is to be.
@@ -75,7 +83,11 @@ impl Listeners {
         let listen = &settings.listen;
         let binding = Binding { share: listen.share_port, workers, write_timeout: listen.limits.write_timeout };
         let mut ports: Vec<_> = former_listeners.iter().map(|former| Arc::clone(&former.bound.port)).collect();
-        let admin = former.as_ref().and_then(|former| former.admin).map(|admin| (admin, "admin listener"));
+        let (admin, leaving_admin) = match former.as_ref().and_then(|former| former.admin.as_ref()) {
+            Some(FormerAdmin::Stays(admin)) => (Some((*admin, "admin listener")), None),
+            Some(FormerAdmin::Leaves(admin)) => (None, Some(*admin)),
+            None => (None, None),
+        };
         let mut all = Vec::new();
         for (index, ((place, prepared), named)) in places.into_iter().zip(prepared).zip(&settings.listeners).enumerate() {
             let named = named.address.clone();
@@ -84,7 +96,9 @@ impl Listeners {
                 Place::Kept(listener) => Ok(Arc::clone(&listener.bound.port)),
                 Place::Passed(socket) => socket.listener().and_then(|listener| Port::adopt(listener, binding)).map(Arc::new),
                 Place::New(address) => {
-                    Port::bind(address, binding, &ports).map(Arc::new).map_err(|error| explained(error, address, admin))
+                    let others = ports.iter().map(|port| &**port as &dyn Neighbour).chain(leaving_admin);
+                    let bound = Port::bind(address, binding, &others.collect::<Vec<_>>()).map(Arc::new);
+                    bound.map_err(|error| explained(error, address, admin))
                 }
             };
             let port = port.map_err(|error| refused(settings, index, error))?;
@@ -148,6 +162,17 @@ impl Listeners {
     /// Where they are, in the order of the settings.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.all.iter().map(|listener| listener.bound.port.address())
+    }
+
+    /// What they take.
+    pub(super) fn coverages(&self) -> impl Iterator<Item = Coverage> {
+        self.all.iter().map(|listener| *listener.bound.port.coverage())
+    }
+
+    /// Those whose address is free once `next` have taken over.
+    pub(super) fn leaving(&self, next: &Self) -> impl Iterator<Item = &dyn Neighbour> {
+        let leaving = self.all.iter().filter(|listener| !listener.is_among(next) && !listener.bound.port.is_lent());
+        leaving.map(|listener| &*listener.bound.port as &dyn Neighbour)
     }
 
     /// Those that speak TLS.

@@ -4,7 +4,6 @@
 //! snapshot ends by it on both planes, whatever is reloaded meanwhile. What is not settings (the store, the revocations, counts, keys that
 //! were fetched, connections to upstreams) is shared by one snapshot with the next.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 
 use super::certificates::{self, Prepared, TlsListener};
 use super::issuers::{Issuers, Own};
-use super::listeners::{Former, Listeners};
+use super::listeners::{Former, FormerAdmin, Listeners};
 use super::{Parts, StartError, ambient, claims_hook, data_plane, keys, legacy};
 use crate::admin::reload::ReloadSender;
 use crate::admin::{Admin, AdminParts, AdminRules};
@@ -178,7 +177,7 @@ impl Snapshot {
         Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
     }
 
-    /// By other settings, with everything that is not settings. Nothing of it is in force yet. `admin` is where the admin listener is.
+    /// By other settings, with everything that is not settings. Nothing of it is in force yet.
     ///
     /// # Errors
     /// Something that the settings name cannot be used.
@@ -186,7 +185,7 @@ impl Snapshot {
         self: &Arc<Self>,
         settings: &Settings,
         parts: &Arc<Parts>,
-        admin: Option<SocketAddr>,
+        admin: Option<FormerAdmin<'_>>,
     ) -> Result<Self, StartError> {
         let Rules { prepared, control_plane: rules, rest } = Rules::read(settings, parts, Some(self)).await?;
         // Last of what can fail: nobody connects to what is given up again.

@@ -3,6 +3,7 @@
 mod accepted;
 mod acceptors;
 pub mod auth;
+pub mod beside;
 pub mod bond;
 pub mod bound;
 pub mod client;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::beside::{Neighbour, beside};
 use super::coverage::Coverage;
 use super::keepalive;
 use super::queue::{Part, Queue};
@@ -91,12 +92,12 @@ struct Held {
 }
 
 impl Port {
-    /// The kernel takes connections there from now on. `others` are ports of this process that may overlap for a while: whoever moves from
+    /// The kernel takes connections there from now on. `others` are sockets of this process that may overlap for a while: whoever moves from
     /// all addresses to one, or the other way, binds the new one before the old one is given up.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] where another process listens, unless it and this one share.
-    pub fn bind(address: SocketAddr, binding: Binding, others: &[Arc<Self>]) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, binding: Binding, others: &[&dyn Neighbour]) -> io::Result<Self> {
         let sockets = match listen_all(address, binding, binding.share) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => listen_beside(address, binding, others, error)?,
             listening => listening?,
@@ -124,6 +125,11 @@ impl Port {
 
     pub const fn id(&self) -> PortId {
         self.id
+    }
+
+    /// Whether the address stays taken when this process gives it up.
+    pub const fn is_lent(&self) -> bool {
+        self.is_lent
     }
 
     /// With the port that the kernel chose, if it was to choose one.
@@ -191,6 +197,16 @@ impl Port {
     }
 }
 
+impl Neighbour for Port {
+    fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
+    fn let_others_beside(&self, allow: bool) -> io::Result<()> {
+        self.allow_others(allow || self.is_shared())
+    }
+}
+
 /// What a listener at an address would take.
 pub fn coverage_at(address: SocketAddr) -> Coverage {
     // As the system sets new sockets up; where it knows no IPv6, nobody listens by it.
@@ -210,23 +226,14 @@ fn entrance(sockets: &[(std::net::TcpListener, Arc<Queue>)], worker: usize) -> i
     Ok(Entrance { listener: listener.try_clone()?, queue: Arc::clone(queue) })
 }
 
-/// Beside ports of this process. The kernel lets addresses overlap whose sockets all allow it: for this moment they do.
+/// Beside sockets of this process, whose address it may have for a moment.
 fn listen_beside(
     address: SocketAddr,
     binding: Binding,
-    others: &[Arc<Port>],
+    others: &[&dyn Neighbour],
     in_use: io::Error,
 ) -> io::Result<Vec<std::net::TcpListener>> {
-    let wanted = coverage_at(address);
-    let overlapping: Vec<_> = others.iter().filter(|other| other.coverage.overlaps(&wanted)).collect();
-    if overlapping.is_empty() {
-        return Err(in_use);
-    }
-    let allowed = overlapping.iter().try_for_each(|other| other.allow_others(true));
-    let listening = allowed.and_then(|()| listen_all(address, binding, true));
-    let restored = overlapping.iter().map(|other| other.allow_others(other.is_shared()));
-    restored.collect::<io::Result<()>>()?;
-    let listening = listening?;
+    let listening = beside(&coverage_at(address), others, in_use, || listen_all(address, binding, true))?;
     listening.iter().try_for_each(|socket| SockRef::from(socket).set_reuse_port(binding.share))?;
     Ok(listening)
 }

@@ -7,6 +7,7 @@ mod claims_hook;
 mod crash;
 mod cross_origin;
 mod drain;
+mod exchanged_addresses;
 mod key_removal;
 mod listeners;
 mod logins;
