@@ -1,7 +1,7 @@
 //! Counts the frames of HTTP/2 that carry nothing of a message. Each costs its sender next to nothing and us some work, so nobody may
 //! send arbitrarily many: PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, `RST_STREAM` (h2 ignores it on a stream that has ended), GOAWAY,
-//! and types that nobody knows. What h2 bounds by itself is not counted again: CONTINUATION, DATA without content, and of clients
-//! streams. Servers need no stream of their own for a head: one request may be answered by any number of interim responses.
+//! types that nobody knows, and DATA of no bytes that is not the end. What h2 bounds by itself is not counted again: CONTINUATION, and of
+//! clients streams. Servers need no stream of their own for a head: one request may be answered by any number of interim responses.
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::client_limits::FLOOD_SPAN;
+use super::frames::{ACK, CONTINUATION, DATA, FrameHead, FrameWalk, HEAD_BYTES, HEADERS, PING, SETTINGS, Step};
 
 /// So many in [`FLOOD_SPAN`].
 #[derive(Debug)]
@@ -42,16 +43,6 @@ const BYTES_ANSWERED: u64 = 3;
 /// More answers than that are not saved up.
 const ANSWERS_MAX: u64 = 100_000;
 
-const HEAD_BYTES: usize = 9;
-/// The first bytes of a client, before its first frame.
-const PREFACE_BYTES: usize = 24;
-
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
-const CONTINUATION: u8 = 0x9;
-
 /// Whose frames they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sender {
@@ -69,36 +60,30 @@ pub struct FrameMeter {
     /// Bytes that answer frames of the other side: nothing that it would answer in turn.
     owed: Cell<u64>,
     has_seen_a_frame: Cell<bool>,
-    position: Cell<Position>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Position {
-    /// Within what is not looked at: so many bytes are left of it.
-    Within(usize),
-    /// Within the head of a frame, of which so many bytes have come.
-    Head([u8; HEAD_BYTES], usize),
+    data_frames: Cell<u32>,
+    walk: Cell<FrameWalk>,
 }
 
 impl FrameMeter {
     /// Of a client, which may send so many frames that carry nothing, beside those that answer what was sent to it.
     pub const fn of_client(frames_max: u32) -> Self {
-        Self::new(Sender::Client, frames_max, Position::Within(PREFACE_BYTES))
+        Self::new(Sender::Client, frames_max, FrameWalk::of_client())
     }
 
     /// Of a server, which may send so many heads, and frames that carry nothing, beside those that answer what was sent to it.
     pub const fn of_server(frames_max: u32) -> Self {
-        Self::new(Sender::Server, frames_max, Position::Head([0; HEAD_BYTES], 0))
+        Self::new(Sender::Server, frames_max, FrameWalk::of_server())
     }
 
-    const fn new(sender: Sender, frames_max: u32, position: Position) -> Self {
+    const fn new(sender: Sender, frames_max: u32, walk: FrameWalk) -> Self {
         Self {
             sender,
             allowance: Allowance::new(frames_max),
             unanswered: Cell::new(0),
             owed: Cell::new(0),
             has_seen_a_frame: Cell::new(false),
-            position: Cell::new(position),
+            data_frames: Cell::new(0),
+            walk: Cell::new(walk),
         }
     }
 
@@ -114,41 +99,26 @@ impl FrameMeter {
         self.has_seen_a_frame.get()
     }
 
+    /// How many DATA frames have come since it was asked last.
+    pub const fn take_data_frames(&self) -> u32 {
+        self.data_frames.replace(0)
+    }
+
     /// Bytes have come: whether more frames did than may. `now` as [`Allowance::is_exceeded_by_one_more`] has it.
     pub fn is_exceeded_by(&self, mut bytes: &[u8], now: Duration) -> bool {
-        let mut position = self.position.get();
+        let mut walk = self.walk.get();
         let mut is_exceeded = false;
         while !bytes.is_empty() {
-            let taken = match &mut position {
-                Position::Within(left) => {
-                    let taken = bytes.len().min(*left);
-                    *left -= taken;
-                    taken
-                }
-                Position::Head(head, come) => {
-                    let taken = bytes.len().min(HEAD_BYTES - *come);
-                    head[*come..*come + taken].copy_from_slice(&bytes[..taken]);
-                    *come += taken;
-                    taken
-                }
-            };
+            let (taken, step) = walk.step(bytes);
             bytes = &bytes[taken..];
-            position = match position {
-                Position::Within(0) => Position::Head([0; HEAD_BYTES], 0),
-                Position::Head([a, b, c, kind, flags, ..], HEAD_BYTES) => {
-                    self.has_seen_a_frame.set(true);
-                    self.owed.set(self.owed.get() + answer_bytes(kind, flags));
-                    is_exceeded |= self.sender.is_counted(kind) && self.exceeds(now);
-                    Position::Within(u32::from_be_bytes([0, a, b, c]) as usize)
-                }
-                unfinished => unfinished,
-            };
+            if let Step::Head(head) = step {
+                self.has_seen_a_frame.set(true);
+                self.data_frames.set(self.data_frames.get().saturating_add(u32::from(head.kind == DATA)));
+                self.owed.set(self.owed.get() + answer_bytes(head));
+                is_exceeded |= self.sender.is_counted(head) && self.exceeds(now);
+            }
         }
-        // The head of the next frame begins right behind a payload of no bytes.
-        if matches!(position, Position::Within(0)) {
-            position = Position::Head([0; HEAD_BYTES], 0);
-        }
-        self.position.set(position);
+        self.walk.set(walk);
         is_exceeded
     }
 
@@ -165,27 +135,28 @@ impl FrameMeter {
 }
 
 /// What h2 sends because of a frame.
-const fn answer_bytes(kind: u8, flags: u8) -> u64 {
-    const ACK: u8 = 0x1;
+const fn answer_bytes(head: FrameHead) -> u64 {
     const HEAD: u64 = HEAD_BYTES as u64;
-    match kind {
-        PING if flags & ACK == 0 => HEAD + 8,
-        SETTINGS if flags & ACK == 0 => HEAD,
+    match head.kind {
+        PING if !head.has(ACK) => HEAD + 8,
+        SETTINGS if !head.has(ACK) => HEAD,
         _ => 0,
     }
 }
 
 impl Sender {
-    const fn is_counted(self, kind: u8) -> bool {
-        match self {
-            Self::Client => !matches!(kind, DATA | HEADERS | CONTINUATION),
-            Self::Server => !matches!(kind, DATA | CONTINUATION),
+    const fn is_counted(self, head: FrameHead) -> bool {
+        match (head.kind, self) {
+            (DATA, _) => head.is_data_of_nothing(),
+            (CONTINUATION, _) | (HEADERS, Self::Client) => false,
+            _ => true,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::PREFACE_BYTES;
     use super::*;
 
     const PING_FRAME: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -218,6 +189,18 @@ mod tests {
             let (lenient, strict) = (FrameMeter::of_server(3), FrameMeter::of_server(2));
             assert!(!wire.chunks(piece).any(|piece| lenient.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
             assert!(wire.chunks(piece).any(|piece| strict.is_exceeded_by(piece, Duration::ZERO)), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn data_of_nothing_is_counted_unless_it_is_the_end() {
+        const NOTHING: [u8; 9] = [0, 0, 0, 0, 0, 0, 0, 0, 1];
+        const THE_END: [u8; 9] = [0, 0, 0, 0, 1, 0, 0, 0, 1];
+        for meter in [meter(2), FrameMeter::of_server(2)] {
+            assert!(!meter.is_exceeded_by(&THE_END.repeat(100), Duration::ZERO));
+            assert!(!meter.is_exceeded_by(&NOTHING.repeat(2), Duration::ZERO));
+            assert!(meter.is_exceeded_by(&NOTHING, Duration::ZERO));
+            assert_eq!((meter.take_data_frames(), meter.take_data_frames()), (103, 0));
         }
     }
 

@@ -18,6 +18,7 @@ pub mod ejection;
 pub mod eligibility;
 pub mod field_list;
 pub mod frame_meter;
+pub mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;

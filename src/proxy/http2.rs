@@ -1,16 +1,14 @@
 //! What HTTP/2 is towards clients and towards upstreams alike (RFC 9113).
 
 pub(in crate::proxy) mod duplex;
+pub(in crate::proxy) mod intake;
+pub(in crate::proxy) mod sifted;
+mod waiting;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream};
-
-/// By what a stream is received. Shared by those who read the other side's body and who reads on when that is over.
-pub(in crate::proxy) type Receiver = Rc<RefCell<RecvStream>>;
+use h2::SendStream;
 
 /// What waits of one message in h2, beside the other side's window.
 pub(in crate::proxy) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use super::http2::Receiver;
+use super::http2::intake::Intake;
 
 /// A request's body as it comes in.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Body for Incoming {
         match self {
             Self::Empty => true,
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.receiver.borrow().is_end_stream(),
+            Self::Http2(body) => body.intake.is_end_stream(),
         }
     }
 
@@ -61,34 +61,21 @@ pub(super) type Responder = Rc<RefCell<SendResponse<Bytes>>>;
 /// The body of one stream of HTTP/2. Its length, where one is announced, is enforced by h2.
 #[derive(Debug)]
 pub struct Http2Incoming {
-    receiver: Receiver,
+    intake: Intake,
     /// As announced.
     length: Option<u64>,
     /// Of a client that awaits 100 before it sends the body.
     expecting: Option<Responder>,
-    data_is_over: bool,
 }
 
 impl Http2Incoming {
-    pub(super) const fn new(receiver: Receiver, length: Option<u64>, expecting: Option<Responder>) -> Self {
-        Self { receiver, length, expecting, data_is_over: false }
+    pub(super) const fn new(intake: Intake, length: Option<u64>, expecting: Option<Responder>) -> Self {
+        Self { intake, length, expecting }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         self.say_continue();
-        let mut receiver = self.receiver.borrow_mut();
-        if !self.data_is_over {
-            match ready!(receiver.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // Whoever takes it asks for more only once it has passed it on.
-                    let released = receiver.flow_control().release_capacity(data.len());
-                    return Poll::Ready(Some(released.map(|()| Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.data_is_over = true,
-            }
-        }
-        receiver.poll_trailers(cx).map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+        self.intake.poll_frame(cx)
     }
 
     /// The body is wanted (RFC 9110, section 10.1.1).
@@ -103,7 +90,7 @@ impl Http2Incoming {
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
-            _ if self.receiver.borrow().is_end_stream() => SizeHint::with_exact(0),
+            _ if self.intake.is_end_stream() => SizeHint::with_exact(0),
             Some(length) => SizeHint::with_exact(length),
             None => SizeHint::default(),
         }

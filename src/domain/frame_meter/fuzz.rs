@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BYTES_ANSWERED, FrameMeter, HEAD_BYTES, PREFACE_BYTES};
+use super::{BYTES_ANSWERED, FrameMeter};
+use crate::domain::frames::{HEAD_BYTES, PREFACE_BYTES};
 use crate::domain::fuzz::{Input, pieces};
 
 /// A side, a choice of pieces, how many frames it may send, and how much was sent to it; then its bytes. In any pieces those frames are
@@ -17,20 +18,25 @@ pub fn http2_frames(bytes: &[u8]) {
     for piece in pieces(wire, seed) {
         is_exceeded |= meter.is_exceeded_by(piece, Duration::ZERO);
     }
-    let kinds = kinds(if is_client { wire.get(PREFACE_BYTES..).unwrap_or_default() } else { wire });
-    let free: &[u8] = if is_client { &[0, 1, 9] } else { &[0, 9] };
-    let counted = kinds.iter().filter(|kind| !free.contains(kind)).count() as u64;
-    assert_eq!(is_exceeded, counted > u64::from(max) + u64::from(sent) / BYTES_ANSWERED, "{counted} of {kinds:?}");
-    assert_eq!(meter.has_seen_a_frame(), !kinds.is_empty());
+    let heads = heads(if is_client { wire.get(PREFACE_BYTES..).unwrap_or_default() } else { wire });
+    let free: &[u8] = if is_client { &[1, 9] } else { &[9] };
+    // DATA counts if it has no bytes, and neither ends the stream nor is padded.
+    let counts = |[a, b, c, kind, flags, ..]: &[u8; HEAD_BYTES]| match kind {
+        0 => [a, b, c] == [&0; 3] && flags & 9 == 0,
+        kind => !free.contains(kind),
+    };
+    let counted = heads.iter().filter(|head| counts(head)).count() as u64;
+    assert_eq!(is_exceeded, counted > u64::from(max) + u64::from(sent) / BYTES_ANSWERED, "{counted} of {heads:?}");
+    assert_eq!(meter.has_seen_a_frame(), !heads.is_empty());
 }
 
-/// The types of the frames whose heads are there.
-fn kinds(mut wire: &[u8]) -> Vec<u8> {
-    let mut kinds = Vec::new();
-    while let Some((head, rest)) = wire.split_at_checked(HEAD_BYTES) {
-        kinds.push(head[3]);
+/// The heads of frames that are there whole.
+fn heads(mut wire: &[u8]) -> Vec<[u8; HEAD_BYTES]> {
+    let mut heads = Vec::new();
+    while let Some((head, rest)) = wire.split_first_chunk() {
+        heads.push(*head);
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         wire = rest.get(length..).unwrap_or_default();
     }
-    kinds
+    heads
 }

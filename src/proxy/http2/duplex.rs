@@ -8,20 +8,21 @@ use bytes::{Buf as _, Bytes};
 use h2::SendStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Receiver, poll_room};
+use super::intake::Intake;
+use super::poll_room;
 
 /// Dropped before both sides have ended, it resets the stream.
 #[derive(Debug)]
 pub(in crate::proxy) struct Duplex {
-    receiver: Receiver,
+    intake: Intake,
     sending: SendStream<Bytes>,
     /// Received, and not read.
     waiting: Bytes,
 }
 
 impl Duplex {
-    pub(in crate::proxy) const fn new(receiver: Receiver, sending: SendStream<Bytes>) -> Self {
-        Self { receiver, sending, waiting: Bytes::new() }
+    pub(in crate::proxy) const fn new(intake: Intake, sending: SendStream<Bytes>) -> Self {
+        Self { intake, sending, waiting: Bytes::new() }
     }
 }
 
@@ -29,7 +30,7 @@ impl AsyncRead for Duplex {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.waiting.is_empty() {
-            match ready!(this.receiver.borrow_mut().poll_data(cx)) {
+            match ready!(this.intake.poll_data(cx)) {
                 Some(Ok(data)) => this.waiting = data,
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
                 None => return Poll::Ready(Ok(())),
@@ -38,7 +39,7 @@ impl AsyncRead for Duplex {
         let taken = this.waiting.len().min(buf.remaining());
         buf.put_slice(&this.waiting[..taken]);
         this.waiting.advance(taken);
-        Poll::Ready(this.receiver.borrow_mut().flow_control().release_capacity(taken).map_err(io::Error::other))
+        Poll::Ready(Ok(()))
     }
 }
 

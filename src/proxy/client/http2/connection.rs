@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::domain::client_limits::Http2Limits;
 use crate::domain::frame_meter::{Allowance, FrameMeter};
 use crate::proxy::client::connection::{ClientConnection, Purpose};
+use crate::proxy::http2::intake::Intakes;
 use crate::proxy::watch::{ConnectionWait, TICK};
 
 /// A client's connection on which HTTP/2 is spoken: many exchanges at once.
@@ -14,6 +15,7 @@ pub struct Http2Connection {
     pub client: Rc<ClientConnection>,
     pub(super) limits: Http2Limits,
     pub(super) meter: FrameMeter,
+    pub(super) intakes: Rc<Intakes>,
     resets: Allowance,
     flood: Cell<Option<Flood>>,
     /// The client was not told of it.
@@ -39,6 +41,7 @@ impl Http2Connection {
             client: Rc::clone(client),
             limits,
             meter: FrameMeter::of_client(limits.control_frames_max),
+            intakes: Rc::default(),
             resets: Allowance::new(limits.resets_max),
             flood: Cell::new(None),
             is_flood_news: Cell::new(false),

@@ -49,6 +49,7 @@ impl Http2Io {
         let is_open = connection.meter.has_seen_a_frame();
         connection.has_come();
         connection.has_sent(bytes);
+        connection.intakes.note(connection.meter.take_data_frames());
         if !is_open && connection.meter.has_seen_a_frame() && connection.is_idle() {
             // The client speaks HTTP/2: it may take its time to ask.
             connection.awaits_request();
@@ -99,6 +100,10 @@ impl AsyncRead for Http2Io {
         let this = self.get_mut();
         if this.connection.flood().is_some() {
             // Nothing of it is worth a look; whoever serves the connection ends it.
+            return Poll::Pending;
+        }
+        if this.connection.intakes.is_due() {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();

@@ -19,6 +19,8 @@ use crate::domain::stats::Counter;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::stream::ClientStream;
+use crate::proxy::http2::intake::{H2_FRAME_BUDGET, LastLook};
+use crate::proxy::http2::sifted::Sifted;
 use crate::proxy::http2::{FIELD_OVERHEAD_BYTES, SEND_BUFFER_BYTES_MAX};
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::{ConnectionWait, Watchers};
@@ -74,8 +76,9 @@ pub async fn serve<H: Handler>(
     handler: &Rc<H>,
 ) {
     let connection = Http2Connection::new(client, limits);
-    let handshake = builder(&client.limits, &limits).handshake(Http2Io::new(stream, early, &connection));
+    let handshake = builder(&client.limits, &limits).handshake(Sifted::of_client(Http2Io::new(stream, early, &connection)));
     let mut serving = Serving {
+        _last_look: LastLook(Rc::clone(&connection.intakes)),
         connection,
         watchers,
         handler,
@@ -101,6 +104,7 @@ fn builder(client: &ClientLimits, limits: &Http2Limits) -> Builder {
         .initial_connection_window_size(window(limits.connection_window_bytes))
         .max_header_list_size(window(header_list_bytes))
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .data_frame_budget(H2_FRAME_BUDGET)
         // Those that were taken back before they were looked at. All are counted once more as they are.
         .max_pending_accept_reset_streams(limits.streams_max as usize)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
@@ -110,8 +114,8 @@ fn builder(client: &ClientLimits, limits: &Http2Limits) -> Builder {
 
 /// How far a connection has come.
 enum Stage {
-    Handshake(Box<Handshake<Http2Io, Bytes>>),
-    Open(Box<Connection<Http2Io, Bytes>>, Option<PingPong>),
+    Handshake(Box<Handshake<Sifted<Http2Io>, Bytes>>),
+    Open(Box<Connection<Sifted<Http2Io>, Bytes>>, Option<PingPong>),
 }
 
 /// Whether the client was told that no further request is taken.
@@ -132,6 +136,8 @@ struct Serving<'a, H> {
     streams: JoinSet<()>,
     is_idle_for_long: bool,
     goodbye: Goodbye,
+    /// Behind the stage, which has h2.
+    _last_look: LastLook,
 }
 
 impl<H: Handler> Serving<'_, H> {
@@ -142,7 +148,10 @@ impl<H: Handler> Serving<'_, H> {
         }
         if let Stage::Handshake(handshake) = &mut self.stage {
             match Pin::new(&mut **handshake).poll(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.connection.intakes.take();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Ready(Ok(mut open)) => {
                     self.connection.has_come();
@@ -153,6 +162,7 @@ impl<H: Handler> Serving<'_, H> {
         }
         self.take_leave();
         let end = self.poll_open(cx);
+        self.connection.intakes.take();
         while let Poll::Ready(Some(ended)) = self.streams.poll_join_next(cx) {
             if ended.is_err_and(|error| error.is_panic()) {
                 tracing::error!(peer = %self.connection.client.peer, "a stream's task panicked");
@@ -214,8 +224,10 @@ impl<H: Handler> Serving<'_, H> {
             match open.poll_accept(cx) {
                 Poll::Ready(Some(Ok(arrival))) => {
                     let connection = Rc::clone(&self.connection);
+                    let (request, responder) = arrival;
+                    let request = request.map(|stream| connection.intakes.begin(stream));
                     let watch = self.watchers.exchange(&connection.client.watch);
-                    let serving = stream::serve(connection, watch, arrival, Rc::clone(self.handler));
+                    let serving = stream::serve(connection, watch, (request, responder), Rc::clone(self.handler));
                     // Boxed: it is large, and a task moves what it runs when it begins, when it ends and when that is noticed.
                     self.streams.spawn_local(Box::pin(serving));
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE, Entry};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -24,7 +24,8 @@ use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::tunnel;
 use crate::proxy::http2::duplex::Duplex;
-use crate::proxy::http2::{Receiver, poll_room};
+use crate::proxy::http2::intake::Intake;
+use crate::proxy::http2::poll_room;
 use crate::proxy::incoming::{Http2Incoming, Incoming};
 use crate::proxy::seats::Notice;
 use crate::proxy::upstream::ExchangeEnd;
@@ -62,12 +63,11 @@ impl StreamEnd {
 pub(super) async fn serve<H: Handler>(
     connection: Rc<Http2Connection>,
     watch: Rc<ExchangeWatch>,
-    (request, responder): (Request<RecvStream>, SendResponse<Bytes>),
+    (request, responder): (Request<Intake>, SendResponse<Bytes>),
     handler: Rc<H>,
 ) {
     let exchange = Http2Exchange::new(UnderWay::on(&connection), watch, Rc::new(RefCell::new(responder)));
-    let (mut parts, receiving) = request.into_parts();
-    let receiver = Rc::new(RefCell::new(receiving));
+    let (mut parts, intake) = request.into_parts();
     head::prepare(&mut parts, || handler.nonce());
     if parts.headers.len() > connection.client.limits.header_count_max {
         refuse(&exchange, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -75,7 +75,7 @@ pub(super) async fn serve<H: Handler>(
         return;
     }
     let is_head = parts.method == Method::HEAD;
-    let body = body(&parts, &receiver, &exchange);
+    let body = body(&parts, &intake, &exchange);
     // In its place for good: it is most of what a stream takes of memory, and would be there twice if it were moved.
     let outcome = {
         let responding = pin!(handler.respond(Request::from_parts(parts, body), Exchange::of_http2(&exchange)));
@@ -84,7 +84,7 @@ pub(super) async fn serve<H: Handler>(
     let end = match outcome {
         Ok(mut response) => {
             complete(&mut response, handler.now());
-            finish(&exchange, response, is_head, &receiver).await
+            finish(&exchange, response, is_head, &intake).await
         }
         Err(end) => Err(end),
     };
@@ -97,12 +97,12 @@ pub(super) async fn serve<H: Handler>(
 }
 
 /// What the handler gets of the request's body. That of a WebSocket is the tunnel's.
-fn body(head: &Parts, receiver: &Receiver, exchange: &Http2Exchange) -> Incoming {
+fn body(head: &Parts, intake: &Intake, exchange: &Http2Exchange) -> Incoming {
     if tunnel::handshake::wants_websocket(head) {
         return Incoming::Empty;
     }
     let expecting = head::expects_continue(&head.headers).then(|| Rc::clone(&exchange.responder));
-    Incoming::Http2(Http2Incoming::new(Rc::clone(receiver), head::length(&head.headers), expecting))
+    Incoming::Http2(Http2Incoming::new(intake.clone(), head::length(&head.headers), expecting))
 }
 
 fn refuse(exchange: &Http2Exchange, status: StatusCode) {
@@ -129,7 +129,7 @@ async fn finish<B: Body<Data = Bytes, Error = ExchangeEnd> + Unpin>(
     exchange: &Http2Exchange,
     response: Response<B>,
     is_head: bool,
-    receiver: &Receiver,
+    intake: &Intake,
 ) -> Result<(), StreamEnd> {
     let (head, body) = response.into_parts();
     let upgrade = exchange.take_upgrade();
@@ -139,14 +139,14 @@ async fn finish<B: Body<Data = Bytes, Error = ExchangeEnd> + Unpin>(
     match upgrade {
         Some(upgrade) => {
             drop(body);
-            let duplex = Duplex::new(Rc::clone(receiver), sending);
+            let duplex = Duplex::new(intake.clone(), sending);
             Box::pin(tunnel::run(duplex, Bytes::new(), upgrade, exchange.client(), &exchange.watch)).await;
             return Ok(());
         }
         None if is_bodiless => drop((sending, body)),
         None => Outgoing { sending, body, waiting: Bytes::new() }.send(exchange).await?,
     }
-    linger(exchange, receiver).await;
+    linger(exchange, intake).await;
     Ok(())
 }
 
@@ -155,7 +155,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Reads on behind the response, within bounds, what the client still sends of its request. Clients that are told at once to stop, by a
 /// reset without an error, do so, but some lose the response over it: curl 7.88 is one. At the bounds they are told.
-async fn linger(exchange: &Http2Exchange, receiver: &Receiver) {
+async fn linger(exchange: &Http2Exchange, intake: &Intake) {
     let (watch, client) = (&exchange.watch, exchange.client());
     let mut left = client.limits.linger.bytes_max;
     watch.arm(ExchangeWait::Farewell, client.limits.linger.timeout);
@@ -168,11 +168,8 @@ async fn linger(exchange: &Http2Exchange, receiver: &Receiver) {
             if is_over || has_to_go || left == 0 {
                 return Poll::Ready(());
             }
-            let mut receiver = receiver.borrow_mut();
-            let Some(Ok(data)) = ready!(receiver.poll_data(cx)) else { return Poll::Ready(()) };
+            let Some(Ok(data)) = ready!(intake.poll_data(cx)) else { return Poll::Ready(()) };
             left = left.saturating_sub(data.len() as u64);
-            // A stream that has ended needs none.
-            let _ = receiver.flow_control().release_capacity(data.len());
             watch.arm(ExchangeWait::RequestBody, PAUSE_MAX);
         }
     })

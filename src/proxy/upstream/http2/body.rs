@@ -11,6 +11,7 @@ use super::connection::Permit;
 use super::failure::within_the_response;
 use super::head::Announced;
 use super::sending::Sending;
+use crate::proxy::http2::intake::Intake;
 use crate::proxy::upstream::carried::Carried;
 use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
 use crate::proxy::upstream::outgoing::{Outgoing as _, send_on};
@@ -32,12 +33,11 @@ pub(in crate::proxy::upstream) struct Http2Body {
 /// A stream of which more may come.
 #[derive(Debug)]
 struct Open {
-    receiving: RecvStream,
+    intake: Intake,
     /// With what is left to send of the request when the response came early.
     sending: Sending,
     /// The upstream stopped listening before it had the request whole.
     listens_no_more: bool,
-    data_is_over: bool,
     permit: Permit,
 }
 
@@ -51,7 +51,7 @@ impl Http2Body {
     ) -> Box<Self> {
         sending.is_answered();
         let is_over = announced == Announced::NoBody || receiving.is_end_stream();
-        let open = (!is_over).then_some(Open { receiving, sending, listens_no_more: false, data_is_over: false, permit });
+        let open = (!is_over).then(|| Open { intake: permit.receive(receiving), sending, listens_no_more: false, permit });
         let left = match announced {
             Announced::NoBody => Some(0),
             Announced::Length(length) => Some(length),
@@ -96,7 +96,7 @@ impl Http2Body {
     }
 
     fn is_whole(&self) -> bool {
-        self.open.as_ref().is_none_or(|open| open.receiving.is_end_stream())
+        self.open.as_ref().is_none_or(|open| open.intake.is_end_stream())
     }
 
     fn finish(&mut self) {
@@ -115,28 +115,12 @@ impl Http2Body {
 }
 
 impl Open {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
-        while !self.data_is_over {
-            match self.poll_data(cx) {
-                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
-                Poll::Ready(None) => self.data_is_over = true,
-                polled => return polled.map(|next| next.map(|data| data.map(Frame::data))),
-            }
-        }
-        let trailers = self.receiving.poll_trailers(cx).map(Result::transpose);
-        trailers.map(|next| next.map(|trailers| trailers.map(Frame::trailers).map_err(|error| self.fault(error))))
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        self.intake.poll_frame(cx).map(|next| next.map(|frame| frame.map_err(|error| self.fault(error))))
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
-        let polled = self.receiving.poll_data(cx);
-        polled.map(|next| {
-            next.map(|data| {
-                let data = data.map_err(|error| self.fault(error))?;
-                // Whoever takes it asks for more only once it has passed it on.
-                self.receiving.flow_control().release_capacity(data.len()).map_err(|error| self.fault(error))?;
-                Ok(data)
-            })
-        })
+    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
+        self.intake.poll_data(cx).map(|next| next.map(|data| data.map_err(|error| self.fault(error))))
     }
 
     fn fault(&self, error: h2::Error) -> UpstreamFault {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, SendStream};
+use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::Request;
 use tokio::task::AbortHandle;
 
@@ -17,6 +17,8 @@ use super::io::Http2Io;
 use super::limits::PoolLimits;
 use super::signs::Signs;
 use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX};
+use crate::proxy::http2::intake::{H2_FRAME_BUDGET, Intake, Intakes, LastLook};
+use crate::proxy::http2::sifted::Sifted;
 use crate::proxy::http2::{FIELD_OVERHEAD_BYTES, SEND_BUFFER_BYTES_MAX};
 
 /// A peer that was silent for so long is asked whether it is there, with the next request. Never without one: servers of gRPC close
@@ -47,6 +49,7 @@ pub(super) fn builder(limits: &PoolLimits) -> Builder {
         .initial_connection_window_size(window.saturating_mul(streams).min(WINDOW_BYTES_MAX))
         .max_header_list_size(u32::try_from(HEADER_LIST_BYTES_MAX).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .data_frame_budget(H2_FRAME_BUDGET)
         // What still comes for requests that were taken back is the peer's right, for a while.
         .max_concurrent_reset_streams(streams as usize)
         .max_local_error_reset_streams(None);
@@ -55,13 +58,15 @@ pub(super) fn builder(limits: &PoolLimits) -> Builder {
 
 /// The task of a connection: whatever moves on it, moves in here.
 pub(super) struct Driver {
-    h2: h2::client::Connection<Http2Io, Bytes>,
+    h2: h2::client::Connection<Sifted<Http2Io>, Bytes>,
     signs: Rc<Signs>,
+    /// Behind h2.
+    intakes: LastLook,
 }
 
 impl Driver {
-    pub(super) const fn new(h2: h2::client::Connection<Http2Io, Bytes>, signs: Rc<Signs>) -> Self {
-        Self { h2, signs }
+    pub(super) const fn new(h2: h2::client::Connection<Sifted<Http2Io>, Bytes>, signs: Rc<Signs>, intakes: Rc<Intakes>) -> Self {
+        Self { h2, signs, intakes: LastLook(intakes) }
     }
 }
 
@@ -71,6 +76,7 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.h2).poll(cx);
+        this.intakes.0.take();
         this.signs.allows(this.h2.max_concurrent_send_streams());
         polled.map(|outcome| this.signs.end(outcome.err()))
     }
@@ -90,6 +96,7 @@ pub(super) struct Connection {
     sender: RefCell<Option<SendRequest<Bytes>>>,
     pings: RefCell<Option<PingPong>>,
     signs: Rc<Signs>,
+    intakes: Rc<Intakes>,
     task: AbortHandle,
     /// Requests that it carries.
     streams: Cell<u32>,
@@ -99,12 +106,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Bytes>, pings: Option<PingPong>, signs: Rc<Signs>, task: AbortHandle) -> Rc<Self> {
+    pub(super) fn new(
+        (sender, pings): (SendRequest<Bytes>, Option<PingPong>),
+        signs: Rc<Signs>,
+        intakes: Rc<Intakes>,
+        task: AbortHandle,
+    ) -> Rc<Self> {
         Rc::new(Self {
             sender: RefCell::new(Some(sender)),
             pings: RefCell::new(pings),
             idle_since: Cell::new(signs.now()),
             signs,
+            intakes,
             task,
             streams: Cell::new(0),
             has_carried: Cell::new(false),
@@ -227,6 +240,11 @@ impl Permit {
             // It has begun to close meanwhile.
             None => Err(h2::Reason::REFUSED_STREAM.into()),
         }
+    }
+
+    /// Takes in what comes of the response.
+    pub(super) fn receive(&self, stream: RecvStream) -> Intake {
+        self.connection.intakes.begin(stream)
     }
 
     /// Whether the connection has carried other requests: it may have died since, unnoticed.

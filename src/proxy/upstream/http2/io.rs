@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::signs::Signs;
 use crate::domain::frame_meter::FrameMeter;
+use crate::proxy::http2::intake::Intakes;
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::watch::TICK;
 
@@ -21,11 +22,12 @@ pub(super) struct Http2Io {
     stream: Stream,
     signs: Rc<Signs>,
     meter: FrameMeter,
+    intakes: Rc<Intakes>,
 }
 
 impl Http2Io {
-    pub(super) const fn new(stream: Stream, signs: Rc<Signs>) -> Self {
-        Self { stream, signs, meter: FrameMeter::of_server(FRAMES_MAX) }
+    pub(super) const fn new(stream: Stream, signs: Rc<Signs>, intakes: Rc<Intakes>) -> Self {
+        Self { stream, signs, meter: FrameMeter::of_server(FRAMES_MAX), intakes }
     }
 
     /// Under TLS, what was written has left once it is flushed, or as far as the socket says.
@@ -42,6 +44,10 @@ impl Http2Io {
 impl AsyncRead for Http2Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.intakes.is_due() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         let come = &buf.filled()[before..];
@@ -50,6 +56,7 @@ impl AsyncRead for Http2Io {
             if this.meter.is_exceeded_by(come, TICK * this.signs.now()) {
                 return Poll::Ready(Err(io::Error::other("the server sends too many frames that carry nothing")));
             }
+            this.intakes.note(this.meter.take_data_frames());
         }
         polled
     }
@@ -121,7 +128,7 @@ mod tests {
         let (stream, mut server) = pair().await;
         let watchers = Rc::new(Watchers::default());
         let signs = Signs::new(&watchers, &Rc::new(Openings::new(&Arc::default())));
-        let mut io = Http2Io::new(stream, Rc::clone(&signs));
+        let mut io = Http2Io::new(stream, Rc::clone(&signs), Rc::default());
         let mut cx = Context::from_waker(Waker::noop());
         // Piece by piece until the socket is full, and then the session.
         while Pin::new(&mut io).poll_write(&mut cx, &[0; 1024]).is_ready() {

@@ -15,6 +15,8 @@ use super::io::Http2Io;
 use super::limits::PoolLimits;
 use super::openings::{Awaiting, Opening, Openings};
 use super::signs::Signs;
+use crate::proxy::http2::intake::Intakes;
+use crate::proxy::http2::sifted::Sifted;
 use crate::proxy::upstream::backends::Backend;
 use crate::proxy::upstream::connect::Slot;
 use crate::proxy::watch::Watchers;
@@ -33,8 +35,9 @@ pub(in crate::proxy::upstream) struct Pool {
 /// A connection that was opened, and belongs to no pool yet.
 pub(super) struct Opened {
     sender: SendRequest<Bytes>,
-    h2: h2::client::Connection<Http2Io, Bytes>,
+    h2: h2::client::Connection<Sifted<Http2Io>, Bytes>,
     signs: Rc<Signs>,
+    intakes: Rc<Intakes>,
 }
 
 impl Pool {
@@ -103,9 +106,11 @@ impl Pool {
     pub(super) async fn open(&self, backend: &Backend, slot: Slot) -> io::Result<Opened> {
         let stream = backend.connect().await?.in_slot(slot);
         let signs = Signs::new(&self.watchers, &self.openings);
-        let shaking = builder(&self.limits.get()).handshake(Http2Io::new(stream, Rc::clone(&signs)));
+        let intakes = Rc::<Intakes>::default();
+        let io = Http2Io::new(stream, Rc::clone(&signs), Rc::clone(&intakes));
+        let shaking = builder(&self.limits.get()).handshake(Sifted::of_server(io));
         let (sender, h2) = shaking.await.map_err(io::Error::other)?;
-        Ok(Opened { sender, h2, signs })
+        Ok(Opened { sender, h2, signs, intakes })
     }
 
     /// Tells those who wait that one could not be opened.
@@ -115,10 +120,10 @@ impl Pool {
 
     /// Takes a new connection in, whose peer has yet to say that it speaks HTTP/2.
     pub(super) fn add(&self, opened: Opened) {
-        let Opened { sender, mut h2, signs } = opened;
+        let Opened { sender, mut h2, signs, intakes } = opened;
         let pings = h2.ping_pong();
-        let task = self.tasks.borrow_mut().spawn_local(Driver::new(h2, Rc::clone(&signs)));
-        self.connections.borrow_mut().push(Connection::new(sender, pings, signs, task));
+        let task = self.tasks.borrow_mut().spawn_local(Driver::new(h2, Rc::clone(&signs), Rc::clone(&intakes)));
+        self.connections.borrow_mut().push(Connection::new((sender, pings), signs, intakes, task));
     }
 
     /// Passes one tick: gives up on peers that are gone, closes connections that idled too long, or are too many, or that other workers

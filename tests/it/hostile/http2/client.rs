@@ -29,6 +29,7 @@ pub(in crate::hostile) const END_HEADERS: u8 = 0x4;
 pub(in crate::hostile) const NO_ERROR: u32 = 0;
 pub(in crate::hostile) const PROTOCOL_ERROR: u32 = 1;
 pub(in crate::hostile) const INTERNAL_ERROR: u32 = 2;
+pub(in crate::hostile) const FLOW_CONTROL_ERROR: u32 = 3;
 pub(in crate::hostile) const REFUSED_STREAM: u32 = 7;
 pub(in crate::hostile) const CANCEL: u32 = 8;
 pub(in crate::hostile) const ENHANCE_YOUR_CALM: u32 = 11;

@@ -67,7 +67,7 @@ fn data_of_nothing_ends_the_connection_in_masses_alone() {
             if request.field(":path") == Some("/public/flood") {
                 return without_end(conversation, &nothing);
             }
-            conversation.peer.send(&nothing.repeat(50));
+            conversation.peer.send(&nothing.repeat(1000));
             conversation.peer.data(request.stream, b"ok", END_STREAM);
         }
     });

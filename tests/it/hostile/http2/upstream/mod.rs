@@ -1,6 +1,7 @@
 //! Upstreams that are spoken to in HTTP/2, frame by frame.
 
 mod connections;
+mod crumbs;
 mod floods;
 mod lifetimes;
 mod repeats;
