@@ -3,6 +3,7 @@
 mod addresses;
 mod admin_listener;
 mod ambient;
+mod certificate_files;
 mod certificates;
 mod claims_hook;
 mod data_plane;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use admin_listener::{AdminListener, Plan};
@@ -52,7 +53,6 @@ pub use service_manager::ServiceManager;
 use snapshot::{Live, Snapshot};
 pub use stores::StoreStartError;
 use upkeep::Upkeep;
-use upstream_files::WatchedUpstreams;
 use watched_certificates::WatchedCertificates;
 pub use watched_keys::key_set;
 
@@ -64,7 +64,7 @@ use crate::crypto::provider;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
-use crate::domain::stats::{self, Counters, Tally};
+use crate::domain::stats::{self, Counters, Gauge, Tally};
 use crate::domain::time::Timestamp;
 use crate::outbound::{prober, resolver};
 use crate::proxy::client::arrival::Protocol;
@@ -118,6 +118,13 @@ pub enum StartError {
     Worker,
 }
 
+impl StartError {
+    /// Whether files do not fit together, which others may be about to write.
+    const fn is_of_certificates(&self) -> bool {
+        matches!(self, Self::Certificates(_) | Self::Upstream { .. })
+    }
+}
+
 /// What to do about an address that somebody else has.
 fn hint(key: &str, error: &io::Error) -> &'static str {
     match (error.kind(), key.starts_with("listen")) {
@@ -146,8 +153,6 @@ pub struct App {
     admin_listener: Option<AdminListener>,
     /// Reloads that the admin listener was asked for.
     reloads: mpsc::Receiver<ReloadReply>,
-    /// To have the files of certificates read again.
-    certificates_touched: Arc<Notify>,
 }
 
 /// What is not settings: it goes on whatever is reloaded.
@@ -185,13 +190,15 @@ impl App {
         let (reload, reloads) = reload_channel();
         let live = Live::new(Snapshot::first(settings, &parts, reload, runtime.clone()).await?);
         let (supervisor, admin) = (parts.supervisor(runtime.clone()), parts.supervisor(runtime));
-        let certificates_touched = Arc::new(Notify::new());
+        let tls = live.part(|snapshot| &snapshot.tls);
         let certificates = WatchedCertificates {
-            listeners: live.part(|snapshot| &snapshot.tls),
+            name: "certificates of listeners",
+            present: Box::new(move || Arc::clone(&tls.load())),
+            changed: live.changes(),
             alarms: Arc::clone(&parts.certificate_alarms),
             gauges: Arc::clone(&parts.upkeep.gauges),
+            expiry: Gauge::CertificateExpiry,
             clock: Arc::clone(&parts.ambient.clock),
-            touched: Arc::clone(&certificates_touched),
         };
         certificates.spawn(&supervisor);
         let token_seen = parts.spawn_tasks(&supervisor, &live);
@@ -219,16 +226,16 @@ impl App {
             prober::run(upstreams, Arc::clone(&counters), stop)
         });
         let latest = live.part(|snapshot| &snapshot.data_plane);
-        let upstreams = WatchedUpstreams {
-            in_use: Box::new(move || data_plane::in_use(&latest.load().policy)),
+        let certificates = WatchedCertificates {
+            name: "certificates of upstreams",
+            present: Box::new(move || Arc::new(data_plane::in_use(&latest.load().policy))),
             changed: live.changes(),
             alarms: Arc::clone(&parts.upstream_alarms),
             gauges: Arc::clone(&parts.upkeep.gauges),
+            expiry: Gauge::UpstreamCertificateExpiry,
             clock: Arc::clone(&parts.ambient.clock),
         };
-        supervisor.supervise_kept("files of upstreams", upstreams, |watched, stop| async move {
-            let _ = stop.run_until_cancelled(Box::pin(watched.follow())).await;
-        });
+        certificates.spawn(&supervisor);
         legacy::warn(settings, parts.ambient.clock.now());
         let admin_latest = Arc::new(live.part(|snapshot| &snapshot.admin));
         let mut admin_listener = None;
@@ -236,18 +243,7 @@ impl App {
         plan.bind(&live.now().listeners, None)?.take(&mut admin_listener, &admin_latest, &admin);
         let shutdown = Shutdown::default();
         let workers = Workers::start(parts.workers, &shared, &shutdown).map_err(StartError::Runtime)?;
-        let app = Self {
-            parts,
-            live,
-            workers,
-            shutdown,
-            supervisor,
-            admin,
-            admin_latest,
-            admin_listener,
-            reloads,
-            certificates_touched,
-        };
+        let app = Self { parts, live, workers, shutdown, supervisor, admin, admin_latest, admin_listener, reloads };
         for (address, listener) in app.live.now().listeners.addresses().zip(&settings.listeners).skip(1) {
             tracing::info!(%address, %listener, "listening too");
         }
@@ -308,7 +304,6 @@ impl App {
         next.listeners.before_taking_over(&former.listeners).await;
         self.live.replace(next);
         let is_still_shared = self.live.now().listeners.take_over(&former.listeners);
-        self.certificates_touched.notify_one();
         admin.take(&mut self.admin_listener, &self.admin_latest, &self.admin);
         Ok(is_still_shared.then(|| "listen.share_port".to_owned()).into_iter().collect())
     }

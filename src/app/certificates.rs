@@ -1,20 +1,16 @@
 //! Certificates of the listeners, from their files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use super::StartError;
+use super::certificate_files::{authorities, next_pair, pair};
+use super::watched_certificates::{Holder, Shown};
 use crate::config::{self, CertificateFiles, ClientDemand, ListenerProtocol, ListenerTls, Settings, TlsVersion};
-use crate::crypto::certificates::{CHAIN_FILE_BYTES_MAX, CertificatePair, Certificates, names_of};
-use crate::crypto::tls_server::{Authorities, ClientCertificates, MinimumVersion, TlsMaterial, TlsServer};
+use crate::crypto::certificates::{CertificatePair, Certificates, names_of};
+use crate::crypto::tls_server::{ClientCertificates, MinimumVersion, TlsMaterial, TlsServer};
 use crate::domain::time::Timestamp;
-use crate::files;
 use crate::proxy::client::arrival;
-
-/// A pair that does not fit is looked at again after this, before anybody is told: the second file may be on its way.
-pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// A listener that speaks TLS.
 pub(super) struct TlsListener {
@@ -41,22 +37,10 @@ enum PreparedProtocol {
 ///
 /// # Errors
 /// Everything for which certificates cannot be used.
-pub(super) fn prepared(settings: &Settings, former: Option<&[TlsListener]>, now: Timestamp) -> Result<Vec<Prepared>, StartError> {
-    let shown = former.unwrap_or_default();
-    prepared_once(settings, shown, now).or_else(|faults| match former {
-        // The second file of a pair may be on its way.
-        Some(_) => {
-            thread::sleep(SECOND_LOOK);
-            prepared_once(settings, shown, now)
-        }
-        None => Err(faults),
-    })
-}
-
-fn prepared_once(settings: &Settings, shown: &[TlsListener], now: Timestamp) -> Result<Vec<Prepared>, StartError> {
+pub(super) fn prepared(settings: &Settings, former: &[TlsListener], now: Timestamp) -> Result<Vec<Prepared>, StartError> {
     let (mut all, mut faults) = (Vec::new(), Vec::new());
     for (position, listener) in settings.listeners.iter().enumerate() {
-        match protocol(position, listener, shown, now) {
+        match protocol(position, listener, former, now) {
             Ok(protocol) => all.push(Prepared { proxy_protocol: listener.proxy_protocol, protocol }),
             Err(unusable) => faults.extend(unusable),
         }
@@ -130,9 +114,49 @@ fn material(position: usize, tls: &ListenerTls, shown: &[TlsListener], now: Time
     }
 }
 
+impl Holder for Vec<TlsListener> {
+    fn files(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(|listener| listener.tls.files()).map(Path::to_owned).collect()
+    }
+
+    fn renew(&self, now: Timestamp) -> Vec<String> {
+        self.iter().flat_map(|listener| listener.renew(now)).collect()
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        let of_one = |listener: &TlsListener| shown(listener.position, listener.server.material().certificates.pairs());
+        self.iter().flat_map(of_one).collect()
+    }
+}
+
+impl TlsListener {
+    fn renew(&self, now: Timestamp) -> Vec<String> {
+        let Self { position, tls, server } = self;
+        let former = server.material();
+        let (read, mut faults) = renewed(*position, tls, &former, now);
+        if read.is_same(&former) {
+            return faults;
+        }
+        let names = names_of(read.certificates.pairs());
+        match server.show(read) {
+            Ok(()) => tracing::info!(listener = position, names, "certificates changed"),
+            Err(error) => faults.push(format!("listeners[{position}].tls: {error}")),
+        }
+        faults
+    }
+}
+
+fn shown(listener: usize, pairs: &[CertificatePair]) -> Vec<Shown> {
+    let named = |(index, pair): (usize, &CertificatePair)| {
+        let names = names_of(std::slice::from_ref(pair));
+        Shown { place: format!("listeners[{listener}].tls.certificates[{index}] ({names})"), pair: pair.clone() }
+    };
+    pairs.iter().enumerate().map(named).collect()
+}
+
 /// What the files of a listener hold now, and all that is wrong with them. What cannot be used stays as in `former`, which was read from
 /// the same files.
-pub(super) fn renewed(position: usize, tls: &ListenerTls, former: &TlsMaterial, now: Timestamp) -> (TlsMaterial, Vec<String>) {
+fn renewed(position: usize, tls: &ListenerTls, former: &TlsMaterial, now: Timestamp) -> (TlsMaterial, Vec<String>) {
     let mut faults = Vec::new();
     let former_pairs = former.certificates.pairs();
     let read = read_pairs(position, tls, former_pairs.iter().map(Some), now);
@@ -158,15 +182,16 @@ fn read_pairs<'a>(
     now: Timestamp,
 ) -> impl Iterator<Item = Result<CertificatePair, String>> {
     let named = tls.certificates.iter().zip(shown).enumerate();
-    named.map(move |(index, (files, shown))| pair(files, shown, now).map_err(|problem| problem.named(position, index)))
+    named.map(move |(index, (files, shown))| {
+        let read = shown.map_or_else(|| pair(files), |shown| next_pair(files, shown, now));
+        read.map_err(|problem| problem.under(&format!("listeners[{position}].tls.certificates[{index}]")))
+    })
 }
 
 fn clients(position: usize, tls: &ListenerTls) -> Result<ClientCertificates, String> {
     let Some(clients) = &tls.clients else { return Ok(ClientCertificates::Off) };
-    let of_file =
-        |error: String| format!("listeners[{position}].tls.client_ca_file = \"{}\": {error}", clients.ca_file.display());
-    let pem = files::read(&clients.ca_file, files::PEM_BYTES_MAX).map_err(|error| of_file(format!("cannot be read: {error}")))?;
-    let authorities = Authorities::of_pem(&pem).map_err(of_file)?;
+    let authorities = authorities(&clients.ca_file)
+        .map_err(|error| format!("listeners[{position}].tls.client_ca_file = \"{}\": {error}", clients.ca_file.display()))?;
     Ok(match clients.demand {
         ClientDemand::Optional => ClientCertificates::Optional(authorities),
         ClientDemand::Required => ClientCertificates::Required(authorities),
@@ -183,16 +208,8 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
 /// A warning for each certificate that clients will not take, or not for long.
 pub(super) fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
     let materials = tls_of(settings).filter_map(|(position, tls)| Some((position, material(position, tls, &[], now).ok()?)));
-    let mut warnings = Vec::new();
-    for (position, material) in materials {
-        for (index, pair) in material.certificates.pairs().iter().enumerate() {
-            if let Some((_, text)) = pair.standing(now).told() {
-                let names = names_of(std::slice::from_ref(pair));
-                warnings.push(format!("listeners[{position}].tls.certificates[{index}] ({names}) {text}"));
-            }
-        }
-    }
-    warnings
+    let all = materials.flat_map(|(position, material)| shown(position, material.certificates.pairs()));
+    all.filter_map(|shown| shown.told(now)).map(|(_, text)| text).collect()
 }
 
 fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
@@ -201,45 +218,3 @@ fn tls_of(settings: &Settings) -> impl Iterator<Item = (usize, &ListenerTls)> {
         ListenerProtocol::Plain | ListenerProtocol::Redirect { .. } | ListenerProtocol::Decisions { .. } => None,
     })
 }
-
-/// What is wrong with a pair, and in which of its files.
-pub(super) struct PairProblem<'a> {
-    pub(super) key: &'static str,
-    pub(super) path: &'a Path,
-    pub(super) error: String,
-}
-
-impl PairProblem<'_> {
-    fn named(&self, listener: usize, index: usize) -> String {
-        let Self { key, path, error } = self;
-        format!("listeners[{listener}].tls.certificates[{index}].{key} = \"{}\": {error}", path.display())
-    }
-}
-
-/// What the files hold, to be shown in the place of `shown`.
-///
-/// # Errors
-/// They hold no pair, or one that is worth less than what is shown.
-pub(super) fn pair<'a>(
-    files: &'a CertificateFiles,
-    shown: Option<&CertificatePair>,
-    now: Timestamp,
-) -> Result<CertificatePair, PairProblem<'a>> {
-    let of_certificate = |error: String| PairProblem { key: "certificate_file", path: &files.certificate, error };
-    let of_key = |error: String| PairProblem { key: "key_file", path: &files.key, error };
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let certificates =
-        files::read(&files.certificate, CHAIN_FILE_BYTES_MAX).map_err(|error| of_certificate(unreadable(error)))?;
-    let key = files::read(&files.key, KEY_BYTES_MAX).map_err(|error| of_key(unreadable(error)))?;
-    let pair = CertificatePair::of_pem(&certificates, &key).map_err(|fault| {
-        let text = fault.to_string();
-        if fault.is_of_certificate() { of_certificate(text) } else { of_key(text) }
-    })?;
-    match shown.map(|shown| pair.succeeds(shown, now)) {
-        Some(Err(refused)) => Err(of_certificate(refused.to_string())),
-        Some(Ok(())) | None => Ok(pair),
-    }
-}
-
-/// The most that is read of a file with a key, in bytes.
-const KEY_BYTES_MAX: usize = 64 * 1024;

@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::watched_keys::WatchedKeys;
-use super::{Ambient, StartError};
+use super::{Ambient, StartError, certificate_files};
 use crate::config::{self, JwksSource, Settings};
+use crate::crypto::authorities::Authorities;
 use crate::crypto::issuers::{JwksCache, JwksSettings, Refreshed};
 use crate::crypto::jwks::ForeignKeys;
 use crate::crypto::keyring::KeyRing;
@@ -20,7 +21,6 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPolicy;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::secret::Secret;
-use crate::files;
 use crate::outbound::jwks_client::JwksClient;
 use crate::sessions::health::FetchedKeys;
 use crate::tasks::supervisor::Supervisor;
@@ -138,8 +138,8 @@ struct Origin {
     refresh_interval: Duration,
     minimum_interval: Duration,
     fetch_timeout: Duration,
-    /// The content of `ca_file`.
-    authorities: Option<Vec<u8>>,
+    /// Of `ca_file`.
+    authorities: Option<Authorities>,
 }
 
 enum Keys {
@@ -160,7 +160,7 @@ impl KeySource {
                 Keys::File(Arc::new(watched.map_err(|error| fault(issuer, format!("jwks_file {}: {error}", path.display())))?))
             }
             JwksSource::Url(url) => {
-                let cache = cache_by(issuer, url, origin.authorities.as_deref(), ambient)?;
+                let cache = cache_by(issuer, url, origin.authorities.as_ref(), ambient)?;
                 let same_set = former.filter(|former| former.origin.is_of_the_set_of(&origin));
                 Keys::Fetched(Arc::new(match same_set.map(|former| &former.keys) {
                     Some(Keys::Fetched(former)) => cache.with_keys_of(former),
@@ -277,13 +277,13 @@ fn fault(issuer: &config::Issuer, error: String) -> StartError {
 
 /// Fetches the key set of an issuer.
 pub(super) fn cache(issuer: &config::Issuer, url: &http::Uri, ambient: &Ambient) -> Result<JwksCache, StartError> {
-    cache_by(issuer, url, authorities(issuer)?.as_deref(), ambient)
+    cache_by(issuer, url, authorities(issuer)?.as_ref(), ambient)
 }
 
 fn cache_by(
     issuer: &config::Issuer,
     url: &http::Uri,
-    authorities: Option<&[u8]>,
+    authorities: Option<&Authorities>,
     ambient: &Ambient,
 ) -> Result<JwksCache, StartError> {
     let client = key_client_by(issuer, url, authorities)?;
@@ -295,20 +295,17 @@ fn cache_by(
 /// # Errors
 /// `ca_file` cannot be read, or holds no certificate.
 pub(super) fn key_client(issuer: &config::Issuer, url: &http::Uri) -> Result<JwksClient, StartError> {
-    key_client_by(issuer, url, authorities(issuer)?.as_deref())
+    key_client_by(issuer, url, authorities(issuer)?.as_ref())
 }
 
-fn key_client_by(issuer: &config::Issuer, url: &http::Uri, authorities: Option<&[u8]>) -> Result<JwksClient, StartError> {
-    let key = issuer.ca_file.as_ref().map_or_else(|| "jwks_url".to_owned(), |path| format!("ca_file {}", path.display()));
-    JwksClient::new(url, authorities).map_err(|error| fault(issuer, format!("{key}: {error}")))
+fn key_client_by(issuer: &config::Issuer, url: &http::Uri, authorities: Option<&Authorities>) -> Result<JwksClient, StartError> {
+    JwksClient::new(url, authorities).map_err(|error| fault(issuer, format!("jwks_url: {error}")))
 }
 
-/// The content of `ca_file`.
-fn authorities(issuer: &config::Issuer) -> Result<Option<Vec<u8>>, StartError> {
+fn authorities(issuer: &config::Issuer) -> Result<Option<Authorities>, StartError> {
     let Some(path) = &issuer.ca_file else { return Ok(None) };
-    let read = files::read(path, files::PEM_BYTES_MAX);
-    read.map(|pem| Some(pem.to_vec()))
-        .map_err(|error| fault(issuer, format!("ca_file {}: cannot be read: {error}", path.display())))
+    let read = certificate_files::authorities(path);
+    read.map(Some).map_err(|error| fault(issuer, format!("ca_file {}: {error}", path.display())))
 }
 
 fn jwks_settings(issuer: &config::Issuer, url: &http::Uri) -> JwksSettings {

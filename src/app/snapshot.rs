@@ -5,6 +5,7 @@
 //! were fetched, connections to upstreams) is shared by one snapshot with the next.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::certificates::{self, Prepared, TlsListener};
 use super::issuers::{Issuers, Own};
 use super::listeners::{Former, FormerAdmin, Listeners};
+use super::watched_certificates::SECOND_LOOK;
 use super::{Parts, StartError, ambient, claims_hook, data_plane, keys, legacy};
 use crate::admin::reload::ReloadSender;
 use crate::admin::{Admin, AdminParts, AdminRules};
@@ -89,7 +91,15 @@ impl Rules {
     /// Reads the files that the settings name: see [`super::file_work::FileWork`].
     async fn read(settings: &Settings, parts: &Arc<Parts>, former: Option<&Arc<Snapshot>>) -> Result<Self, StartError> {
         let (settings, of_parts, former) = (settings.clone(), Arc::clone(parts), former.cloned());
-        parts.reading.run(move || Self::of(&settings, &of_parts, former.as_deref())).await?
+        let read = move || match Self::of(&settings, &of_parts, former.as_deref()) {
+            // The second file of a pair may be on its way.
+            Err(fault) if fault.is_of_certificates() && former.is_some() => {
+                thread::sleep(SECOND_LOOK);
+                Self::of(&settings, &of_parts, former.as_deref())
+            }
+            read => read,
+        };
+        parts.reading.run(read).await?
     }
 
     fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
@@ -125,7 +135,7 @@ impl Rules {
             admin_token: settings.admin.token.clone(),
         };
         let drain = Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline };
-        let tls = former.map(|former| former.tls.as_slice());
+        let tls = former.map(|former| former.tls.as_slice()).unwrap_or_default();
         let prepared = certificates::prepared(settings, tls, parts.ambient.clock.now())?;
         Ok(Self { prepared, control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain } })
     }

@@ -1,15 +1,13 @@
 //! The store that the settings name.
 
-use std::io;
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Ambient;
+use super::certificate_files::{authorities, pair};
 use crate::config::{self, Settings};
 use crate::domain::ids::Partitions;
-use crate::domain::secret::Secret;
-use crate::files;
 use crate::store::embedded::{Embedded, EmbeddedError};
 use crate::store::memory::Memory;
 use crate::store::redis::{Deployment, RedisOptions, RedisOptionsError, RedisStore, Replication, TlsOptions};
@@ -25,8 +23,8 @@ pub enum StoreStartError {
     Embedded(#[from] EmbeddedError),
     #[error("store.redis: {0}")]
     Redis(#[from] RedisOptionsError),
-    #[error("store: {path}: {error}", path = .path.display())]
-    File { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    File(String),
     #[error("{0}")]
     Unavailable(#[from] StoreError),
     #[error("{0}")]
@@ -88,7 +86,7 @@ pub(super) fn fault(settings: &Settings) -> Option<StoreStartError> {
         config::Store::Embedded(embedded) => {
             let path = embedded.directory.clone();
             let is_other = path.exists() && !path.is_dir();
-            is_other.then(|| StoreStartError::File { path, error: io::ErrorKind::NotADirectory.into() })
+            is_other.then(|| StoreStartError::File(format!("store.embedded.directory = \"{}\": no folder", path.display())))
         }
         config::Store::Redis(redis) => {
             let checked = options(redis).and_then(|options| Ok(RedisStore::check(&options)?));
@@ -121,17 +119,15 @@ fn options(redis: &config::Redis) -> Result<RedisOptions, StoreStartError> {
     options.call_timeout = redis.deadline;
     options.connect_timeout = redis.connect_timeout;
     if options.tls.is_some() {
-        let authorities_pem = redis.ca_file.as_deref().map(read).transpose()?;
-        let identity_pem = match &redis.certificate_files {
-            Some((certificate, key)) => Some((read(certificate)?, Secret::new(read(key)?))),
-            None => None,
-        };
-        options.tls = Some(TlsOptions { authorities_pem, identity_pem });
+        let unusable = |file: &Path, error| format!("store.redis.ca_file = \"{}\": {error}", file.display());
+        let of_file = |file: &Path| authorities(file).map_err(|error| StoreStartError::File(unusable(file, error)));
+        let authorities = redis.ca_file.as_deref().map(of_file).transpose()?;
+        let pair = redis.certificate_files.as_ref().map(pair).transpose();
+        let pair = pair.map_err(|problem| StoreStartError::File(problem.under("store.redis")))?;
+        options.tls = Some(TlsOptions {
+            authorities: authorities.map(|authorities| Arc::clone(authorities.roots())),
+            identity: pair.map(|pair| Arc::clone(pair.certified_key())),
+        });
     }
     Ok(options)
-}
-
-fn read(path: &Path) -> Result<String, StoreStartError> {
-    let text = files::read_text(path, files::PEM_BYTES_MAX);
-    text.map(|text| text.to_string()).map_err(|error| StoreStartError::File { path: path.to_owned(), error })
 }

@@ -1,23 +1,17 @@
 //! Files of TLS towards upstreams: the certificates that these are shown, and the authorities by which theirs are believed. They are read
 //! at start and by a reload, and again whenever they change.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
-use super::certificates::{PairProblem, SECOND_LOOK, pair};
-use super::file_work::FileWork;
-use super::watched_files::WatchedFiles;
+use super::certificate_files::{self, PairProblem, next_pair, pair};
+use super::watched_certificates::{Holder, Shown};
 use crate::config::{self, CertificateFiles, Settings};
+use crate::crypto::authorities::Authorities;
 use crate::crypto::certificates::CertificatePair;
 use crate::crypto::client_identity::ClientIdentity;
 use crate::crypto::server_authorities::ServerAuthorities;
-use crate::domain::stats::{Gauge, Gauges};
-use crate::domain::time::{Clock, Timestamp};
-use crate::files;
-use crate::sessions::health::Alarms;
+use crate::domain::time::Timestamp;
 
 /// What is wrong with the files of an upstream.
 pub(super) struct Fault {
@@ -50,15 +44,12 @@ pub(super) fn identity(
     let Some(files) = &upstream.client_certificate else { return Ok(None) };
     let is_same =
         |former: &&Arc<ClientIdentity>| former.certificate_file() == files.certificate && former.key_file() == files.key;
-    let former = former.filter(is_same);
-    let shown = former.map(|former| former.pair());
-    let pair = pair(files, shown.as_deref(), now)?;
-    Ok(Some(match former {
+    Ok(Some(match former.filter(is_same) {
         Some(former) => {
-            former.show(pair);
+            show(&upstream.name, former, now)?;
             Arc::clone(former)
         }
-        None => Arc::new(ClientIdentity::new(files.certificate.clone(), files.key.clone(), pair)),
+        None => Arc::new(ClientIdentity::new(files.certificate.clone(), files.key.clone(), pair(files)?)),
     }))
 }
 
@@ -68,20 +59,17 @@ pub(super) fn authorities(
     former: Option<&Arc<ServerAuthorities>>,
 ) -> Result<Option<Arc<ServerAuthorities>>, Fault> {
     let Some(file) = &upstream.ca_file else { return Ok(None) };
-    let fault = |error: String| of_authorities(file, &error);
-    let pem = read_authorities(file)?;
-    Ok(Some(match former.filter(|former| former.file() == file) {
-        Some(former) => {
-            former.trust(&pem).map_err(fault)?;
-            Arc::clone(former)
-        }
-        None => Arc::new(ServerAuthorities::of_pem(file.clone(), &pem).map_err(fault)?),
+    Ok(Some(if let Some(former) = former.filter(|former| former.file() == file) {
+        trust(&upstream.name, former)?;
+        Arc::clone(former)
+    } else {
+        let authorities = ServerAuthorities::new(file.clone(), read_authorities(file)?);
+        Arc::new(authorities.map_err(|error| of_authorities(file, &error))?)
     }))
 }
 
-fn read_authorities(file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
-    let read = files::read(file, files::PEM_BYTES_MAX);
-    read.map_err(|error| of_authorities(file, &format!("cannot be read: {error}")))
+fn read_authorities(file: &Path) -> Result<Authorities, Fault> {
+    certificate_files::authorities(file).map_err(|error| of_authorities(file, &error))
 }
 
 fn of_authorities(file: &Path, error: &str) -> Fault {
@@ -91,107 +79,36 @@ fn of_authorities(file: &Path, error: &str) -> Fault {
 /// A warning for each certificate that upstreams will not take, or not for long.
 pub(super) fn warnings(settings: &Settings, now: Timestamp) -> Vec<String> {
     let told = |upstream: &config::Upstream| {
-        let pair = pair(upstream.client_certificate.as_ref()?, None, now).ok()?;
-        told(&upstream.name, &pair, now).map(|(_, text)| text)
+        let pair = pair(upstream.client_certificate.as_ref()?).ok()?;
+        shown(&upstream.name, pair).told(now).map(|(_, text)| text)
     };
     settings.upstreams.iter().filter_map(told).collect()
 }
 
-/// The alarm of a certificate, and how it is told to people.
-fn told(upstream: &str, pair: &CertificatePair, now: Timestamp) -> Option<(&'static str, String)> {
-    let (alarm, text) = pair.standing(now).told()?;
-    Some((alarm, format!("upstreams.{upstream}.client_certificate_file {text}")))
+fn shown(upstream: &str, pair: CertificatePair) -> Shown {
+    Shown { place: format!("upstreams.{upstream}.client_certificate_file"), pair }
 }
 
-/// The files of all upstreams.
-pub(super) struct WatchedUpstreams {
-    /// By the settings in force.
-    pub(super) in_use: Box<dyn Fn() -> Vec<InUse> + Send + Sync>,
-    /// Told when the settings are others.
-    pub(super) changed: watch::Receiver<()>,
-    pub(super) alarms: Arc<Alarms>,
-    pub(super) gauges: Arc<Gauges>,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-/// What was told already.
-#[derive(Default)]
-struct Told {
-    faults: Vec<String>,
-    standings: Vec<String>,
-}
-
-impl WatchedUpstreams {
-    /// Follows the files for ever. While they cannot be used, the last ones go on.
-    pub(super) async fn follow(&self) {
-        let (mut told, work, mut changed) = (Told::default(), FileWork::default(), self.changed.clone());
-        loop {
-            changed.mark_unchanged();
-            let in_use = Arc::new((self.in_use)());
-            let mut files = WatchedFiles::watch(paths(&in_use)).await;
-            loop {
-                told = self.look(&in_use, told, &work).await;
-                tokio::select! {
-                    outcome = changed.changed() => match outcome {
-                        Ok(()) => break,
-                        // Nothing is in force any more.
-                        Err(_) => return,
-                    },
-                    _ = files.next() => {}
-                }
-            }
-        }
+impl Holder for Vec<InUse> {
+    fn files(&self) -> Vec<PathBuf> {
+        let of_one = |one: &InUse| {
+            let identity = one.identity.iter().flat_map(|identity| [identity.certificate_file(), identity.key_file()]);
+            let paths = identity.chain(one.authorities.iter().map(|authorities| authorities.file()));
+            paths.map(Path::to_owned).collect::<Vec<_>>()
+        };
+        self.iter().flat_map(of_one).collect()
     }
 
-    async fn look(&self, in_use: &Arc<Vec<InUse>>, told: Told, work: &FileWork) -> Told {
-        let mut faults = self.read(in_use, work).await;
-        if !faults.is_empty() && faults != told.faults {
-            tokio::time::sleep(SECOND_LOOK).await;
-            faults = self.read(in_use, work).await;
-        }
-        for fault in faults.iter().filter(|fault| !told.faults.contains(fault)) {
-            tracing::error!(fault, "a certificate cannot be used: the last one goes on");
-        }
-        let standings = self.judge(in_use, !faults.is_empty());
-        for standing in standings.iter().filter(|standing| !told.standings.contains(standing)) {
-            tracing::warn!(certificate = standing, "a certificate needs attention");
-        }
-        Told { faults, standings }
+    fn renew(&self, now: Timestamp) -> Vec<String> {
+        self.iter().flat_map(|one| take_over(one, now)).collect()
     }
 
-    async fn read(&self, in_use: &Arc<Vec<InUse>>, work: &FileWork) -> Vec<String> {
-        let (in_use, now) = (Arc::clone(in_use), self.clock.now());
-        let faults = work.run(move || in_use.iter().flat_map(|one| take_over(one, now)).collect()).await;
-        faults.unwrap_or_else(|error| vec![format!("upstreams: their files: {error}")])
-    }
-
-    /// Measures and raises alarms. Returns what is to be told.
-    fn judge(&self, in_use: &[InUse], is_stuck: bool) -> Vec<String> {
-        let now = self.clock.now();
-        let shown = || in_use.iter().filter_map(|one| Some((&*one.upstream, one.identity.as_ref()?.pair())));
-        let (mut alarms, standings): (BTreeSet<_>, Vec<_>) =
-            shown().filter_map(|(upstream, pair)| told(upstream, &pair, now)).unzip();
-        if is_stuck {
-            alarms.insert("unusable");
-        }
-        self.alarms.set(alarms.into_iter().collect());
-        if let Some(first) = shown().map(|(_, pair)| pair.not_after).min() {
-            self.gauges.set(Gauge::UpstreamCertificateExpiry, u64::try_from(first.secs()).unwrap_or_default());
-        }
-        standings
+    fn shown(&self) -> Vec<Shown> {
+        let of_one = |one: &InUse| Some(shown(&one.upstream, CertificatePair::clone(&*one.identity.as_ref()?.pair())));
+        self.iter().filter_map(of_one).collect()
     }
 }
 
-fn paths(in_use: &[InUse]) -> Vec<std::path::PathBuf> {
-    let of_one = |one: &InUse| {
-        let identity = one.identity.iter().flat_map(|identity| [identity.certificate_file(), identity.key_file()]);
-        let paths = identity.chain(one.authorities.iter().map(|authorities| authorities.file()));
-        paths.map(Path::to_owned).collect::<Vec<_>>()
-    };
-    in_use.iter().flat_map(of_one).collect()
-}
-
-/// Takes over what the files hold where that is something else. Returns what is wrong with those that cannot be used.
 fn take_over(InUse { upstream, identity, authorities }: &InUse, now: Timestamp) -> Vec<String> {
     let identity = identity.iter().map(|identity| show(upstream, identity, now));
     let authorities = authorities.iter().map(|authorities| trust(upstream, authorities));
@@ -201,15 +118,15 @@ fn take_over(InUse { upstream, identity, authorities }: &InUse, now: Timestamp) 
 
 fn show(upstream: &str, identity: &ClientIdentity, now: Timestamp) -> Result<(), Fault> {
     let files = CertificateFiles { certificate: identity.certificate_file().to_owned(), key: identity.key_file().to_owned() };
-    if identity.show(pair(&files, Some(&identity.pair()), now)?) {
+    if identity.show(next_pair(&files, &identity.pair(), now)?) {
         tracing::info!(%upstream, "the certificate that an upstream is shown has changed");
     }
     Ok(())
 }
 
 fn trust(upstream: &str, authorities: &ServerAuthorities) -> Result<(), Fault> {
-    let pem = read_authorities(authorities.file())?;
-    if authorities.trust(&pem).map_err(|error| of_authorities(authorities.file(), &error))? {
+    let read = read_authorities(authorities.file())?;
+    if authorities.trust(read).map_err(|error| of_authorities(authorities.file(), &error))? {
         tracing::info!(%upstream, "the authorities that vouch for an upstream have changed");
     }
     Ok(())

@@ -1,130 +1,130 @@
-//! Certificates of the listeners, read again whenever their files change.
+//! Certificates in use, read again whenever their files change.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::access::DynAccess;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-use super::certificates::{SECOND_LOOK, TlsListener, renewed};
 use super::file_work::FileWork;
 use super::watched_files::WatchedFiles;
-use crate::crypto::certificates::names_of;
+use crate::crypto::certificates::CertificatePair;
 use crate::domain::stats::{Gauge, Gauges};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::health::Alarms;
 use crate::tasks::supervisor::Supervisor;
 
-/// All certificates of this node.
-pub(super) struct WatchedCertificates {
-    /// The listeners that speak TLS, by the settings in force.
-    pub(super) listeners: Box<dyn DynAccess<Arc<Vec<TlsListener>>> + Send + Sync>,
+/// A pair that does not fit is looked at again after this, before anybody is told: the second file may be on its way.
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// What has certificates of files in use.
+pub(super) trait Holder: Send + Sync + 'static {
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// Takes over what the files hold where that is something else. What cannot be used leaves in use what was. Returns what is wrong
+    /// with it.
+    fn renew(&self, now: Timestamp) -> Vec<String>;
+
+    fn shown(&self) -> Vec<Shown>;
+}
+
+/// A certificate that others are shown.
+pub(super) struct Shown {
+    /// Where the settings name it.
+    pub(super) place: String,
+    pub(super) pair: CertificatePair,
+}
+
+impl Shown {
+    /// The alarm of one that others will not take, or not for long, and how it is told to people.
+    pub(super) fn told(&self, now: Timestamp) -> Option<(&'static str, String)> {
+        let (alarm, text) = self.pair.standing(now).told()?;
+        Some((alarm, format!("{} {text}", self.place)))
+    }
+}
+
+/// All certificates of one kind that this node has in use.
+pub(super) struct WatchedCertificates<H> {
+    /// Whose they are.
+    pub(super) name: &'static str,
+    /// By the settings in force.
+    pub(super) present: Box<dyn Fn() -> Arc<H> + Send + Sync>,
+    /// Told when the settings are others.
+    pub(super) changed: watch::Receiver<()>,
     pub(super) alarms: Arc<Alarms>,
     pub(super) gauges: Arc<Gauges>,
+    /// When the first of them expires.
+    pub(super) expiry: Gauge,
     pub(super) clock: Arc<dyn Clock>,
-    /// Told when the files are to be read again.
-    pub(super) touched: Arc<Notify>,
 }
 
 /// What was told of them already.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Default)]
 struct Told {
     faults: Vec<String>,
     standings: Vec<String>,
 }
 
-impl WatchedCertificates {
+impl<H: Holder> WatchedCertificates<H> {
     pub(super) fn spawn(self, supervisor: &Supervisor) {
-        supervisor.supervise_kept("certificates", self, |watched, stop| async move {
+        supervisor.supervise_kept(self.name, self, |watched, stop| async move {
             let _ = stop.run_until_cancelled(Box::pin(watched.follow())).await;
         });
     }
 
-    /// Follows the files for ever. While a pair cannot be used, the last one goes on.
+    /// Follows the files for as long as settings are in force. While they cannot be used, what they held last goes on.
     async fn follow(&self) {
-        let (mut told, work) = (Told::default(), FileWork::default());
+        let (mut told, work, mut changed) = (Told::default(), FileWork::default(), self.changed.clone());
         loop {
-            let listeners = self.present();
-            let paths = listeners.iter().flat_map(|listener| listener.tls.files()).map(Path::to_owned).collect();
-            let mut files = WatchedFiles::watch(paths).await;
-            while Arc::ptr_eq(&listeners, &self.present()) {
-                told = self.look(&listeners, told, &work).await;
+            changed.mark_unchanged();
+            let holder = (self.present)();
+            let mut files = WatchedFiles::watch(holder.files(), work.clone()).await;
+            loop {
+                told = self.look(&holder, told, &work).await;
                 tokio::select! {
-                    () = self.touched.notified() => {}
-                    _ = files.next() => {}
+                    outcome = changed.changed() => match outcome {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = files.next() => {}
                 }
             }
         }
     }
 
-    fn present(&self) -> Arc<Vec<TlsListener>> {
-        Arc::clone(&self.listeners.load())
-    }
-
-    async fn look(&self, listeners: &Arc<Vec<TlsListener>>, told: Told, work: &FileWork) -> Told {
-        let mut faults = self.read(listeners, work).await;
+    async fn look(&self, holder: &Arc<H>, told: Told, work: &FileWork) -> Told {
+        let mut faults = self.renew(holder, work).await;
         if !faults.is_empty() && faults != told.faults {
             tokio::time::sleep(SECOND_LOOK).await;
-            faults = self.read(listeners, work).await;
+            faults = self.renew(holder, work).await;
         }
         for fault in faults.iter().filter(|fault| !told.faults.contains(fault)) {
             tracing::error!(fault, "a certificate cannot be used: the last one goes on");
         }
-        let standings = self.judge(listeners, !faults.is_empty());
+        let standings = self.judge(&holder.shown(), !faults.is_empty());
         for standing in standings.iter().filter(|standing| !told.standings.contains(standing)) {
             tracing::warn!(certificate = standing, "a certificate needs attention");
         }
         Told { faults, standings }
     }
 
-    /// Shows what the files hold where that is something else. Returns what is wrong with those that cannot be used.
-    async fn read(&self, listeners: &Arc<Vec<TlsListener>>, work: &FileWork) -> Vec<String> {
-        let (listeners, now) = (Arc::clone(listeners), self.clock.now());
-        let faults = work.run(move || show(&listeners, now)).await;
-        faults.unwrap_or_else(|error| vec![format!("listeners: the files of certificates: {error}")])
+    async fn renew(&self, holder: &Arc<H>, work: &FileWork) -> Vec<String> {
+        let (holder, now) = (Arc::clone(holder), self.clock.now());
+        let faults = work.run(move || holder.renew(now)).await;
+        faults.unwrap_or_else(|error| vec![format!("{}: {error}", self.name)])
     }
 
-    /// Measures and raises alarms. Returns what is to be told of certificates that are shown.
-    fn judge(&self, listeners: &[TlsListener], is_stuck: bool) -> Vec<String> {
+    /// Measures and raises alarms. Returns what is to be told.
+    fn judge(&self, shown: &[Shown], is_stuck: bool) -> Vec<String> {
         let now = self.clock.now();
-        let (mut standings, mut worst) = (Vec::new(), BTreeSet::new());
-        let mut first = None;
-        for TlsListener { position, server, .. } in listeners {
-            for (index, pair) in server.material().certificates.pairs().iter().enumerate() {
-                first = first.into_iter().chain([pair.not_after]).min();
-                if let Some((alarm, text)) = pair.standing(now).told() {
-                    worst.insert(alarm);
-                    let names = names_of(std::slice::from_ref(pair));
-                    standings.push(format!("listeners[{position}].tls.certificates[{index}] ({names}) {text}"));
-                }
-            }
-        }
+        let (mut alarms, standings): (BTreeSet<_>, Vec<_>) = shown.iter().filter_map(|shown| shown.told(now)).unzip();
         if is_stuck {
-            worst.insert("unusable");
+            alarms.insert("unusable");
         }
-        if let Some(first) = first {
-            self.gauges.set(Gauge::CertificateExpiry, u64::try_from(first.secs()).unwrap_or_default());
-        }
-        self.alarms.set(worst.into_iter().collect());
+        self.alarms.set(alarms.into_iter().collect());
+        let first = shown.iter().map(|shown| shown.pair.not_after).min();
+        self.gauges.put(self.expiry, first.map(|first| u64::try_from(first.secs()).unwrap_or_default()));
         standings
     }
-}
-
-fn show(listeners: &[TlsListener], now: Timestamp) -> Vec<String> {
-    let mut faults = Vec::new();
-    for TlsListener { position, tls, server } in listeners {
-        let former = server.material();
-        let (read, unusable) = renewed(*position, tls, &former, now);
-        faults.extend(unusable);
-        if read.is_same(&former) {
-            continue;
-        }
-        let names = names_of(read.certificates.pairs());
-        match server.show(read) {
-            Ok(()) => tracing::info!(listener = position, names, "certificates changed"),
-            Err(error) => faults.push(format!("listeners[{position}].tls: {error}")),
-        }
-    }
-    faults
 }

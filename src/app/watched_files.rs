@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, io};
@@ -49,15 +50,6 @@ pub(super) struct WatchedFiles {
     is_fault_told: bool,
 }
 
-/// Why files are to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cause {
-    /// Somebody changed something, and has left it alone since.
-    Touched,
-    /// It is time. What is there may be half written.
-    Time,
-}
-
 struct Watch {
     events: EventStream<[u8; EVENTS_BYTES]>,
     names: Names,
@@ -76,25 +68,42 @@ enum Event {
 
 impl WatchedFiles {
     /// From now on. Whoever reads them first right after this misses no change.
-    pub(super) async fn watch(paths: Vec<PathBuf>) -> Self {
-        let mut files = Self { paths, work: FileWork::default(), watch: None, is_fault_told: false };
+    pub(super) async fn watch(paths: Vec<PathBuf>, work: FileWork) -> Self {
+        let mut files = Self { paths, work, watch: None, is_fault_told: false };
         files.watch_anew().await;
         files
     }
 
-    /// Waits until they are to be read again. Can be given up at any time.
-    pub(super) async fn next(&mut self) -> Cause {
-        let first = tokio::time::timeout(READ_INTERVAL, self.event()).await;
-        let cause = match first {
-            Ok(event) => {
-                // In the worst case somebody goes on for ever.
-                let is_settled = tokio::time::timeout(SETTLING_MAX, self.settled(event)).await.unwrap_or(false);
-                if is_settled { Cause::Touched } else { Cause::Time }
-            }
-            Err(_) => Cause::Time,
+    /// Waits until they are to be read again: nobody has touched them for a while then. Can be given up at any time.
+    pub(super) async fn next(&mut self) {
+        let is_done = match tokio::time::timeout(READ_INTERVAL, self.event()).await {
+            // In the worst case somebody goes on for ever.
+            Ok(event) => tokio::time::timeout(SETTLING_MAX, self.settled(event)).await.unwrap_or(false),
+            Err(_) => false,
         };
+        if !is_done {
+            self.left_alone().await;
+        }
         self.watch_anew().await;
-        cause
+    }
+
+    /// Waits until nobody has touched them for a while, where nothing tells that a writer is done.
+    pub(super) async fn left_alone(&self) {
+        let mut before = self.states().await;
+        loop {
+            tokio::time::sleep(SETTLING).await;
+            let now = self.states().await;
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    /// `None` where the disk does not respond: whoever reads the files is told so.
+    async fn states(&self) -> Option<Vec<Option<State>>> {
+        let paths = self.paths.clone();
+        self.work.run(move || paths.iter().map(|path| State::of(path)).collect()).await.ok()
     }
 
     /// Waits until nobody has touched them for a while since `last`. Whether whoever wrote them is done.
@@ -149,6 +158,24 @@ impl WatchedFiles {
             let files = files.join(", ");
             tracing::warn!(files, %error, "files cannot be watched, and are read from time to time instead");
         }
+    }
+}
+
+/// What differs when somebody has written a file, or put another in its place.
+#[derive(PartialEq, Eq)]
+struct State {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl State {
+    fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok()?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Some(Self { device: file.dev(), inode: file.ino(), bytes: file.size(), changed })
     }
 }
 

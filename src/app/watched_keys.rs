@@ -31,7 +31,8 @@ impl WatchedKeys {
     /// Follows the file for ever. `changed` is called when there are other keys than before; while the file cannot be used, the last ones
     /// go on.
     pub(super) async fn follow(&self, issuer: &str, changed: impl Fn()) {
-        let (mut files, work) = (WatchedFiles::watch(vec![self.path.clone()]).await, FileWork::default());
+        let work = FileWork::default();
+        let mut files = WatchedFiles::watch(vec![self.path.clone()], work.clone()).await;
         let mut told = None;
         loop {
             let (path, algorithms) = (self.path.clone(), self.algorithms.clone());

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 
 use super::file_work::FileWork;
-use super::watched_files::{Cause, SETTLING, WatchedFiles};
+use super::watched_files::WatchedFiles;
 use crate::files;
 
 /// What the file says, as far as it has to be told from what it said before; `None` while it cannot be read.
@@ -41,14 +41,16 @@ impl WatchedSettings {
             return std::future::pending().await;
         }
         loop {
-            let cause = if let Some(watched) = &mut self.watched {
-                watched.next().await
+            if let Some(watched) = &mut self.watched {
+                watched.next().await;
             } else {
-                self.watched = Some(WatchedFiles::watch(vec![self.file.clone()]).await);
-                Cause::Time
-            };
+                let watched = WatchedFiles::watch(vec![self.file.clone()], self.work.clone()).await;
+                // What was missed may be half written.
+                watched.left_alone().await;
+                self.watched = Some(watched);
+            }
             let now = self.read().await;
-            if now == self.seen || (cause == Cause::Time && !self.says_for_a_while(now).await) {
+            if now == self.seen {
                 continue;
             }
             self.seen = now;
@@ -57,12 +59,6 @@ impl WatchedSettings {
             }
             tracing::warn!(file = %self.file.display(), "the settings file cannot be read; the settings stay in force");
         }
-    }
-
-    /// Where nothing tells that a writer is done.
-    async fn says_for_a_while(&self, digest: Digest) -> bool {
-        tokio::time::sleep(SETTLING).await;
-        self.read().await == digest
     }
 
     async fn read(&self) -> Digest {

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::listeners::CertificateFiles;
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::{Disclosure, FromFile, Setting, open_settings, write_debug};
@@ -41,7 +42,7 @@ pub struct Redis {
     /// PEM certificates to trust for TLS instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// Our own certificate chain and its key, PEM, for servers that ask for one: both or none.
-    pub certificate_files: Option<(PathBuf, PathBuf)>,
+    pub certificate_files: Option<CertificateFiles>,
     /// Of the sentinels, which know nothing of the servers' users.
     pub sentinel_username: Option<String>,
     pub sentinel_password: Option<FromFile<Secret<String>>>,
@@ -213,14 +214,14 @@ fn small_number(value: &config::Value) -> Parsed<u8> {
     parse::number(0, 255)(value).and_then(|number| u8::try_from(number).map_err(|_| ALLOWED.to_owned()))
 }
 
-fn certificate_files(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
+fn certificate_files(s: &mut Section<'_>) -> Option<CertificateFiles> {
     let certificate = s.optional("certificate_file", parse::path);
     let key = s.key_file("key_file");
     if certificate.is_some() != key.is_some() && s.has_any(&["certificate_file"]) != s.has_any(&["key_file"]) {
         let key = if certificate.is_some() { "certificate_file" } else { "key_file" };
         s.fault(key, "certificate_file and key_file are given together or not at all");
     }
-    certificate.zip(key)
+    Some(CertificateFiles { certificate: certificate?, key: key? })
 }
 
 fn redis_url(value: &config::Value) -> Parsed<WrittenUrl> {

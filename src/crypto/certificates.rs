@@ -114,7 +114,7 @@ impl CertificatePair {
         &self.names
     }
 
-    pub(super) const fn certified_key(&self) -> &Arc<CertifiedKey> {
+    pub const fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.key
     }
 

@@ -4,6 +4,7 @@
 //! [`entropy`].
 
 pub mod access_token;
+pub mod authorities;
 pub mod certificate_keys;
 pub mod certificates;
 pub mod client_certificate;

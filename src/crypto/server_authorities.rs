@@ -11,7 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-use super::tls_server::Authorities;
+use super::authorities::Authorities;
 
 /// The authorities of one file. The next handshake believes those that it holds then.
 pub struct ServerAuthorities {
@@ -20,17 +20,15 @@ pub struct ServerAuthorities {
 }
 
 struct Present {
-    certificates: Vec<CertificateDer<'static>>,
+    authorities: Authorities,
     verifier: Arc<WebPkiServerVerifier>,
 }
 
 impl ServerAuthorities {
-    /// `pem` is what the file holds.
-    ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn of_pem(file: PathBuf, pem: &[u8]) -> Result<Self, String> {
-        Ok(Self { file, present: ArcSwap::from_pointee(Present::of_pem(pem)?) })
+    /// They can vouch for nobody.
+    pub fn new(file: PathBuf, authorities: Authorities) -> Result<Self, String> {
+        Ok(Self { file, present: ArcSwap::from_pointee(Present::of(authorities)?) })
     }
 
     pub fn file(&self) -> &Path {
@@ -40,23 +38,21 @@ impl ServerAuthorities {
     /// From now on it is these. Whether they are others than before.
     ///
     /// # Errors
-    /// As [`Self::of_pem`]: those before go on.
-    pub fn trust(&self, pem: &[u8]) -> Result<bool, String> {
-        let next = Present::of_pem(pem)?;
-        let are_others = self.present.load().certificates != next.certificates;
+    /// As [`Self::new`]: those before go on.
+    pub fn trust(&self, authorities: Authorities) -> Result<bool, String> {
+        let are_others = self.present.load().authorities != authorities;
         if are_others {
-            self.present.store(Arc::new(next));
+            self.present.store(Arc::new(Present::of(authorities)?));
         }
         Ok(are_others)
     }
 }
 
 impl Present {
-    fn of_pem(pem: &[u8]) -> Result<Self, String> {
-        let Authorities { roots, der } = Authorities::of_pem(pem)?;
+    fn of(authorities: Authorities) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-        Ok(Self { certificates: der, verifier: verifier.map_err(|error| error.to_string())? })
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(authorities.roots()), provider).build();
+        Ok(Self { authorities, verifier: verifier.map_err(|error| error.to_string())? })
     }
 }
 

@@ -4,16 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig};
 
+use super::authorities::Authorities;
 use super::certificates::Certificates;
-use super::pem_sections;
 
 /// The protocols that are served over TLS, the one that is preferred first (RFC 7301). A client that names others alone is refused.
 const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
@@ -54,14 +52,14 @@ impl ClientCertificates {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Off, Self::Off) => true,
-            (Self::Optional(one), Self::Optional(other)) | (Self::Required(one), Self::Required(other)) => one.der == other.der,
+            (Self::Optional(one), Self::Optional(other)) | (Self::Required(one), Self::Required(other)) => one == other,
             (Self::Off | Self::Optional(_) | Self::Required(_), _) => false,
         }
     }
 
     fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, rustls::Error> {
         let builder = |authorities: &Authorities| {
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::new(ring::default_provider()))
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities.roots()), Arc::new(ring::default_provider()))
         };
         let built = match self {
             Self::Off => return Ok(None),
@@ -69,29 +67,6 @@ impl ClientCertificates {
             Self::Required(authorities) => builder(authorities).build(),
         };
         built.map(Some).map_err(|error| rustls::Error::General(error.to_string()))
-    }
-}
-
-/// Who vouches for the certificates of others, by one file.
-#[derive(Clone, Debug)]
-pub struct Authorities {
-    pub(super) roots: Arc<RootCertStore>,
-    pub(super) der: Vec<CertificateDer<'static>>,
-}
-
-impl Authorities {
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn of_pem(pem: &[u8]) -> Result<Self, String> {
-        pem_sections::check(pem, |_| false).map_err(|unread| unread.to_string())?;
-        let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-        let der = read.map_err(|error| format!("holds no PEM that can be read: {error}"))?;
-        let mut roots = RootCertStore::empty();
-        for (index, certificate) in der.iter().enumerate() {
-            let added = roots.add(certificate.clone());
-            added.map_err(|error| format!("holds what cannot vouch at position {}: {error}", index + 1))?;
-        }
-        if der.is_empty() { Err("holds no CERTIFICATE section".to_owned()) } else { Ok(Self { roots: Arc::new(roots), der }) }
     }
 }
 
@@ -188,33 +163,5 @@ impl Present {
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsServer").field("minimum_version", &self.minimum_version).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-
-    use super::*;
-
-    #[test]
-    fn no_authority_is_dropped_without_a_word() {
-        let authority = || {
-            let mut params = CertificateParams::default();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
-        };
-        let (one, other) = (authority(), authority());
-        let read = |text: &str| Authorities::of_pem(text.as_bytes()).map(|authorities| authorities.der.len());
-        assert_eq!(read(&format!("# one\n{one}\n# other\n{other}")), Ok(2));
-        for broken in [
-            format!("{one}\u{feff}{other}"),
-            format!("\u{feff}{one}{other}"),
-            one.clone() + &other.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
-            one.clone() + &other.replace("CERTIFICATE", "X509 CERTIFICATE"),
-        ] {
-            let fault = read(&broken).unwrap_err();
-            assert!(fault.contains("passed over"), "{fault}");
-        }
     }
 }

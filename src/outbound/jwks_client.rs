@@ -7,6 +7,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 
 use super::fetch::fetch;
+use crate::crypto::authorities::Authorities;
 use crate::crypto::issuers::JwksSource;
 use crate::crypto::jwks::JWKS_BYTES_MAX;
 use crate::proxy::upstream::connect::{Target, Tls};
@@ -18,17 +19,17 @@ pub struct JwksClient {
 }
 
 impl JwksClient {
-    /// `authorities`: a PEM text with the only ones that may vouch for the server, instead of those of the web.
+    /// `authorities`: the only ones that may vouch for the server, instead of those of the web.
     ///
     /// # Errors
-    /// The URL has no host, or the authorities cannot be read.
-    pub fn new(uri: &Uri, authorities: Option<&[u8]>) -> Result<Self, String> {
+    /// The URL has no host, or one that no certificate can name.
+    pub fn new(uri: &Uri, authorities: Option<&Authorities>) -> Result<Self, String> {
         let host = uri.host().ok_or("the URL has no host")?.trim_matches(['[', ']']).to_owned();
         let is_https = uri.scheme_str() == Some("https");
         let tls = match (is_https, authorities) {
             (false, _) => None,
             (true, None) => Some(Tls::of_web(&host)?),
-            (true, Some(pem)) => Some(Tls::of_authorities(&host, pem)?),
+            (true, Some(authorities)) => Some(Tls::of_authorities(&host, authorities)?),
         };
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         Ok(Self { target: Target::tcp(host, port, tls) })

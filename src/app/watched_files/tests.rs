@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
@@ -12,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(1_500);
 
 async fn is_told(files: &mut WatchedFiles) -> bool {
-    tokio::time::timeout(SOON, files.next()).await == Ok(Cause::Touched)
+    tokio::time::timeout(SOON, files.next()).await.is_ok()
 }
 
 async fn is_quiet(files: &mut WatchedFiles) -> bool {
@@ -23,7 +24,7 @@ async fn is_quiet(files: &mut WatchedFiles) -> bool {
 async fn stage(prepare: impl FnOnce(&Path), file: &str) -> (TempDir, WatchedFiles) {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
-    let files = WatchedFiles::watch(vec![folder.path().join(file)]).await;
+    let files = WatchedFiles::watch(vec![folder.path().join(file)], FileWork::default()).await;
     (folder, files)
 }
 
@@ -59,6 +60,32 @@ async fn a_file_counts_once_its_writer_has_closed_it() {
     fs::write(at("other"), "2").unwrap();
     fs::hard_link(at("other"), at("file")).unwrap();
     assert!(is_told(&mut files).await);
+}
+
+/// As on a disk of the network, which tells nothing.
+#[tokio::test]
+async fn a_file_that_changes_is_left_alone_once_it_stays_as_it_is() {
+    let (folder, files) = stage(|folder| fs::write(folder.join("file"), "1").unwrap(), "file").await;
+    let file = folder.path().join("file");
+    let changes: [fn(&Path); 4] = [
+        |file| fs::write(file, "2").unwrap(),
+        |file| fs::File::options().append(true).open(file).unwrap().write_all(b"3").unwrap(),
+        |file| fs::remove_file(file).unwrap(),
+        |file| fs::write(file, "4").unwrap(),
+    ];
+    let is_written = Cell::new(false);
+    let writing = async {
+        for change in changes {
+            tokio::time::sleep(SETTLING / 2).await;
+            change(&file);
+        }
+        is_written.set(true);
+    };
+    let leaving = async {
+        files.left_alone().await;
+        assert!(is_written.get(), "it is read while it is written");
+    };
+    tokio::join!(writing, leaving);
 }
 
 #[tokio::test]

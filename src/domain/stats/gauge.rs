@@ -62,7 +62,7 @@ impl Gauge {
 
 const GAUGES: usize = Gauge::ALL.len();
 
-/// Stands for a gauge that was never set.
+/// Stands for a gauge that has nothing to tell.
 const UNSET: u64 = u64::MAX;
 
 /// The last measurement of each gauge in this process. Any thread may set and read.
@@ -76,7 +76,12 @@ impl Gauges {
     }
 
     pub fn set(&self, gauge: Gauge, value: u64) {
-        self.0[gauge as usize].store(value.min(UNSET - 1), Ordering::Relaxed);
+        self.put(gauge, Some(value));
+    }
+
+    /// `None`: there is nothing to measure.
+    pub fn put(&self, gauge: Gauge, value: Option<u64>) {
+        self.0[gauge as usize].store(value.map_or(UNSET, |value| value.min(UNSET - 1)), Ordering::Relaxed);
     }
 
     /// Sets those that `readings` has.
@@ -160,6 +165,8 @@ mod tests {
         let readings = gauges.readings();
         assert_eq!((readings.value(Gauge::Subjects), readings.value(Gauge::Sessions)), (Some(0), None));
         assert_eq!(readings.value(Gauge::StoreBytes), Some(u64::MAX - 1));
+        gauges.put(Gauge::Subjects, None);
+        assert_eq!(gauges.readings().value(Gauge::Subjects), None, "there is nothing to measure any more");
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use std::{fmt, io};
 
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::crypto::authorities::Authorities;
 use crate::crypto::client_identity::ClientIdentity;
 use crate::crypto::server_authorities::ServerAuthorities;
 use crate::domain::network::KEEPALIVE_TIMEOUT;
@@ -72,8 +72,7 @@ pub struct Tls {
 #[derive(Clone)]
 enum Trusted {
     Web,
-    /// PEM.
-    Listed(Arc<[u8]>),
+    Listed(Authorities),
     /// Those of a file, whatever it holds.
     Renewed(Arc<ServerAuthorities>),
 }
@@ -111,22 +110,16 @@ impl Tls {
     /// # Errors
     /// `host` is neither a DNS name nor an address.
     pub fn of_web(host: &str) -> Result<Self, String> {
-        Self::trusting(host, rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }, Trusted::Web)
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        Self::trusting(host, Arc::new(roots), Trusted::Web)
     }
 
-    /// Trusts the certificates in `pem`, and no others.
+    /// Trusts these, and no others.
     ///
     /// # Errors
-    /// No certificate in it, or one that is none; `host` is neither a DNS name nor an address.
-    pub fn of_authorities(host: &str, pem: &[u8]) -> Result<Self, String> {
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
-        }
-        if roots.is_empty() {
-            return Err("holds no certificate".to_owned());
-        }
-        Self::trusting(host, roots, Trusted::Listed(pem.into()))
+    /// `host` is neither a DNS name nor an address.
+    pub fn of_authorities(host: &str, authorities: &Authorities) -> Result<Self, String> {
+        Self::trusting(host, Arc::clone(authorities.roots()), Trusted::Listed(authorities.clone()))
     }
 
     /// Trusts the certificates of a file, and no others: those that it holds at each handshake.
@@ -141,7 +134,7 @@ impl Tls {
         Self::of(host, config, Trusted::Renewed(authorities))
     }
 
-    fn trusting(host: &str, roots: rustls::RootCertStore, trusted: Trusted) -> Result<Self, String> {
+    fn trusting(host: &str, roots: Arc<rustls::RootCertStore>, trusted: Trusted) -> Result<Self, String> {
         Self::of(host, builder()?.with_root_certificates(roots).with_no_client_auth(), trusted)
     }
 

@@ -1,7 +1,11 @@
 //! What it takes to reach a Redis.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
 
 use crate::domain::ids::Partitions;
 pub use crate::domain::redis_url::{ADDRESSES_MAX, Address};
@@ -73,10 +77,10 @@ pub struct Replication {
 /// Whom to trust, and as whom to appear.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
-    /// The only authorities to trust, PEM; `None`: the well-known public ones.
-    pub authorities_pem: Option<String>,
-    /// Our certificate chain and its key, PEM, for servers that ask for one.
-    pub identity_pem: Option<(String, Secret<String>)>,
+    /// The only authorities to trust; `None`: the well-known public ones.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// Our certificate with its key, for servers that ask for one.
+    pub identity: Option<Arc<CertifiedKey>>,
 }
 
 pub const KEY_PREFIX_DEFAULT: &str = "tg:";

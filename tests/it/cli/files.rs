@@ -71,10 +71,13 @@ fn whatever_a_start_would_refuse_in_a_file_is_named_beforehand() {
             format!("{}client_certificate_file = \"gone.pem\"\nclient_key_file = \"good-key.pem\"\n", upstream("good.pem")),
             "upstreams.api.client_certificate_file: gone.pem: cannot be read: No such file",
         ),
-        (redis("ca_file = \"gone.pem\""), "store: gone.pem: No such file"),
-        (redis("ca_file = \"garbage.pem\""), "store.redis: TLS: no certificate in the PEM text"),
-        (redis("certificate_file = \"good.pem\"\nkey_file = \"garbage.pem\""), "store.redis: TLS: "),
-        (redis("certificate_file = \"good.pem\"\nkey_file = \"other-key.pem\""), "store.redis: TLS: "),
+        (redis("ca_file = \"gone.pem\""), "store.redis.ca_file = \"gone.pem\": cannot be read: No such file"),
+        (redis("ca_file = \"garbage.pem\""), "store.redis.ca_file = \"garbage.pem\": holds no CERTIFICATE section"),
+        (redis("certificate_file = \"good.pem\"\nkey_file = \"garbage.pem\""), "store.redis.key_file = \"garbage.pem\": "),
+        (
+            redis("certificate_file = \"good.pem\"\nkey_file = \"other-key.pem\""),
+            "store.redis.key_file = \"other-key.pem\": holds the key of another certificate",
+        ),
         (keys("keys"), "refresh.secret: "),
         (keys("good.pem"), "keys.directory: "),
         (keys("piped"), "keys.directory: piped/k.pem: cannot be read: no regular file"),
@@ -113,7 +116,7 @@ fn files_of_other_issuers_that_are_of_no_use_are_named_beforehand() {
     for (keys, fault) in [
         ("jwks_file = \"pipe\"\n", "issuers[0].jwks_file = \"pipe\": cannot be read: no regular file"),
         ("jwks_url = \"https://h/\"\nca_file = \"gone.pem\"\n", "issuer i: ca_file gone.pem: cannot be read"),
-        ("jwks_url = \"https://h/\"\nca_file = \"empty.pem\"\n", "issuer i: ca_file empty.pem: holds no certificate"),
+        ("jwks_url = \"https://h/\"\nca_file = \"empty.pem\"\n", "issuer i: ca_file empty.pem: holds no CERTIFICATE section"),
     ] {
         std::fs::write(folder.path().join("tokengate.toml"), format!("{UPSTREAM}{issuer}{keys}")).unwrap();
         let checked = tokengate(folder.path(), &["check", "--config", "tokengate.toml"], &[]);

@@ -102,6 +102,7 @@ mod tests {
 
     use super::super::openings::Openings;
     use super::*;
+    use crate::crypto::authorities::Authorities;
     use crate::proxy::bond::Verdict;
     use crate::proxy::upstream::connect::{Target, Tls};
     use crate::proxy::watch::Watchers;
@@ -109,7 +110,7 @@ mod tests {
     /// A connection by TLS, and its other end.
     async fn pair() -> (Stream, TlsStream<TcpStream>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let tls = Tls::of_authorities("localhost", made.cert.pem().as_bytes()).unwrap();
+        let tls = Tls::of_authorities("localhost", &Authorities::of_pem(made.cert.pem().as_bytes()).unwrap()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

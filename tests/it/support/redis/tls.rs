@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tokengate::domain::secret::Secret;
+use tokengate::crypto::authorities::Authorities;
+use tokengate::crypto::certificates::CertificatePair;
 use tokengate::store::redis::TlsOptions;
 
 /// An authority of its own, a certificate that all servers share, and one for their clients.
@@ -48,11 +49,10 @@ impl Tls {
 
     /// For a client that trusts this authority, and shows a certificate by it.
     pub(crate) fn options(&self) -> TlsOptions {
-        let [certificate, key] = self.client_files().map(|file| fs::read_to_string(file).unwrap());
-        TlsOptions {
-            authorities_pem: Some(fs::read_to_string(self.authority_file()).unwrap()),
-            identity_pem: Some((certificate, Secret::new(key))),
-        }
+        let [certificate, key] = self.client_files().map(|file| fs::read(file).unwrap());
+        let authorities = Authorities::of_pem(&fs::read(self.authority_file()).unwrap()).unwrap();
+        let pair = CertificatePair::of_pem(&certificate, &key).unwrap();
+        TlsOptions { authorities: Some(Arc::clone(authorities.roots())), identity: Some(Arc::clone(pair.certified_key())) }
     }
 
     pub(crate) fn authority_file(&self) -> PathBuf {
