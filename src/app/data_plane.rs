@@ -192,7 +192,11 @@ pub(super) fn policy(
         ),
         login: login(settings),
         rewrite: RewriteRules::new(fields, &settings.headers.remove, own_cookies, forwarding, VIA),
-        access_cookie: cookies.map(|cookies| AccessCookie { own: cookies.own, origins: cookies.origins }),
+        access_cookie: cookies.map(|cookies| AccessCookie {
+            own: cookies.own,
+            origins: cookies.origins,
+            in_flight: cookies.in_flight,
+        }),
         cors: settings.cors.clone(),
         tickets: TicketReader::new(
             settings.endpoints.paths.ticket.is_some().then(|| settings.tickets.parameter.clone()),

@@ -11,6 +11,7 @@ use crate::domain::cookies::{
     ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, SameSite, Slot,
 };
 use crate::domain::cors::{Cors, Origins};
+use crate::domain::in_flight::InFlight;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::route::EndpointPaths;
@@ -33,6 +34,9 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
     let tokens_in_body = s.read("tokens_in_body", parse::flag);
     let signed_out = s.read("signed_out", parse::or_off(page)).and_then(|page| HeaderValue::try_from(page).ok());
     let clear_site_data = clear_site_data(&s.read("clear_site_data", parse::list(parse::choice(&SITE_DATA))));
+    let refresh_in_flight = s.read("refresh_in_flight", parse::flag);
+    let ahead = s.read("refresh_ahead", parse::duration(Duration::ZERO, Duration::from_hours(24)));
+    let in_flight = refresh_in_flight.then_some(InFlight { ahead });
     let origins = CookieOrigins {
         listed: s.read("csrf_origins", parse::list(parse::origin)),
         field: s.read("csrf_header", parse::header_name),
@@ -60,13 +64,21 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
     if same_site == SameSite::None && !secure {
         s.fault("same_site", "\"none\" needs secure = true: browsers drop the cookie otherwise");
     }
-    let refresh_path = refresh_cookie_path(&refresh_name, endpoints);
+    let narrow = refresh_cookie_path(&refresh_name, endpoints);
+    // In flight it is read on every path. Where browsers kept it before, it would be a second one.
+    let refresh_path = if refresh_in_flight { "/".to_owned() } else { narrow.clone() };
+    let mut former = former;
+    if refresh_path != narrow {
+        let place = |domain| FormerCookie { name: refresh_name.clone(), domain, path: Some(narrow.clone()) };
+        former.extend([place(domain.clone()), place(None)]);
+    }
     let access = Slot { name: access_name, domain: domain.clone(), path };
     let refresh = Slot { name: refresh_name, domain, path: refresh_path };
     Some(CookieMode {
         own: OwnCookies::new(access, refresh, &former, same_site, secure),
         tokens_in_body,
         origins,
+        in_flight,
         signed_out,
         clear_site_data,
     })

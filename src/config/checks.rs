@@ -1,10 +1,13 @@
 //! Checks that span sections.
 
+use std::time::Duration;
+
 use super::notes::Notes;
 use super::tokens::TokenRoom;
 use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, ListenerProtocol, Settings, tickets};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::route::{Access, Route};
+use crate::domain::session_policy::OldSession;
 
 pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     shared_store_needs_shared_keys(settings, notes);
@@ -14,6 +17,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     legacy_verifiers_are_distinct(settings, notes);
     clients_are_distinct(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
+    refreshes_in_flight_have_time(settings, notes);
     tokens_can_be_sent(settings, notes);
     addresses_are_distinct(settings, notes);
     redirects_lead_to_tls(settings, notes);
@@ -170,6 +174,26 @@ fn legacy_verifiers_are_distinct(settings: &Settings, notes: &Notes) {
     }
     if settings.legacy.len() > LEGACY_MAX {
         notes.problem("legacy", None, format!("has {} entries; allowed are at most {LEGACY_MAX}", settings.legacy.len()));
+    }
+}
+
+/// The least leeway that leaves a response time to bring the cookies.
+const LEEWAY_IN_FLIGHT_MIN: Duration = Duration::from_secs(3);
+
+fn refreshes_in_flight_have_time(settings: &Settings, notes: &Notes) {
+    let Some(in_flight) = settings.cookies.as_ref().and_then(|cookies| cookies.in_flight) else { return };
+    if in_flight.ahead * 2 > settings.tokens.lifetime {
+        notes.problem("cookies.refresh_ahead", None, "is more than half of tokens.lifetime: every second request would refresh");
+    }
+    if settings.login.old_session == OldSession::Keep {
+        let message = "must be \"end\" with cookies.refresh_in_flight = true: a response under way could bring back the cookies of whoever was \
+                       logged in before";
+        notes.problem("login.old_session", None, message);
+    }
+    if settings.refresh.leeway < LEEWAY_IN_FLIGHT_MIN {
+        let message =
+            "must be 3s or more with cookies.refresh_in_flight = true: cookies are on their way for as long as a response takes";
+        notes.problem("refresh.leeway", None, message);
     }
 }
 

@@ -34,7 +34,7 @@ const MAC_LEN: usize = 19;
 const BODY_LEN: usize = MAC_AT + MAC_LEN;
 
 /// What a genuine refresh token says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RefreshToken {
     pub session: SessionId,
     pub presented: Presented,

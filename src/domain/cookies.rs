@@ -12,7 +12,8 @@ use http::HeaderMap;
 use http::header::COOKIE;
 
 pub use own::{
-    ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, OwnCookies, SECURE_PREFIX, SameSite, Slot,
+    ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, NewCookies, OwnCookies, SECURE_PREFIX, SameSite,
+    Slot,
 };
 
 /// What a request has under one name.

@@ -81,6 +81,13 @@ impl Rotation {
         self.rotated_at.is_some_and(|at| now.since(at) < leeway)
     }
 
+    /// For how long a client can have nothing newer than the current token: as long as that yields itself. Nothing, before the first
+    /// rotation.
+    #[must_use]
+    pub fn newest_for(&self, leeway: Duration, now: Timestamp) -> Duration {
+        self.rotated_at.map_or(Duration::ZERO, |at| leeway.saturating_sub(now.since(at)))
+    }
+
     fn advanced(self, parent: Generation, now: Timestamp) -> Option<Self> {
         let current = self.current.next()?;
         Some(Self { current, parent, acknowledged: false, rotated_at: Some(now) })

@@ -59,6 +59,24 @@ pub enum OwnEndpoint {
     Ready,
 }
 
+impl OwnEndpoint {
+    /// Whether it is about the caller, who has to be somebody. Others take a token as what they are about.
+    #[must_use]
+    pub const fn is_of_the_caller(self) -> bool {
+        match self {
+            Self::Sessions | Self::Session(_) | Self::CurrentSession | Self::Ticket => true,
+            Self::Refresh
+            | Self::Logout
+            | Self::Revoke
+            | Self::Introspect
+            | Self::Jwks
+            | Self::Metadata
+            | Self::Health
+            | Self::Ready => false,
+        }
+    }
+}
+
 /// Host + path prefix + methods → what is demanded of the caller, and what becomes of the request.
 #[derive(Clone, Debug)]
 pub struct Route {

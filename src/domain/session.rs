@@ -66,7 +66,7 @@ impl Lifetime {
 }
 
 /// Where a call came from, as far as the gateway can tell.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Client {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,

@@ -6,7 +6,7 @@ use http::header::SET_COOKIE;
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
 use crate::domain::claims::Denial;
-use crate::domain::cookies::{self, OwnCookies, Sent};
+use crate::domain::cookies::{self, NewCookies, OwnCookies, Sent};
 use crate::domain::secret::Secret;
 use crate::sessions::TokenPair;
 
@@ -23,15 +23,20 @@ pub(super) fn value_of(headers: &HeaderMap, name: &str) -> Result<Option<Secret<
 /// Sets what the pair holds, and leaves nothing of other settings beside it.
 pub(super) fn set(headers: &mut HeaderMap, options: &EndpointOptions, pair: &TokenPair) -> Result<(), Refusal> {
     let Some(cookies) = &options.cookies else { return Ok(()) };
-    let own = &cookies.own;
-    let access = own.access(pair.access_token.expose(), pair.expires_in.as_secs()).ok_or(Refusal::CookieTooLarge)?;
-    let lives = pair.session_ends_in.as_secs();
-    let refresh = pair.refresh_token.as_ref().map(|token| own.refresh(token.expose(), lives).ok_or(Refusal::CookieTooLarge));
-    let refresh = refresh.transpose()?;
-    for field in own.others_emptied().iter().cloned().chain([access]).chain(refresh) {
-        headers.append(SET_COOKIE, field);
+    for field in new(&cookies.own, pair, None)?.fields() {
+        headers.append(SET_COOKIE, field.clone());
     }
     Ok(())
+}
+
+/// The fields that set what the pair holds. A refresh token that the browser `holds` already is not set again: this response may come
+/// after one that brought the next.
+pub(super) fn new(own: &OwnCookies, pair: &TokenPair, holds: Option<&Secret<String>>) -> Result<NewCookies, Refusal> {
+    let access = own.access(pair.access_token.expose(), pair.expires_in.as_secs()).ok_or(Refusal::CookieTooLarge)?;
+    let lives = pair.session_ends_in.as_secs();
+    let refresh = pair.refresh_token.as_ref().filter(|token| holds.is_none_or(|held| held.expose() != token.expose()));
+    let refresh = refresh.map(|token| own.refresh(token.expose(), lives).ok_or(Refusal::CookieTooLarge)).transpose()?;
+    Ok(NewCookies { access, refresh, others_emptied: own.others_emptied().to_vec() })
 }
 
 /// Takes away whatever these settings or former ones may have set.

@@ -13,6 +13,7 @@ use super::refusal::{Dialect, Refusal};
 use crate::config::MemberPath;
 use crate::domain::secret::Secret;
 use crate::domain::{media_type, placeholder};
+use crate::sessions::OldToken;
 
 /// Where the token came from, and therefore where its successor goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,12 +60,16 @@ pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Res
 }
 
 /// The refresh token that a login brings along, wherever it is; what cannot be read is none.
-pub(super) fn old_refresh_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<Secret<String>> {
+pub(super) fn old_refresh_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<OldToken> {
     let from_cookie = || {
         let cookies = options.cookies.as_ref()?;
-        cookies::value_of(&head.headers, cookies.own.refresh_name()).ok().flatten()
+        let text = cookies::value_of(&head.headers, cookies.own.refresh_name()).ok().flatten()?;
+        Some(OldToken { text, is_replaced: true })
     };
-    let from_body = || read_body(head, body, options).ok()?.token.map(|(token, _)| token);
+    let from_body = || {
+        let (text, _) = read_body(head, body, options).ok()?.token?;
+        Some(OldToken { text, is_replaced: false })
+    };
     from_cookie().or_else(from_body)
 }
 

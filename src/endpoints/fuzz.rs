@@ -60,7 +60,7 @@ pub fn credentials_of_calls(bytes: &[u8]) {
     assert_eq!(call.dialect == Dialect::OAuth, media_type::is(&headers, "application/x-www-form-urlencoded"));
     let Some((token, source)) = call.token else { return };
     let token = token.expose();
-    assert!(!token.is_empty() && from_login.is_some_and(|other| other.expose() == token), "a login reads another token");
+    assert!(!token.is_empty() && from_login.is_some_and(|other| other.text.expose() == token), "a login reads another token");
     let in_cookie = cookies::find(&headers, "refresh");
     match source {
         Source::Cookie => match in_cookie {
@@ -249,6 +249,7 @@ fn pair() -> TokenPair {
         refresh_token: Some(Secret::new("rt".to_owned())),
         expires_in: Duration::from_secs(900),
         session_ends_in: Duration::from_secs(1000),
+        newest_for: Duration::ZERO,
         generation: Generation(3),
         session: SessionId::from_bytes([1; 16]),
         scopes: Vec::new(),

@@ -9,7 +9,7 @@ use crate::bounded::{Bounded, Bounds};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
-use crate::proxy::control::{LoginRequest, OwnRequest, UpstreamResponse};
+use crate::proxy::control::{LoginRequest, OwnRequest, Renewal, Renewed, UpstreamResponse};
 use crate::proxy::reply::Reply;
 
 /// Each call goes by the settings that its request began with; the places are the same for all.
@@ -19,6 +19,7 @@ pub(super) struct Lanes {
     pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamResponse), Reply>,
     pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
     pub(super) tickets: Bounded<(Arc<Inner>, TicketCall), Result<TicketOutcome, Denial>>,
+    pub(super) renewals: Bounded<(Arc<Inner>, Renewal), Result<Arc<Renewed>, Denial>>,
 }
 
 /// What is asked of a ticket on a path.
@@ -50,12 +51,14 @@ impl Lanes {
         };
         let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
         let look = |(inner, call): (Arc<Inner>, TicketCall)| async move { inner.look_at_ticket(call).await };
+        let renew = |(inner, renewal): (Arc<Inner>, Renewal)| inner.renew(renewal);
         Self {
             calls: serve("own endpoint"),
             probes: serve("probe"),
             logins: Bounded::new("login", bounds, runtime, complete),
             confirmations: Bounded::new("confirmation", bounds, runtime, confirm),
             tickets: Bounded::new("ticket", bounds, runtime, look),
+            renewals: Bounded::new("refresh in flight", bounds, runtime, renew),
         }
     }
 

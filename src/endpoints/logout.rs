@@ -36,6 +36,7 @@ impl Inner {
                 | Denial::KeyDisputed
                 | Denial::Expired
                 | Denial::Revoked(_)
+                | Denial::SessionOver
                 | Denial::InsufficientScope(_)
                 | Denial::InsufficientClaims(_)
                 | Denial::LoginTooOld(_),
@@ -45,6 +46,7 @@ impl Inner {
                 Denial::RevocationsStale
                 | Denial::StoreUnavailable
                 | Denial::Undecided(_)
+                | Denial::RefreshLimited(_)
                 | Denial::IssuerKeysUnavailable(_)
                 | Denial::CookieRepeated,
             ) if call.token.is_some() => None,
@@ -56,6 +58,7 @@ impl Inner {
                 | Denial::OriginRefused
                 | Denial::RevocationsStale
                 | Denial::StoreUnavailable
+                | Denial::RefreshLimited(_)
                 | Denial::IssuerKeysUnavailable(_)),
             ) => {
                 return Err(denial.clone().into());

@@ -16,7 +16,7 @@ use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counters;
 use crate::domain::time::Clock;
-use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, UpstreamResponse};
+use crate::proxy::control::{ControlPlane, LoginRequest, OwnRequest, Renewal, Renewed, UpstreamResponse};
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::Sessions;
 use crate::sessions::health::Readiness;
@@ -31,6 +31,7 @@ mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grant;
+mod in_flight;
 mod json_object;
 mod lanes;
 mod limits;
@@ -74,6 +75,8 @@ struct Inner {
     options: EndpointOptions,
     limits: Arc<RateLimits>,
     learned: Arc<Learned>,
+    /// By these settings.
+    renewals: in_flight::Calls,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
@@ -107,7 +110,16 @@ impl Endpoints {
         let EndpointRules { sessions, health, options } = rules;
         let limits = Arc::new(RateLimits::new(&options.limits, &clock));
         let lanes = Arc::new(Lanes::new(options.bounds, &runtime));
-        let inner = Inner { sessions, health, options, limits, learned: Arc::default(), clock, counters };
+        let inner = Inner {
+            sessions,
+            health,
+            options,
+            limits,
+            learned: Arc::default(),
+            renewals: in_flight::Calls::default(),
+            clock,
+            counters,
+        };
         Self { inner: Arc::new(inner), lanes, runtime }
     }
 
@@ -127,7 +139,8 @@ impl Endpoints {
             Arc::new(Lanes::new(options.bounds, &self.runtime))
         };
         let (learned, clock, counters) = (Arc::clone(&former.learned), Arc::clone(&former.clock), Arc::clone(&former.counters));
-        let inner = Inner { sessions, health, options, limits, learned, clock, counters };
+        let renewals = in_flight::Calls::default();
+        let inner = Inner { sessions, health, options, limits, learned, renewals, clock, counters };
         Self { inner: Arc::new(inner), lanes, runtime: self.runtime.clone() }
     }
 
@@ -164,6 +177,11 @@ impl ControlPlane for Endpoints {
     async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<bool, Denial> {
         let outcome = self.ask_of_ticket(TicketCall { ticket, path: path.to_owned(), spends: true }).await?;
         Ok(matches!(outcome, TicketOutcome::Spent))
+    }
+
+    async fn renew(&self, renewal: Renewal) -> Result<Arc<Renewed>, Denial> {
+        let call = self.lanes.renewals.call((Arc::clone(&self.inner), renewal));
+        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
     }
 
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {

@@ -1,6 +1,9 @@
 //! `/refresh`: a refresh token, or a legacy token, in JSON, a form or a cookie; its successor in the same way.
 
+use std::net::IpAddr;
+
 use http::StatusCode;
+use http::request::Parts;
 
 use super::credentials::{self, Source};
 use super::json_object::JsonObject;
@@ -11,12 +14,11 @@ use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::legacy::{ExchangeRule, LegacyToken};
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::TokenText;
+use crate::sessions::{TokenPair, TokenText};
 
 impl Inner {
     pub(super) async fn refresh(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
-        let limits = &*self.limits;
-        limits.admit_refresh_from(request.address).map_err(Refusal::RateLimited)?;
+        self.limits.admit_refresh_from(request.address).map_err(Refusal::RateLimited)?;
         let call = credentials::read(&request.head, &request.body, options)?;
         match (call.dialect, call.grant_type.as_deref(), call.has_body) {
             (Dialect::Json, _, _) | (Dialect::OAuth, Some("refresh_token"), _) | (Dialect::OAuth, None, false) => {}
@@ -27,34 +29,12 @@ impl Inner {
             return Err(if options.cookies.is_some() { Refusal::RefreshCookieMissing } else { Refusal::RefreshTokenMissing });
         };
         let token = self.sessions.read(token.expose());
-        let legacy = match &token {
-            // One that is never exchanged may still be a refresh token that was imported.
-            TokenText::Legacy { token, .. } => Some(&**token).filter(|token| token.exchange != ExchangeRule::Never),
-            TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
-        };
-        let admitted = match (legacy, &token) {
-            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
-                limits.admit_refresh_of(*session)
-            }
-            (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
-                limits.admit_lookup_from(request.address)
-            }
-            (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
-        };
-        admitted.map_err(Refusal::RateLimited)?;
-        let client = login::client_of(&request.head, request.address);
-        let pair = match legacy {
-            Some(legacy) => {
-                login::believe_origin(&request.head, options)?;
-                self.sessions.exchange(legacy, &client).await?
-            }
-            None => self.sessions.refresh(&token, &client).await?,
-        };
+        let pair = self.pair_for(&token, &request.head, request.address, options).await?;
         if call.dialect == Dialect::OAuth {
             check_scope(call.scope.as_deref(), &pair.scopes)?;
         }
         // An exchange is a login: its tokens go where those of a login go.
-        let into_cookies = source == Source::Cookie || legacy.is_some();
+        let into_cookies = source == Source::Cookie || exchangeable(&token).is_some();
         let tokens_in_body = match &options.cookies {
             Some(cookies) if into_cookies => cookies.tokens_in_body,
             Some(_) | None => true,
@@ -71,6 +51,43 @@ impl Inner {
             cookies::set(reply.headers_mut(), options, &pair)?;
         }
         Ok(reply)
+    }
+
+    /// What a token is exchanged for, within the limits of its session or of those who try tokens.
+    pub(super) async fn pair_for(
+        &self,
+        token: &TokenText,
+        head: &Parts,
+        address: IpAddr,
+        options: &EndpointOptions,
+    ) -> Result<TokenPair, Refusal> {
+        let (limits, legacy) = (&*self.limits, exchangeable(token));
+        let admitted = match (legacy, token) {
+            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
+                limits.admit_refresh_of(*session)
+            }
+            (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
+                limits.admit_lookup_from(address)
+            }
+            (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
+        };
+        admitted.map_err(Refusal::RateLimited)?;
+        let client = login::client_of(head, address);
+        match legacy {
+            Some(legacy) => {
+                login::believe_origin(head, options)?;
+                Ok(self.sessions.exchange(legacy, &client).await?)
+            }
+            None => Ok(self.sessions.refresh(token, &client).await?),
+        }
+    }
+}
+
+/// The legacy token that is exchanged for a session. One that is never exchanged may still be a refresh token that was imported.
+pub(super) fn exchangeable(token: &TokenText) -> Option<&LegacyToken> {
+    match token {
+        TokenText::Legacy { token, .. } => Some(&**token).filter(|token| token.exchange != ExchangeRule::Never),
+        TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
     }
 }
 

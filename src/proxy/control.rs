@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::request::Parts;
 
 use super::reply::Reply;
 use crate::domain::claims::{Denial, Principal};
+use crate::domain::cookies::NewCookies;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
@@ -45,6 +47,25 @@ pub struct UpstreamResponse {
     pub body: Bytes,
 }
 
+/// A browser's request that is to bring the browser new tokens.
+#[derive(Debug)]
+pub struct Renewal {
+    pub head: Parts,
+    pub address: IpAddr,
+    /// From the cookie.
+    pub refresh_token: Secret<String>,
+}
+
+/// What came of a refresh on the way of a request.
+#[derive(Debug)]
+pub struct Renewed {
+    /// Speaks for the request. Its client has it only once the cookies have reached it.
+    pub access_token: Secret<String>,
+    pub cookies: NewCookies,
+    /// By the monotonic clock: from then on, the browser may have newer ones.
+    pub kept_until: Duration,
+}
+
 /// Answers what the data plane does not decide by itself. Called on a data-plane thread; the work is done on the control plane.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
@@ -63,6 +84,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Whether the ticket stood for a token on this path, which it does no more. `Err` when nobody can say.
     async fn spend_ticket(&self, ticket: Secret<String>, path: &str) -> Result<bool, Denial>;
+
+    /// The next tokens of a browser, for it and for the request that came from it. `Err` also when nobody can say.
+    async fn renew(&self, renewal: Renewal) -> Result<Arc<Renewed>, Denial>;
 
     /// One store read: is the principal's session still there? `Err` also when nobody can say.
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial>;

@@ -17,6 +17,7 @@ use crate::domain::cors::Cors;
 use crate::domain::headers::RewriteRules;
 use crate::domain::headers::forwarded::Origin;
 use crate::domain::headers::trace::RequestIdFrom;
+use crate::domain::in_flight::InFlight;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
 use crate::domain::peer::Peer;
@@ -68,6 +69,8 @@ pub struct LoginRules {
 pub struct AccessCookie {
     pub own: OwnCookies,
     pub origins: CookieOrigins,
+    /// `None`: browsers refresh by themselves.
+    pub in_flight: Option<InFlight>,
 }
 
 impl Policy {

@@ -177,6 +177,11 @@ impl From<&Denial> for Problem {
                 invalid("token_invalid", "The access token is not valid.")
             }
             Denial::Expired => invalid("token_expired", "The access token has expired."),
+            Denial::SessionOver => invalid("refresh_token_invalid", "The refresh token is not valid; log in again."),
+            Denial::RefreshLimited(wait) => {
+                let detail = "Too many attempts. Tokens stay valid; try again later.";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(*wait)
+            }
             Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),
             Denial::InsufficientScope(scopes) => {
                 let detail = "The access token does not cover this resource.";
@@ -224,6 +229,19 @@ impl From<&Denial> for Problem {
                     Undecided::Overloaded => later("overloaded", "Too many calls are in progress; try again later."),
                     Undecided::TimedOut => later("timed_out", "The call took too long; try again later."),
                     Undecided::ShuttingDown => later("shutting_down", "This node is about to stop; try again."),
+                    Undecided::Contended => later("refresh_contended", "The session is busy; try again."),
+                    Undecided::ClaimsUnknown => {
+                        later("claims_unknown", "What your tokens are to say cannot be learned right now; nothing was lost.")
+                    }
+                    Undecided::Unsigned => later("signing_unavailable", "Tokens cannot be signed right now."),
+                    Undecided::TooLarge => {
+                        let detail = "What this account is granted does not fit into a token.";
+                        Self::new(StatusCode::BAD_GATEWAY, "token_too_large", detail)
+                    }
+                    Undecided::Unusable => {
+                        let detail = "What this account is granted makes no token that could be used.";
+                        Self::new(StatusCode::BAD_GATEWAY, "token_unusable", detail)
+                    }
                     Undecided::Panicked => {
                         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
                     }

@@ -30,8 +30,15 @@ pub struct Login {
     pub subject: Subject,
     pub grant: Grant,
     pub client: Client,
-    /// A refresh token that came along.
-    pub old_refresh_token: Option<Secret<String>>,
+    pub old_refresh_token: Option<OldToken>,
+}
+
+/// A refresh token that came along with a login.
+#[derive(Debug)]
+pub struct OldToken {
+    pub text: Secret<String>,
+    /// Whether the tokens of the login take its place where the client keeps it: then nobody has it any more, whoever it spoke for.
+    pub is_replaced: bool,
 }
 
 /// Why no session was made.
@@ -48,7 +55,7 @@ pub enum IssueError {
 
 impl Sessions {
     /// Makes a session and its first token pair. An old session of the same subject whose refresh token came along ends first,
-    /// so that it does not count against the limit. One that fails leaves no session behind: see [`Sessions::withdraw`].
+    /// so that it does not count against the limit; that of another subject too, if its token is replaced. One that fails leaves no session behind: see [`Sessions::withdraw`].
     pub async fn issue(&self, login: Login) -> Result<TokenPair, IssueError> {
         let now = self.clock.now();
         let created_at = self.creation_of(&login.subject, now)?;
@@ -65,8 +72,8 @@ impl Sessions {
         };
         // Before anything is stored: without a key that signs, no session is left behind that nobody can use.
         let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
-        if let Some(token) = login.old_refresh_token.as_ref().filter(|_| policy.old_session == OldSession::End) {
-            self.end_old(token.expose(), &session.subject, now).await?;
+        if let Some(old) = login.old_refresh_token.as_ref().filter(|_| policy.old_session == OldSession::End) {
+            self.end_old(old, &session.subject, now).await?;
         }
         if let Err(error) = self.create(&session, now).await {
             if matches!(error, StoreError::Unconfirmed(_)) {
@@ -107,14 +114,16 @@ impl Sessions {
         }
     }
 
-    async fn end_old(&self, token: &str, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
-        let Some(old) = self.open(&self.read(token)).await?.map(|opened| opened.token.session) else { return Ok(()) };
+    async fn end_old(&self, token: &OldToken, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
+        let opened = self.open(&self.read(token.text.expose())).await?;
+        let Some(old) = opened.map(|opened| opened.token.session) else { return Ok(()) };
         let Some(stored) = self.store.load(old).await? else { return Ok(()) };
-        if stored.session.subject != *subject {
+        let owner = &stored.session.subject;
+        if owner != subject && !token.is_replaced {
             return Ok(());
         }
         self.revoke_session(old, now).await?;
-        audit!(info, "session_replaced_by_login", subject = subject, session = old);
+        audit!(info, "session_replaced_by_login", subject = owner, session = old, replaced_by = subject);
         Ok(())
     }
 

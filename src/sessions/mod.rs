@@ -48,7 +48,7 @@ mod withdrawals;
 pub use administration::{Ended, Order, OrderError};
 use claims_hook::ClaimsHook;
 pub use devices::{EndError, ListError};
-pub use issue::{IssueError, Login};
+pub use issue::{IssueError, Login, OldToken};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use refresh::RefreshError;
 pub use tickets::{IssuedTicket, TicketError};
@@ -75,6 +75,8 @@ pub struct TokenPair {
     pub expires_in: Duration,
     /// Until the session ends, should it never be refreshed again.
     pub session_ends_in: Duration,
+    /// For how long the client can have no later refresh token than this.
+    pub newest_for: Duration,
     pub generation: Generation,
     pub session: SessionId,
     pub scopes: Vec<String>,
@@ -187,8 +189,11 @@ impl Sessions {
                 bytes_max: policy.access_token_bytes_max,
             },
         )?;
+        // One that is never rotated stays the newest.
+        let newest_for = refresh.map_or(Duration::MAX, |_| session.rotation.newest_for(policy.rotation_leeway, now));
         Ok(TokenPair {
             access_token,
+            newest_for,
             refresh_token: refresh.map(|place| minting.refresh_tokens.seal(session.id, place)),
             expires_in: Duration::from_secs(expires_at.since(issued_at).as_secs()),
             session_ends_in: session.lifetime.ends_at().since(now),

@@ -198,6 +198,8 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("cookies.tokens_in_body", Reloads),
     ("cookies.signed_out", Reloads),
     ("cookies.clear_site_data", Reloads),
+    ("cookies.refresh_in_flight", Reloads),
+    ("cookies.refresh_ahead", Reloads),
     ("cookies.csrf_origins", Reloads),
     ("cookies.csrf_header", Reloads),
     ("cookies.former[].name", Reloads),

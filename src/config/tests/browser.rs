@@ -59,6 +59,25 @@ fn any_origin_goes_without_credentials_alone() {
 }
 
 #[test]
+fn what_is_refreshed_in_flight_has_the_time_for_it() {
+    let cookies = |text: &str| format!("cookies = {{ enabled = true, refresh_in_flight = true{text} }}\n");
+    let mode = Settings::from_toml(&minimal_and(&cookies(", refresh_ahead = '1m'"))).unwrap().cookies.unwrap();
+    assert_eq!(mode.in_flight.unwrap().ahead.as_secs(), 60);
+    assert_one_fault(&cookies(", refresh_ahead = '8m'"), &["cookies.refresh_ahead", "half of tokens.lifetime"]);
+    assert_one_fault(&(cookies("") + "refresh.leeway = '2s'"), &["refresh.leeway", "3s or more"]);
+    assert_one_fault(&(cookies("") + "login.old_session = 'keep'"), &["login.old_session", "must be \"end\""]);
+    assert!(Settings::from_toml(&minimal_and("cookies = { enabled = true }")).unwrap().cookies.unwrap().in_flight.is_none());
+}
+
+#[test]
+fn in_flight_the_refresh_cookie_goes_everywhere_and_its_former_place_is_emptied() {
+    let text = "endpoints.prefix = '/auth'\ncookies = { enabled = true, refresh_in_flight = true, access_name = 'a', refresh_name = 'r' }";
+    let own = Settings::from_toml(&minimal_and(text)).unwrap().cookies.unwrap().own;
+    assert!(own.refresh("t", 1).unwrap().to_str().unwrap().starts_with("r=t; Path=/; "));
+    assert!(own.others_emptied().iter().any(|field| field.to_str().unwrap().starts_with("r=; Path=/auth; ")), "{own:?}");
+}
+
+#[test]
 fn whoever_has_logged_out_is_sent_to_a_page_of_this_host() {
     let cookies = |text: &str| format!("cookies = {{ enabled = true, {text} }}\n");
     let mode = Settings::from_toml(&minimal_and(&cookies("signed_out = '/bye', clear_site_data = ['cache']"))).unwrap();

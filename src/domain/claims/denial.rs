@@ -40,6 +40,12 @@ pub enum Denial {
     Expired,
     #[error("revoked by {0}")]
     Revoked(RevokedBy),
+    /// The browser's refresh token is worth nothing any more: 401, the user must log in.
+    #[error("the session in the cookies is over")]
+    SessionOver,
+    /// 429: more refreshes than are allowed, of this session or from this address; in so long there may be another.
+    #[error("more refreshes than allowed")]
+    RefreshLimited(Duration),
     /// 403 `insufficient_scope`, naming what the route demands.
     #[error("insufficient scope, needs {}", .0.join(" "))]
     InsufficientScope(Arc<[String]>),
@@ -74,6 +80,21 @@ pub enum Undecided {
     ShuttingDown,
     #[error("the call panicked")]
     Panicked,
+    /// Of a refresh in flight.
+    #[error("others kept changing the session")]
+    Contended,
+    /// Of a refresh in flight.
+    #[error("the claims hook gave no response")]
+    ClaimsUnknown,
+    /// Of a refresh in flight: there is no key to sign with.
+    #[error("the next token cannot be signed")]
+    Unsigned,
+    /// Of a refresh in flight: what the session is granted does not fit into a token, or a browser's cookie.
+    #[error("the next token is too large")]
+    TooLarge,
+    /// Of a refresh in flight: what the session is granted makes no token that could be used.
+    #[error("the next token cannot be used")]
+    Unusable,
 }
 
 impl Denial {
@@ -84,9 +105,16 @@ impl Denial {
     #[must_use]
     pub const fn is_for_want_of_a_session(&self) -> bool {
         match self {
-            Self::NoToken | Self::Invalid(_) | Self::KeyUnknown | Self::KeyDisputed | Self::Expired | Self::Revoked(_) => true,
+            Self::NoToken
+            | Self::Invalid(_)
+            | Self::KeyUnknown
+            | Self::KeyDisputed
+            | Self::Expired
+            | Self::Revoked(_)
+            | Self::SessionOver => true,
             // The application knows what it asks for, and its users are logged in.
             Self::LoginTooOld(_)
+            | Self::RefreshLimited(_)
             | Self::Ambiguous(_)
             | Self::CookieRepeated
             | Self::IssuerKeysUnavailable(_)
@@ -113,6 +141,8 @@ impl Denial {
             | Self::IssuerKeysUnavailable(_)
             | Self::Expired
             | Self::Revoked(_)
+            | Self::SessionOver
+            | Self::RefreshLimited(_)
             | Self::InsufficientScope(_)
             | Self::InsufficientClaims(_)
             | Self::LoginTooOld(_)

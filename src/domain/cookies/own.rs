@@ -2,6 +2,7 @@
 
 use http::HeaderValue;
 
+use crate::domain::in_flight::InFlight;
 use crate::domain::origin::CookieOrigins;
 
 /// A browser keeps one value for each name, domain and path (RFC 6265, section 5.3), and sends all that fit under the one name.
@@ -51,6 +52,8 @@ pub struct CookieMode {
     pub tokens_in_body: bool,
     /// Which origins' calls count that change something.
     pub origins: CookieOrigins,
+    /// `None`: browsers refresh by themselves.
+    pub in_flight: Option<InFlight>,
     /// The value of Location for a browser that shows a page and has logged out; `None`: it gets JSON, as scripts do.
     pub signed_out: Option<HeaderValue>,
     /// The value of Clear-Site-Data after a logout.
@@ -74,6 +77,22 @@ pub struct OwnCookies {
     all_emptied: Vec<HeaderValue>,
     same_site: SameSite,
     secure: bool,
+}
+
+/// `Set-Cookie` fields that bring a browser new tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewCookies {
+    pub access: HeaderValue,
+    /// `None`: the browser keeps the one that it has.
+    pub refresh: Option<HeaderValue>,
+    /// What leaves nothing beside the two.
+    pub others_emptied: Vec<HeaderValue>,
+}
+
+impl NewCookies {
+    pub fn fields(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.others_emptied.iter().chain([&self.access]).chain(&self.refresh)
+    }
 }
 
 impl OwnCookies {

@@ -212,6 +212,19 @@ fn retries_and_tabs_within_the_leeway_get_the_same_token() {
     }
 }
 
+#[test]
+fn nothing_newer_than_the_current_token_comes_while_it_yields_itself() {
+    let now = Timestamp::from_secs(100);
+    assert_eq!(Rotation::first().newest_for(LEEWAY, now), Duration::ZERO, "it may be rotated at once");
+    let (record, first) = respond(Rotation::first(), token(1, 0), now);
+    for passed in [Duration::ZERO, Duration::from_secs(1), LEEWAY / 2, LEEWAY, 2 * LEEWAY] {
+        let later = now.saturating_add(passed);
+        let left = record.newest_for(LEEWAY, later);
+        assert_eq!(left, LEEWAY.saturating_sub(passed));
+        assert_eq!(respond(record, token(2, 1), later).1 == first, !left.is_zero(), "{passed:?}");
+    }
+}
+
 /// Otherwise the leeway could end between the moment when one tab stores the current token and the moment when the parent,
 /// which another tab sent before, arrives.
 #[test]

@@ -24,6 +24,7 @@ mod cookies;
 mod current_session;
 mod grants;
 mod imports;
+mod in_flight;
 mod legacy_tokens;
 mod login_limits;
 mod logins;

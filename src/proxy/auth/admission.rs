@@ -100,11 +100,43 @@ impl Admission {
             // Whatever this route makes of it.
             self.renewals.saw(admitted.token.clone());
         }
+        self.admit_vouched(vouched, principal, access, when_stale, now)?;
+        Ok(admitted)
+    }
+
+    /// Checks a token for a route that its client does not have yet. It is not remembered, so that it is news when the client sends it.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_unseen(
+        &self,
+        verifier: &Verifier,
+        rewrite: &RewriteRules,
+        token: &str,
+        access: &Access,
+        when_stale: WhenStale,
+        now: Timestamp,
+    ) -> Result<Admitted, Denial> {
+        let token = verifier.verify(token, now)?;
+        let vouched = self.vouched(&token.principal, now)?;
+        self.admit_vouched(vouched, &token.principal, access, when_stale, now)?;
+        let identity = rewrite.identity(&token.principal);
+        Ok(Admitted { known: Rc::new(Known { token, identity, told_in: Cell::default() }), first_sight: false })
+    }
+
+    fn admit_vouched(
+        &self,
+        vouched: Vouched,
+        principal: &Principal,
+        access: &Access,
+        when_stale: WhenStale,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
         match vouched.for_route(principal, access, when_stale, now)? {
             Vouched::Confirmed => {}
             Vouched::Stale => self.counters.add(Counter::RequestsServedStale, 1),
         }
-        Ok(admitted)
+        Ok(())
     }
 
     /// Whether a verified token would be admitted to a route.

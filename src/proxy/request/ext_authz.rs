@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bytes::{BufMut as _, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use prost::Message;
 
+use crate::domain::cookies::NewCookies;
 use crate::domain::field_list;
 use crate::domain::headers::check_fields;
 use crate::domain::headers::forwarded::X_FORWARDED_FOR;
@@ -30,6 +31,8 @@ const PREFIX_BYTES: usize = 5;
 const OK: i32 = 0;
 const PERMISSION_DENIED: i32 = 7;
 
+/// `APPEND_IF_EXISTS_OR_ADD`.
+const APPEND: i32 = 0;
 /// `OVERWRITE_IF_EXISTS_OR_ADD`.
 const OVERWRITE: i32 = 2;
 
@@ -143,6 +146,9 @@ struct Allowed {
     headers: Vec<FieldOption>,
     #[prost(string, repeated, tag = "5")]
     headers_to_remove: Vec<String>,
+    /// Of the response to the client.
+    #[prost(message, repeated, tag = "6")]
+    response_headers_to_add: Vec<FieldOption>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -249,11 +255,15 @@ fn tell_client(headers: &mut HeaderMap, client: IpAddr) {
     }
 }
 
-/// Yes: these fields tell who calls, and whichever is empty is taken out.
-pub(in crate::proxy) fn allowing(identity: &HeaderMap) -> (Reply, HeaderMap) {
+/// Yes: these fields tell who calls, and whichever is empty is taken out. The response to the client brings the cookies, and no shared
+/// cache keeps it then.
+pub(in crate::proxy) fn allowing(identity: &HeaderMap, cookies: Option<&NewCookies>) -> (Reply, HeaderMap) {
+    let set = cookies.into_iter().flat_map(NewCookies::fields).map(|field| (SET_COOKIE, field.clone()));
+    let private = cookies.map(|_| (CACHE_CONTROL, HeaderValue::from_static("private")));
     let (told, nothing): (Vec<_>, Vec<_>) = identity.iter().partition(|(_, value)| !value.is_empty());
     let ok = Allowed {
-        headers: told.into_iter().map(|(name, value)| overwriting(name, value)).collect(),
+        headers: told.into_iter().map(|(name, value)| option(name, value)).collect(),
+        response_headers_to_add: set.chain(private).map(|(name, value)| option(&name, &value)).collect(),
         headers_to_remove: nothing.into_iter().map(|(name, _)| name.as_str().to_owned()).collect(),
     };
     response(&CheckResponse { status: Some(Status { code: OK }), denied: None, ok: Some(ok) })
@@ -263,18 +273,20 @@ pub(in crate::proxy) fn allowing(identity: &HeaderMap) -> (Reply, HeaderMap) {
 pub(in crate::proxy) fn denying(reply: &Reply) -> (Reply, HeaderMap) {
     let denied = Denied {
         status: Some(HttpStatus { code: reply.status().as_u16().into() }),
-        headers: reply.headers().iter().map(|(name, value)| overwriting(name, value)).collect(),
+        headers: reply.headers().iter().map(|(name, value)| option(name, value)).collect(),
         body: String::from_utf8_lossy(reply.body()).into_owned(),
     };
     response(&CheckResponse { status: Some(Status { code: PERMISSION_DENIED }), denied: Some(denied), ok: None })
 }
 
-fn overwriting(name: &HeaderName, value: &HeaderValue) -> FieldOption {
+/// Takes the place of a field that is there, but for cookies, of which each has a field of its own.
+fn option(name: &HeaderName, value: &HeaderValue) -> FieldOption {
+    let is_cookie = name == SET_COOKIE;
     let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
     FieldOption {
         header: Some(Field { key: name.as_str().to_owned(), value, raw_value: Vec::new() }),
-        append: Some(BoolValue { value: false }),
-        append_action: OVERWRITE,
+        append: Some(BoolValue { value: is_cookie }),
+        append_action: if is_cookie { APPEND } else { OVERWRITE },
     }
 }
 
@@ -442,8 +454,9 @@ mod tests {
         };
         let identity = [("x-auth-subject", "ada"), ("x-auth-scopes", "")];
         let identity = identity.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let yes = decoded(allowing(&identity.into_iter().collect()));
+        let yes = decoded(allowing(&identity.into_iter().collect(), None));
         let ok = yes.ok.unwrap();
+        assert!(ok.response_headers_to_add.is_empty());
         let set: Vec<_> = ok.headers.iter().map(|option| option.header.clone().unwrap()).collect();
         assert_eq!((yes.status.unwrap().code, yes.denied), (OK, None));
         assert_eq!((set[0].key.as_str(), set[0].value.as_str(), set.len()), ("x-auth-subject", "ada", 1));
@@ -454,5 +467,21 @@ mod tests {
         let denied = no.denied.unwrap();
         assert_eq!((no.status.unwrap().code, no.ok), (PERMISSION_DENIED, None));
         assert_eq!((denied.status.unwrap().code, denied.body.as_str()), (429, "no"));
+    }
+
+    #[test]
+    fn cookies_go_to_the_client_each_in_a_field_of_its_own_and_past_shared_caches() {
+        let field = HeaderValue::from_static;
+        let cookies = NewCookies { access: field("a=1"), refresh: Some(field("r=2")), others_emptied: vec![field("o=")] };
+        let (reply, _) = allowing(&HeaderMap::new(), Some(&cookies));
+        let ok = CheckResponse::decode(&reply.body()[PREFIX_BYTES..]).unwrap().ok.unwrap();
+        assert!(ok.headers.is_empty(), "none of them goes to the API");
+        let told = ok.response_headers_to_add.into_iter().map(|option| {
+            let Field { key, value, .. } = option.header.unwrap();
+            (key, value, option.append_action, option.append.unwrap().value)
+        });
+        let set = |value: &str| ("set-cookie".to_owned(), value.to_owned(), APPEND, true);
+        let private = ("cache-control".to_owned(), "private".to_owned(), OVERWRITE, false);
+        assert_eq!(told.collect::<Vec<_>>(), [set("o="), set("a=1"), set("r=2"), private]);
     }
 }

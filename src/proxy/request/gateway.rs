@@ -3,6 +3,7 @@
 mod admit;
 mod by_ticket;
 mod forward;
+mod in_flight;
 mod own;
 mod question;
 mod route;

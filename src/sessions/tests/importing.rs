@@ -144,7 +144,8 @@ async fn a_logout_outlives_a_second_import() {
 #[tokio::test]
 async fn a_login_that_brings_an_imported_token_ends_its_session() {
     let world = world().await;
-    let old_refresh_token = Some(crate::domain::secret::Secret::new(OLD.to_owned()));
+    let text = crate::domain::secret::Secret::new(OLD.to_owned());
+    let old_refresh_token = Some(crate::sessions::OldToken { text, is_replaced: false });
     world.node.sessions.issue(Login { old_refresh_token, ..login("ada") }).await.unwrap();
     assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Revoked)));
 }

@@ -10,7 +10,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
-use crate::sessions::{Credentials, EndError, IssueError, LogoutScope, Minting, RefreshError};
+use crate::sessions::{Credentials, EndError, IssueError, LogoutScope, Minting, OldToken, RefreshError};
 
 #[tokio::test]
 async fn a_login_gives_a_pair_of_the_first_generation() {
@@ -94,7 +94,8 @@ async fn a_login_ends_the_old_session_whose_token_it_brings_and_no_other_device_
     let other_device = world.log_in("ada").await;
     world.clock.advance(SECOND);
     let old = world.log_in("ada").await;
-    let with_old = crate::sessions::Login { old_refresh_token: Some(Secret::new(refresh_token(&old))), ..login("ada") };
+    let old_token = OldToken { text: Secret::new(refresh_token(&old)), is_replaced: false };
+    let with_old = crate::sessions::Login { old_refresh_token: Some(old_token), ..login("ada") };
     let new = world.node.sessions.issue(with_old).await.unwrap();
     assert!(world.record(old.session).await.is_none());
     assert!(world.record(other_device.session).await.is_some() && world.record(new.session).await.is_some());
@@ -104,9 +105,22 @@ async fn a_login_ends_the_old_session_whose_token_it_brings_and_no_other_device_
 async fn a_login_never_ends_the_session_of_someone_else() {
     let world = World::new();
     let eve = world.log_in("eve").await;
-    let with_old = crate::sessions::Login { old_refresh_token: Some(Secret::new(refresh_token(&eve))), ..login("ada") };
+    let old_token = OldToken { text: Secret::new(refresh_token(&eve)), is_replaced: false };
+    let with_old = crate::sessions::Login { old_refresh_token: Some(old_token), ..login("ada") };
     world.node.sessions.issue(with_old).await.unwrap();
     assert!(world.record(eve.session).await.is_some());
+}
+
+#[tokio::test]
+async fn a_login_whose_tokens_take_the_place_of_someone_elses_ends_the_session_that_nobody_has_any_more() {
+    let world = World::new();
+    let (eve, elsewhere) = (world.log_in("eve").await, world.log_in("eve").await);
+    let old_token = OldToken { text: Secret::new(refresh_token(&eve)), is_replaced: true };
+    let with_old = crate::sessions::Login { old_refresh_token: Some(old_token), ..login("ada") };
+    let new = world.node.sessions.issue(with_old).await.unwrap();
+    assert!(world.record(eve.session).await.is_none());
+    assert!(world.node.replica.covers_session(eve.session), "this node knows it when the login is answered");
+    assert!(world.record(elsewhere.session).await.is_some() && world.record(new.session).await.is_some());
 }
 
 #[tokio::test]

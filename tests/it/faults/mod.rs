@@ -4,6 +4,7 @@ mod clocks;
 mod cluster_down;
 mod failovers;
 mod history;
+mod in_flight;
 mod load;
 mod lost_exchanges;
 mod lost_replies;

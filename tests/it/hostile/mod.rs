@@ -13,6 +13,7 @@ mod framing;
 mod half_closed;
 mod hosts;
 mod http2;
+mod in_flight;
 mod interim;
 mod issuer_keys;
 mod issuers;

@@ -16,6 +16,7 @@ use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
 use crate::proxy::bond::Bond;
 use crate::proxy::client::tunnel::handshake;
+use crate::proxy::control::Renewed;
 use crate::proxy::policy::Policy;
 use crate::proxy::request::context::RequestContext;
 
@@ -29,12 +30,26 @@ pub(super) struct Caller {
     pub(super) is_in_authorization: bool,
     /// To be spent once the request can be sent.
     pub(super) ticket: Option<UnspentTicket>,
+    /// What the response is to bring the caller.
+    pub(super) renewed: Option<Arc<Renewed>>,
 }
 
 /// Somebody whose token is good, and where it was.
 pub(super) struct Authenticated {
     admitted: Admitted,
     is_in_authorization: bool,
+    renewed: Option<Arc<Renewed>>,
+}
+
+impl Authenticated {
+    /// By a token that the caller does not have yet.
+    pub(super) fn renewed(admitted: Admitted, renewed: Arc<Renewed>) -> Self {
+        Self { admitted, is_in_authorization: false, renewed: Some(renewed) }
+    }
+
+    pub(super) fn principal(&self) -> &Arc<Principal> {
+        &self.admitted.token.principal
+    }
 }
 
 /// What the caller shows.
@@ -53,6 +68,14 @@ impl Shown<'_> {
         }
     }
 
+    /// Whether cookies are all that there is. Whoever shows a token of its own is no browser, or means another session than theirs.
+    const fn is_of_browser(&self) -> bool {
+        match self {
+            Self::Nothing | Self::Token(BearerToken { in_cookie: true, .. }) => true,
+            Self::Token(BearerToken { in_cookie: false, .. }) | Self::Ticket { .. } => false,
+        }
+    }
+
     fn into_ticket(self) -> Option<UnspentTicket> {
         match self {
             Self::Nothing | Self::Token(_) => None,
@@ -63,11 +86,12 @@ impl Shown<'_> {
 
 impl Caller {
     /// Nobody, of whom nothing is demanded.
-    const NOBODY: Self = Self { admitted: None, is_bound: false, is_in_authorization: false, ticket: None };
+    const NOBODY: Self = Self { admitted: None, is_bound: false, is_in_authorization: false, ticket: None, renewed: None };
 
     fn new(authenticated: Option<Authenticated>, is_bound: bool, ticket: Option<UnspentTicket>) -> Self {
         let is_in_authorization = authenticated.as_ref().is_some_and(|caller| caller.is_in_authorization);
-        Self { admitted: authenticated.map(|caller| caller.admitted), is_bound, is_in_authorization, ticket }
+        let (admitted, renewed) = authenticated.map(|caller| (caller.admitted, caller.renewed)).unzip();
+        Self { admitted, is_bound, is_in_authorization, ticket, renewed: renewed.flatten() }
     }
 
     /// Whose session an exchange by this route ends with.
@@ -96,7 +120,7 @@ impl Gateway {
             TicketsSent::Several => Err(Denial::TicketMisused("Send one ticket.")),
         };
         let judged = match &shown {
-            Ok(shown) => self.judge(local, route, head, shown).await,
+            Ok(shown) => self.judge(context, local, route, head, shown).await,
             Err(denial) => Err(denial.clone()),
         };
         if route.enforced.is_all() {
@@ -136,15 +160,25 @@ impl Gateway {
     /// What becomes of the caller where the demands are made; nobody, where the route can do without.
     async fn judge(
         &self,
+        context: &RequestContext<'_>,
         local: &Local,
         route: &Route,
         head: &Parts,
         shown: &Shown<'_>,
     ) -> Result<Option<Authenticated>, Denial> {
-        let Some(token) = shown.token() else {
-            return if route.access == Access::Optional { Ok(None) } else { Err(Denial::NoToken) };
+        let judged = match shown.token() {
+            Some(token) => self.authenticate_by(local, head, token, &route.access, route.when_stale).await,
+            None => Err(Denial::NoToken),
         };
-        let mut caller = self.authenticate_by(local, head, token, &route.access, route.when_stale).await?;
+        let judged = if shown.is_of_browser() {
+            self.or_renewed(context, local, head, &route.access, route.when_stale, judged).await
+        } else {
+            judged
+        };
+        let mut caller = match (&route.access, judged) {
+            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
+            (_, judged) => judged?,
+        };
         caller.is_in_authorization &= matches!(shown, Shown::Token(_));
         match route.revocation {
             RevocationCheck::Replica => {}
@@ -159,6 +193,27 @@ impl Gateway {
         self.authenticate(local, head, &anyone, WhenStale::Reject)
             .await
             .map(|caller| Arc::clone(&caller.admitted.token.principal))
+    }
+
+    /// The same, with new tokens for a browser where they are due.
+    pub(super) async fn caller_or_renewed(
+        &self,
+        context: &RequestContext<'_>,
+        local: &Local,
+        head: &Parts,
+    ) -> Result<(Arc<Principal>, Option<Arc<Renewed>>), Denial> {
+        let anyone = Access::Token(TokenDemands::default());
+        let shown = local.shown(head)?;
+        let judged = match shown.token() {
+            Some(token) => self.authenticate_by(local, head, token, &anyone, WhenStale::Reject).await,
+            None => Err(Denial::NoToken),
+        };
+        let caller = if shown.is_of_browser() {
+            self.or_renewed(context, local, head, &anyone, WhenStale::Reject, judged).await?
+        } else {
+            judged?
+        };
+        Ok((Arc::clone(caller.principal()), caller.renewed))
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
@@ -225,7 +280,7 @@ impl Gateway {
         if admitted.first_sight {
             self.saw(&admitted.token.principal);
         }
-        Ok(Authenticated { admitted, is_in_authorization: !in_cookie })
+        Ok(Authenticated { admitted, is_in_authorization: !in_cookie, renewed: None })
     }
 
     /// Takes notice of a token that this worker had not seen before.
@@ -260,7 +315,7 @@ fn is_within(context: &RequestContext<'_>, route: &Route, subject: Option<&Subje
 
 /// Whether a call may be made by a cookie: one that changes nothing, and no WebSocket, for which browsers ask no permission; or one
 /// from an origin that is believed.
-fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
+pub(super) fn may_speak_by_cookie(policy: &Policy, head: &Parts) -> bool {
     let changes_nothing = head.method.is_safe() && !handshake::wants_websocket(head);
     changes_nothing || policy.access_cookie.as_ref().is_some_and(|cookie| cookie.origins.believe(&head.uri, &head.headers))
 }

@@ -75,8 +75,14 @@ impl Gateway {
         self.kept.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(response.headers_mut(), &context.ids.request);
         context.exchange.watch().response_begins(|| self.shared.clock.now(), forward.response_timeout);
+        let hand_out = |headers: &mut HeaderMap| {
+            if let (Some(renewed), Some(admitted)) = (&caller.renewed, admitted) {
+                self.hand_out(local, renewed, &admitted.token.principal, headers);
+            }
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (response, body) = response.into_parts();
+            let (mut response, body) = response.into_parts();
+            hand_out(&mut response.headers);
             let is_consent = handshake::is_consent(head, &response.headers);
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let limits =
@@ -91,6 +97,7 @@ impl Gateway {
         if let Some(edits) = &forward.response_fields {
             edits.apply(response.headers_mut());
         }
+        hand_out(response.headers_mut());
         Ok(Served::Streamed(response))
     }
 }

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::forward::{UpstreamCall, exchange};
 use super::{Gateway, Local, Served};
-use crate::domain::claims::Denial;
+use crate::domain::claims::{Denial, Undecided};
 use crate::domain::headers::Withheld;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::{Endpoint, OwnEndpoint};
@@ -43,14 +43,30 @@ impl Gateway {
         endpoint: OwnEndpoint,
         head: &Parts,
     ) -> Result<Served, Refusal> {
-        let caller = self.caller(local, head).await;
+        let (caller, renewed) = if endpoint.is_of_the_caller() {
+            self.caller_or_renewed(context, local, head)
+                .await
+                .map_or_else(|denial| (Err(denial), None), |(caller, renewed)| (Ok(caller), renewed))
+        } else {
+            (self.caller(local, head).await, None)
+        };
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
         let expired = is_expired.then(|| self.expired(local, head)).flatten();
         let is_for_ticket = endpoint == OwnEndpoint::Ticket && caller.is_ok();
-        let token = is_for_ticket.then(|| token_text(local, head)).flatten();
+        let text = || renewed.as_ref().map(|renewed| renewed.access_token.clone()).or_else(|| token_text(local, head));
+        let token = is_for_ticket.then(text).flatten();
+        let principal = caller.as_ref().ok().map(Arc::clone);
         let body = context.body.collect().await?;
         let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired, token };
-        Ok(Served::Whole(local.view.control.respond(request).await))
+        let mut reply = local.view.control.respond(request).await;
+        if let (Some(renewed), Some(principal)) = (renewed, principal) {
+            let is_handed_out = self.hand_out(local, &renewed, &principal, reply.headers_mut());
+            if is_for_ticket && !is_handed_out {
+                // Its use would tell that the browser has the token for which it stands.
+                return Err(Refusal::Denied(Denial::Undecided(Undecided::TimedOut)));
+            }
+        }
+        Ok(Served::Whole(reply))
     }
 
     /// The upstream judges the credentials, and what it grants becomes a session.

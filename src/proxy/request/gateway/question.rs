@@ -5,9 +5,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body as _;
@@ -16,12 +17,14 @@ use super::admit::Caller;
 use super::verdict::{Forwarded, Verdict};
 use super::{Gateway, Local, whole};
 use crate::domain::claims::Denial;
+use crate::domain::cookies::NewCookies;
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::stats::Counter;
 use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::tunnel::handshake;
+use crate::proxy::control::Renewed;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::body::GatewayBody;
@@ -32,6 +35,10 @@ use crate::proxy::request::refusal::Refusal;
 /// For how many seconds the caller's token counts yet; empty where nobody is known.
 const X_AUTH_EXPIRES_IN: HeaderName = HeaderName::from_static("x-auth-expires-in");
 
+/// The cookies that the client is to get, one a field: many proxies read only one field of a name.
+const X_AUTH_SET_COOKIE_ACCESS: HeaderName = HeaderName::from_static("x-auth-set-cookie-access");
+const X_AUTH_SET_COOKIE_REFRESH: HeaderName = HeaderName::from_static("x-auth-set-cookie-refresh");
+
 /// What comes of a question.
 enum Answer {
     Yes {
@@ -39,6 +46,8 @@ enum Answer {
         identity: HeaderMap,
         /// In seconds.
         life: Option<u64>,
+        /// What the response to the client is to bring it.
+        cookies: Option<Arc<Renewed>>,
     },
     /// What the client is to be told.
     No(Reply),
@@ -133,7 +142,12 @@ impl Gateway {
         let admitted = caller.admitted.as_ref();
         let identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
         let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
-        Answer::Yes { identity, life }
+        let cookies = caller
+            .renewed
+            .as_ref()
+            .zip(admitted)
+            .filter(|(renewed, admitted)| self.may_hand_out(local, renewed, &admitted.token.principal));
+        Answer::Yes { identity, life, cookies: cookies.map(|(renewed, _)| Arc::clone(renewed)) }
     }
 }
 
@@ -141,12 +155,18 @@ impl Answer {
     fn into_reply(self) -> Reply {
         match self {
             Self::No(reply) => reply,
-            Self::Yes { identity, life } => {
+            Self::Yes { identity, life, cookies } => {
                 let mut reply = Reply::default();
                 let fields = reply.headers_mut();
                 *fields = identity;
                 let life = life.map_or(HeaderValue::from_static(""), HeaderValue::from);
                 fields.entry(X_AUTH_EXPIRES_IN).or_insert(life);
+                if let Some(renewed) = cookies {
+                    let NewCookies { access, refresh, .. } = &renewed.cookies;
+                    fields.insert(X_AUTH_SET_COOKIE_ACCESS, access.clone());
+                    fields.extend(refresh.clone().map(|refresh| (X_AUTH_SET_COOKIE_REFRESH, refresh)));
+                    fields.extend(renewed.cookies.fields().map(|field| (SET_COOKIE, field.clone())));
+                }
                 fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 reply
             }
@@ -155,7 +175,9 @@ impl Answer {
 
     fn into_call(self, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
         let (reply, trailers) = match self {
-            Self::Yes { identity, .. } => ext_authz::allowing(&identity),
+            Self::Yes { identity, cookies, .. } => {
+                ext_authz::allowing(&identity, cookies.as_ref().map(|renewed| &renewed.cookies))
+            }
             Self::No(mut reply) => {
                 reply.headers_mut().insert(X_REQUEST_ID, ids.request.clone());
                 ext_authz::denying(&reply)

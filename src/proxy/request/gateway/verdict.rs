@@ -75,8 +75,10 @@ impl Gateway {
                         let target = route.target(&forward.prefix, &context.target)?;
                         Ok(Verdict::Forward(Forwarded { route, forward, upstream, caller, target }))
                     }
-                    LeadsTo::Redirect(redirect) => redirected(context, route, redirect).map(Verdict::Respond),
-                    LeadsTo::Response(response) => Ok(Verdict::Respond(fixed(response))),
+                    LeadsTo::Redirect(redirect) => {
+                        redirected(context, route, redirect).map(|reply| self.respond_to(local, &caller, reply))
+                    }
+                    LeadsTo::Response(response) => Ok(self.respond_to(local, &caller, fixed(response))),
                 }
             }
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
@@ -84,5 +86,12 @@ impl Gateway {
             Match::AmbiguousHost => Err(Refusal::Malformed("The host and X-Forwarded-Host have different rules.")),
             Match::NotFound => Err(Refusal::NoRoute),
         }
+    }
+
+    fn respond_to(&self, local: &Local, caller: &Caller, mut reply: Reply) -> Verdict<'static> {
+        if let (Some(renewed), Some(admitted)) = (&caller.renewed, &caller.admitted) {
+            self.hand_out(local, renewed, &admitted.token.principal, reply.headers_mut());
+        }
+        Verdict::Respond(reply)
     }
 }

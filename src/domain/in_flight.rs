@@ -1,0 +1,95 @@
+//! When tokens in cookies are refreshed on the way of a request.
+
+use std::time::Duration;
+
+use super::claims::Denial;
+use super::time::Timestamp;
+
+/// How far ahead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InFlight {
+    /// An access token that lives less long is replaced while it is still good.
+    pub ahead: Duration,
+}
+
+/// Whether a request is to bring its browser new tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    No,
+    /// The token is good, and will soon be worth nothing.
+    Soon,
+    /// Without new ones there is nobody to speak for the request.
+    Now,
+}
+
+/// `judged`: what came of the access token in the browser's cookie, or of there being none: when it ends, or why it does not count.
+#[must_use]
+pub fn due(in_flight: InFlight, judged: Result<Timestamp, &Denial>, now: Timestamp) -> Due {
+    match judged {
+        Ok(ends_at) if now.saturating_add(in_flight.ahead) >= ends_at => Due::Soon,
+        Err(denial) if is_mended(denial) => Due::Now,
+        Ok(_) | Err(_) => Due::No,
+    }
+}
+
+/// Whether another access token would help.
+const fn is_mended(denial: &Denial) -> bool {
+    match denial {
+        // A browser drops the cookie when the token expires. Keys and names change, and what was issued before is worth nothing then.
+        Denial::NoToken | Denial::Expired | Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => true,
+        // It changes nothing in these, or the session has ended.
+        Denial::Ambiguous(_)
+        | Denial::CookieRepeated
+        | Denial::TicketMisused(_)
+        | Denial::TicketInvalid
+        | Denial::IssuerKeysUnavailable(_)
+        | Denial::Revoked(_)
+        | Denial::SessionOver
+        | Denial::RefreshLimited(_)
+        | Denial::InsufficientScope(_)
+        | Denial::InsufficientClaims(_)
+        | Denial::LoginTooOld(_)
+        | Denial::OriginRefused
+        | Denial::RevocationsStale
+        | Denial::StoreUnavailable
+        | Denial::Undecided(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::claims::RevokedBy;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    #[test]
+    fn only_what_a_refresh_mends_is_refreshed() {
+        let in_flight = InFlight { ahead: Duration::from_secs(30) };
+        for mended in [Denial::NoToken, Denial::Expired, Denial::Invalid("iss"), Denial::KeyUnknown, Denial::KeyDisputed] {
+            assert_eq!(due(in_flight, Err(&mended), NOW), Due::Now, "{mended}");
+        }
+        for other in [
+            Denial::CookieRepeated,
+            Denial::Revoked(RevokedBy::Session),
+            Denial::InsufficientScope(["admin".to_owned()].into()),
+            Denial::LoginTooOld(Duration::from_secs(60)),
+            Denial::OriginRefused,
+            Denial::RevocationsStale,
+            Denial::StoreUnavailable,
+        ] {
+            assert_eq!(due(in_flight, Err(&other), NOW), Due::No, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_good_token_is_replaced_in_its_last_moments_alone(left in 0_u64..2000, ahead in 0_u64..1000) {
+            let ends_at = NOW.saturating_add(Duration::from_secs(left));
+            let met = due(InFlight { ahead: Duration::from_secs(ahead) }, Ok(ends_at), NOW);
+            prop_assert_eq!(met, if left <= ahead { Due::Soon } else { Due::No });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Refreshes that a browser did not ask for itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+
+use super::{Gate, cookies_of, head};
+use crate::domain::claims::Denial;
+use crate::domain::legacy::ExchangeRule;
+use crate::domain::secret::Secret;
+use crate::domain::stats::Counter;
+use crate::domain::time::Clock as _;
+use crate::proxy::control::{ControlPlane as _, Renewal, Renewed};
+use crate::sessions::tests::Fault;
+use crate::sessions::tests::world::{MINUTE, SECOND};
+
+const ON: &str = "cookies = { enabled = true, refresh_in_flight = true }";
+const AGENT: &str = "Firefox";
+
+/// A third of the leeway of 30 s.
+const WHILE: Duration = Duration::from_secs(10);
+
+async fn renew_as(gate: &Gate, token: &str, agent: &str) -> Result<Arc<Renewed>, Denial> {
+    let renewal = Renewal {
+        head: head(Method::GET, &[("user-agent", agent)]),
+        address: "192.0.2.1".parse().unwrap(),
+        refresh_token: Secret::new(token.to_owned()),
+    };
+    gate.endpoints().renew(renewal).await
+}
+
+async fn renew(gate: &Gate, token: &str) -> Result<Arc<Renewed>, Denial> {
+    renew_as(gate, token, AGENT).await
+}
+
+async fn log_in(gate: &Gate) -> String {
+    gate.world.log_in("42").await.refresh_token.unwrap().expose().clone()
+}
+
+/// The values of the cookies that are set, by name.
+fn set(renewed: &Renewed) -> Vec<(String, String)> {
+    let mut reply = crate::proxy::reply::Reply::default();
+    for field in renewed.cookies.fields() {
+        reply.headers_mut().append("set-cookie", field.clone());
+    }
+    let pairs =
+        cookies_of(&reply).into_iter().filter_map(|(pair, _)| pair.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())));
+    pairs.collect()
+}
+
+#[tokio::test]
+async fn fifty_at_once_are_one_rotation_and_one_call_of_the_store() {
+    let gate = Gate::new(&format!("{ON}\nlimits.refresh.per_account = '2/1m'\nlimits.refresh.per_address = '2/1m'"));
+    let token = log_in(&gate).await;
+    let calls = gate.world.store.calls();
+    let all = join_all((0..50).map(|_| renew(&gate, &token))).await;
+    let first = all[0].as_ref().unwrap();
+    assert!(all.iter().all(|one| Arc::ptr_eq(one.as_ref().unwrap(), first)));
+    assert_eq!((gate.world.count(Counter::RefreshesRotated), gate.world.count(Counter::RefreshesReissued)), (1, 0));
+    assert_eq!(gate.world.store.calls(), calls + 2, "the record is read, and written");
+    let names: Vec<String> = set(first).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["__Host-access", "__Host-refresh"]);
+    assert_eq!(first.access_token.expose(), &set(first)[0].1);
+}
+
+#[tokio::test]
+async fn whoever_comes_later_with_the_same_cookie_gets_the_same_and_whoever_has_the_next_keeps_it() {
+    let gate = Gate::new(ON);
+    let token = log_in(&gate).await;
+    let first = renew(&gate, &token).await.unwrap();
+    let calls = gate.world.store.calls();
+    gate.world.clock.advance(9 * SECOND);
+    assert!(Arc::ptr_eq(&renew(&gate, &token).await.unwrap(), &first), "a lost response costs nothing");
+    assert_eq!(gate.world.store.calls(), calls);
+    gate.world.clock.advance(SECOND);
+    let again = renew(&gate, &token).await.unwrap();
+    assert!(gate.world.store.calls() > calls && !Arc::ptr_eq(&again, &first));
+    assert_eq!(set(&again)[1], set(&first)[1], "the same successor");
+    assert_eq!(again.kept_until, gate.world.clock.monotonic() + WHILE);
+    let successor = set(&first)[1].1.clone();
+    let names: Vec<String> = set(&renew(&gate, &successor).await.unwrap()).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["__Host-access"], "within the leeway it stays the same, and is not set again");
+}
+
+#[tokio::test]
+async fn another_client_has_a_call_of_its_own() {
+    let gate = Gate::new(ON);
+    let token = log_in(&gate).await;
+    renew(&gate, &token).await.unwrap();
+    renew_as(&gate, &token, "Thief/1.0").await.unwrap();
+    assert_eq!(gate.world.count(Counter::ReissuesToAnotherClient), 1, "and the audit hears of it");
+}
+
+#[tokio::test]
+async fn made_up_cookies_cost_no_call_of_the_store_and_no_place_in_a_limit() {
+    let gate = Gate::new(&format!("{ON}\nlimits.refresh.per_address = '1/1m'"));
+    let token = log_in(&gate).await;
+    let calls = gate.world.store.calls();
+    for junk in ["x", "tgr_", "tgr_AAAA", "null", &format!("{token}x")] {
+        assert_eq!(renew(&gate, junk).await.unwrap_err(), Denial::SessionOver, "{junk}");
+    }
+    assert_eq!(gate.world.store.calls(), calls);
+    assert!(renew(&gate, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_over_is_remembered_as_that() {
+    let gate = Gate::new(ON);
+    let pair = gate.world.log_in("42").await;
+    let token = pair.refresh_token.as_ref().unwrap().expose().clone();
+    gate.world.node.sessions.end(&crate::sessions::tests::subject("42"), pair.session).await.unwrap();
+    assert_eq!(renew(&gate, &token).await.unwrap_err(), Denial::SessionOver);
+    let calls = gate.world.store.calls();
+    gate.world.clock.advance(59 * SECOND);
+    assert_eq!(renew(&gate, &token).await.unwrap_err(), Denial::SessionOver);
+    assert_eq!(gate.world.store.calls(), calls, "a browser that keeps asking does not keep the store busy");
+}
+
+#[tokio::test]
+async fn trouble_of_ours_ends_no_session_and_is_asked_about_once_in_a_second() {
+    let gate = Gate::new(ON);
+    let token = log_in(&gate).await;
+    gate.world.store.fail(Fault::Refuses);
+    assert_eq!(renew(&gate, &token).await.unwrap_err(), Denial::StoreUnavailable);
+    let calls = gate.world.store.calls();
+    assert!(join_all((0..50).map(|_| renew(&gate, &token))).await.iter().all(Result::is_err));
+    assert_eq!(gate.world.store.calls(), calls);
+    gate.world.store.fail(None);
+    gate.world.clock.advance(SECOND);
+    assert!(renew(&gate, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_limits_are_those_of_refreshes() {
+    let gate = Gate::new(&format!("{ON}\nlimits.refresh.per_account = '2/1m'"));
+    let token = log_in(&gate).await;
+    for agent in ["a", "b"] {
+        renew_as(&gate, &token, agent).await.unwrap();
+    }
+    assert!(matches!(renew_as(&gate, &token, "c").await.unwrap_err(), Denial::RefreshLimited(_)));
+}
+
+#[tokio::test]
+async fn a_legacy_token_is_exchanged_for_a_page_that_asks_and_not_in_flight() {
+    let gate = Gate::new(ON);
+    gate.world.accept_legacy_tokens(ExchangeRule::Once, gate.world.now().saturating_add(60 * MINUTE));
+    let legacy = gate.world.legacy_token("42", 10 * MINUTE);
+    let calls = gate.world.store.calls();
+    assert_eq!(renew(&gate, &legacy).await.unwrap_err(), Denial::NoToken);
+    assert_eq!(gate.world.store.calls(), calls);
+}
