@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::rig::Beside;
+use crate::support::http::Message;
+use crate::support::upstream::PASSWORD;
 
 /// How long a process that is killed takes to end.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -145,6 +149,43 @@ fn a_logout_counts_at_once(beside: &Beside) {
     let out = beside.ask("POST", "/logout", &format!("{}Content-Length: 0\r\n", bearer(&token)));
     assert!(out.status() < 300, "{}", out.text());
     beside.ask("GET", "/api", &bearer(&token)).expect(401);
+}
+
+/// What the gateway is told for [`cookies_are_handed_on`].
+pub(super) const IN_FLIGHT: [(&str, &str); 2] = [("cookies.enabled", "true"), ("cookies.refresh_in_flight", "true")];
+
+/// Cookies that are set, by name.
+fn set(answer: &Message) -> Vec<(String, String)> {
+    let fields = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    let pairs = fields.filter_map(|(_, field)| field.split(';').next()?.split_once('='));
+    let mut pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    pairs.sort();
+    pairs
+}
+
+/// The proxy hands both cookies on to the browser, neither to the API, and takes none from a client.
+pub(super) fn cookies_are_handed_on(beside: &Beside, are_private: bool) {
+    let login = beside.client().post("/login", &json!({"email": "user-1", "password": PASSWORD})).expect(200);
+    let [(_, _), (_, refresh)] = &set(&login)[..] else { panic!("{login:?}") };
+    let lie = "X-Auth-Set-Cookie-Access: __Host-access=liar\r\nX-Auth-Set-Cookie-Refresh: __Host-refresh=liar\r\n";
+    let renewed = beside.ask("GET", "/api", &format!("Cookie: theme=dark; __Host-refresh={refresh}\r\n{lie}")).expect(200);
+    assert_eq!(renewed.upstream_saw("x-auth-subject"), ["user-1"]);
+    assert_eq!(renewed.upstream_saw("cookie"), ["theme=dark"], "ours are for the gateway");
+    let [(access_name, access), (refresh_name, next)] = &set(&renewed)[..] else { panic!("{renewed:?}") };
+    assert_eq!((access_name.as_str(), refresh_name.as_str()), ("__Host-access", "__Host-refresh"));
+    assert!(access.starts_with("ey") && next.starts_with("tgr_") && next != refresh, "{renewed:?}");
+    assert!(!renewed.text().contains(next), "the API sees the next token");
+    assert!(!are_private || renewed.header("cache-control") == Some("private"), "{renewed:?}");
+    let good = beside.ask("GET", "/api", &format!("Cookie: __Host-access={access}; __Host-refresh={next}\r\n{lie}")).expect(200);
+    assert_eq!((set(&good), good.upstream_saw("x-auth-subject")), (Vec::new(), vec!["user-1".to_owned()]));
+    let public = beside.ask("GET", "/public", lie).expect(200);
+    assert!(set(&public).is_empty() && public.header("set-cookie").is_none(), "{public:?}");
+    let before = beside.api.requests();
+    let foreign = format!("Cookie: __Host-refresh={next}\r\nOrigin: https://evil.example\r\nContent-Length: 0\r\n");
+    let refused = beside.ask("POST", "/api", &foreign);
+    assert_eq!((refused.status(), set(&refused).len(), beside.api.requests()), (403, 0, before));
+    let over = beside.ask("GET", "/api", "Cookie: __Host-refresh=tgr_x\r\n");
+    assert_eq!((over.status(), set(&over).len()), (401, 0));
 }
 
 /// Nothing passes while there is nobody to ask.

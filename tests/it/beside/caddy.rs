@@ -29,6 +29,12 @@ fn caddy_lets_nobody_through_whom_the_gateway_does_not_know() {
 }
 
 #[test]
+fn caddy_hands_on_the_cookies_of_a_refresh_in_flight() {
+    let beside = Beside::start_with(&Page::read("caddy.md"), &attacks::IN_FLIGHT, caddy);
+    attacks::cookies_are_handed_on(&beside, true);
+}
+
+#[test]
 fn caddy_lets_nothing_through_without_the_gateway() {
     attacks::closed_without_a_gateway(beside());
 }

@@ -52,11 +52,22 @@ fn envoy(by: By, places: &Places, folder: &Path) -> Command {
 }
 
 fn beside(by: By) -> Beside {
+    beside_with(by, &[])
+}
+
+fn beside_with(by: By, set: &[(&str, &str)]) -> Beside {
     let dialect = match by {
         By::Http => "path",
         By::Grpc => "grpc",
     };
-    Beside::start_with(&Page::read("envoy.md"), &[("decision.dialect", dialect)], |places, folder| envoy(by, places, folder))
+    let set = [&[("decision.dialect", dialect)], set].concat();
+    Beside::start_with(&Page::read("envoy.md"), &set, |places, folder| envoy(by, places, folder))
+}
+
+#[test]
+fn envoy_hands_on_the_cookies_of_a_refresh_in_flight_by_both_protocols() {
+    attacks::cookies_are_handed_on(&beside_with(By::Http, &attacks::IN_FLIGHT), false);
+    attacks::cookies_are_handed_on(&beside_with(By::Grpc, &attacks::IN_FLIGHT), true);
 }
 
 #[test]

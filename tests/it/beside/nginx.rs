@@ -46,6 +46,12 @@ fn nginx_tells_clients_what_the_gateway_said() {
 }
 
 #[test]
+fn nginx_hands_on_the_cookies_of_a_refresh_in_flight() {
+    let beside = Beside::start_with(&Page::read("nginx.md"), &attacks::IN_FLIGHT, nginx);
+    attacks::cookies_are_handed_on(&beside, true);
+}
+
+#[test]
 fn nginx_lets_nothing_through_without_the_gateway() {
     attacks::closed_without_a_gateway(beside());
 }

@@ -14,6 +14,7 @@ mod half_closed;
 mod hosts;
 mod http2;
 mod in_flight;
+mod in_flight_decisions;
 mod interim;
 mod issuer_keys;
 mod issuers;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, SET_COOKIE};
+use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body as _;
@@ -17,7 +17,7 @@ use super::admit::Caller;
 use super::verdict::{Forwarded, Verdict};
 use super::{Gateway, Local, whole};
 use crate::domain::claims::Denial;
-use crate::domain::cookies::NewCookies;
+use crate::domain::cookies::{self, NewCookies};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::stats::Counter;
@@ -42,7 +42,7 @@ const X_AUTH_SET_COOKIE_REFRESH: HeaderName = HeaderName::from_static("x-auth-se
 /// What comes of a question.
 enum Answer {
     Yes {
-        /// Every field that tells who calls.
+        /// Every field that tells who calls, and the cookies of others.
         identity: HeaderMap,
         /// In seconds.
         life: Option<u64>,
@@ -126,7 +126,7 @@ impl Gateway {
                     self.spend(local, ticket).await?;
                 }
                 self.kept.counters.add(Counter::DecisionsAllowed, 1);
-                Ok(self.yes(local, &caller))
+                Ok(self.yes(local, head, &caller))
             }
             // The proxy would take it for yes, and pass on what no upstream is to see.
             Verdict::Respond(reply) if reply.status().is_success() => Err(Refusal::OwnToAnswer),
@@ -138,9 +138,11 @@ impl Gateway {
         }
     }
 
-    fn yes(&self, local: &Local, caller: &Caller) -> Answer {
+    fn yes(&self, local: &Local, head: &Parts, caller: &Caller) -> Answer {
         let admitted = caller.admitted.as_ref();
-        let identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
+        let mut identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
+        let own = local.policy().access_cookie.as_ref().map_or(&[][..], |cookie| cookie.own.names());
+        identity.insert(COOKIE, cookies_of_others(&head.headers, own));
         let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
         let cookies = caller
             .renewed
@@ -149,6 +151,13 @@ impl Gateway {
             .filter(|(renewed, admitted)| self.may_hand_out(local, renewed, &admitted.token.principal));
         Answer::Yes { identity, life, cookies: cookies.map(|(renewed, _)| Arc::clone(renewed)) }
     }
+}
+
+/// What is left for the API of the cookies that came along; empty where nothing is.
+fn cookies_of_others(headers: &HeaderMap, own: &[String]) -> HeaderValue {
+    let mut others = Vec::new();
+    cookies::write_others(headers, own, &mut others);
+    HeaderValue::from_bytes(&others).unwrap_or(HeaderValue::from_static(""))
 }
 
 impl Answer {
