@@ -198,6 +198,7 @@ pub(super) fn policy(
             in_flight: cookies.in_flight,
         }),
         cors: settings.cors.clone(),
+        problem_types: settings.errors.types.clone(),
         tickets: TicketReader::new(
             settings.endpoints.paths.ticket.is_some().then(|| settings.tickets.parameter.clone()),
             tickets.clone(),

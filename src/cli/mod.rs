@@ -3,6 +3,7 @@
 mod admin_client;
 mod check;
 pub mod demo;
+mod explain;
 mod healthcheck;
 mod import;
 mod keys;
@@ -55,6 +56,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sweep(args) => stats::sweep(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }
@@ -105,6 +107,7 @@ enum Command {
     Sweep(stats::SweepArgs),
     Reload(reload::ReloadArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Explain(explain::ExplainArgs),
     Demo(demo::Demo),
 }
 

@@ -13,6 +13,7 @@ mod claims_hook;
 mod condition;
 mod decision;
 mod environment;
+mod errors;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod headers;
@@ -66,6 +67,7 @@ pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLim
 pub use claims_hook::ClaimsHook;
 pub use condition::Condition;
 pub use decision::{Decision, DecisionListener};
+pub use errors::Errors;
 pub use headers::Headers;
 pub use health::Health;
 pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
@@ -115,6 +117,7 @@ pub struct Settings {
     pub revocation: Revocation,
     pub limits: Limits,
     pub headers: Headers,
+    pub errors: Errors,
     pub identity: Identity,
     pub issuers: Vec<Issuer>,
     /// Machines that may ask `introspect`.
@@ -237,6 +240,7 @@ impl Settings {
         let claims_hook = root.section("claims_hook", |s| ClaimsHook::read(s, &upstreams));
         let limits = root.section("limits", Limits::read);
         let headers = root.section("headers", Headers::read);
+        let errors = root.section("errors", Errors::read);
         let issuers = root.list("issuers", Issuer::read);
         let clients = root.list("clients", OAuthClient::read);
         let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some(), cookies.is_some());
@@ -280,6 +284,7 @@ impl Settings {
             revocation,
             limits,
             headers,
+            errors,
             identity,
             issuers: issuers?,
             clients: clients.into_iter().collect::<Option<Vec<OAuthClient>>>()?,

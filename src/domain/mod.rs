@@ -43,6 +43,7 @@ pub mod peer;
 pub mod per_upstream;
 pub mod placeholder;
 pub mod probing;
+pub mod problem_code;
 #[cfg(test)]
 mod providers;
 pub mod proxy_protocol;

@@ -38,7 +38,11 @@ const OF_THE_OLD_BODY: [HeaderName; 9] = [
 impl Inner {
     #[expect(clippy::result_large_err, reason = "the response to give instead: made once, and passed on at once")]
     pub(super) fn admit_login(&self, request: &LoginRequest) -> Result<(), Reply> {
-        self.judge_login(request, &self.options).map_err(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
+        self.judge_login(request, &self.options).map_err(|refusal| self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Reply {
+        refusal.into_reply(Dialect::Json, &self.counters, &self.options.problem_types)
     }
 
     fn judge_login(&self, request: &LoginRequest, options: &EndpointOptions) -> Result<(), Refusal> {
@@ -114,7 +118,7 @@ impl Inner {
         match self.grant_of(&request, &response, options) {
             Some(granted) => {
                 let result = self.start_session(&request, granted, response.head, options).await;
-                result.unwrap_or_else(|refusal| refusal.into_reply(Dialect::Json, &self.counters))
+                result.unwrap_or_else(|refusal| self.refused(refusal))
             }
             None => Response::from_parts(response.head, response.body),
         }

@@ -145,7 +145,7 @@ impl Endpoints {
     }
 
     fn refuse(&self, error: CallError, dialect: Dialect) -> Reply {
-        Refusal::Call(error).into_reply(dialect, &self.inner.counters)
+        Refusal::Call(error).into_reply(dialect, &self.inner.counters, &self.inner.options.problem_types)
     }
 }
 
@@ -232,7 +232,7 @@ impl Inner {
         let result = self.dispatch(&request, options).await;
         result.unwrap_or_else(|refusal| {
             let (ends_the_session, is_of_repeated_cookie) = (refusal.ends_the_session(), refusal.is_of_repeated_cookie());
-            let mut reply = refusal.into_reply(dialect, &self.counters);
+            let mut reply = refusal.into_reply(dialect, &self.counters, &options.problem_types);
             if ends_the_session {
                 take_cookies(&mut reply, &request.head, options);
             } else if is_of_repeated_cookie {

@@ -4,6 +4,7 @@ use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings, Tickets};
 use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
+use crate::domain::problem_code::ProblemTypes;
 
 /// Part of one set of settings.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct EndpointOptions {
     pub tickets: Tickets,
     /// `None`: our issuer is no URL, so that there is nothing to find.
     pub metadata: Option<Metadata>,
+    /// Of all refusals.
+    pub problem_types: ProblemTypes,
 }
 
 /// Where everything is, for clients that ask (RFC 8414): absolute URLs; `None` for what is off.
@@ -67,6 +70,7 @@ impl From<&Settings> for EndpointOptions {
             clients: settings.clients.iter().map(|c| (c.id.clone(), ClientSecret::new(c.secret.expose()))).collect(),
             tickets: settings.tickets.clone(),
             metadata: Metadata::of(settings),
+            problem_types: settings.errors.types.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::grant::SCOPES_MAX;
 use crate::bounded::CallError;
 use crate::crypto::access_token::MintError;
 use crate::domain::claims::Denial;
+use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
 use crate::sessions::{EndError, IssueError, LogoutError, RefreshError, Undecided};
@@ -106,12 +107,12 @@ impl Refusal {
     }
 
     /// The response, after the cause went to the log and the counters.
-    pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters) -> Reply {
+    pub(super) fn into_reply(self, dialect: Dialect, counters: &Counters, types: &ProblemTypes) -> Reply {
         self.note(counters);
         let problem = self.problem(dialect);
         match dialect {
-            Dialect::Json => problem.into_reply(),
-            Dialect::OAuth => problem.into_oauth_reply(),
+            Dialect::Json => problem.into_reply(types),
+            Dialect::OAuth => problem.into_oauth_reply(types),
         }
     }
 
@@ -119,13 +120,13 @@ impl Refusal {
         if let Some(counter) = self.counter() {
             counters.add(counter, 1);
         }
-        let code = self.problem(Dialect::Json);
+        let problem = self.problem(Dialect::Json);
         // Anybody can name a key that does not exist.
         let is_of_a_key = matches!(self, Self::Denied(Denial::IssuerKeysUnavailable(_)));
-        if code.status().is_server_error() && !is_of_a_key {
-            tracing::warn!(error = %self, code = code.code(), "an own endpoint could not do what was asked");
+        if problem.status().is_server_error() && !is_of_a_key {
+            tracing::warn!(error = %self, code = %problem.code(), "an own endpoint could not do what was asked");
         } else {
-            tracing::debug!(error = %self, code = code.code(), "an own endpoint refused");
+            tracing::debug!(error = %self, code = %problem.code(), "an own endpoint refused");
         }
     }
 
@@ -165,57 +166,51 @@ impl Refusal {
     }
 
     fn problem(&self, dialect: Dialect) -> Problem {
-        let bad_request =
-            |code, detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, code, detail).oauth("invalid_request");
+        let bad_request = |code, detail: &'static str| Problem::new(code, detail).oauth("invalid_request");
         match self {
-            Self::UnsupportedMediaType => Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "media_type_unsupported",
-                "Send application/json or application/x-www-form-urlencoded.",
-            )
-            .oauth("invalid_request"),
-            Self::EncodingUnsupported => Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "encoding_unsupported",
-                "Send the body as it is, uncompressed and in UTF-8.",
-            ),
-            Self::Malformed(detail) => bad_request("request_malformed", detail),
-            Self::FormExpected => bad_request("form_expected", "Send application/x-www-form-urlencoded."),
+            Self::UnsupportedMediaType => {
+                Problem::new(ProblemCode::MediaTypeUnsupported, "Send application/json or application/x-www-form-urlencoded.")
+                    .oauth("invalid_request")
+            }
+            Self::EncodingUnsupported => {
+                Problem::new(ProblemCode::EncodingUnsupported, "Send the body as it is, uncompressed and in UTF-8.")
+            }
+            Self::Malformed(detail) => bad_request(ProblemCode::RequestMalformed, detail),
+            Self::FormExpected => bad_request(ProblemCode::FormExpected, "Send application/x-www-form-urlencoded."),
             Self::ClientInvalid => {
                 let detail = "The client's credentials are missing or wrong.";
-                Problem::new(StatusCode::UNAUTHORIZED, "client_invalid", detail)
+                Problem::new(ProblemCode::ClientInvalid, detail)
                     .oauth("invalid_client")
                     .challenge(r#"Basic realm="tokengate", charset="UTF-8""#)
             }
             Self::TokenTypeUnsupported => {
                 let detail = "This token has no id, so it cannot be revoked alone.";
-                Problem::new(StatusCode::BAD_REQUEST, "token_without_id", detail).oauth("unsupported_token_type")
+                Problem::new(ProblemCode::TokenWithoutId, detail).oauth("unsupported_token_type")
             }
-            Self::MetadataMissing => Problem::new(StatusCode::NOT_FOUND, "metadata_missing", "There is no metadata here."),
+            Self::MetadataMissing => Problem::new(ProblemCode::MetadataMissing, "There is no metadata here."),
             Self::UnsupportedGrantType => {
                 let detail = "The only grant type here is refresh_token.";
-                Problem::new(StatusCode::BAD_REQUEST, "grant_type_unsupported", detail).oauth("unsupported_grant_type")
+                Problem::new(ProblemCode::GrantTypeUnsupported, detail).oauth("unsupported_grant_type")
             }
             Self::ScopeNotGranted => {
                 let detail = "A refresh gives no scope that the login did not give.";
-                Problem::new(StatusCode::BAD_REQUEST, "scope_not_granted", detail).oauth("invalid_scope")
+                Problem::new(ProblemCode::ScopeNotGranted, detail).oauth("invalid_scope")
             }
-            Self::RefreshTokenMissing => bad_request("refresh_token_missing", "The request has no refresh token."),
+            Self::RefreshTokenMissing => bad_request(ProblemCode::RefreshTokenMissing, "The request has no refresh token."),
             Self::RefreshCookieMissing => {
                 let detail = "The request has no refresh token.";
-                Problem::new(StatusCode::UNAUTHORIZED, "refresh_token_missing", detail).oauth("invalid_grant").challenge("Bearer")
+                Problem::new(ProblemCode::RefreshTokenMissing, detail)
+                    .with_status(StatusCode::UNAUTHORIZED)
+                    .oauth("invalid_grant")
+                    .challenge("Bearer")
             }
             Self::OriginRefused => Problem::from(&Denial::OriginRefused),
-            Self::RateLimited(wait) => Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Too many attempts. Tokens stay valid; try again later.",
-            )
-            .retry_after(*wait),
-            Self::Denied(denial) => Problem::from(denial),
-            Self::Issue(IssueError::Barred(_)) => {
-                Problem::new(StatusCode::FORBIDDEN, "subject_barred", "This account cannot log in for now.")
+            Self::RateLimited(wait) => {
+                Problem::new(ProblemCode::RateLimited, "Too many attempts. Tokens stay valid; try again later.")
+                    .retry_after(*wait)
             }
+            Self::Denied(denial) => Problem::from(denial),
+            Self::Issue(IssueError::Barred(_)) => Problem::new(ProblemCode::SubjectBarred, "This account cannot log in for now."),
             Self::Refresh(
                 RefreshError::Malformed
                 | RefreshError::Unknown
@@ -225,19 +220,20 @@ impl Refusal {
                 | RefreshError::Reused
                 | RefreshError::Disowned,
             ) => refused_refresh_token(dialect),
-            Self::Refresh(RefreshError::ClaimsUnknown) => {
-                unavailable("claims_unknown", "What your tokens are to say cannot be learned right now; nothing was lost.")
+            Self::Refresh(RefreshError::ClaimsUnknown) => unavailable(
+                ProblemCode::ClaimsUnknown,
+                "What your tokens are to say cannot be learned right now; nothing was lost.",
+            ),
+            Self::Refresh(RefreshError::Contended) => {
+                unavailable(ProblemCode::RefreshContended, "The session is busy; try again.")
             }
-            Self::Refresh(RefreshError::Contended) => unavailable("refresh_contended", "The session is busy; try again."),
             Self::Logout(LogoutError::NoTokenId) => {
                 let detail =
                     "This token has no id, so it cannot be ended alone; the scope 'all' ends every token of its subject.";
-                bad_request("token_without_id", detail)
+                bad_request(ProblemCode::TokenWithoutId, detail)
             }
             Self::Logout(LogoutError::TokenExpired) => Problem::from(&Denial::Expired),
-            Self::End(EndError::NotFound) => {
-                Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no such session of yours.")
-            }
+            Self::End(EndError::NotFound) => Problem::new(ProblemCode::SessionNotFound, "There is no such session of yours."),
             Self::Issue(IssueError::Store(error))
             | Self::Refresh(RefreshError::Store(error))
             | Self::Logout(LogoutError::Store(error))
@@ -250,53 +246,57 @@ impl Refusal {
     }
 }
 
-fn unavailable(code: &'static str, detail: &'static str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
+fn unavailable(code: ProblemCode, detail: &'static str) -> Problem {
+    Problem::new(code, detail).retry_after(STORE_RETRY_AFTER)
 }
 
 /// None of these says anything of a session or a token: whoever gets one keeps what it has, and repeats the call.
 fn call_problem(error: CallError) -> Problem {
     match error {
-        CallError::Overloaded => unavailable("overloaded", "Too many calls are in progress. Tokens stay valid; try again later."),
-        CallError::TimedOut => unavailable("timed_out", "The call took too long, and may still be carried out; repeat it."),
-        CallError::Panicked => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
+        CallError::Overloaded => {
+            unavailable(ProblemCode::Overloaded, "Too many calls are in progress. Tokens stay valid; try again later.")
         }
-        CallError::ShuttingDown => unavailable("shutting_down", "This node is about to stop; try again."),
+        CallError::TimedOut => {
+            unavailable(ProblemCode::TimedOut, "The call took too long, and may still be carried out; repeat it.")
+        }
+        CallError::Panicked => Problem::new(ProblemCode::InternalError, "Something went wrong in the gateway."),
+        CallError::ShuttingDown => unavailable(ProblemCode::ShuttingDown, "This node is about to stop; try again."),
     }
 }
 
 fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) | StoreError::Unconfirmed(_) | StoreError::Unreadable(_) => {
-            unavailable("store_unavailable", "Sessions cannot be changed right now; nothing was lost.")
+            unavailable(ProblemCode::StoreUnavailable, "Sessions cannot be changed right now; nothing was lost.")
         }
-        StoreError::Full(_) => unavailable("store_full", "No further session can be kept right now."),
+        StoreError::Full(_) => unavailable(ProblemCode::StoreFull, "No further session can be kept right now."),
     }
 }
 
 fn mint_problem(error: &MintError) -> Problem {
     match error {
-        MintError::NoSigningKey | MintError::Signing => unavailable("signing_unavailable", "Tokens cannot be signed right now."),
+        MintError::NoSigningKey | MintError::Signing => {
+            unavailable(ProblemCode::SigningUnavailable, "Tokens cannot be signed right now.")
+        }
         MintError::TooLarge(_) => token_too_large(),
         MintError::Unusable(_) => {
             let detail = "What this account is granted makes no token that could be used.";
-            Problem::new(StatusCode::BAD_GATEWAY, "token_unusable", detail)
+            Problem::new(ProblemCode::TokenUnusable, detail)
         }
     }
 }
 
 /// The fault is that of whoever grants so much: what it weighs is for the log.
 fn token_too_large() -> Problem {
-    Problem::new(StatusCode::BAD_GATEWAY, "token_too_large", "What this account is granted does not fit into a token.")
+    Problem::new(ProblemCode::TokenTooLarge, "What this account is granted does not fit into a token.")
 }
 
 /// One response for every cause: which one it was is for the log alone.
 fn refused_refresh_token(dialect: Dialect) -> Problem {
     let detail = "The refresh token is not valid; log in again.";
-    let problem = |status| Problem::new(status, "refresh_token_invalid", detail).oauth("invalid_grant");
+    let problem = Problem::new(ProblemCode::RefreshTokenInvalid, detail).oauth("invalid_grant");
     match dialect {
-        Dialect::Json => problem(StatusCode::UNAUTHORIZED).challenge(r#"Bearer error="invalid_token""#),
-        Dialect::OAuth => problem(StatusCode::BAD_REQUEST),
+        Dialect::Json => problem.challenge(r#"Bearer error="invalid_token""#),
+        Dialect::OAuth => problem.with_status(StatusCode::BAD_REQUEST),
     }
 }

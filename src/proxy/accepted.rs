@@ -14,17 +14,18 @@ use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::client::serve::serve;
 use super::client::stream::ClientStream;
+use super::reply::Problem;
 use super::request::gateway::Gateway;
 use super::seats::{Holder, Notice};
 use super::watch::{ConnectionWait, ConnectionWatch, Watchers};
 use crate::domain::peer::Peer;
+use crate::domain::problem_code::ProblemCode;
 use crate::domain::stats::Counter;
 
 /// To a connection beyond what one address may have.
-const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n\
-    content-length: 143\r\nconnection: close\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\"code\":\"too_many_connections\",\
-    \"detail\":\"This address has too many connections.\"}";
+fn too_many_connections() -> Problem {
+    Problem::new(ProblemCode::TooManyConnections, "This address has too many connections.")
+}
 
 /// A connection that has a seat.
 pub(super) struct Accepted {
@@ -88,7 +89,7 @@ impl Accepted {
             Protocol::Decisions(_) => Arrival { purpose: Purpose::Questions, ..Arrival::of(stream.into(), peer) },
             Protocol::Https(server) => {
                 let config = server.config(self.gateway.client_limits().http2.is_some());
-                let secured = in_time(&self.watch, shake_hands(stream, config)).await;
+                let secured = in_time(&self.watch, shake_hands(stream, config, &self.gateway.problem_types())).await;
                 let now = self.gateway.now();
                 let secured = secured.and_then(|stream| Ok((shown_certificate(&stream, now)?, stream)));
                 let secured = secured.map_err(|unarrived| self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed));
@@ -134,7 +135,10 @@ pub(super) fn refuse_for_its_address(gateway: &Gateway, stream: &TcpStream, peer
     gateway.count(Counter::ConnectionsRefused);
     match &spoken.protocol {
         // Best effort: a client that reads learns why. Nothing is waited for: many of them are what is to be kept out.
-        Protocol::Http | Protocol::Redirect(_) => drop(SockRef::from(stream).send(TOO_MANY_CONNECTIONS)),
+        Protocol::Http | Protocol::Redirect(_) => {
+            let farewell = too_many_connections().into_farewell(&gateway.problem_types());
+            drop(SockRef::from(stream).send(&farewell));
+        }
         // It would have to be told in TLS, and a handshake is what costs most. Whoever may ask for decisions is counted nowhere.
         Protocol::Https(_) | Protocol::Decisions(_) => {}
     }

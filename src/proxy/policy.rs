@@ -21,6 +21,7 @@ use crate::domain::in_flight::InFlight;
 use crate::domain::origin::CookieOrigins;
 use crate::domain::pace::ByteRate;
 use crate::domain::peer::Peer;
+use crate::domain::problem_code::ProblemTypes;
 use crate::domain::question::QuestionRules;
 use crate::domain::routing::Routing;
 use crate::proxy::auth::ticket_reader::TicketReader;
@@ -37,6 +38,8 @@ pub struct Policy {
     pub access_cookie: Option<AccessCookie>,
     /// Where pages of other origins may call.
     pub cors: Option<Cors>,
+    /// Of all refusals.
+    pub problem_types: ProblemTypes,
     pub tickets: TicketReader,
     /// How other proxies ask for decisions.
     pub questions: QuestionRules,

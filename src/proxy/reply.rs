@@ -1,5 +1,6 @@
 //! Answers that the gateway gives itself: problem+json with a stable code, and nothing that leaks a cause.
 
+mod farewell;
 mod grpc;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::domain::claims::{Denial, Undecided};
+use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 
 /// A response that is whole in memory.
 pub type Reply = Response<Bytes>;
@@ -18,9 +20,9 @@ pub type Reply = Response<Bytes>;
 /// An error answer (RFC 9457), with the RFC 6749 fields where an OAuth client will read it.
 #[derive(Debug, Clone)]
 pub struct Problem {
+    /// One of those of the code.
     status: StatusCode,
-    /// Stable, for programs.
-    code: &'static str,
+    code: ProblemCode,
     /// For people; fixed text or made of the operator's settings, never of a secret.
     detail: Cow<'static, str>,
     /// `error` of RFC 6749 5.2.
@@ -32,7 +34,7 @@ pub struct Problem {
 
 #[derive(Serialize)]
 struct ProblemBody<'a> {
-    r#type: &'static str,
+    r#type: &'a str,
     title: &'a str,
     status: u16,
     code: &'a str,
@@ -44,8 +46,24 @@ struct ProblemBody<'a> {
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), oauth_error: None, challenge: None, allow: None, retry_after: None }
+    /// With the usual status of its code.
+    pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            oauth_error: None,
+            challenge: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    /// With another of the statuses of its code.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        debug_assert!(self.code.statuses().contains(&status), "{} does not come with {status}", self.code);
+        Self { status, ..self }
     }
 
     /// Adds the `error` and `error_description` that RFC 6749 5.2 asks for.
@@ -78,17 +96,17 @@ impl Problem {
     }
 
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> ProblemCode {
         self.code
     }
 
     #[must_use]
-    pub fn into_reply(self) -> Reply {
+    pub fn into_reply(self, types: &ProblemTypes) -> Reply {
         let body = ProblemBody {
-            r#type: "about:blank",
+            r#type: &types.of(self.code),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            code: self.code,
+            code: self.code.as_str(),
             detail: &self.detail,
             error: self.oauth_error,
             error_description: self.oauth_error.map(|_| self.detail.as_ref()),
@@ -115,11 +133,11 @@ impl Problem {
     /// The same for a client that speaks OAuth (RFC 6749, section 5.2): its media type, and an `error` in any case. Without one of
     /// that section, trouble of ours has the name that section 4.1.2.1 gives it.
     #[must_use]
-    pub fn into_oauth_reply(mut self) -> Reply {
+    pub fn into_oauth_reply(mut self, types: &ProblemTypes) -> Reply {
         let is_passing = self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS;
         let usual = if is_passing { "temporarily_unavailable" } else { "invalid_request" };
         self.oauth_error = self.oauth_error.or(Some(usual));
-        let mut reply = self.into_reply();
+        let mut reply = self.into_reply(types);
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -153,98 +171,88 @@ impl From<&Denial> for Problem {
     /// The one place where a refusal of admission becomes what the client sees.
     fn from(denial: &Denial) -> Self {
         let invalid = |code, detail: &'static str| {
-            Self::new(StatusCode::UNAUTHORIZED, code, detail)
+            Self::new(code, detail)
                 .oauth("invalid_token")
                 .challenge(format!(r#"Bearer error="invalid_token", error_description="{detail}""#))
         };
         let ambiguous = |detail: &'static str| {
-            Self::new(StatusCode::BAD_REQUEST, "token_ambiguous", detail)
+            Self::new(ProblemCode::TokenAmbiguous, detail)
                 .oauth("invalid_request")
                 .challenge(format!(r#"Bearer error="invalid_request", error_description="{detail}""#))
         };
         match denial {
-            Denial::NoToken => {
-                Self::new(StatusCode::UNAUTHORIZED, "token_missing", "This resource needs an access token.").challenge("Bearer")
-            }
+            Denial::NoToken => Self::new(ProblemCode::TokenMissing, "This resource needs an access token.").challenge("Bearer"),
             Denial::Ambiguous(_) => ambiguous("Exactly one access token may be sent, in one place."),
             Denial::CookieRepeated => ambiguous("Two cookies of one name were sent: log in again."),
-            Denial::TicketMisused(detail) => Self::new(StatusCode::BAD_REQUEST, "ticket_misused", *detail),
+            Denial::TicketMisused(detail) => Self::new(ProblemCode::TicketMisused, *detail),
             Denial::TicketInvalid => invalid(
-                "ticket_invalid",
+                ProblemCode::TicketInvalid,
                 "The ticket is spent, too old, or of another path: ask for a new one for each connection.",
             ),
             Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => {
-                invalid("token_invalid", "The access token is not valid.")
+                invalid(ProblemCode::TokenInvalid, "The access token is not valid.")
             }
-            Denial::Expired => invalid("token_expired", "The access token has expired."),
-            Denial::SessionOver => invalid("refresh_token_invalid", "The refresh token is not valid; log in again."),
+            Denial::Expired => invalid(ProblemCode::TokenExpired, "The access token has expired."),
+            Denial::SessionOver => invalid(ProblemCode::RefreshTokenInvalid, "The refresh token is not valid; log in again."),
             Denial::RefreshLimited(wait) => {
                 let detail = "Too many attempts. Tokens stay valid; try again later.";
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(*wait)
+                Self::new(ProblemCode::RateLimited, detail).retry_after(*wait)
             }
-            Denial::Revoked(_) => invalid("token_revoked", "The access token was revoked."),
+            Denial::Revoked(_) => invalid(ProblemCode::TokenRevoked, "The access token was revoked."),
             Denial::InsufficientScope(scopes) => {
                 let detail = "The access token does not cover this resource.";
-                Self::new(StatusCode::FORBIDDEN, "scope_insufficient", detail)
+                Self::new(ProblemCode::ScopeInsufficient, detail)
                     .oauth("insufficient_scope")
                     .challenge(format!(r#"Bearer error="insufficient_scope", scope="{}""#, scopes.join(" ")))
             }
             Denial::InsufficientClaims(_) => {
                 let detail = "The access token lacks a claim that this resource needs.";
-                Self::new(StatusCode::FORBIDDEN, "claims_insufficient", detail)
+                Self::new(ProblemCode::ClaimsInsufficient, detail)
                     .oauth("insufficient_scope")
                     .challenge(format!(r#"Bearer error="insufficient_scope", error_description="{detail}""#))
             }
             Denial::LoginTooOld(age_max) => {
                 let detail = "This resource needs a more recent login.";
                 let max_age = age_max.as_secs();
-                Self::new(StatusCode::UNAUTHORIZED, "login_too_old", detail).oauth("insufficient_user_authentication").challenge(
-                    format!(
-                        r#"Bearer error="insufficient_user_authentication", error_description="{detail}", max_age="{max_age}""#
-                    ),
-                )
+                Self::new(ProblemCode::LoginTooOld, detail).oauth("insufficient_user_authentication").challenge(format!(
+                    r#"Bearer error="insufficient_user_authentication", error_description="{detail}", max_age="{max_age}""#
+                ))
             }
             Denial::OriginRefused => Self::new(
-                StatusCode::FORBIDDEN,
-                "origin_refused",
+                ProblemCode::OriginRefused,
                 "With cookies, this call is taken from known origins or with the agreed header field alone.",
             ),
             Denial::IssuerKeysUnavailable(due_in) => {
                 let detail = "The keys of the token's issuer are not at hand right now.";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_keys_unavailable", detail).retry_after(*due_in)
+                Self::new(ProblemCode::IssuerKeysUnavailable, detail).retry_after(*due_in)
             }
             Denial::RevocationsStale => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "revocations_stale", "Tokens cannot be vouched for right now.")
-                    .retry_after(STORE_RETRY_AFTER)
+                Self::new(ProblemCode::RevocationsStale, "Tokens cannot be vouched for right now.").retry_after(STORE_RETRY_AFTER)
             }
             Denial::StoreUnavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Sessions cannot be checked right now.")
-                    .retry_after(STORE_RETRY_AFTER)
+                Self::new(ProblemCode::StoreUnavailable, "Sessions cannot be checked right now.").retry_after(STORE_RETRY_AFTER)
             }
             Denial::Undecided(undecided) => {
-                let later = |code, detail: &'static str| {
-                    Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(STORE_RETRY_AFTER)
-                };
+                let later = |code, detail: &'static str| Self::new(code, detail).retry_after(STORE_RETRY_AFTER);
                 match undecided {
-                    Undecided::Overloaded => later("overloaded", "Too many calls are in progress; try again later."),
-                    Undecided::TimedOut => later("timed_out", "The call took too long; try again later."),
-                    Undecided::ShuttingDown => later("shutting_down", "This node is about to stop; try again."),
-                    Undecided::Contended => later("refresh_contended", "The session is busy; try again."),
-                    Undecided::ClaimsUnknown => {
-                        later("claims_unknown", "What your tokens are to say cannot be learned right now; nothing was lost.")
-                    }
-                    Undecided::Unsigned => later("signing_unavailable", "Tokens cannot be signed right now."),
+                    Undecided::Overloaded => later(ProblemCode::Overloaded, "Too many calls are in progress; try again later."),
+                    Undecided::TimedOut => later(ProblemCode::TimedOut, "The call took too long; try again later."),
+                    Undecided::ShuttingDown => later(ProblemCode::ShuttingDown, "This node is about to stop; try again."),
+                    Undecided::Contended => later(ProblemCode::RefreshContended, "The session is busy; try again."),
+                    Undecided::ClaimsUnknown => later(
+                        ProblemCode::ClaimsUnknown,
+                        "What your tokens are to say cannot be learned right now; nothing was lost.",
+                    ),
+                    Undecided::Unsigned => later(ProblemCode::SigningUnavailable, "Tokens cannot be signed right now."),
                     Undecided::TooLarge => {
                         let detail = "What this account is granted does not fit into a token.";
-                        Self::new(StatusCode::BAD_GATEWAY, "token_too_large", detail)
+                        Self::new(ProblemCode::TokenTooLarge, detail)
                     }
                     Undecided::Unusable => {
                         let detail = "What this account is granted makes no token that could be used.";
-                        Self::new(StatusCode::BAD_GATEWAY, "token_unusable", detail)
+                        Self::new(ProblemCode::TokenUnusable, detail)
                     }
-                    Undecided::Panicked => {
-                        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
-                    }
+                    Undecided::Panicked => Self::new(ProblemCode::InternalError, "Something went wrong in the gateway."),
                 }
             }
         }
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_challenged_without_an_error() {
-        let reply = Problem::from(&Denial::NoToken).into_reply();
+        let reply = Problem::from(&Denial::NoToken).into_reply(&ProblemTypes::default());
         assert_eq!(reply.status(), 401);
         assert_eq!(reply.headers()[WWW_AUTHENTICATE], "Bearer");
         assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
@@ -265,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_client_learns_a_code_and_not_the_cause() {
-        let reply = Problem::from(&Denial::Invalid("signature of kid 7 is wrong")).into_reply();
+        let reply = Problem::from(&Denial::Invalid("signature of kid 7 is wrong")).into_reply(&ProblemTypes::default());
         let text = std::str::from_utf8(reply.body()).unwrap();
         assert!(text.contains(r#""code":"token_invalid""#) && text.contains(r#""error":"invalid_token""#));
         assert!(!text.contains("kid 7"));
@@ -275,13 +283,13 @@ mod tests {
     #[test]
     fn an_oauth_client_gets_json_and_an_error_whatever_it_is() {
         let cases = [
-            (Problem::new(StatusCode::BAD_REQUEST, "x", "y").oauth("invalid_grant"), "invalid_grant"),
-            (Problem::new(StatusCode::METHOD_NOT_ALLOWED, "x", "y"), "invalid_request"),
-            (Problem::new(StatusCode::TOO_MANY_REQUESTS, "x", "y"), "temporarily_unavailable"),
-            (Problem::new(StatusCode::SERVICE_UNAVAILABLE, "x", "y"), "temporarily_unavailable"),
+            (Problem::new(ProblemCode::RequestMalformed, "y").oauth("invalid_grant"), "invalid_grant"),
+            (Problem::new(ProblemCode::MethodNotAllowed, "y"), "invalid_request"),
+            (Problem::new(ProblemCode::RateLimited, "y"), "temporarily_unavailable"),
+            (Problem::new(ProblemCode::Overloaded, "y"), "temporarily_unavailable"),
         ];
         for (problem, error) in cases {
-            let reply = problem.into_oauth_reply();
+            let reply = problem.into_oauth_reply(&ProblemTypes::default());
             let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
             assert_eq!((&body["error"], &body["error_description"]), (&error.into(), &"y".into()));
             let headers = [CONTENT_TYPE, CACHE_CONTROL, PRAGMA].map(|name| reply.headers()[name].to_str().unwrap().to_owned());
@@ -291,8 +299,8 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds_and_never_zero() {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "x", "y");
-        let header = |span| problem.clone().retry_after(span).into_reply().headers()[RETRY_AFTER].clone();
+        let problem = Problem::new(ProblemCode::Overloaded, "y");
+        let header = |span| problem.clone().retry_after(span).into_reply(&ProblemTypes::default()).headers()[RETRY_AFTER].clone();
         assert_eq!(header(Duration::from_millis(1)), "1");
         assert_eq!(header(Duration::from_millis(1500)), "2");
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
+mod explain;
 mod files;
 mod probes;
 

@@ -228,6 +228,7 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("identity.certificate_names_header", Reloads),
     ("identity.claims", Reloads),
     ("headers.remove", Reloads),
+    ("errors.type_base", Reloads),
     ("issuers[].issuer", Reloads),
     ("issuers[].audiences", Reloads),
     ("issuers[].algorithms", Reloads),

@@ -3,6 +3,7 @@
 mod browser;
 mod callers;
 mod decision;
+mod errors;
 mod health;
 mod layers;
 mod login;

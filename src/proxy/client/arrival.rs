@@ -22,8 +22,10 @@ use crate::crypto::client_certificate::ClientCertificate;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::headers::CertificateFields;
 use crate::domain::peer::Peer;
+use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
 use crate::domain::time::Timestamp;
+use crate::proxy::reply::Problem;
 use crate::proxy::seats::Notice;
 use crate::proxy::tls_socket::Socket;
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch};
@@ -142,22 +144,21 @@ pub async fn read_proxy_header(stream: &mut TcpStream, balancer: SocketAddr) -> 
 /// The first byte of a TLS record that begins a handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// What a client is told that speaks HTTP where TLS is spoken: it would not understand TLS.
-const CLEAR_TEXT_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 107\r\n\
-    connection: close\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"code\":\"tls_required\",\"detail\":\"Use https here.\"}\n";
-
 /// How long a client that was told so may take to read it.
 const CLEAR_TEXT_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Speaks TLS from here on.
-pub async fn shake_hands(mut stream: TcpStream, config: Arc<ServerConfig>) -> Result<ClientStream, Unarrived> {
+pub async fn shake_hands(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    types: &ProblemTypes,
+) -> Result<ClientStream, Unarrived> {
     let mut first = [0];
     match (stream.peek(&mut first).await?, first) {
         (0, _) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         (_, [HANDSHAKE_RECORD]) => {}
         (_, [byte]) if byte.is_ascii_alphabetic() => {
-            let farewell = tokio::time::timeout(CLEAR_TEXT_FAREWELL, refuse_clear_text(&mut stream));
+            let farewell = tokio::time::timeout(CLEAR_TEXT_FAREWELL, refuse_clear_text(&mut stream, types));
             let _ = farewell.await;
             return Err(Unarrived::ClearText);
         }
@@ -176,9 +177,10 @@ pub fn shown_certificate(stream: &ClientStream, now: Timestamp) -> Result<Option
     if shown.has_expired(now) { Err(Unarrived::ExpiredCertificate) } else { Ok(Some(shown)) }
 }
 
-/// Reads on, so that the response is not lost to a reset.
-async fn refuse_clear_text(stream: &mut TcpStream) -> io::Result<()> {
-    stream.write_all(CLEAR_TEXT_RESPONSE).await?;
+/// The client speaks HTTP where TLS is spoken, and would not understand TLS. Reads on, so that the response is not lost to a reset.
+async fn refuse_clear_text(stream: &mut TcpStream, types: &ProblemTypes) -> io::Result<()> {
+    let problem = Problem::new(ProblemCode::TlsRequired, "Use https here.");
+    stream.write_all(&problem.into_farewell(types)).await?;
     stream.shutdown().await?;
     let mut scratch = [0; 1024];
     while stream.read(&mut scratch).await? > 0 {}

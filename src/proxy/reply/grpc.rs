@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{Problem, Reply};
+use crate::domain::problem_code::ProblemTypes;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -47,7 +48,7 @@ impl Problem {
     pub fn into_grpc_reply(self, media_type: &HeaderValue) -> Reply {
         let code = Code::of(self.status);
         let message = format!("{}: {}", self.code, self.detail);
-        let (mut head, _) = self.into_reply().into_parts();
+        let (mut head, _) = self.into_reply(&ProblemTypes::default()).into_parts();
         head.status = StatusCode::OK;
         for name in [CACHE_CONTROL, CONTENT_LENGTH] {
             head.headers.remove(name);
@@ -69,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::domain::claims::Denial;
+    use crate::domain::problem_code::ProblemCode;
 
     const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc+proto");
 
@@ -84,13 +86,20 @@ mod tests {
 
     #[test]
     fn codes_follow_the_status_and_messages_are_encoded() {
-        for (status, code) in [(403, "7"), (429, "8"), (502, "14"), (503, "14"), (504, "4"), (404, "12"), (500, "13"), (400, "3")]
-        {
-            let problem =
-                Problem::new(StatusCode::from_u16(status).unwrap(), "x", "100 % süß").retry_after(Duration::from_secs(2));
+        for (refused, code) in [
+            (ProblemCode::ScopeInsufficient, "7"),
+            (ProblemCode::RateLimited, "8"),
+            (ProblemCode::UpstreamFailed, "14"),
+            (ProblemCode::Overloaded, "14"),
+            (ProblemCode::UpstreamTimeout, "4"),
+            (ProblemCode::RouteNotFound, "12"),
+            (ProblemCode::InternalError, "13"),
+            (ProblemCode::RequestMalformed, "3"),
+        ] {
+            let problem = Problem::new(refused, "100 % süß").retry_after(Duration::from_secs(2));
             let reply = problem.into_grpc_reply(&MEDIA_TYPE);
             assert_eq!((&reply.headers()[GRPC_STATUS], &reply.headers()[RETRY_AFTER]), (&code.parse().unwrap(), &2.into()));
-            assert_eq!(reply.headers()[GRPC_MESSAGE], "x: 100 %25 s%C3%BC%C3%9F");
+            assert_eq!(reply.headers()[GRPC_MESSAGE], format!("{refused}: 100 %25 s%C3%BC%C3%9F"));
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::domain::headers::trace::{self, RequestIdFrom};
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::network::network;
 use crate::domain::peer::Peer;
+use crate::domain::problem_code::ProblemTypes;
 use crate::domain::replica::Replica;
 use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
@@ -150,6 +151,11 @@ impl Gateway {
         self.local.borrow().policy().client
     }
 
+    /// For what is refused before there is a request.
+    pub fn problem_types(&self) -> ProblemTypes {
+        self.local.borrow().policy().problem_types.clone()
+    }
+
     /// Where connections come.
     pub fn listeners(&self) -> Arc<[BoundListener]> {
         Arc::clone(&self.local.borrow().view.listeners)
@@ -250,7 +256,7 @@ impl Gateway {
                 self.note(&refusal, policy, &head, &ids, exchange.client());
                 let ends_connection = refusal.ends_connection();
                 let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
-                let mut reply = refusal.into_reply(&head.headers);
+                let mut reply = refusal.into_reply(&head.headers, &policy.problem_types);
                 if is_of_repeated_cookie {
                     policy.take_repeated_cookies(reply.headers_mut(), &head);
                 }

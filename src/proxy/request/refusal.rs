@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 use crate::domain::claims::Denial;
 use crate::domain::path::PathError;
+use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::stats::Counter;
 use crate::proxy::reply::{self, Problem, Reply};
 use crate::proxy::request::grpc;
@@ -140,47 +141,40 @@ impl Refusal {
     }
 
     /// For a proxy that asks: by the status it knows that the answer is no, which a reply for gRPC would not say.
-    pub(in crate::proxy) fn into_decision(self) -> Reply {
-        self.problem().map_or_else(|reply| *reply, Problem::into_reply)
+    pub(in crate::proxy) fn into_decision(self, types: &ProblemTypes) -> Reply {
+        self.problem().map_or_else(|reply| *reply, |problem| problem.into_reply(types))
     }
 
     /// For a request with these fields.
-    pub(in crate::proxy) fn into_reply(self, request: &HeaderMap) -> Reply {
+    pub(in crate::proxy) fn into_reply(self, request: &HeaderMap, types: &ProblemTypes) -> Reply {
         match (self.problem(), grpc::media_type(request)) {
             (Ok(problem), Some(media_type)) => problem.into_grpc_reply(media_type),
-            (Ok(problem), None) => problem.into_reply(),
+            (Ok(problem), None) => problem.into_reply(types),
             (Err(reply), _) => *reply,
         }
     }
 
     fn problem(self) -> Result<Problem, Box<Reply>> {
-        let bad_gateway = |code, detail| Problem::new(StatusCode::BAD_GATEWAY, code, detail);
         Ok(match self {
-            Self::Malformed(detail) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", detail),
-            Self::Path(error) => Problem::new(StatusCode::BAD_REQUEST, "request_malformed", error.to_string()),
-            Self::TargetTooLong => {
-                Problem::new(StatusCode::URI_TOO_LONG, "target_too_long", "The request's target is longer than is taken here.")
-            }
-            Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "route_not_found", "Nothing is served at this address."),
+            Self::Malformed(detail) => Problem::new(ProblemCode::RequestMalformed, detail),
+            Self::Path(error) => Problem::new(ProblemCode::RequestMalformed, error.to_string()),
+            Self::TargetTooLong => Problem::new(ProblemCode::TargetTooLong, "The request's target is longer than is taken here."),
+            Self::NoRoute => Problem::new(ProblemCode::RouteNotFound, "Nothing is served at this address."),
             Self::MethodNotAllowed(allow) => {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("Allowed here: {allow}.")).allow(allow)
+                Problem::new(ProblemCode::MethodNotAllowed, format!("Allowed here: {allow}.")).allow(allow)
             }
             Self::CertificateExpired => {
-                Problem::new(StatusCode::FORBIDDEN, "certificate_expired", "The certificate of this connection has expired.")
+                Problem::new(ProblemCode::CertificateExpired, "The certificate of this connection has expired.")
             }
-            Self::AddressRefused => Problem::new(
-                StatusCode::FORBIDDEN,
-                "address_refused",
-                "This resource is not open to the address that the call came from.",
-            ),
+            Self::AddressRefused => {
+                Problem::new(ProblemCode::AddressRefused, "This resource is not open to the address that the call came from.")
+            }
             Self::OwnToAnswer => Problem::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "own_endpoint",
+                ProblemCode::OwnEndpoint,
                 "The gateway answers this itself: it has to be forwarded there, without asking.",
             ),
             Self::RateLimited(wait) => {
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later.")
-                    .retry_after(wait)
+                Problem::new(ProblemCode::RateLimited, "Too many requests; try again later.").retry_after(wait)
             }
             Self::Denied(denial) => Problem::from(&denial),
             Self::Body(fault) => body_problem(fault),
@@ -188,56 +182,44 @@ impl Refusal {
                 UpstreamFault::ConnectTimedOut
                 | UpstreamFault::WriteTimedOut
                 | UpstreamFault::ResponseTimedOut
-                | UpstreamFault::Paused => Problem::new(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "upstream_timeout",
-                    "The service behind this address did not answer in time.",
-                ),
-                UpstreamFault::Busy | UpstreamFault::Refused(_) => Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "upstream_busy",
-                    "The service behind this address has more to do than it can take.",
-                )
-                .retry_after(UPSTREAM_RETRY_AFTER),
-                UpstreamFault::Connect(_) => {
-                    bad_gateway("upstream_unreachable", "The service behind this address is not reachable.")
+                | UpstreamFault::Paused => {
+                    Problem::new(ProblemCode::UpstreamTimeout, "The service behind this address did not answer in time.")
+                }
+                UpstreamFault::Busy | UpstreamFault::Refused(_) => {
+                    Problem::new(ProblemCode::UpstreamBusy, "The service behind this address has more to do than it can take.")
                         .retry_after(UPSTREAM_RETRY_AFTER)
                 }
-                UpstreamFault::NoWebSockets => Problem::new(
-                    StatusCode::NOT_IMPLEMENTED,
-                    "upgrade_unsupported",
-                    "The service behind this address takes no WebSockets.",
-                ),
+                UpstreamFault::Connect(_) => {
+                    Problem::new(ProblemCode::UpstreamUnreachable, "The service behind this address is not reachable.")
+                        .retry_after(UPSTREAM_RETRY_AFTER)
+                }
+                UpstreamFault::NoWebSockets => {
+                    Problem::new(ProblemCode::UpgradeUnsupported, "The service behind this address takes no WebSockets.")
+                }
                 UpstreamFault::Lost(_)
                 | UpstreamFault::Reset(_)
                 | UpstreamFault::Malformed(_)
                 | UpstreamFault::Violation(_)
                 | UpstreamFault::Truncated(_) => {
-                    bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
+                    Problem::new(ProblemCode::UpstreamFailed, "The service behind this address gave no usable answer.")
                 }
             },
             Self::LoginResponseTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => {
-                bad_gateway("upstream_failed", "The service behind this address gave no usable answer.")
+                Problem::new(ProblemCode::UpstreamFailed, "The service behind this address gave no usable answer.")
             }
             Self::SignIn { location, .. } => return Err(Box::new(reply::see_other(location))),
             Self::Reply(reply) => return Err(reply),
-            Self::Panicked => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong in the gateway.")
-            }
+            Self::Panicked => Problem::new(ProblemCode::InternalError, "Something went wrong in the gateway."),
         })
     }
 }
 
 fn body_problem(fault: BodyFault) -> Problem {
     match fault {
-        BodyFault::TooLarge => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than is taken here.")
-        }
-        BodyFault::TimedOut => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request body did not arrive in time.")
-        }
+        BodyFault::TooLarge => Problem::new(ProblemCode::BodyTooLarge, "The request body is larger than is taken here."),
+        BodyFault::TimedOut => Problem::new(ProblemCode::BodyTimeout, "The request body did not arrive in time."),
         BodyFault::Broken => {
-            Problem::new(StatusCode::BAD_REQUEST, "body_malformed", "The request body broke off or is not framed as announced.")
+            Problem::new(ProblemCode::BodyMalformed, "The request body broke off or is not framed as announced.")
         }
     }
 }

@@ -30,6 +30,7 @@ mod pace;
 mod panics;
 mod partner;
 mod ports;
+mod problem_types;
 mod readings;
 mod renewals;
 mod rig;

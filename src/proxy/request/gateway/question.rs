@@ -70,7 +70,7 @@ impl Gateway {
             Err(refusal) => {
                 self.note(&refusal, policy, &head, &ids, exchange.client());
                 let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
-                let mut reply = refusal.into_decision();
+                let mut reply = refusal.into_decision(&policy.problem_types);
                 if is_of_repeated_cookie {
                     policy.take_repeated_cookies(reply.headers_mut(), &head);
                 }
