@@ -8,6 +8,7 @@ mod healthcheck;
 mod import;
 mod keys;
 mod output;
+mod pages;
 mod reload;
 mod revoke;
 mod sessions;
@@ -20,7 +21,7 @@ pub use import::fuzz as import_fuzz;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use output::{Failure, complain, say};
 use settings::SettingsArgs;
@@ -57,6 +58,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Reload(args) => reload::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Man(args) => pages::man(&args, Cli::command()),
+        Command::Completions(args) => pages::completions(&args, Cli::command()),
         Command::Demo(args) => demo::run(&args),
     }
 }
@@ -108,6 +111,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Explain(explain::ExplainArgs),
+    Man(pages::ManArgs),
+    Completions(pages::CompletionsArgs),
     Demo(demo::Demo),
 }
 
@@ -138,8 +143,6 @@ struct PrintConfigArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@ use std::thread;
 
 mod explain;
 mod files;
+mod pages;
 mod probes;
 
 const UPSTREAM: &str = "[upstreams.api]\nurl = \"http://127.0.0.1:3000\"\n";
