@@ -12,8 +12,8 @@ pub fn key_of(nonce: [u8; 16]) -> String {
 }
 
 /// What a server says to that key.
-pub fn accept_of(key: &str) -> String {
-    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
+pub fn accept_of(key: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_ref(), GUID.as_bytes()].concat()))
 }
 
 #[cfg(test)]

@@ -72,3 +72,4 @@ pub mod ticket_parameter;
 pub mod time;
 pub mod upstream_report;
 pub mod vouching;
+pub mod websocket_frames;

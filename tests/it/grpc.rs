@@ -1,18 +1,16 @@
 //! gRPC from end to end, by its stock client and a service made with its stock server (`tests/grpc`).
 
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
 use crate::support::leash::Leashed;
+use crate::support::python::{Lines, python};
 use crate::support::servers::Server;
 use crate::support::upstream::Upstream;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc");
+const FOLDER: &str = "grpc";
 
 /// Connections are as old as they get, for tests that do not care.
 const LONG_MILLIS: u32 = 600_000;
@@ -24,12 +22,10 @@ struct Service {
     _process: Leashed,
 }
 
-type Lines = std::io::Lines<BufReader<ChildStdout>>;
-
 impl Service {
     /// It says goodbye on connections of this age.
     fn start(age_millis_max: u32) -> Self {
-        let (process, mut lines) = python("server.py", &[&age_millis_max.to_string()]);
+        let (process, mut lines) = python(FOLDER, "server.py", &[&age_millis_max.to_string()]);
         let said = lines.next().unwrap().unwrap();
         let port = said.strip_prefix("listening on port ").unwrap().parse().unwrap();
         Self { lines, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), _process: process }
@@ -47,15 +43,6 @@ impl Server for Service {
     }
 }
 
-fn python(program: &str, arguments: &[&str]) -> (Leashed, Lines) {
-    let interpreter = Path::new(FOLDER).join("venv/bin/python");
-    assert!(interpreter.exists(), "make the environment in tests/grpc, as tests/run does");
-    let mut command = Command::new(interpreter);
-    let mut leashed = Leashed::spawn(command.arg(program).args(arguments).current_dir(FOLDER).stdout(Stdio::piped()));
-    let lines = BufReader::new(leashed.process.stdout.take().unwrap()).lines();
-    (leashed, lines)
-}
-
 /// A call that goes on, and what its client says of it.
 struct Call {
     lines: Lines,
@@ -65,7 +52,7 @@ struct Call {
 impl Call {
     fn begin(gateway: &Gateway, token: &str, arguments: &[&str]) -> Self {
         let address = gateway.address().to_string();
-        let (process, lines) = python("client.py", &[&[address.as_str(), token], arguments].concat());
+        let (process, lines) = python(FOLDER, "client.py", &[&[address.as_str(), token], arguments].concat());
         Self { lines, _process: process }
     }
 

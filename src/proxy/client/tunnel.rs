@@ -1,8 +1,8 @@
 //! A connection after it switched protocols: bytes both ways, until either side ends, the session does, or the gateway; or until
 //! nothing moves any more.
 
+mod farewell;
 mod flow;
-mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub(in crate::proxy) mod handshake;
@@ -15,18 +15,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::farewell::Farewell;
 use self::flow::{Flow, Progress, When};
-use self::frames::Farewell;
 use super::connection::ClientConnection;
 use crate::proxy::bond::Bond;
 use crate::proxy::seats::{Doing, Notice};
-use crate::proxy::upstream::{Lease, Stream};
+use crate::proxy::upstream::{Lease, SwitchedStream};
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
 
 /// What a connection turns into after a 101.
 #[derive(Debug)]
 pub struct Upgrade {
-    upstream: Stream,
+    upstream: SwitchedStream,
     /// What the upstream sent already, behind its head.
     early: BytesMut,
     /// Until the tunnel ends, its server has a request.
@@ -46,7 +46,7 @@ pub struct TunnelLimits {
 
 impl Upgrade {
     pub(in crate::proxy) fn new(
-        (upstream, early, lease): (Stream, BytesMut, Lease),
+        (upstream, early, lease): (SwitchedStream, BytesMut, Lease),
         bond: Option<Bond>,
         limits: TunnelLimits,
     ) -> Self {
@@ -123,7 +123,7 @@ impl Tunnel {
     fn poll(
         &mut self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-        upstream: &mut Stream,
+        upstream: &mut SwitchedStream,
         watches: Watches<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<TunnelEnd> {

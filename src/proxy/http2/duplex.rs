@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use h2::SendStream;
+use h2::{Reason, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::intake::Intake;
@@ -23,6 +23,16 @@ pub(in crate::proxy) struct Duplex {
 impl Duplex {
     pub(in crate::proxy) const fn new(intake: Intake, sending: SendStream<Bytes>) -> Self {
         Self { intake, sending, waiting: Bytes::new() }
+    }
+
+    /// Whether the other side has ended, and everything was read.
+    pub(in crate::proxy) fn has_ended(&self) -> bool {
+        self.waiting.is_empty() && self.intake.is_end_stream()
+    }
+
+    /// Nothing more comes, and nothing more is listened to.
+    pub(in crate::proxy) fn reset(&mut self, reason: Reason) {
+        self.sending.send_reset(reason);
     }
 }
 

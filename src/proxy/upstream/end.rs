@@ -49,7 +49,8 @@ pub enum UpstreamFault {
     Malformed(&'static str),
     #[error("breaks the rules of HTTP/2: {0}")]
     Violation(h2::Error),
-    #[error("WebSockets need an upstream with protocol \"http1\"")]
+    /// It has not said that it does (RFC 8441, section 3).
+    #[error("takes no WebSockets by HTTP/2: its SETTINGS do not enable extended CONNECT")]
     NoWebSockets,
     #[error("connection lost within the response: {0}")]
     Truncated(io::Error),

@@ -19,6 +19,7 @@ mod outgoing;
 mod queue;
 mod request;
 mod response;
+mod switched;
 mod terms;
 
 use std::cell::RefCell;
@@ -41,6 +42,7 @@ use link::{Link, Pool};
 pub use options::{Http2Options, UpstreamOptions};
 pub use request::{RequestFields, UpstreamRequest};
 pub use response::UpstreamBody;
+pub use switched::SwitchedStream;
 pub use terms::{ExchangeTerms, ExchangeTimeouts, LastWord, Unasked};
 
 use super::watch::{ExchangeWait, Watchers};

@@ -9,11 +9,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::Upstream;
 use super::carried::{Carried as _, poll_frame};
-use super::connect::Stream;
 use super::end::ExchangeEnd;
 use super::http1::body::Http1Body;
 use super::http2::body::Http2Body;
 use super::link::Lease;
+use super::switched::SwitchedStream;
 use crate::domain::stats::Counters;
 
 /// A response's body, read while the client takes it.
@@ -62,11 +62,11 @@ impl UpstreamBody {
         &self.upstream.counters
     }
 
-    /// The bare connection after a 101, with what the upstream sent already. `None`: there is none to be had.
-    pub fn into_stream(self) -> Option<(Stream, BytesMut, Lease)> {
+    /// What carries the bytes after a 101, with what the upstream sent already. `None`: there is none to be had.
+    pub fn into_stream(self) -> Option<(SwitchedStream, BytesMut, Lease)> {
         let (stream, early) = match self.protocol {
-            Protocol::Http1(body) => body.into_stream()?,
-            Protocol::Http2(_) => return None,
+            Protocol::Http1(body) => body.into_stream().map(|(stream, early)| (stream.into(), early))?,
+            Protocol::Http2(body) => (body.into_socket()?.into(), BytesMut::new()),
         };
         Some((stream, early, self.lease))
     }

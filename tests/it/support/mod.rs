@@ -8,6 +8,7 @@ pub(crate) mod leash;
 pub(crate) mod old_api;
 pub(crate) mod open_streams;
 pub(crate) mod postgres;
+pub(crate) mod python;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod request_cases;

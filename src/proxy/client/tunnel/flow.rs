@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frames::Frames;
+use crate::domain::websocket_frames::Frames;
 
 /// What is read at once, and the most that waits to be written.
 const ROOM: usize = 8 * 1024;

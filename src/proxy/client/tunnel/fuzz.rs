@@ -1,7 +1,7 @@
 //! What must hold for WebSocket frames.
 
-use super::frames::Frames;
 use crate::domain::fuzz::{Input, pieces};
+use crate::domain::websocket_frames::Frames;
 
 /// A choice of pieces, then frames: where one ends does not depend on how they arrive, and is where RFC 6455 says.
 pub fn websocket_frames(bytes: &[u8]) {

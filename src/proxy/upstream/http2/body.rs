@@ -11,6 +11,7 @@ use super::connection::Permit;
 use super::failure::within_the_response;
 use super::head::Announced;
 use super::sending::Sending;
+use super::socket::Http2Socket;
 use crate::proxy::http2::intake::Intake;
 use crate::proxy::upstream::carried::Carried;
 use crate::proxy::upstream::end::{ExchangeEnd, UpstreamFault};
@@ -93,6 +94,17 @@ impl Http2Body {
         self.left = self.left.map(|left| left + ahead.len() as u64);
         self.ahead = ahead.freeze();
         Ok(())
+    }
+
+    /// That of an upstream that has consented to a WebSocket: no body, but a stream that stays open.
+    pub(super) fn of_socket(permit: Permit, receiving: RecvStream, sending: Sending, stream: StreamWatch) -> Box<Self> {
+        let open = Open { intake: permit.receive(receiving), sending, listens_no_more: false, permit };
+        Box::new(Self { open: Some(open), left: None, ahead: Bytes::new(), stream })
+    }
+
+    /// The bare stream.
+    pub(in crate::proxy::upstream) fn into_socket(mut self) -> Option<Http2Socket> {
+        self.open.take().map(|open| Http2Socket::new(open.intake, open.sending, open.permit))
     }
 
     fn is_whole(&self) -> bool {

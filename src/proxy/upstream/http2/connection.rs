@@ -247,6 +247,12 @@ impl Permit {
         self.connection.intakes.begin(stream)
     }
 
+    /// Whether the peer has said that it does (RFC 8441, section 3).
+    pub(super) fn takes_websockets(&self) -> bool {
+        // One that has begun to close takes no request at all, and says so of itself.
+        self.connection.sender.borrow().as_ref().is_none_or(SendRequest::is_extended_connect_protocol_enabled)
+    }
+
     /// Whether the connection has carried other requests: it may have died since, unnoticed.
     pub(super) fn is_of_used(&self) -> bool {
         self.connection.has_carried.get()

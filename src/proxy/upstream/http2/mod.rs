@@ -10,6 +10,7 @@ mod openings;
 pub(super) mod pool;
 mod sending;
 mod signs;
+pub(super) mod socket;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -28,6 +29,7 @@ use self::failure::Failure;
 use self::openings::Opening;
 use self::pool::{Opened, Pool};
 use self::sending::Sending;
+use self::socket::Handshake;
 use super::body::RequestBody;
 use super::end::{Again, ExchangeEnd, Failed, UpstreamFault};
 use super::link::Link;
@@ -69,9 +71,6 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
     ///
     /// `body` is taken, and put back where the request may be sent again.
     pub(super) async fn run(self, body: &mut RequestBody) -> Result<Response<Box<Http2Body>>, Failed> {
-        if self.request.opens_websocket {
-            return Err(Failed { end: UpstreamFault::NoWebSockets.into(), again: Again::Never });
-        }
         let mut repeats = 0;
         loop {
             let permit = self.permit().await.map_err(Failed::unsent)?;
@@ -151,8 +150,13 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
     async fn attempt(&self, permit: Permit, body: &mut RequestBody) -> Result<Response<Box<Http2Body>>, Failed> {
         let watch = self.terms.watch;
         let is_harmless_twice = self.request.is_idempotent() && body.length() == Some(0);
-        let head = self.head(body).map_err(|fault| Failed { end: fault.into(), again: Again::Never })?;
-        let (mut responding, stream) = match permit.send(head, body.length() == Some(0)) {
+        let mut head = self.head(body).map_err(|fault| Failed { end: fault.into(), again: Again::Never })?;
+        let handshake = if self.request.opens_websocket { Handshake::of(&mut head) } else { None };
+        if handshake.is_some() && !permit.takes_websockets() {
+            return Err(Failed { end: UpstreamFault::NoWebSockets.into(), again: Again::Never });
+        }
+        let is_whole = body.length() == Some(0) && handshake.is_none();
+        let (mut responding, stream) = match permit.send(head, is_whole) {
             Ok(sent) => sent,
             Err(error) => {
                 return Err(Failed::unsent(UpstreamFault::Refused(error.to_string()).into()));
@@ -163,7 +167,7 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
         let outcome = self.await_response(&mut responding, &mut sending, &has_heard).await;
         watch.disarm(ExchangeWait::UpstreamWrite);
         let end = match outcome {
-            Ok(response) => return self.begin(response, permit, sending).await,
+            Ok(response) => return self.begin(response, permit, sending, handshake).await,
             Err(Stopped::Otherwise(end)) => {
                 if let ExchangeEnd::Upstream(UpstreamFault::ResponseTimedOut | UpstreamFault::WriteTimedOut) = end {
                     permit.doubt();
@@ -242,13 +246,21 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
         &self,
         response: Response<RecvStream>,
         permit: Permit,
-        sending: Sending,
+        mut sending: Sending,
+        handshake: Option<Handshake>,
     ) -> Result<Response<Box<Http2Body>>, Failed> {
         let failed = |end: ExchangeEnd| Failed { end, again: Again::Never };
-        let (head, receiving) = response.into_parts();
+        let (mut head, receiving) = response.into_parts();
         let announced = head::announced(&head, self.request.method);
         let announced = announced.map_err(|fault| failed(UpstreamFault::Malformed(fault.0).into()))?;
         let stream = StreamWatch { watch: Rc::clone(self.terms.watch), idle_timeout: self.terms.timeouts.idle };
+        if let Some(handshake) = handshake {
+            let ends = receiving.is_end_stream();
+            if handshake.conclude(&mut head, announced, ends).map_err(|fault| failed(UpstreamFault::Malformed(fault.0).into()))? {
+                return Ok(Response::from_parts(head, Http2Body::of_socket(permit, receiving, sending, stream)));
+            }
+            sending.end_unasked();
+        }
         let mut body = Http2Body::new(permit, receiving, sending, announced, stream);
         body.begin().await.map_err(failed)?;
         Ok(Response::from_parts(head, body))

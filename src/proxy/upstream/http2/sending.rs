@@ -94,6 +94,17 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
+    /// Ends a stream that was to stay open.
+    pub(super) fn end_unasked(&mut self) {
+        // One that has ended needs none.
+        let _ = self.stream.send_data(Bytes::new(), true);
+    }
+
+    /// What is not sent of it goes nowhere.
+    pub(super) fn into_stream(self) -> SendStream<Bytes> {
+        self.stream
+    }
+
     fn end(&mut self) -> Result<(), SendFault<()>> {
         if !self.finished {
             self.finished = true;

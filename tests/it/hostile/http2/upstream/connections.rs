@@ -150,17 +150,6 @@ fn one_slow_response_costs_no_connection() {
 }
 
 #[test]
-fn a_websocket_is_refused_with_its_reason() {
-    let upstream = Http2Server::answering("ok");
-    let response = rig(&upstream).ask(
-        "GET /public HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    assert_eq!((response.status, response.code().as_str()), (501, "upgrade_unsupported"));
-    assert_eq!(upstream.heard(), [""; 0]);
-}
-
-#[test]
 fn frames_that_break_the_connection_cost_the_requests_on_it_and_no_more() {
     let upstream = Http2Server::start(|conversation| {
         let request = conversation.request().unwrap();

@@ -7,6 +7,7 @@ mod lifetimes;
 mod repeats;
 mod responses;
 mod streams;
+mod websockets;
 
 use std::thread;
 use std::time::Duration;

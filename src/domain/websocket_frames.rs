@@ -1,80 +1,39 @@
-//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and those that end a connection.
-
-use std::fmt;
-
-use crate::domain::claims::Ending;
-use crate::proxy::bond::CallerEnd;
-
-/// Why a tunnel ends although neither side asked for it, and the closing frames that say so (RFC 6455, section 7.4.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Farewell {
-    /// Of the token, or of its session.
-    Ended(CallerEnd),
-    GoingAway,
-    Idle,
-}
-
-impl Farewell {
-    /// The closing frame of a server.
-    pub(super) const fn to_client(self) -> &'static [u8] {
-        match self {
-            // 1008, policy violation.
-            Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x0f\x03\xf0token expired",
-            Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x0f\x03\xf0session ended",
-            Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x0f\x03\xf0token refused",
-            // 1001, going away.
-            Self::GoingAway => b"\x88\x0c\x03\xe9going away",
-            Self::Idle => b"\x88\x06\x03\xe9idle",
-        }
-    }
-
-    /// The closing frame of a client: masked, though with zeros, for there is nothing to hide.
-    pub(super) const fn to_upstream(self) -> &'static [u8] {
-        match self {
-            Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x8f\0\0\0\0\x03\xf0token expired",
-            Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x8f\0\0\0\0\x03\xf0session ended",
-            Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x8f\0\0\0\0\x03\xf0token refused",
-            Self::GoingAway => b"\x88\x8c\0\0\0\0\x03\xe9going away",
-            Self::Idle => b"\x88\x86\0\0\0\0\x03\xe9idle",
-        }
-    }
-}
-
-impl fmt::Display for Farewell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended(ending) => write!(f, "{ending}"),
-            Self::GoingAway => f.write_str("the gateway is going away"),
-            Self::Idle => f.write_str("nothing moved for too long"),
-        }
-    }
-}
+//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and whether one closes.
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
 
+const OPCODE: u8 = 0x0f;
+const CLOSE: u8 = 0x8;
+
 /// Follows the bytes of one direction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frames {
+pub struct Frames {
     header: [u8; HEADER_BYTES_MAX],
     header_read: usize,
     payload_left: u64,
+    has_closed: bool,
 }
 
 impl Frames {
     /// Whether everything that passed was whole frames: another may follow.
-    pub(super) const fn is_between(&self) -> bool {
+    pub const fn is_between(&self) -> bool {
         self.header_read == 0 && self.payload_left == 0
     }
 
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+    /// Whether a closing frame was among them.
+    pub const fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
+    pub fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = &bytes[self.pass_one(bytes)..];
         }
     }
 
     /// Where the last frame ends that does so among these bytes, or before them.
-    pub(super) fn last_end_in(&self, bytes: &[u8]) -> Option<usize> {
+    pub fn last_end_in(&self, bytes: &[u8]) -> Option<usize> {
         let (mut ahead, mut at) = (self.clone(), 0);
         let mut last = self.is_between().then_some(0);
         while at < bytes.len() {
@@ -98,6 +57,7 @@ impl Frames {
         self.header_read += 1;
         if self.header_read == self.header_length() {
             self.payload_left = self.payload_length();
+            self.has_closed |= self.header[0] & OPCODE == CLOSE;
             self.header_read = 0;
         }
         1
@@ -130,7 +90,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::claims::RevokedBy;
 
     fn frame(payload: usize, masked: bool) -> Vec<u8> {
         let mask = if masked { 0x80 } else { 0 };
@@ -151,20 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_farewell_is_one_closing_frame_masked_towards_the_upstream_alone() {
-        let revoked = CallerEnd::Over(Ending::Revoked(RevokedBy::Session));
-        let ended = [CallerEnd::Over(Ending::Expired), revoked, CallerEnd::KeyRemoved].map(|end| (Farewell::Ended(end), 1008));
-        for (farewell, code) in ended.into_iter().chain([(Farewell::GoingAway, 1001), (Farewell::Idle, 1001)]) {
-            for (frame, payload_at) in [(farewell.to_client(), 2), (farewell.to_upstream(), 6)] {
-                let mut frames = Frames::default();
-                frames.pass(&frame[..frame.len() - 1]);
-                assert!(!frames.is_between());
-                frames.pass(&frame[frame.len() - 1..]);
-                assert!(frames.is_between(), "{farewell:?}");
-                assert_eq!((frame[0], frame[1] & 0x80 != 0), (0x88, payload_at == 6));
-                assert_eq!(u16::from_be_bytes([frame[payload_at], frame[payload_at + 1]]), code);
-            }
-        }
+    fn a_closing_frame_is_seen_once_its_header_is_whole_and_nothing_else_is_taken_for_one() {
+        let mut frames = Frames::default();
+        frames.pass(b"\x82\x02\x88\x00\x89\x00");
+        assert!(!frames.has_closed(), "within a message, and a ping");
+        frames.pass(b"\x88");
+        assert!(!frames.has_closed());
+        frames.pass(b"\x02");
+        assert!(frames.has_closed() && !frames.is_between());
     }
 
     #[test]
