@@ -15,7 +15,7 @@ use super::notes::Notes;
 use super::parse;
 use super::section::Section;
 use super::upstreams::NamedUpstreams;
-use crate::domain::route::{EndpointPaths, Route, RouteError, RouteTable};
+use crate::domain::route::{Access, Action, EndpointPaths, RevocationCheck, Route, RouteError, RouteTable};
 
 /// The routes and own endpoints of a gateway, and the table that was made of them.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,9 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, beside: &Bes
     let methods = s.read("methods", parse::list(parse::method));
     let Admittance { addresses, access, limit, when_stale, revocation, enforced, sign_in } = Admittance::read(s);
     let action = action::read(s, &prefix, upstreams, beside);
+    if action.as_ref().is_some_and(Action::renews_websockets) {
+        streams_can_be_renewed(s, &access, revocation);
+    }
     Some(Route {
         name: name?.into(),
         host,
@@ -86,6 +89,25 @@ pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, beside: &Bes
         sign_in,
         action: action?,
     })
+}
+
+/// A stream without a token has none to renew, and on a strict route it ends with the token that opened it.
+fn streams_can_be_renewed(s: &Section<'_>, access: &Access, revocation: RevocationCheck) {
+    match access {
+        Access::Token(_) => {}
+        Access::Public | Access::Optional => s.fault(
+            "websocket_renewal",
+            "has no meaning for a route that is public or optional: its streams need no token; allowed with access = \"token\" alone",
+        ),
+    }
+    match revocation {
+        RevocationCheck::Replica => {}
+        RevocationCheck::Strict => s.fault(
+            "websocket_renewal",
+            "has no meaning with revocation = \"strict\", where a stream ends with the token that opened it; allowed with \
+             revocation = \"replica\" alone",
+        ),
+    }
 }
 
 /// The table of routes that were read one by one. After a fault was noted, an empty one.

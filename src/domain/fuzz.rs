@@ -232,6 +232,7 @@ fn route_table() -> RouteTable {
             body_rate_min: None,
             response_timeout: std::time::Duration::from_secs(1),
             idle_timeout: std::time::Duration::from_secs(1),
+            websocket_renewal: None,
         }),
     };
     let token = || Access::Token(TokenDemands::default());

@@ -50,6 +50,7 @@ pub mod proxy_protocol;
 pub mod question;
 pub mod rate;
 pub mod redis_url;
+pub mod renewal_prefix;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

@@ -1,9 +1,15 @@
-//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, and whether one closes.
+//! WebSocket frames as they pass by (RFC 6455, section 5.2): where one ends, or a message of several, and whether one closes.
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
 
+// Of the first byte of a frame.
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
+
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 
 /// Follows the bytes of one direction.
@@ -13,6 +19,8 @@ pub struct Frames {
     header_read: usize,
     payload_left: u64,
     has_closed: bool,
+    /// The last frame of data was not the last of its message.
+    is_within_message: bool,
 }
 
 impl Frames {
@@ -26,6 +34,11 @@ impl Frames {
         self.has_closed
     }
 
+    /// Whether a message that is none of the sender's may follow.
+    const fn is_between_messages(&self) -> bool {
+        self.is_between() && !self.is_within_message && !self.has_closed
+    }
+
     pub fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = &bytes[self.pass_one(bytes)..];
@@ -34,11 +47,20 @@ impl Frames {
 
     /// Where the last frame ends that does so among these bytes, or before them.
     pub fn last_end_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.last_in(bytes, Self::is_between)
+    }
+
+    /// The same of the last message.
+    pub fn last_message_end_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.last_in(bytes, Self::is_between_messages)
+    }
+
+    fn last_in(&self, bytes: &[u8], is_such: impl Fn(&Self) -> bool) -> Option<usize> {
         let (mut ahead, mut at) = (self.clone(), 0);
-        let mut last = self.is_between().then_some(0);
+        let mut last = is_such(self).then_some(0);
         while at < bytes.len() {
             at += ahead.pass_one(&bytes[at..]);
-            if ahead.is_between() {
+            if is_such(&ahead) {
                 last = Some(at);
             }
         }
@@ -57,8 +79,13 @@ impl Frames {
         self.header_read += 1;
         if self.header_read == self.header_length() {
             self.payload_left = self.payload_length();
-            self.has_closed |= self.header[0] & OPCODE == CLOSE;
             self.header_read = 0;
+            match self.header[0] & OPCODE {
+                CLOSE => self.has_closed = true,
+                CONTINUATION..CLOSE => self.is_within_message = self.header[0] & FINAL == 0,
+                // Pings may stand between the frames of a message.
+                _ => {}
+            }
         }
         1
     }
@@ -82,6 +109,55 @@ impl Frames {
             126 => extended(2),
             127.. => extended(8),
         }
+    }
+}
+
+/// The header of one frame that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    first: u8,
+    /// Nothing masks the payload of a server.
+    mask: Option<[u8; 4]>,
+    length: usize,
+    payload: u64,
+}
+
+impl Header {
+    /// Of the frame that begins with these bytes; `None`: more of it has to come.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let mut frames = Frames::default();
+        for (at, byte) in bytes.iter().take(HEADER_BYTES_MAX).enumerate() {
+            frames.pass_one(std::slice::from_ref(byte));
+            if frames.header_read == 0 {
+                let (length, [first, second, ..]) = (at + 1, frames.header);
+                let is_masked = second & 0x80 != 0;
+                let mask = is_masked.then(|| bytes[length - 4..length].first_chunk().copied()).flatten();
+                return Some(Self { first, mask, length, payload: frames.payload_left });
+            }
+        }
+        None
+    }
+
+    /// Whether the frame is a whole text message of a client, with nothing about it that would have to be agreed on.
+    pub const fn is_text_alone(&self) -> bool {
+        self.first & (FINAL | RESERVED | OPCODE) == FINAL | TEXT && self.mask.is_some()
+    }
+
+    /// The length of the payload, if it is one of these.
+    pub fn payload_within(&self, lengths: std::ops::RangeInclusive<usize>) -> Option<usize> {
+        usize::try_from(self.payload).ok().filter(|payload| lengths.contains(payload))
+    }
+
+    pub const fn frame_length(&self) -> u64 {
+        self.payload.saturating_add(self.length as u64)
+    }
+
+    /// What the payload says, as far as it has come among `bytes`, with which the frame begins.
+    pub fn unmasked<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = u8> + use<'a> {
+        let mask = self.mask.unwrap_or_default();
+        let come = bytes.len().min(usize::try_from(self.frame_length()).unwrap_or(usize::MAX));
+        let payload = bytes.get(self.length..come).unwrap_or_default();
+        payload.iter().enumerate().map(move |(at, byte)| byte ^ mask[at % mask.len()])
     }
 }
 
@@ -128,6 +204,21 @@ mod tests {
         frames.pass(b"\x82\x03a");
         assert_eq!(frames.last_end_in(b"b"), None);
         assert_eq!(frames.last_end_in(b"bc\x82"), Some(2));
+    }
+
+    #[test]
+    fn messages_end_with_their_last_frame_and_nothing_follows_a_closing_one() {
+        let mut frames = Frames::default();
+        // Of two frames, with a ping in between.
+        assert_eq!(frames.last_message_end_in(b"\x01\x01a\x89\x00\x80\x01b\x82"), Some(8));
+        frames.pass(b"\x01\x01a\x89\x00");
+        assert_eq!(frames.last_message_end_in(b""), None);
+        assert_eq!(frames.last_end_in(b""), Some(0));
+        assert_eq!(frames.last_message_end_in(b"\x00\x01b\x80\x00\x81\x01c"), Some(8));
+        frames.pass(b"\x80\x01b");
+        assert_eq!(frames.last_message_end_in(b"\x88\x00"), Some(0), "before it");
+        frames.pass(b"\x88\x00");
+        assert_eq!(frames.last_message_end_in(b"\x81\x00"), None);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::open_streams::{Enrolled, OpenStreams};
+use super::open_streams::{Enrolled, OpenStreams, is_newer};
 use crate::crypto::verifier::Verified;
 use crate::domain::claims::{Denial, Ending};
+use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
+use crate::domain::time::Timestamp;
 
 /// What an exchange stands on: a token, and the route that it was admitted by.
 #[derive(Debug)]
@@ -15,6 +17,33 @@ pub struct Bond {
     /// Its name.
     pub route: Arc<str>,
     enrolment: Enrolment,
+    word: Word,
+}
+
+/// What a caller says of its own accord.
+#[derive(Debug)]
+enum Word {
+    None,
+    /// A newer token, to be judged.
+    Asked(Secret<String>),
+    Answered(Renewal),
+}
+
+/// What became of a token that a caller sent for its stream: until when the stream has one.
+pub type Renewal = Result<Timestamp, NotRenewed>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotRenewed {
+    /// What the caller is told.
+    pub code: &'static str,
+    /// Whether the same token would be refused again.
+    pub is_for_good: bool,
+}
+
+impl NotRenewed {
+    /// The stream stands on no token of a session, or its route lets nobody renew it so any more.
+    pub const WITHOUT_SESSION: Self = Self { code: "not_renewable", is_for_good: true };
+    pub const OF_ANOTHER_SESSION: Self = Self { code: "session_differs", is_for_good: true };
 }
 
 /// Whether the exchange is one of the open streams of its session. Most are over before they would be.
@@ -56,7 +85,51 @@ pub enum Verdict {
 impl Bond {
     pub fn new(token: Verified, route: Arc<str>) -> Self {
         let enrolment = if token.principal.session.is_some() { Enrolment::New } else { Enrolment::Never };
-        Self { token, route, enrolment }
+        Self { token, route, enrolment, word: Word::None }
+    }
+
+    /// Has a newer token judged, in the place of one that was not judged yet.
+    pub fn ask_for_renewal(&mut self, token: Secret<String>) {
+        self.word = Word::Asked(token);
+    }
+
+    /// A token to be judged, once. To be followed by [`Self::answer`].
+    pub fn take_asked(&mut self) -> Option<Secret<String>> {
+        match std::mem::replace(&mut self.word, Word::None) {
+            Word::Asked(token) => Some(token),
+            other => {
+                self.word = other;
+                None
+            }
+        }
+    }
+
+    pub fn answer(&mut self, renewal: Renewal) {
+        self.word = Word::Answered(renewal);
+    }
+
+    pub const fn is_answered(&self) -> bool {
+        matches!(self.word, Word::Answered(_))
+    }
+
+    /// What came of a token, once.
+    pub fn take_renewal(&mut self) -> Option<Renewal> {
+        match std::mem::replace(&mut self.word, Word::None) {
+            Word::Answered(renewal) => Some(renewal),
+            other => {
+                self.word = other;
+                None
+            }
+        }
+    }
+
+    /// Stands on `token` from now on, unless it stands on one that was issued no earlier. Whether it is another.
+    pub fn stand_on(&mut self, token: &Verified) -> bool {
+        let is_newer = is_newer(&token.principal, &self.token.principal);
+        if is_newer {
+            self.token = token.clone();
+        }
+        is_newer
     }
 
     /// Counts the exchange among the open streams once two ticks have found it. Ordinary requests are over by then, and never touch what
@@ -96,6 +169,14 @@ impl Bond {
 }
 
 impl CallerEnd {
+    /// Whether no other token changes that.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Over(Ending::Revoked(_)) | Self::KeyRemoved => true,
+            Self::Over(Ending::Expired) => false,
+        }
+    }
+
     /// What is counted where the response had begun.
     pub const fn counter(self) -> Counter {
         match self {

@@ -101,6 +101,11 @@ impl Shard {
     }
 }
 
+/// Whether one token of a session was issued later than another.
+pub fn is_newer(one: &Principal, other: &Principal) -> bool {
+    age(one) > age(other)
+}
+
 /// In which order tokens of one session were issued. Not by their ends: those depend on the settings of the moment.
 fn age(principal: &Principal) -> (Option<Timestamp>, Option<Generation>, Timestamp) {
     (principal.issued_at, principal.generation, principal.expires_at)

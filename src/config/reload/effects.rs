@@ -93,6 +93,7 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("routes[].upstream", Reloads),
     ("routes[].access", Reloads),
     ("routes[].authorization", Reloads),
+    ("routes[].websocket_renewal", Reloads),
     ("routes[].scopes", Reloads),
     ("routes[].audiences", Reloads),
     ("routes[].claims", Reloads),

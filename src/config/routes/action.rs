@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
 use super::{Beside, fields, response};
 use crate::config::parse;
@@ -12,9 +13,10 @@ use crate::config::setting::open_settings;
 use crate::config::upstreams::NamedUpstreams;
 use crate::domain::headers::{AuthorizationRule, FieldEdits};
 use crate::domain::pace::ByteRate;
+use crate::domain::renewal_prefix::RenewalPrefix;
 use crate::domain::route::{Action, Forward, PrefixRule};
 
-open_settings!(AuthorizationRule);
+open_settings!(AuthorizationRule, RenewalPrefix);
 
 /// `None` only after a fault was noted.
 pub(super) fn read(s: &mut Section<'_>, prefix: &str, upstreams: &NamedUpstreams, beside: &Beside<'_>) -> Option<Action> {
@@ -47,6 +49,7 @@ struct Forwarding {
     body_rate_min: Option<ByteRate>,
     idle_timeout: Option<Duration>,
     response_timeout: Option<Duration>,
+    websocket_renewal: Option<RenewalPrefix>,
     request_fields: Option<FieldEdits>,
     response_fields: Option<FieldEdits>,
 }
@@ -69,6 +72,7 @@ impl Forwarding {
             body_rate_min: s.optional("body_rate_min", parse::byte_rate).unwrap_or(listen.body_rate_min),
             idle_timeout: s.optional("idle_timeout", parse::duration(Duration::from_millis(100), Duration::from_hours(24))),
             response_timeout: s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1))),
+            websocket_renewal: s.optional("websocket_renewal", |value| parse::text(value)?.parse()),
             request_fields: s.section("request_headers", |s| fields::of_requests(s, identity)),
             response_fields: s.section("response_headers", fields::of_responses),
         }
@@ -87,24 +91,30 @@ impl Forwarding {
             }
         };
         let upstream = upstreams.at(index)?;
+        let request_fields = match &self.websocket_renewal {
+            // A message of the client is looked at as it was written, not compressed.
+            Some(_) => Some(FieldEdits::removing(self.request_fields, &SEC_WEBSOCKET_EXTENSIONS)),
+            None => self.request_fields,
+        };
         Some(Forward {
             upstream: index,
             prefix: self.prefix,
             authorization: self.authorization,
-            request_fields: self.request_fields.map(Arc::new),
+            request_fields: request_fields.map(Arc::new),
             response_fields: self.response_fields.map(Arc::new),
             body_bytes_max: self.body_bytes_max,
             body_rate_min: self.body_rate_min,
             response_timeout: self.response_timeout.unwrap_or(upstream.response_timeout),
             idle_timeout: self.idle_timeout.unwrap_or(upstream.body_idle_timeout),
+            websocket_renewal: self.websocket_renewal,
         })
     }
 
     /// Where nothing is forwarded, nothing would come of these keys.
     fn must_be_left_out(&self, s: &Section<'_>) {
         let with_default = ["upstream", "strip_prefix", "authorization", "body_bytes_max"].map(|key| (key, !s.has_default(key)));
-        let optional =
-            ["replace_prefix", "body_rate_min", "idle_timeout", "response_timeout"].map(|key| (key, s.has_any(&[key])));
+        let optional = ["replace_prefix", "body_rate_min", "idle_timeout", "response_timeout", "websocket_renewal"];
+        let optional = optional.map(|key| (key, s.has_any(&[key])));
         let tables = [("request_headers", self.request_fields.is_some()), ("response_headers", self.response_fields.is_some())];
         for (key, _) in with_default.into_iter().chain(optional).chain(tables).filter(|(_, is_given)| *is_given) {
             s.fault(key, "has no meaning beside `redirect` or `respond`: nothing is forwarded");

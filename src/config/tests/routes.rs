@@ -247,3 +247,21 @@ fn a_browser_is_sent_to_log_in_where_there_is_a_page_for_it() {
     assert_one_fault(&pages("/.well-known/jwks.json"), &["routes[1].sign_in", "no page for GET"]);
     assert_fault("access = \"public\"\nsign_in = \"/\"", &["routes[0].sign_in", "public route"]);
 }
+
+#[test]
+fn a_websocket_is_renewed_by_messages_where_a_token_can_take_the_place_of_another() {
+    let route = |text: &str| format!("[[routes]]\nname = \"a\"\nwebsocket_renewal = \"tokengate:\"\n{text}\n");
+    let key = "routes[0].websocket_renewal = \"tokengate:\"";
+    for access in ["public", "optional"] {
+        assert_one_fault(&route(&format!("access = \"{access}\"")), &[key, "public or optional", "access = \"token\""]);
+    }
+    assert_one_fault(&route("revocation = \"strict\""), &[key, "strict", "revocation = \"replica\""]);
+    assert_one_fault(&route("[routes.respond]\nstatus = 404"), &[key, "nothing is forwarded"]);
+    for prefix in ["abc", "token gate:", "123456789012345678901234567890123"] {
+        let text = format!("[[routes]]\nname = \"a\"\nwebsocket_renewal = \"{prefix}\"\n");
+        assert_one_fault(&text, &["routes[0].websocket_renewal", "4 to 32 characters", "\"tokengate:\""]);
+    }
+    let settings = Settings::from_toml(&minimal_and(&route("claims = { role = [\"admin\"] }"))).unwrap();
+    let renewal = settings.routes.listed()[0].forward().unwrap().websocket_renewal.as_ref();
+    assert_eq!(renewal.map(ToString::to_string).as_deref(), Some("tokengate:"));
+}

@@ -30,6 +30,14 @@ impl FieldEdits {
         (!dropped.is_empty() || !added.is_empty()).then_some(Self { set, added, dropped })
     }
 
+    /// The same, and `name` is removed too.
+    #[must_use]
+    pub fn removing(edits: Option<Self>, name: &HeaderName) -> Self {
+        let mut edits = edits.unwrap_or(Self { set: Vec::new(), added: Vec::new(), dropped: Vec::new() });
+        edits.dropped.push(NamePattern::exactly(name));
+        edits
+    }
+
     /// Whether what came under this name goes no further.
     pub(super) fn drops(&self, name: &str) -> bool {
         self.dropped.iter().any(|pattern| pattern.covers(name))

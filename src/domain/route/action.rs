@@ -10,12 +10,24 @@ use crate::domain::headers::{AuthorizationRule, FieldEdits};
 use crate::domain::pace::ByteRate;
 use crate::domain::path::{CanonicalTarget, PathError};
 use crate::domain::per_upstream::UpstreamIndex;
+use crate::domain::renewal_prefix::RenewalPrefix;
 
 #[derive(Clone, Debug)]
 pub enum Action {
     Forward(Forward),
     Redirect(Redirect),
     Respond(FixedResponse),
+}
+
+impl Action {
+    /// Whether clients can renew their streams by messages on them.
+    #[must_use]
+    pub const fn renews_websockets(&self) -> bool {
+        match self {
+            Self::Forward(forward) => forward.websocket_renewal.is_some(),
+            Self::Redirect(_) | Self::Respond(_) => false,
+        }
+    }
 }
 
 /// How a request goes to its upstream, and its response back.
@@ -36,6 +48,8 @@ pub struct Forward {
     pub response_timeout: Duration,
     /// Once the response has begun: how long no byte may move, in either direction.
     pub idle_timeout: Duration,
+    /// How a client begins a message on a WebSocket that renews the stream by a newer token; `None`: by none.
+    pub websocket_renewal: Option<RenewalPrefix>,
 }
 
 /// What the upstream gets in the place of the route's prefix. What follows the prefix stays, and so does the query.

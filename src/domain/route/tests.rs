@@ -38,6 +38,7 @@ pub(in crate::domain) fn route(prefix: &str, access: Access) -> Route {
             body_rate_min: None,
             response_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            websocket_renewal: None,
         }),
     }
 }

@@ -6,6 +6,7 @@ mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub(in crate::proxy) mod handshake;
+mod renewal;
 
 use std::future::poll_fn;
 use std::io;
@@ -17,8 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::farewell::Farewell;
 use self::flow::{Flow, Progress, When};
+use self::renewal::{Answers, Screen};
 use super::connection::ClientConnection;
-use crate::proxy::bond::Bond;
+use crate::domain::renewal_prefix::RenewalPrefix;
+use crate::proxy::bond::{Bond, Renewal};
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::{Lease, SwitchedStream};
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
@@ -33,24 +36,27 @@ pub struct Upgrade {
     lease: Lease,
     /// Whose session ends the tunnel; nobody's on a public route.
     bond: Option<Bond>,
-    limits: TunnelLimits,
+    terms: TunnelTerms,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct TunnelLimits {
+/// What the route says of a tunnel.
+#[derive(Clone, Debug)]
+pub struct TunnelTerms {
     /// How long no byte may move, in either direction.
     pub idle_timeout: Duration,
     /// How long the upstream may take none of the bytes that the gateway has for it.
     pub upstream_write_timeout: Duration,
+    /// How the client begins a message that renews the stream; `None`: by none.
+    pub renewal: Option<RenewalPrefix>,
 }
 
 impl Upgrade {
     pub(in crate::proxy) fn new(
         (upstream, early, lease): (SwitchedStream, BytesMut, Lease),
         bond: Option<Bond>,
-        limits: TunnelLimits,
+        terms: TunnelTerms,
     ) -> Self {
-        Self { upstream, early, lease, bond, limits }
+        Self { upstream, early, lease, bond, terms }
     }
 }
 
@@ -65,18 +71,24 @@ pub async fn run(
     connection: &ClientConnection,
     exchange: &ExchangeWatch,
 ) {
-    let Upgrade { mut upstream, early, lease: _lease, bond, limits } = upgrade;
+    let Upgrade { mut upstream, early, lease: _lease, bond, terms } = upgrade;
     connection.watch.disarm(ConnectionWait::NextRequest);
     connection.watch.does(Doing::Response);
     exchange.tunnel_for(bond);
-    let write_timeouts = [connection.limits.write_timeout, limits.upstream_write_timeout];
+    let write_timeouts = [connection.limits.write_timeout, terms.upstream_write_timeout];
+    let to_upstream = match &terms.renewal {
+        // A token is no longer than a head in which it could come.
+        Some(prefix) => Flow::through(Screen::new(prefix.clone(), connection.limits.header_bytes_max, from_client.into())),
+        None => Flow::starting_with(from_client.into()),
+    };
     let mut tunnel = Tunnel {
         to_client: Flow::starting_with(early),
-        to_upstream: Flow::starting_with(from_client.into()),
+        to_upstream,
+        answers: terms.renewal.map(Answers::new),
         farewell: None,
         write_timeouts,
     };
-    exchange.stream_waits(limits.idle_timeout);
+    exchange.stream_waits(terms.idle_timeout);
     let watches = Watches { connection: &connection.watch, exchange };
     let end = poll_fn(|cx| {
         exchange.woken_by(cx.waker());
@@ -113,6 +125,8 @@ struct Watches<'a> {
 struct Tunnel {
     to_client: Flow,
     to_upstream: Flow,
+    /// To tokens that the client sends, where the route lets it.
+    answers: Option<Answers>,
     /// What both sides were told, or are about to be.
     farewell: Option<Farewell>,
     /// Of the client and of the upstream.
@@ -150,8 +164,9 @@ impl Tunnel {
         {
             return Poll::Ready(TunnelEnd::NotHeard(farewell));
         }
-        let to_client = self.to_client.poll(upstream, client, cx);
         let to_upstream = self.to_upstream.poll(client, upstream, cx);
+        self.renew(watches);
+        let to_client = self.to_client.poll(upstream, client, cx);
         self.arm(watches);
         match (to_client, to_upstream) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error.into()),
@@ -159,6 +174,27 @@ impl Tunnel {
                 Poll::Ready(self.farewell.map_or(TunnelEnd::Finished, TunnelEnd::Parted))
             }
             (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    /// Has tokens of the client judged, and tells it what came of that.
+    fn renew(&mut self, watches: Watches<'_>) {
+        let asked = self.to_upstream.take_token().map(|token| watches.exchange.ask_for_renewal(token));
+        let renewal = match asked {
+            Some(Err(refused)) => Some(Err(refused)),
+            // The next tick judges it.
+            Some(Ok(())) | None => watches.exchange.take_renewal(),
+        };
+        if let Some(renewal) = renewal {
+            self.answer(&renewal, watches);
+        }
+    }
+
+    fn answer(&mut self, renewal: &Renewal, watches: Watches<'_>) {
+        let Some(answers) = &mut self.answers else { return };
+        match answers.to(renewal) {
+            Some(message) => self.to_client.interject(message),
+            None => self.say(Farewell::NotRenewed, When::BetweenFrames, watches),
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::connection::{ConnectionWatch, note_waker, wake};
 use super::deadlines::{Deadlines, NEVER, Tick, TickClock, Wait};
 use crate::domain::claims::Ending;
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::proxy::bond::{Bond, CallerEnd, Verdict};
+use crate::proxy::bond::{Bond, CallerEnd, NotRenewed, Renewal, Verdict};
 use crate::proxy::seats::Doing;
 
 /// What an exchange may be waiting for too long.
@@ -151,6 +152,19 @@ impl ExchangeWatch {
         self.phase.set(Phase::Stream);
     }
 
+    /// Has the next tick judge a newer token of the caller's, in the place of one that was not judged yet.
+    ///
+    /// # Errors
+    /// The exchange stands on no token.
+    pub fn ask_for_renewal(&self, token: Secret<String>) -> Result<(), NotRenewed> {
+        self.bond.borrow_mut().as_mut().map(|bond| bond.ask_for_renewal(token)).ok_or(NotRenewed::WITHOUT_SESSION)
+    }
+
+    /// What came of that, once.
+    pub fn take_renewal(&self) -> Option<Renewal> {
+        self.bond.borrow_mut().as_mut().and_then(Bond::take_renewal)
+    }
+
     /// Why the exchange must end, if its caller's time is over.
     pub fn ended(&self) -> Option<CallerEnd> {
         self.ended.get()
@@ -173,7 +187,8 @@ impl ExchangeWatch {
         let has_ended = self.ended.get().is_none() && self.is_ended_by_caller(now, judge);
         let calls = self.connection.calls_to_close();
         let is_called = calls != self.calls_heard.replace(calls);
-        if has_passed || has_ended || is_called {
+        let is_answered = self.bond.borrow().as_ref().is_some_and(Bond::is_answered);
+        if has_passed || has_ended || is_called || is_answered {
             wake(&self.task);
         }
     }

@@ -26,6 +26,7 @@ mod login_limits;
 mod logins;
 mod logout;
 mod logs;
+mod own_word;
 mod pace;
 mod panics;
 mod partner;

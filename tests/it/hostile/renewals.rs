@@ -14,13 +14,13 @@ use super::rig::{Rig, Tokens, eventually};
 use super::upstream::{Conversation, Upstream};
 use crate::support::old_api;
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 /// A few ticks: what is to end at one of them has by then.
-const A_WHILE: Duration = Duration::from_millis(300);
+pub(super) const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The clock leaps in these tests; nobody is to be refused because the revocations were confirmed before the leap.
-const SETTINGS: &str = "[store]\nkind = \"memory\"\n[revocation]\nmax_staleness = \"1h\"\n";
+pub(super) const SETTINGS: &str = "[store]\nkind = \"memory\"\n[revocation]\nmax_staleness = \"1h\"\n";
 
 const SHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -87,7 +87,7 @@ fn websocket(rig: &Rig, token: &str) -> Client {
     client
 }
 
-fn refresh(rig: &Rig, tokens: &Tokens) -> Tokens {
+pub(super) fn refresh(rig: &Rig, tokens: &Tokens) -> Tokens {
     let response = rig.post("/refresh", &json!({"refreshToken": tokens.refresh}).to_string());
     assert_eq!(response.status, 200, "{response:?}");
     let body: Value = serde_json::from_str(&response.body).unwrap();
@@ -103,7 +103,7 @@ fn seen_newer(rig: &Rig, tokens: &Tokens) -> Tokens {
     newer
 }
 
-fn log_out(rig: &Rig, token: &str, scope: &str) {
+pub(super) fn log_out(rig: &Rig, token: &str, scope: &str) {
     let body = json!({"scope": scope}).to_string();
     let length = body.len();
     let response = rig.ask(format!(

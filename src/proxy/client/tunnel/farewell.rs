@@ -10,6 +10,8 @@ use crate::proxy::bond::CallerEnd;
 pub(super) enum Farewell {
     /// Of the token, or of its session.
     Ended(CallerEnd),
+    /// Too many tokens were refused that the client sent for its stream.
+    NotRenewed,
     GoingAway,
     Idle,
 }
@@ -22,6 +24,7 @@ impl Farewell {
             Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x0f\x03\xf0token expired",
             Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x0f\x03\xf0session ended",
             Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x0f\x03\xf0token refused",
+            Self::NotRenewed => b"\x88\x11\x03\xf0renewal refused",
             // 1001, going away.
             Self::GoingAway => b"\x88\x0c\x03\xe9going away",
             Self::Idle => b"\x88\x06\x03\xe9idle",
@@ -34,6 +37,7 @@ impl Farewell {
             Self::Ended(CallerEnd::Over(Ending::Expired)) => b"\x88\x8f\0\0\0\0\x03\xf0token expired",
             Self::Ended(CallerEnd::Over(Ending::Revoked(_))) => b"\x88\x8f\0\0\0\0\x03\xf0session ended",
             Self::Ended(CallerEnd::KeyRemoved) => b"\x88\x8f\0\0\0\0\x03\xf0token refused",
+            Self::NotRenewed => b"\x88\x91\0\0\0\0\x03\xf0renewal refused",
             Self::GoingAway => b"\x88\x8c\0\0\0\0\x03\xe9going away",
             Self::Idle => b"\x88\x86\0\0\0\0\x03\xe9idle",
         }
@@ -44,6 +48,7 @@ impl fmt::Display for Farewell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(ending) => write!(f, "{ending}"),
+            Self::NotRenewed => f.write_str("too many tokens were refused"),
             Self::GoingAway => f.write_str("the gateway is going away"),
             Self::Idle => f.write_str("nothing moved for too long"),
         }
@@ -60,7 +65,8 @@ mod tests {
     fn a_farewell_is_one_closing_frame_masked_towards_the_upstream_alone() {
         let revoked = CallerEnd::Over(Ending::Revoked(RevokedBy::Session));
         let ended = [CallerEnd::Over(Ending::Expired), revoked, CallerEnd::KeyRemoved].map(|end| (Farewell::Ended(end), 1008));
-        for (farewell, code) in ended.into_iter().chain([(Farewell::GoingAway, 1001), (Farewell::Idle, 1001)]) {
+        let others = [(Farewell::NotRenewed, 1008), (Farewell::GoingAway, 1001), (Farewell::Idle, 1001)];
+        for (farewell, code) in ended.into_iter().chain(others) {
             for (frame, payload_at) in [(farewell.to_client(), 2), (farewell.to_upstream(), 6)] {
                 let mut frames = Frames::default();
                 frames.pass(&frame[..frame.len() - 1]);

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::renewal::Screen;
+use crate::domain::secret::Secret;
 use crate::domain::websocket_frames::Frames;
 
 /// What is read at once, and the most that waits to be written.
@@ -32,6 +34,12 @@ pub(super) struct Flow {
     /// What was written may still lie in a buffer of ours.
     is_flushing: bool,
     progress: Progress,
+    /// What may keep bytes back.
+    screen: Option<Screen>,
+    /// A token that was kept back.
+    token: Option<Secret<String>>,
+    /// A message of the gateway, to be said between two of the side that is read from.
+    interjection: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +64,33 @@ pub(super) struct Progress {
 
 impl Flow {
     pub(super) fn starting_with(waiting: BytesMut) -> Self {
-        Self { waiting, frames: Frames::default(), stage: Stage::Open, is_flushing: false, progress: Progress::default() }
+        Self {
+            waiting,
+            frames: Frames::default(),
+            stage: Stage::Open,
+            is_flushing: false,
+            progress: Progress::default(),
+            screen: None,
+            token: None,
+            interjection: None,
+        }
+    }
+
+    /// What this screen lets pass.
+    pub(super) fn through(screen: Screen) -> Self {
+        let mut flow = Self { screen: Some(screen), ..Self::starting_with(BytesMut::new()) };
+        flow.sift();
+        flow
+    }
+
+    /// The last token that was kept back, once.
+    pub(super) const fn take_token(&mut self) -> Option<Secret<String>> {
+        self.token.take()
+    }
+
+    /// Says this as soon as no message is under way, in the place of what was to be said before and could not be.
+    pub(super) fn interject(&mut self, message: Vec<u8>) {
+        self.interjection = Some(message);
     }
 
     /// Lets nothing pass but what is under way, then the farewell.
@@ -88,6 +122,7 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         loop {
+            self.interject_between_messages();
             let written = self.poll_write(to, cx);
             self.progress.is_blocked = written.is_pending();
             ready!(written)?;
@@ -117,10 +152,20 @@ impl Flow {
     }
 
     fn poll_read<R: AsyncRead + Unpin>(&mut self, from: &mut R, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.waiting.reserve(ROOM);
-        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(from), cx, &mut self.waiting))?;
+        let room = self.screen.as_mut().map_or(&mut self.waiting, Screen::room);
+        room.reserve(ROOM);
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(from), cx, room))?;
         self.progress.moved |= read > 0;
+        self.sift();
         Poll::Ready(Ok(read))
+    }
+
+    fn sift(&mut self) {
+        if let Some(screen) = &mut self.screen
+            && let Some(token) = screen.sift(&mut self.waiting)
+        {
+            self.token = Some(token);
+        }
     }
 
     /// Writes what waits, to the last byte.
@@ -140,6 +185,19 @@ impl Flow {
             self.is_flushing = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Puts what the gateway has to say behind the last whole message that waits, if one ends there. Nothing follows a farewell.
+    fn interject_between_messages(&mut self) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        let Some(message) = &self.interjection else { return };
+        let Some(end) = self.frames.last_message_end_in(&self.waiting) else { return };
+        let rest = self.waiting.split_off(end);
+        self.waiting.extend_from_slice(message);
+        self.waiting.unsplit(rest);
+        self.interjection = None;
     }
 
     /// Puts the farewell behind the last whole frame that waits, if one ends there.

@@ -1,6 +1,6 @@
 //! The handshakes of a WebSocket: the client's by HTTP/1 (RFC 6455, section 4) or HTTP/2 (RFC 8441), and the upstream's.
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
@@ -62,6 +62,11 @@ pub(in crate::proxy::client) fn announce(headers: &mut HeaderMap) {
 pub(in crate::proxy) fn is_consent(head: &Parts, response: &HeaderMap) -> bool {
     let own = head.extensions.get::<OwnHandshake>();
     wants_websocket(head) && own.is_none_or(|own| response.get(SEC_WEBSOCKET_ACCEPT) == Some(&own.accept))
+}
+
+/// Whether messages are not carried as they are written: compressed, for one.
+pub(in crate::proxy) fn is_extended(response: &HeaderMap) -> bool {
+    field_list::members(response, &SEC_WEBSOCKET_EXTENSIONS).any(|extension| !extension.is_empty())
 }
 
 /// Whether a WebSocket is asked for by HTTP/2.

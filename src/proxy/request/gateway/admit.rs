@@ -284,7 +284,7 @@ impl Gateway {
     }
 
     /// Takes notice of a token that this worker had not seen before.
-    fn saw(&self, principal: &Principal) {
+    pub(super) fn saw(&self, principal: &Principal) {
         match (principal.session, principal.generation) {
             (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
             (Some(_), None) => self.kept.counters.add(Counter::LegacyTokensSeen, 1),

@@ -19,7 +19,7 @@ use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::stats::Counter;
-use crate::proxy::client::tunnel::{TunnelLimits, Upgrade, handshake};
+use crate::proxy::client::tunnel::{TunnelTerms, Upgrade, handshake};
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::grpc;
@@ -83,13 +83,16 @@ impl Gateway {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut response, body) = response.into_parts();
             hand_out(&mut response.headers);
-            let is_consent = handshake::is_consent(head, &response.headers);
+            let renewal = forward.websocket_renewal.clone();
+            // Extensions were not asked for where the gateway reads messages.
+            let is_readable = renewal.is_none() || !handshake::is_extended(&response.headers);
+            let is_consent = is_readable && handshake::is_consent(head, &response.headers);
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
-            let limits =
-                TunnelLimits { idle_timeout: forward.idle_timeout, upstream_write_timeout: upstream.options().write_timeout };
+            let upstream_write_timeout = upstream.options().write_timeout;
+            let terms = TunnelTerms { idle_timeout: forward.idle_timeout, upstream_write_timeout, renewal };
             // With what was seen of newer tokens while the consent was awaited.
             let bond = context.exchange.watch().take_bond();
-            return Ok(switch(context, Upgrade::new(switched, bond, limits), response));
+            return Ok(switch(context, Upgrade::new(switched, bond, terms), response));
         }
         if handshake::is_mistaken_for_consent(head, response.status()) {
             return Err(Refusal::IgnoredUpgrade);

@@ -4,9 +4,11 @@ use super::{Gateway, Local};
 use crate::crypto::verifier::{Verified, Verifier};
 use crate::domain::claims::Ending;
 use crate::domain::route::RevocationCheck;
+use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
-use crate::proxy::bond::{Bond, CallerEnd, Verdict};
+use crate::proxy::bond::{Bond, CallerEnd, NotRenewed, Renewal, Verdict};
+use crate::proxy::reply::Problem;
 
 impl Gateway {
     /// How a bond stands at this tick. Where its token has expired, a newer one of the session takes its place. Not where its key was
@@ -14,7 +16,15 @@ impl Gateway {
     pub(super) fn judge_bond(&self, local: &Local, verifier: &Verifier, bond: &mut Bond, now: Timestamp) -> Verdict {
         let open = self.kept.renewals.open();
         bond.notice(open);
-        let Some(end) = local.end_of(verifier, &bond.token, now) else { return Verdict::Holds };
+        let mut end = local.end_of(verifier, &bond.token, now);
+        if !end.is_some_and(CallerEnd::is_final)
+            && let Some(token) = bond.take_asked()
+        {
+            let renewal = self.renew_stream(local, verifier, bond, &token, now);
+            bond.answer(renewal);
+            end = local.end_of(verifier, &bond.token, now);
+        }
+        let Some(end) = end else { return Verdict::Holds };
         let renewal = match end {
             CallerEnd::Over(Ending::Revoked(_)) | CallerEnd::KeyRemoved => None,
             CallerEnd::Over(Ending::Expired) => {
@@ -33,6 +43,41 @@ impl Gateway {
             }
             None => Verdict::Ends(end),
         }
+    }
+}
+
+impl Gateway {
+    /// Has a stream stand on a newer token that its client sent: one of the same session, judged as with a request by the route in force.
+    fn renew_stream(
+        &self,
+        local: &Local,
+        verifier: &Verifier,
+        bond: &mut Bond,
+        token: &Secret<String>,
+        now: Timestamp,
+    ) -> Renewal {
+        let route = local.routing.named(&bond.route).filter(|route| route.action.renews_websockets());
+        let (Some(route), Some(session)) = (route, bond.token.principal.session) else {
+            return Err(NotRenewed::WITHOUT_SESSION);
+        };
+        let rewrite = &local.policy().rewrite;
+        let admitted = local.admission.admit(verifier, rewrite, token.expose(), &route.access, route.when_stale, now);
+        let admitted = admitted.map_err(|denial| {
+            tracing::debug!(route = &*bond.route, cause = %denial, "a stream is not renewed by a token that its client sent");
+            let problem = Problem::from(&denial);
+            NotRenewed { code: problem.code().as_str(), is_for_good: !problem.status().is_server_error() }
+        })?;
+        let principal = &admitted.token.principal;
+        if admitted.first_sight {
+            self.saw(principal);
+        }
+        if principal.session != Some(session) || principal.subject != bond.token.principal.subject {
+            return Err(NotRenewed::OF_ANOTHER_SESSION);
+        }
+        if bond.stand_on(&admitted.token) {
+            self.kept.counters.add(Counter::StreamsRenewed, 1);
+        }
+        Ok(bond.token.principal.expires_at)
     }
 }
 
