@@ -53,7 +53,7 @@ describe('the package', () => {
             expect.arrayContaining([
                 'README.md',
                 'package.json',
-                ...['index', 'react', 'vue', 'svelte', 'server', 'problems', 'ticket'].flatMap((name) => [
+                ...['index', 'react', 'vue', 'svelte', 'server', 'problems', 'ticket', 'renewal'].flatMap((name) => [
                     `dist/${name}.js`,
                     `dist/${name}.d.ts`,
                 ]),
