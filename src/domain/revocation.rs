@@ -44,6 +44,15 @@ pub struct Revocation {
 }
 
 impl Target {
+    /// The session that it ends, if it ends one alone.
+    #[must_use]
+    pub const fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Session { session } => Some(*session),
+            Self::Subject { .. } | Self::Token { .. } | Self::Everyone { .. } => None,
+        }
+    }
+
     /// Where the revocation is logged: beside the records that it ends.
     #[must_use]
     pub fn partition(&self, partitions: Partitions) -> Partition {

@@ -156,7 +156,10 @@ impl RevocationFeed {
         let mut news = 0;
         for revocation in &revocations {
             see(revocation);
-            news += u64::from(self.replica.insert(revocation));
+            if self.replica.insert(revocation) {
+                news += 1;
+                debug!(session = revocation.target.session().map(tracing::field::display), "revocation taken over");
+            }
         }
         self.counters.add(Counter::RevocationsApplied, news);
         match unread {

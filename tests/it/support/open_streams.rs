@@ -23,11 +23,16 @@ pub(crate) enum Kind {
     WebSocket,
     Events,
     Http2,
+    /// A call with a stream of responses, of which the first is there.
+    Grpc,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::WebSocket, Self::Events, Self::Http2];
+    pub(crate) const ALL: [Self; 4] = [Self::WebSocket, Self::Events, Self::Http2, Self::Grpc];
 }
+
+/// One message of gRPC: not compressed, and one byte long.
+const MESSAGE: &[u8] = b"\0\0\0\0\x01x";
 
 /// How a stream went on after it had begun.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +63,10 @@ impl OpenStreams {
                     streams.spawn(await_end(stream, session, kind, told.clone()));
                 }
             }
-            for (index, tokens) in tokens.chunks(HTTP2_STREAMS).enumerate() {
-                begin_http2(address, index * HTTP2_STREAMS, tokens, &mut streams, &told).await;
+            for kind in [Kind::Http2, Kind::Grpc] {
+                for (index, tokens) in tokens.chunks(HTTP2_STREAMS).enumerate() {
+                    begin_http2(address, kind, index * HTTP2_STREAMS, tokens, &mut streams, &told).await;
+                }
             }
             streams
         });
@@ -90,6 +97,10 @@ pub(crate) fn streaming_upstream() -> Upstream {
                     .to_vec(),
             );
         }
+        if request.header("content-type") == Some("application/grpc") {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n6\r\n";
+            return Turn::Response([head.as_bytes(), MESSAGE, b"\r\n"].concat());
+        }
         if request.target() == "/events" {
             return Turn::Response(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\ndata: one\n\r\n".to_vec());
         }
@@ -108,7 +119,7 @@ async fn begin(address: SocketAddr, kind: Kind, token: &str) -> TcpStream {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             "\r\n\r\n",
         ),
-        Kind::Events | Kind::Http2 => ("", "data: one\n\r\n"),
+        Kind::Events | Kind::Http2 | Kind::Grpc => ("", "data: one\n\r\n"),
     };
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{further}\r\n");
@@ -127,22 +138,36 @@ async fn await_end(mut stream: TcpStream, session: usize, kind: Kind, told: Send
     let _ = told.send(End { session, kind, at: Instant::now() });
 }
 
-async fn begin_http2(address: SocketAddr, first: usize, tokens: &[String], streams: &mut JoinSet<()>, told: &Sender<End>) {
+async fn begin_http2(
+    address: SocketAddr,
+    kind: Kind,
+    first: usize,
+    tokens: &[String],
+    streams: &mut JoinSet<()>,
+    told: &Sender<End>,
+) {
     let (mut client, connection) = h2::client::handshake(TcpStream::connect(address).await.unwrap()).await.unwrap();
     streams.spawn(async { drop(connection.await) });
     for (index, token) in tokens.iter().enumerate() {
-        let request = Request::get("http://a/events").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+        let authorization = format!("Bearer {token}");
+        let (request, first_data) = if kind == Kind::Grpc {
+            let call = Request::post("http://a/events").header("content-type", "application/grpc").header("te", "trailers");
+            (call, MESSAGE)
+        } else {
+            (Request::get("http://a/events"), &b"data: one\n"[..])
+        };
+        let request = request.header("authorization", authorization).body(()).unwrap();
         client = client.ready().await.unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
         let response = timeout(PATIENCE, response).await.expect("it begins").unwrap();
         assert_eq!(response.status(), 200);
         let mut body = response.into_body();
-        assert_eq!(timeout(PATIENCE, body.data()).await.expect("it goes on").unwrap().unwrap(), "data: one\n");
+        assert_eq!(timeout(PATIENCE, body.data()).await.expect("it goes on").unwrap().unwrap(), first_data);
         let (told, client) = (told.clone(), client.clone());
         streams.spawn(async move {
             let end = body.data().await;
             assert!(matches!(&end, Some(Err(error)) if error.is_reset()), "{end:?}");
-            let _ = told.send(End { session: first + index, kind: Kind::Http2, at: Instant::now() });
+            let _ = told.send(End { session: first + index, kind, at: Instant::now() });
             drop(client);
         });
     }
