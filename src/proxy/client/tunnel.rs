@@ -164,9 +164,12 @@ impl Tunnel {
         {
             return Poll::Ready(TunnelEnd::NotHeard(farewell));
         }
-        let to_upstream = self.to_upstream.poll(client, upstream, cx);
-        self.renew(watches);
+        // What the upstream has said may let its side close: it is read first.
         let to_client = self.to_client.poll(upstream, client, cx);
+        let to_upstream = self.to_upstream.poll(client, upstream, cx);
+        if self.renew(watches) {
+            cx.waker().wake_by_ref();
+        }
         self.arm(watches);
         match (to_client, to_upstream) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error.into()),
@@ -177,17 +180,18 @@ impl Tunnel {
         }
     }
 
-    /// Has tokens of the client judged, and tells it what came of that.
-    fn renew(&mut self, watches: Watches<'_>) {
+    /// Has tokens of the client judged, and prepares what it is told of them. Whether there is anything to say.
+    fn renew(&mut self, watches: Watches<'_>) -> bool {
         let asked = self.to_upstream.take_token().map(|token| watches.exchange.ask_for_renewal(token));
         let renewal = match asked {
             Some(Err(refused)) => Some(Err(refused)),
             // The next tick judges it.
             Some(Ok(())) | None => watches.exchange.take_renewal(),
         };
-        if let Some(renewal) = renewal {
-            self.answer(&renewal, watches);
+        if let Some(renewal) = &renewal {
+            self.answer(renewal, watches);
         }
+        renewal.is_some()
     }
 
     fn answer(&mut self, renewal: &Renewal, watches: Watches<'_>) {
