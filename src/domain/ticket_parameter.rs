@@ -76,7 +76,7 @@ pub fn take(
 }
 
 /// Whether a ticket that `is_ours` stands anywhere in a text, in any percent-encoding. Of more texts that look like tickets than
-/// [`LOOKED_AT_MAX`], one is taken for ours.
+/// `LOOKED_AT_MAX`, one is taken for ours.
 #[must_use]
 pub fn holds_ticket(text: &str, is_ours: impl Fn(&str) -> bool) -> bool {
     if !may_hold_ticket(text) {
