@@ -87,8 +87,14 @@ impl WatchedFiles {
         self.watch_anew().await;
     }
 
+    /// Waits until they can be read, whatever happened to them before they were watched.
+    pub(super) async fn rest(&mut self) {
+        self.left_alone().await;
+        self.watch_anew().await;
+    }
+
     /// Waits until nobody has touched them for a while, where nothing tells that a writer is done.
-    pub(super) async fn left_alone(&self) {
+    async fn left_alone(&self) {
         let mut before = self.states().await;
         loop {
             tokio::time::sleep(SETTLING).await;

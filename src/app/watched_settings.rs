@@ -44,9 +44,11 @@ impl WatchedSettings {
             if let Some(watched) = &mut self.watched {
                 watched.next().await;
             } else {
-                let watched = WatchedFiles::watch(vec![self.file.clone()], self.work.clone()).await;
-                // What was missed may be half written.
-                watched.left_alone().await;
+                let mut watched = WatchedFiles::watch(vec![self.file.clone()], self.work.clone()).await;
+                if self.read().await != self.seen {
+                    // What was missed may be half written.
+                    watched.rest().await;
+                }
                 self.watched = Some(watched);
             }
             let now = self.read().await;
