@@ -1,4 +1,4 @@
-//! What the proxied path asks of the store: nothing.
+//! What the proxied path, and a decision, ask of the store: nothing.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::gateway::{Gateway, Pair};
+use crate::support::http::Client;
 use crate::support::redis::RedisServer;
 
 const REQUESTS: usize = 2000;
@@ -25,10 +26,17 @@ const SOON: Duration = Duration::from_secs(10);
 /// Counts by command, those within scripts included.
 type Calls = BTreeMap<String, u64>;
 
+/// What nodes do by themselves is done often enough to be known, or not at all.
+const SET: [(&str, &str); 4] = [
+    ("revocation.heartbeat", "1s"),
+    ("refresh.acknowledge_interval", "1s"),
+    ("revocation.canary_interval", "1h"),
+    ("statistics.flush_interval", "1h"),
+];
+
 #[test]
 fn validated_requests_cost_no_store_call() {
-    let set = [("revocation.heartbeat", "1s"), ("refresh.acknowledge_interval", "1s"), ("revocation.canary_interval", "1h")];
-    let pair = Pair::start(&set);
+    let pair = Pair::start(&SET);
     let mut nodes = pair.nodes().map(Gateway::client);
     let tokens: Vec<String> = (0..SESSIONS).map(|user| nodes[0].log_in(&format!("user-{user}")).access).collect();
 
@@ -37,15 +45,8 @@ fn validated_requests_cost_no_store_call() {
     for request in 0..REQUESTS {
         nodes[request % 2].get("/api/me", Some(&tokens[request / 2 % SESSIONS])).expect(200);
     }
-    let acknowledged = |now: &Calls| count(now, "hincrby") - count(&before, "hincrby") == SESSIONS as u64;
-    let (after, elapsed) = loop {
-        let now = calls(&pair.redis);
-        if acknowledged(&now) {
-            break (now, began.elapsed());
-        }
-        assert!(began.elapsed() < SOON, "not acknowledged: {:?}", difference(&before, &now));
-        thread::sleep(Duration::from_millis(20));
-    };
+    let after = await_acknowledgements(&pair.redis, &before);
+    let elapsed = began.elapsed();
     let mut made = difference(&before, &after);
     assert_heartbeats(&mut made, elapsed);
     let batches = made.remove("evalsha").unwrap_or_default() + made.remove("eval").unwrap_or_default();
@@ -65,6 +66,49 @@ fn validated_requests_cost_no_store_call() {
     let mut made = difference(&before, &calls(&pair.redis));
     assert_heartbeats(&mut made, began.elapsed());
     assert_eq!(made, Calls::new());
+}
+
+#[test]
+fn decisions_cost_no_store_call() {
+    let pair = Pair::start(&[&SET[..], &[("decision.address", "127.0.0.1:0")]].concat());
+    let mut node = pair.a.client();
+    let tokens: Vec<String> = (0..SESSIONS).map(|user| node.log_in(&format!("user-{user}")).access).collect();
+    let mut proxies = pair.nodes().map(|node| Client::new(node.decision_address()));
+    let mut decide = |request: usize| {
+        let user = request / 2 % SESSIONS;
+        let bearer = format!("Bearer {}", tokens[user]);
+        let fields = [
+            ("x-original-url", "http://a/api/me"),
+            ("x-original-method", "GET"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("authorization", bearer.as_str()),
+        ];
+        let response = proxies[request % 2].send("GET", "/", &fields, None).unwrap().expect(200);
+        assert_eq!(response.header("x-auth-subject"), Some(format!("user-{user}").as_str()));
+    };
+    // Each token is new to each node once.
+    let before = calls(&pair.redis);
+    (0..2 * SESSIONS).for_each(&mut decide);
+    await_acknowledgements(&pair.redis, &before);
+    settle(&pair.redis);
+    let (before, began) = (calls(&pair.redis), Instant::now());
+    (0..REQUESTS).for_each(&mut decide);
+    let mut made = difference(&before, &calls(&pair.redis));
+    assert_heartbeats(&mut made, began.elapsed());
+    assert_eq!(made, Calls::new());
+}
+
+/// Waits until each session was acknowledged, and returns what was called by then.
+fn await_acknowledgements(redis: &RedisServer, before: &Calls) -> Calls {
+    let began = Instant::now();
+    loop {
+        let now = calls(redis);
+        if count(&now, "hincrby") - count(before, "hincrby") == SESSIONS as u64 {
+            return now;
+        }
+        assert!(began.elapsed() < SOON, "not acknowledged: {:?}", difference(before, &now));
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Takes out what does not depend on requests, as often as it may be: the logs are read, nodes know each other, the store is looked
