@@ -75,7 +75,7 @@ async fn of_backend(options: &UpstreamOptions, backend: &Backend) -> Result<Stri
     }
     let limit = options.connect_timeout.min(PATIENCE);
     match tokio::time::timeout(limit, backend.connect()).await {
-        Ok(Ok(_)) if backend.is_tls() => Ok("connects, with TLS".to_owned()),
+        Ok(Ok(_)) if backend.target().is_tls() => Ok("connects, with TLS".to_owned()),
         Ok(Ok(_)) => Ok("connects".to_owned()),
         Ok(Err(error)) => Err(format!("cannot connect: {error}")),
         Err(_) => Err(format!("no connection within {limit:?}")),

@@ -49,13 +49,18 @@ pub fn run(
     let outcome = runtime.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        if let Some(file) = file {
-            reloads.watched = Some(WatchedSettings::new(file).await);
-        }
-        let mut app = tokio::select! {
-            app = App::start_at(reloads.in_force.settings(), Ambient::of_system(), passed) => app?,
+        let starting = async {
+            let watched = match file {
+                Some(file) => Some(WatchedSettings::new(file).await),
+                None => None,
+            };
+            App::start_at(reloads.in_force.settings(), Ambient::of_system(), passed).await.map(|app| (app, watched))
+        };
+        let (mut app, watched) = tokio::select! {
+            started = starting => started?,
             () = stops.next() => return Ok(()),
         };
+        reloads.watched = watched;
         app.keep_watchdog_quiet(&manager);
         manager.ready(&format!("serving at {}", app.gateway_address()));
         let mut failed = pin!(app.failed());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::parse;
 use super::section::Section;
 use super::setting::open_settings;
-use super::upstreams::{NamedUpstreams, UpstreamProtocol};
+use super::upstreams::NamedUpstreams;
 use crate::domain::per_upstream::UpstreamIndex;
 use crate::domain::secret::Secret;
 use crate::domain::session_policy::WithoutClaims;
@@ -42,12 +42,7 @@ impl ClaimsHook {
         let on_failure = s.read("on_failure", parse::choice(&[("keep", WithoutClaims::Keep), ("refuse", WithoutClaims::Refuse)]));
         let path = path?;
         match upstreams.resolve(&name) {
-            Ok(upstream) => {
-                if upstreams.at(upstream).is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2) {
-                    s.fault("upstream", "names one with protocol = \"http2\"; the claims hook needs one with \"http1\"");
-                }
-                Some(Self { upstream, path, token, timeout, response_bytes_max, on_failure })
-            }
+            Ok(upstream) => Some(Self { upstream, path, token, timeout, response_bytes_max, on_failure }),
             Err(message) => {
                 // Without any upstream the fault is noted once, for all.
                 if !upstreams.is_empty() {

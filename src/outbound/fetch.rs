@@ -22,24 +22,25 @@ pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// followed: the operator named the place.
 pub(super) async fn fetch(target: &Target, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
     let stream = Stream::open(target).await.map_err(|error| format!("cannot connect: {error}"))?;
-    exchange((stream, target.protocol()), request, |response| collect(response, bytes_max)).await
+    exchange((stream, target), request, |response| collect(response, bytes_max)).await
 }
 
 /// Sends the request, and reads the response by `read`. The connection ends with the exchange.
 pub(super) async fn exchange<T, F>(
-    (stream, protocol): (Stream, Protocol),
+    (stream, target): (Stream, &Target),
     request: Request<Full<Bytes>>,
     read: impl FnOnce(Response<Incoming>) -> F,
 ) -> Result<T, String>
 where
     F: Future<Output = Result<T, String>>,
 {
-    let (stream, failed) = (Paced::new(stream), |error: hyper::Error| format!("cannot connect: {error}"));
-    match protocol {
+    let io = TokioIo::new(OfFewFrames::new(Paced::new(stream), target.protocol()));
+    let failed = |error: hyper::Error| format!("cannot connect: {error}");
+    match target.protocol() {
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             builder.allow_spaces_after_header_name_in_responses(true).max_buf_size(HEAD_BYTES_MAX as usize);
-            let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+            let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
             let exchange = async move {
                 let response = of_few_interim_responses(request, |request| sender.send_request(request)).await?;
                 read(response.map_err(|error| cause(&error))?).await
@@ -49,24 +50,25 @@ where
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(HEAD_BYTES_MAX);
-            let io = TokioIo::new(OfFewFrames::new(stream));
             let (mut sender, connection) = builder.handshake(io).await.map_err(failed)?;
-            let request = of_http2(request)?;
+            let request = addressed(request, target)?;
             drive(connection, async move { read(sender.send_request(request).await.map_err(|error| cause(&error))?).await }).await
         }
     }
 }
 
-/// What Host says by HTTP/1.1, the URI does by HTTP/2; and nothing is said of the connection.
-fn of_http2(mut request: Request<Full<Bytes>>) -> Result<Request<Full<Bytes>>, String> {
-    request.headers_mut().remove(CONNECTION);
-    let host = request.headers_mut().remove(HOST);
+/// With a URI that says what Host says. By HTTP/2 it stands for Host, and nothing is said of the connection.
+pub(super) fn addressed(mut request: Request<Full<Bytes>>, target: &Target) -> Result<Request<Full<Bytes>>, String> {
+    let host = request.headers().get(HOST).ok_or("there is no Host")?;
+    let authority = Authority::try_from(host.as_bytes()).map_err(|error| error.to_string())?;
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
-    if let Some(host) = host {
-        uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(|error| error.to_string())?);
-        uri.scheme = Some(Scheme::HTTP);
-    }
+    uri.authority = Some(authority);
+    uri.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
     *request.uri_mut() = Uri::from_parts(uri).map_err(|error| error.to_string())?;
+    if target.protocol() == Protocol::Http2 {
+        request.headers_mut().remove(HOST);
+        request.headers_mut().remove(CONNECTION);
+    }
     Ok(request)
 }
 

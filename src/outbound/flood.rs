@@ -4,15 +4,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::Request;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::frame_meter::FrameMeter;
 use crate::domain::interim::INTERIM_RESPONSES_MAX;
+use crate::proxy::upstream::connect::Protocol;
 
 /// The heads, and the frames that carry nothing, that a server may send by HTTP/2 beside those that answer what was sent to it: what is
 /// said when a connection is opened, and interim responses.
@@ -88,16 +89,25 @@ impl<S: Connection> Connection for Paced<S> {
     }
 }
 
-/// A connection by HTTP/2 that carries one call, and ends if its server sends more frames than that can need: hyper takes any number.
+/// A connection that ends if by HTTP/2 its server sends more frames than calls can need: hyper takes any number.
 #[derive(Debug)]
 pub(super) struct OfFewFrames<S> {
     stream: S,
-    meter: FrameMeter,
+    /// `None`: HTTP/1.1 is spoken.
+    meter: Option<FrameMeter>,
+    began_at: Instant,
 }
 
 impl<S> OfFewFrames<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, meter: FrameMeter::of_server(FRAMES_MAX) }
+    pub(super) fn new(stream: S, protocol: Protocol) -> Self {
+        let meter = (protocol == Protocol::Http2).then(|| FrameMeter::of_server(FRAMES_MAX));
+        Self { stream, meter, began_at: Instant::now() }
+    }
+}
+
+impl<S: Connection> Connection for OfFewFrames<S> {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
     }
 }
 
@@ -105,8 +115,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for OfFewFrames<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        // Within one call nothing is forgotten.
-        if self.meter.is_exceeded_by(&buf.filled()[before..], Duration::ZERO) {
+        let is_exceeded = |meter: &FrameMeter| meter.is_exceeded_by(&buf.filled()[before..], self.began_at.elapsed());
+        if self.meter.as_ref().is_some_and(is_exceeded) {
             return Poll::Ready(Err(io::Error::other("the server sends too many frames that carry nothing")));
         }
         Poll::Ready(Ok(()))
@@ -116,7 +126,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for OfFewFrames<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for OfFewFrames<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.meter.sent(sent);
+        if let Some(meter) = &self.meter {
+            meter.sent(sent);
+        }
         Poll::Ready(Ok(sent))
     }
 

@@ -1,14 +1,14 @@
 //! Requests of our own to one upstream, over connections that are kept for the next one; the caller bounds the time.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -16,10 +16,10 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
-use super::fetch::{HEAD_BYTES_MAX, cause, collect};
-use super::flood::{Paced, of_few_interim_responses};
+use super::fetch::{HEAD_BYTES_MAX, addressed, cause, collect};
+use super::flood::{OfFewFrames, Paced, of_few_interim_responses};
 use crate::proxy::upstream::backends::{Backend, Backends};
-use crate::proxy::upstream::connect::Stream;
+use crate::proxy::upstream::connect::{Protocol, Stream};
 
 /// The servers of which one is asked, whichever it is.
 #[derive(Clone, Debug)]
@@ -33,13 +33,15 @@ pub struct Server {
     pub idle_max: usize,
 }
 
-/// A pool of connections for the whole process. Its tasks end with it.
+/// Pools of connections for the whole process. Their tasks end with them.
 #[derive(Debug)]
 pub(super) struct KeptConnections {
-    client: Client<Dialer, Full<Bytes>>,
-    backends: Arc<Backends>,
-    idle_max: usize,
+    server: Server,
+    /// One for each backend, by its number: the URI of a request says what the backend hears, and not where it is.
+    pools: Mutex<HashMap<u64, Pool>>,
 }
+
+type Pool = Client<Dialer, Full<Bytes>>;
 
 /// Why one backend gave no response.
 enum Failed {
@@ -50,23 +52,36 @@ enum Failed {
 
 impl KeptConnections {
     pub(super) fn new(server: Server) -> Self {
-        let (idle_max, backends) = (server.idle_max, Arc::clone(&server.backends));
-        let client = Client::builder(TokioExecutor::new())
+        Self { server, pools: Mutex::default() }
+    }
+
+    fn pool(&self, backend: &Arc<Backend>) -> Pool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !pools.contains_key(&backend.id());
+        if is_new {
+            pools.retain(|&id, _| self.server.backends.of_id(id).is_some());
+        }
+        pools.entry(backend.id()).or_insert_with(|| self.new_pool(backend)).clone()
+    }
+
+    fn new_pool(&self, backend: &Arc<Backend>) -> Pool {
+        Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(server.idle_timeout)
-            .pool_max_idle_per_host(idle_max)
+            .pool_idle_timeout(self.server.idle_timeout)
+            .pool_max_idle_per_host(self.server.idle_max)
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_max_buf_size(HEAD_BYTES_MAX as usize)
-            .build(Dialer(Arc::new(server)));
-        Self { client, backends, idle_max }
+            .http2_only(backend.target().protocol() == Protocol::Http2)
+            .http2_max_header_list_size(HEAD_BYTES_MAX)
+            .build(Dialer { backend: Arc::clone(backend), limit: self.server.connect_timeout })
     }
 
     /// Like [`super::fetch::fetch`], from a server that gets requests; those that cannot be connected to are passed over.
     pub(super) async fn fetch(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Response<Bytes>, String> {
         let mut tried = Vec::new();
         let mut failure = "there is no server".to_owned();
-        while let Some(backend) = self.backends.pick(&tried) {
+        while let Some(backend) = self.server.backends.pick(&tried) {
             match self.ask(&backend, request.clone(), bytes_max).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Asking(cause)) => return Err(cause),
@@ -81,14 +96,14 @@ impl KeptConnections {
     /// side may close those at any moment, also when it has read the request.
     async fn ask(
         &self,
-        backend: &Backend,
-        mut request: Request<Full<Bytes>>,
+        backend: &Arc<Backend>,
+        request: Request<Full<Bytes>>,
         bytes_max: usize,
     ) -> Result<Response<Bytes>, Failed> {
-        *request.uri_mut() = Dialer::uri(backend, request.uri()).map_err(|error| Failed::Asking(error.to_string()))?;
+        let (pool, request) = (self.pool(backend), addressed(request, backend.target()).map_err(Failed::Asking)?);
         // Each loss uses up one of those that are kept; then there is a new one.
-        for _ in 0..=self.idle_max {
-            let asking = of_few_interim_responses(request.clone(), |request| self.client.request(request));
+        for _ in 0..=self.server.idle_max {
+            let asking = of_few_interim_responses(request.clone(), |request| pool.request(request));
             match asking.await.map_err(Failed::Asking)? {
                 Ok(response) => {
                     if let Some(served) = response.extensions().get::<HasServed>() {
@@ -117,27 +132,16 @@ fn was_kept(error: &Error) -> bool {
     marks.get::<HasServed>().is_some_and(|served| served.0.load(Ordering::Relaxed))
 }
 
-/// Opens connections to the backends, which are known to the pool by the hosts of its URIs.
+/// Opens connections to one backend, whatever the URI says.
 #[derive(Clone, Debug)]
-struct Dialer(Arc<Server>);
-
-impl Dialer {
-    /// The same on connections to this backend alone.
-    fn uri(backend: &Backend, uri: &Uri) -> Result<Uri, http::Error> {
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        // Whether it goes over TLS is not for the URI to say here.
-        Uri::builder().scheme(Scheme::HTTP).authority(format!("backend-{}", backend.id())).path_and_query(path).build()
-    }
-
-    /// `None`: it is there no more.
-    fn backend(&self, uri: &Uri) -> Option<Arc<Backend>> {
-        let id = uri.host()?.strip_prefix("backend-")?.parse().ok()?;
-        self.0.backends.of_id(id)
-    }
+struct Dialer {
+    backend: Arc<Backend>,
+    /// The most time that this takes.
+    limit: Duration,
 }
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<Paced<Stream>>;
+    type Response = TokioIo<OfFewFrames<Paced<Stream>>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -145,12 +149,12 @@ impl Service<Uri> for Dialer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (backend, limit) = (self.backend(&uri), self.0.connect_timeout);
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { backend, limit } = self.clone();
         Box::pin(async move {
-            let backend = backend.ok_or(io::ErrorKind::NotFound)?;
             let opened = tokio::time::timeout(limit, backend.connect()).await;
-            opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(|stream| TokioIo::new(Paced::new(stream)))
+            let stream = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            Ok(TokioIo::new(OfFewFrames::new(Paced::new(stream), backend.target().protocol())))
         })
     }
 }

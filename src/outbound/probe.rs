@@ -22,7 +22,7 @@ pub async fn ask(backend: &Backend, rules: &ProbeRules) -> Result<(), String> {
     let until = Instant::now() + rules.timeout;
     let connected = timeout_at(until, backend.connect()).await.map_err(|_| late("no connection"))?;
     let stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
-    let asking = exchange((stream, backend.target().protocol()), request(backend, rules), whole);
+    let asking = exchange((stream, backend.target()), request(backend, rules), whole);
     let status = timeout_at(until, asking).await.map_err(|_| late("no complete response"))??;
     if rules.statuses.contains(&status) { Ok(()) } else { Err(format!("responded with {}", status.as_u16())) }
 }

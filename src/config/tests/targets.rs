@@ -108,7 +108,6 @@ fn what_is_said_of_http_2_needs_an_upstream_that_speaks_it() {
     for (keys, parts) in [
         ("[upstreams.api.http2]\nstreams_max = 7", ["upstreams.api.http2.streams_max", "protocol = \"http2\""]),
         ("protocol = 'h2'", ["upstreams.api.protocol", "http1"]),
-        ("protocol = 'http2'\n[claims_hook]\npath = '/claims'", ["claims_hook.upstream", "protocol = \"http2\""]),
         ("protocol = 'http2'\n[upstreams.api.http2]\nstreams_max = 0", ["upstreams.api.http2.streams_max", "10000"]),
     ] {
         let faults = faults(&format!("[upstreams.api]\nurl = 'http://a'\n{keys}"));

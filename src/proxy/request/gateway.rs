@@ -255,11 +255,7 @@ impl Gateway {
             Err(refusal) => {
                 self.note(&refusal, policy, &head, &ids, exchange.client());
                 let ends_connection = refusal.ends_connection();
-                let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
-                let mut reply = refusal.into_reply(&head.headers, &policy.problem_types);
-                if is_of_repeated_cookie {
-                    policy.take_repeated_cookies(reply.headers_mut(), &head);
-                }
+                let mut reply = told(refusal, policy, &head, |refusal| refusal.into_reply(&head.headers, &policy.problem_types));
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends.
                     exchange.reads_no_more(reply.headers_mut());
@@ -311,6 +307,16 @@ impl Gateway {
             tracing::debug!(request, trace, %method, path = path(), %peer, cause = %refusal, "request refused");
         }
     }
+}
+
+/// What the client is told of a refusal, in the form that `form` gives it.
+fn told(refusal: Refusal, policy: &Policy, head: &Parts, form: impl FnOnce(Refusal) -> Reply) -> Reply {
+    let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
+    let mut reply = form(refusal);
+    if is_of_repeated_cookie {
+        policy.take_repeated_cookies(reply.headers_mut(), head);
+    }
+    reply
 }
 
 /// To the same place under https. Both host and path are in the one form that decides here too.

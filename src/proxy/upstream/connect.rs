@@ -213,6 +213,10 @@ impl Target {
         self.protocol
     }
 
+    pub const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Whether whoever listens at one address is spoken to in the same way by both.
     pub(super) fn speaks_as(&self, other: &Self) -> bool {
         self.tls == other.tls && self.protocol == other.protocol

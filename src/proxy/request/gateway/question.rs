@@ -15,7 +15,7 @@ use http_body::Body as _;
 
 use super::admit::Caller;
 use super::verdict::{Forwarded, Verdict};
-use super::{Gateway, Local, whole};
+use super::{Gateway, Local, told, whole};
 use crate::domain::claims::Denial;
 use crate::domain::cookies::{self, NewCookies};
 use crate::domain::headers::X_REQUEST_ID;
@@ -69,12 +69,7 @@ impl Gateway {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.note(&refusal, policy, &head, &ids, exchange.client());
-                let is_of_repeated_cookie = matches!(refusal, Refusal::Denied(Denial::CookieRepeated));
-                let mut reply = refusal.into_decision(&policy.problem_types);
-                if is_of_repeated_cookie {
-                    policy.take_repeated_cookies(reply.headers_mut(), &head);
-                }
-                Answer::No(reply)
+                Answer::No(told(refusal, policy, &head, |refusal| refusal.into_decision(&policy.problem_types)))
             }
         };
         if let Answer::No(reply) = &mut answer {

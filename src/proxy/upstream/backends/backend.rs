@@ -210,10 +210,6 @@ impl Backend {
         self.id
     }
 
-    pub const fn is_tls(&self) -> bool {
-        self.target.tls().is_some()
-    }
-
     /// Host and port of its URL.
     pub const fn own_host(&self) -> &HeaderValue {
         &self.own_host

@@ -193,7 +193,7 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
     fn head(&self, body: &RequestBody) -> Result<http::Request<()>, UpstreamFault> {
         let backend = &self.link.backend;
         let destination = head::Destination {
-            scheme: if backend.is_tls() { Scheme::HTTPS } else { Scheme::HTTP },
+            scheme: if backend.target().is_tls() { Scheme::HTTPS } else { Scheme::HTTP },
             host: self.options.host(self.request.host, backend),
             base_path: &self.options.base_path,
         };

@@ -1,5 +1,6 @@
 //! Upstreams that are spoken to in HTTP/2, frame by frame.
 
+mod claims_hook;
 mod connections;
 mod crumbs;
 mod floods;

@@ -1,12 +1,16 @@
 //! WebSocket handshakes to an upstream that speaks HTTP/2 (RFC 8441), for clients of either protocol.
 
 use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::super::client::Client;
-use super::super::super::rig::{PATIENCE, Rig};
-use super::super::client::{CANCEL, ENABLE_CONNECT_PROTOCOL, END_STREAM, Event, Http2Client, NO_ERROR, get};
+use super::super::super::rig::{PATIENCE, Rig, forward};
+use super::super::client::{CANCEL, ENABLE_CONNECT_PROTOCOL, END_STREAM, Event, Http2Client, INITIAL_WINDOW_SIZE, NO_ERROR, get};
 use super::super::server::{Conversation, Http2Server, Request};
-use super::{GET, rig};
+use super::{GET, rig, rig_with};
 
 const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -355,4 +359,119 @@ fn much_passes_both_ways_by_the_room_that_is_given() {
     let mut client = open(&rig, "/public", "", "");
     client.send(vec![b'o'; BYTES]);
     assert_eq!(client.bytes(3), b"all");
+}
+
+const GOING_AWAY: &[u8] = b"\x88\x0c\x03\xe9going away";
+const GOING_AWAY_MASKED: &[u8] = b"\x88\x8c\0\0\0\0\x03\xe9going away";
+
+/// Reads until the closing frame has come, and neither answers it nor ends the stream.
+fn ignore_closing(conversation: &mut Conversation, request: &Request) -> (Vec<u8>, Event) {
+    let mut came = Vec::new();
+    loop {
+        match conversation.peer.event_of(request.stream) {
+            Event::Data { bytes, ends: false, .. } => came.extend(bytes),
+            end => return (came, end),
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_ends_says_goodbye_on_both_sides_and_waits_for_neither_for_long() {
+    for (by_http2, path) in [(false, "/public/answers"), (true, "/public/answers"), (false, "/public/ignores")] {
+        let (said, hears) = mpsc::channel();
+        let upstream = agreeing(move |conversation, request| {
+            let answers = request.field(":path") == Some("/public/answers");
+            said.send(if answers { answer_closing(conversation, request) } else { ignore_closing(conversation, request) })
+                .unwrap();
+        });
+        let rig = rig_with(&upstream, |settings| settings.shutdown.drain_deadline = Duration::from_secs(60));
+        let began_at = Instant::now();
+        if by_http2 {
+            let mut client = Http2Client::connect(rig.address());
+            let stream = client.begin(&connect(path));
+            assert!(matches!(client.event_of(stream), Event::Headers { ends: false, .. }));
+            thread::scope(|scope| {
+                scope.spawn(|| rig.stop());
+                assert_eq!(client.bytes_of(stream, GOING_AWAY.len()), GOING_AWAY);
+            });
+        } else {
+            let mut client = open(&rig, path, "", "");
+            thread::scope(|scope| {
+                scope.spawn(|| rig.stop());
+                assert_eq!(client.bytes(GOING_AWAY.len()), GOING_AWAY);
+            });
+        }
+        assert!(began_at.elapsed() < Duration::from_secs(30), "{path}");
+        let (came, end) = hears.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(came, GOING_AWAY_MASKED, "{path}");
+        assert!(matches!(end, Event::Reset { .. } | Event::Closed), "{path}: {end:?}");
+    }
+}
+
+#[test]
+fn a_socket_on_which_nothing_moves_ends_and_one_on_which_anything_does_goes_on() {
+    const IDLE: Duration = Duration::from_millis(600);
+    let upstream = agreeing(|conversation, request| {
+        let mut pings = if request.field(":path") == Some("/public/chatty") { 18 } else { 0 };
+        while pings > 0 {
+            conversation.peer.data(request.stream, b"\x89\x00", 0);
+            pings -= 1;
+            thread::sleep(IDLE / 6);
+        }
+        while matches!(conversation.peer.event_of(request.stream), Event::Data { ends: false, .. }) {}
+    });
+    // One for each: the upstream attends to one stream of a connection at a time.
+    let rigs = [(); 3].map(|()| {
+        rig_with(&upstream, |settings| {
+            settings.routes.change(|routes| forward(&mut routes[0]).idle_timeout = IDLE).unwrap();
+        })
+    });
+    let mut silent = open(&rigs[0], "/public/silent", "", "");
+    assert_eq!(silent.bytes(8), b"\x88\x06\x03\xe9idle", "a closing frame with code 1001");
+    assert_eq!(silent.rest(), "");
+    let mut chatty = open(&rigs[1], "/public/chatty", "", "");
+    chatty.bytes(2 * 18);
+    assert_eq!(chatty.bytes(8), b"\x88\x06\x03\xe9idle");
+    let mut talking = open(&rigs[2], "/public/silent", "", "");
+    for _ in 0..18 {
+        talking.send(b"\x8a\x80\0\0\0\0");
+        assert!(talking.is_silent(IDLE / 6));
+    }
+}
+
+/// Whether it ignores the closing frame, or has no room for it.
+#[test]
+fn an_upstream_that_does_not_go_along_with_the_end_of_a_session_does_not_hold_it_up() {
+    let (said, hears) = mpsc::channel();
+    let upstream = agreeing(move |conversation, request| said.send(ignore_closing(conversation, request)).unwrap());
+    let without_room = Http2Server::with_settings(&[(ENABLE_CONNECT_PROTOCOL, 1), (INITIAL_WINDOW_SIZE, 0)], {
+        move |conversation| {
+            conversation.peer.gives_no_room();
+            while let Some(request) = conversation.request() {
+                let login = [(":status", "200"), ("content-type", "application/json")];
+                if request.field(":path") == Some("/login") {
+                    conversation.peer.room(request.stream, 1 << 20);
+                    conversation.headers(request.stream, &login, 0);
+                    conversation.peer.data(request.stream, br#"{"user":{"id":"user-1"}}"#, END_STREAM);
+                } else {
+                    conversation.headers(request.stream, &[(":status", "200"), ("sec-websocket-protocol", "chat")], 0);
+                }
+            }
+        }
+    });
+    for upstream in [&upstream, &without_room] {
+        let rig = rig(upstream);
+        let token = rig.log_in().access;
+        let mut client = open(&rig, "/api", &format!("Authorization: Bearer {token}\r\n"), "");
+        let fields = format!("Host: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0");
+        assert_eq!(rig.ask(format!("POST /logout HTTP/1.1\r\n{fields}\r\n\r\n")).status, 200);
+        let ended_at = Instant::now();
+        let farewell = b"\x88\x0f\x03\xf0session ended";
+        assert_eq!(client.bytes(farewell.len()), farewell);
+        assert_eq!(client.rest(), "");
+        assert!(ended_at.elapsed() < Duration::from_secs(8), "{:?}", ended_at.elapsed());
+    }
+    let (came, end) = hears.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(came, b"\x88\x8f\0\0\0\0\x03\xf0session ended");
+    assert!(matches!(end, Event::Reset { .. }), "{end:?}");
 }
