@@ -10,20 +10,21 @@ import type { Running } from './processes.js';
 /** Everyone's. */
 export const PASSWORD = 'correct horse';
 
-/** An API that knows nothing of tokens, and the pages of the tests below `/public`. */
+/** An API that knows nothing of tokens, and the pages of the tests below `/public`. It takes its time where `hold` asks for that (ms). */
 export async function startApi(): Promise<Running> {
     const pages = new Map<string, string>();
     return listening(
         createServer(async (request, response) => {
-            const { pathname } = new URL(request.url!, 'http://api');
+            const { pathname, searchParams } = new URL(request.url!, 'http://api');
             const body = await read(request);
+            await pause(Number(searchParams.get('hold') ?? 0));
             const json = (status: number, value: unknown) => {
                 response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
             };
             const [, kind, name] = pathname.split('/');
-            if (kind === 'public' && name?.endsWith('.js')) {
-                if (!pages.has(name)) pages.set(name, await bundle(name));
-                response.writeHead(200, { 'content-type': 'text/javascript' }).end(pages.get(name));
+            if (kind === 'public' && /^\w+\.tsx?\.js$/.test(name ?? '')) {
+                if (!pages.has(name!)) pages.set(name!, await bundle(name!));
+                response.writeHead(200, { 'content-type': 'text/javascript' }).end(pages.get(name!));
             } else if (kind === 'public') {
                 const script = `<script type="module" src="/public/${name}.js"></script>`;
                 response
@@ -33,6 +34,9 @@ export async function startApi(): Promise<Running> {
                 const { email, password } = JSON.parse(String(body));
                 if (password === PASSWORD) json(200, { user: { id: email, name: email.split('@')[0] } });
                 else json(401, { error: 'wrong password' });
+            } else if (kind === 'page') {
+                const text = `<!doctype html><title>${name}</title><link rel="icon" href="data:,"><p>${request.headers['x-auth-subject']}</p><hr>`;
+                response.writeHead(200, { 'content-type': 'text/html', 'cache-control': 'no-store' }).end(text);
             } else {
                 const subject = request.headers['x-auth-subject'];
                 json(200, {
@@ -154,17 +158,17 @@ function collect(gateway: string, request: IncomingMessage, body: Buffer): Promi
     });
 }
 
-async function read(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
+export async function read(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
     const parts: Uint8Array[] = [];
     for await (const part of stream) parts.push(part);
     return Buffer.concat(parts);
 }
 
-function pause(milliseconds: number): Promise<void> {
+export function pause(milliseconds: number): Promise<void> {
     return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-async function listening(server: Server): Promise<Running> {
+export async function listening(server: Server): Promise<Running> {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
     return {

@@ -1,0 +1,5 @@
+/** A login page that goes wherever its parameter says. */
+
+export {};
+
+location.replace(new URLSearchParams(location.search).get('next') ?? '/public/blank.ts');
