@@ -14,6 +14,8 @@ use crate::domain::session_policy::ReusePolicy;
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Tokens are dated by whole seconds: of less, too much would depend on where in its second one is issued.
+const LIFETIME_MIN: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -71,7 +73,7 @@ impl Tokens {
             issuer,
             audience: s.read("audience", parse::list(parse::filled_text)),
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
-            lifetime: s.read("lifetime", parse::duration(MINUTE, DAY)),
+            lifetime: s.read("lifetime", parse::duration(LIFETIME_MIN, DAY)),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, CLOCK_SKEW_MAX)),
             bytes_max: s
                 .optional("bytes_max", parse::memory(1 << 10, 1 << 20))

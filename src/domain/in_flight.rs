@@ -32,6 +32,13 @@ pub fn due(in_flight: InFlight, judged: Result<Timestamp, &Denial>, now: Timesta
     }
 }
 
+/// For how long an access token that was just issued is given to others with the same refresh cookie. It must outlive that by the time
+/// that a request takes to be judged, and by the second to which it is dated. `expires_in`: as clients are told.
+#[must_use]
+pub fn shared_for(expires_in: Duration) -> Duration {
+    expires_in / 2
+}
+
 /// Whether another access token would help.
 const fn is_mended(denial: &Denial) -> bool {
     match denial {
@@ -90,6 +97,14 @@ mod tests {
             let ends_at = NOW.saturating_add(Duration::from_secs(left));
             let met = due(InFlight { ahead: Duration::from_secs(ahead) }, Ok(ends_at), NOW);
             prop_assert_eq!(met, if left <= ahead { Due::Soon } else { Due::No });
+        }
+
+        #[test]
+        fn what_is_shared_has_a_second_left(expires_in in 4_u64..100_000, into_its_second in 0_u64..1000) {
+            let issued_at = NOW.saturating_add(Duration::from_millis(into_its_second));
+            let ends_at = NOW.saturating_add(Duration::from_secs(expires_in));
+            let shared_until = issued_at.saturating_add(shared_for(Duration::from_secs(expires_in)));
+            prop_assert!(ends_at.since(shared_until) >= Duration::from_secs(1));
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::crypto::access_token::MintError;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::claims::{Denial, Undecided};
 use crate::domain::imported::ImportedDigest;
+use crate::domain::in_flight::shared_for;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
 use crate::proxy::control::{Renewal, Renewed};
@@ -99,7 +100,7 @@ impl Inner {
                 Err(Denial::Undecided(Undecided::Panicked))
             });
             let holds_until = match &result {
-                Ok(renewed) => renewed.kept_until,
+                Ok(renewed) => renewed.shared_until,
                 Err(Denial::SessionOver) => began_at + FINAL_FOR,
                 Err(_) => began_at + TROUBLE_FOR,
             };
@@ -116,8 +117,10 @@ impl Inner {
             let cookies = self.options.cookies.as_ref().ok_or(Refusal::RefreshCookieMissing)?;
             let cookies = cookies::new(&cookies.own, &pair, Some(&renewal.refresh_token))?;
             let leeway = self.sessions.rules().policy.rotation_leeway;
-            let kept_until = began_at + (leeway / LEEWAY_PARTS).min(pair.newest_for);
-            Ok::<_, Refusal>(Arc::new(Renewed { access_token: pair.access_token, cookies, kept_until }))
+            let kept_for = (leeway / LEEWAY_PARTS).min(pair.newest_for);
+            let shared_for = kept_for.min(shared_for(pair.expires_in));
+            let (kept_until, shared_until) = (began_at + kept_for, began_at + shared_for);
+            Ok::<_, Refusal>(Arc::new(Renewed { access_token: pair.access_token, cookies, kept_until, shared_until }))
         };
         renewed.await.map_err(|refusal| self.denial_of(&refusal))
     }

@@ -64,6 +64,8 @@ pub struct Renewed {
     pub cookies: NewCookies,
     /// By the monotonic clock: from then on, the browser may have newer ones.
     pub kept_until: Duration,
+    /// By the same clock: from then on, it is the result for others no more. Never after `kept_until`.
+    pub shared_until: Duration,
 }
 
 /// Answers what the data plane does not decide by itself. Called on a data-plane thread; the work is done on the control plane.

@@ -61,7 +61,7 @@ impl Sessions {
     pub async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
         let Some(id) = principal.session.filter(|_| !principal.is_legacy()) else { return Ok(()) };
         let stored = self.store.load(id).await.map_err(|error| {
-            tracing::warn!(%error, "a strict route could not be checked");
+            tracing::warn!(%error, "a session could not be confirmed");
             Denial::StoreUnavailable
         })?;
         match stored {

@@ -8,6 +8,8 @@ use crate::config::Settings;
 #[test]
 fn times_that_do_not_fit_together_are_refused() {
     assert_one_fault("tokens = { lifetime = \"1m\", leeway = \"1m\" }", &["tokens.leeway", "tokens.lifetime"]);
+    assert_one_fault("tokens = { lifetime = \"4s\" }", &["tokens.lifetime", "5s"]);
+    assert!(Settings::from_toml(&minimal_and("tokens = { lifetime = \"5s\" }")).is_ok());
     assert_one_fault("refresh = { idle_lifetime = \"91d\" }", &["refresh.idle_lifetime", "refresh.absolute_lifetime"]);
     assert_one_fault("refresh = { idle_lifetime = \"1m\", leeway = \"5m\" }", &["refresh.leeway"]);
     assert_one_fault("revocation = { heartbeat = \"11s\" }", &["revocation.heartbeat", "third"]);

@@ -85,6 +85,20 @@ async fn whoever_comes_later_with_the_same_cookie_gets_the_same_and_whoever_has_
 }
 
 #[tokio::test]
+async fn a_token_that_soon_expires_is_given_to_nobody_else_however_long_the_leeway() {
+    let gate = Gate::new(&format!("{ON}\ntokens.lifetime = '1m'\nrefresh.leeway = '10m'"));
+    let token = log_in(&gate).await;
+    let first = renew(&gate, &token).await.unwrap();
+    gate.world.clock.advance(29 * SECOND);
+    assert!(Arc::ptr_eq(&renew(&gate, &token).await.unwrap(), &first));
+    gate.world.clock.advance(SECOND);
+    let next = renew(&gate, &token).await.unwrap();
+    assert_ne!(next.access_token.expose(), first.access_token.expose());
+    assert_eq!(set(&next)[1], set(&first)[1], "the same successor");
+    assert!(next.kept_until > gate.world.clock.monotonic() + MINUTE, "the browser has no newer ones");
+}
+
+#[tokio::test]
 async fn another_client_has_a_call_of_its_own() {
     let gate = Gate::new(ON);
     let token = log_in(&gate).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::eventually;
 use super::rig::Rig;
-use crate::support::fault_proxy::{FaultProxy, Loss};
+use crate::support::fault_proxy::{Fault, FaultProxy, Loss};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Client, Message};
 use crate::support::redis::RedisServer;
@@ -151,4 +151,34 @@ fn a_rotation_whose_reply_is_lost_is_found_again_by_the_next_request_on_either_n
         assert_eq!(here.refresh, elsewhere.refresh, "{loss:?}: rotated once, by the call that failed");
         here.get(&mut clients[1], "/api/me").expect(200);
     }
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_a_login_elsewhere_brings_no_cookies_of_the_user_before() {
+    let redis = RedisServer::start();
+    let proxy = FaultProxy::to(redis.port());
+    let rig = Rig::start(&[&proxy.url(), &redis.url()], &SET);
+    let mut clients = [rig.nodes[0].client(), rig.nodes[1].client()];
+    let dora = Jar::log_in(&mut clients[0], "dora").without_access();
+    proxy.set(Fault::ResponseLogs("ERR no logs here"));
+    let (late, carl) = thread::scope(|scope| {
+        let (dora, mut client) = (&dora, rig.nodes[0].client());
+        let held = scope.spawn(move || dora.get(&mut client, "/api/held"));
+        rig.upstream.await_held(1);
+        let cookie = format!("__Host-refresh={}", dora.refresh);
+        let body = json!({"email": "carl", "password": PASSWORD});
+        let fields = [("cookie", cookie.as_str()), ("content-type", "application/json")];
+        let login = clients[1].send("POST", "/login", &fields, Some(body.to_string().as_bytes())).unwrap().expect(200);
+        rig.upstream.release();
+        (held.join().unwrap().expect(200), dora.after(&login))
+    });
+    assert_eq!(late.upstream_saw("x-auth-subject"), ["dora"]);
+    assert_eq!(cookies_of(&late), Vec::<&str>::new(), "the store knows what the node does not");
+    // What the browser has is good on both, and nobody else's cookies come by the node that hears nothing.
+    for client in &mut clients {
+        assert_eq!(carl.get(client, "/api/me").expect(200).upstream_saw("x-auth-subject"), ["carl"]);
+        assert_eq!(carl.without_access().get(client, "/api/me").expect(200).upstream_saw("x-auth-subject"), ["carl"]);
+    }
+    let former = dora.get(&mut clients[0], "/api/me");
+    assert_eq!(cookies_of(&former), Vec::<&str>::new(), "{former:?}");
 }

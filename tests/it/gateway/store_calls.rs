@@ -1,14 +1,16 @@
-//! What the proxied path, and a decision, ask of the store: nothing.
+//! What the proxied path, by token or cookie, and a decision, ask of the store: nothing.
 
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::gateway::{Gateway, Pair};
 use crate::support::http::Client;
 use crate::support::redis::RedisServer;
+use crate::support::upstream::PASSWORD;
 
 const REQUESTS: usize = 2000;
 const SESSIONS: usize = 100;
@@ -96,6 +98,37 @@ fn decisions_cost_no_store_call() {
     let mut made = difference(&before, &calls(&pair.redis));
     assert_heartbeats(&mut made, began.elapsed());
     assert_eq!(made, Calls::new());
+}
+
+#[test]
+fn cookies_that_could_be_refreshed_in_flight_cost_no_store_call_while_their_token_is_good() {
+    let pair = Pair::start(&[&SET[..], &[("cookies.enabled", "true"), ("cookies.refresh_in_flight", "true")]].concat());
+    let mut nodes = pair.nodes().map(Gateway::client);
+    let jars: Vec<String> = (0..SESSIONS).map(|user| cookies_of_login(&mut nodes[0], &format!("user-{user}"))).collect();
+    let mut ask = |request: usize| {
+        let user = request / 2 % SESSIONS;
+        let response = nodes[request % 2].send("GET", "/api/me", &[("cookie", &jars[user])], None).unwrap().expect(200);
+        assert_eq!(response.upstream_saw("x-auth-subject"), [format!("user-{user}")]);
+        assert_eq!(response.header("set-cookie"), None);
+    };
+    // Each token is new to each node once.
+    let before = calls(&pair.redis);
+    (0..2 * SESSIONS).for_each(&mut ask);
+    await_acknowledgements(&pair.redis, &before);
+    settle(&pair.redis);
+    let (before, began) = (calls(&pair.redis), Instant::now());
+    (0..REQUESTS).for_each(&mut ask);
+    let mut made = difference(&before, &calls(&pair.redis));
+    assert_heartbeats(&mut made, began.elapsed());
+    assert_eq!(made, Calls::new());
+}
+
+/// What a browser sends after it.
+fn cookies_of_login(client: &mut Client, user: &str) -> String {
+    let response = client.post("/login", &json!({"email": user, "password": PASSWORD})).expect(200);
+    let set = response.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    let pairs: Vec<&str> = set.map(|(_, field)| field.split(';').next().unwrap()).collect();
+    pairs.join("; ")
 }
 
 /// Waits until each session was acknowledged, and returns what was called by then.

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     AnswerAll(&'static str),
     /// The same, to scripts alone: reads are answered as ever.
     ResponseScripts(&'static str),
+    /// The same, to reads of logs alone: who asks hears nothing of what others revoke.
+    ResponseLogs(&'static str),
     /// The reply to every so many scripts is lost.
     LoseEvery(u64, Loss),
 }
@@ -144,7 +146,12 @@ impl FaultProxy {
         match fault {
             Fault::Refuse => present.iter().for_each(|connection| connection.cut()),
             Fault::Blackhole => present.iter().for_each(|connection| connection.dead.store(true, Ordering::SeqCst)),
-            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::ResponseScripts(_) | Fault::LoseEvery(..) => {}
+            Fault::None
+            | Fault::Delay(_)
+            | Fault::AnswerAll(_)
+            | Fault::ResponseScripts(_)
+            | Fault::ResponseLogs(_)
+            | Fault::LoseEvery(..) => {}
         }
     }
 
@@ -202,7 +209,12 @@ impl Shared {
         match self.fault() {
             Fault::Refuse => connection.cut(),
             Fault::Blackhole => connection.dead.store(true, Ordering::SeqCst),
-            Fault::None | Fault::Delay(_) | Fault::AnswerAll(_) | Fault::ResponseScripts(_) | Fault::LoseEvery(..) => {}
+            Fault::None
+            | Fault::Delay(_)
+            | Fault::AnswerAll(_)
+            | Fault::ResponseScripts(_)
+            | Fault::ResponseLogs(_)
+            | Fault::LoseEvery(..) => {}
         }
         self.spawn(&connection, Self::pass_commands);
         self.spawn(&connection, Self::pass_replies);
@@ -233,6 +245,7 @@ impl Shared {
             let response = match self.fault() {
                 Fault::AnswerAll(error) if !begins_connection(&arguments) => Some(error),
                 Fault::ResponseScripts(error) if is_script => Some(error),
+                Fault::ResponseLogs(error) if reads_log(&arguments) => Some(error),
                 _ => None,
             };
             let mut replies = connection.replies.lock().unwrap();
@@ -342,6 +355,10 @@ fn read_frames(mut stream: &TcpStream, mut each: impl FnMut(&[u8]) -> io::Result
 
 fn begins_connection(arguments: &[&[u8]]) -> bool {
     matches!(arguments.first(), Some(&(b"HELLO" | b"AUTH" | b"SELECT" | b"CLIENT" | b"INFO" | b"CLUSTER" | b"READONLY")))
+}
+
+fn reads_log(arguments: &[&[u8]]) -> bool {
+    matches!(arguments.first(), Some(&(b"XREAD" | b"XRANGE" | b"XINFO")))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -75,14 +75,9 @@ impl Gateway {
         self.kept.counters.add(Counter::RequestsForwarded, 1);
         context.policy.rewrite.response(response.headers_mut(), &context.ids.request);
         context.exchange.watch().response_begins(|| self.shared.clock.now(), forward.response_timeout);
-        let hand_out = |headers: &mut HeaderMap| {
-            if let (Some(renewed), Some(admitted)) = (&caller.renewed, admitted) {
-                self.hand_out(local, renewed, &admitted.token.principal, headers);
-            }
-        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut response, body) = response.into_parts();
-            hand_out(&mut response.headers);
+            self.hand_out_to(local, &caller, &mut response.headers).await;
             let renewal = forward.websocket_renewal.clone();
             // Extensions were not asked for where the gateway reads messages.
             let is_readable = renewal.is_none() || !handshake::is_extended(&response.headers);
@@ -100,7 +95,7 @@ impl Gateway {
         if let Some(edits) = &forward.response_fields {
             edits.apply(response.headers_mut());
         }
-        hand_out(response.headers_mut());
+        self.hand_out_to(local, &caller, response.headers_mut()).await;
         Ok(Served::Streamed(response))
     }
 }

@@ -3,9 +3,9 @@
 use http::request::Parts;
 use http::{HeaderMap, header};
 
-use super::admit::{Authenticated, may_speak_by_cookie};
+use super::admit::{Authenticated, Caller, may_speak_by_cookie};
 use super::{Gateway, Local};
-use crate::domain::claims::{Denial, Principal};
+use crate::domain::claims::{Denial, Principal, Undecided};
 use crate::domain::cookies::{self, Sent};
 use crate::domain::in_flight::{Due, due};
 use crate::domain::route::{Access, WhenStale};
@@ -69,18 +69,34 @@ impl Gateway {
             admitted.map(|admitted| Authenticated::renewed(admitted, renewed))
         });
         admitted.map_err(|denial| match (access, denial) {
+            // It was good a moment ago: a clock was set, and that ends no session.
+            (_, Denial::Expired) => Denial::Undecided(Undecided::TimedOut),
             // Nobody any more, who is welcome here as nobody.
-            (Access::Optional, Denial::SessionOver | Denial::Revoked(_) | Denial::Expired) => Denial::NoToken,
+            (Access::Optional, Denial::SessionOver | Denial::Revoked(_)) => Denial::NoToken,
             // What others were given a moment ago, of a session that has ended since.
-            (_, Denial::Revoked(_) | Denial::Expired) => Denial::SessionOver,
+            (_, Denial::Revoked(_)) => Denial::SessionOver,
             (_, denial) => denial,
         })
     }
 
+    /// Hands the caller the next cookies with a response, where there are any for it.
+    pub(super) async fn hand_out_to(&self, local: &Local, caller: &Caller, headers: &mut HeaderMap) {
+        if let (Some(renewed), Some(admitted)) = (&caller.renewed, &caller.admitted) {
+            // Boxed: once in the life of a token.
+            Box::pin(self.hand_out(local, renewed, &admitted.token.principal, headers)).await;
+        }
+    }
+
     /// Hands the next cookies to the browser with a response to it, unless that comes so late that the browser may have newer ones, or
     /// none because its session has ended. Returns whether it did.
-    pub(super) fn hand_out(&self, local: &Local, renewed: &Renewed, principal: &Principal, headers: &mut HeaderMap) -> bool {
-        if !self.may_hand_out(local, renewed, principal) {
+    pub(super) async fn hand_out(
+        &self,
+        local: &Local,
+        renewed: &Renewed,
+        principal: &Principal,
+        headers: &mut HeaderMap,
+    ) -> bool {
+        if !self.may_hand_out(local, renewed, principal).await {
             return false;
         }
         for field in renewed.cookies.fields() {
@@ -90,9 +106,13 @@ impl Gateway {
         true
     }
 
-    pub(super) fn may_hand_out(&self, local: &Local, renewed: &Renewed, principal: &Principal) -> bool {
-        let is_late = self.shared.clock.monotonic() >= renewed.kept_until;
-        !is_late && local.admission.ending(principal, self.shared.clock.now()).is_none()
+    /// The store is asked last: another user may have logged in over this one a moment ago, by a node of which this one has not heard.
+    pub(super) async fn may_hand_out(&self, local: &Local, renewed: &Renewed, principal: &Principal) -> bool {
+        let may_now = || {
+            let is_late = self.shared.clock.monotonic() >= renewed.kept_until;
+            !is_late && local.admission.ending(principal, self.shared.clock.now()).is_none()
+        };
+        may_now() && local.view.control.confirm(principal).await.is_ok() && may_now()
     }
 }
 

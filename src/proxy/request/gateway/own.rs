@@ -60,7 +60,7 @@ impl Gateway {
         let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired, token };
         let mut reply = local.view.control.respond(request).await;
         if let (Some(renewed), Some(principal)) = (renewed, principal) {
-            let is_handed_out = self.hand_out(local, &renewed, &principal, reply.headers_mut());
+            let is_handed_out = Box::pin(self.hand_out(local, &renewed, &principal, reply.headers_mut())).await;
             if is_for_ticket && !is_handed_out {
                 // Its use would tell that the browser has the token for which it stands.
                 return Err(Refusal::Denied(Denial::Undecided(Undecided::TimedOut)));

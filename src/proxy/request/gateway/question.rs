@@ -121,7 +121,7 @@ impl Gateway {
                     self.spend(local, ticket).await?;
                 }
                 self.kept.counters.add(Counter::DecisionsAllowed, 1);
-                Ok(self.yes(local, head, &caller))
+                Ok(self.yes(local, head, &caller).await)
             }
             // The proxy would take it for yes, and pass on what no upstream is to see.
             Verdict::Respond(reply) if reply.status().is_success() => Err(Refusal::OwnToAnswer),
@@ -133,18 +133,21 @@ impl Gateway {
         }
     }
 
-    fn yes(&self, local: &Local, head: &Parts, caller: &Caller) -> Answer {
+    async fn yes(&self, local: &Local, head: &Parts, caller: &Caller) -> Answer {
         let admitted = caller.admitted.as_ref();
         let mut identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
         let own = local.policy().access_cookie.as_ref().map_or(&[][..], |cookie| cookie.own.names());
         identity.insert(COOKIE, cookies_of_others(&head.headers, own));
         let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
-        let cookies = caller
-            .renewed
-            .as_ref()
-            .zip(admitted)
-            .filter(|(renewed, admitted)| self.may_hand_out(local, renewed, &admitted.token.principal));
-        Answer::Yes { identity, life, cookies: cookies.map(|(renewed, _)| Arc::clone(renewed)) }
+        let cookies = match (&caller.renewed, admitted) {
+            // Boxed: once in the life of a token.
+            (Some(renewed), Some(admitted)) => {
+                let may = Box::pin(self.may_hand_out(local, renewed, &admitted.token.principal)).await;
+                may.then(|| Arc::clone(renewed))
+            }
+            (None, _) | (_, None) => None,
+        };
+        Answer::Yes { identity, life, cookies }
     }
 }
 

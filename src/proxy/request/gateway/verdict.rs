@@ -76,9 +76,10 @@ impl Gateway {
                         Ok(Verdict::Forward(Forwarded { route, forward, upstream, caller, target }))
                     }
                     LeadsTo::Redirect(redirect) => {
-                        redirected(context, route, redirect).map(|reply| self.respond_to(local, &caller, reply))
+                        let reply = redirected(context, route, redirect)?;
+                        Ok(self.respond_to(local, &caller, reply).await)
                     }
-                    LeadsTo::Response(response) => Ok(self.respond_to(local, &caller, fixed(response))),
+                    LeadsTo::Response(response) => Ok(self.respond_to(local, &caller, fixed(response)).await),
                 }
             }
             Match::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
@@ -88,10 +89,8 @@ impl Gateway {
         }
     }
 
-    fn respond_to(&self, local: &Local, caller: &Caller, mut reply: Reply) -> Verdict<'static> {
-        if let (Some(renewed), Some(admitted)) = (&caller.renewed, &caller.admitted) {
-            self.hand_out(local, renewed, &admitted.token.principal, reply.headers_mut());
-        }
+    async fn respond_to(&self, local: &Local, caller: &Caller, mut reply: Reply) -> Verdict<'static> {
+        self.hand_out_to(local, caller, reply.headers_mut()).await;
         Verdict::Respond(reply)
     }
 }
