@@ -85,6 +85,24 @@ export async function startPages(example: string, port: number, env: Record<stri
     };
 }
 
+/** Pages that a server of Next.js renders, as `npm run build` has built them. */
+export async function startNext(example: string, env: Record<string, string>): Promise<Running> {
+    const [source, port] = [join(EXAMPLES, example), await freePort()];
+    if (!existsSync(join(source, '.next/BUILD_ID')))
+        throw new Error(`${source} is not built: npm ci and npm run build, as tests/run does`);
+    const server = spawn(
+        'node',
+        ['node_modules/next/dist/bin/next', 'start', '--hostname', '127.0.0.1', '--port', String(port)],
+        {
+            cwd: source,
+            env: { ...process.env, NODE_ENV: 'production', NEXT_TELEMETRY_DISABLED: '1', ...env },
+            stdio: ['ignore', 'ignore', 'inherit'],
+        },
+    );
+    await listens(server, port);
+    return { url: `http://127.0.0.1:${port}`, stop: () => end(server) };
+}
+
 function listens(server: ChildProcess, port: number): Promise<void> {
     return until(() => {
         if (server.exitCode !== null) throw new Error('the server ended; its own words are above');

@@ -73,11 +73,13 @@ export class Rig {
     }
 }
 
-export function launch(): Promise<Browser> {
+/** `without`: what Playwright tells Chromium otherwise. */
+export function launch(without: string[] = []): Promise<Browser> {
     return chromium.launch({
         executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium',
         // As root, and on machines with a small /dev/shm.
         args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
+        ignoreDefaultArgs: without,
     });
 }
 

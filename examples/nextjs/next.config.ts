@@ -1,0 +1,9 @@
+import type { NextConfig } from 'next';
+
+const config: NextConfig = {
+  poweredByHeader: false,
+  // There are other lock files above this folder.
+  turbopack: { root: import.meta.dirname },
+};
+
+export default config;
