@@ -19,17 +19,29 @@ export interface Running {
 
 /** A gateway before `upstream`, with sessions in a Redis of its own. `settings` are keys and values as for `--set`; `more` is for lists. */
 export async function startGateway(upstream: string, settings: Record<string, string> = {}, more = ''): Promise<Running> {
+    const redis = await startRedis();
+    const { urls, stop } = await startNodes([redis.url], upstream, settings, more);
+    return {
+        url: urls[0]!,
+        async stop() {
+            await stop();
+            await redis.stop();
+        },
+    };
+}
+
+/** The nodes of one deployment. `redis`: the way of each to the Redis that they share. */
+export async function startNodes(redis: string[], upstream: string, settings: Record<string, string> = {}, more = '') {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build, or set TOKENGATE_BIN`);
     const folder = mkdtempSync(join(tmpdir(), 'tokengate-js-'));
-    const redis = await startRedis(folder);
     execFileSync(BINARY, ['keys', 'generate', '--directory', join(folder, 'keys')]);
-    writeFileSync(join(folder, 'tokengate.toml'), settingsFile(upstream, redis.url, folder) + more);
-    const gateway = await launchGateway(join(folder, 'tokengate.toml'), folder, settings);
+    const file = join(folder, 'tokengate.toml');
+    writeFileSync(file, settingsFile(upstream, folder) + more);
+    const nodes = await Promise.all(redis.map((url) => launchGateway(file, folder, { 'store.redis.url': url, ...settings })));
     return {
-        url: gateway.url,
+        urls: nodes.map(({ url }) => url),
         async stop() {
-            await gateway.stop();
-            await redis.stop();
+            await Promise.all(nodes.map((node) => node.stop()));
             rmSync(folder, { recursive: true, force: true });
         },
     };
@@ -78,11 +90,11 @@ export async function until(isTrue: () => boolean | Promise<boolean>, what: stri
     }
 }
 
-async function startRedis(folder: string): Promise<Running> {
+export async function startRedis(): Promise<Running & { port: number }> {
     const port = await freePort();
     const redis = spawn(
         'redis-server',
-        ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder, '--maxmemory-policy', 'noeviction'],
+        ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--maxmemory-policy', 'noeviction'],
         {
             stdio: 'ignore',
         },
@@ -91,10 +103,10 @@ async function startRedis(folder: string): Promise<Running> {
         if (redis.exitCode !== null) throw new Error('redis-server ended');
         return isOpen(port);
     }, 'Redis answers');
-    return { url: `redis://127.0.0.1:${port}`, stop: () => end(redis) };
+    return { url: `redis://127.0.0.1:${port}`, port, stop: () => end(redis) };
 }
 
-function settingsFile(upstream: string, redis: string, folder: string): string {
+function settingsFile(upstream: string, folder: string): string {
     return `
 upstreams.api.url = "${upstream}"
 refresh.secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -119,7 +131,6 @@ prefix = "/"
 
 [store]
 kind = "redis"
-redis.url = "${redis}"
 `;
 }
 
