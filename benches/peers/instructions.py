@@ -8,6 +8,8 @@
     --config FILE                        default: benches/peers.toml (its ports are replaced); of HTTP/1.1 alone
     --load LOAD                          plain (HTTP/1.1), or h2, h2h2, grpc as peers.py names them: with a token, over as many
                                          connections with 10 streams each, whose handshakes count
+    --cookie NAMES                       access: the token comes in the cookie of that name; both: beside a refresh cookie; HTTP/1.1 alone
+    --set KEY=VALUE                      of the gateway's settings; may be repeated
     --work DIR                           default: target/peers; `peers.py setup` makes its keys and its upstream
     --by-function N                      also names the N functions that take most
 
@@ -28,10 +30,27 @@ def free_port():
 class Client:
     """Kept-alive connections on which the same request is asked again and again, as wrk does."""
 
-    def __init__(self, port, conns, token):
-        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        self.request = f"GET /api/orders/42 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{authorization}\r\n".encode()
+    def __init__(self, port, conns, token, cookie):
+        credentials = f"Authorization: Bearer {token}\r\n" if token else ""
+        if token and cookie:
+            # Nobody reads the other while the token is good.
+            refresh = f"; __Host-refresh=tgr_{'A' * 75}" if cookie == "both" else ""
+            credentials = f"Cookie: __Host-access={token}{refresh}\r\n"
+        self.request = f"GET /api/orders/42 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{credentials}\r\n".encode()
+        self.await_ready(port)
         self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(conns)]
+
+    @staticmethod
+    def await_ready(port):
+        """Under valgrind on a busy machine, a gateway listens for a while before it vouches for tokens."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                s.sendall(f"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                if s.recv(4096).startswith(b"HTTP/1.1 200 "):
+                    return
+            time.sleep(0.1)
+        raise SystemExit("the gateway is not ready")
 
     def ask(self, count):
         for n in range(count):
@@ -76,10 +95,11 @@ def served(binary, o, token, before):
         started.append(subprocess.Popen(peers.upstream_command(peer)))
         peers.wait_for(upstream_port)
         command = [*before(folder), binary, "run", "--config", f"{folder}/gateway.toml", "--workers", "1"]
+        command += [word for setting in o.set for word in ("--set", setting)]
         log = open(f"{folder}/gateway.log", "w")
         started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=folder))
         peers.wait_for(port, 60)
-        client = Client(port, o.conns, token) if o.load == "plain" else Streams(peer, port, o, token)
+        client = Client(port, o.conns, token, o.cookie) if o.load == "plain" else Streams(peer, port, o, token)
         client.ask(o.requests)
         yield started[-1], folder
         client.ask(o.requests)
@@ -146,6 +166,8 @@ def main():
         p.add_argument(flag, type=int, default=default)
     p.add_argument("--config", default="benches/peers.toml")
     p.add_argument("--work", default="target/peers")
+    p.add_argument("--cookie", choices=("access", "both"))
+    p.add_argument("--set", action="append", default=[])
     p.add_argument("--only", choices=("bare", "ES256"))
     p.add_argument("--load", choices=("plain", "h2", "h2h2", "grpc"), default="plain")
     o = p.parse_args()

@@ -20,6 +20,7 @@ use crate::domain::imported::ImportedDigest;
 use crate::domain::in_flight::shared_for;
 use crate::domain::session::Client;
 use crate::domain::stats::Counter;
+use crate::proxy::control::joint_answer::JointAnswer;
 use crate::proxy::control::{Renewal, Renewed};
 use crate::sessions::{RefreshError, TokenText};
 
@@ -120,7 +121,13 @@ impl Inner {
             let kept_for = (leeway / LEEWAY_PARTS).min(pair.newest_for);
             let shared_for = kept_for.min(shared_for(pair.expires_in));
             let (kept_until, shared_until) = (began_at + kept_for, began_at + shared_for);
-            Ok::<_, Refusal>(Arc::new(Renewed { access_token: pair.access_token, cookies, kept_until, shared_until }))
+            Ok::<_, Refusal>(Arc::new(Renewed {
+                access_token: pair.access_token,
+                cookies,
+                kept_until,
+                shared_until,
+                is_known: JointAnswer::default(),
+            }))
         };
         renewed.await.map_err(|refusal| self.denial_of(&refusal))
     }

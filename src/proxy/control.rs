@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
 
+use self::joint_answer::JointAnswer;
 use super::reply::Reply;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::cookies::NewCookies;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
+
+pub mod joint_answer;
 
 /// A request to one of the gateway's own endpoints, its body read whole within the endpoint's limit.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub struct Renewed {
     pub kept_until: Duration,
     /// By the same clock: from then on, it is the result for others no more. Never after `kept_until`.
     pub shared_until: Duration,
+    /// Whether the store still knows the session, for all responses that are to bring the cookies at once.
+    pub is_known: JointAnswer,
 }
 
 /// Answers what the data plane does not decide by itself. Called on a data-plane thread; the work is done on the control plane.

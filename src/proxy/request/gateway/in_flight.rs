@@ -112,7 +112,8 @@ impl Gateway {
             let is_late = self.shared.clock.monotonic() >= renewed.kept_until;
             !is_late && local.admission.ending(principal, self.shared.clock.now()).is_none()
         };
-        may_now() && local.view.control.confirm(principal).await.is_ok() && may_now()
+        let ask_store = async { local.view.control.confirm(principal).await.is_ok() };
+        may_now() && renewed.is_known.ask(ask_store).await && may_now()
     }
 }
 
