@@ -61,6 +61,7 @@ use crate::admin::reload::{ReloadReply, reload_channel};
 use crate::config::{ListenAddress, Reload, Settings};
 use crate::crypto::entropy::draw;
 use crate::crypto::provider;
+use crate::domain::meters::Meters;
 use crate::domain::node::NodeId;
 use crate::domain::replica::Replica;
 use crate::domain::routing::LeadsNowhere;
@@ -75,6 +76,7 @@ use crate::proxy::request::observation::Observations;
 use crate::sessions::health::{Alarms, Readiness as _};
 use crate::sessions::nodes::{NodeParts, Nodes};
 use crate::store::Store;
+use crate::store::measured::MeasuredStore;
 use crate::tasks::supervisor::Supervisor;
 
 /// A warning for each certificate that clients or upstreams will not take, or not for long.
@@ -171,6 +173,7 @@ struct Parts {
     upkeep: Upkeep,
     /// How many threads carry requests.
     workers: usize,
+    meters: Arc<Meters>,
     passed: PassedSockets,
     /// Of the files that the settings name.
     reading: FileWork,
@@ -209,6 +212,7 @@ impl App {
             clock: Arc::clone(&parts.ambient.clock),
             entropy: Arc::clone(&parts.ambient.entropy),
             tally: Arc::clone(&parts.upkeep.tally),
+            meters: Arc::clone(&parts.meters),
             observations: Observations::default(),
             open_streams: OpenStreams::new(),
         });
@@ -349,7 +353,10 @@ impl Parts {
         let tally = Arc::new(Tally::new());
         let counters = tally.new_set();
         let replica = Arc::new(Replica::new());
+        let workers = data_plane::workers(settings);
+        let meters = Meters::of_workers(workers);
         let store = stores::open(settings, &ambient).await?;
+        let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store, Arc::clone(&ambient.clock), Arc::clone(meters.control())));
         let nodes = Arc::new(Nodes::new(NodeParts {
             registry: Arc::clone(&store) as _,
             partitions: store.partitions(),
@@ -367,7 +374,8 @@ impl Parts {
             upstream_alarms: Arc::default(),
             nodes,
             upkeep,
-            workers: data_plane::workers(settings),
+            workers,
+            meters,
             passed,
             reading: FileWork::default(),
         })

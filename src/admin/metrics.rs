@@ -1,6 +1,11 @@
 //! `/metrics`: what this process counts and measures, as Prometheus scrapes it. Every label has a fixed set of values, or those that the
 //! settings name.
 
+mod encode;
+mod process;
+mod requests;
+mod upstreams;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,9 +16,13 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::response::{BoxedResponse, problem, text};
+use crate::domain::meters::Meters;
 use crate::domain::stats::{Counter, Gauge};
-use crate::domain::upstream_report::{AddressState, UpstreamStates};
+use crate::domain::upstream_report::UpstreamStates;
 use crate::sessions::statistics::{Figures, Live};
+use process::OfProcess;
+use requests::OfRequests;
+use upstreams::OfUpstreams;
 
 /// Of the text format, as `Content-Type` says it.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,10 +31,12 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(figures: Arc<dyn Figures>, upstreams: Arc<dyn UpstreamStates>) -> Self {
+    pub(super) fn new(figures: Arc<dyn Figures>, meters: &Arc<Meters>, upstreams: Arc<dyn UpstreamStates>) -> Self {
         let mut registry = Registry::with_prefix("tokengate");
         registry.register_collector(Box::new(Figured(figures)));
-        registry.register_collector(Box::new(Targets(upstreams)));
+        registry.register_collector(Box::new(OfRequests(Arc::clone(meters))));
+        registry.register_collector(Box::new(OfProcess(Arc::clone(meters))));
+        registry.register_collector(Box::new(OfUpstreams(upstreams)));
         Self(registry)
     }
 
@@ -293,30 +304,6 @@ impl Collector for Figured {
     }
 }
 
-/// How many addresses of each upstream are how: names of upstreams are the settings', and few.
-struct Targets(Arc<dyn UpstreamStates>);
-
-impl Collector for Targets {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Addresses of the servers of upstreams, by whether they are fit for requests";
-        let mut metric = encoder.encode_descriptor("upstream_targets", help, None, MetricType::Gauge)?;
-        for report in self.0.reports() {
-            for state in AddressState::NAMES {
-                let count = report.addresses().filter(|address| address.state.name() == state).count();
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                metric.encode_family(&[("upstream", &*report.name), ("state", state)])?.encode_gauge(&count)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Targets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Targets").finish_non_exhaustive()
-    }
-}
-
 fn labelled(
     metric: &mut MetricEncoder<'_>,
     label: Option<&str>,
@@ -336,68 +323,4 @@ impl fmt::Debug for Figured {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::domain::stats::{Readings, Snapshot};
-    use crate::domain::upstream_report::{AddressReport, TargetReport, UpstreamReport};
-    use crate::sessions::statistics::Report;
-    use crate::store::StoreError;
-
-    struct Fixed(Live);
-
-    #[async_trait]
-    impl Figures for Fixed {
-        fn live(&self) -> Live {
-            self.0
-        }
-
-        async fn report(&self, _: u32) -> Result<Report, StoreError> {
-            unreachable!("a scrape asks no store")
-        }
-    }
-
-    #[test]
-    fn every_counter_and_every_gauge_is_exported_once() {
-        let counters: Vec<Counter> = FAMILIES.iter().flat_map(|family| family.counters).map(|(counter, _)| *counter).collect();
-        let is_once = |counter: &Counter| counters.iter().filter(|exported| *exported == counter).count() == 1;
-        let wrong: Vec<Counter> = Counter::ALL.into_iter().filter(|counter| !is_once(counter)).collect();
-        assert!(wrong.is_empty(), "{wrong:?}");
-        let gauges: Vec<Gauge> = GAUGES.iter().flat_map(|exported| exported.gauges).map(|(gauge, _)| *gauge).collect();
-        for gauge in Gauge::ALL {
-            assert_eq!(gauges.iter().filter(|exported| **exported == gauge).count(), 1, "{gauge:?}");
-        }
-    }
-
-    #[test]
-    fn a_scrape_has_every_family_and_no_unmeasured_gauge() {
-        let counts: Snapshot = [(Counter::RefreshesReused, 7)].into_iter().collect();
-        let readings: Readings = [(Gauge::Sessions, 3), (Gauge::RevocationLagP99, 1500)].into_iter().collect();
-        let address =
-            |state| AddressReport { address: None, state, takes_requests: true, last_probe: None, requests: 0, connections: 0 };
-        let addresses = vec![address(AddressState::Healthy), address(AddressState::Unhealthy), address(AddressState::Unhealthy)];
-        let target = TargetReport { key: "url".into(), place: "api.example:80".to_owned(), weight: 1, addresses };
-        let upstreams = vec![UpstreamReport { name: "api".into(), targets: vec![target] }];
-        let text = Metrics::new(Arc::new(Fixed(Live { counts, readings })), Arc::new(upstreams)).text().unwrap();
-        for line in [
-            "# TYPE tokengate_refreshes_total counter",
-            "tokengate_refreshes_total{outcome=\"reused\"} 7",
-            "tokengate_refreshes_total{outcome=\"rotated\"} 0",
-            "tokengate_panics_total 0",
-            "# TYPE tokengate_sessions gauge",
-            "tokengate_sessions 3.0",
-            "tokengate_revocation_lag_seconds{quantile=\"0.99\"} 0.0015",
-            "tokengate_upstream_targets{upstream=\"api\",state=\"healthy\"} 1",
-            "tokengate_upstream_targets{upstream=\"api\",state=\"ejected\"} 0",
-            "tokengate_upstream_targets{upstream=\"api\",state=\"unhealthy\"} 2",
-        ] {
-            assert!(text.lines().any(|there| there == line), "{line}\n{text}");
-        }
-        assert!(!text.contains("tokengate_subjects") && !text.contains("quantile=\"0.5\""), "{text}");
-        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(names.len(), names.iter().collect::<HashSet<_>>().len());
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::SessionId;
+use crate::domain::meters::Meters;
 use crate::domain::replica::Replica;
 use crate::domain::secret::Secret;
 use crate::domain::time::Clock;
@@ -55,6 +56,7 @@ pub struct Admin {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     figures: Arc<dyn Figures>,
+    meters: Arc<Meters>,
     metrics: Metrics,
     upstreams: Arc<dyn UpstreamStates>,
     sweeps: Arc<dyn Sweeps>,
@@ -79,6 +81,7 @@ pub struct AdminParts {
     pub replica: Arc<Replica>,
     pub clock: Arc<dyn Clock>,
     pub figures: Arc<dyn Figures>,
+    pub meters: Arc<Meters>,
     pub sweeps: Arc<dyn Sweeps>,
     pub reload: ReloadSender,
 }
@@ -86,10 +89,23 @@ pub struct AdminParts {
 impl Admin {
     #[must_use]
     pub fn new(parts: AdminParts, rules: AdminRules) -> Self {
-        let AdminParts { nodes, replica, clock, figures, sweeps, reload } = parts;
+        let AdminParts { nodes, replica, clock, figures, meters, sweeps, reload } = parts;
         let AdminRules { readiness, token, sessions, upstreams } = rules;
-        let metrics = Metrics::new(Arc::clone(&figures), Arc::clone(&upstreams));
-        Self { readiness, guard: Guard::new(token), sessions, nodes, replica, clock, figures, metrics, upstreams, sweeps, reload }
+        let metrics = Metrics::new(Arc::clone(&figures), &meters, Arc::clone(&upstreams));
+        Self {
+            readiness,
+            guard: Guard::new(token),
+            sessions,
+            nodes,
+            replica,
+            clock,
+            figures,
+            meters,
+            metrics,
+            upstreams,
+            sweeps,
+            reload,
+        }
     }
 
     /// The same by other rules.
@@ -104,7 +120,8 @@ impl Admin {
             replica: Arc::clone(&self.replica),
             clock: Arc::clone(&self.clock),
             figures: Arc::clone(&self.figures),
-            metrics: Metrics::new(Arc::clone(&self.figures), Arc::clone(&upstreams)),
+            meters: Arc::clone(&self.meters),
+            metrics: Metrics::new(Arc::clone(&self.figures), &self.meters, Arc::clone(&upstreams)),
             upstreams,
             sweeps: Arc::clone(&self.sweeps),
             reload: self.reload.clone(),

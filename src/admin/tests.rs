@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::crypto::entropy::{SystemEntropy, draw};
+use crate::domain::meters::Meters;
 use crate::domain::node::{Asks, Canary, NodeId};
 use crate::domain::stats::Counter;
 use crate::domain::upstream_report::{AddressReport, AddressState, LastProbe, TargetReport, UpstreamReport};
@@ -54,6 +55,7 @@ fn admin_before(world: &World, dependencies: Vec<Dependency>, token: Option<&str
         replica: Arc::clone(&world.node.replica),
         clock: Arc::clone(&world.clock) as _,
         figures: upkeep.figures,
+        meters: Meters::of_workers(1),
         sweeps: upkeep.sweeps,
         reload: reload::reload_channel().0,
     };
@@ -171,6 +173,8 @@ async fn each_address_of_each_server_is_told_with_its_state_and_its_requests() {
         last_probe,
         requests: last.into(),
         connections: 7,
+        idle: 3,
+        waiting: 4,
     };
     let failed = LastProbe { ended_at: now, outcome: Err("responded with 500".into()) };
     let addresses = vec![
@@ -179,7 +183,7 @@ async fn each_address_of_each_server_is_told_with_its_state_and_its_requests() {
         address(3, AddressState::Unhealthy, Some(failed)),
     ];
     let target = TargetReport { key: "urls[0]".into(), place: "api.example:80".to_owned(), weight: 5, addresses };
-    let report = UpstreamReport { name: "api".into(), targets: vec![target] };
+    let report = UpstreamReport { name: "api".into(), targets: vec![target], meters: Arc::default() };
     let (status, body) = json_of(&admin_before(&world, Vec::new(), None, vec![report]), Method::GET, "/upstreams", "").await;
     assert_eq!(status, StatusCode::OK);
     let (at, later) = ("2026-09-21T14:13:20Z", "2026-09-21T14:14:20Z");

@@ -165,7 +165,7 @@ impl Snapshot {
         let health = Arc::new(Health::new(Arc::clone(&sessions), replica, alarms, clock, rules.needs));
         let (clock, counters) = (Arc::clone(&parts.ambient.clock), Arc::clone(&parts.counters));
         let endpoints = Endpoints::new(
-            EndpointParts { clock, counters, runtime },
+            EndpointParts { clock, counters, meters: Arc::clone(parts.meters.control()), runtime },
             EndpointRules { sessions: Arc::clone(&sessions), health: Arc::clone(&health) as _, options: rules.endpoints },
         );
         let admin = Admin::new(
@@ -174,6 +174,7 @@ impl Snapshot {
                 replica: Arc::clone(&parts.replica),
                 clock: Arc::clone(&parts.ambient.clock),
                 figures: Arc::clone(&parts.upkeep.statistics) as _,
+                meters: Arc::clone(&parts.meters),
                 sweeps: Arc::clone(&parts.upkeep.caretaker) as _,
                 reload,
             },

@@ -32,6 +32,7 @@ pub mod lag;
 pub mod legacy;
 pub mod login_kind;
 pub mod media_type;
+pub mod meters;
 pub mod navigation;
 pub mod network;
 pub mod node;

@@ -28,7 +28,7 @@ pub use access::{Access, LimitBy, RevocationCheck, RouteLimit, WhenStale};
 pub use action::{Action, Forward, PrefixRule};
 pub use error::RouteError;
 pub use response::{Destination, FixedResponse, Redirect};
-pub use table::RouteTable;
+pub use table::{Placed, RouteTable};
 
 /// A path that the gateway serves itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,7 +169,7 @@ pub enum Match<R> {
 }
 
 /// What a request meets in a table of routes.
-pub type Found<'a> = Match<&'a Arc<Route>>;
+pub type Found<'a> = Match<&'a Arc<Placed>>;
 
 impl<R> Match<R> {
     /// The same, where something else is told of a route.

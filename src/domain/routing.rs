@@ -20,6 +20,8 @@ pub struct Routing<U> {
 #[derive(Debug)]
 pub struct Lead<'a, U> {
     pub route: &'a Route,
+    /// As [`Placed::number`](super::route::Placed::number).
+    pub number: usize,
     pub to: LeadsTo<'a, U>,
 }
 
@@ -61,13 +63,18 @@ impl<U> Routing<U> {
                 Action::Redirect(redirect) => LeadsTo::Redirect(redirect),
                 Action::Respond(response) => LeadsTo::Response(response),
             };
-            Lead { route, to }
+            Lead { route, number: route.number(), to }
         })
     }
 
     /// As [`RouteTable::mended_query`].
     pub fn mended_query(&self, asked: &Asked<'_>) -> Option<String> {
         self.table.mended_query(asked)
+    }
+
+    /// The names of the routes, each at its number.
+    pub fn names(&self) -> Vec<&Arc<str>> {
+        self.table.names()
     }
 
     /// The route of this name.

@@ -76,6 +76,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since an arbitrary start: never goes back. For measuring spans, such as the age of the last heartbeat.
     fn monotonic(&self) -> Duration;
+
+    /// The same in nanoseconds, for measuring how long work takes: no decision depends on it.
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.monotonic().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A clock that stands still.

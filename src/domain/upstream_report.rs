@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::meters::UpstreamSet;
 use super::time::Timestamp;
 
 /// One upstream.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamReport {
     pub name: Arc<str>,
     /// In the order of the settings.
     pub targets: Vec<TargetReport>,
+    /// What is counted for all of them together.
+    pub meters: Arc<UpstreamSet>,
 }
 
 /// One server that the settings name.
@@ -41,6 +44,10 @@ pub struct AddressReport {
     pub requests: u32,
     /// Open to it, in use or not.
     pub connections: u32,
+    /// Of these, without a request.
+    pub idle: u32,
+    /// Requests that wait for one.
+    pub waiting: u32,
 }
 
 /// Whether an address is fit for requests. What its probes say comes first.

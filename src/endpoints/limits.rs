@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::owners::Owner;
 use crate::config::Limits;
 use crate::domain::ids::SessionId;
+use crate::domain::meters::{ControlSet, Limit};
 use crate::domain::network::network;
 use crate::domain::rate::Rate;
 use crate::domain::time::Clock;
@@ -24,10 +25,11 @@ pub(super) struct RateLimits {
     refresh_by_session: Option<Limiter>,
     lookup_by_address: Option<Limiter>,
     ipv6_prefix: u8,
+    meters: Arc<ControlSet>,
 }
 
 impl RateLimits {
-    pub(super) fn new(limits: &Limits, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(limits: &Limits, clock: &Arc<dyn Clock>, meters: &Arc<ControlSet>) -> Self {
         let limiter = |rate: Option<Rate>| rate.and_then(|rate| Limiter::new(rate, limits.entries_max, clock));
         Self {
             login_by_address: limiter(limits.login.per_address),
@@ -38,24 +40,25 @@ impl RateLimits {
             refresh_by_session: limiter(limits.refresh.per_account),
             lookup_by_address: limiter(limits.refresh.imported_per_address),
             ipv6_prefix: limits.ipv6_prefix,
+            meters: Arc::clone(meters),
         }
     }
 
     /// `Err`: how long to wait.
     pub(super) fn admit_login_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.login_by_address.as_ref(), &self.network(address))
+        self.check(Limit::LoginByAddress, self.login_by_address.as_ref(), &self.network(address))
     }
 
     /// A login in which something stands that was not understood.
     pub(super) fn admit_unreadable_login_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.unreadable_login_by_address.as_ref(), &self.network(address))
+        self.check(Limit::LoginUnreadable, self.unreadable_login_by_address.as_ref(), &self.network(address))
     }
 
     /// `owner`: who logged in from there before.
     pub(super) fn admit_login_of(&self, account: &str, owner: Option<Owner>) -> Result<(), Duration> {
         match owner {
-            Some(owner) => check(self.login_by_owner.as_ref(), &(account, owner)),
-            None => check(self.login_by_account.as_ref(), &account),
+            Some(owner) => self.check(Limit::LoginByOwner, self.login_by_owner.as_ref(), &(account, owner)),
+            None => self.check(Limit::LoginByAccount, self.login_by_account.as_ref(), &account),
         }
     }
 
@@ -70,19 +73,20 @@ impl RateLimits {
     }
 
     pub(super) fn admit_refresh_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.refresh_by_address.as_ref(), &self.network(address))
+        self.check(Limit::RefreshByAddress, self.refresh_by_address.as_ref(), &self.network(address))
     }
 
     /// A token that has to be looked up: whoever tries some costs the store a call each time.
     pub(super) fn admit_lookup_from(&self, address: IpAddr) -> Result<(), Duration> {
-        check(self.lookup_by_address.as_ref(), &self.network(address))
+        self.check(Limit::LookupByAddress, self.lookup_by_address.as_ref(), &self.network(address))
     }
 
     pub(super) fn admit_refresh_of(&self, session: SessionId) -> Result<(), Duration> {
-        check(self.refresh_by_session.as_ref(), &session)
+        self.check(Limit::RefreshBySession, self.refresh_by_session.as_ref(), &session)
     }
-}
 
-fn check(limiter: Option<&Limiter>, key: &impl Hash) -> Result<(), Duration> {
-    limiter.map_or(Ok(()), |limiter| limiter.check(key))
+    fn check(&self, limit: Limit, limiter: Option<&Limiter>, key: &impl Hash) -> Result<(), Duration> {
+        let checked = limiter.map_or(Ok(()), |limiter| limiter.check(key));
+        checked.inspect_err(|_| self.meters.limited.of(limit).add_shared(1))
+    }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::bounded::CallError;
 use crate::domain::claims::{Denial, Principal, Undecided};
+use crate::domain::meters::ControlSet;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counters;
@@ -79,6 +80,7 @@ struct Inner {
     renewals: in_flight::Calls,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    meters: Arc<ControlSet>,
 }
 
 /// What was learned of logins. Settings change nothing in it.
@@ -99,6 +101,7 @@ pub struct EndpointRules {
 pub struct EndpointParts {
     pub clock: Arc<dyn Clock>,
     pub counters: Arc<Counters>,
+    pub meters: Arc<ControlSet>,
     /// Where the work is done.
     pub runtime: Handle,
 }
@@ -106,9 +109,9 @@ pub struct EndpointParts {
 impl Endpoints {
     #[must_use]
     pub fn new(parts: EndpointParts, rules: EndpointRules) -> Self {
-        let EndpointParts { clock, counters, runtime } = parts;
+        let EndpointParts { clock, counters, meters, runtime } = parts;
         let EndpointRules { sessions, health, options } = rules;
-        let limits = Arc::new(RateLimits::new(&options.limits, &clock));
+        let limits = Arc::new(RateLimits::new(&options.limits, &clock, &meters));
         let lanes = Arc::new(Lanes::new(options.bounds, &runtime));
         let inner = Inner {
             sessions,
@@ -119,6 +122,7 @@ impl Endpoints {
             renewals: in_flight::Calls::default(),
             clock,
             counters,
+            meters,
         };
         Self { inner: Arc::new(inner), lanes, runtime }
     }
@@ -131,7 +135,7 @@ impl Endpoints {
         let limits = if options.limits == former.options.limits {
             Arc::clone(&former.limits)
         } else {
-            Arc::new(RateLimits::new(&options.limits, &former.clock))
+            Arc::new(RateLimits::new(&options.limits, &former.clock, &former.meters))
         };
         let lanes = if options.bounds == former.options.bounds {
             Arc::clone(&self.lanes)
@@ -139,8 +143,8 @@ impl Endpoints {
             Arc::new(Lanes::new(options.bounds, &self.runtime))
         };
         let (learned, clock, counters) = (Arc::clone(&former.learned), Arc::clone(&former.clock), Arc::clone(&former.counters));
-        let renewals = in_flight::Calls::default();
-        let inner = Inner { sessions, health, options, limits, learned, renewals, clock, counters };
+        let (renewals, meters) = (in_flight::Calls::default(), Arc::clone(&former.meters));
+        let inner = Inner { sessions, health, options, limits, learned, renewals, clock, counters, meters };
         Self { inner: Arc::new(inner), lanes, runtime: self.runtime.clone() }
     }
 

@@ -92,10 +92,16 @@ impl Accepted {
                 let secured = in_time(&self.watch, shake_hands(stream, config, &self.gateway.problem_types())).await;
                 let now = self.gateway.now();
                 let secured = secured.and_then(|stream| Ok((shown_certificate(&stream, now)?, stream)));
-                let secured = secured.map_err(|unarrived| self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed));
+                let secured = secured.map_err(|unarrived| {
+                    self.gateway.meters().handshakes_failed.of(unarrived.of_handshake()).add(1);
+                    self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed);
+                });
                 let (certificate, stream) = secured.ok()?;
                 if let Some(shown) = &certificate {
                     self.watch.drain_after(shown.not_after.since(now));
+                }
+                if let Some(handshake) = stream.handshake() {
+                    self.gateway.meters().handshakes.of(handshake).add(1);
                 }
                 self.gateway.count(if stream.is_resumed() { Counter::TlsHandshakesResumed } else { Counter::TlsHandshakes });
                 Arrival { certificate, ..Arrival::of(stream, peer) }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions, RuntimeMetrics};
 use tokio_util::sync::CancellationToken;
 
 use super::accepted::{Accepted, refuse_for_its_address, turn_away};
@@ -23,6 +23,7 @@ use super::pulse::Pulses;
 use super::request::gateway::{Gateway, Shared};
 use super::seats::{Holder, NoSeat, Seat, Seats};
 use super::watch::{TICK, Watchers};
+use crate::domain::meters::WorkerSet;
 use crate::domain::peer::Peer;
 use crate::domain::stats::{Counter, Counters};
 
@@ -71,6 +72,7 @@ impl Workers {
             workers: count,
             shared: Arc::clone(shared),
             counters: shared.tally.new_set(),
+            set: Arc::clone(shared.meters.worker(index)),
             shutdown: shutdown.clone(),
             given_up: given_up.clone(),
         };
@@ -117,6 +119,8 @@ struct Place {
     shared: Arc<Shared>,
     /// No other thread adds to these.
     counters: Arc<Counters>,
+    /// Nor measures with this.
+    set: Arc<WorkerSet>,
     shutdown: Shutdown,
     given_up: CancellationToken,
 }
@@ -185,7 +189,8 @@ impl Worker {
     fn new(place: &Place) -> Self {
         let ticks = place.shared.clock.monotonic().as_millis() / TICK.as_millis();
         let watchers = Rc::new(Watchers::from_tick(u32::try_from(ticks).unwrap_or_default()));
-        let gateway = Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters));
+        let gateway =
+            Gateway::new(Arc::clone(&place.shared), Rc::clone(&watchers), Arc::clone(&place.counters), Arc::clone(&place.set));
         Self {
             watchers,
             seats: Arc::clone(&place.seats),
@@ -202,6 +207,7 @@ impl Worker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // While one waits for a seat, the others wait in the kernel's queue.
         let mut waiting: Option<Newcomer> = None;
+        let mut pace = Pace::new(place);
         loop {
             tokio::select! {
                 accepted = acceptors.accept(), if waiting.is_none() => {
@@ -209,6 +215,7 @@ impl Worker {
                 }
                 _ = ticks.tick() => {
                     place.pulses.beat(place.index);
+                    pace.notes_tick();
                     for closing in self.tick(&mut acceptors) {
                         self.close(closing, &mut waiting).await;
                     }
@@ -225,6 +232,7 @@ impl Worker {
             tokio::select! {
                 _ = ticks.tick() => {
                     place.pulses.beat(place.index);
+                    pace.notes_tick();
                     self.gateway.tick();
                 }
                 () = shutdown.abort.cancelled() => {}
@@ -336,6 +344,37 @@ impl Worker {
         });
         watch.is_served(origin.port, task.abort_handle());
     }
+}
+
+/// How much a worker has to do, and how late it comes to it.
+struct Pace<'a> {
+    place: &'a Place,
+    runtime: RuntimeMetrics,
+    /// When the last tick was passed, in nanoseconds of the clock.
+    ticked_at: u64,
+    /// Of the work that the runtime had done by then.
+    busy: Duration,
+}
+
+impl<'a> Pace<'a> {
+    fn new(place: &'a Place) -> Self {
+        let runtime = Handle::current().metrics();
+        Self { place, runtime, ticked_at: place.shared.clock.nanos(), busy: Duration::ZERO }
+    }
+
+    /// A tick has come, some time after it was due.
+    fn notes_tick(&mut self) {
+        let now = self.place.shared.clock.nanos();
+        let since = now.saturating_sub(std::mem::replace(&mut self.ticked_at, now));
+        self.place.set.lag.note(since.saturating_sub(nanos(TICK)));
+        let busy = self.runtime.worker_total_busy_duration(0);
+        let more = busy.saturating_sub(std::mem::replace(&mut self.busy, busy));
+        self.place.set.busy_nanos.add(nanos(more));
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A client that was gone before it was accepted.

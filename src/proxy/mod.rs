@@ -18,6 +18,7 @@ mod incoming;
 pub mod keepalive;
 pub mod limiter;
 pub mod listener;
+mod meter;
 pub mod open_streams;
 pub mod policy;
 pub mod port;

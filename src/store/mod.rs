@@ -21,6 +21,7 @@ use crate::domain::ticket::{KeptTicket, TicketDigest, TicketTerms};
 use crate::domain::time::Timestamp;
 
 pub mod embedded;
+pub mod measured;
 pub mod memory;
 mod upkeep;
 

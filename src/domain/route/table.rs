@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::Method;
@@ -28,9 +29,32 @@ pub struct RouteTable {
     sign_in_pages: SignInPages,
 }
 
+/// A route with its place in the list that the table was made of.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    route: Route,
+    number: usize,
+}
+
+impl Placed {
+    /// From 0; no other route of the table has it.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+}
+
+impl Deref for Placed {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.route
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Rule {
-    route: Arc<Route>,
+    route: Arc<Placed>,
     /// Where upstreams may find what the route guards.
     place: Place,
     /// Whether some other route lets someone pass whom this one refuses: only then does it matter what a path may be taken for.
@@ -46,20 +70,27 @@ impl RouteTable {
     pub fn new(own: EndpointPaths, routes: Vec<Route>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let own = own_endpoints(own, &mut errors);
-        let mut rules: Vec<Rule> = routes.into_iter().filter_map(|route| rule(route, &mut errors)).collect();
+        let mut rules: Vec<Rule> = routes.into_iter().enumerate().filter_map(|placed| rule(placed, &mut errors)).collect();
         check_rules(&own, &rules, &mut errors);
         rules.sort_by_key(|Rule { route, .. }| {
             let host = route.host.as_ref().map(HostPattern::rank);
             Reverse((host, route.prefix.len(), route.exact, !route.methods.is_empty()))
         });
-        let routes: Vec<Arc<Route>> = rules.iter().map(|rule| Arc::clone(&rule.route)).collect();
+        let routes: Vec<Arc<Placed>> = rules.iter().map(|rule| Arc::clone(&rule.route)).collect();
         for rule in &mut rules {
             rule.guards = routes.iter().any(|other| !other.is_as_strict_as(&rule.route));
         }
         let guards_hosts = rules.iter().any(|rule| rule.guards && rule.route.host.is_some());
-        let sign_in_pages = SignInPages::of(rules.iter().map(|rule| &*rule.route));
+        let sign_in_pages = SignInPages::of(rules.iter().map(|rule| &**rule.route));
         let table = Self { own, rules, answers_preflights: false, guards_hosts, sign_in_pages };
         if errors.is_empty() { Ok(table) } else { Err(errors) }
+    }
+
+    /// The names of the routes, each at its number.
+    pub fn names(&self) -> Vec<&Arc<str>> {
+        let mut routes: Vec<&Placed> = self.rules.iter().map(|rule| &*rule.route).collect();
+        routes.sort_by_key(|route| route.number);
+        routes.into_iter().map(|route| &route.name).collect()
     }
 
     /// Whether own endpoints answer browsers that ask for permission to call them; else that is left to the routes.
@@ -70,7 +101,7 @@ impl RouteTable {
 
     /// Every route, the most specific first.
     pub(in crate::domain) fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.rules.iter().map(|rule| &*rule.route)
+        self.rules.iter().map(|rule| &**rule.route)
     }
 
     /// The query of a request for a page where users log in without what leads to another host from there; `None`: nothing does.
@@ -210,12 +241,12 @@ impl Rule {
     }
 }
 
-fn rule(route: Route, errors: &mut Vec<RouteError>) -> Option<Rule> {
+fn rule((number, route): (usize, Route), errors: &mut Vec<RouteError>) -> Option<Rule> {
     let Some(place) = route.place() else {
         errors.push(RouteError::PrefixNotCanonical(route.name, route.prefix));
         return None;
     };
-    Some(Rule { route: Arc::new(route), place, guards: false })
+    Some(Rule { route: Arc::new(Placed { route, number }), place, guards: false })
 }
 
 fn check_rules(own: &[Own], rules: &[Rule], errors: &mut Vec<RouteError>) {

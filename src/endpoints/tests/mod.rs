@@ -73,6 +73,7 @@ impl Gate {
         let parts = EndpointParts {
             clock: world.clock.clone(),
             counters: world.node.counters.clone(),
+            meters: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
         };
         let endpoints = Endpoints::new(parts, rules(&world, &health, &settings));

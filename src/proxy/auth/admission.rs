@@ -14,6 +14,7 @@ use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Ending, Principal};
 use crate::domain::cookies::{self, Sent};
 use crate::domain::headers::RewriteRules;
+use crate::domain::meters::WorkerSet;
 use crate::domain::placeholder;
 use crate::domain::replica::Replica;
 use crate::domain::route::{Access, WhenStale};
@@ -192,6 +193,13 @@ impl Admission {
         let known = Rc::new(Known { token, identity, told_in });
         cache.keep(tag, Rc::clone(&known), epoch);
         Ok((Admitted { known, first_sight: true }, true))
+    }
+
+    /// Tells how many tokens are remembered, and were forgotten to make room.
+    pub fn report(&self, meters: &WorkerSet) {
+        let cache = self.cache.borrow();
+        meters.tokens.set(cache.entries() as u64);
+        meters.tokens_evicted.add(cache.take_evicted());
     }
 
     /// Why what this principal was admitted to must end, if it must.

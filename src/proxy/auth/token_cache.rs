@@ -7,8 +7,8 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use quick_cache::UnitWeighter;
-use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::unsync::Cache;
+use quick_cache::{Lifecycle, UnitWeighter};
 use siphasher::sip128::SipHasher13;
 
 use crate::crypto::entropy::{self, Entropy};
@@ -18,7 +18,8 @@ use crate::proxy::open_streams::Era;
 
 /// Bounded. Evicts what is used least; tokens seen once do not displace those in use.
 pub struct TokenCache {
-    verified: Cache<TokenTag, Rc<Known>, UnitWeighter, BuildHasherDefault<TagHasher>>,
+    verified: Cache<TokenTag, Rc<Known>, UnitWeighter, BuildHasherDefault<TagHasher>, Evictions>,
+    evictions: Evictions,
     /// Keyed at random: nobody outside can tell the tag of any token.
     tags: SipHasher13,
     /// The verifier's policy under which the entries were verified.
@@ -41,14 +42,16 @@ pub struct Known {
 impl TokenCache {
     /// `entries_max` tokens, about 500 bytes each.
     pub fn new(entries_max: usize, entropy: &dyn Entropy) -> Self {
+        let evictions = Evictions::default();
         Self {
             verified: Cache::with(
                 entries_max,
                 entries_max as u64,
                 UnitWeighter,
                 BuildHasherDefault::default(),
-                DefaultLifecycle::default(),
+                evictions.clone(),
             ),
+            evictions,
             tags: SipHasher13::new_with_key(&entropy::draw(entropy)),
             epoch: 0,
         }
@@ -78,9 +81,31 @@ impl TokenCache {
         self.verified.remove(&tag);
     }
 
+    /// How many tokens it holds.
+    pub fn entries(&self) -> usize {
+        self.verified.len()
+    }
+
+    /// How many it forgot to make room since this was asked last.
+    pub fn take_evicted(&self) -> u64 {
+        self.evictions.0.take()
+    }
+
     #[cfg(test)]
     pub fn contains(&self, token: &str) -> bool {
         self.verified.peek(&self.tag(token)).is_some()
+    }
+}
+
+/// Counts what makes room for others.
+#[derive(Clone, Debug, Default)]
+struct Evictions(Rc<Cell<u64>>);
+
+impl Lifecycle<TokenTag, Rc<Known>> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: TokenTag, _: Rc<Known>) {
+        self.0.set(self.0.get() + 1);
     }
 }
 

@@ -21,6 +21,7 @@ use super::stream::ClientStream;
 use crate::crypto::client_certificate::ClientCertificate;
 use crate::crypto::tls_server::TlsServer;
 use crate::domain::headers::CertificateFields;
+use crate::domain::meters::TlsFailure;
 use crate::domain::peer::Peer;
 use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::proxy_protocol::{Fed, HeaderFault, HeaderReader, Source};
@@ -95,6 +96,31 @@ pub enum Unarrived {
     Header(#[from] HeaderFault),
     #[error("{0}")]
     Lost(#[from] io::Error),
+}
+
+impl Unarrived {
+    /// As what a handshake counts that failed by it.
+    pub fn of_handshake(&self) -> TlsFailure {
+        match self {
+            Self::Late => TlsFailure::Late,
+            Self::GivenUp => TlsFailure::GivenUp,
+            Self::ClearText => TlsFailure::ClearText,
+            Self::NoTls => TlsFailure::NoTls,
+            Self::Certificate | Self::ExpiredCertificate => TlsFailure::Certificate,
+            Self::Lost(error) => of_rustls(error),
+            // What comes before a handshake.
+            Self::Untrusted | Self::Header(_) => TlsFailure::Protocol,
+        }
+    }
+}
+
+fn of_rustls(error: &io::Error) -> TlsFailure {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        None => TlsFailure::Lost,
+        Some(rustls::Error::AlertReceived(_)) => TlsFailure::ByClient,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => TlsFailure::Certificate,
+        Some(_) => TlsFailure::Protocol,
+    }
 }
 
 /// Runs one step before the first request, within its time and for as long as the seat is not needed.

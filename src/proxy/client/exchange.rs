@@ -12,6 +12,7 @@ use super::http1::connection::Http1Connection;
 use super::http2::exchange::Http2Exchange;
 use super::http2::head;
 use super::tunnel::{Upgrade, handshake};
+use crate::domain::meters::StreamKind;
 use crate::proxy::watch::ExchangeWatch;
 
 /// From the head of a request to the last byte of its response. It ends when it is dropped.
@@ -76,6 +77,14 @@ impl Exchange {
             // hyper would want each of them announced.
             Protocol::Http1(_) => false,
             Protocol::Http2(_) => true,
+        }
+    }
+
+    /// As what a tunnel counts that it turns into.
+    pub(in crate::proxy) const fn tunnel_kind(&self) -> StreamKind {
+        match &self.0 {
+            Protocol::Http1(_) => StreamKind::WebSocketHttp1,
+            Protocol::Http2(_) => StreamKind::WebSocketHttp2,
         }
     }
 

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::exchange::Exchange;
+use crate::domain::meters::WorkerSet;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::proxy::incoming::Incoming;
@@ -20,6 +21,9 @@ pub trait Handler: 'static {
 
     /// Counts what happens outside of requests, and requests that are refused before anybody looks at them.
     fn count(&self, counter: Counter);
+
+    /// What the worker measures with.
+    fn meters(&self) -> &WorkerSet;
 
     fn now(&self) -> Timestamp;
 

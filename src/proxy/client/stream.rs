@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
+use rustls::{HandshakeKind, ProtocolVersion};
 use socket2::SockRef;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::domain::meters::TlsHandshake;
 use crate::domain::scheme::Scheme;
 use crate::proxy::tls_socket::Socket;
 
@@ -61,6 +62,18 @@ impl ClientStream {
             Self::Plain(_) => false,
             Self::Tls(tls) => tls.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
         }
+    }
+
+    /// How the handshake went, where there was one.
+    pub fn handshake(&self) -> Option<TlsHandshake> {
+        let Self::Tls(tls) = self else { return None };
+        let is_1_2 = tls.stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        Some(match (is_1_2, self.is_resumed()) {
+            (true, false) => TlsHandshake::Tls12Full,
+            (true, true) => TlsHandshake::Tls12Resumed,
+            (false, false) => TlsHandshake::Tls13Full,
+            (false, true) => TlsHandshake::Tls13Resumed,
+        })
     }
 
     /// The certificate that the client showed, without those that vouch for it.

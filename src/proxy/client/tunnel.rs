@@ -22,6 +22,7 @@ use self::renewal::{Answers, Screen};
 use super::connection::ClientConnection;
 use crate::domain::renewal_prefix::RenewalPrefix;
 use crate::proxy::bond::{Bond, Renewal};
+use crate::proxy::meter::Open;
 use crate::proxy::seats::{Doing, Notice};
 use crate::proxy::upstream::{Lease, SwitchedStream};
 use crate::proxy::watch::{ConnectionWait, ConnectionWatch, ExchangeWait, ExchangeWatch};
@@ -37,6 +38,8 @@ pub struct Upgrade {
     /// Whose session ends the tunnel; nobody's on a public route.
     bond: Option<Bond>,
     terms: TunnelTerms,
+    /// That it is open.
+    open: Open,
 }
 
 /// What the route says of a tunnel.
@@ -55,8 +58,9 @@ impl Upgrade {
         (upstream, early, lease): (SwitchedStream, BytesMut, Lease),
         bond: Option<Bond>,
         terms: TunnelTerms,
+        open: Open,
     ) -> Self {
-        Self { upstream, early, lease, bond, terms }
+        Self { upstream, early, lease, bond, terms, open }
     }
 }
 
@@ -71,7 +75,7 @@ pub async fn run(
     connection: &ClientConnection,
     exchange: &ExchangeWatch,
 ) {
-    let Upgrade { mut upstream, early, lease: _lease, bond, terms } = upgrade;
+    let Upgrade { mut upstream, early, lease: _lease, bond, terms, open } = upgrade;
     connection.watch.disarm(ConnectionWait::NextRequest);
     connection.watch.does(Doing::Response);
     exchange.tunnel_for(bond);
@@ -87,6 +91,7 @@ pub async fn run(
         answers: terms.renewal.map(Answers::new),
         farewell: None,
         write_timeouts,
+        open,
     };
     exchange.stream_waits(terms.idle_timeout);
     let watches = Watches { connection: &connection.watch, exchange };
@@ -131,6 +136,7 @@ struct Tunnel {
     farewell: Option<Farewell>,
     /// Of the client and of the upstream.
     write_timeouts: [Duration; 2],
+    open: Open,
 }
 
 impl Tunnel {
@@ -223,6 +229,7 @@ impl Tunnel {
         keep_time(watches.exchange, ExchangeWait::ClientWrite, to_client, client_timeout);
         keep_time(watches.exchange, ExchangeWait::UpstreamWrite, to_upstream, upstream_timeout);
         if to_client.moved || to_upstream.moved {
+            self.open.passed(to_client.bytes, to_upstream.bytes);
             watches.exchange.stream_moves();
         }
     }

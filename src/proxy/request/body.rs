@@ -8,15 +8,17 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::domain::headers::TrailerRules;
+use crate::domain::meters::Outcome;
 use crate::domain::stats::Counter;
-use crate::proxy::client::exchange::Exchange;
+use crate::proxy::request::record::Record;
+use crate::proxy::request::refusal::outcome_of_end;
 use crate::proxy::upstream::{ExchangeEnd, UpstreamBody};
 
 /// What a response is made of, and the end of the exchange when it is dropped.
 #[derive(Debug)]
 pub struct GatewayBody {
     source: Source,
-    _exchange: Exchange,
+    record: Record,
 }
 
 #[derive(Debug)]
@@ -48,23 +50,28 @@ enum End {
 }
 
 impl GatewayBody {
-    pub const fn whole(bytes: Bytes, exchange: Exchange) -> Self {
-        Self { source: Source::Whole(bytes), _exchange: exchange }
+    pub(in crate::proxy) const fn whole(bytes: Bytes, record: Record) -> Self {
+        Self { source: Source::Whole(bytes), record }
     }
 
     /// The response to a call of gRPC.
-    pub const fn call(bytes: Bytes, trailers: HeaderMap, exchange: Exchange) -> Self {
-        Self { source: Source::Call(bytes, Some(trailers)), _exchange: exchange }
+    pub(in crate::proxy) const fn call(bytes: Bytes, trailers: HeaderMap, record: Record) -> Self {
+        Self { source: Source::Call(bytes, Some(trailers)), record }
     }
 
     /// `request` is the request's id, for log lines; `trailers` are for a client that gets trailers.
-    pub const fn upstream(body: UpstreamBody, exchange: Exchange, request: HeaderValue, trailers: Option<TrailerRules>) -> Self {
-        Self { source: Source::Upstream(Streamed { body, request, trailers, end: End::None }), _exchange: exchange }
+    pub(in crate::proxy) const fn upstream(
+        body: UpstreamBody,
+        record: Record,
+        request: HeaderValue,
+        trailers: Option<TrailerRules>,
+    ) -> Self {
+        Self { source: Source::Upstream(Streamed { body, request, trailers, end: End::None }), record }
     }
 }
 
 impl Streamed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
+    fn poll_frame(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
         if let End::Withheld(end) = std::mem::replace(&mut self.end, End::None) {
             self.end = End::Told;
             return Poll::Ready(Some(Err(end)));
@@ -72,13 +79,21 @@ impl Streamed {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Err(end))) => {
                 self.note(&end);
+                record.ends(outcome_of_end(&end));
                 // What came before it leaves first: the client then sees a response that broke off, and not none at all.
                 self.end = End::Withheld(end);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.rewrite(frame)))),
-            polled => polled,
+            Poll::Ready(Some(Ok(frame))) => {
+                record.sends(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(self.rewrite(frame))))
+            }
+            Poll::Pending => {
+                record.waits();
+                Poll::Pending
+            }
+            Poll::Ready(None) => Poll::Ready(None),
         }
     }
 
@@ -111,10 +126,13 @@ impl Streamed {
 }
 
 /// A client that goes before it has everything ends the response too.
-impl Drop for Streamed {
+impl Drop for GatewayBody {
     fn drop(&mut self) {
-        if matches!(self.end, End::None) && !self.body.is_end_stream() {
-            self.body.counters().add(Counter::ResponsesEndedByClient, 1);
+        if let Source::Upstream(Streamed { body, end: End::None, .. }) = &self.source
+            && !body.is_end_stream()
+        {
+            body.counters().add(Counter::ResponsesEndedByClient, 1);
+            self.record.ends(Outcome::ClientGone);
         }
     }
 }
@@ -124,13 +142,17 @@ impl Body for GatewayBody {
     type Error = ExchangeEnd;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeEnd>>> {
-        match &mut self.get_mut().source {
+        let Self { source, record } = self.get_mut();
+        match source {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Call(bytes, trailers) if bytes.is_empty() => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Source::Whole(bytes) | Source::Call(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Upstream(streamed) => streamed.poll_frame(cx),
+            Source::Whole(bytes) | Source::Call(bytes, _) => {
+                record.sends(bytes.len());
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            Source::Upstream(streamed) => streamed.poll_frame(record, cx),
         }
     }
 

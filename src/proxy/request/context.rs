@@ -21,6 +21,7 @@ use crate::domain::ticket_parameter::{Misplaced, TicketsSent};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::policy::Policy;
+use crate::proxy::request::record::Record;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::upstream::{BodyFault, ClientBody, Pacing, Part, RequestBody};
 
@@ -28,6 +29,7 @@ use crate::proxy::upstream::{BodyFault, ClientBody, Pacing, Part, RequestBody};
 pub(in crate::proxy) struct RequestContext<'a> {
     pub(in crate::proxy) policy: &'a Policy,
     pub(in crate::proxy) exchange: &'a Exchange,
+    pub(in crate::proxy) record: &'a Record,
     /// Without tickets: they go no further.
     pub(in crate::proxy) target: CanonicalTarget<'a>,
     pub(in crate::proxy) tickets: TicketsSent,
@@ -56,37 +58,40 @@ impl<'a> RequestContext<'a> {
     /// Reads the head strictly: everything ambiguous ends here.
     pub(in crate::proxy) fn of(
         policy: &'a Policy,
-        exchange: &'a Exchange,
+        record: &'a Record,
         ids: &'a Ids,
         head: &'a Parts,
         body: Incoming,
     ) -> Result<Self, Refusal> {
+        let exchange = record.exchange();
         let body = IncomingBody::of(body, exchange, policy);
         check_framing(exchange, head, body.body.length())?;
         let origin = policy.rewrite.forwarding().origin(&exchange.client().hop, &head.headers);
-        Self::with(policy, exchange, ids, head, body, origin)
+        Self::with(policy, record, ids, head, body, origin)
     }
 
     /// For a head that came in a question, by the peer on whose word it is to be judged.
     pub(in crate::proxy) fn in_question(
         policy: &'a Policy,
-        exchange: &'a Exchange,
+        record: &'a Record,
         ids: &'a Ids,
         head: &'a Parts,
     ) -> Result<Self, Refusal> {
+        let exchange = record.exchange();
         let origin = policy.rewrite.forwarding().origin_in_question(&exchange.client().hop, &head.headers);
         let origin = origin.ok_or(Refusal::Malformed("X-Forwarded-For is missing: it says whose request is asked about."))?;
-        Self::with(policy, exchange, ids, head, IncomingBody::of(Incoming::Empty, exchange, policy), origin)
+        Self::with(policy, record, ids, head, IncomingBody::of(Incoming::Empty, exchange, policy), origin)
     }
 
     fn with(
         policy: &'a Policy,
-        exchange: &'a Exchange,
+        record: &'a Record,
         ids: &'a Ids,
         head: &'a Parts,
         body: IncomingBody,
         origin: Origin<'a>,
     ) -> Result<Self, Refusal> {
+        let exchange = record.exchange();
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers, &exchange.client().last_host)
             .map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -95,7 +100,7 @@ impl<'a> RequestContext<'a> {
         }
         let (target, tickets) = policy.tickets.take_from(CanonicalTarget::parse(path_and_query)?).map_err(misplaced)?;
         let address = origin.address();
-        Ok(Self { policy, exchange, target, tickets, host, origin, address, ids, body })
+        Ok(Self { policy, exchange, record, target, tickets, host, origin, address, ids, body })
     }
 }
 

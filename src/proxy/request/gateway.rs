@@ -29,6 +29,7 @@ use crate::domain::claims::Denial;
 use crate::domain::client_limits::ClientLimits;
 use crate::domain::headers::trace::{self, RequestIdFrom};
 use crate::domain::ids::{Generation, SessionId};
+use crate::domain::meters::{EndpointName, Meters, Outcome, WorkerSet};
 use crate::domain::network::network;
 use crate::domain::peer::Peer;
 use crate::domain::problem_code::ProblemTypes;
@@ -44,12 +45,14 @@ use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::entropy::EntropyPool;
 use crate::proxy::incoming::Incoming;
+use crate::proxy::meter::{LocalRows, Meter};
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::policy::Policy;
 use crate::proxy::reply::Reply;
 use crate::proxy::request::body::GatewayBody;
 use crate::proxy::request::context::{Ids, RequestContext};
 use crate::proxy::request::observation::{Observations, TELL_INTERVAL};
+use crate::proxy::request::record::Record;
 use crate::proxy::request::refusal::Refusal;
 use crate::proxy::seats::{Holder, SeatLimits};
 use crate::proxy::snapshot::{DataPlaneView, Latest};
@@ -66,6 +69,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub tally: Arc<Tally>,
+    pub meters: Arc<Meters>,
     pub observations: Observations,
     pub open_streams: Arc<OpenStreams>,
 }
@@ -87,6 +91,7 @@ struct Local {
     view: Arc<DataPlaneView>,
     routing: Routing<Rc<Upstream>>,
     admission: Admission,
+    rows: LocalRows,
 }
 
 /// What a worker keeps while views come and go.
@@ -94,6 +99,7 @@ struct Kept {
     watchers: Rc<Watchers>,
     /// No other thread adds to these.
     counters: Arc<Counters>,
+    meter: Rc<Meter>,
     renewals: Rc<Renewals>,
     links: Rc<AllLinks>,
 }
@@ -117,7 +123,8 @@ impl Local {
         let (replica, clock) = (Arc::clone(&shared.replica), Arc::clone(&shared.clock));
         let (counters, renewals) = (Arc::clone(&kept.counters), Rc::clone(&kept.renewals));
         let admission = Admission::new(view.policy.admission, replica, clock, counters, renewals, &*shared.entropy);
-        Self { view, routing, admission }
+        let rows = kept.meter.rows(&routing.names());
+        Self { view, routing, admission, rows }
     }
 
     fn policy(&self) -> &Policy {
@@ -133,15 +140,18 @@ impl Kept {
 
 enum Served {
     Whole(Reply),
+    /// The upstream's consent to a tunnel.
+    Switched(Reply),
     /// Given by a route instead of an upstream.
     OfRoute(Reply),
     Streamed(Response<UpstreamBody>),
 }
 
 impl Gateway {
-    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>) -> Self {
+    pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>, set: Arc<WorkerSet>) -> Self {
+        let meter = Meter::new(set, Arc::clone(&shared.clock));
         let renewals = Rc::new(Renewals::new(Arc::clone(&shared.open_streams)));
-        let kept = Kept { watchers, counters, renewals, links: Rc::default() };
+        let kept = Kept { watchers, counters, meter, renewals, links: Rc::default() };
         let local = Local::new(Arc::clone(&shared.latest.load()), &shared, &kept);
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         Self { shared, local: RefCell::new(Rc::new(local)), kept, entropy, told_at: Cell::new(0) }
@@ -192,6 +202,7 @@ impl Gateway {
             upstream.tick();
         }
         self.kept.links.tick();
+        local.admission.report(self.kept.meter.set());
         if self.kept.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
             self.told_at.set(self.kept.watchers.now());
             self.shared.observations.tell();
@@ -214,72 +225,77 @@ impl Gateway {
 
     /// Responds to one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
-        if exchange.client().purpose == Purpose::Questions {
+        let record = Record::begin(&self.kept.meter, exchange, request.method());
+        if record.exchange().client().purpose == Purpose::Questions {
             // Boxed: else every request would have to carry room for it.
-            return Box::pin(self.serve_question(request, exchange)).await;
+            return Box::pin(self.serve_question(request, record)).await;
         }
         let (head, body) = request.into_parts();
         let local = Rc::clone(&self.local.borrow());
         let policy = local.policy();
         let believed = match policy.request_id_from {
             RequestIdFrom::Nobody => false,
-            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().believes(exchange.client().peer),
+            RequestIdFrom::TrustedPeers => policy.rewrite.forwarding().believes(record.exchange().client().peer),
             RequestIdFrom::Anyone => true,
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let has_body = !body.is_end_stream();
-        let answering = self.respond(&local, &ids, &head, body, &exchange);
+        let answering = self.respond(&local, &ids, &head, body, &record);
         // What follows moves no response more often than it must: each is some hundred bytes.
         match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
             Ok(Served::Streamed(response)) => {
                 let (mut response, body) = response.into_parts();
+                record.streams(response.status, &response.headers, body.size_hint().exact());
                 if body.ends_the_request() {
-                    exchange.reads_no_more(&mut response.headers);
+                    record.exchange().reads_no_more(&mut response.headers);
                 }
                 policy.share(&mut response.headers, &head);
-                let trailers = exchange.carries_trailers().then(|| policy.rewrite.trailers(None));
-                Response::from_parts(response, GatewayBody::upstream(body, exchange, ids.request, trailers))
+                let trailers = record.exchange().carries_trailers().then(|| policy.rewrite.trailers(None));
+                Response::from_parts(response, GatewayBody::upstream(body, record, ids.request, trailers))
             }
             Ok(Served::Whole(mut reply)) => {
+                record.responds(reply.status(), Outcome::of_own(reply.status()));
                 policy.share(reply.headers_mut(), &head);
-                whole(reply, &ids, exchange)
+                whole(reply, &ids, record)
+            }
+            Ok(Served::Switched(mut reply)) => {
+                record.responds(StatusCode::SWITCHING_PROTOCOLS, Outcome::Switched);
+                policy.share(reply.headers_mut(), &head);
+                whole(reply, &ids, record)
             }
             Ok(Served::OfRoute(mut reply)) => {
+                record.responds(reply.status(), Outcome::Answered);
                 if has_body {
                     // Nobody reads the rest of it.
-                    exchange.reads_no_more(reply.headers_mut());
+                    record.exchange().reads_no_more(reply.headers_mut());
                 }
                 policy.share(reply.headers_mut(), &head);
-                whole(reply, &ids, exchange)
+                whole(reply, &ids, record)
             }
             Err(refusal) => {
-                self.note(&refusal, policy, &head, &ids, exchange.client());
+                self.note(&refusal, policy, &head, &ids, record.exchange().client());
+                let outcome = refusal.outcome();
                 let ends_connection = refusal.ends_connection();
                 let mut reply = told(refusal, policy, &head, |refusal| refusal.into_reply(&head.headers, &policy.problem_types));
+                record.responds(reply.status(), outcome);
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends.
-                    exchange.reads_no_more(reply.headers_mut());
+                    record.exchange().reads_no_more(reply.headers_mut());
                 }
                 policy.share(reply.headers_mut(), &head);
-                whole(reply, &ids, exchange)
+                whole(reply, &ids, record)
             }
         }
     }
 
-    async fn respond(
-        &self,
-        local: &Local,
-        ids: &Ids,
-        head: &Parts,
-        body: Incoming,
-        exchange: &Exchange,
-    ) -> Result<Served, Refusal> {
-        let policy = local.policy();
+    async fn respond(&self, local: &Local, ids: &Ids, head: &Parts, body: Incoming, record: &Record) -> Result<Served, Refusal> {
+        let (policy, exchange) = (local.policy(), record.exchange());
         if exchange.client().certificate.as_ref().is_some_and(|shown| shown.has_expired(self.now())) {
             return Err(Refusal::CertificateExpired);
         }
-        let mut context = RequestContext::of(policy, exchange, ids, head, body)?;
+        let mut context = RequestContext::of(policy, record, ids, head, body)?;
         if let Purpose::Redirect(port) = exchange.client().purpose {
+            record.enter(local.rows.endpoint(EndpointName::Redirect));
             return redirect(&context, port).map(Served::Whole);
         }
         policy.notice_unnamed_proxy(&context.origin, head, exchange.client().peer);
@@ -349,6 +365,10 @@ impl Handler for Gateway {
         self.shared.clock.now()
     }
 
+    fn meters(&self) -> &WorkerSet {
+        self.kept.meter.set()
+    }
+
     fn nonce(&self) -> [u8; 16] {
         self.entropy.borrow_mut().draw()
     }
@@ -361,8 +381,8 @@ fn preflight_reply(fields: HeaderMap) -> Reply {
     reply
 }
 
-fn whole(reply: Reply, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
-    let mut response = reply.map(|bytes| GatewayBody::whole(bytes, exchange));
+fn whole(reply: Reply, ids: &Ids, record: Record) -> Response<GatewayBody> {
+    let mut response = reply.map(|bytes| GatewayBody::whole(bytes, record));
     response.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
     response
 }

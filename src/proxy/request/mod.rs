@@ -7,4 +7,5 @@ pub mod gateway;
 mod grpc;
 mod login_response;
 pub mod observation;
+mod record;
 mod refusal;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use crate::domain::claims::Denial;
+use crate::domain::meters::Outcome;
 use crate::domain::path::PathError;
 use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::stats::Counter;
@@ -93,6 +94,27 @@ impl Refusal {
             Self::Reply(_) => return None,
             Self::Panicked => Counter::Panics,
         })
+    }
+
+    /// As what the request is counted.
+    pub(in crate::proxy) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Malformed(_)
+            | Self::TargetTooLong
+            | Self::NoRoute
+            | Self::MethodNotAllowed(_)
+            | Self::Path(_)
+            | Self::OwnToAnswer
+            | Self::Body(BodyFault::TooLarge | BodyFault::TimedOut) => Outcome::Refused,
+            Self::CertificateExpired | Self::AddressRefused => Outcome::Denied,
+            Self::RateLimited(_) => Outcome::Limited,
+            Self::Denied(denial) | Self::SignIn { denial, .. } => Outcome::of_denial(denial),
+            Self::Body(BodyFault::Broken) => Outcome::ClientGone,
+            Self::Upstream { fault, .. } => fault.outcome(),
+            Self::LoginResponseTooLarge | Self::UnaskedUpgrade | Self::IgnoredUpgrade => Outcome::UpstreamError,
+            Self::Reply(reply) => Outcome::of_own(reply.status()),
+            Self::Panicked => Outcome::Failed,
+        }
     }
 
     /// Whether the operator, not the client, has something to look at.
@@ -211,6 +233,16 @@ impl Refusal {
             Self::Reply(reply) => return Err(reply),
             Self::Panicked => Problem::new(ProblemCode::InternalError, "Something went wrong in the gateway."),
         })
+    }
+}
+
+/// As what a request is counted whose response has begun.
+pub(in crate::proxy) const fn outcome_of_end(end: &ExchangeEnd) -> Outcome {
+    match end {
+        ExchangeEnd::Upstream(fault) => fault.outcome(),
+        ExchangeEnd::Client(_) => Outcome::ClientGone,
+        ExchangeEnd::Refused(denial) => Outcome::of_denial(denial),
+        ExchangeEnd::Session(_) => Outcome::SessionEnded,
     }
 }
 

@@ -22,6 +22,7 @@ pub use rules::{BackendRules, ProbeRules};
 use crate::domain::balance::{Candidate, least_of_two};
 use crate::domain::ejection::may_eject;
 use crate::domain::eligibility::{Believed, Known, weights};
+use crate::domain::meters::UpstreamSet;
 use crate::domain::probing::Verdict;
 use crate::domain::slowness::{Responses, Slow, WINDOW, slow};
 use crate::domain::time::Clock;
@@ -45,6 +46,8 @@ pub struct Backends {
     rules: BackendRules,
     clock: Arc<dyn Clock>,
     changes: Arc<Changes>,
+    /// Of all of them together.
+    meters: Arc<UpstreamSet>,
 }
 
 /// That something has changed, and who may change it. Shared by settings that follow each other: what a request or a probe by the
@@ -95,14 +98,15 @@ impl fmt::Debug for Backends {
 impl Backends {
     /// `former` are those of the same upstream by other settings: what stays where it was stays the same backend.
     pub fn new(places: Vec<Place>, rules: BackendRules, clock: Arc<dyn Clock>, former: Option<&Self>) -> Arc<Self> {
+        let meters = former.map(|former| Arc::clone(&former.meters)).unwrap_or_default();
         let known = places.iter().map(|place| {
             let known = former.map(|former| former.at(place)).unwrap_or_default();
-            if known.is_empty() { vec![Backend::new(place, place.target.address())] } else { known }
+            if known.is_empty() { vec![Backend::new(place, place.target.address(), &meters)] } else { known }
         });
         let changes = former.map(|former| Arc::clone(&former.changes)).unwrap_or_default();
         // Some may have been ejected by the former settings.
         changes.is_unsettled.store(former.is_some(), Ordering::Relaxed);
-        Arc::new(Self { known: RwLock::new(known.collect()), places, rules, clock, changes })
+        Arc::new(Self { known: RwLock::new(known.collect()), places, rules, clock, changes, meters })
     }
 
     pub const fn resolve_interval(&self) -> Duration {
@@ -319,8 +323,11 @@ impl Backends {
             let mut known = known.iter().flatten();
             known.find(|one| one.address == Some(address) && one.is_server_of(place, self.rules.tells_host)).cloned()
         };
-        let backend =
-            |address| stayed(address).or_else(|| of_another_place(address)).unwrap_or_else(|| Backend::new(place, Some(address)));
+        let backend = |address| {
+            stayed(address)
+                .or_else(|| of_another_place(address))
+                .unwrap_or_else(|| Backend::new(place, Some(address), &self.meters))
+        };
         let present = addresses.into_iter().map(backend).collect();
         known[index] = present;
         self.changes.tell();

@@ -163,6 +163,7 @@ impl ClientBody {
     fn part(&mut self, frame: http_body::Frame<Bytes>) -> Result<Part, BodyFault> {
         match frame.into_data() {
             Ok(data) => {
+                self.watch.body_comes(data.len());
                 self.bytes_left = self.bytes_left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
                 Ok(Part::Data(data))
             }

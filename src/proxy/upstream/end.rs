@@ -4,6 +4,7 @@ use std::io;
 
 use super::body::BodyFault;
 use crate::domain::claims::Denial;
+use crate::domain::meters::Outcome;
 use crate::domain::stats::Counter;
 use crate::proxy::bond::CallerEnd;
 
@@ -67,6 +68,21 @@ impl UpstreamFault {
     /// Whether it says that the backend is ill. One that is busy is not.
     pub(super) const fn counts_against(&self) -> bool {
         !matches!(self, Self::Busy | Self::NoWebSockets)
+    }
+
+    /// As what a request is counted that ends by it.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Busy | Self::Refused(_) => Outcome::UpstreamBusy,
+            Self::ConnectTimedOut | Self::WriteTimedOut | Self::ResponseTimedOut | Self::Paused => Outcome::UpstreamTimeout,
+            Self::Connect(_)
+            | Self::Lost(_)
+            | Self::Reset(_)
+            | Self::Malformed(_)
+            | Self::Violation(_)
+            | Self::NoWebSockets
+            | Self::Truncated(_) => Outcome::UpstreamError,
+        }
     }
 
     pub const fn counter(&self) -> Counter {

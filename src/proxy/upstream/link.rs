@@ -43,6 +43,7 @@ impl AllLinks {
                 link.pool.retire();
             }
             link.pool.tick();
+            link.load.note_idle(link.pool.idle());
         }
     }
 }
@@ -58,8 +59,8 @@ impl Pool {
     fn new(backend: &Backend, watchers: &Rc<Watchers>, options: &UpstreamOptions) -> Self {
         let watchers = Rc::clone(watchers);
         match backend.target().protocol() {
-            Protocol::Http1 => Self::Http1(Http1Pool::new(watchers, http1_limits(options), backend.waiting())),
-            Protocol::Http2 => Self::Http2(Http2Pool::new(watchers, options.into(), backend.waiting())),
+            Protocol::Http1 => Self::Http1(Http1Pool::new(watchers, http1_limits(options), backend.demand())),
+            Protocol::Http2 => Self::Http2(Http2Pool::new(watchers, options.into(), backend.demand())),
         }
     }
 
@@ -94,7 +95,6 @@ impl Pool {
     }
 
     /// Connections without a request.
-    #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
         match self {
             Self::Http1(pool) => pool.len(),

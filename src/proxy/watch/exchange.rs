@@ -55,6 +55,8 @@ pub struct ExchangeWatch {
     /// Whom the exchange speaks for.
     bond: RefCell<Option<Bond>>,
     task: RefCell<Option<Waker>>,
+    /// What has come of the request's body.
+    body_bytes: Cell<u64>,
 }
 
 impl Deref for ExchangeWatch {
@@ -107,6 +109,7 @@ impl ExchangeWatch {
             stream_ticks: Cell::new(NEVER),
             bond: RefCell::new(None),
             task: RefCell::new(None),
+            body_bytes: Cell::new(0),
         })
     }
 
@@ -175,6 +178,21 @@ impl ExchangeWatch {
         if self.connection.exchanges() <= 1 {
             self.connection.does(doing);
         }
+    }
+
+    /// One more request begins, on a connection that has one after the other.
+    pub fn body_begins(&self) {
+        self.body_bytes.set(0);
+    }
+
+    /// A part of the request's body has come.
+    pub fn body_comes(&self, bytes: usize) {
+        self.body_bytes.set(self.body_bytes.get() + bytes as u64);
+    }
+
+    /// How many bytes of it have come.
+    pub const fn body_bytes(&self) -> u64 {
+        self.body_bytes.get()
     }
 
     /// The task to wake when something has expired.

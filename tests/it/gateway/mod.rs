@@ -13,6 +13,7 @@ mod listeners;
 mod logins;
 mod logout_propagation;
 mod memory;
+mod metrics;
 mod migration;
 mod moved_listeners;
 mod oauth;

@@ -18,6 +18,7 @@ use http_body::Body;
 use super::connection::{Http2Connection, UnderWay};
 use super::exchange::Http2Exchange;
 use super::head;
+use crate::domain::meters::{Http2Reset, ResetBy};
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::proxy::client::exchange::Exchange;
@@ -89,11 +90,21 @@ pub(super) async fn serve<H: Handler>(
         Err(end) => Err(end),
     };
     if let Err(end) = end {
-        if matches!(end, StreamEnd::Reset(_)) {
-            connection.was_reset();
+        match &end {
+            StreamEnd::Reset(reason) => {
+                count_reset(&*handler, ResetBy::Client, *reason);
+                connection.was_reset();
+            }
+            StreamEnd::SlowClient | StreamEnd::Response(_) => count_reset(&*handler, ResetBy::Gateway, end.reason()),
+            // With its connection.
+            StreamEnd::Lost(_) => {}
         }
         tracing::debug!(peer = %connection.client.peer, %end, "stream ended");
     }
+}
+
+fn count_reset(handler: &impl Handler, by: ResetBy, reason: Reason) {
+    handler.meters().resets(by).of(Http2Reset::of(reason.into())).add(1);
 }
 
 /// What the handler gets of the request's body. That of a WebSocket is the tunnel's.

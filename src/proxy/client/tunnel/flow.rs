@@ -58,6 +58,8 @@ enum Stage {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Progress {
     pub(super) moved: bool,
+    /// Written.
+    pub(super) bytes: u64,
     /// The side that is written to takes nothing.
     pub(super) is_blocked: bool,
 }
@@ -179,6 +181,7 @@ impl Flow {
             self.waiting.advance(written);
             self.is_flushing = true;
             self.progress.moved = true;
+            self.progress.bytes += written as u64;
         }
         if self.is_flushing {
             ready!(Pin::new(to).poll_flush(cx))?;

@@ -85,9 +85,10 @@ impl Gateway {
             let switched = body.into_stream().filter(|_| is_consent).ok_or(Refusal::UnaskedUpgrade)?;
             let upstream_write_timeout = upstream.options().write_timeout;
             let terms = TunnelTerms { idle_timeout: forward.idle_timeout, upstream_write_timeout, renewal };
+            let open = context.record.meter().opens(context.exchange.tunnel_kind());
             // With what was seen of newer tokens while the consent was awaited.
             let bond = context.exchange.watch().take_bond();
-            return Ok(switch(context, Upgrade::new(switched, bond, terms), response));
+            return Ok(switch(context, Upgrade::new(switched, bond, terms, open), response));
         }
         if handshake::is_mistaken_for_consent(head, response.status()) {
             return Err(Refusal::IgnoredUpgrade);
@@ -199,8 +200,11 @@ pub(super) async fn exchange(
         context.policy.rewrite.response(&mut headers, &context.ids.request);
         context.exchange.pass_interim(status, &headers);
     };
+    context.record.asks_upstream();
     let terms = ExchangeTerms { timeouts, watch: context.exchange.watch(), interim: &pass_interim, last_word: call.last_word };
-    upstream.exchange(&request, body, terms).await.map_err(|end| Refusal::of_end(end, &upstream.options().name))
+    let outcome = upstream.exchange(&request, body, terms).await;
+    context.record.has_asked();
+    outcome.map_err(|end| Refusal::of_end(end, &upstream.options().name))
 }
 
 /// Turns the connection into a tunnel.
@@ -209,5 +213,5 @@ fn switch(context: &RequestContext<'_>, upgrade: Upgrade, response: response::Pa
     *consent.status_mut() = response.status;
     *consent.headers_mut() = response.headers;
     context.exchange.switch_to(upgrade, &mut consent);
-    Served::Whole(consent)
+    Served::Switched(consent)
 }

@@ -20,9 +20,9 @@ use crate::domain::claims::Denial;
 use crate::domain::cookies::{self, NewCookies};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::trace::RequestIdFrom;
+use crate::domain::meters::{EndpointName, Outcome};
 use crate::domain::stats::Counter;
 use crate::domain::ticket_parameter::TicketsSent;
-use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::tunnel::handshake;
 use crate::proxy::control::Renewed;
 use crate::proxy::incoming::Incoming;
@@ -30,6 +30,7 @@ use crate::proxy::reply::Reply;
 use crate::proxy::request::body::GatewayBody;
 use crate::proxy::request::context::{Ids, IncomingBody, RequestContext, check_framing};
 use crate::proxy::request::ext_authz;
+use crate::proxy::request::record::Record;
 use crate::proxy::request::refusal::Refusal;
 
 /// For how many seconds the caller's token counts yet; empty where nobody is known.
@@ -55,20 +56,25 @@ enum Answer {
 
 impl Gateway {
     /// Answers one question, whatever happens.
-    pub(super) async fn serve_question(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
+    pub(super) async fn serve_question(&self, request: Request<Incoming>, record: Record) -> Response<GatewayBody> {
         let (mut head, body) = request.into_parts();
         let local = Rc::clone(&self.local.borrow());
+        record.enter(local.rows.endpoint(EndpointName::Decision));
         let policy = local.policy();
         let believed = policy.request_id_from != RequestIdFrom::Nobody;
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let is_call = policy.questions.takes_calls() && ext_authz::is_call(&head);
         let has_body = !body.is_end_stream();
-        let body = IncomingBody::of(body, &exchange, policy);
-        let answering = self.answer(&local, &ids, &mut head, (body, is_call), &exchange);
+        let body = IncomingBody::of(body, record.exchange(), policy);
+        let answering = self.answer(&local, &ids, &mut head, (body, is_call), &record);
         let mut answer = match AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(Err(Refusal::Panicked)) {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                record.ends(Outcome::Answered);
+                answer
+            }
             Err(refusal) => {
-                self.note(&refusal, policy, &head, &ids, exchange.client());
+                self.note(&refusal, policy, &head, &ids, record.exchange().client());
+                record.ends(refusal.outcome());
                 Answer::No(told(refusal, policy, &head, |refusal| refusal.into_decision(&policy.problem_types)))
             }
         };
@@ -76,14 +82,15 @@ impl Gateway {
             policy.share(reply.headers_mut(), &head);
         }
         if is_call {
-            return answer.into_call(&ids, exchange);
+            return answer.into_call(&ids, record);
         }
         let mut reply = answer.into_reply();
         if has_body {
             // Nobody reads it.
-            exchange.reads_no_more(reply.headers_mut());
+            record.exchange().reads_no_more(reply.headers_mut());
         }
-        whole(reply, &ids, exchange)
+        record.responds(reply.status(), record.outcome());
+        whole(reply, &ids, record)
     }
 
     /// Makes `head` that of the request in question, and judges it. The body counts in a call of gRPC.
@@ -93,9 +100,9 @@ impl Gateway {
         ids: &Ids,
         head: &mut Parts,
         (mut body, is_call): (IncomingBody, bool),
-        exchange: &Exchange,
+        record: &Record,
     ) -> Result<Answer, Refusal> {
-        let policy = local.policy();
+        let (policy, exchange) = (local.policy(), record.exchange());
         check_framing(exchange, head, body.length())?;
         let question = if is_call {
             body.limit(ext_authz::bytes_max(policy.client.header_bytes_max), policy.own_body_rate_min)?;
@@ -108,7 +115,7 @@ impl Gateway {
         if policy.rewrite.misspells_identity(&head.headers) {
             return Err(Refusal::Malformed("A field is spelt almost as one that tells who calls."));
         }
-        let context = RequestContext::in_question(policy, exchange, ids, head)?;
+        let context = RequestContext::in_question(policy, record, ids, head)?;
         match self.decide(&context, local, head).await? {
             Verdict::Forward(Forwarded { mut caller, .. }) => {
                 if caller.admitted.is_none() && !matches!(context.tickets, TicketsSent::None) {
@@ -180,7 +187,7 @@ impl Answer {
         }
     }
 
-    fn into_call(self, ids: &Ids, exchange: Exchange) -> Response<GatewayBody> {
+    fn into_call(self, ids: &Ids, record: Record) -> Response<GatewayBody> {
         let (reply, trailers) = match self {
             Self::Yes { identity, cookies, .. } => {
                 ext_authz::allowing(&identity, cookies.as_ref().map(|renewed| &renewed.cookies))
@@ -190,6 +197,7 @@ impl Answer {
                 ext_authz::denying(&reply)
             }
         };
-        reply.map(|bytes| GatewayBody::call(bytes, trailers, exchange))
+        record.responds(reply.status(), record.outcome());
+        reply.map(|bytes| GatewayBody::call(bytes, trailers, record))
     }
 }

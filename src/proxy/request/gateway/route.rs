@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::admit::Caller;
 use super::{Gateway, Local, Served};
+use crate::domain::meters::Limit;
 use crate::domain::network::network;
 use crate::domain::route::{FixedResponse, LimitBy, Redirect, Route};
 use crate::domain::stats::Counter;
@@ -46,27 +47,30 @@ impl Gateway {
 
 fn limit_by_address(context: &RequestContext<'_>, route: &Route) -> Result<(), Refusal> {
     match route.limit.map(|limit| limit.by) {
-        Some(LimitBy::Address) => limit(context, route, None),
+        Some(LimitBy::Address) => limit(context, route, None, Limit::RouteByAddress),
         Some(LimitBy::Subject) | None => Ok(()),
     }
 }
 
 fn limit_by_subject(context: &RequestContext<'_>, route: &Route, caller: &Caller) -> Result<(), Refusal> {
     match route.limit.map(|limit| limit.by) {
-        Some(LimitBy::Subject) => limit(context, route, Some(caller)),
+        Some(LimitBy::Subject) => limit(context, route, Some(caller), Limit::RouteBySubject),
         Some(LimitBy::Address) | None => Ok(()),
     }
 }
 
 /// Counts for the caller's subject, or for the address where none is known.
-fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>) -> Result<(), Refusal> {
+fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>, limit: Limit) -> Result<(), Refusal> {
     let policy = context.policy;
     let admitted = caller.and_then(|caller| caller.admitted.as_ref());
     let key = match admitted {
         Some(admitted) => LimitKey::Subject(&admitted.token.principal.subject),
         None => LimitKey::Network(network(context.address, policy.ipv6_prefix)),
     };
-    policy.limits.check(&route.name, key).map_err(Refusal::RateLimited)
+    policy.limits.check(&route.name, key).map_err(|wait| {
+        context.record.meter().set().limited.of(limit).add(1);
+        Refusal::RateLimited(wait)
+    })
 }
 
 /// To another place.

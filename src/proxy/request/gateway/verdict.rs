@@ -9,6 +9,7 @@ use super::admit::Caller;
 use super::route::{fixed, redirected};
 use super::{Gateway, Local, sign_in};
 use crate::domain::host::Host;
+use crate::domain::meters::EndpointName;
 use crate::domain::path::CanonicalTarget;
 use crate::domain::route::{Asked, Endpoint, Forward, Match, Route};
 use crate::domain::routing::{Lead, LeadsTo};
@@ -48,6 +49,7 @@ impl Gateway {
         local: &'v Local,
         head: &Parts,
     ) -> Result<Verdict<'v>, Refusal> {
+        let record = context.record;
         let asked = Asked {
             method: &head.method,
             host: context.host.as_ref().map(Host::name),
@@ -56,6 +58,7 @@ impl Gateway {
             headers: &head.headers,
         };
         if let Some(fields) = context.policy.preflight(head) {
+            record.enter(local.rows.endpoint(EndpointName::Preflight));
             return Ok(Verdict::Preflight(fields));
         }
         if let Some(query) = local.routing.mended_query(&asked) {
@@ -64,10 +67,17 @@ impl Gateway {
         match local.routing.find(&asked) {
             // By HTTP/2 a response of ours with 200 would be consent.
             Match::Endpoint(_) if handshake::is_by_http2(head) => Err(Refusal::NoRoute),
-            Match::Endpoint(endpoint) => Ok(Verdict::Endpoint(endpoint)),
+            Match::Endpoint(endpoint) => {
+                record.enter(local.rows.endpoint(endpoint.into()));
+                Ok(Verdict::Endpoint(endpoint))
+            }
             // Of a page that may not.
-            Match::Preflight => Ok(Verdict::Preflight(HeaderMap::new())),
-            Match::Route(Lead { route, to }) => {
+            Match::Preflight => {
+                record.enter(local.rows.endpoint(EndpointName::Preflight));
+                Ok(Verdict::Preflight(HeaderMap::new()))
+            }
+            Match::Route(Lead { route, number, to }) => {
+                record.enter(local.rows.route(number));
                 let passed = self.pass(context, local, route, head).await;
                 let caller = passed.map_err(|refusal| sign_in::or_sign_in(refusal, context, route, head))?;
                 match to {

@@ -12,10 +12,12 @@ use super::place::Place;
 use super::rules::ProbeRules;
 use crate::domain::affinity::BackendPoint;
 use crate::domain::ejection::Standing;
+use crate::domain::meters::UpstreamSet;
 use crate::domain::probing::ProbeRecord;
 use crate::domain::slowness::Responses;
 use crate::domain::upstream_report::LastProbe;
 use crate::proxy::upstream::connect::{Slot, Stream, Target};
+use crate::proxy::upstream::queue::Demand;
 use crate::proxy::watch::TICK;
 
 /// One address of one upstream. It is the same for all workers, and for settings that follow each other.
@@ -34,7 +36,7 @@ pub struct Backend {
     /// Those of all workers.
     connections: Arc<AtomicU32>,
     /// Requests that wait for one of them.
-    waiting: Arc<AtomicU32>,
+    demand: Arc<Demand>,
 }
 
 /// The number of the next one.
@@ -103,6 +105,8 @@ pub(in crate::proxy::upstream) struct Load {
     /// How many responses came so far, and how long they took all together, in ticks.
     responses: AtomicU64,
     ticks: AtomicU64,
+    /// Connections without a request, as of the last tick.
+    idle: AtomicU32,
 }
 
 impl Load {
@@ -118,6 +122,10 @@ impl Load {
         self.requests.store(self.now().saturating_sub(1), Ordering::Relaxed);
     }
 
+    pub(in crate::proxy::upstream) fn note_idle(&self, connections: usize) {
+        self.idle.store(u32::try_from(connections).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
     /// A response has come. Times are rounded to ticks, some up and some down: the mean of many is right.
     pub(in crate::proxy::upstream) fn note_response(&self, ticks: u32) {
         let add = |cell: &AtomicU64, more: u64| cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
@@ -127,7 +135,7 @@ impl Load {
 }
 
 impl Backend {
-    pub(super) fn new(place: &Place, address: Option<SocketAddr>) -> Arc<Self> {
+    pub(super) fn new(place: &Place, address: Option<SocketAddr>, meters: &Arc<UpstreamSet>) -> Arc<Self> {
         // Nodes know a backend by its address, whatever else is known of it; of a socket, by its path.
         let name = address.map_or_else(|| place.target.to_string(), |address| address.to_string());
         Arc::new(Self {
@@ -140,7 +148,7 @@ impl Backend {
             has_failed: AtomicBool::new(false),
             loads: Mutex::default(),
             connections: Arc::default(),
-            waiting: Arc::default(),
+            demand: Demand::new(meters),
         })
     }
 
@@ -162,6 +170,12 @@ impl Backend {
     pub(super) fn requests(&self) -> u32 {
         let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
         loads.iter().filter_map(Weak::upgrade).map(|load| load.now()).sum()
+    }
+
+    /// Connections without a request, of all workers.
+    pub(super) fn idle(&self) -> u32 {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.iter().filter_map(Weak::upgrade).map(|load| load.idle.load(Ordering::Relaxed)).sum()
     }
 
     /// The responses of all workers so far.
@@ -188,8 +202,13 @@ impl Backend {
         max.is_some_and(|max| self.connections() >= max)
     }
 
-    pub(in crate::proxy::upstream) const fn waiting(&self) -> &Arc<AtomicU32> {
-        &self.waiting
+    pub(in crate::proxy::upstream) const fn demand(&self) -> &Arc<Demand> {
+        &self.demand
+    }
+
+    /// That of its upstream.
+    pub(in crate::proxy::upstream) fn meters(&self) -> &UpstreamSet {
+        self.demand.meters()
     }
 
     /// A request was served.

@@ -20,8 +20,11 @@ impl Board {
 
 impl UpstreamStates for Board {
     fn reports(&self) -> Vec<UpstreamReport> {
-        let report =
-            |(name, backends): &(Arc<str>, Arc<Backends>)| UpstreamReport { name: Arc::clone(name), targets: backends.report() };
+        let report = |(name, backends): &(Arc<str>, Arc<Backends>)| UpstreamReport {
+            name: Arc::clone(name),
+            targets: backends.report(),
+            meters: Arc::clone(&backends.meters),
+        };
         self.0.iter().map(report).collect()
     }
 }
@@ -57,6 +60,8 @@ impl Backends {
             last_probe: condition.probed.last.clone().filter(|_| condition.probed.is_by(self.probing())),
             requests: backend.requests(),
             connections: backend.connections(),
+            idle: backend.idle(),
+            waiting: backend.demand().waiting(),
         }
     }
 }

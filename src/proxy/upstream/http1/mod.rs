@@ -85,7 +85,7 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
                 Poll::Pending
             };
             watch.arm(ExchangeWait::Connect, self.options.connections_wait);
-            match self.terms.connected(is_free, || UpstreamFault::Busy).await? {
+            match self.terms.connected(is_free, || self.busy()).await? {
                 Free::Connection(connection) => return Ok(connection),
                 Free::Slot(slot) => slot,
             }
@@ -94,6 +94,11 @@ impl<F: RequestFields> Http1Exchange<'_, F> {
         let mut opening = pin!(self.link.backend.connect());
         let opened = self.terms.connected(|cx| opening.as_mut().poll(cx), || UpstreamFault::ConnectTimedOut).await?;
         opened.map(|io| Connection::new(io.in_slot(slot))).map_err(|error| UpstreamFault::Connect(error).into())
+    }
+
+    fn busy(&self) -> UpstreamFault {
+        self.link.backend.meters().refused.add_shared(1);
+        UpstreamFault::Busy
     }
 
     async fn attempt(&self, mut connection: Box<Connection>, body: &mut RequestBody) -> Result<Response<Http1Body>, Failed> {

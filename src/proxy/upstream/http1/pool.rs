@@ -3,11 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::connection::Connection;
-use crate::proxy::upstream::queue::Queue;
+use crate::proxy::upstream::queue::{Demand, Queue};
 use crate::proxy::watch::Watchers;
 
 /// One worker's unused connections to one backend.
@@ -35,12 +34,8 @@ struct Idle {
 }
 
 impl Pool {
-    pub(in crate::proxy::upstream) fn new(
-        watchers: Rc<Watchers>,
-        limits: PoolLimits,
-        waiting_everywhere: &Arc<AtomicU32>,
-    ) -> Rc<Self> {
-        Rc::new(Self { watchers, limits: Cell::new(limits), idle: RefCell::default(), queue: Queue::new(waiting_everywhere) })
+    pub(in crate::proxy::upstream) fn new(watchers: Rc<Watchers>, limits: PoolLimits, demand: &Arc<Demand>) -> Rc<Self> {
+        Rc::new(Self { watchers, limits: Cell::new(limits), idle: RefCell::default(), queue: Queue::new(demand) })
     }
 
     /// From now on, other limits.
@@ -98,7 +93,6 @@ impl Pool {
         self.idle.borrow().is_empty()
     }
 
-    #[cfg(test)]
     pub(in crate::proxy::upstream) fn len(&self) -> usize {
         self.idle.borrow().len()
     }

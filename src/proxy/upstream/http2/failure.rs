@@ -17,6 +17,7 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn of(error: h2::Error, signs: &Signs) -> Self {
+        signs.note_reset(&error);
         let is_untaken = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
         match error.reason() {
             // With GOAWAY, streams fail that begin behind the last one that counts; all others go on.
@@ -30,5 +31,6 @@ impl Failure {
 
 /// Of a request whose response has begun.
 pub(super) fn within_the_response(error: h2::Error, signs: &Signs) -> UpstreamFault {
+    signs.note_reset(&error);
     if error.is_library() { UpstreamFault::Violation(error) } else { UpstreamFault::Truncated(signs.cause(error)) }
 }

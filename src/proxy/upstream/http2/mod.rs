@@ -143,7 +143,13 @@ impl<F: RequestFields> Http2Exchange<'_, F> {
             self.pool.wait(cx.waker());
             Poll::Pending
         };
-        let too_late = || if is_full.get() { UpstreamFault::Busy } else { UpstreamFault::ConnectTimedOut };
+        let too_late = || {
+            if !is_full.get() {
+                return UpstreamFault::ConnectTimedOut;
+            }
+            backend.meters().refused.add_shared(1);
+            UpstreamFault::Busy
+        };
         Ok(self.terms.connected(poll, too_late).await??)
     }
 

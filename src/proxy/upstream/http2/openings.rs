@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use crate::proxy::upstream::end::UpstreamFault;
-use crate::proxy::upstream::queue::{Queue, Waiting};
+use crate::proxy::upstream::queue::{Demand, Queue, Waiting};
 
 /// Those of one worker to one backend.
 #[derive(Debug)]
@@ -20,9 +19,9 @@ pub(super) struct Openings {
 }
 
 impl Openings {
-    pub(super) fn new(waiting_everywhere: &Arc<AtomicU32>) -> Self {
+    pub(super) fn new(demand: &Arc<Demand>) -> Self {
         Self {
-            queue: Queue::new(waiting_everywhere),
+            queue: Queue::new(demand),
             begun: Cell::new(0),
             failures: Cell::new(0),
             last_failure: RefCell::new((io::ErrorKind::Other, String::new())),

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -19,6 +18,7 @@ use crate::proxy::http2::intake::Intakes;
 use crate::proxy::http2::sifted::Sifted;
 use crate::proxy::upstream::backends::Backend;
 use crate::proxy::upstream::connect::Slot;
+use crate::proxy::upstream::queue::Demand;
 use crate::proxy::watch::Watchers;
 
 /// One worker's connections to one backend, each of which carries many requests.
@@ -41,16 +41,12 @@ pub(super) struct Opened {
 }
 
 impl Pool {
-    pub(in crate::proxy::upstream) fn new(
-        watchers: Rc<Watchers>,
-        limits: PoolLimits,
-        waiting_everywhere: &Arc<AtomicU32>,
-    ) -> Self {
+    pub(in crate::proxy::upstream) fn new(watchers: Rc<Watchers>, limits: PoolLimits, demand: &Arc<Demand>) -> Self {
         Self {
             watchers,
             limits: Cell::new(limits),
             connections: RefCell::default(),
-            openings: Rc::new(Openings::new(waiting_everywhere)),
+            openings: Rc::new(Openings::new(demand)),
             tasks: RefCell::default(),
         }
     }
@@ -148,7 +144,6 @@ impl Pool {
     }
 
     /// Connections without a request.
-    #[cfg(test)]
     pub(in crate::proxy::upstream) fn idle(&self) -> usize {
         self.connections.borrow().iter().filter(|connection| connection.is_idle()).count()
     }

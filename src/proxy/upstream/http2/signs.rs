@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::openings::Openings;
+use crate::domain::meters::Http2Reset;
 use crate::proxy::watch::Watchers;
 
 /// Signs of life of one connection.
@@ -55,6 +56,13 @@ impl Signs {
 
     pub(super) fn age_since(&self, then: u32) -> Duration {
         self.watchers.age_since(then)
+    }
+
+    /// A stream has failed by this: counted, if its peer has reset it.
+    pub(super) fn note_reset(&self, error: &h2::Error) {
+        if let Some(reason) = error.reason().filter(|_| error.is_reset() && error.is_remote()) {
+            self.openings.queue.demand().meters().resets.of(Http2Reset::of(reason.into())).add_shared(1);
+        }
     }
 
     /// Bytes have come.
