@@ -14,7 +14,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderName, HeaderValue};
 use tokengate::app::Ambient;
-use tokengate::crypto::access_token::{NewAccessToken, mint};
+use tokengate::crypto::access_token::{Holder, NewAccessToken, mint};
 use tokengate::crypto::deployment_secret::{DeploymentSecret, generate_secret};
 use tokengate::crypto::entropy::{Entropy, SystemEntropy, draw, token_id};
 use tokengate::crypto::key_files::generate;
@@ -67,8 +67,7 @@ fn token(ring: &KeyRing, entropy: &dyn Entropy) -> String {
         issuer: "https://issuer.example.com/",
         subject: &subject,
         audiences: &["https://api.example.com".to_owned()],
-        session: SessionId::new(Partition(3), NOW, draw(entropy)),
-        generation: Generation(7),
+        holder: Holder::Session { id: SessionId::new(Partition(3), NOW, draw(entropy)), generation: Generation(7) },
         token_id: &token_id(entropy),
         issued_at: NOW,
         expires_at: NOW.saturating_add(LIFETIME),

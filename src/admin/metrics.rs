@@ -92,6 +92,7 @@ const FAMILIES: &[Family] = &[
         (Counter::LegacyTokensSeen, "seen"),
         (Counter::LegacyExchanges, "exchanged"),
     ]),
+    single("machine_tokens", "Access tokens given to OAuth clients for themselves", &[(Counter::MachineTokens, "")]),
     family("refreshes", "outcome", "Calls of refresh by what they came to", &[
         (Counter::RefreshesRotated, "rotated"),
         (Counter::RefreshesReissued, "reissued"),

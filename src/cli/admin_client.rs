@@ -43,6 +43,10 @@ pub(super) struct AdminClient {
 }
 
 impl AdminArgs {
+    pub(super) fn settings(&self) -> &SettingsArgs {
+        &self.settings
+    }
+
     pub(super) fn client(&self) -> Result<AdminClient, Failure> {
         let settings = self.settings.load_upstream_or_none()?.settings;
         let base = match (&self.url, &settings.admin.address) {

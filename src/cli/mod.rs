@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod check;
+mod clients;
 pub mod demo;
 mod explain;
 mod healthcheck;
@@ -50,6 +51,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             say(&loaded.print())
         }),
         Command::Keys(args) => keys::run(&args),
+        Command::Clients(args) => clients::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Revoke(args) => revoke::run(&args),
@@ -103,6 +105,7 @@ enum Command {
     Check(check::CheckArgs),
     PrintConfig(PrintConfigArgs),
     Keys(keys::KeysArgs),
+    Clients(clients::ClientsArgs),
     Import(import::ImportArgs),
     Sessions(sessions::SessionsArgs),
     Revoke(revoke::RevokeArgs),

@@ -30,6 +30,7 @@ pub struct Limits {
     /// `/login`, `/register`, `/quick-register`.
     pub login: LoginLimits,
     pub refresh: RefreshLimits,
+    pub clients: ClientLimits,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +41,14 @@ pub struct LoginLimits {
     pub unreadable: Option<Rate>,
     /// Where requests name accounts; all that they name count.
     pub account: Vec<AccountName>,
+}
+
+/// Of clients that get tokens for themselves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ClientLimits {
+    /// Whether they show who they are or not.
+    pub per_address: Option<Rate>,
+    pub per_client: Option<Rate>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -68,6 +77,10 @@ impl Limits {
                 per_address: s.read("per_address", parse::or_off(parse::rate)),
                 per_account: s.read("per_account", parse::or_off(parse::rate)),
                 imported_per_address: s.read("imported_per_address", parse::or_off(parse::rate)),
+            }),
+            clients: s.section("clients", |s| ClientLimits {
+                per_address: s.read("per_address", parse::or_off(parse::rate)),
+                per_client: s.read("per_client", parse::or_off(parse::rate)),
             }),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::notes::Notes;
 use super::tokens::TokenRoom;
-use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, ListenerProtocol, Settings, tickets};
+use super::{IssuerSubjects, LEGACY_MAX, ListenAddress, Listener, ListenerProtocol, Settings, oauth, tickets};
 use crate::domain::cors::{Cors, Origins};
 use crate::domain::route::{Access, Route};
 use crate::domain::session_policy::OldSession;
@@ -15,7 +15,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     subject_prefixes_are_distinct(settings, notes);
     trusted_claims_are_used(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
-    clients_are_distinct(settings, notes);
+    oauth::clients_can_do_what_they_may(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     refreshes_in_flight_have_time(settings, notes);
     tokens_can_be_sent(settings, notes);
@@ -130,6 +130,14 @@ fn subject_prefixes_are_distinct(settings: &Settings, notes: &Notes) {
             );
             notes.problem(&format!("issuers[{index}].subject_prefix"), None, message);
         }
+        if let Some(machines) = settings.machine_prefix().filter(|machines| machines.meets(prefix)) {
+            let message = format!(
+                "\"{}\" and \"{}\", oauth.subject_prefix, begin alike: none may be the beginning of another",
+                prefix.as_str(),
+                machines.as_str()
+            );
+            notes.problem(&format!("issuers[{index}].subject_prefix"), None, message);
+        }
     }
 }
 
@@ -148,14 +156,6 @@ fn demands(route: &Route, claim: &str) -> bool {
     match &route.access {
         Access::Token(demands) => demands.claims.iter().any(|demand| demand.path.claim() == claim),
         Access::Public | Access::Optional => false,
-    }
-}
-
-fn clients_are_distinct(settings: &Settings, notes: &Notes) {
-    for (index, client) in settings.clients.iter().enumerate() {
-        if settings.clients[..index].iter().any(|earlier| earlier.id == client.id) {
-            notes.problem(&format!("clients[{index}].id"), None, format!("\"{}\" is the id of an earlier entry", client.id));
-        }
     }
 }
 

@@ -4,11 +4,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use config::{Config, ConfigError, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
+use crate::files;
 
 /// Every key with its default. Commented-out keys (`#key = …`) are examples, or the defaults of entries such as upstreams.
 pub const DEFAULT_FILE: &str = include_str!("../../config/tokengate.toml");
@@ -54,6 +56,8 @@ pub(super) struct Layers {
     pub(super) merged: Value,
     /// The default file with its examples switched on: holds a default for every key, for one entry of each list too.
     pub(super) documented: Value,
+    /// Of files that the settings name and that are layers themselves: what is wrong with them.
+    pub(super) faults: Vec<Problem>,
 }
 
 /// Values may be secrets.
@@ -76,7 +80,8 @@ pub(super) fn merge(inputs: &Inputs) -> Result<Layers, Vec<Problem>> {
     }
     let mut merged = builder.build().map_err(|e| vec![shapeless(e.to_string())])?.cache;
     add_route_of_last_resort(&mut merged);
-    Ok(Layers { merged, documented: Value::new(None, documented.0) })
+    let faults = add_clients_of_file(&mut merged).err().unwrap_or_default();
+    Ok(Layers { merged, documented: Value::new(None, documented.0), faults })
 }
 
 /// Without any route everything needs a token and goes to the one upstream, or to the one called `default`.
@@ -90,6 +95,50 @@ fn add_route_of_last_resort(merged: &mut Value) {
         entries.push(Value::new(None, HashMap::from([("name".to_owned(), name)])));
     }
 }
+
+/// The entries of the file that `oauth.clients_file` names come behind those of the settings.
+fn add_clients_of_file(merged: &mut Value) -> Result<(), Vec<Problem>> {
+    let ValueKind::Table(sections) = &mut merged.kind else { return Ok(()) };
+    let named = sections.get("oauth").and_then(|oauth| match &oauth.kind {
+        ValueKind::Table(keys) => keys.get("clients_file"),
+        _ => None,
+    });
+    let Some((named, path)) = named.and_then(|named| match &named.kind {
+        ValueKind::String(path) if !path.is_empty() => Some((named, path.clone())),
+        _ => None,
+    }) else {
+        return Ok(());
+    };
+    let fault = |message: String| {
+        vec![Problem {
+            key: CLIENTS_FILE_KEY.to_owned(),
+            value: Some(path.clone()),
+            origin: named.origin().map(str::to_owned),
+            message,
+        }]
+    };
+    let text = files::read_text(Path::new(&path), files::SETTINGS_BYTES_MAX)
+        .map_err(|error| fault(format!("cannot be read: {error}; make it with: tokengate clients add ID --file {path}")))?;
+    let Document(mut found) = Document::parse(&path, &text, Origins::Lines)?;
+    let entries = match found.remove("clients").map(|value| value.kind) {
+        Some(ValueKind::Array(entries)) if found.is_empty() => entries,
+        None if found.is_empty() => Vec::new(),
+        _ => {
+            let others: Vec<&str> = found.keys().map(String::as_str).collect();
+            return Err(fault(format!(
+                "may hold [[clients]] alone; it has {}",
+                if others.is_empty() { "something else" } else { &others[0] }
+            )));
+        }
+    };
+    let clients = sections.entry("clients".to_owned()).or_insert_with(|| Value::new(None, Vec::<Value>::new()));
+    if let ValueKind::Array(clients) = &mut clients.kind {
+        clients.extend(entries);
+    }
+    Ok(())
+}
+
+const CLIENTS_FILE_KEY: &str = "oauth.clients_file";
 
 /// The default file with each `#key = …` and `#[section]` switched on. Prose comments have a space after the `#`.
 pub(super) fn uncommented(text: &str) -> String {

@@ -67,6 +67,7 @@ impl Endpoints {
             sessions: path("sessions", &prefix),
             session: path("session", &prefix),
             ticket: path("ticket", &prefix),
+            token: path("token", &prefix),
             revoke: path("revoke", &prefix),
             introspect: path("introspect", &prefix),
             jwks: path("jwks", ""),

@@ -76,7 +76,7 @@ pub use listen::{Admin, Listen, Log, LogFormat, Node, Reloading, Shutdown};
 pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerProtocol, ListenerTls, Listeners, TlsVersion};
 pub use login::{Endpoints, Login};
 pub use members::{MemberPath, Members};
-pub use oauth::OAuthClient;
+pub use oauth::{ClientGrant, DIGEST_PREFIX, OAuth, OAuthClient, SECRETS_MAX, is_client_id};
 pub use pointer::Pointer;
 pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
@@ -120,7 +120,8 @@ pub struct Settings {
     pub errors: Errors,
     pub identity: Identity,
     pub issuers: Vec<Issuer>,
-    /// Machines that may ask `introspect`.
+    pub oauth: OAuth,
+    /// Those of [`OAuth::clients_file`] are the last.
     pub clients: Vec<OAuthClient>,
     /// At most [`LEGACY_MAX`].
     pub legacy: Vec<Legacy>,
@@ -169,7 +170,7 @@ impl Loaded {
     }
 }
 
-/// Merges and validates. Reads the files that `…_file` keys of secrets name, and nothing else from outside.
+/// Merges and validates. Reads the files that `…_file` keys of secrets and clients name, and nothing else from outside.
 ///
 /// # Errors
 /// Every fault that was found.
@@ -193,6 +194,7 @@ fn validated(layers: layers::Layers) -> Result<Loaded, Invalid> {
     let notes = Notes::default();
     let settings = Settings::read(&layers, &notes);
     let Noted { shown, effective, secret_files, leaves: known, problems } = notes.finish();
+    let problems = [layers.faults.clone(), problems].concat();
     match settings {
         Some(settings) if problems.is_empty() => {
             Ok(Loaded { settings, shown, layers, effective, secret_files, known, warnings: Vec::new() })
@@ -242,8 +244,10 @@ impl Settings {
         let headers = root.section("headers", Headers::read);
         let errors = root.section("errors", Errors::read);
         let issuers = root.list("issuers", Issuer::read);
+        let oauth = root.section("oauth", OAuth::read);
         let clients = root.list("clients", OAuthClient::read);
-        let endpoints = endpoints.usable(!clients.is_empty(), tokens.origin.is_some(), cookies.is_some());
+        let asks = clients.iter().flatten().any(|client| client.introspects);
+        let endpoints = endpoints.usable(asks, tokens.origin.is_some(), cookies.is_some());
         let legacy = root.list("legacy", Legacy::read);
         let foreign = issuers.iter().flatten().map(|issuer| issuer.lifetime_max + issuer.leeway);
         let needed = Retention::covering(foreign.chain([tokens.lifetime + tokens.leeway]));
@@ -287,6 +291,7 @@ impl Settings {
             errors,
             identity,
             issuers: issuers?,
+            oauth,
             clients: clients.into_iter().collect::<Option<Vec<OAuthClient>>>()?,
             legacy: legacy?,
             store,

@@ -12,7 +12,13 @@ impl Settings {
     pub fn own_policy(&self) -> ClaimPolicy {
         let tokens = &self.tokens;
         let subjects = SubjectRule::Ours(self.reserved_prefixes());
-        ClaimPolicy { leeway: tokens.leeway, subjects, ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime) }
+        let machines = self.machine_rule();
+        ClaimPolicy {
+            leeway: tokens.leeway,
+            subjects,
+            machines,
+            ..ClaimPolicy::own(&tokens.issuer, &tokens.audience, tokens.lifetime)
+        }
     }
 
     /// What no subject of ours begins with.
@@ -22,7 +28,7 @@ impl Settings {
             IssuerSubjects::Prefixed(prefix) => Some(prefix.clone()),
             IssuerSubjects::Shared => None,
         });
-        prefixes.collect()
+        prefixes.chain(self.machine_prefix().cloned()).collect()
     }
 }
 

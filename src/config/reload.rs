@@ -90,7 +90,7 @@ impl InForce {
     pub fn reload(&self, new: &Loaded) -> Result<Reload, Invalid> {
         let needs_restart = self.needs_restart(new);
         let merged = kept(&self.loaded.layers.merged, &new.layers.merged, "");
-        let layers = Layers { merged, documented: new.layers.documented.clone() };
+        let layers = Layers { merged, documented: new.layers.documented.clone(), faults: Vec::new() };
         let loaded = super::validated(layers).map_err(|Invalid(mut problems)| {
             if !needs_restart.is_empty() {
                 let keys = needs_restart.join(", ");

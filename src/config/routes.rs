@@ -8,6 +8,7 @@ mod response;
 use std::sync::Arc;
 
 use access::Admittance;
+pub(super) use access::scope;
 
 use super::callers::Identity;
 use super::listen::Listen;

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::keyring::KeyRing;
 use crate::domain::access_claims::{AccessClaims, ClaimError, LOGIN_CLAIM};
-use crate::domain::claims::RESERVED_CLAIMS;
+use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS};
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::secret::Secret;
 use crate::domain::session::Grant;
@@ -19,8 +19,7 @@ pub struct NewAccessToken<'a> {
     pub issuer: &'a str,
     pub subject: &'a Subject,
     pub audiences: &'a [String],
-    pub session: SessionId,
-    pub generation: Generation,
+    pub holder: Holder<'a>,
     pub token_id: &'a TokenId,
     /// Rounded down to the second, like `expires_at`.
     pub issued_at: Timestamp,
@@ -29,6 +28,19 @@ pub struct NewAccessToken<'a> {
     pub grant: &'a Grant,
     /// What clients can send and the verifier looks at.
     pub bytes_max: usize,
+}
+
+/// To whom a token belongs.
+#[derive(Clone, Copy, Debug)]
+pub enum Holder<'a> {
+    Session {
+        id: SessionId,
+        generation: Generation,
+    },
+    /// An OAuth client, which got it for itself.
+    Machine {
+        client: &'a str,
+    },
 }
 
 /// Why no token was made.
@@ -85,7 +97,8 @@ impl fmt::Display for TooLarge {
     }
 }
 
-/// Makes a signed JWT of type `at+jwt` (RFC 9068) with the claims `iss sub aud exp iat jti sid gen`, `auth_time` where the login is known,
+/// Makes a signed JWT of type `at+jwt` (RFC 9068) with the claims `iss sub aud exp iat jti`, `sid` and `gen` of a session or the `client_id`
+/// of a machine, `auth_time` where the login is known,
 /// `scope` when there are scopes, and the grant's. None that could not be used: too large, or one that our own verifier would not read.
 pub fn mint(keys: &KeyRing, token: &NewAccessToken<'_>) -> Result<Secret<String>, MintError> {
     let signer = keys.signer().ok_or(MintError::NoSigningKey)?;
@@ -116,8 +129,13 @@ impl Serialize for Payload<'_> {
         map.serialize_entry("exp", &token.expires_at.secs())?;
         map.serialize_entry("iat", &token.issued_at.secs())?;
         map.serialize_entry("jti", token.token_id)?;
-        map.serialize_entry("sid", &token.session)?;
-        map.serialize_entry("gen", &token.generation)?;
+        match &token.holder {
+            Holder::Session { id, generation } => {
+                map.serialize_entry("sid", id)?;
+                map.serialize_entry("gen", generation)?;
+            }
+            Holder::Machine { client } => map.serialize_entry(CLIENT_CLAIM, client)?,
+        }
         if let Some(logged_in_at) = token.grant.logged_in_at {
             map.serialize_entry(LOGIN_CLAIM, &logged_in_at.secs())?;
         }
@@ -125,7 +143,7 @@ impl Serialize for Payload<'_> {
             map.serialize_entry("scope", &token.grant.scopes.join(" "))?;
         }
         for (name, value) in &token.grant.claims {
-            if !RESERVED_CLAIMS.contains(&name.as_str()) && name != LOGIN_CLAIM {
+            if !RESERVED_CLAIMS.contains(&name.as_str()) && name != LOGIN_CLAIM && name != CLIENT_CLAIM {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -151,8 +169,7 @@ mod tests {
             issuer: "https://gate.example",
             subject: &Subject::new("user-1").unwrap(),
             audiences: &["api".to_owned()],
-            session: SessionId::from_bytes([3; 16]),
-            generation: Generation(2),
+            holder: Holder::Session { id: SessionId::from_bytes([3; 16]), generation: Generation(2) },
             token_id: &TokenId::new("t1").unwrap(),
             issued_at: Timestamp::from_millis(1_700_000_000_999),
             expires_at: Timestamp::from_millis(1_700_000_900_999),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::machine::MachineRule;
 use super::subjects::{ReservedPrefixes, SubjectRule};
 use super::time::CLOCK_SKEW_MAX;
 
@@ -27,6 +28,8 @@ pub struct ClaimPolicy {
     pub subject_claim: ClaimPath,
     /// Whether subjects are users of the API or of the issuer.
     pub subjects: SubjectRule,
+    /// The machines that may speak for themselves; `None`: none, and never with another issuer's token.
+    pub machines: Option<MachineRule>,
     /// Where scopes are. The scopes of all places count.
     pub scope_claims: Vec<ClaimPath>,
     /// Which of its other claims are passed on.
@@ -47,6 +50,7 @@ impl ClaimPolicy {
             lifetime_max,
             subject_claim: ClaimPath::new("sub"),
             subjects: SubjectRule::Ours(ReservedPrefixes::default()),
+            machines: None,
             scope_claims: vec![ClaimPath::new("scope")],
             trusted_claims: TrustedClaims::All,
         }
@@ -65,6 +69,7 @@ impl ClaimPolicy {
             lifetime_max,
             subject_claim: ClaimPath::new("sub"),
             subjects,
+            machines: None,
             scope_claims: vec![ClaimPath::new("scope")],
             trusted_claims: TrustedClaims::Listed([].into()),
         }
@@ -79,7 +84,7 @@ impl ClaimPolicy {
 /// Whose tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IssuerKind {
-    /// Minted here: `iat`, `jti`, `sid` and `gen` are demanded.
+    /// Minted here: `iat` and `jti` are demanded, and `sid` and `gen`, or `client_id` instead of them.
     Own,
     Foreign,
 }

@@ -63,7 +63,11 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
             if claims.token.is_none() {
                 return Err(Denial::Invalid("jti is missing"));
             }
-            (Some(own_session(&claims.rest)?), Some(own_generation(&claims.rest)?))
+            if is_of_a_machine(&claims.rest) {
+                (None, None)
+            } else {
+                (Some(own_session(&claims.rest)?), Some(own_generation(&claims.rest)?))
+            }
         }
         IssuerKind::Foreign => (None, None),
     };
@@ -132,7 +136,23 @@ fn own_generation(claims: &Map<String, Value>) -> Result<Generation, Denial> {
 /// # Errors
 /// There is no name where the policy looks for one, or it names nobody that the issuer may speak for.
 pub fn named_subject(claims: &AccessClaims, policy: &ClaimPolicy) -> Result<Subject, Denial> {
-    Ok(policy.subjects.subject(&name_at(&claims.rest, &policy.subject_claim)?)?)
+    let name = name_at(&claims.rest, &policy.subject_claim)?;
+    match policy.kind {
+        IssuerKind::Own if is_of_a_machine(&claims.rest) => {
+            own_machine(&claims.rest, policy).filter(|subject| subject.as_str() == name)
+        }
+        IssuerKind::Own | IssuerKind::Foreign => return Ok(policy.subjects.subject(&name)?),
+    }
+    .ok_or(Denial::Invalid("the subject is no machine"))
+}
+
+/// Whether one of our own tokens belongs to no session.
+fn is_of_a_machine(claims: &Map<String, Value>) -> bool {
+    !claims.contains_key("sid") && !claims.contains_key("gen") && claims.contains_key(CLIENT_CLAIM)
+}
+
+fn own_machine(claims: &Map<String, Value>, policy: &ClaimPolicy) -> Option<Subject> {
+    policy.machines.as_ref()?.subject(claims.get(CLIENT_CLAIM)?.as_str()?)
 }
 
 /// A string, or an integer, as user ids often are: some issuers write one into `sub` too.

@@ -31,6 +31,7 @@ pub mod json;
 pub mod lag;
 pub mod legacy;
 pub mod login_kind;
+pub mod machine;
 pub mod media_type;
 pub mod meters;
 pub mod navigation;

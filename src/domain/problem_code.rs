@@ -71,6 +71,10 @@ codes! {
         when: "The route is not open to the caller's address (`routes.allow`, `routes.deny`)."
         client: "Does not repeat it from there."
         operator: "Behind a proxy that `listen.trusted_peers` does not name, every client has the proxy's address."
+    AudienceNotGranted = "audience_not_granted" [BAD_REQUEST]
+        when: "A token is asked for, for an `audience` or `resource` that was not granted."
+        client: "Leaves it out, or names one of those that its tokens have."
+        operator: "Compares it with `clients.audiences` and `tokens.audience`."
     BodyMalformed = "body_malformed" [BAD_REQUEST]
         when: "The body broke off, or is not framed as its head announces."
         client: "Sends the request again, whole."
@@ -96,21 +100,25 @@ codes! {
         client: "Keeps its tokens, and refreshes again after `Retry-After`."
         operator: "Looks into the log for the cause. `\"keep\"` would go on with the previous claims."
     ClientInvalid = "client_invalid" [UNAUTHORIZED]
-        when: "The credentials of an OAuth client are missing or wrong, at introspection or revocation."
+        when: "The credentials of an OAuth client are missing or wrong, at introspection, revocation or the token endpoint."
         client: "Sends the id and secret of its entry in `clients`, by HTTP Basic or in the form."
         operator: "Compares them with the entry."
+    ClientUnauthorized = "client_unauthorized" [BAD_REQUEST]
+        when: "An OAuth client asks for what its entry does not allow: tokens for itself, or introspection."
+        client: "Does not repeat it."
+        operator: "Compares it with `clients.grants` and `clients.introspects`."
     EncodingUnsupported = "encoding_unsupported" [UNSUPPORTED_MEDIA_TYPE]
         when: "The body of a login is compressed or not in UTF-8, so that its account cannot be read."
         client: "Sends it uncompressed, in UTF-8."
         operator: "Nothing: limits by account (`limits.login.account`) need to read it."
     FormExpected = "form_expected" [BAD_REQUEST]
-        when: "Revocation and introspection take forms alone."
+        when: "The token endpoint, revocation and introspection take forms alone."
         client: "Sends `application/x-www-form-urlencoded`."
         operator: "Nothing."
     GrantTypeUnsupported = "grant_type_unsupported" [BAD_REQUEST]
-        when: "A form asks for another grant than `refresh_token`."
-        client: "Sends `grant_type=refresh_token`; logins go to the API's own paths."
-        operator: "Nothing."
+        when: "A form asks for a grant that is not offered here."
+        client: "Sends one of `grant_types_supported` of the metadata; logins go to the API's own paths."
+        operator: "Nothing. `client_credentials` is offered at `endpoints.token` where a client has it among its `grants`."
     InternalError = "internal_error" [INTERNAL_SERVER_ERROR]
         when: "A part of the gateway failed. The failure cost this request alone."
         client: "Keeps its tokens, and tries again later."
@@ -180,7 +188,7 @@ codes! {
         client: "Shows that the user may not do this."
         operator: "Compares `routes.scopes` with what the login grants."
     ScopeNotGranted = "scope_not_granted" [BAD_REQUEST]
-        when: "A refresh asks for a scope that the login did not give."
+        when: "A refresh asks for a scope that the login did not give, or a client for one that its entry does not have."
         client: "Leaves `scope` out, or asks for less."
         operator: "Nothing."
     SessionNotFound = "session_not_found" [NOT_FOUND]
@@ -203,9 +211,9 @@ codes! {
         when: "The store did not complete the call in time. It may have taken effect all the same."
         client: "Keeps its tokens, and repeats the call after `Retry-After`: that is safe."
         operator: "Looks at `store` of the readiness probe, and at the store itself."
-    SubjectBarred = "subject_barred" [FORBIDDEN]
-        when: "All sessions of the account that begin before a moment ahead are revoked, and a login now would be one of them."
-        client: "Tells the user; a login later may work."
+    SubjectBarred = "subject_barred" [FORBIDDEN, SERVICE_UNAVAILABLE]
+        when: "All sessions of the account that begin before a moment ahead are revoked, and a login now would be one of them. 503 for an OAuth client that asks for a token for itself."
+        client: "Tells the user; a login later may work. With 503: repeats the call after `Retry-After`."
         operator: "Nothing, if the revocation was meant so: it is over at its moment."
     TargetTooLong = "target_too_long" [URI_TOO_LONG]
         when: "The target takes more than half of `listen.header_bytes_max`."

@@ -111,12 +111,21 @@ impl Replica {
     /// clock: a session that is created now must not be created before it, or it is born revoked.
     #[must_use]
     pub fn subject_revoked_before(&self, subject: &Subject) -> Option<Timestamp> {
-        let everyone = self.everyone_issued_before();
+        self.cutoff_of(subject).map(Cutoff::sessions).max(self.everyone_issued_before())
+    }
+
+    /// The moment before which every token of the subject that belongs to no session is dead, by its `iat`.
+    #[must_use]
+    pub fn tokens_revoked_before(&self, subject: &Subject) -> Option<Timestamp> {
+        self.cutoff_of(subject).map(Cutoff::tokens).max(self.everyone_issued_before())
+    }
+
+    fn cutoff_of(&self, subject: &Subject) -> Option<Cutoff> {
         if self.subjects.load(Ordering::Relaxed) == 0 {
-            return everyone;
+            return None;
         }
         let hash = subject_hash(&self.hasher, subject);
-        self.read(hash).subject_issued_before(hash, subject).map(Cutoff::sessions).max(everyone)
+        self.read(hash).subject_issued_before(hash, subject)
     }
 
     fn everyone_issued_before(&self) -> Option<Timestamp> {

@@ -48,6 +48,8 @@ pub enum OwnEndpoint {
     /// Of the caller.
     CurrentSession,
     Ticket,
+    /// RFC 6749, section 3.2.
+    Token,
     /// RFC 7009.
     Revoke,
     /// RFC 7662.
@@ -67,6 +69,7 @@ impl OwnEndpoint {
             Self::Sessions | Self::Session(_) | Self::CurrentSession | Self::Ticket => true,
             Self::Refresh
             | Self::Logout
+            | Self::Token
             | Self::Revoke
             | Self::Introspect
             | Self::Jwks
@@ -115,6 +118,7 @@ pub struct EndpointPaths {
     pub sessions: Option<String>,
     pub session: Option<String>,
     pub ticket: Option<String>,
+    pub token: Option<String>,
     pub revoke: Option<String>,
     pub introspect: Option<String>,
     pub jwks: Option<String>,

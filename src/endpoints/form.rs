@@ -2,12 +2,24 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+use http::request::Parts;
+
 use super::refusal::Refusal;
+use crate::domain::media_type;
 
 /// How many parameters a form may have.
 const PARAMETERS_MAX: usize = 32;
 
 pub(super) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+/// The form of a call that takes nothing else.
+pub(super) fn of_request<'a>(head: &Parts, body: &'a Bytes) -> Result<Form<'a>, Refusal> {
+    if !media_type::is(&head.headers, "application/x-www-form-urlencoded") {
+        return Err(Refusal::FormExpected);
+    }
+    Form::parse(body)
+}
 
 impl<'a> Form<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {

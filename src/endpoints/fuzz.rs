@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::accounts::{self, Reading};
+use super::clients::basic;
 use super::credentials::{self, Source};
 use super::grant::{self, Granted, present_claims};
 use super::json_object::JsonObject;
-use super::oauth::basic;
 use super::options::EndpointOptions;
 use super::refusal::Dialect;
 use super::tokens;

@@ -154,6 +154,9 @@ impl Inner {
             | Refusal::EncodingUnsupported
             | Refusal::FormExpected
             | Refusal::ClientInvalid
+            | Refusal::ClientUnauthorized
+            | Refusal::TargetInvalid
+            | Refusal::Machine(_)
             | Refusal::TokenTypeUnsupported
             | Refusal::MetadataMissing
             | Refusal::UnsupportedGrantType

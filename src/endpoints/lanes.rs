@@ -72,6 +72,7 @@ impl Lanes {
             | OwnEndpoint::Session(_)
             | OwnEndpoint::CurrentSession
             | OwnEndpoint::Ticket
+            | OwnEndpoint::Token
             | OwnEndpoint::Revoke
             | OwnEndpoint::Introspect => &self.calls,
         }

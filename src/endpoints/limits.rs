@@ -24,6 +24,8 @@ pub(super) struct RateLimits {
     refresh_by_address: Option<Limiter>,
     refresh_by_session: Option<Limiter>,
     lookup_by_address: Option<Limiter>,
+    client_by_address: Option<Limiter>,
+    client_by_id: Option<Limiter>,
     ipv6_prefix: u8,
     meters: Arc<ControlSet>,
 }
@@ -39,6 +41,8 @@ impl RateLimits {
             refresh_by_address: limiter(limits.refresh.per_address),
             refresh_by_session: limiter(limits.refresh.per_account),
             lookup_by_address: limiter(limits.refresh.imported_per_address),
+            client_by_address: limiter(limits.clients.per_address),
+            client_by_id: limiter(limits.clients.per_client),
             ipv6_prefix: limits.ipv6_prefix,
             meters: Arc::clone(meters),
         }
@@ -79,6 +83,15 @@ impl RateLimits {
     /// A token that has to be looked up: whoever tries some costs the store a call each time.
     pub(super) fn admit_lookup_from(&self, address: IpAddr) -> Result<(), Duration> {
         self.check(Limit::LookupByAddress, self.lookup_by_address.as_ref(), &self.network(address))
+    }
+
+    /// A client that asks for tokens for itself, before it is known who it is.
+    pub(super) fn admit_client_from(&self, address: IpAddr) -> Result<(), Duration> {
+        self.check(Limit::ClientByAddress, self.client_by_address.as_ref(), &self.network(address))
+    }
+
+    pub(super) fn admit_client(&self, id: &str) -> Result<(), Duration> {
+        self.check(Limit::ClientById, self.client_by_id.as_ref(), &id)
     }
 
     pub(super) fn admit_refresh_of(&self, session: SessionId) -> Result<(), Duration> {

@@ -23,6 +23,7 @@ use crate::sessions::Sessions;
 use crate::sessions::health::Readiness;
 
 mod accounts;
+mod clients;
 mod common_values;
 mod cookies;
 mod credentials;
@@ -48,6 +49,7 @@ mod remembered;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod token;
 mod tokens;
 
 pub use grant::present_claims;
@@ -215,7 +217,7 @@ impl Endpoints {
 /// The form of the response, whatever comes of the call.
 fn dialect_of(request: &OwnRequest) -> Dialect {
     match request.endpoint {
-        OwnEndpoint::Revoke | OwnEndpoint::Introspect => Dialect::OAuth,
+        OwnEndpoint::Token | OwnEndpoint::Revoke | OwnEndpoint::Introspect => Dialect::OAuth,
         OwnEndpoint::Refresh
         | OwnEndpoint::Logout
         | OwnEndpoint::Sessions
@@ -254,6 +256,7 @@ impl Inner {
             OwnEndpoint::Session(id) => self.end(request, id, options).await,
             OwnEndpoint::CurrentSession => current_session::reply(request),
             OwnEndpoint::Ticket => self.ticket(request, options).await,
+            OwnEndpoint::Token => self.token(request, options).await,
             OwnEndpoint::Revoke => self.revoke(request, options).await,
             OwnEndpoint::Introspect => self.introspect(request, options).await,
             OwnEndpoint::Jwks => Ok(self.jwks()),

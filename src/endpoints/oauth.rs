@@ -1,22 +1,18 @@
-//! The endpoints of OAuth beside `/refresh`: revocation (RFC 7009), introspection (RFC 7662), metadata (RFC 8414).
+//! The endpoints of OAuth beside those that give tokens: revocation (RFC 7009), introspection (RFC 7662), metadata (RFC 8414).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, PRAGMA};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Inner;
-use super::form::Form;
+use super::clients::Caller;
+use super::form;
 use super::options::{EndpointOptions, Metadata};
 use super::refusal::Refusal;
-use crate::crypto::client_secret::ClientSecret;
-use crate::domain::claims::Principal;
+use crate::domain::claims::{CLIENT_CLAIM, Principal};
 use crate::domain::ids::TokenId;
-use crate::domain::media_type;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::proxy::control::OwnRequest;
@@ -26,20 +22,11 @@ use crate::sessions::{Introspected, RevokeError};
 /// How long the metadata may be kept: no longer than the key set.
 const METADATA_CACHE_CONTROL: &str = super::JWKS_CACHE_CONTROL;
 
-/// Who calls, by the credentials of RFC 6749, section 2.3.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Caller {
-    /// Its secret was right.
-    Confidential,
-    /// It brought no secret.
-    Public,
-}
-
 impl Inner {
     /// Whoever holds a token may end it, as at `/logout`. Credentials are not needed; those that come must be right.
     pub(super) async fn revoke(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
-        let form = form(&request.head, &request.body)?;
-        authenticate(&request.head.headers, &form, &options.clients)?;
+        let form = form::of_request(&request.head, &request.body)?;
+        options.clients.authenticate(&request.head.headers, &form)?;
         // `token_type_hint` only says where to look first (section 2.1): every place is looked at.
         let token = form.text("token").ok_or(Refusal::Malformed("The parameter token is missing."))?;
         if self.sessions.read(token).needs_look_up() {
@@ -57,9 +44,10 @@ impl Inner {
     }
 
     pub(super) async fn introspect(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
-        let form = form(&request.head, &request.body)?;
-        match authenticate(&request.head.headers, &form, &options.clients)? {
-            Caller::Confidential => {}
+        let form = form::of_request(&request.head, &request.body)?;
+        match options.clients.authenticate(&request.head.headers, &form)? {
+            Caller::Confidential(client) if client.introspects => {}
+            Caller::Confidential(_) => return Err(Refusal::ClientUnauthorized),
             Caller::Public => return Err(Refusal::ClientInvalid),
         }
         let token = form.text("token").ok_or(Refusal::Malformed("The parameter token is missing."))?;
@@ -80,61 +68,14 @@ fn forbid_caching(reply: &mut Reply) {
     reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-fn form<'a>(head: &Parts, body: &'a Bytes) -> Result<Form<'a>, Refusal> {
-    if !media_type::is(&head.headers, "application/x-www-form-urlencoded") {
-        return Err(Refusal::FormExpected);
-    }
-    Form::parse(body)
-}
-
-/// Reads and judges the credentials: HTTP Basic, or parameters of the body; never both (RFC 6749, section 2.3).
-fn authenticate(headers: &HeaderMap, form: &Form<'_>, clients: &[(String, ClientSecret)]) -> Result<Caller, Refusal> {
-    let in_body = form.text("client_id").map(str::to_owned).zip(form.text("client_secret").map(str::to_owned));
-    let (id, secret) = match (basic(headers)?, in_body) {
-        (Some(_), Some(_)) => return Err(Refusal::Malformed("Client credentials were sent in two places.")),
-        (Some(credentials), None) | (None, Some(credentials)) => credentials,
-        // A client that has a secret must show it; any other is a public one.
-        (None, None) if form.text("client_secret").is_some() => return Err(Refusal::ClientInvalid),
-        (None, None) => {
-            let named = form.text("client_id");
-            let is_confidential = clients.iter().any(|(id, _)| named == Some(id.as_str()));
-            return if is_confidential { Err(Refusal::ClientInvalid) } else { Ok(Caller::Public) };
-        }
-    };
-    // Every client's secret is compared, so that the time tells nothing of which id is known.
-    let matches = |(own, own_secret): &(String, ClientSecret)| own_secret.is(&secret) && *own == id;
-    let is_known = clients.iter().fold(false, |known, client| known | matches(client));
-    if is_known { Ok(Caller::Confidential) } else { Err(Refusal::ClientInvalid) }
-}
-
-/// The id and secret of HTTP Basic, each form-encoded before (RFC 6749, section 2.3.1).
-pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let Some(field) = fields.next() else { return Ok(None) };
-    if fields.next().is_some() {
-        return Err(Refusal::Malformed("The field Authorization was sent twice."));
-    }
-    let decoded = || {
-        let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
-        let bytes = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("Basic"))?;
-        let text = String::from_utf8(bytes).ok()?;
-        let (id, secret) = text.split_once(':')?;
-        Some((form_decoded(id), form_decoded(secret)))
-    };
-    decoded().map(Some).ok_or(Refusal::ClientInvalid)
-}
-
-fn form_decoded(text: &str) -> String {
-    let with_spaces = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&with_spaces).decode_utf8_lossy().into_owned()
-}
-
 /// The members of RFC 7662, section 2.2; `sid` beside them.
 #[derive(Serialize)]
 struct Introspection<'a> {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'a str>,
     exp: i64,
@@ -159,6 +100,7 @@ fn of_access_token(principal: &Principal) -> Value {
     json!(Introspection {
         active: true,
         scope: scope(&principal.scopes),
+        client_id: principal.claims.get(CLIENT_CLAIM).and_then(Value::as_str),
         token_type: Some("Bearer"),
         exp: principal.expires_at.secs(),
         iat: principal.issued_at.map(Timestamp::secs),
@@ -176,6 +118,7 @@ fn of_refresh_token(session: &Session, issuer: &str) -> Value {
     json!(Introspection {
         active: true,
         scope: scope(&session.grant.scopes),
+        client_id: None,
         token_type: None,
         exp: session.lifetime.ends_at().secs(),
         iat: Some(session.id.created_at().secs()),
@@ -199,14 +142,14 @@ pub(super) fn metadata(metadata: &Metadata) -> Reply {
     let mut document = json!({
         "issuer": metadata.issuer,
         "response_types_supported": [],
-        "grant_types_supported": ["refresh_token"],
+        "grant_types_supported": metadata.grant_types,
     });
     let mut add = |name: &str, value: Value| {
         document[name] = value;
     };
     if let Some(url) = &metadata.token_endpoint {
         add("token_endpoint", json!(url));
-        add("token_endpoint_auth_methods_supported", json!(["none"]));
+        add("token_endpoint_auth_methods_supported", json!(metadata.token_auth_methods));
     }
     if let Some(url) = &metadata.jwks_uri {
         add("jwks_uri", json!(url));

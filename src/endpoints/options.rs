@@ -1,8 +1,9 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
+use super::clients::Clients;
+use super::token::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
 use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings, Tickets};
-use crate::crypto::client_secret::ClientSecret;
 use crate::domain::cookies::CookieMode;
 use crate::domain::problem_code::ProblemTypes;
 
@@ -17,8 +18,8 @@ pub struct EndpointOptions {
     pub bounds: Bounds,
     /// Whether there are legacy tokens, which clients may send under an old name.
     pub accepts_legacy: bool,
-    /// Machines that may ask what a token is worth.
-    pub clients: Vec<(String, ClientSecret)>,
+    /// Who may ask what a token is worth, or gets some for itself.
+    pub clients: Clients,
     pub tickets: Tickets,
     /// `None`: our issuer is no URL, so that there is nothing to find.
     pub metadata: Option<Metadata>,
@@ -34,6 +35,9 @@ pub struct Metadata {
     pub jwks_uri: Option<String>,
     pub revocation_endpoint: Option<String>,
     pub introspection_endpoint: Option<String>,
+    /// At the token endpoint.
+    pub grant_types: Vec<&'static str>,
+    pub token_auth_methods: Vec<&'static str>,
 }
 
 impl Metadata {
@@ -42,9 +46,15 @@ impl Metadata {
         let origin = settings.tokens.origin.as_ref()?;
         let url = |path: &Option<String>| path.as_ref().map(|path| format!("{origin}{path}"));
         let endpoints = &settings.endpoints.paths;
+        // `/refresh` takes refreshes in the same form, from whoever comes.
+        let has_clients = endpoints.token.is_some() && settings.clients.iter().any(|client| !client.disabled);
+        let has_machines = settings.machine_rule().is_some();
+        let token_auth_methods = ["none", "client_secret_basic", "client_secret_post"];
         Some(Self {
+            grant_types: [REFRESH_TOKEN].into_iter().chain(has_machines.then_some(CLIENT_CREDENTIALS)).collect(),
+            token_auth_methods: token_auth_methods[..if has_clients { 3 } else { 1 }].to_vec(),
             issuer: settings.tokens.issuer.clone(),
-            token_endpoint: url(&endpoints.refresh),
+            token_endpoint: url(&endpoints.token).or_else(|| url(&endpoints.refresh)),
             jwks_uri: url(&endpoints.jwks),
             revocation_endpoint: url(&endpoints.revoke),
             introspection_endpoint: url(&endpoints.introspect),
@@ -67,7 +77,7 @@ impl From<&Settings> for EndpointOptions {
             limits: settings.limits.clone(),
             bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),
-            clients: settings.clients.iter().map(|c| (c.id.clone(), ClientSecret::new(c.secret.expose()))).collect(),
+            clients: Clients::of(settings),
             tickets: settings.tickets.clone(),
             metadata: Metadata::of(settings),
             problem_types: settings.errors.types.clone(),

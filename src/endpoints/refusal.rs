@@ -12,7 +12,7 @@ use crate::domain::claims::Denial;
 use crate::domain::problem_code::{ProblemCode, ProblemTypes};
 use crate::domain::stats::{Counter, Counters};
 use crate::proxy::reply::{Problem, Reply, STORE_RETRY_AFTER};
-use crate::sessions::{EndError, IssueError, LogoutError, RefreshError, Undecided};
+use crate::sessions::{EndError, IssueError, LogoutError, MachineError, RefreshError, Undecided};
 use crate::store::StoreError;
 
 /// How the caller speaks. Responses to it take the same form.
@@ -37,6 +37,10 @@ pub(super) enum Refusal {
     FormExpected,
     #[error("client credentials are missing or wrong")]
     ClientInvalid,
+    #[error("the client may not do this")]
+    ClientUnauthorized,
+    #[error("an audience that was not granted")]
+    TargetInvalid,
     #[error("a token that cannot be revoked")]
     TokenTypeUnsupported,
     #[error("no metadata")]
@@ -58,6 +62,8 @@ pub(super) enum Refusal {
     Denied(#[from] Denial),
     #[error("{0}")]
     Issue(#[from] IssueError),
+    #[error("{0}")]
+    Machine(#[from] MachineError),
     #[error("{0}")]
     Refresh(#[from] RefreshError),
     #[error("{0}")]
@@ -147,6 +153,8 @@ impl Refusal {
             | Self::EncodingUnsupported
             | Self::FormExpected
             | Self::ClientInvalid
+            | Self::ClientUnauthorized
+            | Self::TargetInvalid
             | Self::TokenTypeUnsupported
             | Self::MetadataMissing
             | Self::UnsupportedGrantType
@@ -155,6 +163,7 @@ impl Refusal {
             | Self::RefreshCookieMissing
             | Self::OriginRefused
             | Self::Issue(IssueError::Barred(_) | IssueError::Mint(_))
+            | Self::Machine(_)
             // Counted where it was decided.
             | Self::Refresh(_)
             | Self::Logout(LogoutError::NoTokenId | LogoutError::TokenExpired)
@@ -183,17 +192,25 @@ impl Refusal {
                     .oauth("invalid_client")
                     .challenge(r#"Basic realm="tokengate", charset="UTF-8""#)
             }
+            Self::ClientUnauthorized => {
+                let detail = "The client may not do this.";
+                Problem::new(ProblemCode::ClientUnauthorized, detail).oauth("unauthorized_client")
+            }
+            Self::TargetInvalid => {
+                let detail = "A token for this audience or resource was not granted.";
+                Problem::new(ProblemCode::AudienceNotGranted, detail).oauth("invalid_target")
+            }
             Self::TokenTypeUnsupported => {
                 let detail = "This token has no id, so it cannot be revoked alone.";
                 Problem::new(ProblemCode::TokenWithoutId, detail).oauth("unsupported_token_type")
             }
             Self::MetadataMissing => Problem::new(ProblemCode::MetadataMissing, "There is no metadata here."),
             Self::UnsupportedGrantType => {
-                let detail = "The only grant type here is refresh_token.";
+                let detail = "This grant type is not offered here.";
                 Problem::new(ProblemCode::GrantTypeUnsupported, detail).oauth("unsupported_grant_type")
             }
             Self::ScopeNotGranted => {
-                let detail = "A refresh gives no scope that the login did not give.";
+                let detail = "No scope is given that was not granted.";
                 Problem::new(ProblemCode::ScopeNotGranted, detail).oauth("invalid_scope")
             }
             Self::RefreshTokenMissing => bad_request(ProblemCode::RefreshTokenMissing, "The request has no refresh token."),
@@ -210,6 +227,10 @@ impl Refusal {
                     .retry_after(*wait)
             }
             Self::Denied(denial) => Problem::from(denial),
+            Self::Machine(MachineError::Barred(wait)) => {
+                let detail = "The client's tokens were revoked a moment ago, and a token of now would be one of them.";
+                Problem::new(ProblemCode::SubjectBarred, detail).with_status(StatusCode::SERVICE_UNAVAILABLE).retry_after(*wait)
+            }
             Self::Issue(IssueError::Barred(_)) => Problem::new(ProblemCode::SubjectBarred, "This account cannot log in for now."),
             Self::Refresh(
                 RefreshError::Malformed
@@ -239,7 +260,9 @@ impl Refusal {
             | Self::Logout(LogoutError::Store(error))
             | Self::End(EndError::Store(error))
             | Self::Store(error) => store_problem(error),
-            Self::Issue(IssueError::Mint(error)) | Self::Refresh(RefreshError::Mint(error)) => mint_problem(error),
+            Self::Issue(IssueError::Mint(error))
+            | Self::Machine(MachineError::Mint(error))
+            | Self::Refresh(RefreshError::Mint(error)) => mint_problem(error),
             Self::TooManyScopes(_) | Self::CookieTooLarge => token_too_large(),
             Self::Call(error) => call_problem(*error),
         }

@@ -10,7 +10,7 @@ use crate::proxy::reply::{self, Reply};
 use crate::sessions::TokenPair;
 
 /// The `token_type` of RFC 6749, section 5.1.
-const TOKEN_TYPE: &str = "Bearer";
+pub(super) const TOKEN_TYPE: &str = "Bearer";
 
 /// Merges the pair into an object at the operator's places. Without `with_tokens` only what is no secret: the tokens are in cookies.
 pub(super) fn merge(object: &mut JsonObject, pair: &TokenPair, members: &Members, with_tokens: bool) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::crypto::access_token::{self, MintError, NewAccessToken};
+use crate::crypto::access_token::{self, Holder, MintError, NewAccessToken};
 use crate::crypto::entropy::{self, Entropy};
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::refresh_token::RefreshTokens;
@@ -35,6 +35,7 @@ pub mod health;
 pub mod import;
 mod issue;
 mod log_out;
+mod machines;
 pub mod nodes;
 mod refresh;
 pub mod statistics;
@@ -50,6 +51,7 @@ use claims_hook::ClaimsHook;
 pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login, OldToken};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
+pub use machines::{MachineError, MachineToken};
 pub use refresh::RefreshError;
 pub use tickets::{IssuedTicket, TicketError};
 pub use token_text::TokenText;
@@ -180,8 +182,7 @@ impl Sessions {
                 issuer: &minting.issuer,
                 subject: &session.subject,
                 audiences: &minting.audiences,
-                session: session.id,
-                generation,
+                holder: Holder::Session { id: session.id, generation },
                 token_id: &token_id,
                 issued_at,
                 expires_at,

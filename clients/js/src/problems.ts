@@ -3,6 +3,7 @@
 /** Every `code` that a refusal of the gateway can have. A test compares them with the gateway's source. */
 export const PROBLEM_CODES = [
     'address_refused',
+    'audience_not_granted',
     'body_malformed',
     'body_timeout',
     'body_too_large',
@@ -10,6 +11,7 @@ export const PROBLEM_CODES = [
     'claims_insufficient',
     'claims_unknown',
     'client_invalid',
+    'client_unauthorized',
     'encoding_unsupported',
     'form_expected',
     'grant_type_unsupported',

@@ -129,7 +129,7 @@ fn limit(s: &mut Section<'_>, access: AccessKind) -> Option<RouteLimit> {
 }
 
 /// `scope-token` of RFC 6749, section 3.3.
-fn scope(value: &Value) -> Parsed<String> {
+pub(in crate::config) fn scope(value: &Value) -> Parsed<String> {
     let text = parse::filled_text(value)?;
     let is_scope = text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     if is_scope { Ok(text) } else { Err("allowed is one scope: visible ASCII without space, \" and \\".to_owned()) }

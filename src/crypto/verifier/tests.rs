@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crypto::access_token::{MintError, NewAccessToken, mint};
+use crate::crypto::access_token::{Holder, MintError, NewAccessToken, mint};
 use crate::crypto::jwks::JwksOrigin;
 use crate::crypto::key::SigningKey;
 use crate::crypto::testing::{Fixture, ISSUER, KID, NOW, claims, header, key, now, policy, ring, token};
@@ -30,8 +30,7 @@ fn minted(ring: &KeyRing) -> String {
         issuer: ISSUER,
         subject: &subject,
         audiences: &["api".to_owned()],
-        session: SessionId::from_bytes([3; 16]),
-        generation: Generation(2),
+        holder: Holder::Session { id: SessionId::from_bytes([3; 16]), generation: Generation(2) },
         token_id: &token_id,
         issued_at: now(),
         expires_at: Timestamp::from_secs(NOW + 900),
@@ -263,8 +262,7 @@ fn no_token_is_made_that_would_be_refused_and_the_error_says_what_weighs() {
             issuer: ISSUER,
             subject: &subject,
             audiences: &["api".to_owned()],
-            session: SessionId::from_bytes([3; 16]),
-            generation: Generation(2),
+            holder: Holder::Session { id: SessionId::from_bytes([3; 16]), generation: Generation(2) },
             token_id: &token_id,
             issued_at: now(),
             expires_at: Timestamp::from_secs(NOW + 900),

@@ -177,6 +177,7 @@ label! {
         Sessions = "sessions",
         CurrentSession = "session",
         Ticket = "ticket",
+        Token = "token",
         Revoke = "revoke",
         Introspect = "introspect",
         Jwks = "jwks",
@@ -205,6 +206,7 @@ impl From<Endpoint> for EndpointName {
             Endpoint::Own(OwnEndpoint::Sessions | OwnEndpoint::Session(_)) => Self::Sessions,
             Endpoint::Own(OwnEndpoint::CurrentSession) => Self::CurrentSession,
             Endpoint::Own(OwnEndpoint::Ticket) => Self::Ticket,
+            Endpoint::Own(OwnEndpoint::Token) => Self::Token,
             Endpoint::Own(OwnEndpoint::Revoke) => Self::Revoke,
             Endpoint::Own(OwnEndpoint::Introspect) => Self::Introspect,
             Endpoint::Own(OwnEndpoint::Jwks) => Self::Jwks,
@@ -242,6 +244,9 @@ label! {
         RefreshByAddress = "refresh_by_address",
         RefreshBySession = "refresh_by_session",
         LookupByAddress = "lookup_by_address",
+        /// Of OAuth clients that ask for tokens for themselves.
+        ClientByAddress = "client_by_address",
+        ClientById = "client_by_id",
     }
 }
 

@@ -48,6 +48,12 @@ impl Cutoff {
         self.sessions
     }
 
+    /// Tokens that belong to no session and were issued before it are dead.
+    #[must_use]
+    pub const fn tokens(self) -> Timestamp {
+        self.tokens
+    }
+
     /// The last moment that it speaks of.
     #[must_use]
     pub fn latest(self) -> Timestamp {

@@ -99,7 +99,12 @@ impl Endpoint {
         match self {
             Self::Login(_)
             | Self::Own(
-                OwnEndpoint::Refresh | OwnEndpoint::Logout | OwnEndpoint::Ticket | OwnEndpoint::Revoke | OwnEndpoint::Introspect,
+                OwnEndpoint::Refresh
+                | OwnEndpoint::Logout
+                | OwnEndpoint::Ticket
+                | OwnEndpoint::Token
+                | OwnEndpoint::Revoke
+                | OwnEndpoint::Introspect,
             ) => &[Method::POST],
             Self::Own(
                 OwnEndpoint::Sessions
@@ -122,6 +127,7 @@ impl Endpoint {
                 OwnEndpoint::Refresh
                 | OwnEndpoint::Logout
                 | OwnEndpoint::Ticket
+                | OwnEndpoint::Token
                 | OwnEndpoint::Revoke
                 | OwnEndpoint::Introspect
                 | OwnEndpoint::Session(_),
@@ -140,7 +146,7 @@ impl Endpoint {
     /// Whether a request of this method to its own path goes to nobody else. Those for machines share their paths with no page, and a
     /// token in their query is none of an upstream's business.
     pub(super) fn keeps(self, method: &Method) -> bool {
-        matches!(self, Self::Own(OwnEndpoint::Revoke | OwnEndpoint::Introspect)) || self.guards(method)
+        matches!(self, Self::Own(OwnEndpoint::Token | OwnEndpoint::Revoke | OwnEndpoint::Introspect)) || self.guards(method)
     }
 
     /// Whether a browser asks if a page may call it, by one of its methods.
@@ -178,6 +184,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         sessions,
         session,
         ticket,
+        token,
         revoke,
         introspect,
         jwks,
@@ -195,6 +202,7 @@ pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) 
         (sessions, Kind::Sessions),
         (session, own(OwnEndpoint::CurrentSession)),
         (ticket, own(OwnEndpoint::Ticket)),
+        (token, own(OwnEndpoint::Token)),
         (revoke, own(OwnEndpoint::Revoke)),
         (introspect, own(OwnEndpoint::Introspect)),
         (jwks, own(OwnEndpoint::Jwks)),

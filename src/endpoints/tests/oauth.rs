@@ -183,6 +183,33 @@ async fn what_cannot_be_known_is_no_inactive_token() {
 }
 
 #[tokio::test]
+async fn the_metadata_tells_what_is_configured_and_no_more() {
+    let issuer = "tokens.issuer = 'https://auth.example.com'\nendpoints.token = '/oauth/token'\nendpoints.introspect = ''\nendpoints.revoke = ''\nendpoints.jwks = ''";
+    let machine = format!("[[clients]]\nid = 'm'\nsecret = '{SECRET}'\ngrants = ['client_credentials']\n");
+    let basic = json!(["none", "client_secret_basic", "client_secret_post"]);
+    for (clients, grants, methods) in [
+        (String::new(), json!(["refresh_token"]), json!(["none"])),
+        (format!("{machine}disabled = true"), json!(["refresh_token"]), json!(["none"])),
+        (machine.clone(), json!(["refresh_token", "client_credentials"]), basic.clone()),
+        (machine.replace("grants = ['client_credentials']", ""), json!(["refresh_token"]), basic),
+    ] {
+        let gate = Gate::new(&format!("{issuer}\n{clients}"));
+        let document = json(&gate.call(Method::GET, OwnEndpoint::Metadata, &[], "").await);
+        assert_eq!(
+            document,
+            json!({
+                "issuer": "https://auth.example.com",
+                "response_types_supported": [],
+                "grant_types_supported": grants,
+                "token_endpoint": "https://auth.example.com/oauth/token",
+                "token_endpoint_auth_methods_supported": methods,
+            }),
+            "{clients}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_metadata_says_where_everything_is() {
     let gate = gate("tokens.issuer = 'https://auth.example.com/tenant'\nendpoints.prefix = '/auth'\nendpoints.jwks = ''");
     let reply = gate.call(Method::GET, OwnEndpoint::Metadata, &[], "").await;

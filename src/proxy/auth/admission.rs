@@ -289,7 +289,7 @@ mod tests {
     use http::header::{COOKIE, HeaderName};
 
     use super::*;
-    use crate::crypto::access_token::{NewAccessToken, mint};
+    use crate::crypto::access_token::{Holder, NewAccessToken, mint};
     use crate::crypto::entropy::SystemEntropy;
     use crate::crypto::key::SigningKey;
     use crate::crypto::keyring::KeyRing;
@@ -356,8 +356,7 @@ mod tests {
                 issuer: "issuer",
                 subject: &Subject::new("ada").unwrap(),
                 audiences: &["api".to_owned()],
-                session: SessionId::from_bytes([3; 16]),
-                generation: Generation::FIRST,
+                holder: Holder::Session { id: SessionId::from_bytes([3; 16]), generation: Generation::FIRST },
                 token_id: &TokenId::new(&format!("t{id}")).unwrap(),
                 issued_at: NOW,
                 expires_at: NOW.saturating_add(Duration::from_secs(900)),

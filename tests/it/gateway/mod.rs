@@ -12,6 +12,7 @@ mod key_removal;
 mod listeners;
 mod logins;
 mod logout_propagation;
+mod machines;
 mod memory;
 mod metrics;
 mod migration;

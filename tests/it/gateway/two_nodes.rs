@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tokengate::crypto::access_token::{self, NewAccessToken};
+use tokengate::crypto::access_token::{self, Holder, NewAccessToken};
 use tokengate::crypto::entropy::SystemEntropy;
 use tokengate::crypto::keyring::KeyRing;
 use tokengate::domain::algorithm::Algorithm;
@@ -184,8 +184,7 @@ fn minted(keys: &KeyRing, issued_at: i64, lifetime: Duration) -> String {
         issuer: "tokengate",
         subject: &Subject::new("ann").unwrap(),
         audiences: &["tokengate".to_owned()],
-        session: SessionId::new(Partition(0), issued_at, [7; 8]),
-        generation: Generation(1),
+        holder: Holder::Session { id: SessionId::new(Partition(0), issued_at, [7; 8]), generation: Generation(1) },
         token_id: &TokenId::new("one-of-its-kind").unwrap(),
         issued_at,
         expires_at: issued_at.saturating_add(lifetime),

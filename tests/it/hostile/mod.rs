@@ -40,6 +40,7 @@ mod step_up;
 mod streams;
 mod targets;
 mod tickets;
+mod token_endpoint;
 mod token_sizes;
 mod tokens;
 mod upgrades;

@@ -39,6 +39,7 @@ fn every_endpoint_names_its_methods_where_nobody_takes_another() {
         session: at("/session"),
         revoke: at("/revoke"),
         ticket: at("/ticket"),
+        token: at("/token"),
         introspect: at("/introspect"),
         jwks: at("/jwks"),
         metadata: at("/metadata"),
@@ -46,8 +47,8 @@ fn every_endpoint_names_its_methods_where_nobody_takes_another() {
         ready: at("/ready"),
     };
     let table = RouteTable::new(paths, Vec::new()).unwrap();
-    let posts =
-        ["/login", "/register", "/quick", "/refresh", "/logout", "/ticket", "/revoke", "/introspect"].map(|path| (path, "POST"));
+    let posts = ["/login", "/register", "/quick", "/refresh", "/logout", "/ticket", "/token", "/revoke", "/introspect"]
+        .map(|path| (path, "POST"));
     let gets = ["/sessions", "/session", "/jwks", "/metadata", "/health", "/ready"].map(|path| (path, "GET, HEAD"));
     for (path, methods) in posts.into_iter().chain(gets) {
         for method in [Method::PUT, Method::from_bytes(b"BREW").unwrap()] {

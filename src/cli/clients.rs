@@ -1,0 +1,223 @@
+//! `tokengate clients`: keeps the file of OAuth clients.
+
+mod file;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use self::file::{ClientsFile, Entry};
+use super::admin_client::{AdminArgs, printable};
+use super::output::{Failure, say};
+use super::settings::SettingsArgs;
+use crate::config::{self, SECRETS_MAX};
+use crate::crypto::client_secret::ClientSecret;
+use crate::crypto::entropy::SystemEntropy;
+use crate::domain::secret::Secret;
+
+/// Keys on a slow disk take their time.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Add, list, rotate and disable OAuth clients.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub(super) struct ClientsArgs {
+    #[command(subcommand)]
+    command: ClientsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClientsCommand {
+    Add(AddArgs),
+    List(ListArgs),
+    Rotate(RotateArgs),
+    Disable(DisableArgs),
+}
+
+/// Add a client, and print its secret, which is kept nowhere.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  tokengate clients add reports --file clients.toml --scope read --scope export
+      A machine that gets tokens for itself.
+  tokengate clients add billing --file clients.toml --introspects
+      A service that asks what tokens are worth.
+
+The file holds the SHA-256 of the secret. oauth.clients_file names it; give it to every node, and reload. Comments in it are not \
+kept.")]
+struct AddArgs {
+    id: String,
+    /// A scope that its tokens may have; may be repeated.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// An audience of its tokens, one of tokens.audience; may be repeated. Left out: all of those.
+    #[arg(long, value_name = "AUDIENCE")]
+    audience: Vec<String>,
+    /// It asks what tokens are worth (introspection), and gets tokens for itself only with --scope or --audience.
+    #[arg(long)]
+    introspects: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// List the clients: how many secrets each has, and what it may do.
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Give a client another secret, beside the present one.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  tokengate clients rotate reports --file clients.toml
+      Both secrets are good from the next reload on; an older third one is not.
+  tokengate clients rotate reports --file clients.toml --finish
+      Once the client uses the new one: the former is good no more.
+  tokengate clients rotate reports --file clients.toml --at-once
+      The secret has leaked: the new one alone is good.
+
+Tokens that were given before stay good until they expire: tokengate revoke --subject client:reports ends them.")]
+struct RotateArgs {
+    id: String,
+    /// End the former secret, and make none.
+    #[arg(long, conflicts_with = "at_once")]
+    finish: bool,
+    /// End every former secret.
+    #[arg(long)]
+    at_once: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Disable a client, and have a running gateway refuse it and end its tokens.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  tokengate clients disable reports --config tokengate.toml
+
+The gateway that is asked reloads, and ends the tokens of the client on all nodes. The other nodes know its secret until they reload too.
+
+Exit code 0: done. 1: the file says so, but the gateway did not do its part; the output says why.")]
+struct DisableArgs {
+    id: String,
+    /// Change the file alone.
+    #[arg(long)]
+    file_only: bool,
+    #[arg(long, help = "The file of clients; left out: oauth.clients_file", value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    #[arg(long, help = "The file of clients; left out: oauth.clients_file", value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(super) fn run(args: &ClientsArgs) -> Result<(), Failure> {
+    match &args.command {
+        ClientsCommand::Add(args) => add(args),
+        ClientsCommand::List(args) => list(args),
+        ClientsCommand::Rotate(args) => rotate(args),
+        ClientsCommand::Disable(args) => disable(args),
+    }
+}
+
+impl PlaceArgs {
+    fn file(&self) -> Result<PathBuf, Failure> {
+        file_of(self.file.as_ref(), &self.settings)
+    }
+}
+
+fn file_of(named: Option<&PathBuf>, settings: &SettingsArgs) -> Result<PathBuf, Failure> {
+    if let Some(file) = named {
+        return Ok(file.clone());
+    }
+    let none = || Failure::Refused("these settings have no oauth.clients_file; name a file with --file".to_owned());
+    settings.load_upstream_or_none()?.settings.oauth.clients_file.ok_or_else(none)
+}
+
+fn add(args: &AddArgs) -> Result<(), Failure> {
+    if !config::is_client_id(&args.id) {
+        return Err(Failure::Refused("the id of a client has visible ASCII characters alone".to_owned()));
+    }
+    let (secret, made) = ClientSecret::make(&SystemEntropy::new());
+    let mut clients = ClientsFile::open_or_new(&args.place.file()?)?;
+    if clients.entry(&args.id).is_some() {
+        return Err(Failure::Refused(format!("the client {} is there already; rotate gives it another secret", args.id)));
+    }
+    let is_machine = !args.introspects || !args.scope.is_empty() || !args.audience.is_empty();
+    clients.add(Entry::new(&args.id, &made, args.introspects, is_machine, &args.scope, &args.audience));
+    clients.write()?;
+    tell(&secret)
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let clients = ClientsFile::open(&args.place.file()?)?;
+    let mut text = String::new();
+    for entry in clients.entries() {
+        let secrets = entry.secrets().len();
+        let state = if entry.is_disabled() { "disabled" } else { "enabled" };
+        let id = printable(entry.id());
+        let _ = writeln!(
+            text,
+            "{state:8} {secrets} {} {:24} {}",
+            if secrets == 1 { "secret " } else { "secrets" },
+            id,
+            printable(&entry.told())
+        );
+    }
+    say(&text)
+}
+
+fn rotate(args: &RotateArgs) -> Result<(), Failure> {
+    let mut clients = ClientsFile::open(&args.place.file()?)?;
+    let entry = known(&mut clients, &args.id)?;
+    let kept = entry.secrets();
+    if args.finish {
+        entry.set_secrets(kept.into_iter().take(1).collect());
+        clients.write()?;
+        return say("the newest secret alone is good from the next reload on");
+    }
+    let (secret, made) = ClientSecret::make(&SystemEntropy::new());
+    let kept = kept.into_iter().take(if args.at_once { 0 } else { SECRETS_MAX - 1 });
+    entry.set_secrets([file::written(&made)].into_iter().chain(kept).collect());
+    clients.write()?;
+    tell(&secret)
+}
+
+fn disable(args: &DisableArgs) -> Result<(), Failure> {
+    let mut clients = ClientsFile::open(&file_of(args.file.as_ref(), args.admin.settings())?)?;
+    known(&mut clients, &args.id)?.disable();
+    clients.write()?;
+    if args.file_only {
+        return say(&format!("{} is disabled from the next reload on", printable(&args.id)));
+    }
+    let settings = args.admin.settings().load_upstream_or_none()?.settings;
+    let subject = format!("{}{}", settings.oauth.subject_prefix.as_str(), args.id);
+    let gateway = args.admin.client()?;
+    gateway.call("POST", "/reload", None, RELOAD_PATIENCE)?;
+    gateway.call("POST", "/revocations", Some(&json!({"subject": subject})), Duration::ZERO)?;
+    say(&format!(
+        "{} is disabled, and its tokens are revoked; other nodes know its secret until they reload",
+        printable(&args.id)
+    ))
+}
+
+fn known<'a>(clients: &'a mut ClientsFile, id: &str) -> Result<&'a mut Entry, Failure> {
+    let unknown = Failure::Refused(format!("there is no client {} in {}", printable(id), clients.path().display()));
+    clients.entry(id).ok_or(unknown)
+}
+
+/// Alone on a line, for a script to take.
+fn tell(secret: &Secret<String>) -> Result<(), Failure> {
+    say(secret.expose())
+}
