@@ -2,6 +2,7 @@
 
 pub(in crate::proxy) mod duplex;
 pub(in crate::proxy) mod intake;
+mod queued;
 pub(in crate::proxy) mod sifted;
 mod waiting;
 

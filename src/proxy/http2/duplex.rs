@@ -10,29 +10,33 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::intake::Intake;
 use super::poll_room;
+use super::queued::Queued;
 
 /// Dropped before both sides have ended, it resets the stream.
 #[derive(Debug)]
 pub(in crate::proxy) struct Duplex {
     intake: Intake,
     sending: SendStream<Bytes>,
+    queued: Queued,
     /// Received, and not read.
     waiting: Bytes,
 }
 
 impl Duplex {
-    pub(in crate::proxy) const fn new(intake: Intake, sending: SendStream<Bytes>) -> Self {
-        Self { intake, sending, waiting: Bytes::new() }
+    pub(in crate::proxy) fn new(intake: Intake, sending: SendStream<Bytes>) -> Self {
+        Self { intake, sending, queued: Queued::default(), waiting: Bytes::new() }
     }
 
     /// Whether the other side has ended, and everything was read.
     pub(in crate::proxy) fn has_ended(&self) -> bool {
-        self.waiting.is_empty() && self.intake.is_end_stream()
+        self.waiting.is_empty() && self.intake.data_is_over()
     }
 
-    /// Nothing more comes, and nothing more is listened to.
-    pub(in crate::proxy) fn reset(&mut self, reason: Reason) {
+    /// Once everything has left that was written: nothing more comes, and nothing more is listened to.
+    pub(in crate::proxy) fn poll_reset(&mut self, reason: Reason, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.queued.poll_empty(cx));
         self.sending.send_reset(reason);
+        Poll::Ready(())
     }
 }
 
@@ -57,7 +61,7 @@ impl AsyncWrite for Duplex {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let room = ready!(poll_room(&mut this.sending, buf.len(), cx)).map_err(io::Error::other)?;
-        this.sending.send_data(Bytes::copy_from_slice(&buf[..room]), false).map_err(io::Error::other)?;
+        this.sending.send_data(this.queued.piece(&buf[..room]), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(room))
     }
 

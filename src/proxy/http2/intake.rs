@@ -150,6 +150,12 @@ impl Intake {
         }
     }
 
+    /// Whether all data has come and was read; trailers may be left.
+    pub(in crate::proxy) fn data_is_over(&self) -> bool {
+        let state = self.0.borrow();
+        state.waiting.is_empty() && matches!(state.end, Some(End::Whole(_)))
+    }
+
     /// Whether everything has come and was read.
     pub(in crate::proxy) fn is_end_stream(&self) -> bool {
         let state = self.0.borrow();

@@ -1,59 +1,17 @@
-//! A WebSocket to an upstream, by a stream of HTTP/2 (RFC 8441): how it is asked for, what carries its bytes, and how it ends.
+//! What carries the bytes of a WebSocket to an upstream, by a stream of HTTP/2 (RFC 8441), and how it ends.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use h2::Reason;
-use h2::ext::Protocol;
-use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
-use http::{HeaderValue, Method, Request, StatusCode, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Permit;
-use super::head::Announced;
 use super::sending::Sending;
-use crate::crypto::websocket::accept_of;
 use crate::domain::websocket_frames::Frames;
-use crate::proxy::http1::Malformed;
 use crate::proxy::http2::duplex::Duplex;
 use crate::proxy::http2::intake::Intake;
-
-/// A handshake by HTTP/1 that was translated. By HTTP/2 there is no key, and nothing that is said to it.
-pub(super) struct Handshake {
-    /// What the client by HTTP/1 is to be told.
-    accept: HeaderValue,
-}
-
-impl Handshake {
-    /// Makes an extended CONNECT of the head of an upgrade. Without one key it is none: nobody could say that the other side has
-    /// understood.
-    pub(super) fn of(head: &mut Request<()>) -> Option<Self> {
-        let mut keys = head.headers().get_all(SEC_WEBSOCKET_KEY).iter();
-        let (Some(key), None) = (keys.next(), keys.next()) else { return None };
-        let accept = HeaderValue::try_from(accept_of(key)).expect("base64 is a field value");
-        *head.method_mut() = Method::CONNECT;
-        head.extensions_mut().insert(Protocol::from_static("websocket"));
-        head.headers_mut().remove(SEC_WEBSOCKET_KEY);
-        Some(Self { accept })
-    }
-
-    /// Makes of an upstream's consent what the client is told. Whether it is one.
-    ///
-    /// # Errors
-    /// The head consents, and the stream is none that could stay open.
-    pub(super) fn conclude(self, head: &mut response::Parts, announced: Announced, ends: bool) -> Result<bool, Malformed> {
-        if !head.status.is_success() {
-            return Ok(false);
-        }
-        if announced != Announced::Stream || ends {
-            return Err(Malformed("consent to a WebSocket with a length, or an end"));
-        }
-        head.status = StatusCode::SWITCHING_PROTOCOLS;
-        head.headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
-        Ok(true)
-    }
-}
 
 /// The stream with leave for it: its connection has one more request as long as it is open. Dropped before its end, it is reset
 /// (`CANCEL`), which stands for a connection that broke off.
@@ -131,14 +89,11 @@ impl AsyncWrite for Http2Socket {
     /// whole connection.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.closing == Closing::Answered || this.duplex.has_ended() {
-            this.duplex.reset(Reason::NO_ERROR);
-            return Poll::Ready(Ok(()));
-        }
         match this.closing {
             Closing::Neither => Pin::new(&mut this.duplex).poll_shutdown(cx),
             // Whoever reads is woken.
-            Closing::Ours | Closing::Theirs | Closing::Answered => Poll::Pending,
+            Closing::Ours | Closing::Theirs if !this.duplex.has_ended() => Poll::Pending,
+            Closing::Ours | Closing::Theirs | Closing::Answered => this.duplex.poll_reset(Reason::NO_ERROR, cx).map(Ok),
         }
     }
 }

@@ -8,6 +8,7 @@ mod lifetimes;
 mod repeats;
 mod responses;
 mod streams;
+mod websocket_ends;
 mod websockets;
 
 use std::thread;

@@ -15,7 +15,7 @@ use super::{GET, rig, rig_with};
 const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-fn connect(path: &str) -> Vec<(&str, &str)> {
+pub(super) fn connect(path: &str) -> Vec<(&str, &str)> {
     vec![
         (":method", "CONNECT"),
         (":protocol", "websocket"),
@@ -28,7 +28,7 @@ fn connect(path: &str) -> Vec<(&str, &str)> {
 }
 
 /// Takes logins and WebSocket handshakes. Of those, `then` goes on with each after its consent.
-fn agreeing(then: impl Fn(&mut Conversation, &Request) + Send + Sync + 'static) -> Http2Server {
+pub(super) fn agreeing(then: impl Fn(&mut Conversation, &Request) + Send + Sync + 'static) -> Http2Server {
     Http2Server::with_settings(&[(ENABLE_CONNECT_PROTOCOL, 1)], move |conversation| {
         while let Some(request) = conversation.request() {
             if request.field(":path") == Some("/login") {
@@ -101,8 +101,8 @@ fn the_handshake_of_either_protocol_becomes_an_extended_connect_and_bytes_pass_b
 }
 
 /// A closing frame of a client: masked, with zeros.
-const CLOSING: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
-const CLOSED: &[u8] = b"\x88\x02\x03\xe8";
+pub(super) const CLOSING: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+pub(super) const CLOSED: &[u8] = b"\x88\x02\x03\xe8";
 
 /// Reads until a closing frame has come, answers it, and leaves the stream as it is: what came, and what came then.
 fn answer_closing(conversation: &mut Conversation, request: &Request) -> (Vec<u8>, Event) {
