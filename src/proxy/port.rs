@@ -15,7 +15,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::beside::{Neighbour, beside};
+use super::beside::{Neighbour, beside, each};
 use super::coverage::Coverage;
 use super::keepalive;
 use super::queue::{Part, Queue};
@@ -170,7 +170,7 @@ impl Port {
     }
 
     fn allow_others(&self, allow: bool) -> io::Result<()> {
-        self.held().sockets.iter().try_for_each(|(socket, _)| SockRef::from(socket).set_reuse_port(allow))
+        each(&self.held().sockets, |(socket, _)| SockRef::from(socket).set_reuse_port(allow))
     }
 
     /// Lets no new connection begin; those that have begun are still coming. So the sockets can be closed, once these were accepted, and
