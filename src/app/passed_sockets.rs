@@ -30,28 +30,25 @@ impl PassedSockets {
     /// One of them is no TCP socket that listens, or two listen at one address, or their number is none.
     pub fn of_environment(environment: &[(String, String)]) -> Result<Self, String> {
         let variable = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let ignored = match (variable("LISTEN_FDS"), variable("LISTEN_PID").filter(|pid| !pid.is_empty())) {
-            (None, _) => return Ok(Self::default()),
-            (Some(_), Some(pid)) if pid != std::process::id().to_string() => Some(format!(
+        let (count, pid) = (variable("LISTEN_FDS"), variable("LISTEN_PID").filter(|pid| !pid.is_empty()));
+        let Some(count) = count else { return Ok(Self::default()) };
+        if let Some(pid) = pid.filter(|pid| *pid != std::process::id().to_string()) {
+            let cause = format!(
                 "LISTEN_PID=\"{pid}\" is another process than this one, so the sockets that LISTEN_FDS speaks of are not taken"
-            )),
-            (Some(count), _) if count.parse::<u16>().is_err() => {
-                return Err(format!("LISTEN_FDS=\"{count}\": allowed is the number of sockets that are passed"));
-            }
-            (Some(_), _) => None,
-        };
-        if ignored.is_some() {
-            return Ok(Self { sockets: Vec::new(), ignored });
+            );
+            return Ok(Self { sockets: Vec::new(), ignored: Some(cause) });
         }
+        let invalid = |_| format!("LISTEN_FDS=\"{count}\": allowed is the number of sockets that are passed");
+        let count = count.parse::<u16>().map_err(invalid)?;
         let mut names = variable("LISTEN_FDNAMES").unwrap_or_default().split(':');
+        // It reads the environment of the process once more, and knows of a first descriptor other than 3 (systemfd's LISTEN_FDS_FIRST_FD).
         let mut passed = ListenFd::from_env();
-        let sockets = (0..passed.len()).filter_map(|index| {
+        let sockets = (0..usize::from(count)).map(|index| {
             let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+            let taken =
+                passed.take_tcp_listener(index).and_then(|listener| listener.ok_or_else(|| io::Error::other("it is not there")));
             let fault = |error: io::Error| format!("the socket {name} that the service manager passed cannot be used: {error}");
-            match passed.take_tcp_listener(index) {
-                Ok(listener) => Some(PassedSocket::new(name.clone(), listener?).map_err(fault)),
-                Err(error) => Some(Err(fault(error))),
-            }
+            taken.and_then(|listener| PassedSocket::new(name.clone(), listener)).map_err(fault)
         });
         Self::of(sockets.collect::<Result<_, _>>()?)
     }
@@ -182,6 +179,10 @@ mod tests {
         assert!(others.sockets.is_empty() && others.ignored.unwrap().contains("LISTEN_PID=\"1\""));
         let fault = of(&[("LISTEN_FDS", "one"), ("LISTEN_PID", &std::process::id().to_string())]).unwrap_err();
         assert!(fault.starts_with("LISTEN_FDS=\"one\""), "{fault}");
+        assert!(of(&[("LISTEN_FDS", "0")]).unwrap().sockets.is_empty());
+        // The process of this test has none.
+        let fault = of(&[("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "web")]).unwrap_err();
+        assert!(fault.contains("the socket web ") && fault.ends_with("it is not there"), "{fault}");
     }
 
     #[test]
