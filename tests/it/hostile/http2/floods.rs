@@ -260,12 +260,13 @@ fn a_body_in_crumbs_that_the_upstream_takes_passes() {
     let mut client = Http2Client::connect(rig.address());
     let stream = client.begin(&post("/public"));
     for _ in 0..500 {
-        client.data(stream, b"x", 0);
+        // Nothing of the head has it, which comes back too.
+        client.data(stream, b"~", 0);
         thread::sleep(Duration::from_micros(100));
     }
     client.data(stream, b"", END_STREAM);
     let response = client.response(stream);
-    assert_eq!((response.status, response.body.matches('x').count() >= 500), (200, true), "{response:?}");
+    assert_eq!((response.status, response.body.matches('~').count()), (200, 500), "{response:?}");
 }
 
 #[test]
@@ -298,12 +299,12 @@ fn a_client_that_gives_no_room_loses_its_stream_and_no_other() {
 #[test]
 fn a_client_that_gives_room_slowly_gets_everything() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789");
-    let rig = Rig::start_with(upstream.address, |settings| settings.listen.limits.write_timeout = Duration::from_secs(1));
+    let rig = Rig::start_with(upstream.address, |settings| settings.listen.limits.write_timeout = Duration::from_secs(3));
     let mut client = Http2Client::connect_with(rig.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
     client.gives_no_room();
     let stream = client.request(&get("/public"));
     for _ in 0..10 {
-        thread::sleep(Duration::from_millis(150));
+        thread::sleep(Duration::from_millis(400));
         client.room(stream, 1);
     }
     let response = client.response(stream);
