@@ -36,6 +36,7 @@ targets! {
     ext_authz_call = crate::proxy::request::ext_authz::fuzz::ext_authz_call,
     pipelined_heads = crate::proxy::fuzz::pipelined_heads,
     http2_frames = crate::domain::frame_meter::fuzz::http2_frames,
+    sifted_frames = crate::proxy::fuzz::sifted_frames,
     presented_tokens = crate::proxy::fuzz::presented_tokens,
     cookies = crate::domain::cookies::fuzz::cookies,
     access_token = crate::crypto::fuzz::access_token,

@@ -1,14 +1,22 @@
 //! What must hold for what clients send beside the parser's back.
 
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::auth::admission::bearer_token;
 use super::client::http1::heads::{RawHeads, Told};
 use super::http1::chunked::Chunks;
 use super::http1::framing::Framing;
+use super::http2::sifted::Sifted;
 use crate::domain::cookies;
+use crate::domain::frames::PREFACE_BYTES;
 use crate::domain::fuzz::{Input, pieces};
 
 /// Fields: a token is presented by one field alone, as it stands there.
@@ -29,6 +37,65 @@ pub fn presented_tokens(bytes: &[u8]) {
     let without_it: HeaderMap =
         headers.iter().filter(|(other, _)| **other != name).map(|(n, v)| (n.clone(), v.clone())).collect();
     assert_eq!(bearer_token(&without_it, Some("session")).map(|other| other.map(|other| other.token)), Ok(None));
+}
+
+/// A side, a choice of pieces, and how much is read at once; then the bytes of that side. In any pieces those DATA frames are taken out that
+/// change nothing, and all else stays byte for byte.
+pub fn sifted_frames(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let (is_client, seed, room) = (input.byte().is_multiple_of(2), input.byte(), usize::from(input.byte() % 32) + 1);
+    let wire = input.rest();
+    let come = Come(pieces(wire, seed).collect());
+    let mut sifted = if is_client { Sifted::of_client(come) } else { Sifted::of_server(come) };
+    let mut read = Vec::new();
+    loop {
+        let mut buffer = vec![0; room];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut sifted).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+        assert!(matches!(polled, Poll::Ready(Ok(()))));
+        if buffer.filled().is_empty() {
+            break;
+        }
+        read.extend_from_slice(buffer.filled());
+    }
+    let (preface, frames) = wire.split_at(if is_client { wire.len().min(PREFACE_BYTES) } else { 0 });
+    assert_eq!(read, [preface, &without_nothing(frames)].concat());
+}
+
+/// Bytes that come in these pieces.
+struct Come<'a>(VecDeque<&'a [u8]>);
+
+impl AsyncRead for Come<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(piece) = self.0.pop_front() {
+            let (now, later) = piece.split_at(piece.len().min(buf.remaining()));
+            buf.put_slice(now);
+            if !later.is_empty() {
+                self.0.push_front(later);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// RFC 9113, section 6.1, on the whole of what came.
+fn without_nothing(mut wire: &[u8]) -> Vec<u8> {
+    let (mut kept, mut is_within_head) = (Vec::new(), false);
+    while let Some([a, b, c, kind, flags, stream @ ..]) = wire.first_chunk::<9>() {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        if matches!(kind, 1 | 5 | 9) {
+            is_within_head = flags & 4 == 0;
+        }
+        let is_on_a_stream = u32::from_be_bytes(*stream) << 1 != 0;
+        let is_nothing = *kind == 0 && length == 0 && flags & 9 == 0;
+        let (frame, rest) = wire.split_at(wire.len().min(9 + length));
+        if !is_nothing || !is_on_a_stream || is_within_head {
+            kept.extend_from_slice(frame);
+        }
+        wire = rest;
+    }
+    kept.extend_from_slice(wire);
+    kept
 }
 
 /// How many bytes are remembered.
