@@ -44,23 +44,16 @@ pub fn run(
     if loaded.settings.reload.watch && file.is_none() {
         tracing::warn!("reload.watch = true: the settings come from no file, so nothing is watched");
     }
-    let mut reloads = Reloads::of(loaded, load);
+    let watched = file.map(|file| WatchedSettings::new(file, loaded.file_digest));
+    let mut reloads = Reloads { watched, ..Reloads::of(loaded, load) };
     let runtime = control_runtime()?;
     let outcome = runtime.block_on(async {
         let mut stops = StopSignals::new().map_err(StartError::Runtime)?;
         let mut hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let starting = async {
-            let watched = match file {
-                Some(file) => Some(WatchedSettings::new(file).await),
-                None => None,
-            };
-            App::start_at(reloads.in_force.settings(), Ambient::of_system(), passed).await.map(|app| (app, watched))
-        };
-        let (mut app, watched) = tokio::select! {
-            started = starting => started?,
+        let mut app = tokio::select! {
+            app = App::start_at(reloads.in_force.settings(), Ambient::of_system(), passed) => app?,
             () = stops.next() => return Ok(()),
         };
-        reloads.watched = watched;
         app.keep_watchdog_quiet(&manager);
         manager.ready(&format!("serving at {}", app.gateway_address()));
         let mut failed = pin!(app.failed());

@@ -1,32 +1,26 @@
 //! The settings file, read again when it says something else (`reload.watch`).
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 
 use super::file_work::FileWork;
 use super::watched_files::WatchedFiles;
+use crate::config::FileDigest;
 use crate::files;
-
-/// What the file says, as far as it has to be told from what it said before; `None` while it cannot be read.
-type Digest = Option<u64>;
 
 /// The settings file of this process.
 pub(super) struct WatchedSettings {
     file: PathBuf,
-    digest: RandomState,
     work: FileWork,
-    /// Of what was read last, whether it was valid or not: nothing is tried twice.
-    seen: Digest,
+    /// Of what was read last, whether it was valid or not: nothing is tried twice. `None`: it could not be read.
+    seen: Option<FileDigest>,
     /// While the file is watched.
     watched: Option<WatchedFiles>,
 }
 
 impl WatchedSettings {
-    pub(super) async fn new(file: PathBuf) -> Self {
-        let (digest, work) = (RandomState::new(), FileWork::default());
-        let mut watched = Self { file, digest, work, seen: None, watched: None };
-        watched.note().await;
-        watched
+    /// The settings that are in force were made of what has the digest `seen`.
+    pub(super) fn new(file: PathBuf, seen: Option<FileDigest>) -> Self {
+        Self { file, work: FileWork::default(), seen, watched: None }
     }
 
     /// Notes what the file says now, right before it is read.
@@ -63,9 +57,9 @@ impl WatchedSettings {
         }
     }
 
-    async fn read(&self) -> Digest {
-        let (file, digest) = (self.file.clone(), self.digest.clone());
-        let of_content = move || Some(digest.hash_one(files::read(&file, files::SETTINGS_BYTES_MAX).ok()?.as_slice()));
+    async fn read(&self) -> Option<FileDigest> {
+        let file = self.file.clone();
+        let of_content = move || Some(FileDigest::of(&files::read_text(&file, files::SETTINGS_BYTES_MAX).ok()?));
         self.work.run(of_content).await.ok().flatten()
     }
 }
@@ -74,14 +68,21 @@ impl WatchedSettings {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::time::Duration;
 
+    use super::super::watched_files::SETTLING;
     use super::*;
 
     /// Within this it is told, events or not.
     const SOON: Duration = Duration::from_secs(10);
-    /// Longer than anything takes to settle.
-    const QUIET: Duration = Duration::from_millis(1_500);
+    /// What is told wrongly is so after one or two of these.
+    const QUIET: Duration = SETTLING.saturating_mul(2).saturating_add(Duration::from_millis(500));
+
+    /// The settings in force were made of this text.
+    fn watched_from(file: &Path, text: &str) -> WatchedSettings {
+        WatchedSettings::new(file.to_owned(), Some(FileDigest::of(text)))
+    }
 
     async fn is_told(watched: &mut WatchedSettings) -> bool {
         tokio::time::timeout(SOON, watched.changed(true)).await.is_ok()
@@ -96,7 +97,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone()).await;
+        let mut watched = watched_from(&file, "one");
         assert!(is_quiet(&mut watched).await, "it is what was read");
 
         fs::write(&file, "two").unwrap();
@@ -126,10 +127,19 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/settings.toml", at("settings.toml")).unwrap();
-        let mut watched = WatchedSettings::new(at("settings.toml")).await;
+        let mut watched = watched_from(&at("settings.toml"), "one");
         assert!(is_quiet(&mut watched).await);
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        assert!(is_told(&mut watched).await && is_quiet(&mut watched).await);
+    }
+
+    #[tokio::test]
+    async fn what_changed_between_loading_and_watching_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        fs::write(&file, "two").unwrap();
+        let mut watched = watched_from(&file, "one");
         assert!(is_told(&mut watched).await && is_quiet(&mut watched).await);
     }
 
@@ -138,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone()).await;
+        let mut watched = watched_from(&file, "one");
         fs::remove_file(&file).unwrap();
         assert!(is_quiet(&mut watched).await);
         fs::write(&file, "two").unwrap();
@@ -150,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         fs::write(&file, "one").unwrap();
-        let mut watched = WatchedSettings::new(file.clone()).await;
+        let mut watched = watched_from(&file, "one");
         fs::write(&file, "two").unwrap();
         assert!(tokio::time::timeout(QUIET, watched.changed(false)).await.is_err());
         assert!(is_told(&mut watched).await, "once it is, what was missed is told");

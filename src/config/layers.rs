@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
 use config::{Config, ConfigError, Source, Value, ValueKind};
@@ -35,6 +36,24 @@ pub struct SettingsFile {
     /// Shown in errors.
     pub name: String,
     pub text: String,
+}
+
+impl SettingsFile {
+    pub(super) fn digest(&self) -> FileDigest {
+        FileDigest::of(&self.text)
+    }
+}
+
+/// What a settings file says, as far as it has to be told from what it said before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileDigest(u64);
+
+impl FileDigest {
+    pub fn of(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 /// A setting from the command line.

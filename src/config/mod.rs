@@ -70,7 +70,7 @@ pub use decision::{Decision, DecisionListener};
 pub use errors::Errors;
 pub use headers::Headers;
 pub use health::Health;
-pub use layers::{DEFAULT_FILE, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
+pub use layers::{DEFAULT_FILE, FileDigest, Flag, Inputs, SettingsFile, VARIABLE_PREFIX};
 pub use legacy::{LEGACY_MAX, Legacy, LegacySource};
 pub use listen::{Admin, Listen, Log, LogFormat, Node, Reloading, Shutdown};
 pub use listeners::{CertificateFiles, ClientDemand, Listener, ListenerProtocol, ListenerTls, Listeners, TlsVersion};
@@ -136,6 +136,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Loaded {
     pub settings: Settings,
+    /// Of the settings file that they were made of, if there was one.
+    pub file_digest: Option<FileDigest>,
     shown: Vec<Shown>,
     layers: layers::Layers,
     /// What each key says, by its path.
@@ -180,6 +182,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
         format!("{} is given on the command line, which others can read in the list of processes; {0}_file is not", flag.key)
     });
     loaded.warnings = environment::warnings(&inputs.environment, &loaded.known).into_iter().chain(by_flag).collect();
+    loaded.file_digest = inputs.file.as_ref().map(SettingsFile::digest);
     if let Some(file) = &inputs.file {
         let is_in_file = |shown: &Shown| shown.is_secret() && shown.origin.starts_with(&format!("{}, line ", file.name));
         if let Some(first) = loaded.shown.iter().find(|shown| is_in_file(shown)) {
@@ -197,7 +200,7 @@ fn validated(layers: layers::Layers) -> Result<Loaded, Invalid> {
     let problems = [layers.faults.clone(), problems].concat();
     match settings {
         Some(settings) if problems.is_empty() => {
-            Ok(Loaded { settings, shown, layers, effective, secret_files, known, warnings: Vec::new() })
+            Ok(Loaded { settings, file_digest: None, shown, layers, effective, secret_files, known, warnings: Vec::new() })
         }
         Some(_) | None => Err(Invalid(problems)),
     }
