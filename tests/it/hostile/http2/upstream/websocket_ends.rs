@@ -1,4 +1,4 @@
-//! WebSockets whose upstream ends its side first. What the client still says comes there, whole.
+//! A WebSocket whose upstream ends its side first. What the client still says comes there, whole.
 
 use std::sync::mpsc::{self, Receiver};
 
