@@ -151,8 +151,11 @@ fn a_logout_counts_at_once(beside: &Beside) {
     beside.ask("GET", "/api", &bearer(&token)).expect(401);
 }
 
-/// What the gateway is told for [`cookies_are_handed_on`].
-pub(super) const IN_FLIGHT: [(&str, &str); 2] = [("cookies.enabled", "true"), ("cookies.refresh_in_flight", "true")];
+/// Starts what [`cookies_are_handed_on`] needs: a gateway whose access tokens are almost as large as cookies can be.
+pub(super) fn in_flight(start: impl FnOnce(&[(&str, &str)]) -> Beside) -> Beside {
+    let audience = format!("tokengate,{}", "a".repeat(2400));
+    start(&[("cookies.enabled", "true"), ("cookies.refresh_in_flight", "true"), ("tokens.audience", &audience)])
+}
 
 /// Cookies that are set, by name.
 fn set(answer: &Message) -> Vec<(String, String)> {
@@ -178,6 +181,7 @@ pub(super) fn cookies_are_handed_on(beside: &Beside, are_private: bool) {
     assert!(!are_private || renewed.header("cache-control") == Some("private"), "{renewed:?}");
     let good = beside.ask("GET", "/api", &format!("Cookie: __Host-access={access}; __Host-refresh={next}\r\n{lie}")).expect(200);
     assert_eq!((set(&good), good.upstream_saw("x-auth-subject")), (Vec::new(), vec!["user-1".to_owned()]));
+    large_ones_are_handed_on(beside, refresh);
     let public = beside.ask("GET", "/public", lie).expect(200);
     assert!(set(&public).is_empty() && public.header("set-cookie").is_none(), "{public:?}");
     let before = beside.api.requests();
@@ -186,6 +190,25 @@ pub(super) fn cookies_are_handed_on(beside: &Beside, are_private: bool) {
     assert_eq!((refused.status(), set(&refused).len(), beside.api.requests()), (403, 0, before));
     let over = beside.ask("GET", "/api", "Cookie: __Host-refresh=tgr_x\r\n");
     assert_eq!((over.status(), set(&over).len()), (401, 0));
+}
+
+/// Whatever else the browser keeps of the host, and however much comes with the request or its response.
+fn large_ones_are_handed_on(beside: &Beside, refresh: &str) {
+    let others: Vec<String> = (0..7).map(|number| format!("other-{number}={}", "x".repeat(1000))).collect();
+    let others = others.join("; ");
+    let renewed = beside.ask("GET", "/api", &format!("Cookie: {others}; __Host-refresh={refresh}\r\n")).expect(200);
+    assert_eq!(renewed.upstream_saw("cookie"), [others.as_str()]);
+    let lengths: Vec<usize> = set(&renewed).iter().map(|(_, value)| value.len()).collect();
+    assert!(lengths.len() == 2 && lengths[0] > 3500, "{lengths:?}");
+    assert_eq!(beside.ask("GET", "/public", &format!("Cookie: {others}\r\n")).expect(200).upstream_saw("cookie"), [others.as_str()]);
+    let body = "x".repeat(40_000);
+    let posted = beside.say(format!(
+        "POST /api HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\nX-Csrf: 1\r\nCookie: __Host-refresh={refresh}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!((posted.status(), set(&posted).len()), (200, 2));
+    assert_eq!(posted.json()["body"].as_str(), Some(&*body));
 }
 
 /// Nothing passes while there is nobody to ask.

@@ -30,7 +30,7 @@ fn caddy_lets_nobody_through_whom_the_gateway_does_not_know() {
 
 #[test]
 fn caddy_hands_on_the_cookies_of_a_refresh_in_flight() {
-    let beside = Beside::start_with(&Page::read("caddy.md"), &attacks::IN_FLIGHT, caddy);
+    let beside = attacks::in_flight(|set| Beside::start_with(&Page::read("caddy.md"), set, caddy));
     attacks::cookies_are_handed_on(&beside, true);
 }
 

@@ -66,8 +66,8 @@ fn beside_with(by: By, set: &[(&str, &str)]) -> Beside {
 
 #[test]
 fn envoy_hands_on_the_cookies_of_a_refresh_in_flight_by_both_protocols() {
-    attacks::cookies_are_handed_on(&beside_with(By::Http, &attacks::IN_FLIGHT), false);
-    attacks::cookies_are_handed_on(&beside_with(By::Grpc, &attacks::IN_FLIGHT), true);
+    attacks::cookies_are_handed_on(&attacks::in_flight(|set| beside_with(By::Http, set)), false);
+    attacks::cookies_are_handed_on(&attacks::in_flight(|set| beside_with(By::Grpc, set)), true);
 }
 
 #[test]

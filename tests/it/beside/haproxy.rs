@@ -30,7 +30,7 @@ fn haproxy_lets_nobody_through_whom_the_gateway_does_not_know() {
 
 #[test]
 fn haproxy_hands_on_the_cookies_of_a_refresh_in_flight() {
-    let beside = Beside::start_with(&Page::read("haproxy.md"), &attacks::IN_FLIGHT, haproxy);
+    let beside = attacks::in_flight(|set| Beside::start_with(&Page::read("haproxy.md"), set, haproxy));
     attacks::cookies_are_handed_on(&beside, true);
 }
 

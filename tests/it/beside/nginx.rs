@@ -47,7 +47,7 @@ fn nginx_tells_clients_what_the_gateway_said() {
 
 #[test]
 fn nginx_hands_on_the_cookies_of_a_refresh_in_flight() {
-    let beside = Beside::start_with(&Page::read("nginx.md"), &attacks::IN_FLIGHT, nginx);
+    let beside = attacks::in_flight(|set| Beside::start_with(&Page::read("nginx.md"), set, nginx));
     attacks::cookies_are_handed_on(&beside, true);
 }
 
