@@ -13,6 +13,8 @@ export interface RenewalOptions {
 }
 
 const OPEN = 1;
+/** An answer has the end of the token that it is about, which nobody else knows. */
+const END_LENGTH = 8;
 /** Another tab may refresh at any time. */
 const LOOK_EVERY = 30_000;
 /** What cannot be had now is asked for again after that. */
@@ -20,7 +22,8 @@ const PAUSE = 1000;
 
 /**
  * Sends each newer access token on the socket, until it closes: `renewing(client, new WebSocket(await ticketed(client, '/socket')))`.
- * Call it before you add listeners of your own, so that they hear nothing of the answers. In cookie mode there is no token to
+ * Call it before you add listeners of your own, so that they hear nothing of the answers. What only looks like an answer, because the
+ * application passes on what others wrote, is theirs. In cookie mode there is no token to
  * send: any request of the page renews the socket then. Only for routes that have the setting; elsewhere the application would get the
  * messages.
  */
@@ -31,6 +34,7 @@ export function renewing<S extends Pick<WebSocket, 'addEventListener' | 'readySt
 ): S {
     let timer: ReturnType<typeof setTimeout> | undefined;
     let sent: string | undefined;
+    const ends = new Set<unknown>();
     let closed = false;
 
     async function look() {
@@ -38,6 +42,7 @@ export function renewing<S extends Pick<WebSocket, 'addEventListener' | 'readySt
         const token = await client.accessToken().catch(() => undefined);
         if (closed) return;
         if (token && token !== sent && socket.readyState === OPEN) {
+            ends.add(token.slice(-END_LENGTH));
             socket.send(prefix + token);
             sent = token;
         }
@@ -46,8 +51,9 @@ export function renewing<S extends Pick<WebSocket, 'addEventListener' | 'readySt
 
     socket.addEventListener('message', (event) => {
         if (typeof event.data !== 'string' || !event.data.startsWith(prefix)) return;
+        const { renewed_until: until, error, token_end: end } = read(event.data.slice(prefix.length));
+        if (!ends.has(end)) return;
         event.stopImmediatePropagation();
-        const { renewed_until: until, error } = JSON.parse(event.data.slice(prefix.length));
         onAnswer?.(error === undefined ? { renewedUntil: new Date(until * 1000) } : { error });
     });
     socket.addEventListener('close', () => {
@@ -57,4 +63,13 @@ export function renewing<S extends Pick<WebSocket, 'addEventListener' | 'readySt
     if (socket.readyState === OPEN) void look();
     else socket.addEventListener('open', () => void look());
     return socket;
+}
+
+/** What stands in an answer; nothing in what is none. */
+function read(text: string) {
+    try {
+        return Object(JSON.parse(text));
+    } catch {
+        return {};
+    }
 }

@@ -188,7 +188,12 @@ impl Tunnel {
 
     /// Has tokens of the client judged, and prepares what it is told of them. Whether there is anything to say.
     fn renew(&mut self, watches: Watches<'_>) -> bool {
-        let asked = self.to_upstream.take_token().map(|token| watches.exchange.ask_for_renewal(token));
+        let asked = self.to_upstream.take_token().map(|token| {
+            if let Some(answers) = &mut self.answers {
+                answers.are_about(&token);
+            }
+            watches.exchange.ask_for_renewal(token)
+        });
         let renewal = match asked {
             Some(Err(refused)) => Some(Err(refused)),
             // The next tick judges it.

@@ -1,7 +1,5 @@
 //! A client renews its WebSocket by a message with a newer token, which goes no further than the gateway.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -91,7 +89,9 @@ impl Socket {
     /// What the gateway says of the token.
     fn renew(&mut self, token: &str) -> Value {
         self.0.send(renewal(token));
-        self.answer()
+        let answer = self.answer();
+        assert_eq!(answer["token_end"], token[token.len().saturating_sub(8)..], "it says which token it is about");
+        answer
     }
 
     fn answer(&mut self) -> Value {
@@ -183,10 +183,12 @@ fn a_token_that_the_route_would_refuse_renews_nothing_and_the_client_is_told_why
     let newer = later(&rig, &tokens);
     assert_eq!(socket.renew(&newer.access)["renewed_until"], end_of(&newer.access));
     assert_eq!(socket.renew(&tokens.access)["renewed_until"], end_of(&newer.access), "an older one takes nothing back");
+    log_out(&rig, &others.access, "session");
+    assert_eq!(socket.renew(&others.access)["error"], "token_revoked");
+    assert_eq!(socket.renew(&newer.access)["renewed_until"], end_of(&newer.access), "it is another session's that has ended");
     rig.clock.advance(6 * MINUTE);
     assert_eq!(socket.renew(&tokens.access)["error"], "token_expired");
-    log_out(&rig, &others.access, "session");
-    assert_eq!(socket.renew(&others.access)["error"], "token_expired", "its time was over before");
+    assert_eq!(socket.renew(&others.access)["error"], "token_expired", "its time is over too");
     socket.echoes(TEXT, b"the stream goes on");
 }
 
@@ -263,7 +265,14 @@ fn a_session_that_has_ended_is_not_brought_back_and_a_stream_without_one_has_non
     let newer = later(&rig, &tokens);
     assert_eq!(socket.renew(&newer.access)["renewed_until"], end_of(&newer.access));
     log_out(&rig, &newer.access, "session");
-    assert_eq!(socket.hear(), (CLOSE, b"\x03\xf0session ended".to_vec()));
+    socket.0.send(renewal(&newer.access));
+    let mut heard = socket.hear();
+    if heard.0 == TEXT {
+        let said = String::from_utf8(heard.1).unwrap();
+        assert!(said.starts_with("tokengate:{\"error\":\"token_revoked\""), "{said}");
+        heard = socket.hear();
+    }
+    assert_eq!(heard, (CLOSE, b"\x03\xf0session ended".to_vec()));
 }
 
 #[test]
@@ -321,11 +330,14 @@ fn by_http_2_as_by_http_1() {
     let (head, tail) = message.split_at(9);
     client.data(stream, head, 0);
     client.data(stream, &[tail, &frame(TEXT, b"next")].concat(), 0);
-    let answer = format!("tokengate:{{\"renewed_until\":{}}}", end_of(&newer.access));
+    let token_end = &newer.access[newer.access.len() - 8..];
+    let answer = format!("tokengate:{{\"renewed_until\":{},\"token_end\":\"{token_end}\"}}", end_of(&newer.access));
     let expected = [&[TEXT, u8::try_from(answer.len()).unwrap()][..], answer.as_bytes(), b"\x81\x04next"].concat();
     let heard = client.bytes_of(stream, expected.len());
     let swapped = [b"\x81\x04next", &expected[..expected.len() - 6]].concat();
     assert!(heard == expected || heard == swapped, "{}", heard.escape_ascii());
     rig.clock.advance(10 * MINUTE);
-    assert!(client.is_silent_for(Duration::from_millis(300)), "the first token is over, and the stream is not");
+    assert!(client.is_silent_for(A_WHILE), "the first token is over, and the stream is not");
+    client.data(stream, &frame(TEXT, b"here"), 0);
+    assert_eq!(client.bytes_of(stream, 6), b"\x81\x04here");
 }

@@ -67,15 +67,40 @@ test('a token that is due is looked for when it is, and not again and again', as
 });
 
 test('answers are told, and the application hears its own messages alone', async () => {
-    const { socket, answers } = started({ readyState: 1 });
+    const { client, socket, answers } = started({ readyState: 1 });
+    client.token = 'e30.e30.signature-one';
+    await vi.advanceTimersByTimeAsync(30_000);
+    client.token = 'e30.e30.signature-two';
+    await vi.advanceTimersByTimeAsync(30_000);
     const heard: unknown[] = [];
     socket.addEventListener('message', (event) => heard.push((event as MessageEvent).data));
-    socket.hear('tokengate:{"renewed_until":1767225600}');
-    socket.hear('tokengate:{"error":"session_differs"}');
-    const own = ['{"renewed_until":1}', 'a tokengate:{}', new ArrayBuffer(1)];
+    socket.hear('tokengate:{"renewed_until":1767225600,"token_end":"ture-one"}');
+    socket.hear('tokengate:{"error":"session_differs","token_end":"ture-two"}');
+    const own = ['{"renewed_until":1,"token_end":"ture-two"}', 'a tokengate:{}', new ArrayBuffer(1)];
     for (const data of own) socket.hear(data);
     expect(answers).toEqual([{ renewedUntil: new Date('2026-01-01T00:00:00Z') }, { error: 'session_differs' }]);
     expect(heard).toEqual(own);
+});
+
+test('what others wrote to look like an answer is for the application to judge, and harms nothing', async () => {
+    const { client, socket, answers } = started({ readyState: 1 });
+    client.token = 'e30.e30.signature-one';
+    await vi.advanceTimersByTimeAsync(30_000);
+    const heard: unknown[] = [];
+    socket.addEventListener('message', (event) => heard.push((event as MessageEvent).data));
+    const forged = [
+        'tokengate:hi',
+        'tokengate:',
+        'tokengate:null',
+        'tokengate:5',
+        'tokengate:{"error":"session_differs"}',
+        'tokengate:{"error":"session_differs","token_end":"guessed!"}',
+        'tokengate:{"error":"session_differs","token_end":["ture-one"]}',
+        'tokengate:{"renewed_until":1767225600,"token_end":""}',
+    ];
+    for (const data of forged) socket.hear(data);
+    expect(heard).toEqual(forged);
+    expect(answers).toEqual([]);
 });
 
 test('whoever has no token, or cannot be reached, is asked again', async () => {

@@ -77,37 +77,53 @@ impl Screen {
     }
 }
 
-/// What a client is told of the tokens that it sends.
+/// What a client is told of the tokens that it sends. An answer has the end of the token that it is about, which nobody knows but the client:
+/// an application may pass on what others wrote to look like one.
 #[derive(Debug)]
 pub(super) struct Answers {
     prefix: RenewalPrefix,
+    /// Of the token that was sent last, which is the one that is judged.
+    token_end: Secret<String>,
     /// Of its tokens in a row.
     refused: u32,
 }
+
+/// Of a token's signature: what nobody guesses.
+const END_CHARS: usize = 8;
 
 /// So many tokens may be refused before the stream ends: a client that goes on guessing has none.
 const REFUSED_MAX: u32 = 5;
 
 impl Answers {
     pub(super) const fn new(prefix: RenewalPrefix) -> Self {
-        Self { prefix, refused: 0 }
+        Self { prefix, token_end: Secret::new(String::new()), refused: 0 }
+    }
+
+    /// What is said from now on is about this token.
+    pub(super) fn are_about(&mut self, token: &Secret<String>) {
+        let token = token.expose();
+        let end = token.get(token.len().saturating_sub(END_CHARS)..).unwrap_or_default();
+        // Of what is no token there is none.
+        let is_of_token = end.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        self.token_end = Secret::new(if is_of_token { end.to_owned() } else { String::new() });
     }
 
     /// The text message of a server that says what became of a token; `None`: too many were refused.
     pub(super) fn to(&mut self, renewal: &Renewal) -> Option<Vec<u8>> {
-        let text = match renewal {
+        let said = match renewal {
             Ok(until) => {
                 self.refused = 0;
-                format!("{}{{\"renewed_until\":{}}}", self.prefix, until.secs())
+                format!("\"renewed_until\":{}", until.secs())
             }
             Err(refused) => {
                 self.refused += u32::from(refused.is_for_good);
                 if self.refused >= REFUSED_MAX {
                     return None;
                 }
-                format!("{}{{\"error\":\"{}\"}}", self.prefix, refused.code)
+                format!("\"error\":\"{}\"", refused.code)
             }
         };
+        let text = format!("{}{{{said},\"token_end\":\"{}\"}}", self.prefix, self.token_end.expose());
         Some(text_message(text.as_bytes()))
     }
 }
@@ -227,10 +243,17 @@ mod tests {
             Err(NotRenewed { code: "revocations_stale", is_for_good: false }),
         );
         let until = Ok(Timestamp::from_secs(1_700_000_000));
-        assert_eq!(answers.to(&until).unwrap(), b"\x81\x26tokengate:{\"renewed_until\":1700000000}");
+        answers.are_about(&Secret::new("e30.e30.signature".to_owned()));
+        let said = b"\x81\x3dtokengate:{\"renewed_until\":1700000000,\"token_end\":\"ignature\"}";
+        assert_eq!(answers.to(&until).unwrap().escape_ascii().to_string(), said.escape_ascii().to_string());
         for _ in 0..2 {
             for _ in 1..REFUSED_MAX {
-                assert_eq!(answers.to(&held_against).unwrap(), b"\x81\x23tokengate:{\"error\":\"token_invalid\"}");
+                let said = answers.to(&held_against).unwrap();
+                assert!(
+                    said.ends_with(b"tokengate:{\"error\":\"token_invalid\",\"token_end\":\"ignature\"}"),
+                    "{}",
+                    said.escape_ascii()
+                );
             }
             for _ in 0..2 * REFUSED_MAX {
                 assert!(answers.to(&passing).is_some());
@@ -241,6 +264,17 @@ mod tests {
             answers.to(&held_against).unwrap();
         }
         assert_eq!(answers.to(&held_against), None);
+    }
+
+    #[test]
+    fn an_answer_has_the_end_of_a_token_and_nothing_of_what_is_none() {
+        let mut answers = Answers::new("tokengate:".parse().unwrap());
+        for (sent, end) in [("a.b.c", "a.b.c"), ("", ""), ("a.b.\"}{\"", ""), ("a.b.ccccccc\u{e9}", ""), ("\u{e9}1234567", "")] {
+            answers.are_about(&Secret::new(sent.to_owned()));
+            let said = answers.to(&Ok(Timestamp::from_secs(1))).unwrap();
+            let said: serde_json::Value = serde_json::from_slice(&said[2 + PREFIX.len()..]).unwrap();
+            assert_eq!((&said["token_end"], &said["renewed_until"]), (&end.into(), &1.into()), "{sent}");
+        }
     }
 
     proptest! {
