@@ -192,6 +192,20 @@ pub(super) fn cookies_are_handed_on(beside: &Beside, are_private: bool) {
     assert_eq!((over.status(), set(&over).len()), (401, 0));
 }
 
+/// Every response is late by the proxy's configuration: it brings what the API said, and no cookies.
+pub(super) fn late_cookies_are_left_out(beside: &Beside) {
+    let login = beside.client().post("/login", &json!({"email": "user-1", "password": PASSWORD})).expect(200);
+    let [_, (_, refresh)] = &set(&login)[..] else { panic!("{login:?}") };
+    let late = beside.ask("GET", "/api", &format!("Cookie: __Host-refresh={refresh}\r\n")).expect(200);
+    assert_eq!((late.upstream_saw("x-auth-subject"), set(&late)), (vec!["user-1".to_owned()], Vec::new()), "{late:?}");
+}
+
+/// The same text with something else in the place of what is in it so many times.
+pub(super) fn replaced(text: &str, was: &str, is: &str, times: usize) -> String {
+    assert_eq!(text.matches(was).count(), times, "{was}");
+    text.replace(was, is)
+}
+
 /// Whatever else the browser keeps of the host, and however much comes with the request or its response.
 fn large_ones_are_handed_on(beside: &Beside, refresh: &str) {
     let others: Vec<String> = (0..7).map(|number| format!("other-{number}={}", "x".repeat(1000))).collect();
@@ -200,7 +214,10 @@ fn large_ones_are_handed_on(beside: &Beside, refresh: &str) {
     assert_eq!(renewed.upstream_saw("cookie"), [others.as_str()]);
     let lengths: Vec<usize> = set(&renewed).iter().map(|(_, value)| value.len()).collect();
     assert!(lengths.len() == 2 && lengths[0] > 3500, "{lengths:?}");
-    assert_eq!(beside.ask("GET", "/public", &format!("Cookie: {others}\r\n")).expect(200).upstream_saw("cookie"), [others.as_str()]);
+    assert_eq!(
+        beside.ask("GET", "/public", &format!("Cookie: {others}\r\n")).expect(200).upstream_saw("cookie"),
+        [others.as_str()]
+    );
     let body = "x".repeat(40_000);
     let posted = beside.say(format!(
         "POST /api HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\nX-Csrf: 1\r\nCookie: __Host-refresh={refresh}\r\n\

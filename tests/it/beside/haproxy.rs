@@ -10,9 +10,13 @@ use super::rig::{Beside, Places};
 use crate::support::leash::program;
 
 fn haproxy(places: &Places, folder: &Path) -> Command {
-    let page = Page::read("haproxy.md");
-    for name in ["haproxy.cfg", "decision.lua"] {
-        fs::write(folder.join(name), places.put_into(&page.file(name))).unwrap();
+    haproxy_by(&Page::read("haproxy.md").file("haproxy.cfg"), places, folder)
+}
+
+fn haproxy_by(configuration: &str, places: &Places, folder: &Path) -> Command {
+    let script = Page::read("haproxy.md").file("decision.lua");
+    for (name, text) in [("haproxy.cfg", configuration), ("decision.lua", &script)] {
+        fs::write(folder.join(name), places.put_into(text)).unwrap();
     }
     let mut command = Command::new(program("haproxy"));
     command.args(["-q", "-db", "-f", "haproxy.cfg"]).current_dir(folder);
@@ -32,6 +36,14 @@ fn haproxy_lets_nobody_through_whom_the_gateway_does_not_know() {
 fn haproxy_hands_on_the_cookies_of_a_refresh_in_flight() {
     let beside = attacks::in_flight(|set| Beside::start_with(&Page::read("haproxy.md"), set, haproxy));
     attacks::cookies_are_handed_on(&beside, true);
+}
+
+#[test]
+fn haproxy_leaves_out_cookies_that_come_late() {
+    let page = Page::read("haproxy.md");
+    let all_are_late = attacks::replaced(&page.file("haproxy.cfg"), "-m int ge 10", "-m int ge 0", 1);
+    let start = |set: &[(&str, &str)]| Beside::start_with(&page, set, |places, folder| haproxy_by(&all_are_late, places, folder));
+    attacks::late_cookies_are_left_out(&attacks::in_flight(start));
 }
 
 #[test]
