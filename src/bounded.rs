@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::coop::unconstrained;
 use tower::load_shed::error::Overloaded;
-use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, service_fn};
 use tracing::Instrument as _;
@@ -48,7 +47,10 @@ impl From<Infallible> for CallError {
 /// A call runs as a task of its own. It keeps its place among the calls until it ends, and is never cut off in the middle: not by the
 /// timeout, and not by a caller that goes away.
 #[derive(Debug)]
-pub struct Bounded<Q, R>(BoxCloneSyncService<Q, R, BoxError>);
+pub struct Bounded<Q, R> {
+    service: BoxCloneSyncService<Q, R, BoxError>,
+    timeout: Duration,
+}
 
 impl<Q: Send + 'static, R: Send + 'static> Bounded<Q, R> {
     /// `name` is what the log calls this kind of work. The work runs on `runtime`.
@@ -62,19 +64,24 @@ impl<Q: Send + 'static, R: Send + 'static> Bounded<Q, R> {
             async move { Ok::<R, Infallible>(work.await) }
         });
         let service = ServiceBuilder::new()
-            .timeout(bounds.timeout)
             .load_shed()
             .map_future(detached(runtime.clone()))
             // Inside of the task, so that the task keeps the place.
             .concurrency_limit(bounds.calls_max)
             .map_future(traced(name))
             .service(work);
-        Self(BoxCloneSyncService::new(service))
+        Self { service: BoxCloneSyncService::new(service), timeout: bounds.timeout }
     }
 
     /// Calls the service. Nothing happens before the result is awaited.
     pub fn call(&self, request: Q) -> impl Future<Output = Result<R, CallError>> + Send + use<Q, R> {
-        let call = self.0.clone().oneshot(request);
+        let (call, timeout) = (self.call_untimed(request), self.timeout);
+        async move { tokio::time::timeout(timeout, call).await.unwrap_or(Err(CallError::TimedOut)) }
+    }
+
+    /// The same for several callers at once, each of whom waits as long as it likes.
+    pub fn call_untimed(&self, request: Q) -> impl Future<Output = Result<R, CallError>> + Send + use<Q, R> {
+        let call = self.service.clone().oneshot(request);
         // The semaphore would tell a task that has used up its turn that no place is free.
         async move { unconstrained(call).await.map_err(error_of) }
     }
@@ -83,8 +90,6 @@ impl<Q: Send + 'static, R: Send + 'static> Bounded<Q, R> {
 fn error_of(error: BoxError) -> CallError {
     if error.is::<Overloaded>() {
         CallError::Overloaded
-    } else if error.is::<Elapsed>() {
-        CallError::TimedOut
     } else {
         // Nothing else in the stack fails.
         error.downcast().map_or(CallError::Panicked, |error| *error)

@@ -11,6 +11,8 @@ pub mod set_by_others;
 use http::HeaderMap;
 use http::header::COOKIE;
 
+use super::claims::Denial;
+
 pub use own::{
     ATTRIBUTE_BYTES_MAX, CookieMode, FormerCookie, HOST_PREFIX, NAME_BYTES_MAX, NewCookies, OwnCookies, SECURE_PREFIX, SameSite,
     Slot,
@@ -38,6 +40,27 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Sent<'a> {
     }
 }
 
+/// The token in the cookie of that name. What is no text is kept as a text that is no token: something was sent.
+///
+/// # Errors
+/// Two of them: one was set by someone else.
+pub fn token<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
+    match find(headers, name) {
+        Sent::Nothing => Ok(None),
+        Sent::Once(value) => Ok(Some(std::str::from_utf8(value).unwrap_or(NO_TEXT))),
+        Sent::Repeatedly => Err(Denial::CookieRepeated),
+    }
+}
+
+/// Stands for a value that is no text.
+pub const NO_TEXT: &str = "\u{fffd}";
+
+/// Whether one of the gateway's `own` cookies came along, cleared ones too.
+#[must_use]
+pub fn are_among(headers: &HeaderMap, own: &[String]) -> bool {
+    headers.get_all(COOKIE).iter().flat_map(|field| segments(field.as_bytes())).any(|segment| is_own(segment, own))
+}
+
 /// Appends the value of one field of all cookies but the gateway's `own`, as they came; nothing where there are none. Servers do not
 /// agree on what several fields mean, so those become one, as RFC 9113, section 8.2.3, has it.
 pub fn write_others(headers: &HeaderMap, own: &[String], out: &mut Vec<u8>) {
@@ -55,14 +78,13 @@ pub fn write_others(headers: &HeaderMap, own: &[String], out: &mut Vec<u8>) {
 
 /// Whether anything is left of the field. Each own pair goes with one semicolon; nothing else is touched.
 fn write_field_without(field: &[u8], own: &[String], out: &mut Vec<u8>) -> bool {
-    let is_own = |segment: &[u8]| name_and_value(segment).is_some_and(|(name, _)| own.iter().any(|own| own.as_bytes() == name));
-    if !segments(field).any(is_own) {
+    if !segments(field).any(|segment| is_own(segment, own)) {
         out.extend_from_slice(field);
         return !field.is_empty();
     }
     let begin = out.len();
     let mut is_filled = false;
-    for segment in segments(field).filter(|segment| !is_own(segment)) {
+    for segment in segments(field).filter(|segment| !is_own(segment, own)) {
         if out.len() == begin {
             out.extend_from_slice(segment.trim_ascii_start());
         } else {
@@ -72,6 +94,10 @@ fn write_field_without(field: &[u8], own: &[String], out: &mut Vec<u8>) -> bool 
         is_filled |= !segment.trim_ascii().is_empty();
     }
     is_filled
+}
+
+fn is_own(segment: &[u8], own: &[String]) -> bool {
+    name_and_value(segment).is_some_and(|(name, _)| own.iter().any(|own| own.as_bytes() == name))
 }
 
 fn segments(field: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -129,6 +155,21 @@ mod tests {
         }
         assert_eq!(found(&[b"a=\xe9", b"s=x"]).as_deref(), Some(&b"x"[..]), "HTTP/2 may split the field");
         assert_eq!(found(&[b"s=\xe9"]).as_deref(), Some(&b"\xe9"[..]), "ours, and no token");
+    }
+
+    #[test]
+    fn a_token_is_text_or_none_of_anybody() {
+        assert_eq!(token(&headers(&[b"a=\xe9; s=x=y"]), "s"), Ok(Some("x=y")));
+        assert_eq!(token(&headers(&[b"s=\xe9"]), "s"), Ok(Some(NO_TEXT)));
+        assert_eq!(token(&headers(&[b"s=; S=x; as=y"]), "s"), Ok(None));
+        assert_eq!(token(&headers(&[b"s=x", b"s=x"]), "s"), Err(Denial::CookieRepeated));
+    }
+
+    #[test]
+    fn an_own_cookie_is_seen_among_others_though_it_was_cleared() {
+        let are_among = |fields: &[&[u8]]| are_among(&headers(fields), &["s".to_owned(), "r".to_owned()]);
+        assert!(are_among(&[b"a=1;  r =x"]) && are_among(&[b"a=1", b"b=\xe9; s="]));
+        assert!(!are_among(&[]) && !are_among(&[b"a=1; rr=x; S=1; b= r=x", b"s"]));
     }
 
     #[test]

@@ -12,23 +12,22 @@ pub struct InFlight {
     pub ahead: Duration,
 }
 
-/// Whether a request is to bring its browser new tokens.
+/// How soon a browser needs new tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    No,
     /// The token is good, and will soon be worth nothing.
     Soon,
     /// Without new ones there is nobody to speak for the request.
     Now,
 }
 
-/// `judged`: what came of the access token in the browser's cookie, or of there being none: when it ends, or why it does not count.
+/// Whether a request is to bring its browser new tokens. `judged`: what came of the access token in the browser's cookie, or of there being none: when it ends, or why it does not count.
 #[must_use]
-pub fn due(in_flight: InFlight, judged: Result<Timestamp, &Denial>, now: Timestamp) -> Due {
+pub fn due(in_flight: InFlight, judged: Result<Timestamp, &Denial>, now: Timestamp) -> Option<Due> {
     match judged {
-        Ok(ends_at) if now.saturating_add(in_flight.ahead) >= ends_at => Due::Soon,
-        Err(denial) if is_mended(denial) => Due::Now,
-        Ok(_) | Err(_) => Due::No,
+        Ok(ends_at) if now.saturating_add(in_flight.ahead) >= ends_at => Some(Due::Soon),
+        Err(denial) if is_mended(denial) => Some(Due::Now),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -43,14 +42,19 @@ pub fn shared_for(expires_in: Duration) -> Duration {
 const fn is_mended(denial: &Denial) -> bool {
     match denial {
         // A browser drops the cookie when the token expires. Keys and names change, and what was issued before is worth nothing then.
-        Denial::NoToken | Denial::Expired | Denial::Invalid(_) | Denial::KeyUnknown | Denial::KeyDisputed => true,
-        // It changes nothing in these, or the session has ended.
+        // What was revoked may be a former session's, or one token alone; whether the session has ended, its refresh token tells.
+        Denial::NoToken
+        | Denial::Expired
+        | Denial::Invalid(_)
+        | Denial::KeyUnknown
+        | Denial::KeyDisputed
+        | Denial::Revoked(_) => true,
+        // It changes nothing in these.
         Denial::Ambiguous(_)
         | Denial::CookieRepeated
         | Denial::TicketMisused(_)
         | Denial::TicketInvalid
         | Denial::IssuerKeysUnavailable(_)
-        | Denial::Revoked(_)
         | Denial::SessionOver
         | Denial::RefreshLimited(_)
         | Denial::InsufficientScope(_)
@@ -75,19 +79,26 @@ mod tests {
     #[test]
     fn only_what_a_refresh_mends_is_refreshed() {
         let in_flight = InFlight { ahead: Duration::from_secs(30) };
-        for mended in [Denial::NoToken, Denial::Expired, Denial::Invalid("iss"), Denial::KeyUnknown, Denial::KeyDisputed] {
-            assert_eq!(due(in_flight, Err(&mended), NOW), Due::Now, "{mended}");
+        for mended in [
+            Denial::NoToken,
+            Denial::Expired,
+            Denial::Invalid("iss"),
+            Denial::KeyUnknown,
+            Denial::KeyDisputed,
+            Denial::Revoked(RevokedBy::Session),
+            Denial::Revoked(RevokedBy::Token),
+        ] {
+            assert_eq!(due(in_flight, Err(&mended), NOW), Some(Due::Now), "{mended}");
         }
         for other in [
             Denial::CookieRepeated,
-            Denial::Revoked(RevokedBy::Session),
             Denial::InsufficientScope(["admin".to_owned()].into()),
             Denial::LoginTooOld(Duration::from_secs(60)),
             Denial::OriginRefused,
             Denial::RevocationsStale,
             Denial::StoreUnavailable,
         ] {
-            assert_eq!(due(in_flight, Err(&other), NOW), Due::No, "{other}");
+            assert_eq!(due(in_flight, Err(&other), NOW), None, "{other}");
         }
     }
 
@@ -96,7 +107,7 @@ mod tests {
         fn a_good_token_is_replaced_in_its_last_moments_alone(left in 0_u64..2000, ahead in 0_u64..1000) {
             let ends_at = NOW.saturating_add(Duration::from_secs(left));
             let met = due(InFlight { ahead: Duration::from_secs(ahead) }, Ok(ends_at), NOW);
-            prop_assert_eq!(met, if left <= ahead { Due::Soon } else { Due::No });
+            prop_assert_eq!(met, (left <= ahead).then_some(Due::Soon));
         }
 
         #[test]

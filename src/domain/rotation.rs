@@ -94,6 +94,13 @@ impl Rotation {
     }
 }
 
+/// How long one attempt to refresh may take, from the request to the moment when the client has the response. The leeway is long enough for
+/// three: the token of one that was given up still meets the same successor.
+#[must_use]
+pub fn attempt_max(leeway: Duration) -> Duration {
+    leeway / 3
+}
+
 /// Decides what `token` means for the session whose record is `record`. The first rule that fits decides.
 #[must_use]
 pub fn present(record: &Rotation, token: Presented, leeway: Duration, now: Timestamp) -> Outcome {
@@ -108,7 +115,7 @@ pub fn present(record: &Rotation, token: Presented, leeway: Duration, now: Times
     }
     let lacks_current = token.generation == record.parent && !record.acknowledged;
     if record.is_fresh(leeway, now) && token.generation >= record.parent {
-        let is_late = !record.is_fresh(leeway / 3, now);
+        let is_late = !record.is_fresh(attempt_max(leeway), now);
         return if lacks_current && is_late {
             Outcome::Extend(Rotation { rotated_at: Some(now), ..*record })
         } else {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::cookies;
 use super::form::Form;
 use super::json_object::{JsonObject, MemberError};
 use super::options::EndpointOptions;
@@ -12,7 +11,7 @@ use super::origin;
 use super::refusal::{Dialect, Refusal};
 use crate::config::MemberPath;
 use crate::domain::secret::Secret;
-use crate::domain::{media_type, placeholder};
+use crate::domain::{cookies, media_type, placeholder};
 use crate::sessions::OldToken;
 
 /// Where the token came from, and therefore where its successor goes.
@@ -48,13 +47,13 @@ pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
 pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Result<Call, Refusal> {
     let mut call = read_body(head, body, options)?;
     let Some(cookies) = &options.cookies else { return Ok(call) };
-    if let Some(token) = cookies::value_of(&head.headers, cookies.own.refresh_name())? {
+    if let Some(token) = cookies::token(&head.headers, cookies.own.refresh_name())? {
         // Whoever has none to name, and lets the browser send it, may write so.
         if call.token.as_ref().is_some_and(|(named, _)| !placeholder::stands_for_nothing(named.expose())) {
             return Err(Refusal::Malformed("A refresh token was sent in the body and in a cookie."));
         }
         origin::believe_cookie(head, &cookies.origins)?;
-        call.token = Some((token, Source::Cookie));
+        call.token = Some((Secret::new(token.to_owned()), Source::Cookie));
     }
     Ok(call)
 }
@@ -63,8 +62,8 @@ pub(super) fn read(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Res
 pub(super) fn old_refresh_token(head: &Parts, body: &Bytes, options: &EndpointOptions) -> Option<OldToken> {
     let from_cookie = || {
         let cookies = options.cookies.as_ref()?;
-        let text = cookies::value_of(&head.headers, cookies.own.refresh_name()).ok().flatten()?;
-        Some(OldToken { text, is_replaced: true })
+        let text = cookies::token(&head.headers, cookies.own.refresh_name()).ok().flatten()?;
+        Some(OldToken { text: Secret::new(text.to_owned()), is_replaced: true })
     };
     let from_body = || {
         let (text, _) = read_body(head, body, options).ok()?.token?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::Inner;
+use super::in_flight::Attempt;
 use crate::bounded::{Bounded, Bounds};
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
-use crate::proxy::control::{LoginRequest, OwnRequest, Renewal, Renewed, UpstreamResponse};
+use crate::proxy::control::{LoginRequest, OwnRequest, Renewed, UpstreamResponse};
 use crate::proxy::reply::Reply;
 
 /// Each call goes by the settings that its request began with; the places are the same for all.
@@ -19,7 +20,7 @@ pub(super) struct Lanes {
     pub(super) logins: Bounded<(Arc<Inner>, LoginRequest, UpstreamResponse), Reply>,
     pub(super) confirmations: Bounded<(Arc<Inner>, Principal), Result<(), Denial>>,
     pub(super) tickets: Bounded<(Arc<Inner>, TicketCall), Result<TicketOutcome, Denial>>,
-    pub(super) renewals: Bounded<(Arc<Inner>, Renewal), Result<Arc<Renewed>, Denial>>,
+    pub(super) renewals: Bounded<(Arc<Inner>, Attempt), Result<Arc<Renewed>, Denial>>,
 }
 
 /// What is asked of a ticket on a path.
@@ -51,7 +52,7 @@ impl Lanes {
         };
         let confirm = |(inner, principal): (Arc<Inner>, Principal)| async move { inner.sessions.confirm(&principal).await };
         let look = |(inner, call): (Arc<Inner>, TicketCall)| async move { inner.look_at_ticket(call).await };
-        let renew = |(inner, renewal): (Arc<Inner>, Renewal)| inner.renew(renewal);
+        let renew = |(inner, attempt): (Arc<Inner>, Attempt)| async move { inner.renew(&attempt).await };
         Self {
             calls: serve("own endpoint"),
             probes: serve("probe"),

@@ -186,31 +186,19 @@ impl ControlPlane for Endpoints {
     }
 
     async fn renew(&self, renewal: Renewal) -> Result<Arc<Renewed>, Denial> {
-        let call = self.lanes.renewals.call((Arc::clone(&self.inner), renewal));
-        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
+        self.result_of(renewal).await
     }
 
     async fn confirm(&self, principal: &Principal) -> Result<(), Denial> {
         let call = self.lanes.confirmations.call((Arc::clone(&self.inner), principal.clone()));
-        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
+        call.await.unwrap_or_else(|error| Err(self.inner.undecided(error)))
     }
 }
 
 impl Endpoints {
     async fn ask_of_ticket(&self, call: TicketCall) -> Result<TicketOutcome, Denial> {
         let call = self.lanes.tickets.call((Arc::clone(&self.inner), call));
-        call.await.unwrap_or_else(|error| Err(self.undecided(error)))
-    }
-
-    /// What becomes of a caller about whom the data plane asked in vain.
-    fn undecided(&self, error: CallError) -> Denial {
-        Refusal::Call(error).note(&self.inner.counters);
-        Denial::Undecided(match error {
-            CallError::Overloaded => Undecided::Overloaded,
-            CallError::TimedOut => Undecided::TimedOut,
-            CallError::ShuttingDown => Undecided::ShuttingDown,
-            CallError::Panicked => Undecided::Panicked,
-        })
+        call.await.unwrap_or_else(|error| Err(self.inner.undecided(error)))
     }
 }
 
@@ -278,6 +266,17 @@ impl Inner {
             Denial::StoreUnavailable
         })?;
         Ok(outcome.unwrap_or(TicketOutcome::Invalid))
+    }
+
+    /// What becomes of a caller about whom the data plane asked in vain.
+    fn undecided(&self, error: CallError) -> Denial {
+        Refusal::Call(error).note(&self.counters);
+        Denial::Undecided(match error {
+            CallError::Overloaded => Undecided::Overloaded,
+            CallError::TimedOut => Undecided::TimedOut,
+            CallError::ShuttingDown => Undecided::ShuttingDown,
+            CallError::Panicked => Undecided::Panicked,
+        })
     }
 
     fn jwks(&self) -> Reply {

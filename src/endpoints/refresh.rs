@@ -1,6 +1,7 @@
 //! `/refresh`: a refresh token, or a legacy token, in JSON, a form or a cookie; its successor in the same way.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -61,24 +62,27 @@ impl Inner {
         address: IpAddr,
         options: &EndpointOptions,
     ) -> Result<TokenPair, Refusal> {
-        let (limits, legacy) = (&*self.limits, exchangeable(token));
-        let admitted = match (legacy, token) {
-            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
-                limits.admit_refresh_of(*session)
-            }
-            (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
-                limits.admit_lookup_from(address)
-            }
-            (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
-        };
-        admitted.map_err(Refusal::RateLimited)?;
+        self.admit_token(token, address).map_err(Refusal::RateLimited)?;
         let client = login::client_of(head, address);
-        match legacy {
+        match exchangeable(token) {
             Some(legacy) => {
                 login::believe_origin(head, options)?;
                 Ok(self.sessions.exchange(legacy, &client).await?)
             }
             None => Ok(self.sessions.refresh(token, &client).await?),
+        }
+    }
+
+    /// Whether the token may be tried, by the limits of its session or of those who try tokens. `Err`: in how long.
+    pub(super) fn admit_token(&self, token: &TokenText, address: IpAddr) -> Result<(), Duration> {
+        match (exchangeable(token), token) {
+            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
+                self.limits.admit_refresh_of(*session)
+            }
+            (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
+                self.limits.admit_lookup_from(address)
+            }
+            (None, TokenText::Legacy { imported: None, .. } | TokenText::Unknown) => Ok(()),
         }
     }
 }

@@ -93,8 +93,12 @@ impl Bond {
         self.word = Word::Asked(token);
     }
 
-    /// A token to be judged, once. To be followed by [`Self::answer`].
-    pub fn take_asked(&mut self) -> Option<Secret<String>> {
+    /// A token to be judged, once, unless the exchange has come to an `end` that no token changes: where its key was removed, nobody knows
+    /// whose newer token it is. To be followed by [`Self::answer`].
+    pub fn take_asked(&mut self, end: Option<CallerEnd>) -> Option<Secret<String>> {
+        if end.is_some_and(CallerEnd::is_final) {
+            return None;
+        }
         match std::mem::replace(&mut self.word, Word::None) {
             Word::Asked(token) => Some(token),
             other => {
@@ -202,5 +206,24 @@ impl From<CallerEnd> for Denial {
             CallerEnd::Over(ending) => ending.into(),
             CallerEnd::KeyRemoved => Self::Invalid("its key was removed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::verified;
+    use crate::domain::claims::RevokedBy;
+    use crate::domain::ids::SessionId;
+
+    #[test]
+    fn no_token_of_the_client_is_judged_once_the_end_is_final() {
+        let asked = |end| {
+            let mut bond = Bond::new(verified(SessionId::from_bytes([3; 16]), 10, 800), "told".into());
+            bond.ask_for_renewal(Secret::new("newer".to_owned()));
+            bond.take_asked(end).is_some()
+        };
+        assert!(asked(None) && asked(Some(CallerEnd::Over(Ending::Expired))));
+        assert!(!asked(Some(CallerEnd::KeyRemoved)) && !asked(Some(CallerEnd::Over(Ending::Revoked(RevokedBy::Session)))));
     }
 }

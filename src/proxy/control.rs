@@ -12,6 +12,7 @@ use self::joint_answer::JointAnswer;
 use super::reply::Reply;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::cookies::NewCookies;
+use crate::domain::in_flight::Due;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::secret::Secret;
@@ -57,6 +58,8 @@ pub struct Renewal {
     pub address: IpAddr,
     /// From the cookie.
     pub refresh_token: Secret<String>,
+    /// [`Due::Soon`]: the request does not wait long for them.
+    pub due: Due,
 }
 
 /// What came of a refresh on the way of a request.

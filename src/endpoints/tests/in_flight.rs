@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::Method;
 
 use super::{Gate, cookies_of, head};
-use crate::domain::claims::Denial;
+use crate::domain::claims::{Denial, Undecided};
+use crate::domain::in_flight::Due;
 use crate::domain::legacy::ExchangeRule;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
@@ -22,13 +24,29 @@ const AGENT: &str = "Firefox";
 /// A third of the leeway of 30 s.
 const WHILE: Duration = Duration::from_secs(10);
 
-async fn renew_as(gate: &Gate, token: &str, agent: &str) -> Result<Arc<Renewed>, Denial> {
-    let renewal = Renewal {
+fn renewal(token: &str, agent: &str, due: Due) -> Renewal {
+    Renewal {
         head: head(Method::GET, &[("user-agent", agent)]),
         address: "192.0.2.1".parse().unwrap(),
         refresh_token: Secret::new(token.to_owned()),
-    };
-    gate.endpoints().renew(renewal).await
+        due,
+    }
+}
+
+async fn renew_as(gate: &Gate, token: &str, agent: &str) -> Result<Arc<Renewed>, Denial> {
+    gate.endpoints().renew(renewal(token, agent, Due::Now)).await
+}
+
+/// For a request whose access token is good for some seconds yet.
+async fn renew_soon(gate: &Gate, token: &str) -> Result<Arc<Renewed>, Denial> {
+    gate.endpoints().renew(renewal(token, AGENT, Due::Soon)).await
+}
+
+/// Lets the others work until it holds.
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn renew(gate: &Gate, token: &str) -> Result<Arc<Renewed>, Denial> {
@@ -144,6 +162,112 @@ async fn trouble_of_ours_ends_no_session_and_is_asked_about_once_in_a_second() {
     gate.world.store.fail(None);
     gate.world.clock.advance(SECOND);
     assert!(renew(&gate, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn trouble_that_took_long_is_remembered_from_its_end_whatever_it_was() {
+    let panicked = Denial::Undecided(Undecided::Panicked);
+    for (fault, denial) in [
+        (Fault::Refuses, Denial::StoreUnavailable),
+        (Fault::Full, Denial::StoreUnavailable),
+        (Fault::LosesResponses, Denial::StoreUnavailable),
+        (Fault::Panics, panicked),
+    ] {
+        let gate = Gate::new(ON);
+        let token = log_in(&gate).await;
+        let before = gate.world.store.calls();
+        gate.world.store.fail(Fault::Hangs);
+        let mut slow = std::pin::pin!(renew(&gate, &token));
+        assert!(futures_util::poll!(slow.as_mut()).is_pending());
+        until(|| gate.world.store.calls() > before).await;
+        gate.world.clock.advance(2 * SECOND);
+        gate.world.store.fail(fault);
+        assert_eq!(slow.await.unwrap_err(), denial, "{fault:?}");
+        let calls = gate.world.store.calls();
+        for result in
+            join_all((0..10).flat_map(|_| [renew(&gate, &token).boxed_local(), renew_soon(&gate, &token).boxed_local()])).await
+        {
+            assert_eq!(result.unwrap_err(), denial, "{fault:?}");
+        }
+        assert_eq!(gate.world.store.calls(), calls, "{fault:?}");
+        gate.world.store.fail(None);
+        gate.world.clock.advance(SECOND);
+        assert!(renew(&gate, &token).await.is_ok(), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_do_without_waits_a_moment_for_a_slow_call_once_and_gets_what_came_of_it_later() {
+    let gate = Gate::new(ON);
+    let token = log_in(&gate).await;
+    gate.world.store.fail(Fault::Hangs);
+    let waited = async || {
+        let began = tokio::time::Instant::now();
+        assert_eq!(renew_soon(&gate, &token).await.unwrap_err(), Denial::Undecided(Undecided::TimedOut));
+        began.elapsed()
+    };
+    let moment = Duration::from_millis(250);
+    assert!((moment..2 * moment).contains(&waited().await));
+    let calls = gate.world.store.calls();
+    gate.world.clock.advance(moment);
+    for _ in 0..10 {
+        assert!(waited().await < moment / 10, "the page has waited for it already");
+    }
+    assert_eq!((gate.world.store.calls(), gate.world.count(Counter::CallsTimedOut)), (calls, 0), "nobody was refused");
+    gate.world.store.fail(None);
+    until(|| gate.world.count(Counter::RefreshesRotated) == 1).await;
+    until(|| gate.endpoints().inner.renewals.are_done()).await;
+    assert!(renew_soon(&gate, &token).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_do_without_waits_as_long_as_for_any_call_and_meets_it_again() {
+    let gate = Gate::new(ON);
+    let token = log_in(&gate).await;
+    gate.world.store.fail(Fault::Hangs);
+    let began = tokio::time::Instant::now();
+    assert_eq!(renew(&gate, &token).await.unwrap_err(), Denial::Undecided(Undecided::TimedOut));
+    assert_eq!((began.elapsed().as_secs(), gate.world.count(Counter::CallsTimedOut)), (30, 1));
+    let calls = gate.world.store.calls();
+    let mut again = std::pin::pin!(renew(&gate, &token));
+    assert!(futures_util::poll!(again.as_mut()).is_pending());
+    gate.world.store.fail(None);
+    assert!(again.await.is_ok());
+    assert_eq!(gate.world.store.calls(), calls + 1, "the call that was begun is finished: it reads, and writes");
+}
+
+#[tokio::test]
+async fn however_many_wait_for_a_call_it_takes_one_place() {
+    let gate = Gate::new(&format!("{ON}\nendpoints.calls_max = 2"));
+    let [one, other, third] = [log_in(&gate).await, log_in(&gate).await, log_in(&gate).await];
+    gate.world.store.fail(Fault::Hangs);
+    let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(renew(&gate, &one))).collect();
+    waiting.push(Box::pin(renew(&gate, &other)));
+    for call in &mut waiting {
+        assert!(futures_util::poll!(call.as_mut()).is_pending());
+    }
+    assert_eq!(renew(&gate, &third).await.unwrap_err(), Denial::Undecided(Undecided::Overloaded));
+    // Whoever goes away ends nothing.
+    waiting.truncate(10);
+    gate.world.store.fail(None);
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    until(|| gate.world.count(Counter::RefreshesRotated) == 2).await;
+    gate.world.clock.advance(SECOND);
+    assert!(renew(&gate, &third).await.is_ok());
+}
+
+#[tokio::test]
+async fn results_that_count_no_more_are_forgotten_with_their_tokens() {
+    let gate = Gate::new(ON);
+    for _ in 0..20 {
+        renew(&gate, &log_in(&gate).await).await.unwrap();
+    }
+    let endpoints = gate.endpoints();
+    let kept = || endpoints.inner.renewals.count();
+    assert_eq!(kept(), 20);
+    gate.world.clock.advance(WHILE);
+    renew(&gate, &log_in(&gate).await).await.unwrap();
+    until(|| kept() == 1).await;
 }
 
 #[tokio::test]

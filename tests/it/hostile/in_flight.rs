@@ -11,7 +11,7 @@ use super::http2::client::{Http2Client, get as get_by_http2};
 use super::rig::{Rig, Tokens, eventually, forward};
 use super::upstream::Upstream;
 
-const IN_FLIGHT: &str = r#"
+pub(super) const IN_FLIGHT: &str = r#"
     [store]
     kind = "memory"
     [limits.refresh]
@@ -28,6 +28,15 @@ const IN_FLIGHT: &str = r#"
     name = "watched"
     prefix = "/watched"
     mode = "observe"
+    [[routes]]
+    name = "strict"
+    prefix = "/strict"
+    revocation = "strict"
+    [[routes]]
+    name = "strict-shop"
+    prefix = "/strict-shop"
+    access = "optional"
+    revocation = "strict"
     [[routes]]
     name = "sign-in"
     prefix = "/sign-in"
@@ -53,7 +62,7 @@ const IN_FLIGHT: &str = r#"
 const SHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-fn rig(upstream: &Upstream) -> Rig {
+pub(super) fn rig(upstream: &Upstream) -> Rig {
     Rig::start_from(upstream.address, IN_FLIGHT, |_| {})
 }
 
@@ -62,7 +71,7 @@ fn call(rig: &Rig, line: &str, refresh: &str, fields: &str) -> Response {
     rig.ask(format!("{line} HTTP/1.1\r\nHost: a\r\nCookie: theme=dark; refresh={refresh}\r\nContent-Length: 0\r\n{fields}\r\n"))
 }
 
-fn get(rig: &Rig, path: &str, refresh: &str) -> Response {
+pub(super) fn get(rig: &Rig, path: &str, refresh: &str) -> Response {
     rig.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\nCookie: theme=dark; refresh={refresh}\r\n\r\n"))
 }
 
@@ -72,7 +81,7 @@ fn set(response: &Response) -> Vec<(String, String)> {
     pairs.filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn names(response: &Response) -> Vec<String> {
+pub(super) fn names(response: &Response) -> Vec<String> {
     set(response).into_iter().map(|(name, _)| name).collect()
 }
 

@@ -3,6 +3,7 @@
 use tokengate::domain::stats::Counter;
 
 use super::client::{Client, Response};
+use super::renewals::log_out;
 use super::rig::{Rig, Tokens};
 use super::upstream::Upstream;
 
@@ -15,6 +16,10 @@ const SETTINGS: &str = r#"
     enabled = true
     tokens_in_body = true
     refresh_in_flight = true
+    [[routes]]
+    name = "shop"
+    prefix = "/shop"
+    access = "optional"
     [[routes]]
     name = "moved"
     prefix = "/moved"
@@ -54,6 +59,21 @@ fn yes_brings_the_cookies_each_in_a_field_of_its_own_too_and_what_the_api_may_ha
     assert_eq!(rig.counted(Counter::RefreshesRotated), 1);
     let moved = ask(&rig, "GET", "/moved", &cookie);
     assert_eq!((moved.status, set(&moved).len(), moved.field("cache-control")), (308, 2, Some("private")));
+}
+
+#[test]
+fn an_access_cookie_that_was_revoked_is_mended_or_nobodys_here_too() {
+    let rig = Rig::start_from(Upstream::echo().address, SETTINGS, |_| {});
+    let (ended, next) = (rig.log_in(), rig.log_in());
+    log_out(&rig, &ended.access, "session");
+    let cookies = |refresh: &str| format!("Cookie: __Host-access={}; __Host-refresh={refresh}\r\n", ended.access);
+    for target in ["/api", "/shop"] {
+        let yes = ask(&rig, "GET", target, &cookies(&next.refresh));
+        assert_eq!((yes.status, yes.field("x-auth-subject"), set(&yes).len()), (200, Some("user-1"), 2), "{yes:?}");
+    }
+    let nobody = ask(&rig, "GET", "/shop", &cookies(&ended.refresh));
+    assert_eq!((nobody.status, nobody.field("x-auth-subject"), set(&nobody).len()), (200, Some(""), 0), "{nobody:?}");
+    assert_eq!(ask(&rig, "GET", "/api", &cookies(&ended.refresh)).status, 401);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod hosts;
 mod http2;
 mod in_flight;
 mod in_flight_decisions;
+mod in_flight_mended;
 mod interim;
 mod issuer_keys;
 mod issuers;

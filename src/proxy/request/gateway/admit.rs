@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::by_ticket::UnspentTicket;
 use super::{Gateway, Local};
+use crate::crypto::verifier::Verifier;
 use crate::domain::claims::{Denial, Principal};
 use crate::domain::demands::TokenDemands;
 use crate::domain::ids::Subject;
@@ -13,6 +14,7 @@ use crate::domain::route::{Access, RevocationCheck, Route, WhenStale};
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::domain::ticket_parameter::TicketsSent;
+use crate::domain::time::Timestamp;
 use crate::proxy::auth::admission::{Admitted, BearerToken, bearer_token};
 use crate::proxy::bond::Bond;
 use crate::proxy::client::tunnel::handshake;
@@ -22,33 +24,50 @@ use crate::proxy::request::context::RequestContext;
 
 /// Who calls, as far as that is known.
 pub(super) struct Caller {
-    /// Somebody whose token is good; nobody, where none is needed or none was good.
-    pub(super) admitted: Option<Admitted>,
+    /// Nobody, where none is needed or none was good.
+    pub(super) authenticated: Option<Authenticated>,
     /// Whether the route's demands are made of this caller. Otherwise nothing that befalls the token is held against the exchange.
     is_bound: bool,
-    /// Whether the token that speaks for the caller is the one in Authorization.
-    pub(super) is_in_authorization: bool,
     /// To be spent once the request can be sent.
     pub(super) ticket: Option<UnspentTicket>,
+}
+
+/// Somebody whose token is good.
+pub(super) struct Authenticated {
+    pub(super) admitted: Admitted,
+    /// Whether the token that speaks for the caller is the one in Authorization.
+    is_in_authorization: bool,
     /// What the response is to bring the caller.
     pub(super) renewed: Option<Arc<Renewed>>,
 }
 
-/// Somebody whose token is good, and where it was.
-pub(super) struct Authenticated {
-    admitted: Admitted,
-    is_in_authorization: bool,
-    renewed: Option<Arc<Renewed>>,
-}
-
 impl Authenticated {
     /// By a token that the caller does not have yet.
-    pub(super) fn renewed(admitted: Admitted, renewed: Arc<Renewed>) -> Self {
+    pub(super) const fn renewed(admitted: Admitted, renewed: Arc<Renewed>) -> Self {
         Self { admitted, is_in_authorization: false, renewed: Some(renewed) }
     }
 
     pub(super) fn principal(&self) -> &Arc<Principal> {
         &self.admitted.token.principal
+    }
+}
+
+/// What is asked of a token.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) access: &'a Access,
+    pub(super) when_stale: WhenStale,
+    pub(super) revocation: RevocationCheck,
+}
+
+impl<'a> Terms<'a> {
+    pub(super) const fn of(route: &'a Route) -> Self {
+        Self { access: &route.access, when_stale: route.when_stale, revocation: route.revocation }
+    }
+
+    /// Those of the own endpoints, as on any protected route. `anyone` demands nothing in particular.
+    const fn of_own(anyone: &'a Access) -> Self {
+        Self { access: anyone, when_stale: WhenStale::Reject, revocation: RevocationCheck::Replica }
     }
 }
 
@@ -86,17 +105,19 @@ impl Shown<'_> {
 
 impl Caller {
     /// Nobody, of whom nothing is demanded.
-    const NOBODY: Self = Self { admitted: None, is_bound: false, is_in_authorization: false, ticket: None, renewed: None };
+    const NOBODY: Self = Self { authenticated: None, is_bound: false, ticket: None };
 
-    fn new(authenticated: Option<Authenticated>, is_bound: bool, ticket: Option<UnspentTicket>) -> Self {
-        let is_in_authorization = authenticated.as_ref().is_some_and(|caller| caller.is_in_authorization);
-        let (admitted, renewed) = authenticated.map(|caller| (caller.admitted, caller.renewed)).unzip();
-        Self { admitted, is_bound, is_in_authorization, ticket, renewed: renewed.flatten() }
+    pub(super) fn admitted(&self) -> Option<&Admitted> {
+        self.authenticated.as_ref().map(|caller| &caller.admitted)
+    }
+
+    pub(super) fn is_in_authorization(&self) -> bool {
+        self.authenticated.as_ref().is_some_and(|caller| caller.is_in_authorization)
     }
 
     /// Whose session an exchange by this route ends with.
     pub(super) fn bond(&self, route: &Route) -> Option<Bond> {
-        let bound = self.admitted.as_ref().filter(|_| self.is_bound);
+        let bound = self.admitted().filter(|_| self.is_bound);
         bound.map(|admitted| Bond::new(admitted.token.clone(), Arc::clone(&route.name)))
     }
 }
@@ -124,10 +145,11 @@ impl Gateway {
             Err(denial) => Err(denial.clone()),
         };
         if route.enforced.is_all() {
-            return judged.map(|caller| Caller::new(caller, true, shown.ok().and_then(Shown::into_ticket)));
+            let ticket = shown.ok().and_then(Shown::into_ticket);
+            return judged.map(|authenticated| Caller { authenticated, is_bound: true, ticket });
         }
         let is_bound = match &judged {
-            Ok(caller) => is_within(context, route, caller.as_ref().map(|caller| &caller.admitted.token.principal.subject)),
+            Ok(caller) => is_within(context, route, caller.as_ref().map(|caller| &caller.principal().subject)),
             Err(_) => is_within(context, route, shown.as_ref().ok().and_then(|shown| local.named_subject(shown)).as_ref()),
         };
         let judged = match (judged, shown) {
@@ -136,7 +158,7 @@ impl Gateway {
             (judged, _) => judged,
         };
         match judged {
-            Ok(caller) => Ok(Caller::new(caller, is_bound, None)),
+            Ok(authenticated) => Ok(Caller { authenticated, is_bound, ticket: None }),
             Err(denial) if is_bound => Err(denial),
             Err(denial) => {
                 self.kept.counters.add(Counter::of_observed(&denial), 1);
@@ -166,33 +188,16 @@ impl Gateway {
         head: &Parts,
         shown: &Shown<'_>,
     ) -> Result<Option<Authenticated>, Denial> {
-        let judged = match shown.token() {
-            Some(token) => self.authenticate_by(local, head, token, &route.access, route.when_stale).await,
-            None => Err(Denial::NoToken),
-        };
-        let judged = if shown.is_of_browser() {
-            self.or_renewed(context, local, head, &route.access, route.when_stale, judged).await
-        } else {
-            judged
-        };
-        let mut caller = match (&route.access, judged) {
-            (Access::Optional, Err(Denial::NoToken)) => return Ok(None),
-            (_, judged) => judged?,
-        };
-        caller.is_in_authorization &= matches!(shown, Shown::Token(_));
-        match route.revocation {
-            RevocationCheck::Replica => {}
-            RevocationCheck::Strict => local.view.control.confirm(&caller.admitted.token.principal).await?,
+        match (&route.access, self.authenticate_or_renew(context, local, head, Terms::of(route), shown).await) {
+            (Access::Optional, Err(Denial::NoToken)) => Ok(None),
+            (_, judged) => judged.map(Some),
         }
-        Ok(Some(caller))
     }
 
-    /// Who calls an own endpoint, if anyone: judged as on any protected route.
-    pub(super) async fn caller(&self, local: &Local, head: &Parts) -> Result<Arc<Principal>, Denial> {
+    /// Who calls an own endpoint, if anyone.
+    pub(super) async fn caller(&self, local: &Local, head: &Parts) -> Result<Authenticated, Denial> {
         let anyone = Access::Token(TokenDemands::default());
-        self.authenticate(local, head, &anyone, WhenStale::Reject)
-            .await
-            .map(|caller| Arc::clone(&caller.admitted.token.principal))
+        self.authenticate(local, head, Terms::of_own(&anyone), &local.shown(head)?).await
     }
 
     /// The same, with new tokens for a browser where they are due.
@@ -201,19 +206,9 @@ impl Gateway {
         context: &RequestContext<'_>,
         local: &Local,
         head: &Parts,
-    ) -> Result<(Arc<Principal>, Option<Arc<Renewed>>), Denial> {
+    ) -> Result<Authenticated, Denial> {
         let anyone = Access::Token(TokenDemands::default());
-        let shown = local.shown(head)?;
-        let judged = match shown.token() {
-            Some(token) => self.authenticate_by(local, head, token, &anyone, WhenStale::Reject).await,
-            None => Err(Denial::NoToken),
-        };
-        let caller = if shown.is_of_browser() {
-            self.or_renewed(context, local, head, &anyone, WhenStale::Reject, judged).await?
-        } else {
-            judged?
-        };
-        Ok((Arc::clone(caller.principal()), caller.renewed))
+        self.authenticate_or_renew(context, local, head, Terms::of_own(&anyone), &local.shown(head)?).await
     }
 
     /// Whose token it was that has expired, if the call may speak by it.
@@ -223,33 +218,37 @@ impl Gateway {
         may_speak.then(|| local.view.verifier.load().expired(token, self.shared.clock.now())).flatten()
     }
 
+    async fn authenticate_or_renew(
+        &self,
+        context: &RequestContext<'_>,
+        local: &Local,
+        head: &Parts,
+        terms: Terms<'_>,
+        shown: &Shown<'_>,
+    ) -> Result<Authenticated, Denial> {
+        let judged = self.authenticate(local, head, terms, shown).await;
+        if shown.is_of_browser() { self.or_renewed(context, local, head, terms, judged).await } else { judged }
+    }
+
     async fn authenticate(
         &self,
         local: &Local,
         head: &Parts,
-        access: &Access,
-        when_stale: WhenStale,
+        terms: Terms<'_>,
+        shown: &Shown<'_>,
     ) -> Result<Authenticated, Denial> {
-        let presented = bearer_token(&head.headers, local.policy().cookie_name())?.ok_or(Denial::NoToken)?;
-        self.authenticate_by(local, head, presented, access, when_stale).await
-    }
-
-    async fn authenticate_by(
-        &self,
-        local: &Local,
-        head: &Parts,
-        presented: BearerToken<'_>,
-        access: &Access,
-        when_stale: WhenStale,
-    ) -> Result<Authenticated, Denial> {
-        let judge = || self.authenticate_now(local, head, presented, access, when_stale);
-        match judge() {
+        let presented = shown.token().ok_or(Denial::NoToken)?;
+        let judge = || self.authenticate_now(local, head, presented, terms);
+        let mut caller = match judge() {
             // Boxed: once for each key that is rotated in.
             Err(denial) if denial.may_pass_with_other_keys() => {
-                Box::pin(self.when_known(local, presented.token, denial, judge)).await
+                Box::pin(self.when_known(local, presented.token, denial, judge)).await?
             }
-            judged => judged,
-        }
+            judged => judged?,
+        };
+        caller.is_in_authorization &= matches!(shown, Shown::Token(_));
+        confirm(local, terms, caller.principal()).await?;
+        Ok(caller)
     }
 
     /// Waits for the key of the caller's token, and judges again what was `denied`.
@@ -269,22 +268,32 @@ impl Gateway {
         local: &Local,
         head: &Parts,
         BearerToken { token, in_cookie }: BearerToken<'_>,
-        access: &Access,
-        when_stale: WhenStale,
+        terms: Terms<'_>,
     ) -> Result<Authenticated, Denial> {
-        let (verifier, policy) = (local.view.verifier.load(), local.policy());
-        let admitted = local.admission.admit(&verifier, &policy.rewrite, token, access, when_stale, self.shared.clock.now())?;
-        if in_cookie && !may_speak_by_cookie(policy, head) {
+        let admitted = self.admit_token(local, &local.view.verifier.load(), token, terms, self.shared.clock.now())?;
+        if in_cookie && !may_speak_by_cookie(local.policy(), head) {
             return Err(Denial::OriginRefused);
-        }
-        if admitted.first_sight {
-            self.saw(&admitted.token.principal);
         }
         Ok(Authenticated { admitted, is_in_authorization: !in_cookie, renewed: None })
     }
 
-    /// Takes notice of a token that this worker had not seen before.
-    pub(super) fn saw(&self, principal: &Principal) {
+    /// Admits a token that its client has sent, and takes notice of one that this worker had not seen before.
+    pub(super) fn admit_token(
+        &self,
+        local: &Local,
+        verifier: &Verifier,
+        token: &str,
+        Terms { access, when_stale, .. }: Terms<'_>,
+        now: Timestamp,
+    ) -> Result<Admitted, Denial> {
+        let admitted = local.admission.admit(verifier, &local.policy().rewrite, token, access, when_stale, now)?;
+        if admitted.first_sight {
+            self.saw(&admitted.token.principal);
+        }
+        Ok(admitted)
+    }
+
+    fn saw(&self, principal: &Principal) {
         match (principal.session, principal.generation) {
             (Some(session), Some(generation)) => (self.shared.token_seen)(session, generation),
             (Some(_), None) => self.kept.counters.add(Counter::LegacyTokensSeen, 1),
@@ -302,6 +311,14 @@ impl Local {
     /// Whose token was refused, if it was signed by someone who is trusted: its end and its revocation change nothing in that.
     fn named_subject(&self, shown: &Shown<'_>) -> Option<Subject> {
         self.view.verifier.load().subject(shown.token()?.token)
+    }
+}
+
+/// Asks the store about the session too, where the terms want it.
+pub(super) async fn confirm(local: &Local, terms: Terms<'_>, principal: &Principal) -> Result<(), Denial> {
+    match terms.revocation {
+        RevocationCheck::Replica => Ok(()),
+        RevocationCheck::Strict => local.view.control.confirm(principal).await,
     }
 }
 

@@ -47,17 +47,18 @@ impl Gateway {
         }
         context.exchange.watch().speak_for(caller.bond(route));
         let wants_upgrade = handshake::wants_websocket(head);
-        let admitted = caller.admitted.as_ref();
+        let ticket = Cell::new(caller.ticket.take());
+        let admitted = caller.admitted();
         let identity = admitted.map(|admitted| &admitted.identity);
         let affinity = upstream.options().balance.key(admitted.map(|admitted| &*admitted.token.principal));
         let is_ours = local.recognizer();
         let authorization = match forward.authorization {
             AuthorizationRule::Pass => Withheld::None,
             AuthorizationRule::Remove => Withheld::All,
-            AuthorizationRule::RemoveOurs if caller.is_in_authorization => Withheld::All,
+            AuthorizationRule::RemoveOurs if caller.is_in_authorization() => Withheld::All,
             AuthorizationRule::RemoveOurs => Withheld::Tokens(&is_ours),
         };
-        let spending = Spending { gateway: self, local, ticket: Cell::new(caller.ticket.take()) };
+        let spending = Spending { gateway: self, local, ticket };
         let call = UpstreamCall {
             method: &head.method,
             headers: &head.headers,

@@ -43,28 +43,27 @@ impl Gateway {
         endpoint: OwnEndpoint,
         head: &Parts,
     ) -> Result<Served, Refusal> {
-        let (caller, renewed) = if endpoint.is_of_the_caller() {
-            self.caller_or_renewed(context, local, head)
-                .await
-                .map_or_else(|denial| (Err(denial), None), |(caller, renewed)| (Ok(caller), renewed))
+        let found = if endpoint.is_of_the_caller() {
+            self.caller_or_renewed(context, local, head).await
         } else {
-            (self.caller(local, head).await, None)
+            self.caller(local, head).await
         };
+        let caller = found.as_ref().map(|found| Arc::clone(found.principal())).map_err(Clone::clone);
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
         let expired = is_expired.then(|| self.expired(local, head)).flatten();
         let is_for_ticket = endpoint == OwnEndpoint::Ticket && caller.is_ok();
-        let text = || renewed.as_ref().map(|renewed| renewed.access_token.clone()).or_else(|| token_text(local, head));
+        let renewed = found.as_ref().ok().and_then(|found| found.renewed.as_ref());
+        let text = || renewed.map(|renewed| renewed.access_token.clone()).or_else(|| token_text(local, head));
         let token = is_for_ticket.then(text).flatten();
-        let principal = caller.as_ref().ok().map(Arc::clone);
         let body = context.body.collect().await?;
         let request = OwnRequest { endpoint, head: head.clone(), body, address: context.address, caller, expired, token };
         let mut reply = local.view.control.respond(request).await;
-        if let (Some(renewed), Some(principal)) = (renewed, principal) {
-            let is_handed_out = Box::pin(self.hand_out(local, &renewed, &principal, reply.headers_mut())).await;
-            if is_for_ticket && !is_handed_out {
-                // Its use would tell that the browser has the token for which it stands.
-                return Err(Refusal::Denied(Denial::Undecided(Undecided::TimedOut)));
-            }
+        if let Ok(found) = &found
+            && !self.hand_out(local, found, reply.headers_mut()).await
+            && is_for_ticket
+        {
+            // Its use would tell that the browser has the token for which it stands.
+            return Err(Refusal::Denied(Denial::Undecided(Undecided::TimedOut)));
         }
         Ok(Served::Whole(reply))
     }

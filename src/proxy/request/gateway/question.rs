@@ -43,8 +43,10 @@ const X_AUTH_SET_COOKIE_REFRESH: HeaderName = HeaderName::from_static("x-auth-se
 /// What comes of a question.
 enum Answer {
     Yes {
-        /// Every field that tells who calls, and the cookies of others.
+        /// Every field that tells who calls.
         identity: HeaderMap,
+        /// What the API may have.
+        others: OtherCookies,
         /// In seconds.
         life: Option<u64>,
         /// What the response to the client is to bring it.
@@ -118,7 +120,7 @@ impl Gateway {
         let context = RequestContext::in_question(policy, record, ids, head)?;
         match self.decide(&context, local, head).await? {
             Verdict::Forward(Forwarded { mut caller, .. }) => {
-                if caller.admitted.is_none() && !matches!(context.tickets, TicketsSent::None) {
+                if caller.authenticated.is_none() && !matches!(context.tickets, TicketsSent::None) {
                     return Err(Refusal::Denied(Denial::TicketMisused(
                         "Nothing here asks for a ticket, which would go on to the API.",
                     )));
@@ -141,21 +143,30 @@ impl Gateway {
     }
 
     async fn yes(&self, local: &Local, head: &Parts, caller: &Caller) -> Answer {
-        let admitted = caller.admitted.as_ref();
-        let mut identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
+        let admitted = caller.admitted();
+        let identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
         let own = local.policy().access_cookie.as_ref().map_or(&[][..], |cookie| cookie.own.names());
-        identity.insert(COOKIE, cookies_of_others(&head.headers, own));
+        let others =
+            OtherCookies { field: cookies_of_others(&head.headers, own), are_all: !cookies::are_among(&head.headers, own) };
         let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
-        let cookies = match (&caller.renewed, admitted) {
+        let cookies = match caller.authenticated.as_ref().and_then(|caller| Some((caller, caller.renewed.as_ref()?))) {
             // Boxed: once in the life of a token.
-            (Some(renewed), Some(admitted)) => {
-                let may = Box::pin(self.may_hand_out(local, renewed, &admitted.token.principal)).await;
+            Some((caller, renewed)) => {
+                let may = Box::pin(self.may_hand_out(local, caller.principal(), renewed)).await;
                 may.then(|| Arc::clone(renewed))
             }
-            (None, _) | (_, None) => None,
+            None => None,
         };
-        Answer::Yes { identity, life, cookies }
+        Answer::Yes { identity, others, life, cookies }
     }
+}
+
+/// Cookies that are not the gateway's.
+struct OtherCookies {
+    /// Empty where there are none.
+    field: HeaderValue,
+    /// Whether the request has no cookies but these.
+    are_all: bool,
 }
 
 /// What is left for the API of the cookies that came along; empty where nothing is.
@@ -169,10 +180,12 @@ impl Answer {
     fn into_reply(self) -> Reply {
         match self {
             Self::No(reply) => reply,
-            Self::Yes { identity, life, cookies } => {
+            Self::Yes { identity, others, life, cookies } => {
                 let mut reply = Reply::default();
                 let fields = reply.headers_mut();
                 *fields = identity;
+                // Where nothing was taken out too: proxies take the field of a yes for the request's, and none for none.
+                fields.insert(COOKIE, others.field);
                 let life = life.map_or(HeaderValue::from_static(""), HeaderValue::from);
                 fields.entry(X_AUTH_EXPIRES_IN).or_insert(life);
                 if let Some(renewed) = cookies {
@@ -189,7 +202,11 @@ impl Answer {
 
     fn into_call(self, ids: &Ids, record: Record) -> Response<GatewayBody> {
         let (reply, trailers) = match self {
-            Self::Yes { identity, cookies, .. } => {
+            Self::Yes { mut identity, others, cookies, .. } => {
+                // The proxy changes what it is told alone. It takes texts, which cookies need not be.
+                if !others.are_all {
+                    identity.insert(COOKIE, others.field);
+                }
                 ext_authz::allowing(&identity, cookies.as_ref().map(|renewed| &renewed.cookies))
             }
             Self::No(mut reply) => {

@@ -62,7 +62,7 @@ fn limit_by_subject(context: &RequestContext<'_>, route: &Route, caller: &Caller
 /// Counts for the caller's subject, or for the address where none is known.
 fn limit(context: &RequestContext<'_>, route: &Route, caller: Option<&Caller>, limit: Limit) -> Result<(), Refusal> {
     let policy = context.policy;
-    let admitted = caller.and_then(|caller| caller.admitted.as_ref());
+    let admitted = caller.and_then(Caller::admitted);
     let key = match admitted {
         Some(admitted) => LimitKey::Subject(&admitted.token.principal.subject),
         None => LimitKey::Network(network(context.address, policy.ipv6_prefix)),

@@ -1,5 +1,6 @@
 //! Whether what was admitted may go on, and by which token.
 
+use super::admit::Terms;
 use super::{Gateway, Local};
 use crate::crypto::verifier::{Verified, Verifier};
 use crate::domain::claims::Ending;
@@ -17,9 +18,7 @@ impl Gateway {
         let open = self.kept.renewals.open();
         bond.notice(open);
         let mut end = local.end_of(verifier, &bond.token, now);
-        if !end.is_some_and(CallerEnd::is_final)
-            && let Some(token) = bond.take_asked()
-        {
+        if let Some(token) = bond.take_asked(end) {
             let renewal = self.renew_stream(local, verifier, bond, &token, now);
             bond.answer(renewal);
             end = local.end_of(verifier, &bond.token, now);
@@ -44,9 +43,7 @@ impl Gateway {
             None => Verdict::Ends(end),
         }
     }
-}
 
-impl Gateway {
     /// Has a stream stand on a newer token that its client sent: one of the same session, judged as with a request by the route in force.
     fn renew_stream(
         &self,
@@ -60,17 +57,12 @@ impl Gateway {
         let (Some(route), Some(session)) = (route, bond.token.principal.session) else {
             return Err(NotRenewed::WITHOUT_SESSION);
         };
-        let rewrite = &local.policy().rewrite;
-        let admitted = local.admission.admit(verifier, rewrite, token.expose(), &route.access, route.when_stale, now);
-        let admitted = admitted.map_err(|denial| {
+        let admitted = self.admit_token(local, verifier, token.expose(), Terms::of(route), now).map_err(|denial| {
             tracing::debug!(route = &*bond.route, cause = %denial, "a stream is not renewed by a token that its client sent");
             let problem = Problem::from(&denial);
             NotRenewed { code: problem.code().as_str(), is_for_good: !problem.status().is_server_error() }
         })?;
         let principal = &admitted.token.principal;
-        if admitted.first_sight {
-            self.saw(principal);
-        }
         if principal.session != Some(session) || principal.subject != bond.token.principal.subject {
             return Err(NotRenewed::OF_ANOTHER_SESSION);
         }
