@@ -366,6 +366,21 @@ fn the_level_of_the_log_and_the_token_of_the_admin_listener_change_by_a_reload()
 }
 
 /// A claim of a token, unverified.
+#[test]
+fn a_token_that_was_revoked_alone_costs_a_browser_nothing_that_is_refreshed_on_the_way() {
+    let set = ["enabled", "refresh_in_flight", "tokens_in_body"].map(|key| (format!("cookies.{key}"), "true"));
+    let set: Vec<(&str, &str)> = set.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream, &set);
+    let mut client = gateway.client();
+    let tokens = client.log_in("ada");
+    revoke(&gateway, WAIT, &json!({"jti": claim(&tokens.access, "jti")})).expect(200);
+    assert_eq!(client.get("/api/me", Some(&tokens.access)).expect(401).json()["code"], "token_revoked");
+    let cookies = format!("__Host-access={}; __Host-refresh={}", tokens.access, tokens.refresh);
+    let served = client.send("GET", "/api/me", &[("cookie", &cookies)], None).unwrap().expect(200);
+    assert_eq!(served.upstream_saw("x-auth-subject"), ["ada"]);
+}
+
 fn claim(token: &str, name: &str) -> Value {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     serde_json::from_slice::<Value>(&payload).unwrap()[name].clone()
