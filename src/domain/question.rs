@@ -54,6 +54,20 @@ pub struct Question {
     pub host: Host,
     /// In origin-form. Not judged.
     pub target: String,
+    /// In which it was asked.
+    pub dialect: Dialect,
+}
+
+impl Dialect {
+    /// Whether proxies take a field of the request for empty where a yes does not have it. Otherwise they leave it as it is.
+    #[must_use]
+    pub const fn replaces_what_is_missing(self) -> bool {
+        match self {
+            Self::Original | Self::Forwarded => true,
+            // Envoy's.
+            Self::Path | Self::Grpc => false,
+        }
+    }
 }
 
 impl QuestionRules {
@@ -106,7 +120,7 @@ impl QuestionRules {
         let target = self.behind_prefix(asking).ok_or("The question's path does not begin with decision.path_prefix.")?;
         let host = effective_host(&asking.method, &asking.uri, asking.version, &asking.headers, &LastHost::default())?;
         let host = host.ok_or("The Host field is missing.")?;
-        Ok(Question { method: asking.method.clone(), host, target: target.to_owned() })
+        Ok(Question { method: asking.method.clone(), host, target: target.to_owned(), dialect: Dialect::Path })
     }
 }
 
@@ -116,20 +130,20 @@ fn original(headers: &HeaderMap) -> Result<Question, &'static str> {
     let Some(url) = text(headers, &X_ORIGINAL_URL)? else {
         let target = uri.ok_or("X-Original-URL is missing.")?.to_owned();
         let host = forwarded_host(headers).ok_or("X-Original-URI needs X-Forwarded-Host with one host beside it.")?;
-        return Ok(Question { method, host, target });
+        return Ok(Question { method, host, target, dialect: Dialect::Original });
     };
     let (host, target) = split(url).ok_or("X-Original-URL is no URL of http or https.")?;
     if uri.is_some_and(|uri| uri != target) {
         return Err("X-Original-URL and X-Original-URI name two paths.");
     }
-    Ok(Question { method, host, target: target.to_owned() })
+    Ok(Question { method, host, target: target.to_owned(), dialect: Dialect::Original })
 }
 
 fn forwarded(headers: &HeaderMap) -> Result<Question, &'static str> {
     let method = method(headers, &X_FORWARDED_METHOD).ok_or("X-Forwarded-Method is missing or no method.")?;
     let host = forwarded_host(headers).ok_or("X-Forwarded-Host is missing or not one host.")?;
     let target = text(headers, &X_FORWARDED_URI)?.ok_or("X-Forwarded-Uri is missing.")?.to_owned();
-    Ok(Question { method, host, target })
+    Ok(Question { method, host, target, dialect: Dialect::Forwarded })
 }
 
 fn forwarded_host(headers: &HeaderMap) -> Option<Host> {

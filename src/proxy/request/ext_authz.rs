@@ -16,7 +16,7 @@ use crate::domain::field_list;
 use crate::domain::headers::check_fields;
 use crate::domain::headers::forwarded::X_FORWARDED_FOR;
 use crate::domain::host::Host;
-use crate::domain::question::Question;
+use crate::domain::question::{Dialect, Question};
 use crate::proxy::reply::Reply;
 use crate::proxy::request::grpc;
 
@@ -203,6 +203,7 @@ pub(in crate::proxy) fn read(body: &[u8], head: &mut Parts, fields_max: usize) -
         method: Method::from_bytes(http.method.as_bytes()).map_err(|_| "The method is none.")?,
         host: Host::parse(http.host.as_bytes()).map_err(|_| "The host is not valid.")?,
         target: http.path.clone(),
+        dialect: Dialect::Grpc,
     };
     head.headers = fields(http, fields_max)?;
     tell_client(&mut head.headers, client);

@@ -34,6 +34,7 @@ const QUESTIONS: [&str; 7] = [
 /// A proxy lets those through whom the gateway knows, in their own names alone.
 pub(super) fn hold(beside: &Beside) {
     callers_are_known(beside);
+    cookies_of_others_stay_as_they_are(beside);
     nobody_lends_themselves_a_name(beside);
     nobody_asks_in_the_proxys_place(beside);
     no_spelling_of_a_path_is_another(beside);
@@ -64,6 +65,15 @@ fn callers_are_known(beside: &Beside) {
     ));
     assert_eq!(chunked.json()["body"].as_str(), Some("hello"));
     beside.ask("GET", "/public", "").expect(200);
+}
+
+fn cookies_of_others_stay_as_they_are(beside: &Beside) {
+    let head = format!(
+        "GET /api HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n{}",
+        bearer(&beside.client().log_in("user-1").access)
+    );
+    let answer = beside.say([head.as_bytes(), b"Cookie: theme=\xe9; b=1\r\n\r\n"].concat()).expect(200);
+    assert_eq!(answer.upstream_saw("cookie"), ["theme=é; b=1"]);
 }
 
 /// Under no name, in no spelling, beside a token or without.

@@ -8,6 +8,7 @@ use super::client::Response;
 use super::in_flight::{IN_FLIGHT, get, names, rig};
 use super::renewals::log_out;
 use super::rig::{Rig, Tokens, eventually};
+use super::stale;
 use super::upstream::Upstream;
 use crate::support::redis::RedisServer;
 
@@ -82,11 +83,13 @@ fn an_access_cookie_of_any_bytes_hides_no_good_refresh_cookie() {
 
 #[test]
 fn while_the_token_lives_a_store_that_hangs_costs_a_moment_once() {
-    let redis = RedisServer::start();
-    let store = format!("kind = \"redis\"\n[store.redis]\nurl = \"{}\"\ndeadline = \"3s\"\n", redis.url());
-    let settings = IN_FLIGHT.replace("kind = \"memory\"\n", &store);
+    let (redis, keys) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let store = stale::on(&redis, keys.path()).replace("[keys]", "deadline = \"3s\"\n[keys]");
+    let settings = IN_FLIGHT.replace("[store]\n    kind = \"memory\"\n", &store);
     let upstream = Upstream::echo();
-    let rig = Rig::start_from(upstream.address, &format!("{settings}[revocation]\nmax_staleness = \"1h\"\n"), |_| {});
+    let rig = Rig::start_from(upstream.address, &format!("{settings}[revocation]\nmax_staleness = \"1h\"\n"), |settings| {
+        settings.keys.generate = true;
+    });
     let Tokens { access, refresh } = rig.log_in();
     let both = || get_with(&rig, "/api", &format!("access={access}; refresh={refresh}"));
     rig.clock.advance(Duration::from_secs(15 * 60 - 25));

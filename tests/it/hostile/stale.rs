@@ -7,7 +7,12 @@ use super::upstream::Upstream;
 use crate::support::redis::RedisServer;
 
 fn rig_on(server: &RedisServer, upstream: &Upstream, keys: &std::path::Path) -> Rig {
-    let settings = format!(
+    Rig::start_from(upstream.address, &on(server, keys), |settings| settings.keys.generate = true)
+}
+
+/// Settings for such a store, whose keys are to be generated.
+pub(super) fn on(server: &RedisServer, keys: &std::path::Path) -> String {
+    format!(
         r#"
         [store]
         kind = "redis"
@@ -20,8 +25,7 @@ fn rig_on(server: &RedisServer, upstream: &Upstream, keys: &std::path::Path) -> 
         "#,
         server.url(),
         keys.display()
-    );
-    Rig::start_from(upstream.address, &settings, |settings| settings.keys.generate = true)
+    )
 }
 
 fn assert_own_endpoints_are_unavailable(rig: &Rig, tokens: &Tokens) {

@@ -123,7 +123,8 @@ fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     if reader.read_until(b'\n', &mut bytes)? == 0 {
         return Ok(None);
     }
-    let line = String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+    // What is no UTF-8 is read as Latin-1.
+    let line = String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
     Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 

@@ -21,6 +21,7 @@ use crate::domain::cookies::{self, NewCookies};
 use crate::domain::headers::X_REQUEST_ID;
 use crate::domain::headers::trace::RequestIdFrom;
 use crate::domain::meters::{EndpointName, Outcome};
+use crate::domain::question::Dialect;
 use crate::domain::stats::Counter;
 use crate::domain::ticket_parameter::TicketsSent;
 use crate::proxy::client::tunnel::handshake;
@@ -43,10 +44,8 @@ const X_AUTH_SET_COOKIE_REFRESH: HeaderName = HeaderName::from_static("x-auth-se
 /// What comes of a question.
 enum Answer {
     Yes {
-        /// Every field that tells who calls.
+        /// Every field that tells who calls, and the cookies of others.
         identity: HeaderMap,
-        /// What the API may have.
-        others: OtherCookies,
         /// In seconds.
         life: Option<u64>,
         /// What the response to the client is to bring it.
@@ -112,7 +111,9 @@ impl Gateway {
         } else {
             policy.questions.read(head)
         };
-        question.map_err(Refusal::Malformed)?.put_into(head)?;
+        let question = question.map_err(Refusal::Malformed)?;
+        let dialect = question.dialect;
+        question.put_into(head)?;
         handshake::restore(&mut head.headers);
         if policy.rewrite.misspells_identity(&head.headers) {
             return Err(Refusal::Malformed("A field is spelt almost as one that tells who calls."));
@@ -130,7 +131,7 @@ impl Gateway {
                     self.spend(local, ticket).await?;
                 }
                 self.kept.counters.add(Counter::DecisionsAllowed, 1);
-                Ok(self.yes(local, head, &caller).await)
+                Ok(self.yes(local, head, &caller, dialect).await)
             }
             // The proxy would take it for yes, and pass on what no upstream is to see.
             Verdict::Respond(reply) if reply.status().is_success() => Err(Refusal::OwnToAnswer),
@@ -142,12 +143,14 @@ impl Gateway {
         }
     }
 
-    async fn yes(&self, local: &Local, head: &Parts, caller: &Caller) -> Answer {
+    async fn yes(&self, local: &Local, head: &Parts, caller: &Caller, dialect: Dialect) -> Answer {
         let admitted = caller.admitted();
-        let identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
+        let mut identity = local.policy().rewrite.identity_answer(admitted.map(|admitted| &admitted.identity));
         let own = local.policy().access_cookie.as_ref().map_or(&[][..], |cookie| cookie.own.names());
-        let others =
-            OtherCookies { field: cookies_of_others(&head.headers, own), are_all: !cookies::are_among(&head.headers, own) };
+        // As the question has them, they need not be as they came: a proxy may ask in texts alone.
+        if dialect.replaces_what_is_missing() || cookies::are_among(&head.headers, own) {
+            identity.insert(COOKIE, cookies_of_others(&head.headers, own));
+        }
         let life = admitted.map(|admitted| admitted.token.principal.expires_at.since(self.shared.clock.now()).as_secs());
         let cookies = match caller.authenticated.as_ref().and_then(|caller| Some((caller, caller.renewed.as_ref()?))) {
             // Boxed: once in the life of a token.
@@ -157,16 +160,8 @@ impl Gateway {
             }
             None => None,
         };
-        Answer::Yes { identity, others, life, cookies }
+        Answer::Yes { identity, life, cookies }
     }
-}
-
-/// Cookies that are not the gateway's.
-struct OtherCookies {
-    /// Empty where there are none.
-    field: HeaderValue,
-    /// Whether the request has no cookies but these.
-    are_all: bool,
 }
 
 /// What is left for the API of the cookies that came along; empty where nothing is.
@@ -180,12 +175,10 @@ impl Answer {
     fn into_reply(self) -> Reply {
         match self {
             Self::No(reply) => reply,
-            Self::Yes { identity, others, life, cookies } => {
+            Self::Yes { identity, life, cookies } => {
                 let mut reply = Reply::default();
                 let fields = reply.headers_mut();
                 *fields = identity;
-                // Where nothing was taken out too: proxies take the field of a yes for the request's, and none for none.
-                fields.insert(COOKIE, others.field);
                 let life = life.map_or(HeaderValue::from_static(""), HeaderValue::from);
                 fields.entry(X_AUTH_EXPIRES_IN).or_insert(life);
                 if let Some(renewed) = cookies {
@@ -202,11 +195,7 @@ impl Answer {
 
     fn into_call(self, ids: &Ids, record: Record) -> Response<GatewayBody> {
         let (reply, trailers) = match self {
-            Self::Yes { mut identity, others, cookies, .. } => {
-                // The proxy changes what it is told alone. It takes texts, which cookies need not be.
-                if !others.are_all {
-                    identity.insert(COOKIE, others.field);
-                }
+            Self::Yes { identity, cookies, .. } => {
                 ext_authz::allowing(&identity, cookies.as_ref().map(|renewed| &renewed.cookies))
             }
             Self::No(mut reply) => {
