@@ -13,6 +13,8 @@ import { launch } from './support/rig.js';
 import { PASSWORD, pause, startApi } from './support/servers.js';
 
 const SECONDS = Number(process.env.TOKENGATE_SOAK_SECONDS ?? 15);
+/** Beyond them, a slow machine goes on until there is something to judge by. */
+const MORE_SECONDS_MAX = 60;
 const SIGN_IN = '/public/blank.ts';
 /** A part of the responses is lost, by halves before their head and after it. */
 const LOST_ONE_IN = 12;
@@ -121,11 +123,11 @@ async function opened(context: BrowserContext): Promise<Page> {
 }
 
 /** Somebody who reads pages, each of which asks for more, in as many tabs. */
-async function browse(context: BrowserContext, user: string, tabs: number, until: number) {
+async function browse(context: BrowserContext, user: string, tabs: number, goesOn: () => boolean) {
     const pages = await Promise.all(Array.from({ length: tabs }, () => opened(context)));
     await logIn(pages[0]!, user);
     const read = async (page: Page) => {
-        for (let round = 0; Date.now() < until; round++) {
+        for (let round = 0; goesOn(); round++) {
             await visit(page, user, `/page/${round}`);
             judge(
                 user,
@@ -142,10 +144,10 @@ async function browse(context: BrowserContext, user: string, tabs: number, until
 }
 
 /** Two who share a browser. Each logs in over the other, while responses to the other are under way that bring cookies. */
-async function takeTurns(context: BrowserContext, users: [string, string], until: number) {
+async function takeTurns(context: BrowserContext, users: [string, string], goesOn: () => boolean) {
     const [one, other] = [await opened(context), await opened(context)];
     await logIn(one, users[0]);
-    for (let round = 0; Date.now() < until; round++) {
+    for (let round = 0; goesOn(); round++) {
         const [before, after] = round % 2 ? [users[1], users[0]] : users;
         // From now on, responses bring cookies.
         await context.clearCookies({ name: '__Host-access' });
@@ -166,9 +168,9 @@ async function takeTurns(context: BrowserContext, users: [string, string], until
 }
 
 /** Replies of the store that are lost, and now and then a store that is not there. */
-async function disturb(until: number) {
+async function disturb(goesOn: () => boolean) {
     faults.losesOneIn = 8;
-    while (Date.now() < until) {
+    while (goesOn()) {
         await pause(4000);
         faults.isAway = true;
         faults.cut();
@@ -192,21 +194,28 @@ function successors(): string[][] {
     return [...by.values()];
 }
 
+/** Whether all of it has happened that is to do no harm. */
+function isTelling(): boolean {
+    return Math.min(successors().length / 3, faults.losses / 3, seen.served / 20, seen.lost, seen.turns) >= 1;
+}
+
 test(
     'no session is lost, none has two successors at once, and none is another user’s',
-    { timeout: (SECONDS + 60) * 1000 },
+    { timeout: (SECONDS + MORE_SECONDS_MAX + 60) * 1000 },
     async () => {
         let count = 0;
         balancer!.fate = () => (++count % LOST_ONE_IN ? 'arrives' : count % (2 * LOST_ONE_IN) ? 'lost' : 'torn');
-        const until = Date.now() + SECONDS * 1000;
+        const began = Date.now();
+        const lasts = (seconds: number) => Date.now() - began < seconds * 1000;
+        const goesOn = () => wrong.length === 0 && (lasts(SECONDS) || (lasts(SECONDS + MORE_SECONDS_MAX) && !isTelling()));
         const contexts = await Promise.all([1, 2, 3].map(() => browser!.newContext()));
         // What ends in the midst of a page is waited for in vain.
         contexts.forEach((context) => context.setDefaultNavigationTimeout(3000));
         await Promise.all([
-            browse(contexts[0]!, 'ann', 2, until),
-            browse(contexts[1]!, 'bob', 1, until),
-            takeTurns(contexts[2]!, ['carl', 'dora'], until),
-            disturb(until),
+            browse(contexts[0]!, 'ann', 2, goesOn),
+            browse(contexts[1]!, 'bob', 1, goesOn),
+            takeTurns(contexts[2]!, ['carl', 'dora'], goesOn),
+            disturb(goesOn),
         ]);
         expect(wrong).toEqual([]);
         // Node by node, how many responses brought cookies of a refresh.
@@ -217,8 +226,6 @@ test(
         console.log(
             `${SECONDS} s: ${JSON.stringify(seen)}, ${lines.length} rotations brought by ${brought} responses, ${faults.losses} lost replies of the store`,
         );
-        // That all of it has happened, on a slow machine too.
-        expect(lines.length).toBeGreaterThanOrEqual(3);
-        expect(Math.min(faults.losses / 3, seen.served / 20, seen.lost, seen.turns)).toBeGreaterThanOrEqual(1);
+        expect(isTelling()).toBe(true);
     },
 );
