@@ -33,6 +33,7 @@ mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grant;
+mod grant_types;
 mod in_flight;
 mod json_object;
 mod lanes;

@@ -1,7 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
 use super::clients::Clients;
-use super::token::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
+use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
 use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings, Tickets};
 use crate::domain::cookies::CookieMode;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::clients::Caller;
 use super::form::{self, Form};
+use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
 use super::tokens::TOKEN_TYPE;
@@ -15,10 +16,6 @@ use crate::domain::machine::Excess;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::MachineToken;
-
-/// The grants that there may be.
-pub(super) const REFRESH_TOKEN: &str = "refresh_token";
-pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// What is read from the body alone: in a target, histories and logs would have it.
 const KEPT_OUT_OF_QUERIES: [&str; 5] = ["grant_type", "client_id", "client_secret", "refresh_token", "scope"];

@@ -1,0 +1,7 @@
+//! The grants of the token endpoint, by their names.
+
+/// RFC 6749, section 6.
+pub(super) const REFRESH_TOKEN: &str = "refresh_token";
+
+/// RFC 6749, section 4.4.
+pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
