@@ -54,6 +54,7 @@ pub mod rate;
 pub mod redis_url;
 pub mod renewal_prefix;
 pub mod replica;
+pub mod reset_meter;
 pub mod revocation;
 pub mod rotation;
 pub mod route;

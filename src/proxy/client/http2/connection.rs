@@ -20,6 +20,7 @@ pub struct Http2Connection {
     flood: Cell<Option<Flood>>,
     /// The client was not told of it.
     is_flood_news: Cell<bool>,
+    is_to_be_left: Cell<bool>,
 }
 
 /// Of what a client sent more than anybody needs.
@@ -45,6 +46,7 @@ impl Http2Connection {
             resets: Allowance::new(limits.resets_max),
             flood: Cell::new(None),
             is_flood_news: Cell::new(false),
+            is_to_be_left: Cell::new(false),
         })
     }
 
@@ -76,6 +78,17 @@ impl Http2Connection {
     /// Whether there is a flood of which the client was not told; it is from now on.
     pub(super) fn tells_of_flood(&self) -> bool {
         self.is_flood_news.replace(false)
+    }
+
+    /// The client has sent much that had to be answered by resets: it gets a new connection for further requests.
+    pub(super) fn leave(&self) {
+        if !self.is_to_be_left.replace(true) {
+            self.client.watch.wake();
+        }
+    }
+
+    pub(super) const fn is_to_be_left(&self) -> bool {
+        self.is_to_be_left.get()
     }
 
     /// No request is under way.

@@ -11,6 +11,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Http2Connection;
+use crate::domain::reset_meter::ResetMeter;
 use crate::proxy::client::stream::ClientStream;
 use crate::proxy::watch::ConnectionWait;
 
@@ -21,6 +22,7 @@ pub(super) struct Http2Io {
     /// Read already, when the protocol was not known yet.
     early: Bytes,
     connection: Rc<Http2Connection>,
+    resets: ResetMeter,
     end: End,
 }
 
@@ -41,7 +43,7 @@ const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Http2Io {
     pub(super) fn new(stream: ClientStream, early: Bytes, connection: &Rc<Http2Connection>) -> Self {
-        Self { stream, early, connection: Rc::clone(connection), end: End::Open }
+        Self { stream, early, connection: Rc::clone(connection), resets: ResetMeter::of_server(), end: End::Open }
     }
 
     fn note_came(&self, bytes: &[u8]) {
@@ -56,9 +58,18 @@ impl Http2Io {
         }
     }
 
-    fn note_write(&mut self, polled: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = polled {
-            self.connection.meter.sent(*bytes);
+    fn note_write<'a>(&mut self, polled: &Poll<io::Result<usize>>, bufs: impl IntoIterator<Item = &'a [u8]>) {
+        if let Poll::Ready(Ok(written)) = polled {
+            self.connection.meter.sent(*written);
+            let mut left = *written;
+            for buf in bufs {
+                let (gone, _) = buf.split_at(left.min(buf.len()));
+                self.resets.pass(gone);
+                left -= gone.len();
+            }
+            if self.resets.is_time_to_leave() {
+                self.connection.leave();
+            }
         }
         self.keep_time(polled.is_pending());
     }
@@ -127,14 +138,14 @@ impl AsyncWrite for Http2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.note_write(&polled);
+        this.note_write(&polled, [buf]);
         polled
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.note_write(&polled);
+        this.note_write(&polled, bufs.iter().map(|buf| &**buf));
         polled
     }
 

@@ -21,12 +21,11 @@ use crate::proxy::client::handler::Handler;
 use crate::proxy::client::stream::ClientStream;
 use crate::proxy::http2::intake::{H2_FRAME_BUDGET, LastLook};
 use crate::proxy::http2::sifted::Sifted;
-use crate::proxy::http2::{FIELD_OVERHEAD_BYTES, SEND_BUFFER_BYTES_MAX};
+use crate::proxy::http2::{
+    FIELD_OVERHEAD_BYTES, LOCAL_RESETS_MAX, RESET_REMEMBERED_FOR, SEND_BUFFER_BYTES_MAX, resets_remembered,
+};
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::{ConnectionWait, Watchers};
-
-/// Streams that h2 resets on one connection for what the client sent (as in CVE-2025-8671), over its lifetime.
-const LOCAL_RESETS_MAX: usize = 1024;
 
 /// How long an idle client may take to hear that its connection ends.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -107,6 +106,8 @@ fn builder(client: &ClientLimits, limits: &Http2Limits) -> Builder {
         .data_frame_budget(H2_FRAME_BUDGET)
         // Those that were taken back before they were looked at. All are counted once more as they are.
         .max_pending_accept_reset_streams(limits.streams_max as usize)
+        .max_concurrent_reset_streams(resets_remembered(limits.streams_max))
+        .reset_stream_duration(RESET_REMEMBERED_FOR)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         .enable_connect_protocol();
     builder
@@ -199,14 +200,17 @@ impl<H: Handler> Serving<'_, H> {
     /// Tells the client to go, if it has to. Requests that cross the goodbye are responded to.
     fn take_leave(&mut self) {
         let watch = &self.connection.client.watch;
-        let leaves = self.is_idle_for_long || watch.is_draining() || watch.notice() == Notice::Leave;
+        let is_asked_to = watch.is_draining() || watch.notice() == Notice::Leave;
+        let leaves = is_asked_to || self.is_idle_for_long || self.connection.is_to_be_left();
         let Stage::Open(open, _) = &mut self.stage else { return };
         if leaves && self.goodbye == Goodbye::Unsaid {
             open.graceful_shutdown();
             self.goodbye = Goodbye::Said;
         }
+        // h2 may have ended the connection meanwhile, for a fault that is to be told; it then has time of its own.
+        let has_ended = watch.is_armed(ConnectionWait::LingerEnd);
         match (self.goodbye, self.connection.is_idle()) {
-            (Goodbye::Said, true) => {
+            (Goodbye::Said, true) if !has_ended => {
                 watch.arm(ConnectionWait::Farewell, PARTING_TIMEOUT);
                 self.goodbye = Goodbye::Parting;
             }

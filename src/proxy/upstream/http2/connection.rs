@@ -19,7 +19,9 @@ use super::signs::Signs;
 use crate::proxy::http1::{FIELDS_BYTES_MAX, FIELDS_MAX};
 use crate::proxy::http2::intake::{H2_FRAME_BUDGET, Intake, Intakes, LastLook};
 use crate::proxy::http2::sifted::Sifted;
-use crate::proxy::http2::{FIELD_OVERHEAD_BYTES, SEND_BUFFER_BYTES_MAX};
+use crate::proxy::http2::{
+    FIELD_OVERHEAD_BYTES, LOCAL_RESETS_MAX, RESET_REMEMBERED_FOR, SEND_BUFFER_BYTES_MAX, resets_remembered,
+};
 
 /// A peer that was silent for so long is asked whether it is there, with the next request. Never without one: servers of gRPC close
 /// connections on which they are asked for nothing but that.
@@ -51,8 +53,9 @@ pub(super) fn builder(limits: &PoolLimits) -> Builder {
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .data_frame_budget(H2_FRAME_BUDGET)
         // What still comes for requests that were taken back is the peer's right, for a while.
-        .max_concurrent_reset_streams(streams as usize)
-        .max_local_error_reset_streams(None);
+        .max_concurrent_reset_streams(resets_remembered(streams))
+        .reset_stream_duration(RESET_REMEMBERED_FOR)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX));
     builder
 }
 
@@ -188,7 +191,7 @@ impl Connection {
             return false;
         }
         let idle_for = self.signs.age_since(self.idle_since.get());
-        if self.is_idle() && idle_for >= limits.idle_timeout {
+        if self.signs.is_to_be_left() || self.is_idle() && idle_for >= limits.idle_timeout {
             self.leave();
         }
         true

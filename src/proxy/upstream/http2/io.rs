@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::signs::Signs;
 use crate::domain::frame_meter::FrameMeter;
+use crate::domain::reset_meter::ResetMeter;
 use crate::proxy::http2::intake::Intakes;
 use crate::proxy::upstream::connect::Stream;
 use crate::proxy::watch::TICK;
@@ -22,12 +23,13 @@ pub(super) struct Http2Io {
     stream: Stream,
     signs: Rc<Signs>,
     meter: FrameMeter,
+    resets: ResetMeter,
     intakes: Rc<Intakes>,
 }
 
 impl Http2Io {
     pub(super) const fn new(stream: Stream, signs: Rc<Signs>, intakes: Rc<Intakes>) -> Self {
-        Self { stream, signs, meter: FrameMeter::of_server(FRAMES_MAX), intakes }
+        Self { stream, signs, meter: FrameMeter::of_server(FRAMES_MAX), resets: ResetMeter::of_client(), intakes }
     }
 
     /// Under TLS, what was written has left once it is flushed, or as far as the socket says.
@@ -68,6 +70,10 @@ impl AsyncWrite for Http2Io {
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         if let Poll::Ready(Ok(bytes)) = polled {
             this.meter.sent(bytes);
+            this.resets.pass(&buf[..bytes]);
+            if this.resets.is_time_to_leave() {
+                this.signs.leave();
+            }
         }
         this.note(polled.is_pending(), polled.is_ready() && !this.stream.buffers());
         polled

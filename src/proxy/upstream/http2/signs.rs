@@ -26,6 +26,8 @@ pub(super) struct Signs {
     streams_allowed: Cell<u32>,
     /// Whether it has ever taken any.
     is_settled: Cell<bool>,
+    /// The peer has sent much that had to be answered by resets.
+    is_to_be_left: Cell<bool>,
     /// Why the gateway has given the connection up.
     given_up: Cell<Option<&'static str>>,
     has_ended: Cell<bool>,
@@ -44,6 +46,7 @@ impl Signs {
             is_doubted: Cell::new(false),
             streams_allowed: Cell::new(0),
             is_settled: Cell::new(false),
+            is_to_be_left: Cell::new(false),
             given_up: Cell::new(None),
             has_ended: Cell::new(false),
             fault: RefCell::new(None),
@@ -132,6 +135,15 @@ impl Signs {
 
     pub(super) const fn is_settled(&self) -> bool {
         self.is_settled.get()
+    }
+
+    /// The peer gets no further requests on this connection.
+    pub(super) fn leave(&self) {
+        self.is_to_be_left.set(true);
+    }
+
+    pub(super) const fn is_to_be_left(&self) -> bool {
+        self.is_to_be_left.get()
     }
 
     /// The gateway ends the connection.

@@ -2,6 +2,7 @@
 
 pub(super) mod client;
 mod floods;
+mod forgotten;
 mod grpc;
 mod lifetimes;
 mod requests;

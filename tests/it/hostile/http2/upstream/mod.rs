@@ -4,6 +4,7 @@ mod claims_hook;
 mod connections;
 mod crumbs;
 mod floods;
+mod forgotten;
 mod lifetimes;
 mod repeats;
 mod responses;
