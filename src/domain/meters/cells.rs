@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::labels::Label;
 
-/// A number that its one writer changes without waiting for anybody, and that others read.
+/// A number that its one writer changes without waiting for anybody, and that others read. Whoever sees a change sees what was written
+/// before it.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 
     pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
+        self.0.store(value, Ordering::Release);
     }
 
     /// By the one writer.

@@ -78,7 +78,6 @@ impl Requests {
     /// One that has begun here has ended.
     pub fn end(&self, ended: &Ended) {
         let Spans { total, gateway, upstream } = ended.spans;
-        self.in_flight.sub(1);
         self.counts[place(ended.method, ended.status, ended.outcome)].add(1);
         self.total.note(total);
         self.gateway.note(gateway);
@@ -89,6 +88,8 @@ impl Requests {
             self.request_bytes.add(ended.request_bytes);
         }
         self.response_bytes.add(ended.response_bytes);
+        // Last, and read first: what is not in flight any more has been counted.
+        self.in_flight.sub(1);
     }
 }
 
