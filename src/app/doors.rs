@@ -34,7 +34,7 @@ use crate::proxy::auth::admission::{Admission, AdmissionOptions, Admitted};
 use crate::proxy::auth::renewals::Renewals;
 use crate::proxy::open_streams::OpenStreams;
 use crate::sessions::tests::world::{MINUTE, SECOND, World, client, login, minting, policy, subject};
-use crate::sessions::{Credentials, Introspected, LogoutScope, Order, RefreshError};
+use crate::sessions::{Credentials, DeadToken, Introspected, LogoutScope, Order, RefreshError};
 use crate::store::SessionStore as _;
 
 const FOREIGN_SECRET: [u8; 32] = [9; 32];
@@ -258,7 +258,7 @@ impl Doors {
         let (sessions, token) = (&self.world.node.sessions, &self.tokens[LEGACY]);
         let exchanged = match sessions.legacy_token(token) {
             Some(legacy) => sessions.exchange(&legacy, &client()).await.map(|_| ()),
-            None => Err(RefreshError::Malformed),
+            None => Err(RefreshError::Dead(DeadToken::Malformed)),
         };
         let exchanged = match exchanged {
             Ok(()) => Verdict::Admits,

@@ -197,13 +197,7 @@ impl Inner {
 
     fn denial_of(&self, error: RefreshError) -> Denial {
         let denial = match &error {
-            RefreshError::Malformed
-            | RefreshError::Unknown
-            | RefreshError::Expired
-            | RefreshError::Exhausted
-            | RefreshError::Revoked
-            | RefreshError::Reused
-            | RefreshError::Disowned => Denial::SessionOver,
+            RefreshError::Dead(_) => Denial::SessionOver,
             RefreshError::Contended => Denial::Undecided(Undecided::Contended),
             RefreshError::ClaimsUnknown => Denial::Undecided(Undecided::ClaimsUnknown),
             RefreshError::Store(_) => Denial::StoreUnavailable,

@@ -104,7 +104,7 @@ impl From<Unreadable> for Refusal {
 impl Refusal {
     /// Whether what the client holds is worth nothing any more. Only then are its cookies taken away.
     pub(super) const fn ends_the_session(&self) -> bool {
-        matches!(self, Self::RefreshCookieMissing) || matches!(self, Self::Refresh(error) if error.is_final())
+        matches!(self, Self::RefreshCookieMissing | Self::Refresh(RefreshError::Dead(_)))
     }
 
     /// Whether the browser holds what nobody can tell apart.
@@ -232,15 +232,7 @@ impl Refusal {
                 Problem::new(ProblemCode::SubjectBarred, detail).with_status(StatusCode::SERVICE_UNAVAILABLE).retry_after(*wait)
             }
             Self::Issue(IssueError::Barred(_)) => Problem::new(ProblemCode::SubjectBarred, "This account cannot log in for now."),
-            Self::Refresh(
-                RefreshError::Malformed
-                | RefreshError::Unknown
-                | RefreshError::Expired
-                | RefreshError::Exhausted
-                | RefreshError::Revoked
-                | RefreshError::Reused
-                | RefreshError::Disowned,
-            ) => refused_refresh_token(dialect),
+            Self::Refresh(RefreshError::Dead(_)) => refused_refresh_token(dialect),
             Self::Refresh(RefreshError::ClaimsUnknown) => unavailable(
                 ProblemCode::ClaimsUnknown,
                 "What your tokens are to say cannot be learned right now; nothing was lost.",

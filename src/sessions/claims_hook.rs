@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::audit::audit;
-use super::{RefreshError, Sessions};
+use super::{DeadToken, RefreshError, Sessions};
 use crate::domain::session::{Grant, Session};
 use crate::domain::session_policy::WithoutClaims;
 use crate::domain::stats::Counter;
@@ -54,7 +54,7 @@ impl Sessions {
                 self.revoke_session(session.id, now).await?;
                 let (subject, session) = (&session.subject, session.id);
                 audit!(info, "session_ended_by_claims_hook", subject = subject, session = session);
-                Err(RefreshError::Disowned)
+                Err(RefreshError::Dead(DeadToken::Disowned))
             }
             Present::NoResponse(cause) => {
                 self.counters.add(Counter::ClaimsHookFailures, 1);

@@ -2,7 +2,7 @@
 
 use super::audit::audit;
 use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
-use super::{RefreshError, Sessions, TokenPair};
+use super::{DeadToken, RefreshError, Sessions, TokenPair};
 use crate::crypto::entropy;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::claims::Ending;
@@ -24,7 +24,7 @@ impl Sessions {
     /// tabs and devices may still use it.
     ///
     /// # Errors
-    /// As for a refresh token; [`RefreshError::Malformed`] where legacy tokens are not exchanged.
+    /// As for a refresh token; [`DeadToken::Malformed`] where legacy tokens are not exchanged.
     pub async fn exchange(&self, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
         let policy = &self.rules.policy;
         let result = self.exchange_by(policy, token, client).await;
@@ -41,12 +41,12 @@ impl Sessions {
             Standing::Unconfirmed => {
                 return Err(StoreError::Unavailable("the revocations were not confirmed lately".to_owned()).into());
             }
-            Standing::Early => return Err(RefreshError::Malformed),
-            Standing::Over(Ending::Revoked(_)) => return Err(RefreshError::Revoked),
-            Standing::Over(Ending::Expired) => return Err(RefreshError::Expired),
+            Standing::Early => return Err(RefreshError::Dead(DeadToken::Malformed)),
+            Standing::Over(Ending::Revoked(_)) => return Err(RefreshError::Dead(DeadToken::Revoked)),
+            Standing::Over(Ending::Expired) => return Err(RefreshError::Dead(DeadToken::Expired)),
         }
         match token.exchange {
-            ExchangeRule::Never => Err(RefreshError::Malformed),
+            ExchangeRule::Never => Err(RefreshError::Dead(DeadToken::Malformed)),
             ExchangeRule::Once => self.exchange_once(policy, token, client).await,
             ExchangeRule::Many => {
                 let now = self.clock.now();
@@ -78,7 +78,7 @@ impl Sessions {
         for _ in 0..SWAP_ATTEMPTS_MAX {
             let now = self.clock.now();
             let stored = match self.load_live(token.session, now).await {
-                Err(RefreshError::Unknown) => {
+                Err(RefreshError::Dead(DeadToken::Unknown)) => {
                     let session = self.first_of(&policy, token, client, now).await?;
                     let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
                     self.create(&session, now).await?;
@@ -93,7 +93,7 @@ impl Sessions {
                 found => found?,
             };
             if stored.session.subject != token.principal.subject {
-                return Err(RefreshError::Malformed);
+                return Err(RefreshError::Dead(DeadToken::Malformed));
             }
             match self.rotate(stored, presented, client, &policy, now).await? {
                 Attempt::Answered(pair) => return Ok(pair),

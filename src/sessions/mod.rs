@@ -52,7 +52,7 @@ pub use devices::{EndError, ListError};
 pub use issue::{IssueError, Login, OldToken};
 pub use log_out::{Credentials, LogoutError, LogoutScope};
 pub use machines::{MachineError, MachineToken};
-pub use refresh::RefreshError;
+pub use refresh::{DeadToken, RefreshError};
 pub use tickets::{IssuedTicket, TicketError};
 pub use token_text::TokenText;
 pub use tokens::{Introspected, RevokeError, Undecided};

@@ -21,6 +21,24 @@ pub(super) const SWAP_ATTEMPTS_MAX: u32 = 5;
 /// Why no tokens were given.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
+    /// The token is dead for good. Everything else is trouble of ours, and the client keeps what it has.
+    #[error(transparent)]
+    Dead(#[from] DeadToken),
+    /// Others kept changing the record. Nothing was decided: try again.
+    #[error("too many lost races")]
+    Contended,
+    /// The claims hook gave no response, and by the operator's choice there are no tokens without one.
+    #[error("the claims hook gave no response")]
+    ClaimsUnknown,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+/// Why a token will never be exchanged again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DeadToken {
     #[error("not a refresh token of ours")]
     Malformed,
     #[error("no such session")]
@@ -33,45 +51,38 @@ pub enum RefreshError {
     Revoked,
     #[error("refresh token spent")]
     Reused,
-    /// Others kept changing the record. Nothing was decided: try again.
-    #[error("too many lost races")]
-    Contended,
     /// The claims hook no longer knows the subject, and the session has ended; or the subject is another issuer's by now.
     #[error("the subject is gone")]
     Disowned,
-    /// The claims hook gave no response, and by the operator's choice there are no tokens without one.
-    #[error("the claims hook gave no response")]
-    ClaimsUnknown,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Mint(#[from] MintError),
 }
 
 impl RefreshError {
-    /// Whether the token is dead for good. Everything else is trouble of ours, and the client keeps what it has.
+    /// Whether the token is dead for good.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        match self {
-            Self::Malformed | Self::Unknown | Self::Expired | Self::Exhausted | Self::Revoked | Self::Reused | Self::Disowned => {
-                true
-            }
-            Self::Contended | Self::ClaimsUnknown | Self::Store(_) | Self::Mint(_) => false,
-        }
+        matches!(self, Self::Dead(_))
     }
 
     pub(super) const fn counter(&self) -> Option<Counter> {
         match self {
-            Self::Malformed => Some(Counter::RefreshesMalformed),
-            Self::Unknown => Some(Counter::RefreshesUnknown),
-            Self::Expired => Some(Counter::RefreshesExpired),
-            Self::Exhausted => Some(Counter::RefreshesExhausted),
-            Self::Revoked => Some(Counter::RefreshesRevoked),
-            Self::Reused => Some(Counter::RefreshesReused),
+            Self::Dead(dead) => Some(dead.counter()),
             Self::Contended => Some(Counter::RefreshesContended),
-            Self::Disowned => Some(Counter::RefreshesDisowned),
             // Counted where it was asked.
             Self::ClaimsUnknown | Self::Store(_) | Self::Mint(_) => None,
+        }
+    }
+}
+
+impl DeadToken {
+    const fn counter(self) -> Counter {
+        match self {
+            Self::Malformed => Counter::RefreshesMalformed,
+            Self::Unknown => Counter::RefreshesUnknown,
+            Self::Expired => Counter::RefreshesExpired,
+            Self::Exhausted => Counter::RefreshesExhausted,
+            Self::Revoked => Counter::RefreshesRevoked,
+            Self::Reused => Counter::RefreshesReused,
+            Self::Disowned => Counter::RefreshesDisowned,
         }
     }
 }
@@ -111,7 +122,7 @@ impl Sessions {
     }
 
     async fn decide_until_settled(&self, token: &TokenText, client: &Client) -> Result<TokenPair, RefreshError> {
-        let Opened { token, is_imported } = self.open(token).await?.ok_or(RefreshError::Malformed)?;
+        let Opened { token, is_imported } = self.open(token).await?.ok_or(RefreshError::Dead(DeadToken::Malformed))?;
         let policy = &self.rules.policy;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             let now = self.clock.now();
@@ -138,7 +149,11 @@ impl Sessions {
     /// The session's record, if the session lives by the record *and* by what this node remembers.
     pub(super) async fn load_live(&self, id: SessionId, now: Timestamp) -> Result<Stored, RefreshError> {
         let Some(stored) = self.store.load(id).await? else {
-            return Err(if self.replica.covers_session(id) { RefreshError::Revoked } else { RefreshError::Unknown });
+            return Err(if self.replica.covers_session(id) {
+                RefreshError::Dead(DeadToken::Revoked)
+            } else {
+                RefreshError::Dead(DeadToken::Unknown)
+            });
         };
         let session = &stored.session;
         match self.vouching().session(session) {
@@ -147,14 +162,14 @@ impl Sessions {
                 // The store forgot a logout, or the session was stored while its subject was logged out everywhere. It must not
                 // come back once the revocation is forgotten.
                 self.revoke_session(id, now).await?;
-                return Err(RefreshError::Revoked);
+                return Err(RefreshError::Dead(DeadToken::Revoked));
             }
-            Some(Ending::Expired) => return Err(RefreshError::Expired),
+            Some(Ending::Expired) => return Err(RefreshError::Dead(DeadToken::Expired)),
         }
         if let Some(prefix) = self.rules.policy.reserved.of(&session.subject) {
             let (subject, session) = (&session.subject, session.id);
             tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now another issuer's: not refreshed");
-            return Err(RefreshError::Disowned);
+            return Err(RefreshError::Dead(DeadToken::Disowned));
         }
         Ok(stored)
     }
@@ -177,7 +192,7 @@ impl Sessions {
             Outcome::Extend(next) => Some(Session { rotation: next, ..stored.session.clone() }),
             Outcome::Reissue => None,
             Outcome::Reuse => return Err(self.reuse(&stored.session, token, client, policy, now).await),
-            Outcome::Exhausted => return Err(RefreshError::Exhausted),
+            Outcome::Exhausted => return Err(RefreshError::Dead(DeadToken::Exhausted)),
         };
         let is_repetition = matches!(outcome, Outcome::Extend(_) | Outcome::Reissue);
         let session = next.as_ref().unwrap_or(&stored.session);
@@ -264,7 +279,7 @@ impl Sessions {
             session_revoked = revoked.as_ref().ok(),
         );
         match revoked {
-            Ok(_) => RefreshError::Reused,
+            Ok(_) => RefreshError::Dead(DeadToken::Reused),
             Err(error) => error.into(),
         }
     }

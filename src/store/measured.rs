@@ -37,11 +37,25 @@ impl MeasuredStore {
     }
 
     async fn timed<T>(&self, command: StoreCommand, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let began_at = self.clock.nanos();
+        let mut running = Running { store: self, command, began_at: self.clock.nanos(), has_failed: true };
         let answer = call.await;
-        let took = self.clock.nanos().saturating_sub(began_at);
-        self.meters.store_answered(command, took, answer.is_err());
+        running.has_failed = answer.is_err();
         answer
+    }
+}
+
+/// A call that has begun. It is measured when this is dropped: one that nobody waits for any longer has failed.
+struct Running<'a> {
+    store: &'a MeasuredStore,
+    command: StoreCommand,
+    began_at: u64,
+    has_failed: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let took = self.store.clock.nanos().saturating_sub(self.began_at);
+        self.store.meters.store_answered(self.command, took, self.has_failed);
     }
 }
 

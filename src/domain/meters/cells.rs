@@ -48,11 +48,6 @@ impl<L: Label> Counts<L> {
     pub fn of(&self, value: L) -> &Count {
         &self.cells[value.index()]
     }
-
-    /// Each value with its number.
-    pub fn iter(&self) -> impl Iterator<Item = (L, u64)> {
-        L::all().iter().zip(&self.cells).map(|(value, count)| (*value, count.get()))
-    }
 }
 
 impl<L: Label> Default for Counts<L> {

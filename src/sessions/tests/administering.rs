@@ -6,7 +6,7 @@ use crate::domain::ids::TokenId;
 use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::time::Timestamp;
-use crate::sessions::{Ended, Order, OrderError, RefreshError, TokenPair};
+use crate::sessions::{DeadToken, Ended, Order, OrderError, RefreshError, TokenPair};
 use crate::store::RevocationLog as _;
 
 async fn carry_out(world: &World, order: Order) -> Ended {
@@ -59,7 +59,7 @@ async fn a_session_that_was_left_behind_by_a_revocation_of_everyone_stays_refuse
     other.catch_up(&other.node).await;
     assert!(other.record(pair_there.session).await.is_some());
     assert_eq!(other.node.sessions.list(&subject("ada"), Page::FIRST).await.unwrap().sessions, []);
-    assert!(matches!(refused(&other, &pair_there).await, RefreshError::Revoked));
+    assert!(matches!(refused(&other, &pair_there).await, RefreshError::Dead(DeadToken::Revoked)));
     assert_eq!(other.record(pair_there.session).await, None);
     assert_eq!(world.node.replica.covers(&world.principal("ada", &pair)), Some(RevokedBy::Everyone));
 }

@@ -11,7 +11,7 @@ use crate::domain::session::Session;
 use crate::domain::session_policy::{SessionPolicy, WithoutClaims};
 use crate::domain::stats::Counter;
 use crate::sessions::claims_hook::{ClaimsHook, ClaimsSource, Present, PresentClaims};
-use crate::sessions::{RefreshError, TokenPair};
+use crate::sessions::{DeadToken, RefreshError, TokenPair};
 
 /// Gives the responses that it was told, one after the other.
 #[derive(Default)]
@@ -83,10 +83,10 @@ async fn a_subject_that_is_gone_has_no_session_any_more() {
         let pair = world.log_in("ada").await;
         world.clock.advance(MINUTE);
         let refused = refresh(&world, &pair).await.unwrap_err();
-        assert!(matches!(refused, RefreshError::Disowned) && refused.is_final());
+        assert!(matches!(refused, RefreshError::Dead(DeadToken::Disowned)));
         assert_eq!(world.node.replica.covers(&world.principal("ada", &pair)), Some(RevokedBy::Session));
         assert_eq!(world.record(pair.session).await, None);
-        assert!(matches!(refresh(&world, &pair).await, Err(RefreshError::Revoked)), "without being asked again");
+        assert!(matches!(refresh(&world, &pair).await, Err(RefreshError::Dead(DeadToken::Revoked))), "without being asked again");
         assert_eq!(world.count(Counter::RefreshesDisowned), 1);
     }
 }
@@ -110,7 +110,7 @@ async fn without_a_response_the_old_claims_hold_or_there_are_no_tokens_and_nobod
         let pair = refusing.log_in("ada").await;
         refusing.clock.advance(MINUTE);
         let refused = refresh(&refusing, &pair).await.unwrap_err();
-        assert!(matches!(refused, RefreshError::ClaimsUnknown) && !refused.is_final());
+        assert!(matches!(refused, RefreshError::ClaimsUnknown));
         refresh(&refusing, &pair).await.unwrap();
     }
 }
@@ -129,9 +129,9 @@ async fn an_exchange_gives_the_claims_of_now_and_ends_the_legacy_token_of_a_subj
         let grant = world.record(pair.session).await.unwrap().grant;
         assert_eq!((grant.claims["role"].as_str(), pair.scopes.as_slice()), (Some("guest"), ["a".to_owned()].as_slice()));
         let (refused, bearer) = exchange(&gone).await;
-        assert!(matches!(refused, Err(RefreshError::Disowned)));
+        assert!(matches!(refused, Err(RefreshError::Dead(DeadToken::Disowned))));
         assert_eq!(world.node.replica.covers(&bearer), Some(RevokedBy::Session), "{how:?}");
-        assert!(matches!(exchange(&gone).await.0, Err(RefreshError::Revoked)), "without being asked again");
+        assert!(matches!(exchange(&gone).await.0, Err(RefreshError::Dead(DeadToken::Revoked))), "without being asked again");
         assert!(script.0.lock().unwrap().is_empty());
     }
 }

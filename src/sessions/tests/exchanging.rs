@@ -8,7 +8,7 @@ use crate::domain::session::Client;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
-use crate::sessions::{Credentials, LogoutScope, RefreshError, TokenPair};
+use crate::sessions::{Credentials, DeadToken, LogoutScope, RefreshError, TokenPair};
 use crate::store::RevocationLog as _;
 
 /// The world's policy, where the legacy tokens end after thirty days.
@@ -35,7 +35,7 @@ async fn exchange(node: &Node, token: &str) -> Result<TokenPair, RefreshError> {
 }
 
 async fn exchange_as(node: &Node, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
-    let token = node.sessions.legacy_token(token).ok_or(RefreshError::Malformed)?;
+    let token = node.sessions.legacy_token(token).ok_or(RefreshError::Dead(DeadToken::Malformed))?;
     node.sessions.exchange(&token, client).await
 }
 
@@ -100,11 +100,11 @@ async fn a_legacy_token_is_spent_once_its_reply_arrived_and_nobody_is_logged_out
     assert!(exchange(&world.node, &token).await.is_ok(), "within the leeway another tab gets the same");
     world.clock.advance(31 * SECOND);
     world.node.replica.confirm(world.clock.monotonic());
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Reused)));
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Reused))));
     let next = refresh(&world.node, &pair).await.unwrap();
     world.clock.advance(31 * SECOND);
     world.node.replica.confirm(world.clock.monotonic());
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Reused)));
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Reused))));
     assert!(refresh(&world.node, &next).await.is_ok(), "the session lives on");
 }
 
@@ -142,17 +142,17 @@ async fn once_holds_until_the_legacy_token_ends_even_if_the_session_would_have_e
     world.clock.advance(23 * 60 * MINUTE);
     world.node.replica.confirm(world.clock.monotonic());
     world.sweep().await;
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Reused)));
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Reused))));
     assert!(refresh(&world.node, &pair).await.is_ok(), "and nobody is logged out earlier than the legacy token would have been");
     world.clock.advance(61 * MINUTE);
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Malformed)), "it has ended");
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Malformed))), "it has ended");
 }
 
 #[tokio::test]
 async fn many_makes_a_session_each_time_and_never_none() {
     let world = world(ExchangeRule::Never);
     let token = world.legacy_token("ada", DAY);
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Malformed)));
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     world.accept_legacy_tokens(ExchangeRule::Many, world.now().saturating_add(30 * DAY));
     let (first, second) = (exchange(&world.node, &token).await.unwrap(), exchange(&world.node, &token).await.unwrap());
     assert_ne!(first.session, second.session);
@@ -177,15 +177,15 @@ async fn logging_a_legacy_token_out_ends_it_and_its_session_for_as_long_as_it_wo
     world.catch_up(&other).await;
     for node in [&world.node, &other] {
         assert_eq!(node.replica.covers(&bearer), Some(RevokedBy::Session));
-        assert!(matches!(exchange(node, &token).await, Err(RefreshError::Revoked)));
-        assert!(matches!(refresh(node, &pair).await, Err(RefreshError::Revoked)));
+        assert!(matches!(exchange(node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))));
+        assert!(matches!(refresh(node, &pair).await, Err(RefreshError::Dead(DeadToken::Revoked))));
     }
     world.clock.advance(19 * DAY);
     for node in [&world.node, &other] {
         node.replica.forget(world.now());
         node.replica.confirm(world.clock.monotonic());
         assert!(node.replica.covers(&bearer).is_some(), "remembered");
-        assert!(matches!(exchange(node, &token).await, Err(RefreshError::Revoked)));
+        assert!(matches!(exchange(node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))));
     }
 }
 
@@ -200,7 +200,7 @@ async fn a_legacy_token_that_was_never_exchanged_logs_out_too_in_either_place() 
             Credentials { refresh_token: in_body.then_some(&text), principal: (!in_body).then_some(&bearer), expired: None };
         assert_eq!(world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap(), 1);
         assert!(world.node.replica.covers(&bearer).is_some());
-        assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)));
+        assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))));
         if in_body {
             let again = world.node.sessions.log_out(credentials, LogoutScope::Session).await.unwrap();
             assert_eq!(again, 0, "what has ended counts as none");
@@ -233,7 +233,7 @@ async fn logging_all_out_ends_legacy_tokens_of_before_and_what_was_made_of_them(
         world.clock.advance(19 * DAY);
         world.node.replica.forget(world.now());
         world.node.replica.confirm(world.clock.monotonic());
-        assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)), "{how:?}");
+        assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))), "{how:?}");
         assert!(refresh(&world.node, &exchanged).await.unwrap_err().is_final(), "{how:?}");
         let later = world.legacy_token("ada", DAY);
         world.clock.advance(11 * SECOND);
@@ -264,7 +264,7 @@ async fn what_a_node_that_has_not_heard_of_a_logout_makes_of_a_legacy_token_neve
         world.clock.advance(6 * DAY);
         late.replica.forget(world.now());
         late.replica.confirm(world.clock.monotonic());
-        assert!(matches!(refresh(&late, &pair).await, Err(RefreshError::Revoked)), "{how:?} {scope:?}");
+        assert!(matches!(refresh(&late, &pair).await, Err(RefreshError::Dead(DeadToken::Revoked))), "{how:?} {scope:?}");
         assert!(world.sessions_of("ada").await.is_empty());
     }
 }
@@ -278,7 +278,7 @@ async fn a_session_that_the_limit_ends_does_not_come_back_from_its_legacy_token(
     world.clock.advance(19 * DAY);
     world.node.replica.forget(world.now());
     world.node.replica.confirm(world.clock.monotonic());
-    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Revoked)));
+    assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))));
 }
 
 #[tokio::test]

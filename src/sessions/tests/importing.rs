@@ -8,7 +8,7 @@ use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::sessions::import::{ForeignToken, Importer, Tally};
-use crate::sessions::{Credentials, Login, LogoutScope, RefreshError, TokenPair, TokenText};
+use crate::sessions::{Credentials, DeadToken, Login, LogoutScope, RefreshError, TokenPair, TokenText};
 
 const OLD: &str = "c0ffee-of-another-maker";
 
@@ -100,18 +100,21 @@ async fn an_imported_token_after_its_successor_was_seen_is_theft() {
     let pair = refresh(&world, OLD).await.unwrap();
     world.acknowledge(pair.session, pair.generation).await;
     world.clock.advance(31 * SECOND);
-    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Reused)));
-    assert!(matches!(refresh(&world, &refresh_token(&pair)).await, Err(RefreshError::Revoked)), "the session has ended");
-    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Revoked)));
+    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Dead(DeadToken::Reused))));
+    assert!(
+        matches!(refresh(&world, &refresh_token(&pair)).await, Err(RefreshError::Dead(DeadToken::Revoked))),
+        "the session has ended"
+    );
+    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Dead(DeadToken::Revoked))));
 }
 
 #[tokio::test]
 async fn an_imported_token_ends_when_its_maker_said() {
     let world = world().await;
     world.clock.advance(5 * DAY);
-    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Expired)));
+    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Dead(DeadToken::Expired))));
     assert_eq!(import(&world, &[ForeignToken { expires_at: world.now(), ..token(&world, "x") }]).await.expired, 1);
-    assert!(matches!(refresh(&world, "x").await, Err(RefreshError::Malformed)), "nothing was stored of it");
+    assert!(matches!(refresh(&world, "x").await, Err(RefreshError::Dead(DeadToken::Malformed))), "nothing was stored of it");
 }
 
 #[tokio::test]
@@ -147,7 +150,7 @@ async fn a_login_that_brings_an_imported_token_ends_its_session() {
     let text = crate::domain::secret::Secret::new(OLD.to_owned());
     let old_refresh_token = Some(crate::sessions::OldToken { text, is_replaced: false });
     world.node.sessions.issue(Login { old_refresh_token, ..login("ada") }).await.unwrap();
-    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Revoked)));
+    assert!(matches!(refresh(&world, OLD).await, Err(RefreshError::Dead(DeadToken::Revoked))));
 }
 
 #[tokio::test]
@@ -164,19 +167,19 @@ async fn without_rotation_an_imported_token_is_replaced_all_the_same() {
 async fn garbage_costs_a_look_up_only_while_imports_are_taken() {
     let garbage = "a".repeat(64);
     let without = World::new();
-    assert!(matches!(refresh(&without, &garbage).await, Err(RefreshError::Malformed)));
+    assert!(matches!(refresh(&without, &garbage).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     assert_eq!(without.store.calls(), 0);
 
     let with = world().await;
     let before = with.store.calls();
     for token in ["tgr_forged", "", &"a".repeat(5000)] {
-        assert!(matches!(refresh(&with, token).await, Err(RefreshError::Malformed)));
+        assert!(matches!(refresh(&with, token).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     }
     assert_eq!(with.store.calls(), before, "what cannot have been imported is not looked up");
-    assert!(matches!(refresh(&with, &garbage).await, Err(RefreshError::Malformed)));
+    assert!(matches!(refresh(&with, &garbage).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     assert_eq!(with.store.calls(), before + 1);
     with.clock.advance(30 * DAY);
-    assert!(matches!(refresh(&with, &garbage).await, Err(RefreshError::Malformed)));
+    assert!(matches!(refresh(&with, &garbage).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     assert_eq!(with.store.calls(), before + 1, "after the cut-off date");
 }
 

@@ -10,7 +10,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;
-use crate::sessions::{Credentials, EndError, IssueError, LogoutScope, Minting, OldToken, RefreshError};
+use crate::sessions::{Credentials, DeadToken, EndError, IssueError, LogoutScope, Minting, OldToken, RefreshError};
 
 #[tokio::test]
 async fn a_login_gives_a_pair_of_the_first_generation() {
@@ -156,7 +156,7 @@ async fn a_login_right_after_logging_out_everywhere_works() {
     assert!(world.node.sessions.refresh_text(&refresh_token(&new), &client()).await.is_ok());
     assert!(matches!(
         world.node.sessions.refresh_text(&refresh_token(&old), &client()).await,
-        Err(RefreshError::Revoked | RefreshError::Unknown)
+        Err(RefreshError::Dead(DeadToken::Revoked | DeadToken::Unknown))
     ));
 }
 

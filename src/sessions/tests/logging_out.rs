@@ -4,7 +4,7 @@ use crate::domain::claims::RevokedBy;
 use crate::domain::ids::SessionId;
 use crate::domain::session::Session;
 use crate::domain::stats::Counter;
-use crate::sessions::{Credentials, LogoutError, LogoutScope, RefreshError, TokenPair};
+use crate::sessions::{Credentials, DeadToken, LogoutError, LogoutScope, RefreshError, TokenPair};
 
 async fn log_out_by_refresh_token(world: &World, pair: &TokenPair, scope: LogoutScope) -> Result<u64, LogoutError> {
     let token = refresh_token(pair);
@@ -182,10 +182,16 @@ async fn another_node_refuses_once_it_has_read_the_log() {
     let pair = world.log_in("ada").await;
     let other = world.another_node();
     log_out_by_refresh_token(&world, &pair, LogoutScope::Session).await.unwrap();
-    assert!(matches!(other.sessions.refresh_text(&refresh_token(&pair), &client()).await, Err(RefreshError::Unknown)));
+    assert!(matches!(
+        other.sessions.refresh_text(&refresh_token(&pair), &client()).await,
+        Err(RefreshError::Dead(DeadToken::Unknown))
+    ));
     world.catch_up(&other).await;
     assert!(other.replica.covers(&world.principal("ada", &pair)).is_some());
-    assert!(matches!(other.sessions.refresh_text(&refresh_token(&pair), &client()).await, Err(RefreshError::Revoked)));
+    assert!(matches!(
+        other.sessions.refresh_text(&refresh_token(&pair), &client()).await,
+        Err(RefreshError::Dead(DeadToken::Revoked))
+    ));
 }
 
 #[tokio::test]
@@ -197,11 +203,11 @@ async fn a_store_that_forgot_a_logout_does_not_revive_the_session_ever() {
         log_out_by_refresh_token(&world, &pair, scope).await.unwrap();
         world.bring_back(&before).await;
         let refresh = async || world.node.sessions.refresh_text(&refresh_token(&pair), &client()).await;
-        assert!(matches!(refresh().await, Err(RefreshError::Revoked)));
+        assert!(matches!(refresh().await, Err(RefreshError::Dead(DeadToken::Revoked))));
         assert!(world.record(pair.session).await.is_none(), "ended again, for good");
         world.clock.advance(30 * MINUTE);
         world.node.replica.forget(world.now());
-        assert!(matches!(refresh().await, Err(RefreshError::Unknown)), "once the revocation is forgotten too");
+        assert!(matches!(refresh().await, Err(RefreshError::Dead(DeadToken::Unknown))), "once the revocation is forgotten too");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::revocation::{Revocation, Target};
 use crate::domain::session::Client;
 use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
-use crate::sessions::{RefreshError, TokenPair};
+use crate::sessions::{DeadToken, RefreshError, TokenPair};
 
 async fn refresh(world: &World, token: &str) -> Result<TokenPair, RefreshError> {
     world.node.sessions.refresh_text(token, &client()).await
@@ -97,7 +97,7 @@ async fn a_spent_token_after_the_leeway_revokes_its_session() {
     let second = refresh(&world, &refresh_token(&first)).await.unwrap();
     world.acknowledge(second.session, second.generation).await;
     world.clock.advance(31 * SECOND);
-    assert!(matches!(refresh(&world, &refresh_token(&first)).await, Err(RefreshError::Reused)));
+    assert!(matches!(refresh(&world, &refresh_token(&first)).await, Err(RefreshError::Dead(DeadToken::Reused))));
     assert_eq!(
         world.node.replica.covers(&world.principal("ada", &second)),
         Some(RevokedBy::Session),
@@ -114,7 +114,7 @@ async fn a_spent_token_may_be_refused_without_ending_the_session() {
     let second = refresh(&world, &refresh_token(&first)).await.unwrap();
     world.acknowledge(second.session, second.generation).await;
     world.clock.advance(31 * SECOND);
-    assert!(matches!(refresh(&world, &refresh_token(&first)).await, Err(RefreshError::Reused)));
+    assert!(matches!(refresh(&world, &refresh_token(&first)).await, Err(RefreshError::Dead(DeadToken::Reused))));
     assert!(refresh(&world, &refresh_token(&second)).await.is_ok());
 }
 
@@ -128,7 +128,7 @@ async fn garbage_costs_no_store_call_and_revokes_nobody() {
         format!("{}{other}{}", &token[..at], &token[at + 1..])
     };
     for text in [String::new(), "tgr_".into(), "\u{0}".into(), "é".repeat(34), flipped(40), flipped(60), token.to_uppercase()] {
-        assert!(matches!(refresh(&world, &text).await, Err(RefreshError::Malformed)));
+        assert!(matches!(refresh(&world, &text).await, Err(RefreshError::Dead(DeadToken::Malformed))));
     }
     assert_eq!(world.store.calls(), calls);
     assert_eq!(world.count(Counter::RefreshesMalformed), 7);
@@ -142,7 +142,7 @@ async fn a_store_in_trouble_is_never_the_clients_fault() {
     for fault in [Fault::Refuses, Fault::Full, Fault::LosesResponses] {
         world.store.fail(fault);
         let error = refresh(&world, &token).await.unwrap_err();
-        assert!(matches!(error, RefreshError::Store(_)) && !error.is_final(), "{fault:?}");
+        assert!(matches!(error, RefreshError::Store(_)), "{fault:?}");
     }
     world.store.fail(None);
     assert!(refresh(&world, &token).await.is_ok());
@@ -164,7 +164,7 @@ async fn an_expired_session_is_refused_and_stays_so_whatever_the_store_keeps() {
     let world = World::new();
     let token = refresh_token(&world.log_in("ada").await);
     world.clock.advance(7 * DAY);
-    assert!(matches!(refresh(&world, &token).await, Err(RefreshError::Expired)));
+    assert!(matches!(refresh(&world, &token).await, Err(RefreshError::Dead(DeadToken::Expired))));
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_session_ends_at_its_absolute_end_however_often_it_is_refreshed() {
         token = refresh_token(&refresh(&world, &token).await.unwrap());
     }
     world.clock.advance(5 * DAY);
-    assert!(matches!(refresh(&world, &token).await, Err(RefreshError::Expired)));
+    assert!(matches!(refresh(&world, &token).await, Err(RefreshError::Dead(DeadToken::Expired))));
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn what_cannot_be_handed_out_spends_nothing() {
         world.node.reload(super::world::minting(), tight);
         for _ in 0..3 {
             let error = refresh(&world, &token).await.unwrap_err();
-            assert!(matches!(error, RefreshError::Mint(MintError::TooLarge(_))) && !error.is_final(), "{error}");
+            assert!(matches!(error, RefreshError::Mint(MintError::TooLarge(_))), "{error}");
             world.clock.advance(MINUTE);
         }
         assert_eq!(world.record(pair.session).await, before, "not used, not rotated");

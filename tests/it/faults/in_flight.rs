@@ -193,3 +193,23 @@ fn a_node_that_has_not_heard_of_a_login_elsewhere_brings_no_cookies_of_the_user_
     let former = dora.get(&mut clients[0], "/api/me");
     assert_eq!(cookies_of(&former), Vec::<&str>::new(), "{former:?}");
 }
+
+#[test]
+fn a_response_does_not_wait_for_a_store_that_hangs() {
+    let redis = RedisServer::start();
+    let proxy = FaultProxy::to(redis.port());
+    // Longer than the client waits.
+    let set = [&SET[..], &[("store.redis.deadline", "30s")]].concat();
+    let rig = Rig::start(&[&proxy.url()], &set);
+    let jar = Jar::log_in(&mut rig.nodes[0].client(), "eve").without_access();
+    let served = thread::scope(|scope| {
+        let (jar, mut client) = (&jar, rig.nodes[0].client());
+        let held = scope.spawn(move || jar.get(&mut client, "/api/held"));
+        rig.upstream.await_held(1);
+        proxy.set(Fault::Blackhole);
+        rig.upstream.release();
+        held.join().unwrap().expect(200)
+    });
+    assert_eq!(served.upstream_saw("x-auth-subject"), ["eve"]);
+    assert_eq!(cookies_of(&served), Vec::<&str>::new(), "the store did not say that the session is still there");
+}

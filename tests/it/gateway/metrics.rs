@@ -144,7 +144,7 @@ fn what_took_long_is_told_apart_by_whose_time_it_was() {
     let scrape = await_scrape(&gateway, "it has ended", |scrape| scrape.of_row("requests_in_flight", API) == 0);
     let sum = |of: &str| scrape.took(of, API);
     assert!(sum("upstream") >= 0.3 && sum("request") >= sum("upstream"), "{} {}", sum("upstream"), sum("request"));
-    assert!(sum("gateway") < 0.3, "{}", sum("gateway"));
+    assert!(sum("gateway") <= sum("request") - sum("upstream"), "{} {}", sum("gateway"), sum("request"));
     let within = |le: &str| scrape.value(&format!("upstream_duration_seconds_bucket{{route=\"api\",endpoint=\"\",le=\"{le}\"}}"));
     assert_eq!((within("0.25"), within("30"), within("+Inf")), (0, 1, 1), "{:#?}", scrape.0);
 }
@@ -158,7 +158,7 @@ fn an_upstream_that_is_dead_slow_or_full_is_told_apart() {
         "[upstreams.dead]\nurl = \"http://{dead}\"\n\
          [upstreams.slow]\nurl = \"http://{}\"\nconnections_max = 1\nconnections_wait = \"100ms\"\n\
          [[routes]]\nname = \"dead\"\nprefix = \"/dead\"\naccess = \"public\"\nupstream = \"dead\"\n\
-         [[routes]]\nname = \"slow\"\nprefix = \"/slow\"\naccess = \"public\"\nupstream = \"slow\"\nresponse_timeout = \"2s\"\n\
+         [[routes]]\nname = \"slow\"\nprefix = \"/slow\"\naccess = \"public\"\nupstream = \"slow\"\nresponse_timeout = \"5s\"\n\
          [[routes]]\nname = \"api\"\nprefix = \"/\"\nupstream = \"api\"\n",
         silent.local_addr().unwrap()
     );

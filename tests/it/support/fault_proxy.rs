@@ -143,16 +143,7 @@ impl FaultProxy {
     pub(crate) fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap() = fault;
         let present: Vec<_> = self.shared.connections.lock().unwrap().iter().filter_map(Weak::upgrade).collect();
-        match fault {
-            Fault::Refuse => present.iter().for_each(|connection| connection.cut()),
-            Fault::Blackhole => present.iter().for_each(|connection| connection.dead.store(true, Ordering::SeqCst)),
-            Fault::None
-            | Fault::Delay(_)
-            | Fault::AnswerAll(_)
-            | Fault::ResponseScripts(_)
-            | Fault::ResponseLogs(_)
-            | Fault::LoseEvery(..) => {}
-        }
+        present.iter().for_each(|connection| connection.meet(fault));
     }
 
     /// Loses the reply of one script, once: of the next with `naming` in one of its keys or arguments.
@@ -206,16 +197,7 @@ impl Shared {
         connections.push(Arc::downgrade(&connection));
         drop(connections);
         // What was set before this one was among those that are told.
-        match self.fault() {
-            Fault::Refuse => connection.cut(),
-            Fault::Blackhole => connection.dead.store(true, Ordering::SeqCst),
-            Fault::None
-            | Fault::Delay(_)
-            | Fault::AnswerAll(_)
-            | Fault::ResponseScripts(_)
-            | Fault::ResponseLogs(_)
-            | Fault::LoseEvery(..) => {}
-        }
+        connection.meet(self.fault());
         self.spawn(&connection, Self::pass_commands);
         self.spawn(&connection, Self::pass_replies);
         self.spawn(&connection, move |_, connection| connection.write_replies(&queue));
@@ -299,6 +281,20 @@ impl Shared {
 }
 
 impl Connection {
+    /// What becomes of an open connection when this fault sets in.
+    fn meet(&self, fault: Fault) {
+        match fault {
+            Fault::Refuse => self.cut(),
+            Fault::Blackhole => self.dead.store(true, Ordering::SeqCst),
+            Fault::None
+            | Fault::Delay(_)
+            | Fault::AnswerAll(_)
+            | Fault::ResponseScripts(_)
+            | Fault::ResponseLogs(_)
+            | Fault::LoseEvery(..) => {}
+        }
+    }
+
     fn write_replies(&self, queue: &Receiver<Outgoing>) -> io::Result<()> {
         while let Ok(next) = queue.recv() {
             thread::sleep(next.due.saturating_duration_since(Instant::now()));

@@ -1,6 +1,7 @@
 //! Callers whose cookies are refreshed on the way of their request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -15,6 +16,9 @@ use crate::domain::secret::Secret;
 use crate::domain::shared_caches;
 use crate::proxy::control::{Renewal, Renewed};
 use crate::proxy::request::context::RequestContext;
+
+/// How long a response waits for the store's word on its cookies. Without them it is whole, and the next response brings them.
+const HAND_OUT_WAIT_MAX: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// What is `judged` of a browser by its access cookie, or by its next token where that is worth nothing any more, or soon.
@@ -115,7 +119,8 @@ impl Gateway {
             !is_late && local.admission.ending(principal, self.shared.clock.now()).is_none()
         };
         let ask_store = async { local.view.control.confirm(principal).await.is_ok() };
-        may_now() && renewed.is_known.ask(ask_store).await && may_now()
+        let asking = tokio::time::timeout(HAND_OUT_WAIT_MAX, renewed.is_known.ask(ask_store));
+        may_now() && asking.await.unwrap_or(false) && may_now()
     }
 }
 

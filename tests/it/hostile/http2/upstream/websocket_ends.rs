@@ -59,28 +59,23 @@ fn what_a_client_says_with_its_end_comes_behind_the_end_of_the_upstream() {
 }
 
 #[test]
-fn a_closing_frame_that_comes_with_the_end_is_answered_by_that_of_the_client() {
-    let (upstream, hears) = ending_by(|conversation, stream| conversation.peer.data(stream, CLOSED, END_STREAM));
-    let rig = rig(&upstream);
-    let (mut client, stream) = open(&rig, "/public", None, CLOSED);
-    client.data(stream, CLOSING, END_STREAM);
-    let (came, end) = hears.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(came, CLOSING);
-    assert!(matches!(end, Event::Reset { code: NO_ERROR, .. }), "{end:?}");
-}
-
-#[test]
-fn an_upstream_that_ends_by_trailers_has_ended() {
-    let (upstream, hears) = ending_by(|conversation, stream| {
-        conversation.peer.data(stream, CLOSED, 0);
-        conversation.peer.trailers(stream, &[("x-last", "1")]);
-    });
-    let rig = rig(&upstream);
-    let (mut client, stream) = open(&rig, "/public", None, CLOSED);
-    client.data(stream, CLOSING, END_STREAM);
-    let (came, end) = hears.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(came, CLOSING);
-    assert!(matches!(end, Event::Reset { code: NO_ERROR, .. }), "{end:?}");
+fn the_answer_to_a_closing_frame_comes_to_an_upstream_that_has_ended_with_the_frame_or_by_trailers() {
+    let ends: [fn(&mut Conversation, u32); 2] = [
+        |conversation, stream| conversation.peer.data(stream, CLOSED, END_STREAM),
+        |conversation, stream| {
+            conversation.peer.data(stream, CLOSED, 0);
+            conversation.peer.trailers(stream, &[("x-last", "1")]);
+        },
+    ];
+    for end in ends {
+        let (upstream, hears) = ending_by(end);
+        let rig = rig(&upstream);
+        let (mut client, stream) = open(&rig, "/public", None, CLOSED);
+        client.data(stream, CLOSING, END_STREAM);
+        let (came, end) = hears.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(came, CLOSING);
+        assert!(matches!(end, Event::Reset { code: NO_ERROR, .. }), "{end:?}");
+    }
 }
 
 #[test]
