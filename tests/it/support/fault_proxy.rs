@@ -143,7 +143,9 @@ impl FaultProxy {
     pub(crate) fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap() = fault;
         let present: Vec<_> = self.shared.connections.lock().unwrap().iter().filter_map(Weak::upgrade).collect();
-        present.iter().for_each(|connection| connection.meet(fault));
+        for connection in present {
+            connection.meet(fault);
+        }
     }
 
     /// Loses the reply of one script, once: of the next with `naming` in one of its keys or arguments.
