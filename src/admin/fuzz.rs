@@ -31,6 +31,7 @@ pub fn admin_calls(bytes: &[u8]) {
             assert_eq!(said("subject"), Some(subject.as_str().into()));
             assert_eq!(said("issuedBefore").is_some(), issued_before.is_some());
         }
+        Order::Client(id) => assert_eq!((said("client"), said("subject")), (Some(id.into()), None)),
         Order::Token { issuer, token } => {
             assert_eq!((said("jti"), said("issuer")), (Some(token.as_str().into()), issuer.map(|issuer| (*issuer).into())));
         }

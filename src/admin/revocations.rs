@@ -11,6 +11,7 @@ use super::query::Query;
 use super::response::{BoxedResponse, json, problem};
 use super::sessions::rfc3339;
 use super::{Admin, store_problem};
+use crate::config::is_client_id;
 use crate::domain::ids::{SessionId, Subject, TokenId};
 use crate::domain::lag::LagFigures;
 use crate::domain::node::{Node, NodeId};
@@ -69,6 +70,13 @@ impl Admin {
             Err(OrderError::MomentAhead) => {
                 let detail = "issuedBefore lies ahead: whoever logs in until then would be refused.";
                 return problem(StatusCode::BAD_REQUEST, "moment_ahead", detail);
+            }
+            Err(OrderError::ClientTooLong) => {
+                return problem(
+                    StatusCode::BAD_REQUEST,
+                    "revocation_malformed",
+                    "client: is too long behind oauth.subject_prefix.",
+                );
             }
             Err(OrderError::Store(error)) => return store_problem(&error),
         };
@@ -162,6 +170,8 @@ impl From<&Node> for Named {
 pub(super) struct Wanted {
     session: Option<String>,
     subject: Option<String>,
+    /// The id of an OAuth client. What its tokens call it is the gateway's to know.
+    client: Option<String>,
     jti: Option<String>,
     issuer: Option<String>,
     issued_before: Option<Value>,
@@ -170,12 +180,25 @@ pub(super) struct Wanted {
     everyone: bool,
 }
 
-const ALLOWED: &str = "Allowed is one of: {session}, {subject}, {subject, issuedBefore}, {jti}, {jti, issuer}, {issuedBefore, \
-                       everyone: true}.";
+const ALLOWED: &str = "Allowed is one of: {session}, {subject}, {subject, issuedBefore}, {client}, {jti}, {jti, issuer}, \
+                       {issuedBefore, everyone: true}.";
 
 impl Wanted {
     pub(super) fn order(self) -> Result<Order, String> {
         let issued_before = self.issued_before.as_ref().map(moment).transpose()?;
+        if let Some(client) = self.client {
+            let is_alone = self.session.is_none()
+                && self.subject.is_none()
+                && self.jti.is_none()
+                && self.issuer.is_none()
+                && issued_before.is_none()
+                && !self.everyone;
+            return match (is_alone, is_client_id(&client)) {
+                (true, true) => Ok(Order::Client(client)),
+                (true, false) => Err("client: not the id of a client.".to_owned()),
+                (false, _) => Err(ALLOWED.to_owned()),
+            };
+        }
         match (self.session, self.subject, self.jti, self.issuer, issued_before, self.everyone) {
             (Some(session), None, None, None, None, false) => {
                 SessionId::parse(&session).map(Order::Session).ok_or_else(|| "session: not a session id.".to_owned())
@@ -224,6 +247,7 @@ mod tests {
                 r#"{"subject":"ann","issuedBefore":1790000000}"#.to_owned(),
                 Order::Subject { subject: subject(), issued_before: Some(at) },
             ),
+            (r#"{"client":"reports"}"#.to_owned(), Order::Client("reports".to_owned())),
             (r#"{"jti":"t"}"#.to_owned(), Order::Token { issuer: None, token: TokenId::new("t").unwrap() }),
             (
                 r#"{"jti":"t","issuer":"https://i"}"#.to_owned(),
@@ -250,6 +274,11 @@ mod tests {
             r#"{"subject":"ann","issuedbefore":1}"#,
             r#"{"subject":"ann","subject":"bob"}"#,
             r#"{"session":"short"}"#,
+            r#"{"client":""}"#,
+            r#"{"client":" a"}"#,
+            r#"{"client":"a","subject":"ann"}"#,
+            r#"{"client":"a","issuedBefore":1790000000}"#,
+            r#"{"client":"a","everyone":true}"#,
             r#"{"issuer":"https://i"}"#,
             r#"{"subject":"ann","issuedBefore":"yesterday"}"#,
             r#"{"subject":"ann","issuedBefore":1.5}"#,

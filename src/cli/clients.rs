@@ -3,13 +3,13 @@
 mod file;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use self::file::{ClientsFile, Entry};
+use self::file::{ClientsEdit, ClientsFile, Entry};
 use super::admin_client::{AdminArgs, printable};
 use super::output::{Failure, say};
 use super::settings::SettingsArgs;
@@ -135,6 +135,27 @@ impl PlaceArgs {
     fn file(&self) -> Result<PathBuf, Failure> {
         file_of(self.file.as_ref(), &self.settings)
     }
+
+    /// Whether the settings take a file of clients. Where the call names none, those that have the audiences and an endpoint for tokens.
+    fn judge(&self, file: &Path, audiences: &[String]) -> Result<(), Failure> {
+        let file = file.display().to_string();
+        if self.file.is_none() || self.settings.file().is_some() {
+            return self.settings.load_upstream_or_none_with(&[(config::CLIENTS_FILE_KEY, &file)]).map(|_| ());
+        }
+        let mut audience = audiences.to_vec();
+        audience.sort_unstable();
+        audience.dedup();
+        let list = |texts: Vec<String>| toml::Value::from(texts).to_string();
+        let mut set = vec![(config::CLIENTS_FILE_KEY, file), ("endpoints.token", "/oauth/token".to_owned())];
+        if !audience.is_empty() {
+            set.push(("tokens.audience", list(audience)));
+        }
+        let flags = set.into_iter().map(|(key, value)| config::Flag { name: "--file".to_owned(), key: key.to_owned(), value });
+        let upstream = ("upstreams.default.url".to_owned(), "http://127.0.0.1:1".to_owned());
+        let upstream = config::Flag { name: "stand-in".to_owned(), key: upstream.0, value: upstream.1 };
+        let inputs = config::Inputs { flags: flags.chain([upstream]).collect(), ..config::Inputs::default() };
+        config::load(&inputs).map(|_| ()).map_err(|invalid| Failure::refused(&invalid))
+    }
 }
 
 fn file_of(named: Option<&PathBuf>, settings: &SettingsArgs) -> Result<PathBuf, Failure> {
@@ -147,16 +168,19 @@ fn file_of(named: Option<&PathBuf>, settings: &SettingsArgs) -> Result<PathBuf, 
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
     if !config::is_client_id(&args.id) {
-        return Err(Failure::Refused("the id of a client has visible ASCII characters alone".to_owned()));
+        return Err(Failure::Refused(
+            "the id of a client has visible ASCII characters alone, with spaces between them at most".to_owned(),
+        ));
     }
     let (secret, made) = ClientSecret::make(&SystemEntropy::new());
-    let mut clients = ClientsFile::open_or_new(&args.place.file()?)?;
+    let mut clients = ClientsEdit::open_or_new(&args.place.file()?)?;
     if clients.entry(&args.id).is_some() {
         return Err(Failure::Refused(format!("the client {} is there already; rotate gives it another secret", args.id)));
     }
     let is_machine = !args.introspects || !args.scope.is_empty() || !args.audience.is_empty();
     clients.add(Entry::new(&args.id, &made, args.introspects, is_machine, &args.scope, &args.audience));
-    clients.write()?;
+    let audiences: Vec<String> = clients.file().entries().flat_map(Entry::audiences).collect();
+    clients.write_if(|draft| args.place.judge(draft, &audiences))?;
     tell(&secret)
 }
 
@@ -164,7 +188,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let clients = ClientsFile::open(&args.place.file()?)?;
     let mut text = String::new();
     for entry in clients.entries() {
-        let secrets = entry.secrets().len();
+        let secrets = entry.secret_count();
         let state = if entry.is_disabled() { "disabled" } else { "enabled" };
         let id = printable(entry.id());
         let _ = writeln!(
@@ -179,40 +203,54 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 }
 
 fn rotate(args: &RotateArgs) -> Result<(), Failure> {
-    let mut clients = ClientsFile::open(&args.place.file()?)?;
+    let mut clients = ClientsEdit::open(&args.place.file()?)?;
     let entry = known(&mut clients, &args.id)?;
-    let kept = entry.secrets();
     if args.finish {
-        entry.set_secrets(kept.into_iter().take(1).collect());
+        entry.keep_secrets(1);
         clients.write()?;
         return say("the newest secret alone is good from the next reload on");
     }
     let (secret, made) = ClientSecret::make(&SystemEntropy::new());
-    let kept = kept.into_iter().take(if args.at_once { 0 } else { SECRETS_MAX - 1 });
-    entry.set_secrets([file::written(&made)].into_iter().chain(kept).collect());
+    entry.keep_secrets(if args.at_once { 0 } else { SECRETS_MAX - 1 });
+    entry.add_secret(&made);
     clients.write()?;
     tell(&secret)
 }
 
 fn disable(args: &DisableArgs) -> Result<(), Failure> {
-    let mut clients = ClientsFile::open(&file_of(args.file.as_ref(), args.admin.settings())?)?;
+    let mut clients = ClientsEdit::open(&file_of(args.file.as_ref(), args.admin.settings())?)?;
     known(&mut clients, &args.id)?.disable();
     clients.write()?;
+    let id = printable(&args.id);
     if args.file_only {
-        return say(&format!("{} is disabled from the next reload on", printable(&args.id)));
+        return say(&format!("{id} is disabled from the next reload on"));
     }
-    let settings = args.admin.settings().load_upstream_or_none()?.settings;
-    let subject = format!("{}{}", settings.oauth.subject_prefix.as_str(), args.id);
     let gateway = args.admin.client()?;
-    gateway.call("POST", "/reload", None, RELOAD_PATIENCE)?;
-    gateway.call("POST", "/revocations", Some(&json!({"subject": subject})), Duration::ZERO)?;
-    say(&format!(
-        "{} is disabled, and its tokens are revoked; other nodes know its secret until they reload",
-        printable(&args.id)
-    ))
+    let reload = gateway.call("POST", "/reload", None, RELOAD_PATIENCE);
+    // Whatever came of the reload: its tokens are to end.
+    let revocation = gateway.call("POST", "/revocations", Some(&json!({"client": args.id})), Duration::ZERO);
+    match (reload, revocation) {
+        (Ok(_), Ok(_)) => {
+            say(&format!("{id} is disabled, and its tokens are revoked; other nodes know its secret until they reload"))
+        }
+        (Err(reload), Ok(_)) => Err(Failure::Failed(format!(
+            "the tokens of {id} are revoked, and the file says that it is disabled, but the gateway did not reload, and gives it tokens \
+             again in a minute: {}",
+            reload.text()
+        ))),
+        (Ok(_), Err(revocation)) => Err(Failure::Failed(format!(
+            "{id} is disabled at this node, but its tokens are not known to be revoked on all: {}",
+            revocation.text()
+        ))),
+        (Err(reload), Err(revocation)) => Err(Failure::Failed(format!(
+            "the file says that {id} is disabled, but the gateway did not reload: {}; nor are its tokens known to be revoked: {}",
+            reload.text(),
+            revocation.text()
+        ))),
+    }
 }
 
-fn known<'a>(clients: &'a mut ClientsFile, id: &str) -> Result<&'a mut Entry, Failure> {
+fn known<'a>(clients: &'a mut ClientsEdit, id: &str) -> Result<&'a mut Entry, Failure> {
     let unknown = Failure::Refused(format!("there is no client {} in {}", printable(id), clients.path().display()));
     clients.entry(id).ok_or(unknown)
 }

@@ -22,6 +22,12 @@ impl Failure {
         Self::Refused(cause.to_string())
     }
 
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Failed(text) | Self::Refused(text) => text,
+        }
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::from(1),
@@ -32,9 +38,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(text) | Self::Refused(text) => write!(f, "tokengate: {text}"),
-        }
+        write!(f, "tokengate: {}", self.text())
     }
 }
 

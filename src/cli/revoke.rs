@@ -15,8 +15,8 @@ const EVERYONE_PATIENCE: Duration = Duration::from_secs(600);
 /// End a session, a subject's sessions, one token, or everything that is older than a moment.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("target").args(["subject", "session", "jti"]),
-    group = ArgGroup::new("what").args(["subject", "session", "jti", "issued_before"]).required(true).multiple(true),
+    group = ArgGroup::new("target").args(["subject", "client", "session", "jti"]),
+    group = ArgGroup::new("what").args(["subject", "client", "session", "jti", "issued_before"]).required(true).multiple(true),
     after_long_help = "\
 Examples:
   tokengate revoke --subject ann@example.com
@@ -27,6 +27,8 @@ Examples:
       What is older than a change of her password, say.
   tokengate revoke --issued-before 2026-11-24T16:00:00Z --wait 30
       Every session of everybody that began before then: after a leak.
+  tokengate revoke --client reports
+      The tokens that an OAuth client got for itself.
   tokengate revoke --jti 5b1c --issuer https://issuer.example.com/
       One token of another issuer.
 
@@ -37,6 +39,9 @@ pub(super) struct RevokeArgs {
     /// All sessions of this subject, and its tokens of other issuers.
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
+    /// The tokens that this OAuth client got for itself.
+    #[arg(long, value_name = "ID", conflicts_with = "issued_before")]
+    client: Option<String>,
     /// One session.
     #[arg(long, value_name = "ID", conflicts_with = "issued_before")]
     session: Option<String>,
@@ -76,7 +81,14 @@ fn moment(text: &str) -> Result<Value, String> {
 
 pub(super) fn run(args: &RevokeArgs) -> Result<(), Failure> {
     let mut order = Map::new();
-    for (name, value) in [("subject", &args.subject), ("session", &args.session), ("jti", &args.jti), ("issuer", &args.issuer)] {
+    let named = [
+        ("subject", &args.subject),
+        ("client", &args.client),
+        ("session", &args.session),
+        ("jti", &args.jti),
+        ("issuer", &args.issuer),
+    ];
+    for (name, value) in named {
         order.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
     }
     if let Some(moment) = &args.issued_before {

@@ -35,7 +35,14 @@ impl SettingsArgs {
 
     /// For commands that only need to know where a gateway listens: its upstream may have been a flag of that call.
     pub(super) fn load_upstream_or_none(&self) -> Result<Loaded, Failure> {
+        self.load_upstream_or_none_with(&[])
+    }
+
+    /// The same, with further keys set, which win over all others.
+    pub(super) fn load_upstream_or_none_with(&self, set: &[(&str, &str)]) -> Result<Loaded, Failure> {
         let mut inputs = self.inputs()?;
+        let set = set.iter().map(|(key, value)| ("this call", *key, (*value).to_owned()));
+        inputs.flags.extend(set.map(|(name, key, value)| Flag { name: name.to_owned(), key: key.to_owned(), value }));
         config::load(&inputs).or_else(|invalid| {
             let key = format!("upstreams.{}.url", config::UPSTREAM_DEFAULT);
             inputs.flags.push(Flag { name: "stand-in".to_owned(), key, value: "http://127.0.0.1:1".to_owned() });

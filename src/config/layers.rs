@@ -157,7 +157,8 @@ fn add_clients_of_file(merged: &mut Value) -> Result<(), Vec<Problem>> {
     Ok(())
 }
 
-const CLIENTS_FILE_KEY: &str = "oauth.clients_file";
+/// Names the file of clients.
+pub const CLIENTS_FILE_KEY: &str = "oauth.clients_file";
 
 /// The default file with each `#key = …` and `#[section]` switched on. Prose comments have a space after the `#`.
 pub(super) fn uncommented(text: &str) -> String {

@@ -25,6 +25,7 @@ impl Settings {
             old_session: self.login.old_session,
             imported_until: self.refresh.imported_until,
             reserved: self.reserved_prefixes(),
+            machine_prefix: self.oauth.subject_prefix.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::legacy::LegacyLives;
 use super::revocation::Retention;
-use super::subjects::ReservedPrefixes;
+use super::subjects::{ReservedPrefixes, SubjectPrefix};
 use super::time::Timestamp;
 
 /// The rules for all sessions of a deployment. A reload replaces them as a whole.
@@ -33,6 +33,8 @@ pub struct SessionPolicy {
     pub imported_until: Option<Timestamp>,
     /// What no subject of ours begins with.
     pub reserved: ReservedPrefixes,
+    /// What stands before the ids of machines where subjects are named.
+    pub machine_prefix: SubjectPrefix,
 }
 
 /// What happens to a session when one of its spent refresh tokens is presented.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Sessions;
 use crate::domain::ids::{SessionId, Subject, TokenId};
+use crate::domain::machine;
 use crate::domain::revocation::{Cutoff, Target};
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::store::StoreError;
@@ -17,6 +18,8 @@ pub enum Order {
         subject: Subject,
         issued_before: Option<Timestamp>,
     },
+    /// The tokens that an OAuth client has now, whether its entry is still there or not.
+    Client(String),
     /// Without an issuer, a token of ours.
     Token {
         issuer: Option<Arc<str>>,
@@ -41,6 +44,8 @@ pub enum OrderError {
     /// Whoever logs in until then would be refused.
     #[error("the moment lies ahead")]
     MomentAhead,
+    #[error("no subject has so long a name")]
+    ClientTooLong,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -55,6 +60,11 @@ impl Sessions {
         };
         let (target, forget_at) = match order {
             Order::Subject { subject, issued_before: None } => {
+                let (target, sessions) = self.end_subject(&subject, Vec::new(), now).await?;
+                return Ok(Ended { target, sessions });
+            }
+            Order::Client(id) => {
+                let subject = machine::subject(&self.rules.policy.machine_prefix, &id).ok_or(OrderError::ClientTooLong)?;
                 let (target, sessions) = self.end_subject(&subject, Vec::new(), now).await?;
                 return Ok(Ended { target, sessions });
             }

@@ -30,7 +30,7 @@ use crate::domain::revocation::Retention;
 use crate::domain::session::{Client, Grant, Session};
 use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
 use crate::domain::stats::{Counter, Counters};
-use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
+use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
 use crate::sessions::{Login, Minting, RefreshError, SessionParts, SessionRules, Sessions, TokenPair, TokenText};
@@ -119,6 +119,7 @@ pub(crate) fn policy() -> SessionPolicy {
         old_session: OldSession::End,
         imported_until: None,
         reserved: ReservedPrefixes::default(),
+        machine_prefix: SubjectPrefix::new("client:").unwrap(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Machines that get tokens for themselves: over two nodes and Redis, on one node with the embedded store, and by other people's client.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ fn a_machine_gets_a_token_which_every_node_takes_and_its_revocation_reaches_ever
 
     // All of the client's.
     let url = format!("http://{}", pair.a.admin_address());
-    said(folder.path(), &["revoke", "--subject", "client:reports", "--wait", "--url", &url, "--upstream", "http://127.0.0.1:1"]);
+    said(folder.path(), &["revoke", "--client", "reports", "--wait", "--url", &url, "--upstream", "http://127.0.0.1:1"]);
     for client in [&mut a, &mut b] {
         assert_eq!(client.get("/api/me", Some(&second)).expect(401).member("code"), "token_revoked");
         let barred = ask(client, "reports", &secret, "").expect(503);
@@ -137,6 +137,147 @@ fn secrets_are_rotated_and_clients_disabled_while_the_gateway_runs() {
     assert!(!is_known(&mut client, &fourth));
     let list = said(folder.path(), &["clients", "list", "--file", &file]);
     assert!(list.starts_with("disabled 1 secret") && list.contains("reports") && list.contains("[read write]"), "{list}");
+}
+
+#[test]
+fn a_secret_that_somebody_wrote_into_the_entry_ends_as_others_do() {
+    let plain = "0123456789abcdef0123456789abcdef";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clients.toml").display().to_string();
+    std::fs::write(folder.path().join("secret"), plain).unwrap();
+    let inline = format!("secret = '{plain}'");
+    let in_file = format!("secret_file = '{}'", folder.path().join("secret").display());
+    let upstream = Upstream::start();
+    let entry = |line: &str| format!("[[clients]]\nid = 'reports'\n{line}\ngrants = ['client_credentials']\n");
+    std::fs::write(&file, entry(&inline)).unwrap();
+    let gateway = Gateway::start(&upstream, &[TOKEN, ("oauth.clients_file", file.as_str())]);
+    let mut client = gateway.client();
+    for line in [&inline, &in_file] {
+        let mut goods = |rotations: &[&[&str]]| {
+            std::fs::write(&file, entry(line)).unwrap();
+            let made = rotations
+                .iter()
+                .map(|how| said(folder.path(), &[&["clients", "rotate", "reports", "--file", &file], *how].concat()));
+            let made: Vec<String> = made.collect();
+            gateway.reload(|settings| settings);
+            let secrets = [plain].into_iter().chain(made.iter().map(String::as_str).filter(|told| !told.contains(' ')));
+            secrets.map(|secret| ask(&mut client, "reports", secret, "").status() == 200).collect::<Vec<_>>()
+        };
+        assert_eq!(goods(&[]), [true]);
+        assert_eq!(goods(&[&[]]), [true, true], "for the time of the change: {line}");
+        assert_eq!(goods(&[&[], &[]]), [false, true, true], "never three: {line}");
+        assert_eq!(goods(&[&[], &["--finish"]]), [false, true], "{line}");
+        assert_eq!(goods(&[&["--at-once"]]), [false, true], "{line}");
+        assert_eq!(goods(&[&["--finish"]]), [true], "it is the newest: {line}");
+    }
+}
+
+#[test]
+fn of_changes_that_are_made_at_once_none_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = machine(folder.path());
+    let add = |number: usize| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.args(["clients", "add", &format!("c{number}"), "--file", &file]).env_clear();
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let calls: Vec<_> = (0..12).map(add).collect();
+    let mut disable = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+    let disable = disable.args(["clients", "disable", "reports", "--file-only", "--file", &file]).env_clear().output().unwrap();
+    let done = calls.into_iter().enumerate().filter_map(|(number, call)| {
+        let output = call.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() || told.contains("another call"), "{told}");
+        output.status.success().then_some(number)
+    });
+    let done: Vec<usize> = done.collect();
+    let list = said(folder.path(), &["clients", "list", "--file", &file]);
+    for number in &done {
+        assert!(list.contains(&format!(" c{number} ")), "{number}: {list}");
+    }
+    assert_eq!(list.lines().count(), done.len() + 1, "{list}");
+    assert_eq!(list.contains("disabled"), disable.status.success(), "{list}");
+    assert!(!Path::new(&format!("{file}.draft")).exists());
+}
+
+#[test]
+fn a_client_is_added_as_the_settings_would_take_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = machine(folder.path());
+    let before = std::fs::read_to_string(&file).unwrap();
+    let settings = folder.path().join("tokengate.toml");
+    let text = format!(
+        "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.token = '/oauth/token'\ntokens.audience = ['api']\n\
+         oauth.clients_file = '{file}'\n"
+    );
+    std::fs::write(&settings, text).unwrap();
+    let settings = settings.display().to_string();
+    let long = "x".repeat(250);
+    for (arguments, part) in [
+        (&["b", "--file", &file, "--scope", "a b"][..], "clients[1].scopes"),
+        (&["b", "--file", &file, "--scope", "ä"], "clients[1].scopes"),
+        (&[&long, "--file", &file], "clients[1].id"),
+        (&["b", "--config", &settings, "--audience", "elsewhere"], "none of tokens.audience"),
+        (&[" b", "--file", &file], "spaces"),
+    ] {
+        let output = tokengate(folder.path(), &[&["clients", "add"], arguments].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains(part), "{arguments:?}: {told}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    }
+    said(folder.path(), &["clients", "add", "b", "--config", &settings, "--audience", "api", "--scope", "a"]);
+    said(folder.path(), &["clients", "add", "c", "--file", &file, "--audience", "elsewhere \" ' or here"]);
+}
+
+#[test]
+fn a_client_that_is_disabled_at_one_node_is_refused_at_another_that_has_not_reloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = machine(folder.path());
+    // Not as the settings of the call have it: what a machine is called is the gateway's to know.
+    let pair =
+        Pair::start(&[TOKEN, ("oauth.clients_file", &file), ("oauth.subject_prefix", "robot:"), ("reload.watch", "false")]);
+    let (mut a, mut b) = (pair.a.client(), pair.b.client());
+    let tokens = [token(&mut a, &secret), token(&mut b, &secret)];
+    for given in &tokens {
+        assert_eq!(b.get("/api/me", Some(given)).expect(200).upstream_saw("x-auth-subject"), ["robot:reports"]);
+    }
+    let url = format!("http://{}", pair.a.admin_address());
+    said(folder.path(), &["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"]);
+    for given in &tokens {
+        until_refused(&mut b, given);
+        a.get("/api/me", Some(given)).expect(401);
+    }
+    assert_eq!(ask(&mut a, "reports", &secret, "").expect(400).member("error"), "unsupported_grant_type");
+    assert_eq!(ask(&mut b, "reports", &secret, "").expect(503).member("code"), "subject_barred", "it has not reloaded");
+}
+
+#[test]
+fn tokens_of_a_client_end_though_the_gateway_does_not_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = machine(folder.path());
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&upstream, &[TOKEN, ("oauth.clients_file", file.as_str()), ("reload.watch", "false")]);
+    let mut client = gateway.client();
+    let given = token(&mut client, &secret);
+    client.get("/api/me", Some(&given)).expect(200);
+    // Something else in the file is wrong by now.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[[clients]]\nid = \"b\"\n")).unwrap();
+    let url = format!("http://{}", gateway.admin_address());
+    let output = tokengate(
+        folder.path(),
+        &["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"],
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("are revoked") && told.contains("did not reload"), "{told}");
+    client.get("/api/me", Some(&given)).expect(401);
+    gateway.kill();
+    let output = tokengate(
+        folder.path(),
+        &["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"],
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("nor are its tokens known to be revoked"), "{told}");
 }
 
 #[test]
