@@ -65,11 +65,15 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
         s.fault("same_site", "\"none\" needs secure = true: browsers drop the cookie otherwise");
     }
     let narrow = refresh_cookie_path(&refresh_name, endpoints);
-    // In flight it is read on every path. Where browsers kept it before, it would be a second one.
+    let before_tokens = refresh_cookie_path(&refresh_name, &EndpointPaths { token: None, ..endpoints.clone() });
+    // In flight it is read on every path.
     let refresh_path = if refresh_in_flight { "/".to_owned() } else { narrow.clone() };
+    // Where browsers kept it before the settings had it read elsewhere too, it would be a second one.
     let mut former = former;
-    if refresh_path != narrow {
-        let place = |domain| FormerCookie { name: refresh_name.clone(), domain, path: Some(narrow.clone()) };
+    let mut places = vec![narrow, before_tokens];
+    places.dedup();
+    for narrower in places.into_iter().filter(|place| *place != refresh_path) {
+        let place = |domain| FormerCookie { name: refresh_name.clone(), domain, path: Some(narrower.clone()) };
         former.extend([place(domain.clone()), place(None)]);
     }
     let access = Slot { name: access_name, domain: domain.clone(), path };
@@ -87,7 +91,7 @@ pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<
 /// Where browsers send the refresh cookie: no further than the endpoints that read it. The longest path that lies above all of them; a
 /// `__Host-` name demands `/`.
 fn refresh_cookie_path(refresh_name: &str, endpoints: &EndpointPaths) -> String {
-    let readers = [&endpoints.refresh, &endpoints.logout].into_iter().flatten().chain(endpoints.logins());
+    let readers = [&endpoints.refresh, &endpoints.logout, &endpoints.token].into_iter().flatten().chain(endpoints.logins());
     let readers: Vec<Vec<&str>> = readers.map(|path| path.split('/').skip(1).collect()).collect();
     let Some((first, others)) = readers.split_first().filter(|_| !refresh_name.starts_with(HOST_PREFIX)) else {
         return "/".to_owned();
@@ -197,8 +201,12 @@ pub(super) fn cors(s: &mut Section<'_>) -> Option<Cors> {
 #[cfg(test)]
 mod tests {
     fn path_of(refresh_name: &str, prefix: &str) -> String {
+        path_with("", refresh_name, prefix)
+    }
+
+    fn path_with(further: &str, refresh_name: &str, prefix: &str) -> String {
         let settings = crate::config::Settings::from_toml(&format!(
-            "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.prefix = '{prefix}'\n\
+            "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.prefix = '{prefix}'\n{further}\n\
              cookies = {{ enabled = true, access_name = 'a', refresh_name = '{refresh_name}' }}"
         ));
         let field = settings.unwrap().cookies.unwrap().own.refresh("t", 1).unwrap();
@@ -211,5 +219,33 @@ mod tests {
         assert_eq!(path_of("__Secure-refresh", "/auth/v1"), "/auth/v1");
         assert_eq!(path_of("__Secure-refresh", ""), "/");
         assert_eq!(path_of("__Host-refresh", "/auth"), "/", "the name demands it");
+    }
+
+    #[test]
+    fn the_token_endpoint_reads_the_refresh_cookie_too_and_ends_the_one_that_was_kept_without_it() {
+        let others = "endpoints = { login = ['/auth/login'], register = [], quick_register = [], refresh = '/auth/refresh', \
+                      logout = '/auth/logout', token = '";
+        let with = |token: &str| {
+            let text = format!(
+                "upstreams.default.url = 'http://127.0.0.1:1'\n{others}{token}' }}\n\
+                 cookies = {{ enabled = true, access_name = '__Host-a', refresh_name = '__Secure-r' }}"
+            );
+            let own = crate::config::Settings::from_toml(&text).unwrap().cookies.unwrap().own;
+            let paths = |fields: Vec<http::HeaderValue>| {
+                let paths = fields.iter().filter_map(|field| {
+                    let field = field.to_str().unwrap();
+                    field
+                        .starts_with("__Secure-r=")
+                        .then(|| field.split("; ").find_map(|part| part.strip_prefix("Path=")).unwrap())
+                });
+                paths.map(str::to_owned).collect::<Vec<_>>()
+            };
+            (paths(vec![own.refresh("t", 1).unwrap()]), paths(own.all_emptied().to_vec()))
+        };
+        assert_eq!(with("").0, ["/auth"]);
+        assert_eq!(with("/auth/token").0, ["/auth"]);
+        let (set, cleared) = with("/oauth/token");
+        assert_eq!(set, ["/"]);
+        assert!(cleared.contains(&"/auth".to_owned()) && cleared.contains(&"/".to_owned()), "{cleared:?}");
     }
 }

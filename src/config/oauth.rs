@@ -74,7 +74,7 @@ impl OAuthClient {
         let grants = s.read("grants", parse::list(parse::choice(&[("client_credentials", ClientGrant::ClientCredentials)])));
         let client = Self {
             disabled: s.read("disabled", parse::flag),
-            introspects: s.read("introspects", parse::flag),
+            introspects: s.optional("introspects", parse::flag).unwrap_or_else(|| introspects_by_default(!grants.is_empty())),
             scopes: s.read("scopes", parse::list(super::routes::scope)),
             audiences: s.read("audiences", parse::list(parse::filled_text)),
             id: id?,
@@ -110,13 +110,23 @@ impl OAuthClient {
 /// The `VSCHAR` of RFC 6749, appendix A.
 fn id(value: &config::Value) -> Parsed<String> {
     let id = parse::filled_text(value)?;
-    if is_client_id(&id) { Ok(id) } else { Err("allowed are visible ASCII characters".to_owned()) }
+    if is_client_id(&id) {
+        Ok(id)
+    } else {
+        Err("allowed are visible ASCII characters, with spaces between them at most".to_owned())
+    }
 }
 
-/// Whether a text can be the id of a client.
+/// Whether a text can be the id of a client. Of two ids that differ in spaces at an end, people would see one.
 #[must_use]
 pub fn is_client_id(text: &str) -> bool {
-    !text.trim().is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    !text.is_empty() && text.trim() == text && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// Whether a client introspects whose entry does not say. One that gets tokens for itself need not know what those of others are worth.
+#[must_use]
+pub const fn introspects_by_default(has_grants: bool) -> bool {
+    !has_grants
 }
 
 fn secret(value: &config::Value) -> Parsed<Secret<String>> {
@@ -156,9 +166,10 @@ impl Settings {
         })
     }
 
-    /// What no user's name begins with where there are machines, be they disabled for now.
+    /// What no user's name begins with where there may be machines. While there are none, too: tokens of one that was removed still live,
+    /// and its name is written in logs and revocations.
     pub(super) fn machine_prefix(&self) -> Option<&SubjectPrefix> {
-        self.clients.iter().any(OAuthClient::is_machine).then_some(&self.oauth.subject_prefix)
+        self.endpoints.paths.token.is_some().then_some(&self.oauth.subject_prefix)
     }
 }
 

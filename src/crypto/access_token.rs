@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::keyring::KeyRing;
 use crate::domain::access_claims::{AccessClaims, ClaimError, LOGIN_CLAIM};
-use crate::domain::claims::{CLIENT_CLAIM, RESERVED_CLAIMS};
+use crate::domain::claims::{CLIENT_CLAIM, is_mappable};
 use crate::domain::ids::{Generation, SessionId, Subject, TokenId};
 use crate::domain::secret::Secret;
 use crate::domain::session::Grant;
@@ -143,7 +143,7 @@ impl Serialize for Payload<'_> {
             map.serialize_entry("scope", &token.grant.scopes.join(" "))?;
         }
         for (name, value) in &token.grant.claims {
-            if !RESERVED_CLAIMS.contains(&name.as_str()) && name != LOGIN_CLAIM && name != CLIENT_CLAIM {
+            if is_mappable(name) {
                 map.serialize_entry(name, value)?;
             }
         }

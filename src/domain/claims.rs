@@ -33,7 +33,7 @@ impl From<SubjectError> for Denial {
     fn from(error: SubjectError) -> Self {
         Self::Invalid(match error {
             SubjectError::Name(_) => "the subject is empty, too long or has control characters",
-            SubjectError::Reserved(_) => "the subject is one of another issuer's",
+            SubjectError::Reserved(_) => "the subject is kept for another issuer's users or for machines",
         })
     }
 }

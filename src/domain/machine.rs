@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ids::Subject;
+use super::scopes;
 use super::subjects::SubjectPrefix;
 
 /// Which machines there are. A token of any other is refused, whoever signed it.
@@ -59,7 +60,7 @@ impl MachineGrant {
     /// Something is asked for that was not granted.
     pub fn narrowed(&self, scope: Option<&str>, audience: Option<&str>) -> Result<Self, Excess> {
         let scopes = match scope {
-            Some(asked) => narrowed_scopes(&self.scopes, asked).ok_or(Excess::Scope)?,
+            Some(asked) => scopes::narrowed(&self.scopes, asked).ok_or(Excess::Scope)?,
             None => self.scopes.clone(),
         };
         let audiences = match audience {
@@ -69,14 +70,6 @@ impl MachineGrant {
         };
         Ok(Self { scopes, audiences, ..self.clone() })
     }
-}
-
-/// Of the scopes that were granted those that are asked for, in the order of the grant; `None`: one of them was not granted.
-#[must_use]
-pub fn narrowed_scopes(granted: &[String], asked: &str) -> Option<Vec<String>> {
-    let asked: Vec<&str> = asked.split(' ').filter(|scope| !scope.is_empty()).collect();
-    let is_granted = |scope: &&str| granted.iter().any(|one| one == scope);
-    asked.iter().all(is_granted).then(|| granted.iter().filter(|one| asked.contains(&one.as_str())).cloned().collect())
 }
 
 #[cfg(test)]

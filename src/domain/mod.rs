@@ -60,6 +60,7 @@ pub mod rotation;
 pub mod route;
 pub mod routing;
 pub mod scheme;
+pub mod scopes;
 pub mod secret;
 pub mod session;
 pub mod session_policy;

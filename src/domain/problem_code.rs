@@ -168,7 +168,7 @@ codes! {
         client: "Forgets its tokens, and has the user log in. No other code but `refresh_token_missing` with 401 means that."
         operator: "Finds the cause in `refreshes_total` and in the log; `reused` is a stolen token, or a client that keeps an old one."
     RefreshTokenMissing = "refresh_token_missing" [BAD_REQUEST, UNAUTHORIZED]
-        when: "A refresh without a refresh token. 401 where it should have come in a cookie, which has run out or was never there."
+        when: "A refresh without a refresh token. 401 where it should have come in a cookie, which has run out or was never there, and no form was sent."
         client: "With 401: has the user log in. With 400: sends the token."
         operator: "With cookies, compares the path and the domain of the cookie with where browsers call."
     RequestMalformed = "request_malformed" [BAD_REQUEST]

@@ -31,7 +31,8 @@ impl SubjectPrefix {
     }
 }
 
-/// The prefixes of all issuers. No subject of ours begins with one: it would be another issuer's user.
+/// The prefixes of all issuers, and that of machines. No subject of ours begins with one: it would be another issuer's user, or a
+/// machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReservedPrefixes(Arc<[SubjectPrefix]>);
 
@@ -45,7 +46,7 @@ impl ReservedPrefixes {
     /// The subject, if it may be one of ours.
     ///
     /// # Errors
-    /// It begins with the prefix of an issuer.
+    /// It begins with the prefix of an issuer, or of machines.
     pub fn ours(&self, subject: Subject) -> Result<Subject, SubjectError> {
         match self.of(&subject) {
             Some(prefix) => Err(SubjectError::Reserved(prefix.clone())),
@@ -74,13 +75,13 @@ pub enum SubjectRule {
 pub enum SubjectError {
     #[error("{0}")]
     Name(#[from] NameError),
-    #[error("begins with {:?}, as the subjects of another issuer do", .0.as_str())]
+    #[error("begins with {:?}, which is kept for others", .0.as_str())]
     Reserved(SubjectPrefix),
 }
 
 impl SubjectRule {
     /// # Errors
-    /// The name is none, is too long behind the prefix, or is kept for another issuer's users.
+    /// The name is none, is too long behind the prefix, or is kept for another issuer's users or for machines.
     pub fn subject(&self, name: &str) -> Result<Subject, SubjectError> {
         let subject = Subject::new(name)?;
         match self {

@@ -30,7 +30,7 @@ pub(super) struct Client {
 pub(super) enum Caller<'a> {
     /// What it showed was right.
     Confidential(&'a Client),
-    /// It showed nothing, and names no client that could have.
+    /// It showed nothing, whoever it says to be. It may do what anybody may: saying whose id is known would help those alone who guess.
     Public,
 }
 
@@ -49,6 +49,11 @@ impl Clients {
         Self(settings.clients.iter().filter(|client| !client.disabled).map(client).collect())
     }
 
+    /// Whether there is nobody.
+    pub(super) const fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether any gets tokens for itself.
     pub(super) fn have_machines(&self) -> bool {
         self.0.iter().any(|client| client.machine.is_some())
@@ -62,13 +67,11 @@ impl Clients {
             (Some((id, _)), None) if named.is_some_and(|named| named != id) => {
                 return Err(Refusal::Malformed("The request names two clients."));
             }
+            // As public clients send it (RFC 6749, section 2.3.1): no client has an empty secret.
+            (Some((_, secret)), None) if secret.is_empty() => return Ok(Caller::Public),
             (Some(credentials), None) => credentials,
             (None, Some(secret)) => (named.ok_or(Refusal::ClientInvalid)?.to_owned(), secret.to_owned()),
-            // A client that has a secret must show it; any other is a public one.
-            (None, None) => {
-                let is_confidential = self.0.iter().any(|client| named == Some(client.id.as_str()));
-                return if is_confidential { Err(Refusal::ClientInvalid) } else { Ok(Caller::Public) };
-            }
+            (None, None) => return Ok(Caller::Public),
         };
         self.of_secret(&id, &ShownSecret::new(&secret)).map(Caller::Confidential).ok_or(Refusal::ClientInvalid)
     }
@@ -82,16 +85,21 @@ impl Clients {
     }
 }
 
-/// The id and secret of HTTP Basic, each form-encoded before (RFC 6749, section 2.3.1).
+/// The id and secret of HTTP Basic, each form-encoded before (RFC 6749, section 2.3.1). `None`: no such field, or one of another scheme,
+/// which says nothing of a client.
 pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
         return Err(Refusal::Malformed("The field Authorization was sent twice."));
     }
+    let scheme = field.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"Basic") {
+        return Ok(None);
+    }
     let decoded = || {
-        let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
-        let bytes = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("Basic"))?;
+        let (_, encoded) = field.to_str().ok()?.split_once(' ')?;
+        let bytes = STANDARD.decode(encoded.trim()).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let (id, secret) = text.split_once(':')?;
         Some((form_decoded(id), form_decoded(secret)))

@@ -54,8 +54,8 @@ pub(super) enum NoSession<'a> {
     },
     /// The pointer that decided, and leads to what is no id.
     IdUnusable(&'a str),
-    /// The pointer that decided; the id begins as the subjects of another issuer do.
-    AnotherIssuers(&'a str, SubjectError),
+    /// The pointer that decided; the id begins as the subjects of another issuer or of machines do.
+    IdReserved(&'a str, SubjectError),
     /// There is no place in it for the tokens.
     NoRoom,
 }
@@ -107,7 +107,7 @@ fn named_subject<'a>(response: &Value, login: &'a config::Login) -> Result<(Subj
     match found.next() {
         Some((pointer, value)) => {
             let subject = subject(value).ok_or(NoSession::IdUnusable(pointer.as_str()))?;
-            let subject = login.reserved.ours(subject).map_err(|error| NoSession::AnotherIssuers(pointer.as_str(), error))?;
+            let subject = login.reserved.ours(subject).map_err(|error| NoSession::IdReserved(pointer.as_str(), error))?;
             Ok((subject, pointer))
         }
         None => Err(NoSession::NobodyNamed { id_at: id_elsewhere(response) }),
@@ -155,8 +155,8 @@ impl NoSession<'_> {
                 let cause = format!("what stands at {pointer} is no usable id: a text of up to 255 bytes, or an integer");
                 warn(&cause);
             }
-            Self::AnotherIssuers(pointer, error) => {
-                warn(&format!("the id at {pointer} {error}: it is kept for the users of that issuer"));
+            Self::IdReserved(pointer, error) => {
+                warn(&format!("the id at {pointer} {error}: the users of another issuer, or machines (oauth.subject_prefix)"));
             }
             Self::NoRoom => {
                 let set = "login.members.access_token and login.members.refresh_token = names that lead through objects alone";

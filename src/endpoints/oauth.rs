@@ -1,16 +1,16 @@
 //! The endpoints of OAuth beside those that give tokens: revocation (RFC 7009), introspection (RFC 7662), metadata (RFC 8414).
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, PRAGMA};
+use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Inner;
 use super::clients::Caller;
-use super::form;
 use super::options::{EndpointOptions, Metadata};
 use super::refusal::Refusal;
+use super::{form, tokens};
 use crate::domain::claims::{CLIENT_CLAIM, Principal};
 use crate::domain::ids::TokenId;
 use crate::domain::session::Session;
@@ -39,7 +39,7 @@ impl Inner {
             Err(RevokeError::Undecided(cause)) => return Err(cause.into()),
         }
         let mut reply = Response::new(Bytes::new());
-        forbid_caching(&mut reply);
+        tokens::forbid_caching(&mut reply);
         Ok(reply)
     }
 
@@ -58,14 +58,9 @@ impl Inner {
             Introspected::Refresh(session) => of_refresh_token(&session, &self.sessions.issuer()),
         };
         let mut reply = reply::json(StatusCode::OK, &response);
-        forbid_caching(&mut reply);
+        tokens::forbid_caching(&mut reply);
         Ok(reply)
     }
-}
-
-fn forbid_caching(reply: &mut Reply) {
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
 /// The members of RFC 7662, section 2.2; `sid` beside them.
@@ -99,7 +94,7 @@ struct Introspection<'a> {
 fn of_access_token(principal: &Principal) -> Value {
     json!(Introspection {
         active: true,
-        scope: scope(&principal.scopes),
+        scope: tokens::said(&principal.scopes),
         client_id: principal.claims.get(CLIENT_CLAIM).and_then(Value::as_str),
         token_type: Some("Bearer"),
         exp: principal.expires_at.secs(),
@@ -117,7 +112,7 @@ fn of_access_token(principal: &Principal) -> Value {
 fn of_refresh_token(session: &Session, issuer: &str) -> Value {
     json!(Introspection {
         active: true,
-        scope: scope(&session.grant.scopes),
+        scope: tokens::said(&session.grant.scopes),
         client_id: None,
         token_type: None,
         exp: session.lifetime.ends_at().secs(),
@@ -130,10 +125,6 @@ fn of_refresh_token(session: &Session, issuer: &str) -> Value {
         jti: None,
         sid: Some(session.id.to_string()),
     })
-}
-
-fn scope(scopes: &[String]) -> Option<String> {
-    Some(scopes.join(" ")).filter(|scope| !scope.is_empty())
 }
 
 /// The document of RFC 8414, section 2. `response_types_supported` must be there, and there is none: clients that demand it are

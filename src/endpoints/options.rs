@@ -42,16 +42,15 @@ pub struct Metadata {
 
 impl Metadata {
     /// Paths stand at the origin of the issuer, whatever path that has itself.
-    fn of(settings: &Settings) -> Option<Self> {
+    fn of(settings: &Settings, clients: &Clients) -> Option<Self> {
         let origin = settings.tokens.origin.as_ref()?;
         let url = |path: &Option<String>| path.as_ref().map(|path| format!("{origin}{path}"));
         let endpoints = &settings.endpoints.paths;
         // `/refresh` takes refreshes in the same form, from whoever comes.
-        let has_clients = endpoints.token.is_some() && settings.clients.iter().any(|client| !client.disabled);
-        let has_machines = settings.machine_rule().is_some();
+        let has_clients = endpoints.token.is_some() && !clients.are_none();
         let token_auth_methods = ["none", "client_secret_basic", "client_secret_post"];
         Some(Self {
-            grant_types: [REFRESH_TOKEN].into_iter().chain(has_machines.then_some(CLIENT_CREDENTIALS)).collect(),
+            grant_types: [REFRESH_TOKEN].into_iter().chain(clients.have_machines().then_some(CLIENT_CREDENTIALS)).collect(),
             token_auth_methods: token_auth_methods[..if has_clients { 3 } else { 1 }].to_vec(),
             issuer: settings.tokens.issuer.clone(),
             token_endpoint: url(&endpoints.token).or_else(|| url(&endpoints.refresh)),
@@ -71,15 +70,16 @@ impl EndpointOptions {
 
 impl From<&Settings> for EndpointOptions {
     fn from(settings: &Settings) -> Self {
+        let clients = Clients::of(settings);
         Self {
             login: settings.login.clone(),
             cookies: settings.cookies.clone(),
             limits: settings.limits.clone(),
             bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),
-            clients: Clients::of(settings),
+            metadata: Metadata::of(settings, &clients),
+            clients,
             tickets: settings.tickets.clone(),
-            metadata: Metadata::of(settings),
             problem_types: settings.errors.types.clone(),
         }
     }

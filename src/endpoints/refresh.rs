@@ -7,12 +7,14 @@ use http::StatusCode;
 use http::request::Parts;
 
 use super::credentials::{self, Source};
+use super::grant_types::REFRESH_TOKEN;
 use super::json_object::JsonObject;
 use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, login, tokens};
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::legacy::{ExchangeRule, LegacyToken};
+use crate::domain::scopes;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::{TokenPair, TokenText};
@@ -20,9 +22,14 @@ use crate::sessions::{TokenPair, TokenText};
 impl Inner {
     pub(super) async fn refresh(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
         self.limits.admit_refresh_from(request.address).map_err(Refusal::RateLimited)?;
+        self.refresh_admitted(request, options).await
+    }
+
+    /// The same for a call that was counted already.
+    pub(super) async fn refresh_admitted(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
         let call = credentials::read(&request.head, &request.body, options)?;
         match (call.dialect, call.grant_type.as_deref(), call.has_body) {
-            (Dialect::Json, _, _) | (Dialect::OAuth, Some("refresh_token"), _) | (Dialect::OAuth, None, false) => {}
+            (Dialect::Json, _, _) | (Dialect::OAuth, Some(REFRESH_TOKEN), _) | (Dialect::OAuth, None, false) => {}
             (Dialect::OAuth, Some(_), _) => return Err(Refusal::UnsupportedGrantType),
             (Dialect::OAuth, None, true) => return Err(Refusal::Malformed("The parameter grant_type is missing.")),
         }
@@ -98,7 +105,6 @@ pub(super) fn exchangeable(token: &TokenText) -> Option<&LegacyToken> {
 /// A refresh never widens what was granted (RFC 6749, section 6). What was granted may be asked for in part; the response says that it
 /// is the whole.
 fn check_scope(asked: Option<&str>, granted: &[String]) -> Result<(), Refusal> {
-    let is_granted = |scope: &str| granted.iter().any(|one| one == scope);
-    let is_within = asked.is_none_or(|asked| asked.split(' ').filter(|scope| !scope.is_empty()).all(is_granted));
+    let is_within = asked.is_none_or(|asked| scopes::narrowed(granted, asked).is_some());
     if is_within { Ok(()) } else { Err(Refusal::ScopeNotGranted) }
 }

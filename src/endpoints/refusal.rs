@@ -213,6 +213,8 @@ impl Refusal {
                 let detail = "No scope is given that was not granted.";
                 Problem::new(ProblemCode::ScopeNotGranted, detail).oauth("invalid_scope")
             }
+            // A form without a parameter that it needs (RFC 6749, section 5.2), wherever else the token could have come.
+            Self::RefreshCookieMissing if dialect == Dialect::OAuth => Self::RefreshTokenMissing.problem(dialect),
             Self::RefreshTokenMissing => bad_request(ProblemCode::RefreshTokenMissing, "The request has no refresh token."),
             Self::RefreshCookieMissing => {
                 let detail = "The request has no refresh token.";

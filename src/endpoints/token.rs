@@ -1,21 +1,16 @@
 //! The token endpoint (RFC 6749, section 3.2): which grant is asked for, and by whom. What comes of it is decided where it always is.
 
-use http::StatusCode;
-use http::header::PRAGMA;
-use http::{HeaderValue, Uri};
-use serde::Serialize;
+use http::Uri;
 
 use super::clients::Caller;
 use super::form::{self, Form};
 use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
-use super::tokens::TOKEN_TYPE;
-use super::{Inner, login};
+use super::{Inner, login, tokens};
 use crate::domain::machine::Excess;
 use crate::proxy::control::OwnRequest;
-use crate::proxy::reply::{self, Reply};
-use crate::sessions::MachineToken;
+use crate::proxy::reply::Reply;
 
 /// What is read from the body alone: in a target, histories and logs would have it.
 const KEPT_OUT_OF_QUERIES: [&str; 5] = ["grant_type", "client_id", "client_secret", "refresh_token", "scope"];
@@ -26,8 +21,10 @@ impl Inner {
         let form = form::of_request(&request.head, &request.body)?;
         match form.text("grant_type") {
             Some(REFRESH_TOKEN) => {
+                self.limits.admit_refresh_from(request.address).map_err(Refusal::RateLimited)?;
+                // Not needed; what comes must be right.
                 options.clients.authenticate(&request.head.headers, &form)?;
-                self.refresh(request, options).await
+                self.refresh_admitted(request, options).await
             }
             Some(CLIENT_CREDENTIALS) if options.clients.have_machines() => self.client_credentials(request, &form, options),
             Some(_) => Err(Refusal::UnsupportedGrantType),
@@ -53,7 +50,7 @@ impl Inner {
             Excess::Audience => Refusal::TargetInvalid,
         })?;
         let token = self.sessions.issue_to_machine(&grant, &login::client_of(&request.head, request.address))?;
-        Ok(machine_response(&token))
+        Ok(tokens::oauth_response(&token))
     }
 }
 
@@ -63,28 +60,4 @@ fn refuse_in_query(uri: &Uri) -> Result<(), Refusal> {
         return Err(Refusal::Malformed("Parameters belong into the body."));
     }
     Ok(())
-}
-
-/// RFC 6749, section 4.4.3.
-#[derive(Serialize)]
-struct MachineResponse<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-}
-
-fn machine_response(token: &MachineToken) -> Reply {
-    let mut reply = reply::json(
-        StatusCode::OK,
-        &MachineResponse {
-            access_token: token.access_token.expose(),
-            token_type: TOKEN_TYPE,
-            expires_in: token.expires_in.as_secs(),
-            scope: Some(token.scopes.join(" ")).filter(|scope| !scope.is_empty()),
-        },
-    );
-    reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    reply
 }

@@ -1,13 +1,13 @@
 //! A token pair as the client sees it.
 
-use http::header::PRAGMA;
+use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::json_object::JsonObject;
 use crate::config::{MemberPath, Members};
 use crate::proxy::reply::{self, Reply};
-use crate::sessions::TokenPair;
+use crate::sessions::{MachineToken, TokenPair};
 
 /// The `token_type` of RFC 6749, section 5.1.
 pub(super) const TOKEN_TYPE: &str = "Bearer";
@@ -33,15 +33,22 @@ fn place(object: &mut JsonObject, places: &[MemberPath], value: &impl Serialize)
     }
 }
 
-/// The response of RFC 6749, section 5.1, and our generation.
-pub(super) fn oauth_response(pair: &TokenPair) -> Reply {
-    let mut reply = reply::json(StatusCode::OK, &OAuthResponse::from(pair));
-    reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+/// The response of RFC 6749, section 5.1.
+pub(super) fn oauth_response<'a>(tokens: impl Into<OAuthResponse<'a>>) -> Reply {
+    let mut reply = reply::json(StatusCode::OK, &tokens.into());
+    forbid_caching(&mut reply);
     reply
 }
 
+/// As RFC 6749, section 5.1, has it.
+pub(super) fn forbid_caching(reply: &mut Reply) {
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
+/// The members of RFC 6749, section 5.1, and our generation.
 #[derive(Serialize)]
-struct OAuthResponse<'a> {
+pub(super) struct OAuthResponse<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
@@ -49,7 +56,8 @@ struct OAuthResponse<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    generation: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u32>,
 }
 
 impl<'a> From<&'a TokenPair> for OAuthResponse<'a> {
@@ -59,8 +67,26 @@ impl<'a> From<&'a TokenPair> for OAuthResponse<'a> {
             token_type: TOKEN_TYPE,
             expires_in: pair.expires_in.as_secs(),
             refresh_token: pair.refresh_token.as_ref().map(|token| token.expose().as_str()),
-            scope: Some(pair.scopes.join(" ")).filter(|scope| !scope.is_empty()),
-            generation: pair.generation.0,
+            scope: said(&pair.scopes),
+            generation: Some(pair.generation.0),
         }
     }
+}
+
+impl<'a> From<&'a MachineToken> for OAuthResponse<'a> {
+    fn from(token: &'a MachineToken) -> Self {
+        Self {
+            access_token: token.access_token.expose(),
+            token_type: TOKEN_TYPE,
+            expires_in: token.expires_in.as_secs(),
+            refresh_token: None,
+            scope: said(&token.scopes),
+            generation: None,
+        }
+    }
+}
+
+/// Scopes as a response has them (RFC 6749, section 3.3); `None`: there are none.
+pub(super) fn said(scopes: &[String]) -> Option<String> {
+    Some(scopes.join(" ")).filter(|scope| !scope.is_empty())
 }

@@ -51,7 +51,7 @@ pub enum DeadToken {
     Revoked,
     #[error("refresh token spent")]
     Reused,
-    /// The claims hook no longer knows the subject, and the session has ended; or the subject is another issuer's by now.
+    /// The claims hook no longer knows the subject, and the session has ended; or the subject is kept for others by now.
     #[error("the subject is gone")]
     Disowned,
 }
@@ -168,7 +168,7 @@ impl Sessions {
         }
         if let Some(prefix) = self.rules.policy.reserved.of(&session.subject) {
             let (subject, session) = (&session.subject, session.id);
-            tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now another issuer's: not refreshed");
+            tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now kept for another issuer's users or for machines: not refreshed");
             return Err(RefreshError::Dead(DeadToken::Disowned));
         }
         Ok(stored)

@@ -1,5 +1,6 @@
 use super::*;
 
+const WITHOUT_ENDPOINT: &str = "upstreams.default.url = 'http://127.0.0.1:1'\n";
 const MINIMAL: &str = "upstreams.default.url = 'http://127.0.0.1:1'\nendpoints.token = '/oauth/token'\n";
 const SECRET: &str = "secret = '0123456789abcdef0123456789abcdef'\n";
 
@@ -18,7 +19,7 @@ fn digests(count: usize) -> String {
 
 #[test]
 fn a_client_of_before_introspects_and_gets_no_tokens() {
-    let settings = settings(&format!("[[clients]]\nid = 'reports'\n{SECRET}")).unwrap();
+    let settings = Settings::from_toml(&format!("{WITHOUT_ENDPOINT}[[clients]]\nid = 'reports'\n{SECRET}")).unwrap();
     let [client] = settings.clients.as_slice() else { panic!() };
     assert!(client.introspects && !client.disabled && client.secret.is_some() && !client.is_machine());
     assert_eq!((settings.machine_rule(), settings.machine_grant(client)), (None, None));
@@ -35,6 +36,7 @@ fn a_machine_gets_what_its_entry_says_and_its_name_is_nobodys() {
         (grant.subject.as_str(), grant.scopes.as_slice(), grant.audiences.as_slice()),
         ("client:a b", &["read".to_owned()][..], &["two".to_owned()][..])
     );
+    assert!(!settings.clients[0].introspects, "that is for those whose entry says so");
     assert_eq!(settings.machine_rule().unwrap().subject("a b"), Some(grant.subject.clone()));
     assert!(settings.reserved_prefixes().of(&grant.subject).is_some());
     assert!(!format!("{settings:?}").contains("0101"), "nothing is shown of a secret");
@@ -45,6 +47,36 @@ fn a_disabled_machine_keeps_its_name_and_speaks_no_more() {
     let entry = format!("[[clients]]\nid = 'a'\ndisabled = true\nsecrets = [{}]\ngrants = ['client_credentials']\n", digests(1));
     let settings = settings(&entry).unwrap();
     assert!(settings.machine_rule().is_none() && settings.machine_prefix().is_some());
+}
+
+#[test]
+fn the_names_of_machines_stay_theirs_when_the_last_is_removed() {
+    let removed = settings("").unwrap();
+    let former = machine::subject(&removed.oauth.subject_prefix, "a").unwrap();
+    assert!(removed.reserved_prefixes().of(&former).is_some());
+}
+
+#[test]
+fn a_client_introspects_as_its_entry_says() {
+    let introspects = |lines: &str| {
+        let text = format!("[[clients]]\nid = 'a'\nsecrets = [{}]\n{lines}", digests(1));
+        settings(&text).unwrap().clients[0].introspects
+    };
+    let grants = "grants = ['client_credentials']";
+    assert!(introspects("") && introspects("introspects = true") && introspects(&format!("{grants}\nintrospects = true")));
+    assert!(
+        !introspects("introspects = false") && !introspects(grants) && !introspects(&format!("{grants}\nintrospects = false"))
+    );
+}
+
+#[test]
+fn an_id_is_one_that_people_can_tell_from_others() {
+    for good in ["a", "a b", "~!", "https://client.example/"] {
+        assert!(is_client_id(good), "{good}");
+    }
+    for bad in ["", " ", " a", "a ", "a\t", "\u{e4}", "a\u{a0}"] {
+        assert!(!is_client_id(bad), "{bad}");
+    }
 }
 
 #[test]
@@ -81,7 +113,9 @@ fn the_names_of_machines_are_told_apart_from_those_of_issuers() {
     let fault = fault(&format!("{issuer}subject_prefix = 'client:x:'\n{machine}"));
     assert!(fault.contains("issuers[0].subject_prefix") && fault.contains("oauth.subject_prefix"), "{fault}");
     assert!(settings(&format!("{issuer}subject_prefix = 'partner:'\n{machine}")).is_ok());
-    assert!(settings(&format!("{issuer}subject_prefix = 'client:x:'\n")).is_ok(), "without machines the prefix is free");
+    assert!(settings(&format!("{issuer}subject_prefix = 'client:x:'\n")).is_err(), "a machine may come any time");
+    let without = format!("{WITHOUT_ENDPOINT}{issuer}subject_prefix = 'client:x:'\n");
+    assert!(Settings::from_toml(&without).is_ok(), "where there can be no machines the prefix is free");
 }
 
 #[test]

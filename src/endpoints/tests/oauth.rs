@@ -140,14 +140,15 @@ async fn whoever_holds_a_token_revokes_it() {
 #[tokio::test]
 async fn revocation_answers_with_the_errors_of_its_rfc() {
     let gate = gate("");
-    let cases: [(Fields<'_>, &str, u16, &str); 7] = [
+    let cases: [(Fields<'_>, &str, u16, &str); 8] = [
         (&[JSON], "{\"token\":\"x\"}", 400, "invalid_request"),
         (&[], "token=x", 400, "invalid_request"),
         (&[FORM], "", 400, "invalid_request"),
         (&[FORM], "token=", 400, "invalid_request"),
         (&[FORM], "token=a&token=b", 400, "invalid_request"),
-        (&[FORM], "token=a&client_id=reports+%26+more", 401, "invalid_client"),
+        (&[FORM], "token=a&client_id=reports+%26+more", 200, ""),
         (&[FORM], "token=a&client_id=public", 200, ""),
+        (&[FORM], "token=a&client_id=public&client_secret=x", 401, "invalid_client"),
     ];
     for (fields, body, status, error) in cases {
         let reply = gate.post(OwnEndpoint::Revoke, fields, body).await;

@@ -129,9 +129,61 @@ fn what_is_asked_for_is_what_the_token_says_and_never_more() {
     assert_eq!((&part["scope"], &part["aud"]), (&"write".into(), &serde_json::json!(["bills"])));
     let shut = rig.get("/scoped", &granted(&ask(&rig, &good)));
     assert_eq!((shut.status, shut.code().as_str()), (403, "scope_insufficient"));
-    // Who gets tokens for itself need not be asked what those of others are worth.
-    let asked = post(&rig, "/oauth/introspect", &[FORM, &basic("m%26m", ENCODED)], "token=x");
-    assert_eq!(asked.status, 200, "unless its entry says so: {asked:?}");
+}
+
+#[test]
+fn what_tokens_are_worth_is_told_to_those_whose_entries_say_so() {
+    let further = |id: &str, lines: &str| format!("[[clients]]\nid = \"{id}\"\nsecret = \"{SECRET}\"\n{lines}\n");
+    let grants = "grants = [\"client_credentials\"]";
+    let both = further("both", &format!("{grants}\nintrospects = true"));
+    let neither = further("neither", "introspects = false");
+    let rig = Rig::start_from(Upstream::echo().address, &settings(&format!("{both}{neither}")), |_| {});
+    let ask = |id: &str| post(&rig, "/oauth/introspect", &[FORM, &basic(id, ENCODED)], "token=x");
+    for id in ["asks", "both"] {
+        assert_eq!(ask(id).status, 200, "{id}");
+    }
+    // Who gets tokens for itself need not know.
+    for id in ["m%26m", "neither"] {
+        assert_eq!(refused(&ask(id)), (400, "unauthorized_client".to_owned()), "{id}");
+    }
+    for id in ["off", "nobody"] {
+        assert_eq!(refused(&ask(id)), (401, "invalid_client".to_owned()), "{id}");
+    }
+}
+
+#[test]
+fn who_shows_no_secret_is_told_the_same_whoever_it_says_to_be() {
+    let rig = rig();
+    let refresh = rig.log_in().refresh;
+    for (lines, named) in [
+        (vec![], String::new()),
+        (vec![], "&client_id=nobody".to_owned()),
+        (vec![], "&client_id=m%26m".to_owned()),
+        (vec![], "&client_id=off&client_secret=".to_owned()),
+        (vec![basic("nobody", "")], String::new()),
+        (vec![basic("m%26m", "")], "&client_id=m%26m".to_owned()),
+        // Another scheme is no authentication of a client.
+        (vec!["Authorization: Bearer x".to_owned()], String::new()),
+        (vec!["Authorization: BasicX eDp4".to_owned()], String::new()),
+    ] {
+        let lines: Vec<&str> = [FORM].into_iter().chain(lines.iter().map(String::as_str)).collect();
+        let by = |form: &str| post(&rig, "/oauth/token", &lines, &format!("{form}{named}"));
+        // Within the leeway: the same successor each time.
+        granted(&by(&format!("grant_type=refresh_token&refresh_token={refresh}")));
+        assert_eq!(refused(&by("grant_type=refresh_token&refresh_token=x")), (400, "invalid_grant".to_owned()), "{lines:?}");
+        assert_eq!(refused(&by(GRANT)), (401, "invalid_client".to_owned()), "{lines:?} {named}");
+    }
+}
+
+#[test]
+fn with_cookies_a_form_without_a_token_is_told_what_it_lacks() {
+    let cookies = "[cookies]\nenabled = true\nsecure = false\naccess_name = \"a\"\nrefresh_name = \"r\"\n";
+    let rig = Rig::start_from(Upstream::echo().address, &settings(cookies), |_| {});
+    for body in ["grant_type=refresh_token", "grant_type=refresh_token&refresh_token="] {
+        assert_eq!(refused(&ask(&rig, body)), (400, "invalid_request".to_owned()), "{body}");
+    }
+    let as_json = post(&rig, "/refresh", &["Content-Type: application/json"], "{}");
+    assert_eq!((as_json.status, as_json.code().as_str()), (401, "refresh_token_missing"), "whose user logs in");
 }
 
 #[test]
@@ -211,11 +263,32 @@ fn a_machine_is_no_user_and_no_user_is_a_machine() {
     let upstream = Upstream::answering_once(login);
     let rig = Rig::start_from(upstream.address, &settings(""), |_| {});
     let login = rig.post("/login", r#"{"email":"a@example.com","password":"x"}"#);
-    assert!(!login.body.contains("accessToken"), "no session of a machine's name: {login:?}");
-    let token = granted(&ask(&rig, &format!("client_id=m%26m&client_secret={ENCODED}&{GRANT}")));
-    assert_eq!(json(&rig.get("/sessions", &token))["sessions"], serde_json::json!([]));
+    assert_eq!((login.status, login.body.as_str()), (200, body), "the response passes, and makes no session of a machine's name");
+    let form = format!("client_id=m%26m&client_secret={ENCODED}&{GRANT}");
+    let (token, other) = (granted(&ask(&rig, &form)), granted(&ask(&rig, &form)));
+    let sessions = rig.get("/sessions", &token);
+    assert_eq!((sessions.status, &json(&sessions)["sessions"]), (200, &serde_json::json!([])), "nor is there one");
     let refreshed = ask(&rig, &format!("grant_type=refresh_token&refresh_token={token}"));
     assert_eq!(refused(&refreshed), (400, "invalid_grant".to_owned()), "an access token is none to refresh");
+    let says = post(&rig, "/oauth/introspect", &[FORM, &basic("asks", ENCODED)], &format!("token={token}"));
+    assert_eq!((&json(&says)["sub"], &json(&says)["sid"]), (&"client:m&m".into(), &Value::Null));
+    // It ends its own token, as whoever holds one may; a user's it cannot name.
+    let line = format!("Authorization: Bearer {token}");
+    assert_eq!(post(&rig, "/logout", &[&line, "Content-Type: application/json"], "{}").status, 200);
+    assert_eq!(rig.get("/sessions", &token).code(), "token_revoked");
+    assert_eq!(rig.get("/sessions", &other).status, 200);
+}
+
+#[test]
+fn the_name_of_a_machine_stays_its_own_when_its_entry_is_removed() {
+    let body = r#"{"user":{"id":"client:m&m"}}"#;
+    let length = body.len();
+    let login = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
+    let upstream = Upstream::answering_once(login);
+    let without = "[store]\nkind = \"memory\"\n[endpoints]\ntoken = \"/oauth/token\"\n";
+    let rig = Rig::start_from(upstream.address, without, |_| {});
+    let login = rig.post("/login", r#"{"email":"a@example.com","password":"x"}"#);
+    assert_eq!((login.status, login.body.as_str()), (200, body));
 }
 
 #[test]
@@ -249,6 +322,16 @@ fn tries_are_counted_by_address_and_by_client() {
     assert!(limited.field("retry-after").is_some());
     let refresh = rig.log_in().refresh;
     granted(&ask(&rig, &format!("grant_type=refresh_token&refresh_token={refresh}")));
+}
+
+#[test]
+fn a_refresh_is_counted_before_credentials_are_looked_at() {
+    let limits = "[limits.refresh]\nper_address = \"2/1m\"\n";
+    let rig = Rig::start_from(Upstream::echo().address, &settings(limits), |_| {});
+    let wrong = "grant_type=refresh_token&refresh_token=x&client_id=m%26m&client_secret=wrong";
+    let statuses: Vec<u16> = (0..3).map(|_| ask(&rig, wrong).status).collect();
+    assert_eq!(statuses, [401, 401, 429]);
+    assert_eq!(post(&rig, "/refresh", &["Content-Type: application/json"], "{}").status, 429, "as the other endpoint counts");
 }
 
 #[test]
