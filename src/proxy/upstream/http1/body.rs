@@ -49,7 +49,8 @@ impl Http1Body {
             ResponseFraming::Chunked => Rest::Chunked(Chunks::Size),
             ResponseFraming::Close => Rest::Close,
         };
-        let keep_alive = head.keep_alive && !head.status.is_informational();
+        connection.kept_for = head.kept_for;
+        let keep_alive = !head.kept_for.is_zero() && !head.status.is_informational();
         let mut body = Self { pool, connection: Some(connection), listens_no_more: false, rest, keep_alive, stream };
         if keep_alive {
             body.give_back_when_done();

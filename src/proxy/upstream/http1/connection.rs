@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -24,11 +25,13 @@ pub(super) struct Connection {
     pub(super) io: Stream,
     pub(super) read: BytesMut,
     pub(super) sending: Sending,
+    /// How long it may be kept without use by the upstream's last word.
+    pub(super) kept_for: Duration,
 }
 
 impl Connection {
     pub(super) fn new(io: Stream) -> Box<Self> {
-        Box::new(Self { io, read: BytesMut::new(), sending: Sending::default() })
+        Box::new(Self { io, read: BytesMut::new(), sending: Sending::default(), kept_for: Duration::MAX })
     }
 
     pub(super) fn progress(&mut self) -> Progress {

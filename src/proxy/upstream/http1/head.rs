@@ -3,6 +3,7 @@
 //! Strict on what comes in: a response whose framing could be read in two ways is refused, never guessed at.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
@@ -17,6 +18,11 @@ use crate::proxy::upstream::request::{RequestFields, UpstreamRequest};
 
 /// Room for what the gateway says beside the upstream.
 const FIELDS_ADDED: usize = 4;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// How long a request may be under way that crosses the end of an idle connection.
+const CROSSING_MAX: Duration = Duration::from_secs(1);
 
 /// Where the body of a response ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +71,8 @@ pub(in crate::proxy::upstream) struct ResponseHead {
     pub(in crate::proxy::upstream) status: StatusCode,
     pub(in crate::proxy::upstream) headers: HeaderMap,
     pub(in crate::proxy::upstream) framing: ResponseFraming,
-    /// The upstream will take another request on this connection.
-    pub(super) keep_alive: bool,
+    /// How long the upstream awaits another request on this connection: zero if it closes it, [`Duration::MAX`] if it does not say.
+    pub(super) kept_for: Duration,
 }
 
 /// Takes one head off the front of `buffer`; `None` while it is incomplete.
@@ -95,12 +101,13 @@ pub(in crate::proxy::upstream) fn read_response_head(
     // Values are slices of the frozen head: no allocation per field.
     let base = buffer.as_ptr() as usize;
     let mut found = Vec::with_capacity(parsed.headers.len());
-    // Most responses have neither, which is cheaper to see here than to look up.
-    let (mut has_coding, mut has_connection) = (false, false);
+    // Most responses have none of these, which is cheaper to see here than to look up.
+    let (mut has_coding, mut has_connection, mut has_keep_alive) = (false, false, false);
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("bad response field name"))?;
         has_coding |= name == TRANSFER_ENCODING;
         has_connection |= name == CONNECTION;
+        has_keep_alive |= name == KEEP_ALIVE;
         found.push((name, field.value.as_ptr() as usize - base, field.value.len()));
     }
     let head = buffer.split_to(length).freeze();
@@ -113,8 +120,14 @@ pub(in crate::proxy::upstream) fn read_response_head(
     let coding = if has_coding { transfer_coding(&headers, version)? } else { Coding::None };
     let framing = response_framing(status, &headers, coding, method)?;
     let stays_open = if has_connection { stays_open(&headers, version) } else { version == Version::HTTP_11 };
-    let keep_alive = framing != ResponseFraming::Close && coding != Coding::Identity && stays_open;
-    Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+    let kept_for = if framing == ResponseFraming::Close || coding == Coding::Identity || !stays_open {
+        Duration::ZERO
+    } else if has_keep_alive {
+        kept_for(&headers)
+    } else {
+        Duration::MAX
+    };
+    Ok(Some(ResponseHead { status, headers, framing, kept_for }))
 }
 
 /// Spaces between a field's name and the colon go (RFC 9112, section 5.1); in requests they are refused. Folded values and repeated
@@ -185,6 +198,17 @@ fn stays_open(headers: &HeaderMap, version: Version) -> bool {
     if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") }
 }
 
+/// By `Keep-Alive: timeout=5`, in seconds, as Node and Apache write it. Less than that: what is sent shortly before the upstream closes the
+/// connection may arrive too late.
+fn kept_for(headers: &HeaderMap) -> Duration {
+    let timeout = field_list::members(headers, &KEEP_ALIVE).find_map(|member| {
+        let (name, value) = std::str::from_utf8(member).ok()?.split_once('=')?;
+        let is_timeout = name.trim_end().eq_ignore_ascii_case("timeout");
+        is_timeout.then(|| value.trim_start().parse().ok()).flatten().map(Duration::from_secs)
+    });
+    timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(CROSSING_MAX).max(timeout / 2))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -217,7 +241,7 @@ mod tests {
             ("Transfer-Encoding: Identity\r\n", ResponseFraming::Close),
         ] {
             let head = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
-            assert_eq!((head.framing, head.keep_alive), (expected, false), "{fields}");
+            assert_eq!((head.framing, head.kept_for), (expected, Duration::ZERO), "{fields}");
         }
         for fields in
             ["Transfer-Encoding: identity, chunked\r\n", "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"]
@@ -304,12 +328,35 @@ mod tests {
 
     #[test]
     fn a_connection_stays_open_as_its_version_says() {
-        let keep = |text: &str| head(text).unwrap().unwrap().keep_alive;
+        let keep = |text: &str| !head(text).unwrap().unwrap().kept_for.is_zero();
         assert!(keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
         assert!(!keep("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n"));
         assert!(!keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
         assert!(keep("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n"));
         assert!(!keep("HTTP/1.1 200 OK\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_less_than_its_upstream_says() {
+        let kept_for = |field: &str| {
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{field}\r\n\r\n");
+            head(&response).unwrap().unwrap().kept_for
+        };
+        for (field, millis) in [
+            ("Keep-Alive: timeout=5", 4_000),
+            ("keep-alive: max=100, Timeout = 72", 71_000),
+            ("Keep-Alive: max=100\r\nKeep-Alive: timeout=2", 1_000),
+            ("Keep-Alive: timeout=1", 500),
+            ("Keep-Alive: timeout=0", 0),
+        ] {
+            assert_eq!(kept_for(field), Duration::from_millis(millis), "{field}");
+        }
+        for field in
+            ["Keep-Alive: max=100", "Keep-Alive: timeout=", "Keep-Alive: timeout=-1", "Keep-Alive: \u{ff}", "X: timeout=5"]
+        {
+            assert_eq!(kept_for(field), Duration::MAX, "{field}");
+        }
+        assert_eq!(kept_for("Keep-Alive: timeout=5\r\nConnection: close"), Duration::ZERO);
     }
 
     proptest! {

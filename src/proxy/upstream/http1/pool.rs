@@ -74,10 +74,10 @@ impl Pool {
     /// Passes one tick: closes connections that idled too long, or are too many, and one that other workers wait for; lets whoever waits look again.
     pub(in crate::proxy::upstream) fn tick(&self) {
         let mut idle = self.idle.borrow_mut();
+        idle.retain(|one| self.is_young(one));
         // They are ordered by age, the oldest first.
-        let old = idle.iter().position(|one| self.is_young(one)).unwrap_or(idle.len());
         let too_many = idle.len().saturating_sub(self.limits.get().idle_max);
-        idle.drain(..old.max(too_many));
+        idle.drain(..too_many);
         if !idle.is_empty() && self.queue.is_for_others() {
             idle.remove(0);
         }
@@ -86,7 +86,7 @@ impl Pool {
     }
 
     fn is_young(&self, idle: &Idle) -> bool {
-        self.watchers.age_since(idle.since) < self.limits.get().idle_timeout
+        self.watchers.age_since(idle.since) < self.limits.get().idle_timeout.min(idle.connection.kept_for)
     }
 
     pub(in crate::proxy::upstream) fn is_empty(&self) -> bool {

@@ -45,23 +45,28 @@ fn a_connection_that_died_in_the_pool_costs_nothing() {
 }
 
 #[test]
-fn connections_idle_away() {
-    run(async {
-        let bench = Bench::new().await;
-        let serve = async {
-            let mut stream = bench.accept().await;
-            head(&mut stream).await;
-            stream.write_all(OK).await.unwrap();
-            stream
-        };
-        let (_, _stream) = tokio::join!(bench.ask(), serve);
-        assert_eq!(bench.pooled(), 1);
-        for _ in 0..500 {
+fn connections_idle_away_after_20_s_or_sooner_where_their_upstream_says_so() {
+    for (says, ticks) in [("", 400), ("Keep-Alive: timeout=5, max=100\r\n", 80), ("Keep-Alive: timeout=60\r\n", 400)] {
+        run(async {
+            let bench = Bench::new().await;
+            let serve = async {
+                let mut stream = bench.accept().await;
+                head(&mut stream).await;
+                let response = format!("HTTP/1.1 200 OK\r\n{says}Content-Length: 0\r\n\r\n");
+                stream.write_all(response.as_bytes()).await.unwrap();
+                stream
+            };
+            let (_, _stream) = tokio::join!(bench.ask(), serve);
+            for _ in 1..ticks {
+                bench.watchers.tick(|_| Verdict::Holds);
+            }
+            bench.tick();
+            assert_eq!(bench.pooled(), 1, "{says}");
             bench.watchers.tick(|_| Verdict::Holds);
-        }
-        bench.tick();
-        assert_eq!(bench.pooled(), 0);
-    });
+            bench.tick();
+            assert_eq!(bench.pooled(), 0, "{says}");
+        });
+    }
 }
 
 #[test]
