@@ -37,6 +37,10 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// Fields that concern one connection only, in either direction.
+static HOP_BY_HOP: [HeaderName; 9] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER, PROXY_AUTHENTICATE];
+
 /// What identity fields are called where nobody has named them. Upstreams know them by these names, so they are kept free for the
 /// gateway whatever the settings say.
 pub const IDENTITY_NAMES: [&str; 6] = [
@@ -324,23 +328,33 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         return Vec::new();
     }
     let names = field_list::members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
-    names.filter(|name| !is_end_to_end(name)).collect()
+    // What goes anyway need not be collected: most name `keep-alive` alone.
+    names.filter(|name| !is_end_to_end(name) && !is_hop_by_hop(name)).collect()
 }
 
 /// Removes what concerns one connection only, in either direction.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have no such field, Connection included, which is seen in one pass.
-    if !headers.keys().any(is_hop_by_hop) {
+    // Most messages have none or few, which is seen in one pass.
+    let mut is_there = [false; HOP_BY_HOP.len()];
+    for name in headers.keys() {
+        if let Some(index) = HOP_BY_HOP.iter().position(|other| other == name) {
+            is_there[index] = true;
+        }
+    }
+    if !is_there.contains(&true) {
         return;
     }
     let named = named_by_connection(headers);
-    remove_named(headers, |name| is_hop_by_hop(name) || named.contains(name));
+    if !named.is_empty() {
+        remove_named(headers, |name| named.contains(name));
+    }
+    for (name, _) in HOP_BY_HOP.iter().zip(is_there).filter(|(_, is_there)| *is_there) {
+        headers.remove(name);
+    }
 }
 
-/// Whether a field concerns one connection only, in either direction.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TRAILER, PROXY_AUTHENTICATE]
-        .contains(name)
+    HOP_BY_HOP.contains(name)
 }
 
 /// Fields that Connection cannot make anyone drop.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 pub fn remove(headers: &mut HeaderMap, names: &[String]) {
     let is_own = |field: &HeaderValue| names.iter().any(|name| sets(field.as_bytes(), name.as_bytes()));
     // Almost always there is none: look first, collect only then.
-    if !headers.get_all(SET_COOKIE).iter().any(is_own) {
+    if names.is_empty() || !headers.get_all(SET_COOKIE).iter().any(is_own) {
         return;
     }
     let others: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|field| !is_own(field)).cloned().collect();
