@@ -92,6 +92,7 @@ const FAMILIES: &[Family] = &[
         (Counter::LegacyTokensSeen, "seen"),
         (Counter::LegacyExchanges, "exchanged"),
     ]),
+    single("token_exchanges", "Tokens of other issuers that became sessions", &[(Counter::TokenExchanges, "")]),
     single("machine_tokens", "Access tokens given to OAuth clients for themselves", &[(Counter::MachineTokens, "")]),
     family("refreshes", "outcome", "Calls of refresh by what they came to", &[
         (Counter::RefreshesRotated, "rotated"),

@@ -19,15 +19,17 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy};
 use crate::domain::claims::Denial;
 use crate::domain::demands::TokenDemands;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::headers::{IdentityFields, RewriteRules};
 use crate::domain::ids::SessionId;
-use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy};
+use crate::domain::legacy::LegacyPolicy;
 use crate::domain::page::Page;
 use crate::domain::revocation::{Revocation, Target};
 use crate::domain::route::{Access, WhenStale};
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counters;
+use crate::domain::subject_token::SubjectTokenLives;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::{Clock as _, Timestamp};
 use crate::proxy::auth::admission::{Admission, AdmissionOptions, Admitted};
@@ -147,8 +149,8 @@ fn admission(world: &World) -> Admission {
 impl Doors {
     async fn new() -> Self {
         let accepted_until = crate::sessions::tests::ManualClock::new().now().saturating_add(30 * MINUTE);
-        let lives = LegacyLives::default().with(accepted_until, None);
-        let world = World::with(SessionPolicy { idle_lifetime: 12 * MINUTE, legacy: lives, ..policy() });
+        let lives = SubjectTokenLives::default().with(accepted_until, None);
+        let world = World::with(SessionPolicy { idle_lifetime: 12 * MINUTE, subject_tokens: lives, ..policy() });
         world.verifier.store(Arc::new(verifier(&world, accepted_until)));
         let (mut tokens, mut sessions) = (Vec::new(), Vec::new());
         for name in ["ada", "ada", "bob"] {
@@ -257,7 +259,7 @@ impl Doors {
     async fn exchange_and_log_out(&self, verdict: Verdict) -> Result<(), TestCaseError> {
         let (sessions, token) = (&self.world.node.sessions, &self.tokens[LEGACY]);
         let exchanged = match sessions.legacy_token(token) {
-            Some(legacy) => sessions.exchange(&legacy, &client()).await.map(|_| ()),
+            Some(legacy) => sessions.exchange(&legacy, &client(), None).await.map(|_| ()),
             None => Err(RefreshError::Dead(DeadToken::Malformed)),
         };
         let exchanged = match exchanged {

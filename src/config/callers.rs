@@ -8,12 +8,14 @@ use http::header::{ACCEPT, ORIGIN};
 use http::{HeaderName, Uri};
 
 use super::account_name::AccountName;
+use super::exchange;
 use super::parse::{self, Parsed};
 use super::problem::shown_url;
 use super::section::Section;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPath;
 use crate::domain::claims::RESERVED_CLAIMS;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::headers::{self, IdentityFields};
 use crate::domain::ids::NameError;
 use crate::domain::rate::Rate;
@@ -179,7 +181,7 @@ fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
 pub struct Issuer {
     /// The exact `iss`.
     pub issuer: String,
-    /// A token must name one of these. Never empty.
+    /// A token that is shown to the API must name one of these. Empty: none is taken there.
     pub audiences: Vec<String>,
     /// Never empty.
     pub algorithms: Vec<Algorithm>,
@@ -207,6 +209,14 @@ pub struct Issuer {
     pub ca_file: Option<PathBuf>,
     /// Each holds a text with spaces, or a list of texts.
     pub scope_claims: Vec<ClaimPath>,
+    /// How often one of its tokens becomes a session of ours.
+    pub exchange: ExchangeRule,
+    /// A token that becomes one must name one of these. Never empty where any does.
+    pub exchange_audiences: Vec<String>,
+    /// Claims by the names that ours have, and where its tokens have each.
+    pub exchange_claims: Vec<(String, ClaimPath)>,
+    /// Of the scopes of its tokens those that sessions have too.
+    pub exchange_scopes: Vec<String>,
 }
 
 /// Whose users the subjects of an issuer are.
@@ -256,6 +266,20 @@ impl Issuer {
         let audience_claims = s.read("audience_claims", parse::list(parse::claim_path));
         let required = s.read("required", parse::flag);
         let ca_file = s.optional("ca_file", parse::path);
+        let exchange = s.read("exchange", exchange::rule_or_flag);
+        let is_exchanged = exchange != ExchangeRule::Never;
+        let exchange_audiences = s.optional("exchange_audiences", parse::list(parse::filled_text));
+        let exchange_claims = s.map("exchange_claims", |name, value| {
+            super::login::mappable_claim(name)?;
+            parse::claim_path(value)
+        });
+        let exchange_scopes = s.read("exchange_scopes", parse::list(super::routes::scope));
+        let without_meaning = |key: &str| key == "exchange_audiences" || !s.has_default(key);
+        for key in ["exchange_audiences", "exchange_claims", "exchange_scopes"] {
+            if !is_exchanged && s.has_any(&[key]) && without_meaning(key) {
+                s.fault(key, "has no meaning without exchange = \"once\" or \"many\": no session comes of these tokens");
+            }
+        }
         if audience_claims.is_empty() {
             s.fault("audience_claims", "must name at least one claim: without one, no token would name an audience");
         }
@@ -265,8 +289,15 @@ impl Issuer {
         if required && jwks_url.is_none() {
             s.fault("required", "is about keys that are fetched from a jwks_url, and there is none");
         }
-        if audiences.as_ref().is_some_and(Vec::is_empty) {
+        let has_other_audiences = is_exchanged && exchange_audiences.as_ref().is_some_and(|named| !named.is_empty());
+        if audiences.as_ref().is_some_and(Vec::is_empty) && !has_other_audiences {
             s.fault("audiences", "must name at least one audience: without one, tokens meant for others would be accepted");
+        }
+        if is_exchanged && exchange_audiences.as_ref().is_some_and(Vec::is_empty) {
+            s.fault(
+                "exchange_audiences",
+                "must name at least one audience: without one, tokens meant for others would be exchanged",
+            );
         }
         if algorithms.as_ref().is_some_and(Vec::is_empty) {
             s.fault("algorithms", "must name at least one algorithm");
@@ -292,7 +323,6 @@ impl Issuer {
         };
         Some(Self {
             issuer: issuer?,
-            audiences: audiences?,
             algorithms: algorithms?,
             jwks: jwks?,
             types,
@@ -308,7 +338,18 @@ impl Issuer {
             required,
             ca_file,
             scope_claims,
+            exchange,
+            exchange_audiences: exchange_audiences.or_else(|| audiences.clone()).unwrap_or_default(),
+            audiences: audiences?,
+            exchange_claims,
+            exchange_scopes,
         })
+    }
+
+    /// Whether its tokens become sessions of ours.
+    #[must_use]
+    pub fn is_exchanged(&self) -> bool {
+        self.exchange != ExchangeRule::Never
     }
 }
 

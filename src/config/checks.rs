@@ -15,6 +15,7 @@ pub(super) fn across_sections(settings: &Settings, notes: &Notes) {
     subject_prefixes_are_distinct(settings, notes);
     trusted_claims_are_used(settings, notes);
     legacy_verifiers_are_distinct(settings, notes);
+    exchanges_have_an_endpoint(settings, notes);
     oauth::clients_can_do_what_they_may(settings, notes);
     foreign_cookies_need_credentials(settings, notes);
     refreshes_in_flight_have_time(settings, notes);
@@ -149,6 +150,16 @@ fn trusted_claims_are_used(settings: &Settings, notes: &Notes) {
             let message = format!("\"{claim}\" is none of identity.claims, and no route demands it: nothing would come of it");
             notes.problem(&format!("issuers[{index}].trusted_claims"), None, message);
         }
+    }
+}
+
+fn exchanges_have_an_endpoint(settings: &Settings, notes: &Notes) {
+    if settings.endpoints.paths.token.is_some() {
+        return;
+    }
+    for (index, _) in settings.issuers.iter().enumerate().filter(|(_, issuer)| issuer.is_exchanged()) {
+        let message = "needs endpoints.token, which says where tokens are exchanged: \"/oauth/token\"";
+        notes.problem(&format!("issuers[{index}].exchange"), None, message);
     }
 }
 

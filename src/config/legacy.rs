@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exchange;
 use super::parse::{self, Parsed};
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPath;
 use crate::domain::deployment_secret::SECRET_BYTES_MIN;
-use crate::domain::legacy::ExchangeRule;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 
@@ -71,10 +72,7 @@ impl Legacy {
         });
         let needs_expiry = s.read("needs_expiry", parse::flag);
         let lifetime_max = s.optional("lifetime_max", parse::duration(MINUTE, 3650 * DAY));
-        let exchange = s.read(
-            "exchange",
-            parse::choice(&[("never", ExchangeRule::Never), ("once", ExchangeRule::Once), ("many", ExchangeRule::Many)]),
-        );
+        let exchange = s.read("exchange", exchange::rule);
         if subject_claims.is_empty() {
             s.fault("subject_claims", "must name at least one claim: without one, a token has no subject");
         }
@@ -107,7 +105,7 @@ enum Encoding {
     Hex,
 }
 
-open_settings!(Encoding, ExchangeRule);
+open_settings!(Encoding);
 
 fn read_key(s: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<LegacySource> {
     let encoding = s.read(

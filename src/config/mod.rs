@@ -14,6 +14,7 @@ mod condition;
 mod decision;
 mod environment;
 mod errors;
+mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod headers;

@@ -1,7 +1,8 @@
 //! What tokens must say, as several sections decide it together.
 
 use super::{Issuer, IssuerSubjects, Legacy, Settings};
-use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TrustedClaims, TypeRule};
+use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, ExchangeTerms, TrustedClaims, TypeRule};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::Partitions;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
@@ -24,11 +25,22 @@ impl Settings {
     /// What no subject of ours begins with.
     #[must_use]
     pub fn reserved_prefixes(&self) -> ReservedPrefixes {
-        let prefixes = self.issuers.iter().filter_map(|issuer| match &issuer.subjects {
-            IssuerSubjects::Prefixed(prefix) => Some(prefix.clone()),
-            IssuerSubjects::Shared => None,
-        });
-        prefixes.chain(self.machine_prefix().cloned()).collect()
+        let prefixes = |is_exchanged: bool| {
+            let issuers = self.issuers.iter().filter(move |issuer| issuer.is_exchanged() == is_exchanged);
+            issuers.filter_map(|issuer| match &issuer.subjects {
+                IssuerSubjects::Prefixed(prefix) => Some(prefix.clone()),
+                IssuerSubjects::Shared => None,
+            })
+        };
+        let others: ReservedPrefixes = prefixes(false).chain(self.machine_prefix().cloned()).collect();
+        others.with_exchanged(prefixes(true))
+    }
+
+    /// Whether tokens of somebody else become sessions at the token endpoint.
+    #[must_use]
+    pub fn exchanges_tokens(&self) -> bool {
+        let are_legacy = self.legacy.iter().any(|legacy| legacy.exchange != ExchangeRule::Never);
+        self.endpoints.paths.token.is_some() && (are_legacy || self.issuers.iter().any(Issuer::is_exchanged))
     }
 }
 
@@ -48,6 +60,12 @@ impl Issuer {
             subject_claim: self.subject_claim.clone(),
             scope_claims: self.scope_claims.clone(),
             trusted_claims: TrustedClaims::Listed(self.trusted_claims.clone().into()),
+            exchange: self.is_exchanged().then(|| ExchangeTerms {
+                rule: self.exchange,
+                audiences: AudienceRule::AnyOf(self.exchange_audiences.clone().into()),
+                claims: self.exchange_claims.clone(),
+                scopes: self.exchange_scopes.clone(),
+            }),
             ..ClaimPolicy::foreign(&self.issuer, audiences, self.lifetime_max, subjects)
         }
     }

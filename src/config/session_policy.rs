@@ -1,8 +1,9 @@
 //! The rules for sessions, which several sections decide.
 
 use super::Settings;
-use crate::domain::legacy::LegacyLives;
 use crate::domain::session_policy::SessionPolicy;
+use crate::domain::subject_token::SubjectTokenLives;
+use crate::domain::time::Timestamp;
 
 impl Settings {
     #[must_use]
@@ -18,15 +19,19 @@ impl Settings {
             rotation: self.refresh.rotation,
             reuse: self.refresh.reuse,
             max_staleness: self.revocation.max_staleness,
-            legacy: self
-                .legacy
-                .iter()
-                .fold(LegacyLives::default(), |lives, legacy| lives.with(legacy.accepted_until, legacy.lifetime_max)),
+            subject_tokens: self.subject_token_lives(),
             old_session: self.login.old_session,
             imported_until: self.refresh.imported_until,
             reserved: self.reserved_prefixes(),
             machine_prefix: self.oauth.subject_prefix.clone(),
         }
+    }
+
+    fn subject_token_lives(&self) -> SubjectTokenLives {
+        let legacy = self.legacy.iter().map(|legacy| (legacy.accepted_until, legacy.lifetime_max));
+        let exchanged = self.issuers.iter().filter(|issuer| issuer.is_exchanged());
+        let exchanged = exchanged.map(|issuer| (Timestamp::MAX, Some(issuer.lifetime_max + issuer.leeway)));
+        legacy.chain(exchanged).fold(SubjectTokenLives::default(), |lives, (until, max)| lives.with(until, max))
     }
 
     /// What heads can hold, and where tokens go into cookies, what those can hold.

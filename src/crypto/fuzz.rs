@@ -19,10 +19,11 @@ use super::verifier::Verifier;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy};
 use crate::domain::claims::RESERVED_CLAIMS;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::fuzz::Input;
 use crate::domain::ids::{Generation, Partitions, SessionId};
 use crate::domain::imported::ImportedDigest;
-use crate::domain::legacy::{ExchangeRule, LegacyPolicy};
+use crate::domain::legacy::LegacyPolicy;
 use crate::domain::rotation::Presented;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
@@ -135,7 +136,11 @@ pub fn legacy_token(bytes: &[u8]) {
     let subject = claims.get("sub").or_else(|| claims.pointer("/user/id")).expect("a subject");
     let said = subject.as_str().map_or_else(|| subject.to_string(), str::to_owned);
     assert_eq!(old.principal.subject.as_str(), said);
-    assert!(old.session.is_of_legacy() && old.principal.session == Some(old.session) && old.principal.is_legacy());
+    assert!(
+        old.session.token_maker() == Some(crate::domain::ids::TokenMaker::Api)
+            && old.principal.session == Some(old.session)
+            && old.principal.is_legacy()
+    );
     assert_eq!(old.grant.claims.get("role"), claims.pointer("/user/role"));
     assert!(old.grant.claims.keys().all(|name| name == "role"));
     assert_eq!(KEYS.verifier.legacy(&token, now).as_ref(), Some(&old), "the same token, the same session");

@@ -18,8 +18,9 @@ use super::token_header::{Segments, TokenHeader};
 use crate::domain::access_claims::AccessClaims;
 use crate::domain::claim_policy::{ClaimPolicy, IssuerKind};
 use crate::domain::claims::{self, Denial, Principal};
-use crate::domain::ids::Subject;
-use crate::domain::legacy::{self, LegacyPolicy, LegacyToken};
+use crate::domain::ids::{Partitions, Subject};
+use crate::domain::legacy::{self, LegacyPolicy};
+use crate::domain::subject_token::{self, SubjectToken, SubjectTokenType};
 use crate::domain::time::{Clock, Timestamp};
 
 /// The longest token that is looked at, in bytes, unless the settings say otherwise (`tokens.bytes_max`).
@@ -248,11 +249,37 @@ impl Verifier {
 
     /// The text as a legacy token; `None` if it is not a valid one.
     #[must_use]
-    pub fn legacy(&self, token: &str, now: Timestamp) -> Option<LegacyToken> {
+    pub fn legacy(&self, token: &str, now: Timestamp) -> Option<SubjectToken> {
         let opened = self.accepts_legacy.then(|| self.open(token).ok()).flatten()?;
         match &*opened.trusted.rules {
             Rules::Issued(_) => None,
             Rules::Legacy(policy) => opened.legacy(policy, now).ok(),
+        }
+    }
+
+    /// Verifies a token of somebody else that is to become a session of ours, by the rules of whoever made it; `kind` is what its client
+    /// says that it is.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], and for our own tokens.
+    pub fn subject_token(
+        &self,
+        token: &str,
+        kind: SubjectTokenType,
+        partitions: Partitions,
+        now: Timestamp,
+    ) -> Result<SubjectToken, Denial> {
+        let opened = self.open(token)?;
+        if !kind.can_have(opened.typ.as_deref()) {
+            return Err(Denial::Invalid("typ is not that of the token's kind"));
+        }
+        match &*opened.trusted.rules {
+            Rules::Issued(policy) => {
+                let digest = opened.digest();
+                opened.check_type(policy)?;
+                subject_token::check(opened.claims, policy, &digest, partitions, now)
+            }
+            Rules::Legacy(policy) => opened.legacy(policy, now),
         }
     }
 
@@ -359,14 +386,26 @@ const KEYS_TRIED_MAX: usize = 16;
 /// # Errors
 /// As [`Verifier::verify`], and [`Denial::IssuerKeysUnavailable`].
 pub async fn verify_when_known(verifier: &ArcSwap<Verifier>, token: &str, clock: &dyn Clock) -> Result<Verified, Denial> {
+    judge_when_known(verifier, token, |verifier| verifier.verify(token, clock.now())).await
+}
+
+/// The same for whatever is asked of a token.
+///
+/// # Errors
+/// What `judge` says, and [`Denial::IssuerKeysUnavailable`].
+pub async fn judge_when_known<T>(
+    verifier: &ArcSwap<Verifier>,
+    token: &str,
+    judge: impl Fn(&Verifier) -> Result<T, Denial>,
+) -> Result<T, Denial> {
     let wish = {
         let present = verifier.load();
-        match present.verify(token, clock.now()) {
+        match judge(&present) {
             Err(denial) if denial.may_pass_with_other_keys() => present.wish(token).ok_or(denial)?,
             judged => return judged,
         }
     };
-    wish.then(|| verifier.load().verify(token, clock.now())).await
+    wish.then(|| judge(&verifier.load())).await
 }
 
 /// The signature that a token carries. The algorithm that the token names must be the key's; it chooses nothing.
@@ -420,17 +459,25 @@ impl Rules {
 
 impl Opened<'_> {
     fn issued(self, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
-        if !policy.token_type.admits(self.typ.as_deref()) {
-            return Err(Denial::Invalid("typ is not that of an access token"));
-        }
+        self.check_type(policy)?;
         claims::check(self.claims, policy, now)
     }
 
-    /// The digest is over what is signed and not over the signature, of which there may be several: revocations go by it.
-    fn legacy(self, policy: &LegacyPolicy, now: Timestamp) -> Result<LegacyToken, Denial> {
+    fn check_type(&self, policy: &ClaimPolicy) -> Result<(), Denial> {
+        let is_admitted = policy.token_type.admits(self.typ.as_deref());
+        if is_admitted { Ok(()) } else { Err(Denial::Invalid("typ is not that of an access token")) }
+    }
+
+    fn legacy(self, policy: &LegacyPolicy, now: Timestamp) -> Result<SubjectToken, Denial> {
+        let digest = self.digest();
+        legacy::check(self.claims, policy, &digest, now)
+    }
+
+    /// Over what is signed and not over the signature, of which there may be several: revocations go by it.
+    fn digest(&self) -> [u8; 32] {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, self.segments.signed.as_bytes()).as_ref());
-        legacy::check(self.claims, policy, &sha256, now)
+        sha256
     }
 }
 

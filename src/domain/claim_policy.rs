@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::exchange_rule::ExchangeRule;
 use super::machine::MachineRule;
 use super::subjects::{ReservedPrefixes, SubjectRule};
 use super::time::CLOCK_SKEW_MAX;
@@ -34,6 +35,20 @@ pub struct ClaimPolicy {
     pub scope_claims: Vec<ClaimPath>,
     /// Which of its other claims are passed on.
     pub trusted_claims: TrustedClaims,
+    /// `None`: its tokens do not become sessions of ours.
+    pub exchange: Option<ExchangeTerms>,
+}
+
+/// What an issuer's token must say to become a session of ours, and what the session then says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExchangeTerms {
+    pub rule: ExchangeRule,
+    /// In the place of those for tokens that the API is shown.
+    pub audiences: AudienceRule,
+    /// Claims by their names in our tokens, and where the issuer's token has each.
+    pub claims: Vec<(String, ClaimPath)>,
+    /// Of the token's scopes those that the session has too.
+    pub scopes: Vec<String>,
 }
 
 impl ClaimPolicy {
@@ -53,6 +68,7 @@ impl ClaimPolicy {
             machines: None,
             scope_claims: vec![ClaimPath::new("scope")],
             trusted_claims: TrustedClaims::All,
+            exchange: None,
         }
     }
 
@@ -72,6 +88,7 @@ impl ClaimPolicy {
             machines: None,
             scope_claims: vec![ClaimPath::new("scope")],
             trusted_claims: TrustedClaims::Listed([].into()),
+            exchange: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::access_claims::{AccessClaims, ClaimError, LOGIN_CLAIM};
-use super::claim_policy::{ClaimPath, ClaimPolicy, IssuerKind};
+use super::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, IssuerKind, TypeRule};
 use super::ids::{Generation, SessionId, Subject};
 use super::subjects::SubjectError;
 use super::time::{CLOCK_SKEW_MAX, Timestamp};
@@ -45,7 +45,17 @@ impl From<ClaimError> for Denial {
 }
 
 /// Holds the claims of a token whose signature is good against the policy of the issuer whose key made it.
-pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
+pub fn check(claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> Result<Principal, Denial> {
+    check_for(claims, policy, &policy.audiences, now)
+}
+
+/// The same for a token that must name other audiences.
+pub(super) fn check_for(
+    mut claims: AccessClaims,
+    policy: &ClaimPolicy,
+    audience_rule: &AudienceRule,
+    now: Timestamp,
+) -> Result<Principal, Denial> {
     if claims.issuer.as_deref() != Some(&*policy.issuer) {
         return Err(Denial::Invalid("iss is not the issuer of the key"));
     }
@@ -54,7 +64,7 @@ pub fn check(mut claims: AccessClaims, policy: &ClaimPolicy, now: Timestamp) -> 
     window.check(now)?;
     check_lifetime(&claims, expires_at, policy, now)?;
     let audiences = claims.audiences_at(&policy.audience_claims)?;
-    if !policy.audiences.admits(&audiences) {
+    if !audience_rule.admits(&audiences) {
         return Err(Denial::Invalid("aud does not name us"));
     }
     let (session, generation) = match policy.kind {
@@ -141,9 +151,21 @@ pub fn named_subject(claims: &AccessClaims, policy: &ClaimPolicy) -> Result<Subj
         IssuerKind::Own if is_of_a_machine(&claims.rest) => {
             own_machine(&claims.rest, policy).filter(|subject| subject.as_str() == name)
         }
-        IssuerKind::Own | IssuerKind::Foreign => return Ok(policy.subjects.subject(&name)?),
+        IssuerKind::Own => {
+            let subject = match own_session(&claims.rest) {
+                Ok(session) => policy.subjects.subject_of_session(&name, session),
+                Err(_) => policy.subjects.subject(&name),
+            };
+            return Ok(subject?);
+        }
+        IssuerKind::Foreign => return Ok(policy.subjects.subject(&name)?),
     }
     .ok_or(Denial::Invalid("the subject is no machine"))
+}
+
+/// Whether a token says itself to be an access token (RFC 9068, section 2.1).
+pub(super) fn is_access_token_type(typ: Option<&str>) -> bool {
+    TypeRule::access_token().admits(typ)
 }
 
 /// Whether one of our own tokens belongs to no session.
@@ -176,7 +198,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::claim_policy::{AudienceRule, TrustedClaims};
+    use crate::domain::claim_policy::TrustedClaims;
     use crate::domain::demands::{ClaimDemand, TokenDemands};
     use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 

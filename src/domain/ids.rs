@@ -32,21 +32,21 @@ impl SessionId {
         Self(bytes)
     }
 
-    /// The session that a legacy token belongs to, whether or not it was exchanged yet: the same for the same token on every node.
+    /// The session that a subject token belongs to, whether or not it was exchanged yet: the same for the same token on every node.
     /// `digest` is over the part of the token that is signed. Its creation is the token's (the epoch, if that does not tell), so
     /// that a revocation of the subject covers the one exactly when it covers the other.
     #[must_use]
-    pub fn of_legacy(partition: Partition, issued_at: Option<Timestamp>, digest: &[u8; 32]) -> Self {
+    pub fn of_subject_token(maker: TokenMaker, partition: Partition, issued_at: Option<Timestamp>, digest: &[u8; 32]) -> Self {
         let mut entropy = [0; 8];
-        entropy[..2].copy_from_slice(&LEGACY_MARK);
+        entropy[..2].copy_from_slice(&maker.mark());
         entropy[2..].copy_from_slice(&digest[..6]);
         Self::new(partition, issued_at.unwrap_or(Timestamp::from_millis(0)), entropy)
     }
 
-    /// Whether [`SessionId::of_legacy`] made it; by chance one in 65,536 others says so too.
+    /// Who made the token of which [`SessionId::of_subject_token`] made it; by chance one in 65,536 others says so too.
     #[must_use]
-    pub fn is_of_legacy(self) -> bool {
-        self.0[8..10] == LEGACY_MARK
+    pub fn token_maker(self) -> Option<TokenMaker> {
+        [TokenMaker::Api, TokenMaker::Issuer].into_iter().find(|maker| self.0[8..10] == maker.mark())
     }
 
     #[must_use]
@@ -81,8 +81,24 @@ impl SessionId {
     }
 }
 
-/// What the last part of a legacy token's session id begins with. Its revocations must be remembered for longer than others.
-const LEGACY_MARK: [u8; 2] = *b"ol";
+/// Who made a token that becomes a session of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenMaker {
+    /// The API, before it had the gateway: a legacy token.
+    Api,
+    /// Another issuer.
+    Issuer,
+}
+
+impl TokenMaker {
+    /// What the last part of its session's id begins with. Revocations of such a session must be remembered for longer than others.
+    const fn mark(self) -> [u8; 2] {
+        match self {
+            Self::Api => *b"ol",
+            Self::Issuer => *b"is",
+        }
+    }
+}
 
 /// The largest creation time that fits into the six bytes of a [`SessionId`].
 const MILLIS_MAX: i64 = (1 << 48) - 1;
@@ -256,14 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_token_has_one_session_id() {
+    fn a_subject_token_has_one_session_id() {
         let issued_at = Timestamp::from_secs(1_700_000_000);
-        let id = SessionId::of_legacy(Partition(3), Some(issued_at), &[5; 32]);
-        assert_eq!((id.partition(), id.created_at(), id.is_of_legacy()), (Partition(3), issued_at, true));
-        assert_eq!(id, SessionId::of_legacy(Partition(3), Some(issued_at), &[5; 32]));
-        assert_ne!(id, SessionId::of_legacy(Partition(3), Some(issued_at), &[6; 32]));
-        assert_eq!(SessionId::of_legacy(Partition(3), None, &[5; 32]).created_at(), Timestamp::from_millis(0));
-        assert!(!SessionId::new(Partition(3), issued_at, [7; 8]).is_of_legacy());
+        for maker in [TokenMaker::Api, TokenMaker::Issuer] {
+            let of = |issued_at, digest| SessionId::of_subject_token(maker, Partition(3), issued_at, digest);
+            let id = of(Some(issued_at), &[5; 32]);
+            assert_eq!((id.partition(), id.created_at(), id.token_maker()), (Partition(3), issued_at, Some(maker)));
+            assert_eq!(id, of(Some(issued_at), &[5; 32]));
+            assert_ne!(id, of(Some(issued_at), &[6; 32]));
+            assert_eq!(of(None, &[5; 32]).created_at(), Timestamp::from_millis(0));
+        }
+        assert_eq!(SessionId::new(Partition(3), issued_at, [7; 8]).token_maker(), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Legacy tokens: JWTs that an API made before it had the gateway, accepted until a moment that must be set.
 //!
 //! They need no `iss`, `aud`, `jti` or `typ`; everything else is as strict as for other tokens. A legacy token belongs to a session
-//! whose id is derived from it ([`SessionId::of_legacy`]) before that session exists. So it is revoked, exchanged and logged out as a
+//! whose id is derived from it ([`SessionId::of_subject_token`]) before that session exists. So it is revoked, exchanged and logged out as a
 //! session is. Among the session's refresh tokens it is generation 0.
 
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use serde_json::{Map, Value};
 use super::access_claims::AccessClaims;
 use super::claim_policy::{AudienceRule, ClaimPath};
 use super::claims::{Denial, Principal, Window, check_issued};
-use super::ids::{Partitions, SessionId, Subject};
+use super::exchange_rule::ExchangeRule;
+use super::ids::{Partitions, SessionId, Subject, TokenMaker};
 use super::session::Grant;
+use super::subject_token::{SubjectToken, mapped};
 use super::subjects::SubjectRule;
-use super::time::{CLOCK_SKEW_MAX, Timestamp};
+use super::time::Timestamp;
 
 /// What is demanded of the legacy tokens of one kind. The key and its algorithm are fixed beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,28 +46,8 @@ pub struct LegacyPolicy {
     pub partitions: Partitions,
 }
 
-/// Whether a legacy token may be exchanged for a pair of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExchangeRule {
-    Never,
-    /// For one session. A repeated exchange gets the same pair.
-    Once,
-    /// For another session each time.
-    Many,
-}
-
-/// A verified legacy token, with what its exchange needs.
-#[derive(Clone, PartialEq, Debug)]
-pub struct LegacyToken {
-    pub principal: Principal,
-    pub session: SessionId,
-    pub exchange: ExchangeRule,
-    /// What a session that is made of it may do.
-    pub grant: Grant,
-}
-
 /// Checks the claims of a legacy token, whose signature is valid, by its policy. `digest` is over its signed part.
-pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now: Timestamp) -> Result<LegacyToken, Denial> {
+pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now: Timestamp) -> Result<SubjectToken, Denial> {
     if policy.issuer.is_some() && claims.issuer != policy.issuer {
         return Err(Denial::Invalid("iss is not that of legacy tokens"));
     }
@@ -84,8 +66,9 @@ pub fn check(claims: AccessClaims, policy: &LegacyPolicy, digest: &[u8; 32], now
     let scopes = claims.scopes(&policy.scope_claims)?;
     let mapped = mapped(&claims.rest, &policy.claims);
     let logged_in_at = claims.logged_in_at();
-    let session = SessionId::of_legacy(policy.partitions.of(&subject), claims.issued_at, digest);
-    Ok(LegacyToken {
+    let session = SessionId::of_subject_token(TokenMaker::Api, policy.partitions.of(&subject), claims.issued_at, digest);
+    Ok(SubjectToken {
+        maker: TokenMaker::Api,
         session,
         exchange: policy.exchange,
         grant: Grant { scopes: scopes.clone(), claims: mapped.clone(), logged_in_at },
@@ -138,10 +121,6 @@ fn expiry(claims: &AccessClaims, policy: &LegacyPolicy) -> Result<Timestamp, Den
     }
 }
 
-fn mapped(claims: &Map<String, Value>, places: &[(String, ClaimPath)]) -> Map<String, Value> {
-    places.iter().filter_map(|(name, path)| Some((name.clone(), path.find(claims)?.clone()))).collect()
-}
-
 /// Every further claim. A mapped claim has its new name, which no other claim keeps.
 fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &LegacyPolicy) -> Map<String, Value> {
     for (name, _) in &policy.claims {
@@ -152,29 +131,6 @@ fn renamed(mut claims: Map<String, Value>, mapped: Map<String, Value>, policy: &
     }
     claims.extend(mapped);
     claims
-}
-
-/// How long legacy tokens may live, and so how long their revocations must be kept. Empty: no legacy tokens.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LegacyLives(Vec<(Timestamp, Option<Duration>)>);
-
-impl LegacyLives {
-    /// Adds the legacy tokens of one kind.
-    #[must_use]
-    pub fn with(mut self, accepted_until: Timestamp, lifetime_max: Option<Duration>) -> Self {
-        self.0.push((accepted_until, lifetime_max));
-        self
-    }
-
-    /// When the last of those that were made before `now` ends; `None` without any.
-    #[must_use]
-    pub fn end_by(&self, now: Timestamp) -> Option<Timestamp> {
-        let end = |(accepted_until, lifetime_max): &(Timestamp, Option<Duration>)| {
-            let longest = |max: &Duration| now.saturating_add(*max).saturating_add(CLOCK_SKEW_MAX);
-            lifetime_max.as_ref().map_or(*accepted_until, |max| longest(max).min(*accepted_until))
-        };
-        self.0.iter().map(end).max()
-    }
 }
 
 #[cfg(test)]

@@ -215,6 +215,10 @@ codes! {
         when: "All sessions of the account that begin before a moment ahead are revoked, and a login now would be one of them. 503 for an OAuth client that asks for a token for itself."
         client: "Tells the user; a login later may work. With 503: repeats the call after `Retry-After`."
         operator: "Nothing, if the revocation was meant so: it is over at its moment."
+    SubjectTokenInvalid = "subject_token_invalid" [BAD_REQUEST]
+        when: "At a token exchange, the `subject_token` is none that is exchanged here: expired, for another audience, of another issuer, revoked, or exchanged before."
+        client: "Gets a new token from its issuer, and exchanges that."
+        operator: "Compares the token with the entry of `issuers`: `exchange`, `exchange_audiences`, `types`, `algorithms`. The log has the cause at the level debug."
     TargetTooLong = "target_too_long" [URI_TOO_LONG]
         when: "The target takes more than half of `listen.header_bytes_max`."
         client: "Sends the data in a body."

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::legacy::LegacyLives;
 use super::revocation::Retention;
+use super::subject_token::SubjectTokenLives;
 use super::subjects::{ReservedPrefixes, SubjectPrefix};
 use super::time::Timestamp;
 
@@ -24,10 +24,10 @@ pub struct SessionPolicy {
     /// `false`: a refresh returns an access token alone, and the refresh token stays as it is.
     pub rotation: bool,
     pub reuse: ReusePolicy,
-    /// Age of the last confirmation of the revocations from which on no legacy token is exchanged: it may be revoked.
+    /// Age of the last confirmation of the revocations from which on no subject token is exchanged: it may be revoked.
     pub max_staleness: Duration,
-    /// How long legacy tokens live on, and so the revocations that cover them.
-    pub legacy: LegacyLives,
+    /// How long subject tokens live on, and so the revocations that cover their sessions.
+    pub subject_tokens: SubjectTokenLives,
     pub old_session: OldSession,
     /// Until when refresh tokens of someone else, imported, are looked up. `None`: never.
     pub imported_until: Option<Timestamp>,

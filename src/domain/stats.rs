@@ -48,6 +48,8 @@ counter! {
     LegacyTokensSeen = "legacy_tokens_seen",
     /// Sessions made of legacy tokens.
     LegacyExchanges = "legacy_exchanges",
+    /// Tokens of other issuers that became sessions.
+    TokenExchanges = "token_exchanges",
     /// Access tokens given to machines.
     MachineTokens = "machine_tokens",
     RefreshesRotated = "refreshes_rotated",

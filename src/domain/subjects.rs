@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ids::{NameError, Subject};
+use super::ids::{NameError, SessionId, Subject, TokenMaker};
 
 /// The longest prefix, in bytes: most of a subject is left for the name.
 pub const PREFIX_BYTES_MAX: usize = 64;
@@ -34,13 +34,38 @@ impl SubjectPrefix {
 /// The prefixes of all issuers, and that of machines. No subject of ours begins with one: it would be another issuer's user, or a
 /// machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ReservedPrefixes(Arc<[SubjectPrefix]>);
+pub struct ReservedPrefixes(Arc<[Reserved]>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Reserved {
+    prefix: SubjectPrefix,
+    /// Whether tokens of its issuer become sessions of ours.
+    is_exchanged: bool,
+}
 
 impl ReservedPrefixes {
     /// The prefix that the subject begins with.
     #[must_use]
     pub fn of(&self, subject: &Subject) -> Option<&SubjectPrefix> {
-        self.0.iter().find(|prefix| subject.as_str().starts_with(prefix.as_str()))
+        self.found(subject).map(|reserved| &reserved.prefix)
+    }
+
+    /// The same, where a session may not have the subject. One that was made of an issuer's token may, while such tokens are exchanged.
+    #[must_use]
+    pub fn of_session(&self, subject: &Subject, session: SessionId) -> Option<&SubjectPrefix> {
+        let may_have = |reserved: &&Reserved| reserved.is_exchanged && session.token_maker() == Some(TokenMaker::Issuer);
+        self.found(subject).filter(|reserved| !may_have(reserved)).map(|reserved| &reserved.prefix)
+    }
+
+    /// And those of issuers whose tokens become sessions of ours.
+    #[must_use]
+    pub fn with_exchanged(self, prefixes: impl IntoIterator<Item = SubjectPrefix>) -> Self {
+        let exchanged = prefixes.into_iter().map(|prefix| Reserved { prefix, is_exchanged: true });
+        Self(self.0.iter().cloned().chain(exchanged).collect())
+    }
+
+    fn found(&self, subject: &Subject) -> Option<&Reserved> {
+        self.0.iter().find(|reserved| subject.as_str().starts_with(reserved.prefix.as_str()))
     }
 
     /// The subject, if it may be one of ours.
@@ -57,7 +82,7 @@ impl ReservedPrefixes {
 
 impl FromIterator<SubjectPrefix> for ReservedPrefixes {
     fn from_iter<I: IntoIterator<Item = SubjectPrefix>>(prefixes: I) -> Self {
-        Self(prefixes.into_iter().collect())
+        Self(prefixes.into_iter().map(|prefix| Reserved { prefix, is_exchanged: false }).collect())
     }
 }
 
@@ -89,6 +114,23 @@ impl SubjectRule {
             Self::Prefixed(prefix) => Ok(Subject::new(&format!("{}{name}", prefix.as_str()))?),
         }
     }
+
+    /// The same for a token of a session of ours, which may be one of an issuer's user.
+    ///
+    /// # Errors
+    /// As [`SubjectRule::subject`].
+    pub fn subject_of_session(&self, name: &str, session: SessionId) -> Result<Subject, SubjectError> {
+        match self {
+            Self::Ours(reserved) => {
+                let subject = Subject::new(name)?;
+                match reserved.of_session(&subject, session) {
+                    Some(prefix) => Err(SubjectError::Reserved(prefix.clone())),
+                    None => Ok(subject),
+                }
+            }
+            Self::Prefixed(_) => self.subject(name),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::ids::NAME_BYTES_MAX;
+    use crate::domain::ids::{NAME_BYTES_MAX, Partition};
 
     fn prefix(text: &str) -> SubjectPrefix {
         SubjectPrefix::new(text).unwrap()
@@ -120,6 +162,24 @@ mod tests {
         assert_eq!(rule.subject("a\n"), Err(SubjectError::Name(NameError::ControlCharacter)));
         assert!(rule.subject(&"a".repeat(NAME_BYTES_MAX - 8)).is_ok());
         assert_eq!(rule.subject(&"a".repeat(NAME_BYTES_MAX - 7)), Err(SubjectError::Name(NameError::TooLong)));
+    }
+
+    #[test]
+    fn a_session_has_the_name_of_an_issuers_user_where_it_was_made_of_the_issuers_token() {
+        let reserved = [prefix("partner:")].into_iter().collect::<ReservedPrefixes>().with_exchanged([prefix("idp:")]);
+        let rule = SubjectRule::Ours(reserved.clone());
+        let id = |maker| SessionId::of_subject_token(maker, Partition(0), None, &[7; 32]);
+        let (theirs, legacy) = (id(TokenMaker::Issuer), id(TokenMaker::Api));
+        let login = SessionId::from_bytes([7; 16]);
+        assert_eq!(rule.subject_of_session("idp:7", theirs).unwrap().as_str(), "idp:7");
+        for (name, session) in [("idp:7", legacy), ("idp:7", login), ("partner:7", theirs), ("partner:7", login)] {
+            assert!(matches!(rule.subject_of_session(name, session), Err(SubjectError::Reserved(_))), "{name} {session}");
+            assert!(reserved.of_session(&Subject::new(name).unwrap(), session).is_some());
+        }
+        for session in [theirs, legacy, login] {
+            assert!(rule.subject_of_session("7", session).is_ok());
+        }
+        assert!(rule.subject("idp:7").is_err(), "a login has it never");
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod remembered;
 mod tests;
 mod ticket;
 mod token;
+mod token_exchange;
 mod tokens;
 
 pub use grant::present_claims;

@@ -1,7 +1,7 @@
 //! What the operator decides about the endpoints, and how the settings say it.
 
 use super::clients::Clients;
-use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
+use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE};
 use crate::bounded::Bounds;
 use crate::config::{Limits, Login, Settings, Tickets};
 use crate::domain::cookies::CookieMode;
@@ -18,6 +18,8 @@ pub struct EndpointOptions {
     pub bounds: Bounds,
     /// Whether there are legacy tokens, which clients may send under an old name.
     pub accepts_legacy: bool,
+    /// Whether tokens of somebody else become sessions at the token endpoint.
+    pub exchanges: bool,
     /// Who may ask what a token is worth, or gets some for itself.
     pub clients: Clients,
     pub tickets: Tickets,
@@ -50,7 +52,11 @@ impl Metadata {
         let has_clients = endpoints.token.is_some() && !clients.are_none();
         let token_auth_methods = ["none", "client_secret_basic", "client_secret_post"];
         Some(Self {
-            grant_types: [REFRESH_TOKEN].into_iter().chain(clients.have_machines().then_some(CLIENT_CREDENTIALS)).collect(),
+            grant_types: [REFRESH_TOKEN]
+                .into_iter()
+                .chain(clients.have_machines().then_some(CLIENT_CREDENTIALS))
+                .chain(settings.exchanges_tokens().then_some(TOKEN_EXCHANGE))
+                .collect(),
             token_auth_methods: token_auth_methods[..if has_clients { 3 } else { 1 }].to_vec(),
             issuer: settings.tokens.issuer.clone(),
             token_endpoint: url(&endpoints.token).or_else(|| url(&endpoints.refresh)),
@@ -77,6 +83,7 @@ impl From<&Settings> for EndpointOptions {
             limits: settings.limits.clone(),
             bounds: Bounds { calls_max: settings.endpoints.calls_max, timeout: settings.endpoints.call_timeout },
             accepts_legacy: !settings.legacy.is_empty(),
+            exchanges: settings.exchanges_tokens(),
             metadata: Metadata::of(settings, &clients),
             clients,
             tickets: settings.tickets.clone(),

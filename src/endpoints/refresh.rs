@@ -13,8 +13,9 @@ use super::options::EndpointOptions;
 use super::refusal::{Dialect, Refusal};
 use super::{Inner, cookies, login, tokens};
 use crate::crypto::refresh_token::RefreshToken;
-use crate::domain::legacy::{ExchangeRule, LegacyToken};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::scopes;
+use crate::domain::subject_token::SubjectToken;
 use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::{self, Reply};
 use crate::sessions::{TokenPair, TokenText};
@@ -74,7 +75,7 @@ impl Inner {
         match exchangeable(token) {
             Some(legacy) => {
                 login::believe_origin(head, options)?;
-                Ok(self.sessions.exchange(legacy, &client).await?)
+                Ok(self.sessions.exchange(legacy, &client, None).await?)
             }
             None => Ok(self.sessions.refresh(token, &client).await?),
         }
@@ -83,7 +84,7 @@ impl Inner {
     /// Whether the token may be tried, by the limits of its session or of those who try tokens. `Err`: in how long.
     pub(super) fn admit_token(&self, token: &TokenText, address: IpAddr) -> Result<(), Duration> {
         match (exchangeable(token), token) {
-            (Some(LegacyToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
+            (Some(SubjectToken { session, .. }), _) | (None, TokenText::Ours(RefreshToken { session, .. })) => {
                 self.limits.admit_refresh_of(*session)
             }
             (None, TokenText::Legacy { imported: Some(_), .. } | TokenText::PerhapsImported(_)) => {
@@ -95,7 +96,7 @@ impl Inner {
 }
 
 /// The legacy token that is exchanged for a session. One that is never exchanged may still be a refresh token that was imported.
-pub(super) fn exchangeable(token: &TokenText) -> Option<&LegacyToken> {
+pub(super) fn exchangeable(token: &TokenText) -> Option<&SubjectToken> {
     match token {
         TokenText::Legacy { token, .. } => Some(&**token).filter(|token| token.exchange != ExchangeRule::Never),
         TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,

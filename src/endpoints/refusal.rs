@@ -66,6 +66,11 @@ pub(super) enum Refusal {
     Machine(#[from] MachineError),
     #[error("{0}")]
     Refresh(#[from] RefreshError),
+    #[error("not a subject token: {0}")]
+    SubjectToken(Denial),
+    /// Of a subject token.
+    #[error("not exchanged: {0}")]
+    Exchange(RefreshError),
     #[error("{0}")]
     Logout(#[from] LogoutError),
     #[error("{0}")]
@@ -145,6 +150,7 @@ impl Refusal {
             Self::Call(CallError::TimedOut) => Some(Counter::CallsTimedOut),
             Self::Issue(IssueError::Store(_))
             | Self::Refresh(RefreshError::Store(_))
+            | Self::Exchange(RefreshError::Store(_))
             | Self::Logout(LogoutError::Store(_))
             | Self::End(EndError::Store(_))
             | Self::Store(_) => Some(Counter::StoreErrors),
@@ -166,6 +172,8 @@ impl Refusal {
             | Self::Machine(_)
             // Counted where it was decided.
             | Self::Refresh(_)
+            | Self::SubjectToken(_)
+            | Self::Exchange(_)
             | Self::Logout(LogoutError::NoTokenId | LogoutError::TokenExpired)
             | Self::End(EndError::NotFound)
             | Self::TooManyScopes(_)
@@ -235,11 +243,15 @@ impl Refusal {
             }
             Self::Issue(IssueError::Barred(_)) => Problem::new(ProblemCode::SubjectBarred, "This account cannot log in for now."),
             Self::Refresh(RefreshError::Dead(_)) => refused_refresh_token(dialect),
-            Self::Refresh(RefreshError::ClaimsUnknown) => unavailable(
+            // RFC 8693, section 2.2.2: whatever the cause.
+            Self::SubjectToken(_) | Self::Exchange(RefreshError::Dead(_)) => {
+                bad_request(ProblemCode::SubjectTokenInvalid, "The subject token is not valid here, or was exchanged before.")
+            }
+            Self::Refresh(RefreshError::ClaimsUnknown) | Self::Exchange(RefreshError::ClaimsUnknown) => unavailable(
                 ProblemCode::ClaimsUnknown,
                 "What your tokens are to say cannot be learned right now; nothing was lost.",
             ),
-            Self::Refresh(RefreshError::Contended) => {
+            Self::Refresh(RefreshError::Contended) | Self::Exchange(RefreshError::Contended) => {
                 unavailable(ProblemCode::RefreshContended, "The session is busy; try again.")
             }
             Self::Logout(LogoutError::NoTokenId) => {
@@ -251,12 +263,14 @@ impl Refusal {
             Self::End(EndError::NotFound) => Problem::new(ProblemCode::SessionNotFound, "There is no such session of yours."),
             Self::Issue(IssueError::Store(error))
             | Self::Refresh(RefreshError::Store(error))
+            | Self::Exchange(RefreshError::Store(error))
             | Self::Logout(LogoutError::Store(error))
             | Self::End(EndError::Store(error))
             | Self::Store(error) => store_problem(error),
             Self::Issue(IssueError::Mint(error))
             | Self::Machine(MachineError::Mint(error))
-            | Self::Refresh(RefreshError::Mint(error)) => mint_problem(error),
+            | Self::Refresh(RefreshError::Mint(error))
+            | Self::Exchange(RefreshError::Mint(error)) => mint_problem(error),
             Self::TooManyScopes(_) | Self::CookieTooLarge => token_too_large(),
             Self::Call(error) => call_problem(*error),
         }

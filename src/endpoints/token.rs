@@ -4,7 +4,7 @@ use http::Uri;
 
 use super::clients::Caller;
 use super::form::{self, Form};
-use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN};
+use super::grant_types::{CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE};
 use super::options::EndpointOptions;
 use super::refusal::Refusal;
 use super::{Inner, login, tokens};
@@ -13,7 +13,8 @@ use crate::proxy::control::OwnRequest;
 use crate::proxy::reply::Reply;
 
 /// What is read from the body alone: in a target, histories and logs would have it.
-const KEPT_OUT_OF_QUERIES: [&str; 5] = ["grant_type", "client_id", "client_secret", "refresh_token", "scope"];
+const KEPT_OUT_OF_QUERIES: [&str; 7] =
+    ["grant_type", "client_id", "client_secret", "refresh_token", "scope", "subject_token", "actor_token"];
 
 impl Inner {
     pub(super) async fn token(&self, request: &OwnRequest, options: &EndpointOptions) -> Result<Reply, Refusal> {
@@ -26,6 +27,7 @@ impl Inner {
                 options.clients.authenticate(&request.head.headers, &form)?;
                 self.refresh_admitted(request, options).await
             }
+            Some(TOKEN_EXCHANGE) if options.exchanges => self.exchange_token(request, &form, options).await,
             Some(CLIENT_CREDENTIALS) if options.clients.have_machines() => self.client_credentials(request, &form, options),
             Some(_) => Err(Refusal::UnsupportedGrantType),
             None => Err(Refusal::Malformed("The parameter grant_type is missing.")),
@@ -41,9 +43,9 @@ impl Inner {
         };
         let grant = client.machine.as_ref().ok_or(Refusal::ClientUnauthorized)?;
         self.limits.admit_client(&grant.id).map_err(Refusal::RateLimited)?;
-        let target = match (form.text("resource"), form.text("audience")) {
-            (Some(_), Some(_)) => return Err(Refusal::Malformed("Send one of resource and audience.")),
-            (target, None) | (None, target) => target,
+        let mut targets = form.targets();
+        let (target, None) = (targets.next(), targets.next()) else {
+            return Err(Refusal::Malformed("Send one audience or resource."));
         };
         let grant = grant.narrowed(form.text("scope"), target).map_err(|excess| match excess {
             Excess::Scope => Refusal::ScopeNotGranted,

@@ -49,8 +49,13 @@ pub(super) fn forbid_caching(reply: &mut Reply) {
 /// The members of RFC 6749, section 5.1, and our generation.
 #[derive(Serialize)]
 pub(super) struct OAuthResponse<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<&'a str>,
+    /// RFC 8693, section 2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
@@ -60,11 +65,24 @@ pub(super) struct OAuthResponse<'a> {
     generation: Option<u32>,
 }
 
+impl OAuthResponse<'_> {
+    /// That of a token exchange, which has to say what was issued.
+    pub(super) fn issuing(self, token_type: &'static str) -> Self {
+        Self { issued_token_type: Some(token_type), ..self }
+    }
+
+    /// What is no secret: the tokens are in cookies.
+    pub(super) fn without_tokens(self) -> Self {
+        Self { access_token: None, token_type: None, refresh_token: None, ..self }
+    }
+}
+
 impl<'a> From<&'a TokenPair> for OAuthResponse<'a> {
     fn from(pair: &'a TokenPair) -> Self {
         Self {
-            access_token: pair.access_token.expose(),
-            token_type: TOKEN_TYPE,
+            access_token: Some(pair.access_token.expose()),
+            issued_token_type: None,
+            token_type: Some(TOKEN_TYPE),
             expires_in: pair.expires_in.as_secs(),
             refresh_token: pair.refresh_token.as_ref().map(|token| token.expose().as_str()),
             scope: said(&pair.scopes),
@@ -76,8 +94,9 @@ impl<'a> From<&'a TokenPair> for OAuthResponse<'a> {
 impl<'a> From<&'a MachineToken> for OAuthResponse<'a> {
     fn from(token: &'a MachineToken) -> Self {
         Self {
-            access_token: token.access_token.expose(),
-            token_type: TOKEN_TYPE,
+            access_token: Some(token.access_token.expose()),
+            issued_token_type: None,
+            token_type: Some(TOKEN_TYPE),
             expires_in: token.expires_in.as_secs(),
             refresh_token: None,
             scope: said(&token.scopes),

@@ -1,40 +1,66 @@
-//! Exchanges a legacy token for a session.
+//! Exchanges a subject token for a session: a legacy token, or one of another issuer.
 
 use super::audit::audit;
 use super::refresh::{Attempt, SWAP_ATTEMPTS_MAX};
-use super::{DeadToken, RefreshError, Sessions, TokenPair};
+use super::{DeadToken, OldToken, RefreshError, Sessions, TokenPair};
 use crate::crypto::entropy;
 use crate::crypto::refresh_token::RefreshToken;
-use crate::domain::claims::Ending;
-use crate::domain::ids::{Generation, SessionId};
-use crate::domain::legacy::{ExchangeRule, LegacyToken};
+use crate::crypto::verifier::{Verifier, judge_when_known};
+use crate::domain::claims::{Denial, Ending};
+use crate::domain::exchange_rule::ExchangeRule;
+use crate::domain::ids::{Generation, SessionId, TokenMaker};
 use crate::domain::rotation::{Presented, Rotation};
 use crate::domain::session::{Client, Lifetime, Session};
-use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
+use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
-use crate::domain::time::Timestamp;
+use crate::domain::subject_token::{SubjectToken, SubjectTokenType};
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::domain::vouching::Standing;
 use crate::store::StoreError;
 
-/// The place of a legacy token in the line of its session's refresh tokens: before the first.
+/// The place of a subject token in the line of its session's refresh tokens: before the first.
 const BEFORE_THE_FIRST: Presented = Presented { generation: Generation::NONE, parent: Generation::NONE };
 
 impl Sessions {
-    /// Creates a session for a legacy token, as often as its rules allow. The token stays valid until it ends or is revoked: other
-    /// tabs and devices may still use it.
+    /// Verifies a text as a subject token; `kind` is what its client says that it is.
     ///
     /// # Errors
-    /// As for a refresh token; [`DeadToken::Malformed`] where legacy tokens are not exchanged.
-    pub async fn exchange(&self, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
+    /// [`Denial::IssuerKeysUnavailable`]: nobody can say for now. All others: it is none.
+    pub async fn read_subject_token(&self, text: &str, kind: SubjectTokenType) -> Result<SubjectToken, Denial> {
+        let partitions = self.store.partitions();
+        let judge = |verifier: &Verifier| verifier.subject_token(text, kind, partitions, self.clock.now());
+        judge_when_known(&self.rules.verifier, text, judge).await
+    }
+
+    /// Creates a session for a subject token, as often as its rules allow. The token stays valid until it ends or is revoked: other
+    /// tabs and devices may still use it. The session of an old refresh token ends as at a login.
+    ///
+    /// # Errors
+    /// As for a refresh token; [`DeadToken::Malformed`] where such tokens are not exchanged.
+    pub async fn exchange(
+        &self,
+        token: &SubjectToken,
+        client: &Client,
+        old: Option<&OldToken>,
+    ) -> Result<TokenPair, RefreshError> {
         let policy = &self.rules.policy;
         let result = self.exchange_by(policy, token, client).await;
+        if let (Ok(pair), Some(old), OldSession::End) = (&result, old, policy.old_session) {
+            // Should it fail, the exchange is repeated.
+            self.end_old(old, &token.principal.subject, Some(pair.session), self.clock.now()).await?;
+        }
         if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
             self.counters.add(counter, 1);
         }
         result
     }
 
-    async fn exchange_by(&self, policy: &SessionPolicy, token: &LegacyToken, client: &Client) -> Result<TokenPair, RefreshError> {
+    async fn exchange_by(
+        &self,
+        policy: &SessionPolicy,
+        token: &SubjectToken,
+        client: &Client,
+    ) -> Result<TokenPair, RefreshError> {
         match self.vouching().token(&token.principal) {
             Standing::Good => {}
             // The session may not exist yet, so a logout left nothing in the store to see: the replica must be complete.
@@ -52,12 +78,15 @@ impl Sessions {
                 let now = self.clock.now();
                 let first = self.first_of(policy, token, client, now).await?;
                 // Created when the token was: what revokes the subject must not pass over what was made of its token.
-                let id = SessionId::new(first.id.partition(), first.id.created_at(), entropy::draw(&*self.entropy));
+                let created_at = Some(first.id.created_at());
+                let mut drawn = [0; 32];
+                drawn[..6].copy_from_slice(&entropy::draw::<6>(&*self.entropy));
+                let id = SessionId::of_subject_token(token.maker, first.id.partition(), created_at, &drawn);
                 let lifetime = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
                 let session = Session { id, rotation: Rotation::first(), lifetime, ..first };
                 let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
                 self.create(&session, now).await?;
-                self.note_exchange(&session);
+                self.note_exchange(token, &session);
                 Ok(pair)
             }
         }
@@ -69,10 +98,10 @@ impl Sessions {
     async fn exchange_once(
         &self,
         policy: &SessionPolicy,
-        token: &LegacyToken,
+        token: &SubjectToken,
         client: &Client,
     ) -> Result<TokenPair, RefreshError> {
-        // A spent legacy token is far more often a kept copy than a theft, so the session does not end.
+        // A spent subject token is far more often a kept copy than a theft, so the session does not end.
         let policy = SessionPolicy { reuse: ReusePolicy::Refuse, ..policy.clone() };
         let presented = RefreshToken { session: token.session, presented: BEFORE_THE_FIRST };
         for _ in 0..SWAP_ATTEMPTS_MAX {
@@ -84,7 +113,7 @@ impl Sessions {
                     self.create(&session, now).await?;
                     let stored = self.load_live(token.session, now).await?;
                     if stored.session == session {
-                        self.note_exchange(&session);
+                        self.note_exchange(token, &session);
                         return Ok(pair);
                     }
                     // Another call came first, and its record counts.
@@ -103,17 +132,18 @@ impl Sessions {
         Err(RefreshError::Contended)
     }
 
-    /// The one session of a legacy token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
+    /// The one session of a subject token. It lives at least as long as the token would have: nobody is to be logged out by the exchange,
     /// and while its record is there the token cannot be exchanged again. What the token grants may be old: the claims hook is asked,
     /// and where the subject is gone, the token ends.
     async fn first_of(
         &self,
         policy: &SessionPolicy,
-        token: &LegacyToken,
+        token: &SubjectToken,
         client: &Client,
         now: Timestamp,
     ) -> Result<Session, RefreshError> {
-        let end = token.principal.expires_at;
+        // By whatever clock: a record that has gone would let the token come again.
+        let end = token.principal.window.closes_at.saturating_add(CLOCK_SKEW_MAX);
         let own = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
         let session = Session {
             id: token.session,
@@ -129,8 +159,18 @@ impl Sessions {
         Ok(Session { grant, ..session })
     }
 
-    fn note_exchange(&self, session: &Session) {
-        self.counters.add(Counter::LegacyExchanges, 1);
-        audit!(info, "legacy_token_exchanged", subject = session.subject, session = session.id, address = session.client.address,);
+    fn note_exchange(&self, token: &SubjectToken, session: &Session) {
+        let (subject, id, address) = (&session.subject, session.id, session.client.address);
+        match token.maker {
+            TokenMaker::Api => {
+                self.counters.add(Counter::LegacyExchanges, 1);
+                audit!(info, "legacy_token_exchanged", subject = subject, session = id, address = address);
+            }
+            TokenMaker::Issuer => {
+                self.counters.add(Counter::TokenExchanges, 1);
+                let issuer = &token.principal.issuer;
+                audit!(info, "subject_token_exchanged", issuer = issuer, subject = subject, session = id, address = address);
+            }
+        }
     }
 }

@@ -73,7 +73,7 @@ impl Sessions {
         // Before anything is stored: without a key that signs, no session is left behind that nobody can use.
         let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
         if let Some(old) = login.old_refresh_token.as_ref().filter(|_| policy.old_session == OldSession::End) {
-            self.end_old(old, &session.subject, now).await?;
+            self.end_old(old, &session.subject, None, now).await?;
         }
         if let Err(error) = self.create(&session, now).await {
             if matches!(error, StoreError::Unconfirmed(_)) {
@@ -95,8 +95,8 @@ impl Sessions {
 
     /// Stores a new session, which ends the subject's oldest ones beyond the limit.
     pub(super) async fn create(&self, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-        // Among those that it ends may be sessions of legacy tokens.
-        let forget_at = self.forget_at(now).max(self.legacy_forget_at(now));
+        // Among those that it ends may be sessions of subject tokens.
+        let forget_at = self.forget_at(now).max(self.subject_token_forget_at(now));
         let limit = self.rules.policy.sessions_max.map(|sessions_max| SessionLimit { sessions_max, forget_at });
         let ended = self.store.create(session, limit, now).await?;
         if let Some(limit) = limit {
@@ -114,9 +114,16 @@ impl Sessions {
         }
     }
 
-    async fn end_old(&self, token: &OldToken, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
+    /// `present`: the session that is to stay, if there is one already.
+    pub(super) async fn end_old(
+        &self,
+        token: &OldToken,
+        subject: &Subject,
+        present: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let opened = self.open(&self.read(token.text.expose())).await?;
-        let Some(old) = opened.map(|opened| opened.token.session) else { return Ok(()) };
+        let Some(old) = opened.map(|opened| opened.token.session).filter(|old| Some(*old) != present) else { return Ok(()) };
         let Some(stored) = self.store.load(old).await? else { return Ok(()) };
         let owner = &stored.session.subject;
         if owner != subject && !token.is_replaced {

@@ -204,15 +204,15 @@ impl Sessions {
         })
     }
 
-    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted. Where legacy tokens may be
+    /// Ends what `target` names: in the store, then here. Returns the sessions whose records were deleted. Where subject tokens may be
     /// covered, it is remembered for as long as those live.
     async fn revoke(&self, target: Target, now: Timestamp, forget_at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         let forget_at = match &target {
-            Target::Session { session } if !session.is_of_legacy() => forget_at,
+            Target::Session { session } if session.token_maker().is_none() => forget_at,
             Target::Token { .. } => forget_at,
-            Target::Session { .. } => forget_at.max(self.legacy_forget_at(now)),
-            Target::Subject { issued_before, .. } => forget_at.max(self.legacy_forget_at(now.max(issued_before.latest()))),
-            Target::Everyone { issued_before } => forget_at.max(self.legacy_forget_at(now.max(*issued_before))),
+            Target::Session { .. } => forget_at.max(self.subject_token_forget_at(now)),
+            Target::Subject { issued_before, .. } => forget_at.max(self.subject_token_forget_at(now.max(issued_before.latest()))),
+            Target::Everyone { issued_before } => forget_at.max(self.subject_token_forget_at(now.max(*issued_before))),
         };
         let revocation = Revocation { target, revoked_at: now, forget_at };
         let ended = self.log.revoke(&revocation).await?;
@@ -225,11 +225,11 @@ impl Sessions {
         self.revoke(Target::Session { session }, now, self.forget_at(now)).await
     }
 
-    /// When a revocation of legacy tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
+    /// When a revocation of subject tokens that were made until `now` may be forgotten: once they have ended, and so has what a node that
     /// had not heard of it made of one. Such a session is dated by its token, and so covered; it cannot be refreshed, and ends by idling.
-    fn legacy_forget_at(&self, now: Timestamp) -> Timestamp {
+    fn subject_token_forget_at(&self, now: Timestamp) -> Timestamp {
         let policy = &self.rules.policy;
-        let Some(end) = policy.legacy.end_by(now) else { return now };
+        let Some(end) = policy.subject_tokens.end_by(now) else { return now };
         let made_late_ends_at = now.saturating_add(policy.max_staleness).saturating_add(policy.idle_lifetime);
         end.max(made_late_ends_at).saturating_add(CLOCK_SKEW_MAX)
     }

@@ -166,7 +166,7 @@ impl Sessions {
             }
             Some(Ending::Expired) => return Err(RefreshError::Dead(DeadToken::Expired)),
         }
-        if let Some(prefix) = self.rules.policy.reserved.of(&session.subject) {
+        if let Some(prefix) = self.rules.policy.reserved.of_session(&session.subject, session.id) {
             let (subject, session) = (&session.subject, session.id);
             tracing::warn!(%subject, %session, prefix = prefix.as_str(), "a session's subject is by now kept for another issuer's users or for machines: not refreshed");
             return Err(RefreshError::Dead(DeadToken::Disowned));

@@ -5,7 +5,7 @@ use crate::crypto::imported_token;
 use crate::crypto::refresh_token::RefreshToken;
 use crate::domain::ids::SessionId;
 use crate::domain::imported::{self, ImportedDigest};
-use crate::domain::legacy::LegacyToken;
+use crate::domain::subject_token::SubjectToken;
 use crate::store::StoreError;
 
 /// A text in the place of a refresh token, read without the store.
@@ -14,7 +14,7 @@ pub enum TokenText {
     /// A refresh token of ours, by its MAC.
     Ours(RefreshToken),
     /// A valid legacy token. Some APIs sign both kinds of token with one secret, so it may also be an imported refresh token.
-    Legacy { token: Box<LegacyToken>, imported: Option<ImportedDigest> },
+    Legacy { token: Box<SubjectToken>, imported: Option<ImportedDigest> },
     /// It may be an imported refresh token: the store knows.
     PerhapsImported(ImportedDigest),
     /// No token that this gateway takes here.

@@ -97,6 +97,15 @@ impl Sessions {
         }
     }
 
+    /// Whether tokens of sessions are for exactly these audiences, in any order. They are for all of theirs or none: nothing is asked for
+    /// by an empty list.
+    #[must_use]
+    pub fn are_audiences(&self, asked: &[&str]) -> bool {
+        let ours = &self.rules.minting.audiences;
+        asked.is_empty()
+            || asked.iter().all(|one| ours.iter().any(|our| our == one)) && ours.iter().all(|our| asked.contains(&&**our))
+    }
+
     /// The `iss` of our own tokens.
     #[must_use]
     pub fn issuer(&self) -> String {

@@ -39,6 +39,7 @@ export const PROBLEM_CODES = [
     'store_full',
     'store_unavailable',
     'subject_barred',
+    'subject_token_invalid',
     'target_too_long',
     'ticket_invalid',
     'ticket_misused',

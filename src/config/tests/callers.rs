@@ -2,6 +2,9 @@
 
 use super::{MINIMAL, assert_one_fault, minimal_and};
 use crate::config::{IssuerSubjects, JwksSource, Settings};
+use crate::domain::claim_policy::AudienceRule;
+use crate::domain::exchange_rule::ExchangeRule;
+use crate::domain::time::Timestamp;
 
 #[test]
 fn identity_fields_are_kept_free_by_the_names_that_they_have_by_default() {
@@ -121,4 +124,66 @@ fn the_claims_of_an_issuer_that_are_trusted_are_such_as_are_passed_on() {
     for own in ["sub", "sid", "gen", "scope", "jti"] {
         assert_one_fault(&entry(&format!("[\"{own}\"]")), &["issuers[0].trusted_claims", own]);
     }
+}
+
+/// An issuer with these further lines, and a place where its tokens are exchanged.
+fn exchanging(lines: &str) -> String {
+    let fixed = "algorithms = [\"ES256\"]\njwks_file = \"f\"\nsubject_prefix = \"p:\"";
+    format!("endpoints.token = \"/oauth/token\"\n[[issuers]]\nissuer = \"i\"\n{fixed}\n{lines}\n")
+}
+
+#[test]
+fn tokens_of_an_issuer_become_sessions_as_its_entry_says() {
+    let of = |lines: &str| Settings::from_toml(&minimal_and(&exchanging(lines))).unwrap();
+    for (value, rule) in [
+        ("", ExchangeRule::Never),
+        ("exchange = false", ExchangeRule::Never),
+        ("exchange = \"never\"", ExchangeRule::Never),
+        ("exchange = true", ExchangeRule::Once),
+        ("exchange = \"once\"", ExchangeRule::Once),
+        ("exchange = \"many\"", ExchangeRule::Many),
+    ] {
+        let settings = of(&format!("audiences = [\"a\"]\n{value}"));
+        assert_eq!((settings.issuers[0].exchange, settings.exchanges_tokens()), (rule, rule != ExchangeRule::Never), "{value}");
+        let policy = settings.issuers[0].policy(&settings.reserved_prefixes());
+        assert_eq!(policy.exchange.is_some(), rule != ExchangeRule::Never, "{value}");
+    }
+    let terms = |lines: &str| {
+        let settings = of(lines);
+        let policy = settings.issuers[0].policy(&settings.reserved_prefixes());
+        (policy.audiences, policy.exchange.unwrap().audiences)
+    };
+    let any_of = |names: &[&str]| AudienceRule::AnyOf(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(terms("audiences = [\"a\"]\nexchange = true"), (any_of(&["a"]), any_of(&["a"])));
+    assert_eq!(terms("audiences = []\nexchange = true\nexchange_audiences = [\"b\"]"), (any_of(&[]), any_of(&["b"])));
+    let lives =
+        of("audiences = [\"a\"]\nexchange = true\nlifetime_max = \"2h\"\nleeway = \"30s\"").session_policy().subject_tokens;
+    let at = Timestamp::from_secs(1_700_000_000);
+    assert_eq!(lives.end_by(at), Some(Timestamp::from_secs(1_700_000_000 + 7200 + 30 + 60)), "revocations are kept as long");
+    assert_eq!(of("audiences = [\"a\"]").session_policy().subject_tokens.end_by(at), None);
+}
+
+#[test]
+fn an_exchange_that_could_not_be_meant_is_refused() {
+    let audiences = "audiences = [\"a\"]";
+    for (lines, parts) in [
+        (format!("{audiences}\nexchange = \"twice\""), &["issuers[0].exchange", "\"once\"", "\"many\""][..]),
+        (format!("{audiences}\nexchange_audiences = [\"b\"]"), &["issuers[0].exchange_audiences", "no meaning"]),
+        (format!("{audiences}\nexchange_audiences = [\"our-app\"]"), &["issuers[0].exchange_audiences", "no meaning"]),
+        (format!("{audiences}\nexchange_scopes = [\"b\"]"), &["issuers[0].exchange_scopes", "no meaning"]),
+        (format!("{audiences}\nexchange_claims = {{ a = \"b\" }}"), &["issuers[0].exchange_claims", "no meaning"]),
+        (format!("{audiences}\nexchange = true\nexchange_audiences = []"), &["issuers[0].exchange_audiences", "at least one"]),
+        ("audiences = []\nexchange = true".to_owned(), &["issuers[0].audiences", "at least one"]),
+        ("audiences = []".to_owned(), &["issuers[0].audiences", "at least one"]),
+        (format!("{audiences}\nexchange = true\nexchange_scopes = [\"a b\"]"), &["issuers[0].exchange_scopes", "scope"]),
+        (format!("{audiences}\nexchange = true\nexchange_claims = {{ sid = \"b\" }}"), &["issuers[0].exchange_claims.sid"]),
+        (
+            format!("{audiences}\nexchange = true\nexchange_claims = {{ client_id = \"b\" }}"),
+            &["issuers[0].exchange_claims.client_id"],
+        ),
+    ] {
+        assert_one_fault(&exchanging(&lines), parts);
+    }
+    let nowhere = exchanging(&format!("{audiences}\nexchange = true")).replace("/oauth/token", "");
+    assert_one_fault(&nowhere, &["issuers[0].exchange", "endpoints.token"]);
 }

@@ -12,8 +12,9 @@ use crate::crypto::testing::{ISSUER, KID, NOW, claims, header, key, now, policy,
 use crate::crypto::verifier::Verifier;
 use crate::domain::claim_policy::{AudienceRule, ClaimPath};
 use crate::domain::claims::Denial;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::Partitions;
-use crate::domain::legacy::{ExchangeRule, LegacyPolicy};
+use crate::domain::legacy::LegacyPolicy;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 

@@ -17,7 +17,7 @@ pub struct Principal {
     pub subject: Subject,
     /// The `iss` of the token; for a legacy token, the name of the rules that it was accepted by.
     pub issuer: Arc<str>,
-    /// Present in our own tokens, and for old ones: derived from the token, see [`SessionId::of_legacy`].
+    /// Present in our own tokens, and for old ones: derived from the token, see [`SessionId::of_subject_token`].
     pub session: Option<SessionId>,
     /// Present in our own tokens alone.
     pub generation: Option<Generation>,

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::replica::Replica;
 use crate::domain::revocation::{Cutoff, Revocation, Target};
+use crate::domain::subject_token::SubjectTokenLives;
 use crate::domain::subjects::ReservedPrefixes;
 
 const NOW: i64 = 1_700_000_000;
@@ -33,7 +34,7 @@ fn policy() -> LegacyPolicy {
     }
 }
 
-fn judge(claims: &Value, policy: &LegacyPolicy) -> Result<LegacyToken, Denial> {
+fn judge(claims: &Value, policy: &LegacyPolicy) -> Result<SubjectToken, Denial> {
     check(AccessClaims::read(claims.to_string().as_bytes())?, policy, &DIGEST, at(NOW))
 }
 
@@ -165,18 +166,6 @@ fn claims_are_taken_over_under_their_new_names_alone() {
     assert!(!token.principal.claims.contains_key("plan"), "nothing stands where a mapped claim would");
 }
 
-#[test]
-fn revocations_are_remembered_as_long_as_legacy_tokens_live() {
-    let day = Duration::from_secs(86_400);
-    assert_eq!(LegacyLives::default().end_by(at(NOW)), None);
-    let lives = LegacyLives::default().with(at(NOW + 1_000_000), None);
-    assert_eq!(lives.end_by(at(NOW)), Some(at(NOW + 1_000_000)));
-    let short = LegacyLives::default().with(at(NOW + 1_000_000), Some(day));
-    assert_eq!(short.end_by(at(NOW)), Some(at(NOW + 86_400 + 60)));
-    assert_eq!(short.end_by(at(NOW + 999_999)), Some(at(NOW + 1_000_000)));
-    assert_eq!(short.with(at(NOW + 500_000), None).end_by(at(NOW)), Some(at(NOW + 500_000)));
-}
-
 proptest! {
     #[test]
     fn none_is_accepted_outside_its_window_or_after_the_cut_off(
@@ -197,7 +186,7 @@ proptest! {
             prop_assert!(now < cut_off && now >= nbf && exp.is_none_or(|exp| now < exp) && iat.is_none_or(|iat| iat <= now + 60));
             let end = token.principal.expires_at;
             prop_assert!(at(now) < end && end <= policy.accepted_until);
-            let remembered = LegacyLives::default().with(policy.accepted_until, lifetime_max).end_by(at(now)).unwrap();
+            let remembered = SubjectTokenLives::default().with(policy.accepted_until, lifetime_max).end_by(at(now)).unwrap();
             prop_assert!(end <= remembered, "a revocation would be forgotten before the token ends");
         } else {
             let is_outside = now >= cut_off || now < nbf || exp.is_some_and(|exp| now >= exp);

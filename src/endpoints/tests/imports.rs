@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{FORM, Gate, JSON, json, text};
 use crate::crypto::imported_token::digest_of;
-use crate::domain::legacy::ExchangeRule;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::session::Grant;
 use crate::sessions::import::{ForeignToken, Importer};

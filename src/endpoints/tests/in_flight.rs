@@ -9,8 +9,8 @@ use http::Method;
 
 use super::{Gate, cookies_of, head};
 use crate::domain::claims::{Denial, Undecided};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::in_flight::Due;
-use crate::domain::legacy::ExchangeRule;
 use crate::domain::secret::Secret;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;

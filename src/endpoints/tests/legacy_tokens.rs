@@ -2,7 +2,7 @@ use http::Method;
 
 use super::{FORM, Fields, Gate, JSON, cookies_of, json, text};
 use crate::domain::claims::Denial;
-use crate::domain::legacy::ExchangeRule;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::route::OwnEndpoint;
 use crate::domain::stats::Counter;
 use crate::domain::time::Clock as _;

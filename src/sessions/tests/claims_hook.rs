@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::world::{DAY, MINUTE, SECOND, World, client, policy, refresh_token};
 use crate::domain::claims::RevokedBy;
-use crate::domain::legacy::ExchangeRule;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::session::Session;
 use crate::domain::session_policy::{SessionPolicy, WithoutClaims};
 use crate::domain::stats::Counter;
@@ -123,7 +123,7 @@ async fn an_exchange_gives_the_claims_of_now_and_ends_the_legacy_token_of_a_subj
         let (token, gone) = (world.legacy_token("ada", DAY), world.legacy_token("ada", 2 * DAY));
         let exchange = async |token: &str| {
             let token = world.node.sessions.legacy_token(token).unwrap();
-            (world.node.sessions.exchange(&token, &client()).await, token.principal)
+            (world.node.sessions.exchange(&token, &client(), None).await, token.principal)
         };
         let pair = exchange(&token).await.0.unwrap();
         let grant = world.record(pair.session).await.unwrap().grant;

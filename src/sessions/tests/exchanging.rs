@@ -1,12 +1,13 @@
 use super::store::Fault;
 use super::world::*;
 use crate::domain::claims::{Principal, RevokedBy};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::Generation;
-use crate::domain::legacy::{ExchangeRule, LegacyLives};
 use crate::domain::revocation::Target;
 use crate::domain::session::Client;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;
+use crate::domain::subject_token::SubjectTokenLives;
 use crate::domain::time::Clock as _;
 use crate::sessions::{Credentials, DeadToken, LogoutScope, RefreshError, TokenPair};
 use crate::store::RevocationLog as _;
@@ -15,7 +16,7 @@ use crate::store::RevocationLog as _;
 fn world_with(exchange: ExchangeRule, change: impl FnOnce(SessionPolicy) -> SessionPolicy) -> World {
     let clock = ManualClock::new();
     let until = clock.now().saturating_add(30 * DAY);
-    let world = World::with(change(SessionPolicy { legacy: LegacyLives::default().with(until, None), ..policy() }));
+    let world = World::with(change(SessionPolicy { subject_tokens: SubjectTokenLives::default().with(until, None), ..policy() }));
     world.accept_legacy_tokens(exchange, until);
     world
 }
@@ -36,7 +37,7 @@ async fn exchange(node: &Node, token: &str) -> Result<TokenPair, RefreshError> {
 
 async fn exchange_as(node: &Node, token: &str, client: &Client) -> Result<TokenPair, RefreshError> {
     let token = node.sessions.legacy_token(token).ok_or(RefreshError::Dead(DeadToken::Malformed))?;
-    node.sessions.exchange(&token, client).await
+    node.sessions.exchange(&token, client, None).await
 }
 
 async fn refresh(node: &Node, pair: &TokenPair) -> Result<TokenPair, RefreshError> {

@@ -1,8 +1,8 @@
 use super::store::Fault;
 use super::world::{DAY, MINUTE, SECOND, World, client, login, policy, refresh_token, subject};
 use crate::crypto::imported_token::digest_of;
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::Generation;
-use crate::domain::legacy::ExchangeRule;
 use crate::domain::session::Grant;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::stats::Counter;

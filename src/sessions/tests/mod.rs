@@ -10,6 +10,7 @@ mod property;
 mod refreshing;
 mod statistics;
 pub(crate) mod store;
+mod subject_tokens;
 pub(crate) mod world;
 
 pub(crate) use store::{Fault, TestStore};

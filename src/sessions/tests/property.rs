@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{DAY, Node, SECOND, World, client, policy, refresh_token, subject};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::Generation;
-use crate::domain::legacy::ExchangeRule;
 use crate::domain::page::Page;
 use crate::domain::session_policy::SessionPolicy;
 use crate::domain::time::Clock as _;
@@ -130,7 +130,7 @@ async fn live(first: First, steps: &[Step]) -> Result<(), TestCaseError> {
 async fn present(world: &World, node: &Node, token: &str) -> Result<TokenPair, RefreshError> {
     node.replica.confirm(world.clock.monotonic());
     match node.sessions.legacy_token(token) {
-        Some(old) => node.sessions.exchange(&old, &client()).await,
+        Some(old) => node.sessions.exchange(&old, &client(), None).await,
         None => node.sessions.refresh_text(token, &client()).await,
     }
 }

@@ -19,10 +19,11 @@ use crate::crypto::legacy_key::LegacyKey;
 use crate::crypto::refresh_token::RefreshTokens;
 use crate::crypto::verifier::{TOKEN_BYTES_DEFAULT, Verifier};
 use crate::domain::algorithm::Algorithm;
-use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, TypeRule};
+use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy, ExchangeTerms, TypeRule};
 use crate::domain::claims::{Principal, Window};
+use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::{Generation, Partitions, SessionId, Subject, TokenId};
-use crate::domain::legacy::{ExchangeRule, LegacyLives, LegacyPolicy, LegacyToken};
+use crate::domain::legacy::LegacyPolicy;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::page::Page;
 use crate::domain::replica::Replica;
@@ -30,6 +31,7 @@ use crate::domain::revocation::Retention;
 use crate::domain::session::{Client, Grant, Session};
 use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
 use crate::domain::stats::{Counter, Counters};
+use crate::domain::subject_token::{SubjectToken, SubjectTokenLives};
 use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix, SubjectRule};
 use crate::domain::time::{Clock, Timestamp};
 use crate::sessions::claims_hook::ClaimsHook;
@@ -115,7 +117,7 @@ pub(crate) fn policy() -> SessionPolicy {
         rotation: true,
         reuse: ReusePolicy::Revoke,
         max_staleness: 30 * SECOND,
-        legacy: LegacyLives::default(),
+        subject_tokens: SubjectTokenLives::default(),
         old_session: OldSession::End,
         imported_until: None,
         reserved: ReservedPrefixes::default(),
@@ -300,7 +302,7 @@ impl Sessions {
     }
 
     /// The text as a legacy token, if it is a valid one.
-    pub(crate) fn legacy_token(&self, text: &str) -> Option<LegacyToken> {
+    pub(crate) fn legacy_token(&self, text: &str) -> Option<SubjectToken> {
         match self.read(text) {
             TokenText::Legacy { token, .. } => Some(*token),
             TokenText::Ours(_) | TokenText::PerhapsImported(_) | TokenText::Unknown => None,
@@ -361,6 +363,47 @@ impl World {
         let verifier = Verifier::new().with_own(&minting.keys, own).with_foreign(&foreign, foreign_policy, None);
         self.verifier.store(Arc::new(verifier));
         self.node.replica.confirm(self.clock.monotonic());
+    }
+
+    /// All nodes exchange what `https://idp.example` makes with [`OLD_SECRET`] for `app`, and take their own access tokens. Its users are
+    /// told apart by `idp:`.
+    pub(crate) fn exchange_tokens(&self, rule: ExchangeRule) {
+        let minting = minting();
+        let key = URL_SAFE_NO_PAD.encode(OLD_SECRET);
+        let key_set = format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","k":"{key}"}}]}}"#);
+        let foreign = ForeignKeys::parse(key_set.as_bytes(), &[Algorithm::Hs256], JwksOrigin::File).unwrap();
+        let audiences = |name: &str| AudienceRule::AnyOf([name.to_owned()].into());
+        let prefix = SubjectPrefix::new("idp:").unwrap();
+        let terms = ExchangeTerms {
+            rule,
+            audiences: audiences("app"),
+            claims: vec![("role".to_owned(), ClaimPath::new("role"))],
+            scopes: vec!["read".to_owned()],
+        };
+        let policy = ClaimPolicy {
+            exchange: Some(terms).filter(|_| rule != ExchangeRule::Never),
+            ..ClaimPolicy::foreign("https://idp.example", audiences("api"), DAY, SubjectRule::Prefixed(prefix.clone()))
+        };
+        let reserved = ReservedPrefixes::default().with_exchanged([prefix]);
+        let own = ClaimPolicy {
+            subjects: SubjectRule::Ours(reserved),
+            ..ClaimPolicy::own(&minting.issuer, &minting.audiences, self.policy.access_lifetime)
+        };
+        let verifier = Verifier::new().with_own(&minting.keys, own).with_foreign(&foreign, policy, None);
+        self.verifier.store(Arc::new(verifier));
+        self.node.replica.confirm(self.clock.monotonic());
+    }
+
+    /// As `https://idp.example` made it, ten seconds ago.
+    pub(crate) fn issuers_token(&self, name: &str, further: &serde_json::Value) -> String {
+        let now = self.now().secs();
+        let mut claims = serde_json::json!({
+            "iss": "https://idp.example", "sub": name, "aud": "app", "iat": now - 10, "exp": now + 3600, "scope": "openid read", "role": "admin",
+        });
+        for (name, value) in further.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        legacy_token(&claims)
     }
 
     /// As the API made it, ten seconds ago.

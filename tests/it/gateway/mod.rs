@@ -27,6 +27,7 @@ mod service_manager;
 mod settings_in_force;
 mod store_calls;
 mod tickets;
+mod token_exchange;
 mod two_nodes;
 
 use std::io::ErrorKind;

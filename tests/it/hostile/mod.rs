@@ -42,6 +42,7 @@ mod streams;
 mod targets;
 mod tickets;
 mod token_endpoint;
+mod token_exchange;
 mod token_sizes;
 mod tokens;
 mod upgrades;
