@@ -1,5 +1,6 @@
 //! The composition root: the only place where parts are wired, and the order of start and stop.
 
+mod access_log;
 mod addresses;
 mod admin_listener;
 mod ambient;
@@ -108,6 +109,8 @@ pub enum StartError {
     Issuer { issuer: String, error: String },
     #[error("legacy {name}: {error}")]
     Legacy { name: String, error: String },
+    #[error("log.access.to: cannot open {path}: {error}")]
+    AccessLog { path: String, error: io::Error },
     #[error("reading the files that the settings name: {0}")]
     Files(#[from] FileWorkError),
     #[error("{0}")]
@@ -301,15 +304,24 @@ impl App {
         let settings = reload.settings();
         let former = self.live.now();
         let admin = Plan::of(&settings.admin, self.admin_listener.as_ref()).await?;
-        let next = former.followed_by(settings, &self.parts, admin.former()).await?;
+        // Boxed: else whoever reloads would have to carry room for all that the settings say.
+        let next = Box::pin(former.followed_by(settings, &self.parts, admin.former())).await?;
         let admin = admin.bind(&next.listeners, Some(&former.listeners))?;
         legacy::warn(settings, self.parts.ambient.clock.now());
         next.issuers.keep_fresh(&self.supervisor);
         next.listeners.before_taking_over(&former.listeners).await;
         self.live.replace(next);
+        self.live.now().succeeds(&former, settings);
         let is_still_shared = self.live.now().listeners.take_over(&former.listeners);
         admin.take(&mut self.admin_listener, &self.admin_latest, &self.admin);
         Ok(is_still_shared.then(|| "listen.share_port".to_owned()).into_iter().collect())
+    }
+
+    /// Opens the file of the access log anew.
+    fn reopen_access_log(&self) {
+        if let Some(outlet) = &self.live.now().access_log {
+            outlet.reopen();
+        }
     }
 
     /// The next call of the admin listener to read the settings again; waits for one.
@@ -341,6 +353,9 @@ impl App {
             tracing::warn!("requests still in flight are dropped");
             self.shutdown.abort.cancel();
             let _ = joined.await;
+        }
+        if let Some(outlet) = self.live.now().access_log.clone() {
+            let _ = tokio::task::spawn_blocking(move || outlet.finish()).await;
         }
         self.supervisor.shut_down(TASKS_DEADLINE).await;
         self.admin.shut_down(2 * TASKS_DEADLINE).await;

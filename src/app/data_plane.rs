@@ -16,6 +16,7 @@ use crate::domain::headers::forwarded::Forwarding;
 use crate::domain::per_upstream::{PerUpstream, UpstreamIndex};
 use crate::domain::routing::Routing;
 use crate::domain::time::{Clock, Timestamp};
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::auth::admission::AdmissionOptions;
 use crate::proxy::auth::ticket_reader::TicketReader;
 use crate::proxy::policy::{AccessCookie, LoginRules, Policy};
@@ -174,6 +175,7 @@ fn places(upstream: &config::Upstream, files: &Files) -> Result<Vec<Place>, Star
 pub(super) fn policy(
     settings: &Settings,
     tickets: &Tickets,
+    access_log: Option<Arc<AccessLog>>,
     clock: &Arc<dyn Clock>,
     former: Option<&Policy>,
 ) -> Result<Policy, StartError> {
@@ -216,6 +218,7 @@ pub(super) fn policy(
             cache_entries_max: settings.tokens.cache_entries,
             max_staleness: settings.revocation.max_staleness,
         },
+        access_log,
     })
 }
 

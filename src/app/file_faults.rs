@@ -1,6 +1,6 @@
 //! What is wrong with the files that the settings name.
 
-use super::{certificates, data_plane, issuers, keys, legacy, stores, watched_keys};
+use super::{access_log, certificates, data_plane, issuers, keys, legacy, stores, watched_keys};
 use crate::config::{JwksSource, Settings};
 
 /// Everything for which a start would refuse what is in the files, by the code that a start runs. Nothing is made, and nobody is asked.
@@ -18,6 +18,7 @@ pub fn faults(settings: &Settings) -> Vec<String> {
         }
     }
     faults.extend(settings.legacy.iter().filter_map(|legacy| legacy::key(legacy).err()).map(|error| error.to_string()));
+    faults.extend(settings.log.access.as_ref().and_then(access_log::fault).map(|error| error.to_string()));
     faults.extend(stores::fault(settings).map(|error| error.to_string()));
     faults
 }

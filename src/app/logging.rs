@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn what_clients_can_make_h2_say_is_left_out_unless_it_is_asked_for() {
         let directives = |level: &str| {
-            let filter = filter(&Log { format: LogFormat::Text, level: level.to_owned() }).to_string();
+            let filter = filter(&Log { format: LogFormat::Text, level: level.to_owned(), access: None }).to_string();
             let mut directives: Vec<_> = filter.split(',').map(str::to_owned).collect();
             directives.sort();
             directives

@@ -61,7 +61,11 @@ pub fn run(
             let asked_by = tokio::select! {
                 () = stops.next() => break None,
                 failure = &mut failed => break Some(failure),
-                _ = hangups.recv() => None,
+                _ = hangups.recv() => {
+                    // Whatever becomes of the settings.
+                    app.reopen_access_log();
+                    None
+                }
                 () = reloads.settings_changed() => None,
                 reply = app.reload_asked_for() => Some(reply),
             };

@@ -13,6 +13,7 @@ use arc_swap::access::{DynAccess, Map};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::access_log::{self, Outlet};
 use super::certificates::{self, Prepared, TlsListener};
 use super::issuers::{Issuers, Own};
 use super::listeners::{Former, FormerAdmin, Listeners};
@@ -44,6 +45,8 @@ pub(super) struct Snapshot {
     pub(super) issuers: Arc<Issuers>,
     pub(super) tasks: Arc<TaskRules>,
     pub(super) drain: Drain,
+    /// Where the access log goes, if it is on.
+    pub(super) access_log: Option<Arc<Outlet>>,
 }
 
 /// How much time the end of the process takes.
@@ -77,6 +80,7 @@ struct OtherRules {
     issuers: Arc<Issuers>,
     tasks: TaskRules,
     drain: Drain,
+    access_log: Option<Arc<Outlet>>,
 }
 
 /// The parts of the control plane, by the rules of one snapshot.
@@ -105,8 +109,10 @@ impl Rules {
     fn of(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Self, StartError> {
         let former_minting = former.map(|former| &*former.sessions.rules().minting);
         let minting = Arc::new(keys::minting(settings, &parts.ambient, former_minting)?);
+        let access_log = outlet(settings, parts, former)?;
         let former_policy = former.map(|former| &former.data_plane.policy);
-        let policy = data_plane::policy(settings, minting.refresh_tokens.tickets(), &parts.ambient.clock, former_policy)?;
+        let log = access_log::rules(settings.log.access.as_ref(), access_log.as_ref(), node_name(settings));
+        let policy = data_plane::policy(settings, minting.refresh_tokens.tickets(), log, &parts.ambient.clock, former_policy)?;
         let own = Own {
             keys: Arc::clone(&minting.keys),
             policy: settings.own_policy(),
@@ -137,7 +143,7 @@ impl Rules {
         let drain = Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline };
         let tls = former.map(|former| former.tls.as_slice()).unwrap_or_default();
         let prepared = certificates::prepared(settings, tls, parts.ambient.clock.now())?;
-        Ok(Self { prepared, control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain } })
+        Ok(Self { prepared, control_plane, rest: OtherRules { policy, issuers, tasks: task_rules(settings), drain, access_log } })
     }
 }
 
@@ -232,8 +238,31 @@ impl Snapshot {
             issuers: rules.issuers,
             tasks: Arc::new(rules.tasks),
             drain: rules.drain,
+            access_log: rules.access_log,
         }
     }
+
+    /// It is in force, and the former one is not any more.
+    pub(super) fn succeeds(&self, former: &Self, settings: &Settings) {
+        if let (Some(outlet), Some(log)) = (&self.access_log, &settings.log.access) {
+            outlet.limit(log.queue_bytes_max);
+        }
+        let stays = |outlet: &Arc<Outlet>| self.access_log.as_ref().is_some_and(|present| Arc::ptr_eq(present, outlet));
+        if let Some(outlet) = former.access_log.as_ref().filter(|outlet| !stays(outlet)) {
+            outlet.close();
+        }
+    }
+}
+
+/// The way to where the access log goes: the former one, where it leads there.
+fn outlet(settings: &Settings, parts: &Parts, former: Option<&Snapshot>) -> Result<Option<Arc<Outlet>>, StartError> {
+    let Some(log) = &settings.log.access else { return Ok(None) };
+    let former = former.and_then(|former| former.access_log.as_ref()).filter(|outlet| outlet.leads_to(&log.to));
+    if let Some(same) = former {
+        return Ok(Some(Arc::clone(same)));
+    }
+    let opened = Outlet::open(log, Arc::clone(parts.meters.control()));
+    opened.map(Some).map_err(|error| StartError::AccessLog { path: log.to.to_string(), error })
 }
 
 fn view(policy: Policy, listeners: &Listeners, issuers: &Issuers, endpoints: &Arc<Endpoints>) -> Arc<DataPlaneView> {
@@ -248,10 +277,7 @@ fn has_tls_files(upstream: &config::Upstream) -> bool {
 fn task_rules(settings: &Settings) -> TaskRules {
     let node_heartbeat = node_heartbeat(settings);
     TaskRules {
-        node: NodeRules {
-            name: settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listeners.first().address.port())),
-            silence_max: settings.revocation.max_staleness + 3 * node_heartbeat,
-        },
+        node: NodeRules { name: node_name(settings), silence_max: settings.revocation.max_staleness + 3 * node_heartbeat },
         log_heartbeat: settings.revocation.heartbeat,
         node_heartbeat,
         canary_interval: settings.revocation.canary_interval,
@@ -260,6 +286,10 @@ fn task_rules(settings: &Settings) -> TaskRules {
         measure_interval: settings.statistics.measure_interval,
         sweeps: settings.sweeper.schedule.clone(),
     }
+}
+
+fn node_name(settings: &Settings) -> String {
+    settings.node.name.clone().unwrap_or_else(|| ambient::node_name(settings.listeners.first().address.port()))
 }
 
 /// How often a node makes itself known: several times before it is taken to be gone.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access_log::AccessLog;
 use super::address::ListenAddress;
 use super::listeners::NamedListeners;
 use super::parse::{self, Parsed};
@@ -196,6 +197,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Directives of tracing-subscriber's `EnvFilter`: `info`, or `info,tokengate::proxy=debug`.
     pub level: String,
+    /// `None`: off.
+    pub access: Option<AccessLog>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,6 +214,7 @@ impl Log {
         Self {
             format: s.read("format", parse::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
             level: s.read("level", log_level),
+            access: s.section("access", AccessLog::read),
         }
     }
 }

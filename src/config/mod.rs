@@ -4,6 +4,7 @@
 //! layers instead of through serde: so every fault is found at once, each with the line, variable or flag that it came from.
 //! What cannot be judged by one section alone is checked in `checks`.
 
+mod access_log;
 mod account_name;
 mod address;
 mod browser;
@@ -62,6 +63,7 @@ use crate::domain::cors::Cors;
 use crate::domain::revocation::Retention;
 use crate::domain::route::Route;
 
+pub use access_log::{AccessLog, LogDestination};
 pub use account_name::AccountName;
 pub use address::ListenAddress;
 pub use callers::{Identity, Issuer, IssuerSubjects, JwksSource, Limits, LoginLimits, RefreshLimits};

@@ -121,6 +121,10 @@ impl CertificateFields {
         // Names are written as in URIs already.
         Self { subject: value(subject, field_value), names: value(names, encoded_value) }
     }
+
+    pub const fn subject(&self) -> Option<&HeaderValue> {
+        self.subject.as_ref()
+    }
 }
 
 /// What a request's own fields are made of.

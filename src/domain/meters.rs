@@ -17,8 +17,8 @@ pub use cells::{Count, Counts};
 pub use control::ControlSet;
 pub use histogram::{BOUNDS, Distribution, Histogram};
 pub use labels::{
-    EndpointName, Http2Reset, Label, Limit, MethodClass, Outcome, ResetBy, StatusClass, StoreCommand, StreamKind, TlsFailure,
-    TlsHandshake,
+    AccessLogLine, EndpointName, Http2Reset, Label, Limit, MethodClass, Outcome, ResetBy, StatusClass, StoreCommand, StreamKind,
+    TlsFailure, TlsHandshake,
 };
 pub use requests::{Ended, Requests, RowName, Spans, Totals};
 pub use upstream::UpstreamSet;

@@ -3,6 +3,7 @@
 //! Time and entropy are arguments. Every function here can be run a million times in a property test.
 
 pub mod access_claims;
+pub mod access_log;
 pub mod addresses;
 pub mod affinity;
 pub mod algorithm;
@@ -78,5 +79,6 @@ pub mod ticket;
 pub mod ticket_parameter;
 pub mod time;
 pub mod upstream_report;
+pub mod visible;
 pub mod vouching;
 pub mod websocket_frames;

@@ -14,6 +14,7 @@ use super::client::handler::Handler as _;
 use super::client::http1::linger::Lingerers;
 use super::client::serve::serve;
 use super::client::stream::ClientStream;
+use super::client::unread::Unread;
 use super::reply::Problem;
 use super::request::gateway::Gateway;
 use super::seats::{Holder, Notice};
@@ -94,7 +95,11 @@ impl Accepted {
                 let secured = secured.and_then(|stream| Ok((shown_certificate(&stream, now)?, stream)));
                 let secured = secured.map_err(|unarrived| {
                     self.gateway.meters().handshakes_failed.of(unarrived.of_handshake()).add(1);
-                    self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed);
+                    match unarrived {
+                        // It was told so.
+                        Unarrived::ClearText => self.gateway.rejects(peer, &Unread::clear_text()),
+                        unarrived => self.refuse(peer, &unarrived, Counter::TlsHandshakesFailed),
+                    }
                 });
                 let (certificate, stream) = secured.ok()?;
                 if let Some(shown) = &certificate {

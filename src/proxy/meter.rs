@@ -12,6 +12,7 @@ pub(in crate::proxy) type LocalRows = Rows<Rc<Row>>;
 /// The place for the requests of a route or an endpoint.
 #[derive(Debug)]
 pub(in crate::proxy) struct Row {
+    pub(in crate::proxy) name: RowName,
     pub(in crate::proxy) requests: Arc<Requests>,
 }
 
@@ -54,8 +55,8 @@ impl Meter {
     }
 }
 
-fn row((_, requests): (RowName, Arc<Requests>)) -> Rc<Row> {
-    Rc::new(Row { requests })
+fn row((name, requests): (RowName, Arc<Requests>)) -> Rc<Row> {
+    Rc::new(Row { name, requests })
 }
 
 impl std::fmt::Debug for Meter {

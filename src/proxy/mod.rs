@@ -2,6 +2,7 @@
 
 mod accepted;
 mod acceptors;
+pub mod access_log;
 pub mod auth;
 pub mod beside;
 pub mod bond;

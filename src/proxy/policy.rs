@@ -1,5 +1,6 @@
 //! What the settings say to the data plane, as one value: made whole, swapped whole.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http::request::Parts;
 
+use super::access_log::AccessLog;
 use super::auth::admission::AdmissionOptions;
 use super::route_limits::RouteLimits;
 use super::seats::SeatLimits;
@@ -57,6 +59,8 @@ pub struct Policy {
     /// How long connections of a listener that is gone may take to finish what they are doing.
     pub drain_deadline: Duration,
     pub admission: AdmissionOptions,
+    /// `None`: off.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 /// What is read of the response of the upstream that judges credentials.

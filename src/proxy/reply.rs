@@ -112,6 +112,8 @@ impl Problem {
             error_description: self.oauth_error.map(|_| self.detail.as_ref()),
         };
         let mut reply = json(self.status, &body);
+        // For whoever notes what became of the request.
+        reply.extensions_mut().insert(self.code);
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let mut set = |name: HeaderName, text: String| {
             if let Ok(value) = HeaderValue::try_from(text) {

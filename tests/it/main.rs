@@ -1,6 +1,7 @@
 //! The one integration binary: everything that is tested from outside the library.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_log;
 mod beside;
 mod cli;
 mod demo;

@@ -9,7 +9,8 @@ use prometheus_client::metrics::MetricType;
 
 use super::encode::Family;
 use crate::domain::meters::{
-    Counts, Http2Reset, Label, Limit, Meters, ResetBy, StoreCommand, StreamKind, TlsFailure, TlsHandshake, WorkerSet,
+    AccessLogLine, Counts, Http2Reset, Label, Limit, Meters, ResetBy, StoreCommand, StreamKind, TlsFailure, TlsHandshake,
+    WorkerSet,
 };
 
 /// What the process measures of itself.
@@ -20,6 +21,7 @@ impl Collector for OfProcess {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.of_connections(&mut encoder)?;
         self.of_workers(&mut encoder)?;
+        self.of_access_log(&mut encoder)?;
         self.of_store(&mut encoder)
     }
 }
@@ -59,6 +61,15 @@ impl OfProcess {
         for limit in Limit::ALL {
             let here = self.0.control().limited.of(limit).get();
             family.counter([("limit", limit.name())], here.wrapping_add(self.sum(limit, |set| &set.limited)))?;
+        }
+        Ok(())
+    }
+
+    fn of_access_log(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Lines of the access log, by what became of them";
+        let mut family = Family::new(encoder, "access_log_lines", help, MetricType::Counter)?;
+        for outcome in AccessLogLine::ALL {
+            family.counter([("outcome", outcome.name())], self.0.control().access_log.of(outcome).get())?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::domain::meters::{
-    Ended, EndpointName, Label, Limit, MethodClass, Outcome, ResetBy, Spans, StatusClass, StreamKind, TlsFailure,
+    AccessLogLine, Ended, EndpointName, Label, Limit, MethodClass, Outcome, ResetBy, Spans, StatusClass, StreamKind, TlsFailure,
 };
 use crate::domain::stats::{Readings, Snapshot};
 use crate::domain::upstream_report::{AddressReport, AddressState, TargetReport, UpstreamReport};
@@ -111,7 +111,8 @@ fn every_value_of_a_label_is_documented() {
         .chain(names::<StreamKind>())
         .chain(names::<Limit>())
         .chain(names::<TlsFailure>())
-        .chain(names::<ResetBy>());
+        .chain(names::<ResetBy>())
+        .chain(names::<AccessLogLine>());
     let unknown: Vec<&str> = values.filter(|value| !words.contains(value)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }

@@ -9,6 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
 
+use crate::domain::visible::is_visible;
+
 /// The fields of an event as `name=value` with spaces between them. Text is quoted, and so is every other value that is not plain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotedFields;
@@ -69,10 +71,6 @@ fn escaped(text: &str) -> String {
         }
     }
     visible
-}
-
-fn is_visible(c: char) -> bool {
-    matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1
 }
 
 /// Lines of JSON, in which whatever cannot be seen is escaped: JSON allows U+2028 and the like as they are, and readers that divide a

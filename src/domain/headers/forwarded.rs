@@ -142,6 +142,12 @@ impl Origin<'_> {
         self.told.as_ref().map_or(self.hop.address, |told| told.client)
     }
 
+    /// That of the client's own request, as far as trusted peers tell of it.
+    pub fn scheme(&self) -> &[u8] {
+        let told = self.told.as_ref().and_then(|told| told.proto.or(None));
+        told.unwrap_or_else(|| self.hop.scheme.as_bytes())
+    }
+
     /// The host that a trusted peer says the client asked for; what upstreams are told.
     pub fn told_host(&self) -> Option<&Host> {
         self.told.as_ref().and_then(|told| told.host.as_ref())

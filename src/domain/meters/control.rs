@@ -2,7 +2,7 @@
 
 use super::cells::Counts;
 use super::histogram::Histogram;
-use super::labels::{Label as _, Limit, StoreCommand};
+use super::labels::{AccessLogLine, Label as _, Limit, StoreCommand};
 
 /// The control plane's set, in which any of its threads may count.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct ControlSet {
     store: Vec<Histogram>,
     /// Calls of the store that failed.
     pub store_failures: Counts<StoreCommand>,
+    pub access_log: Counts<AccessLogLine>,
 }
 
 impl Default for ControlSet {
@@ -19,6 +20,7 @@ impl Default for ControlSet {
             limited: Counts::default(),
             store: StoreCommand::ALL.into_iter().map(|_| Histogram::default()).collect(),
             store_failures: Counts::default(),
+            access_log: Counts::default(),
         }
     }
 }

@@ -218,6 +218,15 @@ impl From<Endpoint> for EndpointName {
 }
 
 label! {
+    /// What became of a line of the access log.
+    AccessLogLine {
+        Written = "written",
+        /// Its destination took nothing for long.
+        Dropped = "dropped",
+    }
+}
+
+label! {
     /// What stays open for long.
     StreamKind {
         /// `text/event-stream`.

@@ -43,6 +43,11 @@ impl TicketReader {
         if self.has_ticket(path) { "[holds a ticket]" } else { path }
     }
 
+    /// Whether there are some in bytes that another server sent, or a browser of its own accord.
+    pub(in crate::proxy) fn are_in(&self, bytes: &[u8]) -> bool {
+        self.has_ticket(&String::from_utf8_lossy(bytes))
+    }
+
     fn has_ticket(&self, path: &str) -> bool {
         ticket_parameter::holds_ticket(path, |text| self.ours.read(text).is_some())
     }

@@ -7,7 +7,9 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::exchange::Exchange;
+use super::unread::Unread;
 use crate::domain::meters::WorkerSet;
+use crate::domain::peer::Peer;
 use crate::domain::stats::Counter;
 use crate::domain::time::Timestamp;
 use crate::proxy::incoming::Incoming;
@@ -19,8 +21,11 @@ pub trait Handler: 'static {
     /// Responds to one request, whatever happens.
     fn respond(&self, request: Request<Incoming>, exchange: Exchange) -> impl Future<Output = Response<Self::Body>>;
 
-    /// Counts what happens outside of requests, and requests that are refused before anybody looks at them.
+    /// Counts what happens outside of requests.
     fn count(&self, counter: Counter);
+
+    /// Takes notice of what was refused before it came to be a request of this handler.
+    fn rejects(&self, peer: Peer, unread: &Unread<'_>);
 
     /// What the worker measures with.
     fn meters(&self) -> &WorkerSet;

@@ -9,3 +9,4 @@ pub mod http2;
 pub mod serve;
 pub mod stream;
 pub mod tunnel;
+pub mod unread;

@@ -21,9 +21,9 @@ pub async fn serve<H: Handler>(
 ) {
     let connection = Http1Connection::new(client, watchers.exchange(&client.watch));
     match serve_http1(stream, connection, handler, lingerers).await {
-        Served::ToTheEnd(counter) => {
-            if let Some(counter) = counter {
-                handler.count(counter);
+        Served::ToTheEnd(unread) => {
+            if let Some(unread) = unread {
+                handler.rejects(client.peer, &unread);
             }
         }
         // Boxed: a connection of HTTP/1 need not have room for it.

@@ -20,7 +20,9 @@ use self::farewell::Farewell;
 use self::flow::{Flow, Progress, When};
 use self::renewal::{Answers, Screen};
 use super::connection::ClientConnection;
+use crate::domain::meters::Outcome;
 use crate::domain::renewal_prefix::RenewalPrefix;
+use crate::proxy::access_log::TunnelLine;
 use crate::proxy::bond::{Bond, Renewal};
 use crate::proxy::meter::Open;
 use crate::proxy::seats::{Doing, Notice};
@@ -38,8 +40,35 @@ pub struct Upgrade {
     /// Whose session ends the tunnel; nobody's on a public route.
     bond: Option<Bond>,
     terms: TunnelTerms,
+    watched: Watched,
+}
+
+/// Who takes notice of a tunnel.
+#[derive(Debug)]
+pub(in crate::proxy) struct Watched {
     /// That it is open.
-    open: Open,
+    pub(in crate::proxy) open: Open,
+    /// For the access log, where it is on.
+    pub(in crate::proxy) line: Option<TunnelLine>,
+}
+
+impl Watched {
+    fn passed(&self, to_client: u64, to_upstream: u64) {
+        self.open.passed(to_client, to_upstream);
+        if let Some(line) = &self.line {
+            line.passed(to_client, to_upstream);
+        }
+    }
+
+    /// `told`: what both sides were told of its end, or were to be.
+    fn ends(&self, told: Option<Farewell>) {
+        if let Some(line) = &self.line {
+            line.ends(match told {
+                Some(Farewell::Ended(_)) => Outcome::SessionEnded,
+                Some(Farewell::Idle | Farewell::GoingAway | Farewell::NotRenewed) | None => Outcome::Switched,
+            });
+        }
+    }
 }
 
 /// What the route says of a tunnel.
@@ -58,9 +87,9 @@ impl Upgrade {
         (upstream, early, lease): (SwitchedStream, BytesMut, Lease),
         bond: Option<Bond>,
         terms: TunnelTerms,
-        open: Open,
+        watched: Watched,
     ) -> Self {
-        Self { upstream, early, lease, bond, terms, open }
+        Self { upstream, early, lease, bond, terms, watched }
     }
 }
 
@@ -75,7 +104,7 @@ pub async fn run(
     connection: &ClientConnection,
     exchange: &ExchangeWatch,
 ) {
-    let Upgrade { mut upstream, early, lease: _lease, bond, terms, open } = upgrade;
+    let Upgrade { mut upstream, early, lease: _lease, bond, terms, watched } = upgrade;
     connection.watch.disarm(ConnectionWait::NextRequest);
     connection.watch.does(Doing::Response);
     exchange.tunnel_for(bond);
@@ -91,7 +120,7 @@ pub async fn run(
         answers: terms.renewal.map(Answers::new),
         farewell: None,
         write_timeouts,
-        open,
+        watched,
     };
     exchange.stream_waits(terms.idle_timeout);
     let watches = Watches { connection: &connection.watch, exchange };
@@ -100,6 +129,7 @@ pub async fn run(
         tunnel.poll(&mut client, &mut upstream, watches, cx)
     })
     .await;
+    tunnel.watched.ends(tunnel.farewell);
     tracing::debug!(peer = %connection.peer, %end, "tunnel closed");
 }
 
@@ -136,7 +166,7 @@ struct Tunnel {
     farewell: Option<Farewell>,
     /// Of the client and of the upstream.
     write_timeouts: [Duration; 2],
-    open: Open,
+    watched: Watched,
 }
 
 impl Tunnel {
@@ -234,7 +264,7 @@ impl Tunnel {
         keep_time(watches.exchange, ExchangeWait::ClientWrite, to_client, client_timeout);
         keep_time(watches.exchange, ExchangeWait::UpstreamWrite, to_upstream, upstream_timeout);
         if to_client.moved || to_upstream.moved {
-            self.open.passed(to_client.bytes, to_upstream.bytes);
+            self.watched.passed(to_client.bytes, to_upstream.bytes);
             watches.exchange.stream_moves();
         }
     }

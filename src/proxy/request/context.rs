@@ -100,6 +100,10 @@ impl<'a> RequestContext<'a> {
         }
         let (target, tickets) = policy.tickets.take_from(CanonicalTarget::parse(path_and_query)?).map_err(misplaced)?;
         let address = origin.address();
+        record.note(|line| {
+            line.is_of(address, origin.scheme());
+            line.is_for(host.as_ref(), &target);
+        });
         Ok(Self { policy, exchange, record, target, tickets, host, origin, address, ids, body })
     }
 }

@@ -37,12 +37,14 @@ use crate::domain::replica::Replica;
 use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
+use crate::proxy::access_log::WorkerLog;
 use crate::proxy::auth::admission::Admission;
 use crate::proxy::auth::renewals::Renewals;
 use crate::proxy::bound::BoundListener;
 use crate::proxy::client::connection::{ClientConnection, Purpose};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
+use crate::proxy::client::unread::Unread;
 use crate::proxy::entropy::EntropyPool;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::meter::{LocalRows, Meter};
@@ -100,6 +102,7 @@ struct Kept {
     /// No other thread adds to these.
     counters: Arc<Counters>,
     meter: Rc<Meter>,
+    log: Rc<WorkerLog>,
     renewals: Rc<Renewals>,
     links: Rc<AllLinks>,
 }
@@ -151,8 +154,10 @@ impl Gateway {
     pub fn new(shared: Arc<Shared>, watchers: Rc<Watchers>, counters: Arc<Counters>, set: Arc<WorkerSet>) -> Self {
         let meter = Meter::new(set, Arc::clone(&shared.clock));
         let renewals = Rc::new(Renewals::new(Arc::clone(&shared.open_streams)));
-        let kept = Kept { watchers, counters, meter, renewals, links: Rc::default() };
-        let local = Local::new(Arc::clone(&shared.latest.load()), &shared, &kept);
+        let view = Arc::clone(&shared.latest.load());
+        let log = WorkerLog::new(view.policy.access_log.as_ref(), Arc::clone(&shared.clock));
+        let kept = Kept { watchers, counters, meter, log, renewals, links: Rc::default() };
+        let local = Local::new(view, &shared, &kept);
         let entropy = RefCell::new(EntropyPool::new(Arc::clone(&shared.entropy)));
         Self { shared, local: RefCell::new(Rc::new(local)), kept, entropy, told_at: Cell::new(0) }
     }
@@ -202,6 +207,7 @@ impl Gateway {
             upstream.tick();
         }
         self.kept.links.tick();
+        self.kept.log.flush();
         local.admission.report(self.kept.meter.set());
         if self.kept.watchers.age_since(self.told_at.get()) >= TELL_INTERVAL {
             self.told_at.set(self.kept.watchers.now());
@@ -218,6 +224,7 @@ impl Gateway {
             return false;
         }
         self.shared.observations.tell();
+        self.kept.log.follow(view.policy.access_log.as_ref());
         let next = former.followed_by(view, &self.shared, &self.kept);
         *self.local.borrow_mut() = Rc::new(next);
         true
@@ -225,7 +232,7 @@ impl Gateway {
 
     /// Responds to one request, whatever happens: a panic costs this request alone.
     async fn serve(&self, request: Request<Incoming>, exchange: Exchange) -> Response<GatewayBody> {
-        let record = Record::begin(&self.kept.meter, exchange, request.method());
+        let record = Record::begin(&self.kept.meter, &self.kept.log, exchange, request.method());
         if record.exchange().client().purpose == Purpose::Questions {
             // Boxed: else every request would have to carry room for it.
             return Box::pin(self.serve_question(request, record)).await;
@@ -239,6 +246,7 @@ impl Gateway {
             RequestIdFrom::Anyone => true,
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
+        record.note(|line| line.begins(&ids.request, &head, &policy.tickets));
         let has_body = !body.is_end_stream();
         let answering = self.respond(&local, &ids, &head, body, &record);
         // What follows moves no response more often than it must: each is some hundred bytes.
@@ -277,6 +285,7 @@ impl Gateway {
                 let outcome = refusal.outcome();
                 let ends_connection = refusal.ends_connection();
                 let mut reply = told(refusal, policy, &head, |refusal| refusal.into_reply(&head.headers, &policy.problem_types));
+                record.note(|line| line.is_refused(&head, &policy.tickets));
                 record.responds(reply.status(), outcome);
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends.
@@ -365,6 +374,11 @@ impl Handler for Gateway {
         self.shared.clock.now()
     }
 
+    fn rejects(&self, peer: Peer, unread: &Unread<'_>) {
+        self.kept.counters.add(unread.counter, 1);
+        self.kept.log.refused(peer, unread);
+    }
+
     fn meters(&self) -> &WorkerSet {
         self.kept.meter.set()
     }
@@ -382,6 +396,7 @@ fn preflight_reply(fields: HeaderMap) -> Reply {
 }
 
 fn whole(reply: Reply, ids: &Ids, record: Record) -> Response<GatewayBody> {
+    record.note(|line| line.is_told(reply.extensions().get().copied()));
     let mut response = reply.map(|bytes| GatewayBody::whole(bytes, record));
     response.headers_mut().insert(crate::domain::headers::X_REQUEST_ID, ids.request.clone());
     response

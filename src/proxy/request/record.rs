@@ -1,12 +1,13 @@
 //! What is noted of one request, from its head to the end of its response.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::meters::{Ended, MethodClass, Outcome, Spans, StatusClass, StreamKind};
+use crate::proxy::access_log::{Ending, Line, TunnelLine, WorkerLog};
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::meter::{Meter, Open, Row};
 
@@ -17,13 +18,15 @@ pub(in crate::proxy) struct Record {
     meter: Rc<Meter>,
     row: OnceCell<Rc<Row>>,
     method: MethodClass,
-    status: Cell<StatusClass>,
+    status: Cell<Option<StatusCode>>,
     outcome: Cell<Outcome>,
     began: u64,
     /// When an upstream was asked, and when it had answered or failed; 0: not yet.
     asked: Cell<u64>,
     answered: Cell<u64>,
     response: Response,
+    /// For the access log, where it is on; until it is a tunnel's.
+    line: RefCell<Option<Box<Line>>>,
 }
 
 /// How far the response has come.
@@ -40,13 +43,14 @@ struct Response {
 }
 
 impl Record {
-    pub(in crate::proxy) fn begin(meter: &Rc<Meter>, exchange: Exchange, method: &Method) -> Self {
+    pub(in crate::proxy) fn begin(meter: &Rc<Meter>, log: &Rc<WorkerLog>, exchange: Exchange, method: &Method) -> Self {
         exchange.watch().body_begins();
         Self {
+            line: RefCell::new(log.begin(exchange.client())),
             exchange,
             row: OnceCell::new(),
             method: MethodClass::of(method),
-            status: Cell::new(StatusClass::None),
+            status: Cell::new(None),
             outcome: Cell::new(Outcome::ClientGone),
             began: meter.now(),
             asked: Cell::new(0),
@@ -84,7 +88,7 @@ impl Record {
 
     /// There is a response.
     pub(in crate::proxy) fn responds(&self, status: StatusCode, outcome: Outcome) {
-        self.status.set(StatusClass::of(status));
+        self.status.set(Some(status));
         self.outcome.set(outcome);
     }
 
@@ -95,6 +99,19 @@ impl Record {
         if length.is_none() {
             self.response.open.get_or_init(|| self.meter.opens(kind_of(headers)));
         }
+    }
+
+    /// Gathers something for the access log, where it is on.
+    pub(in crate::proxy) fn note(&self, note: impl FnOnce(&Line)) {
+        if let Some(line) = &*self.line.borrow() {
+            note(line);
+        }
+    }
+
+    /// The upstream has consented to a tunnel, whose end is that of the line.
+    pub(in crate::proxy) fn line_of_tunnel(&self) -> Option<TunnelLine> {
+        let line = self.line.borrow_mut().take()?;
+        Some(TunnelLine::new(line, Rc::clone(self.row()), self.began, self.spans()))
     }
 
     /// It ended otherwise than it had begun.
@@ -116,6 +133,11 @@ impl Record {
     /// More of the response's body is waited for.
     pub(in crate::proxy) fn waits(&self) {
         self.response.has_waited.set(true);
+    }
+
+    fn row(&self) -> &Rc<Row> {
+        self.enter(self.meter.nothing());
+        self.row.get().unwrap_or_else(|| self.meter.nothing())
     }
 
     fn spans(&self) -> Spans {
@@ -140,16 +162,18 @@ impl Drop for Record {
     fn drop(&mut self) {
         let ended = Ended {
             method: self.method,
-            status: self.status.get(),
+            status: self.status.get().map_or(StatusClass::None, StatusClass::of),
             outcome: self.outcome.get(),
             request_bytes: self.exchange.watch().body_bytes(),
             response_bytes: self.response.bytes.get(),
             spans: self.spans(),
         };
-        self.enter(self.meter.nothing());
-        if let Some(row) = self.row.get() {
-            row.requests.end(&ended);
+        if let Some(line) = self.line.get_mut().take() {
+            let Ended { outcome, request_bytes, response_bytes, spans, .. } = ended;
+            let (met, status) = (&self.row().name, self.status.get());
+            line.end(&Ending { met, status, outcome, request_bytes, response_bytes, spans: Some(spans) });
         }
+        self.row().requests.end(&ended);
     }
 }
 

@@ -113,6 +113,7 @@ impl Upstream {
         let mut lease = self.any(request.affinity);
         let outcome = loop {
             let (options, link, counters) = (&self.options, &*lease, &*self.counters);
+            (terms.asks)(&link.backend);
             let failed = match &link.pool {
                 Pool::Http1(pool) => {
                     match (Http1Exchange { options, link, pool, counters, request, terms }).run(&mut body).await {

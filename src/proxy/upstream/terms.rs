@@ -1,5 +1,6 @@
 //! What holds for an exchange, however often it is attempted: how long each step may take, and what ends it.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -46,6 +47,8 @@ pub struct ExchangeTerms<'a> {
     pub interim: &'a dyn Fn(StatusCode, HeaderMap),
     /// Nothing of the request is sent without it.
     pub last_word: &'a dyn LastWord,
+    /// Told of each server that is tried.
+    pub asks: &'a dyn Fn(&dyn Display),
 }
 
 /// Who keeps a request from being sent whole.

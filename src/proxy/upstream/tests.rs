@@ -129,7 +129,7 @@ impl Bench {
             opens_websocket: false,
         };
         let timeouts = ExchangeTimeouts { response, idle: Duration::from_secs(5) };
-        let terms = ExchangeTerms { timeouts, watch, interim: &|_, _| {}, last_word: &Unasked };
+        let terms = ExchangeTerms { timeouts, watch, interim: &|_, _| {}, last_word: &Unasked, asks: &|_| {} };
         let answering = self.upstream.exchange(&request, body, terms);
         let mut answering = pin!(answering);
         poll_fn(|cx| {

@@ -235,13 +235,18 @@ impl Gateway {
     pub(crate) fn reload(&self, change: impl FnOnce(String) -> String) {
         let reloads = || self.log().matches("settings reloaded").count();
         let before = reloads();
-        fs::write(&self.file, change(fs::read_to_string(&self.file).unwrap())).unwrap();
+        self.rewrite(change);
         self.signal("HUP");
         let deadline = Instant::now() + START_TIMEOUT;
         while reloads() == before {
             assert!(Instant::now() < deadline && !self.log().contains("settings not reloaded"), "{}", self.log());
             thread::sleep(POLL_PAUSE);
         }
+    }
+
+    /// Rewrites its settings file, and tells it nothing.
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        fs::write(&self.file, change(fs::read_to_string(&self.file).unwrap())).unwrap();
     }
 
     /// Of memory, what the kernel counts as its own.

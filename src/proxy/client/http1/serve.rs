@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,6 +27,7 @@ use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::stream::ClientStream;
 use crate::proxy::client::tunnel;
+use crate::proxy::client::unread::Unread;
 use crate::proxy::incoming;
 use crate::proxy::seats::Notice;
 use crate::proxy::watch::ConnectionWait;
@@ -103,8 +104,8 @@ impl End {
 
 /// What came of a connection.
 pub enum Served {
-    /// It has ended. The counter is that of the request that no handler got to see, if one ended it.
-    ToTheEnd(Option<Counter>),
+    /// It has ended, perhaps by a request that no handler got to see.
+    ToTheEnd(Option<Unread<'static>>),
     /// It began as one of HTTP/2: what was read of it so far.
     Http2(ClientStream, Bytes, Http2Limits),
 }
@@ -187,7 +188,7 @@ async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, linge
     } else if connection.ends_by_reset.replace(false) {
         stream.end_by_reset(false);
     }
-    let counter = match end {
+    let unread = match end {
         End::Http2(limits) => return Served::Http2(stream, held.into_bytes().into(), limits),
         End::Served(result) => {
             let rejected = result.as_ref().err().and_then(rejection);
@@ -212,7 +213,7 @@ async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, linge
             if stream.try_say(REQUEST_TIMEOUT_ANSWER) {
                 Box::pin(farewell(&mut stream, connection)).await;
             }
-            Some(Counter::RejectedTimeout)
+            Some(Unread::head(Counter::RejectedTimeout, StatusCode::REQUEST_TIMEOUT, Version::HTTP_11))
         }
         End::Idle => {
             Box::pin(part(&mut stream)).await;
@@ -227,7 +228,7 @@ async fn see_out(end: End, io: ClientIo, connection: &Rc<Http1Connection>, linge
             None
         }
     };
-    Served::ToTheEnd(counter)
+    Served::ToTheEnd(unread)
 }
 
 /// What responds to the requests of one connection.
@@ -257,11 +258,12 @@ fn say_that_it_is_the_last<B>(response: &mut Response<B>) {
 }
 
 /// What the HTTP parser refused, and answered by itself.
-fn rejection(error: &hyper::Error) -> Option<Counter> {
+fn rejection(error: &hyper::Error) -> Option<Unread<'static>> {
+    let of = |counter, status| Some(Unread::head(counter, status, Version::HTTP_11));
     if error.is_parse_too_large() {
-        Some(Counter::RejectedTooLarge)
+        of(Counter::RejectedTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
     } else if error.is_parse() {
-        Some(Counter::RejectedMalformed)
+        of(Counter::RejectedMalformed, StatusCode::BAD_REQUEST)
     } else {
         None
     }

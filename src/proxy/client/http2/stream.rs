@@ -24,6 +24,7 @@ use crate::domain::time::Timestamp;
 use crate::proxy::client::exchange::Exchange;
 use crate::proxy::client::handler::Handler;
 use crate::proxy::client::tunnel;
+use crate::proxy::client::unread::Unread;
 use crate::proxy::http2::duplex::Duplex;
 use crate::proxy::http2::intake::Intake;
 use crate::proxy::http2::poll_room;
@@ -71,8 +72,10 @@ pub(super) async fn serve<H: Handler>(
     let (mut parts, intake) = request.into_parts();
     head::prepare(&mut parts, || handler.nonce());
     if parts.headers.len() > connection.client.limits.header_count_max {
-        refuse(&exchange, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        handler.count(Counter::RejectedTooLarge);
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        refuse(&exchange, status);
+        let unread = Unread::head(Counter::RejectedTooLarge, status, parts.version);
+        handler.rejects(connection.client.peer, &Unread { head: Some(&parts), ..unread });
         return;
     }
     let is_head = parts.method == Method::HEAD;

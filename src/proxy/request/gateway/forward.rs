@@ -1,6 +1,7 @@
 //! Requests that an upstream answers.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::domain::field_list;
 use crate::domain::headers::{AuthorizationRule, FieldEdits, FieldSink, PreparedFields, RewriteContext, RewriteRules, Withheld};
 use crate::domain::host::Host;
 use crate::domain::stats::Counter;
-use crate::proxy::client::tunnel::{TunnelTerms, Upgrade, handshake};
+use crate::proxy::client::tunnel::{TunnelTerms, Upgrade, Watched, handshake};
 use crate::proxy::reply::Reply;
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::grpc;
@@ -89,7 +90,8 @@ impl Gateway {
             let open = context.record.meter().opens(context.exchange.tunnel_kind());
             // With what was seen of newer tokens while the consent was awaited.
             let bond = context.exchange.watch().take_bond();
-            return Ok(switch(context, Upgrade::new(switched, bond, terms, open), response));
+            let upgrade = Upgrade::new(switched, bond, terms, Watched { open, line: context.record.line_of_tunnel() });
+            return Ok(switch(context, upgrade, response));
         }
         if handshake::is_mistaken_for_consent(head, response.status()) {
             return Err(Refusal::IgnoredUpgrade);
@@ -202,7 +204,9 @@ pub(super) async fn exchange(
         context.exchange.pass_interim(status, &headers);
     };
     context.record.asks_upstream();
-    let terms = ExchangeTerms { timeouts, watch: context.exchange.watch(), interim: &pass_interim, last_word: call.last_word };
+    let asks = |target: &dyn Display| context.record.note(|line| line.asks(&upstream.options().name, target));
+    let watch = context.exchange.watch();
+    let terms = ExchangeTerms { timeouts, watch, interim: &pass_interim, last_word: call.last_word, asks: &asks };
     let outcome = upstream.exchange(&request, body, terms).await;
     context.record.has_asked();
     outcome.map_err(|end| Refusal::of_end(end, &upstream.options().name))

@@ -51,6 +51,9 @@ impl Gateway {
         let caller = found.as_ref().map(|found| Arc::clone(found.principal())).map_err(Clone::clone);
         let is_expired = endpoint == OwnEndpoint::Logout && caller == Err(Denial::Expired);
         let expired = is_expired.then(|| self.expired(local, head)).flatten();
+        if let Some(principal) = caller.as_ref().ok().or(expired.as_ref()) {
+            context.record.note(|line| line.speaks_for(principal));
+        }
         let is_for_ticket = endpoint == OwnEndpoint::Ticket && caller.is_ok();
         let renewed = found.as_ref().ok().and_then(|found| found.renewed.as_ref());
         let text = || renewed.map(|renewed| renewed.access_token.clone()).or_else(|| token_text(local, head));

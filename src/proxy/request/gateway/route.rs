@@ -31,6 +31,9 @@ impl Gateway {
         // Before a token costs anything.
         limit_by_address(context, route)?;
         let caller = self.admit(context, local, route, head).await?;
+        if let Some(admitted) = caller.admitted() {
+            context.record.note(|line| line.speaks_for(&admitted.token.principal));
+        }
         limit_by_subject(context, route, &caller)?;
         Ok(caller)
     }
