@@ -137,6 +137,7 @@ fn what_took_long_is_told_apart_by_whose_time_it_was() {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| gateway.client().get("/api/held", Some(&token)).expect(200));
         await_scrape(&gateway, "it is in flight", |scrape| scrape.of_row("requests_in_flight", API) == 1);
+        upstream.await_held(1);
         std::thread::sleep(Duration::from_millis(300));
         upstream.release();
         asking.join().unwrap();
