@@ -21,10 +21,11 @@ use crate::domain::claim_policy::{AudienceRule, ClaimPath, ClaimPolicy};
 use crate::domain::claims::RESERVED_CLAIMS;
 use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::fuzz::Input;
-use crate::domain::ids::{Generation, Partitions, SessionId};
+use crate::domain::ids::{Generation, Partitions, SessionId, TokenMaker};
 use crate::domain::imported::ImportedDigest;
 use crate::domain::legacy::LegacyPolicy;
 use crate::domain::rotation::Presented;
+use crate::domain::subject_token::SubjectTokenType;
 use crate::domain::subjects::{ReservedPrefixes, SubjectRule};
 use crate::domain::time::Timestamp;
 
@@ -91,6 +92,10 @@ pub fn access_token(bytes: &[u8]) {
         assert!(date("exp") > present && date("iat") <= present + 60.0 && date("exp") - date("iat") < 901.0);
         assert!(claims["nbf"].is_null() || date("nbf") <= present, "null is absent");
         let principal = &verified.principal;
+        assert!(
+            KEYS.verifier.subject_token(&token, SubjectTokenType::Jwt, Partitions::ONE, now).is_err(),
+            "ours is nobody's to exchange"
+        );
         assert_eq!(principal.subject.as_str(), text("sub"));
         assert_eq!(principal.session.map(|id| id.to_string()).as_deref(), Some(text("sid")));
         assert_eq!(principal.generation.map(|generation| u64::from(generation.0)), claims["gen"].as_u64());
@@ -137,13 +142,15 @@ pub fn legacy_token(bytes: &[u8]) {
     let said = subject.as_str().map_or_else(|| subject.to_string(), str::to_owned);
     assert_eq!(old.principal.subject.as_str(), said);
     assert!(
-        old.session.token_maker() == Some(crate::domain::ids::TokenMaker::Api)
+        old.session.token_maker() == Some(TokenMaker::Api)
             && old.principal.session == Some(old.session)
             && old.principal.is_legacy()
     );
     assert_eq!(old.grant.claims.get("role"), claims.pointer("/user/role"));
     assert!(old.grant.claims.keys().all(|name| name == "role"));
     assert_eq!(KEYS.verifier.legacy(&token, now).as_ref(), Some(&old), "the same token, the same session");
+    let exchanged = KEYS.verifier.subject_token(&token, SubjectTokenType::Jwt, Partitions::ONE, now);
+    assert_eq!(exchanged.as_ref().ok(), Some(&old), "and the same at every endpoint");
 }
 
 /// What comes in the place of a refresh token: only what we sealed opens, and in its one spelling.

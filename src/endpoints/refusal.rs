@@ -145,6 +145,8 @@ impl Refusal {
         match self {
             Self::RateLimited(_) => Some(Counter::RateLimited),
             Self::Denied(denial) => Some(Counter::of_denial(denial)),
+            // As what stands for nothing in the place of a refresh token.
+            Self::SubjectToken(_) => Some(Counter::RefreshesMalformed),
             Self::Call(CallError::Panicked) => Some(Counter::Panics),
             Self::Call(CallError::Overloaded) => Some(Counter::CallsOverloaded),
             Self::Call(CallError::TimedOut) => Some(Counter::CallsTimedOut),
@@ -172,7 +174,6 @@ impl Refusal {
             | Self::Machine(_)
             // Counted where it was decided.
             | Self::Refresh(_)
-            | Self::SubjectToken(_)
             | Self::Exchange(_)
             | Self::Logout(LogoutError::NoTokenId | LogoutError::TokenExpired)
             | Self::End(EndError::NotFound)

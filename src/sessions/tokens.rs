@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit::audit;
 use super::token_text::Opened;
 use super::{Credentials, LogoutError, LogoutScope, RefreshError, Sessions};
 use crate::crypto::verifier::verify_when_known;
 use crate::domain::claims::{Denial, Principal};
+use crate::domain::exchange_rule::ExchangeRule;
+use crate::domain::ids::TokenMaker;
+use crate::domain::revocation::Target;
 use crate::domain::rotation::{self, Outcome};
 use crate::domain::session::Session;
+use crate::domain::subject_token::SubjectTokenType;
+use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 use crate::domain::vouching::Standing;
 use crate::store::StoreError;
 
@@ -68,14 +74,19 @@ impl Sessions {
         })
     }
 
-    /// Revokes a token with its session; a token of another issuer alone. A text that is not a token, or has ended, is no error.
+    /// Revokes a token with its session; a token of another issuer with the session that was made of it once. From then on it cannot be
+    /// exchanged. A text that is not a token, or has ended, is no error.
     pub async fn revoke_token(&self, token: &str) -> Result<(), RevokeError> {
         let now = self.clock.now();
+        let exchanged = self.end_subject_token(token, now).await?;
         let living = self.access(token).await?.filter(|principal| match self.vouching().token(principal) {
             // What another node may have ended is ended once more.
             Standing::Good | Standing::Unconfirmed => true,
             Standing::Early | Standing::Over(_) => false,
         });
+        if living.is_none() && exchanged {
+            return Ok(());
+        }
         let expired = self.rules.verifier.load().expired(token, now);
         let refresh_token = living.is_none().then(|| self.read(token));
         let credentials =
@@ -86,6 +97,29 @@ impl Sessions {
             Err(LogoutError::NoTokenId) => Err(RevokeError::NoTokenId),
             Err(LogoutError::Store(error)) => Err(Undecided::Store(error).into()),
         }
+    }
+
+    /// Whether the text is a token of another issuer that could be exchanged, which it cannot be any more.
+    async fn end_subject_token(&self, text: &str, now: Timestamp) -> Result<bool, RevokeError> {
+        let token = match self.read_subject_token(text, SubjectTokenType::Jwt).await {
+            Ok(token) if token.maker == TokenMaker::Issuer => token,
+            Err(Denial::IssuerKeysUnavailable(due_in)) => return Err(Undecided::IssuerKeysUnavailable(due_in).into()),
+            Ok(_) | Err(_) => return Ok(false),
+        };
+        self.revoke_session(token.session, now).await.map_err(Undecided::Store)?;
+        let principal = token.principal;
+        match principal.token {
+            Some(id) => {
+                let target = Target::Token { issuer: principal.issuer, token: id };
+                let forget_at = principal.window.closes_at.saturating_add(CLOCK_SKEW_MAX);
+                self.revoke(target, now, forget_at).await.map_err(Undecided::Store)?;
+            }
+            // It would make another session.
+            None if token.exchange == ExchangeRule::Many => return Err(RevokeError::NoTokenId),
+            None => {}
+        }
+        audit!(info, "subject_token_revoked", subject = principal.subject, session = token.session);
+        Ok(true)
     }
 
     /// The principal of an access token, revoked or not; `None`: it is not a valid one.

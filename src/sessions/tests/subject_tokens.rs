@@ -15,7 +15,7 @@ use crate::domain::subject_token::{SubjectToken, SubjectTokenLives, SubjectToken
 use crate::domain::subjects::{ReservedPrefixes, SubjectPrefix};
 use crate::domain::time::{Clock as _, Timestamp};
 use crate::domain::vouching::Standing;
-use crate::sessions::{Credentials, DeadToken, Introspected, LogoutScope, OldToken, Order, RefreshError, TokenPair};
+use crate::sessions::{Credentials, DeadToken, Introspected, LogoutScope, OldToken, Order, RefreshError, RevokeError, TokenPair};
 
 fn world_with(rule: ExchangeRule, change: impl FnOnce(SessionPolicy) -> SessionPolicy) -> World {
     let reserved = ReservedPrefixes::default().with_exchanged([SubjectPrefix::new("idp:").unwrap()]);
@@ -182,6 +182,32 @@ async fn a_token_that_was_revoked_alone_makes_no_session() {
     let ended = world.node.sessions.carry_out(order).await.unwrap();
     assert!(matches!(ended.target, Target::Token { .. }));
     assert!(matches!(exchange(&world.node, &token).await, Err(RefreshError::Dead(DeadToken::Revoked))));
+}
+
+#[tokio::test]
+async fn whoever_holds_a_token_ends_it_and_what_was_made_of_it_before_it_is_exchanged_or_after() {
+    for rule in [ExchangeRule::Once, ExchangeRule::Many] {
+        let world = world(rule);
+        let other = another_node(&world);
+        let (unused, used) = (world.issuers_token("7", &json!({"jti": "a"})), world.issuers_token("7", &json!({"jti": "b"})));
+        let pair = exchange(&world.node, &used).await.unwrap();
+        for token in [&unused, &used] {
+            world.node.sessions.revoke_token(token).await.unwrap();
+            world.node.sessions.revoke_token(token).await.unwrap();
+        }
+        world.catch_up(&other).await;
+        for (node, token) in [(&world.node, &unused), (&world.node, &used), (&other, &unused), (&other, &used)] {
+            assert!(matches!(exchange(node, token).await, Err(RefreshError::Dead(DeadToken::Revoked))), "{rule:?}");
+        }
+        assert_eq!(refresh(&other, &pair).await.is_err(), rule == ExchangeRule::Once, "of many, each is a login of its own");
+        // Without an id, the session that it would become is what is revoked. There is none of many.
+        let nameless = world.issuers_token("8", &json!({}));
+        let revoked = world.node.sessions.revoke_token(&nameless).await;
+        assert_eq!(matches!(revoked, Err(RevokeError::NoTokenId)), rule == ExchangeRule::Many, "{rule:?} {revoked:?}");
+        assert_eq!(exchange(&world.node, &nameless).await.is_ok(), rule == ExchangeRule::Many, "{rule:?}");
+        world.store.fail(Fault::Refuses);
+        assert!(world.node.sessions.revoke_token(&used).await.is_err(), "it is not known to have ended");
+    }
 }
 
 #[tokio::test]

@@ -326,6 +326,84 @@ fn in_cookies_it_is_a_login_and_another_site_cannot_make_it() {
 }
 
 #[test]
+fn a_token_that_its_holder_revoked_is_not_exchanged() {
+    let partner = Partner::new();
+    let rig = rig_with(&partner, TERMS, "");
+    let theirs = for_app("7", &json!({"jti": "leaked"}));
+    let revoke = |token: &str| post(&rig, "/oauth/revoke", &[FORM], &form(&[("token", token)])).status;
+    assert_eq!((revoke(&theirs), revoke(&theirs), revoke("a.b.c")), (200, 200, 200));
+    assert_eq!(refused(&exchange(&rig, &theirs)), (400, "invalid_request".to_owned()));
+    let other = for_app("7", &json!({"jti": "used"}));
+    let access = granted(&exchange(&rig, &other))["access_token"].as_str().unwrap().to_owned();
+    assert_eq!((rig.get("/api", &access).status, revoke(&other)), (200, 200));
+    assert_eq!(rig.get("/api", &access).code(), "token_revoked", "nor does what was made of it live on");
+}
+
+#[test]
+fn bytes_that_are_no_token_in_any_spelling_make_nothing() {
+    let partner = Partner::new();
+    let rig = rig_with(&partner, TERMS, "");
+    let good = for_app("7", &json!({}));
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let head = format!("grant_type={}&subject_token_type={JWT}&subject_token=", EXCHANGE.replace(':', "%3A"));
+    for spelling in [
+        format!("%20{good}"),
+        format!("{good}%20"),
+        format!("{good}%00"),
+        format!("{good}+"),
+        format!("{good}%0A"),
+        format!("{good}."),
+        format!(".{good}"),
+        format!("{good}="),
+        format!("{header}.{payload}.{signature}.{signature}"),
+        format!("{header}..{signature}"),
+        format!("{header}.{payload}."),
+        format!("{header}%2E%2E{payload}.{signature}"),
+        format!("{}.{payload}.{signature}", header.to_lowercase()),
+        format!("{good}%FF%FE"),
+        format!("Bearer+{good}"),
+        format!("%22{good}%22"),
+    ] {
+        let response = post(&rig, "/oauth/token", &[FORM], &format!("{head}{spelling}"));
+        assert_eq!(refused(&response), (400, "invalid_request".to_owned()), "{spelling}");
+    }
+    let targets = |count: usize| "&audience=elsewhere".repeat(count);
+    for (further, error) in [(targets(1), "invalid_target"), (targets(20), "invalid_target"), (targets(40), "invalid_request")] {
+        let response = post(&rig, "/oauth/token", &[FORM], &format!("{head}{good}{further}"));
+        assert_eq!(refused(&response), (400, error.to_owned()), "{}", further.len());
+    }
+    let huge = post(&rig, "/oauth/token", &[FORM], &format!("{head}{}", "x".repeat(100_000)));
+    assert_eq!(huge.status, 413);
+    // The percent signs of a client that encodes everything are its right.
+    let encoded: String = good.bytes().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "%{byte:02x}");
+        text
+    });
+    granted(&post(&rig, "/oauth/token", &[FORM], &format!("{head}{encoded}")));
+}
+
+#[test]
+fn cookies_of_an_exchange_are_refreshed_on_their_way() {
+    let partner = Partner::new();
+    let cookies = "[cookies]\nenabled = true\nsecure = false\naccess_name = \"a\"\nrefresh_name = \"r\"\nrefresh_in_flight = true\n\
+                   tokens_in_body = true\n";
+    let rig = rig_with(&partner, TERMS, cookies);
+    let pair = granted(&exchange(&rig, &for_app("7", &json!({}))));
+    rig.clock.advance(Duration::from_secs(3600));
+    let line = format!("Cookie: r={}", pair["refresh_token"].as_str().unwrap());
+    let mut seen = None;
+    eventually("it is refreshed and forwarded", || {
+        let response = rig.ask(format!("GET /api HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
+        let is_forwarded = response.status == 200;
+        seen = Some(response);
+        is_forwarded
+    });
+    let seen = seen.unwrap();
+    assert!(seen.body.to_ascii_lowercase().contains("x-auth-subject: partner:7\r\n"), "{seen:?}");
+    assert!(seen.fields("set-cookie").any(|field| field.starts_with("r=tgr_")), "{seen:?}");
+}
+
+#[test]
 fn tries_are_counted_by_address_and_by_token() {
     let partner = Partner::new();
     let by_token = rig_with(&partner, TERMS, "[limits.refresh]\nper_account = \"2/1m\"\n");
