@@ -27,6 +27,7 @@ pub struct AccessLog {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogDestination {
     Stderr,
+    Stdout,
     File(PathBuf),
     /// A stream socket of this machine, at which somebody listens.
     Socket(PathBuf),
@@ -36,6 +37,7 @@ impl fmt::Display for LogDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stderr => f.write_str(STDERR),
+            Self::Stdout => f.write_str(STDOUT),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Socket(path) => write!(f, "{SOCKET_PREFIX}{}", path.display()),
         }
@@ -82,17 +84,20 @@ fn sample(value: &Value) -> Parsed<Sample> {
 }
 
 const STDERR: &str = "stderr";
+const STDOUT: &str = "stdout";
 
 const SOCKET_PREFIX: &str = "unix:";
 
 fn destination(value: &Value) -> Parsed<LogDestination> {
-    let allowed =
-        || "allowed: \"stderr\", the path of a file with a slash in it, or \"unix:\" and the path of a socket".to_owned();
+    let allowed = || {
+        "allowed: \"stderr\", \"stdout\", the path of a file with a slash in it, or \"unix:\" and the path of a socket".to_owned()
+    };
     let text = parse::filled_text(value).map_err(|_| allowed())?;
     match text.strip_prefix(SOCKET_PREFIX) {
         Some("") => Err(allowed()),
         Some(path) => Ok(LogDestination::Socket(path.into())),
         None if text == STDERR => Ok(LogDestination::Stderr),
+        None if text == STDOUT => Ok(LogDestination::Stdout),
         // A word alone is more likely a misspelt one of ours.
         None if text.contains('/') && !text.ends_with('/') => Ok(LogDestination::File(text.into())),
         None => Err(allowed()),
@@ -148,9 +153,10 @@ mod tests {
     fn destinations_are_told_apart() {
         let to = |to: &str| load(&format!("mode = 'on'\nto = '{to}'")).map(|log| log.unwrap().to);
         assert_eq!(to("stderr"), Ok(LogDestination::Stderr));
+        assert_eq!(to("stdout"), Ok(LogDestination::Stdout));
         assert_eq!(to("./access.log"), Ok(LogDestination::File("./access.log".into())));
         assert_eq!(to("unix:/run/log.sock"), Ok(LogDestination::Socket("/run/log.sock".into())));
-        for wrong in ["", "stdout", "unix:", "access.log", "/var/log/"] {
+        for wrong in ["", "syslog", "unix:", "access.log", "/var/log/"] {
             let fault = to(wrong).unwrap_err();
             assert!(fault.contains("log.access.to") && fault.contains("allowed: \"stderr\""), "{wrong}: {fault}");
         }

@@ -120,7 +120,6 @@ impl WorkerLog {
         let Some(wanted) = self.rules.borrow().as_ref().map(|rules| rules.wanted) else { return };
         let line = Line { log: Rc::clone(self), wanted, entry: RefCell::default() };
         line.comes_from(peer);
-        line.set(Field::Client, |entry| entry.client = Some(peer.address().ip().to_canonical()));
         line.text(Field::Protocol, || unread.version.map(|version| name_of(version).as_bytes()));
         if let Some(head) = unread.head {
             line.text(Field::Method, || Some(head.method.as_str().as_bytes()));
@@ -219,6 +218,8 @@ impl Line {
 
     fn comes_from(&self, peer: Peer) {
         self.set(Field::Peer, |entry| entry.peer = Some(peer.address()));
+        // Until something is known that somebody trusted tells.
+        self.set(Field::Client, |entry| entry.client = Some(peer.address().ip().to_canonical()));
     }
 
     /// What came, and under which id. The id decides which requests are sampled, so it is kept in any case.

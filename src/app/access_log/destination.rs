@@ -1,10 +1,10 @@
 //! What lines are written to, without ever waiting for long.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub(super) struct Destination {
 
 #[derive(Debug)]
 enum Way {
-    Stderr,
+    /// Of the process, and so of others too: it cannot be made not to wait.
+    Shared(File),
     /// A file, or a named pipe.
     File(File),
     Socket(Option<Socket>),
@@ -38,7 +39,8 @@ impl Destination {
     /// A file cannot be opened.
     pub(super) fn open(to: &LogDestination) -> io::Result<Self> {
         let way = match to {
-            LogDestination::Stderr => Way::Stderr,
+            LogDestination::Stderr => Way::Shared(own(io::stderr().as_fd())?),
+            LogDestination::Stdout => Way::Shared(own(io::stdout().as_fd())?),
             LogDestination::File(path) => Way::File(open_file(path)?),
             LogDestination::Socket(_) => Way::Socket(None),
         };
@@ -56,12 +58,12 @@ impl Destination {
     /// Writes some of `lines`. An error of the kind `WouldBlock` says that nothing is taken at the moment.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match &mut self.way {
-            Way::Stderr => {
-                // It is shared, and cannot be made not to wait: what a pipe takes as a whole is written once there is room for so much.
-                if !is_ready(io::stderr().as_fd(), Duration::ZERO)? {
+            Way::Shared(file) => {
+                // What a pipe takes as a whole is written once there is room for so much.
+                if !is_ready(file.as_fd(), Duration::ZERO)? {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                io::stderr().lock().write(whole_lines(lines))
+                file.write(whole_lines(lines))
             }
             // So much a pipe takes as a whole or not at all. For a file it makes no difference.
             Way::File(file) => file.write(whole_lines(lines)),
@@ -73,8 +75,7 @@ impl Destination {
     /// Waits until something may be taken, for so long at the most.
     pub(super) fn wait(&self, span: Duration) {
         let ready = match &self.way {
-            Way::Stderr => is_ready(io::stderr().as_fd(), span),
-            Way::File(file) => is_ready(file.as_fd(), span),
+            Way::Shared(file) | Way::File(file) => is_ready(file.as_fd(), span),
             Way::Socket(Some(socket)) => is_ready(socket.as_fd(), span),
             Way::Socket(None) => Ok(false),
         };
@@ -101,7 +102,7 @@ impl Destination {
                 *socket = None;
                 true
             }
-            Way::Stderr | Way::File(_) => false,
+            Way::Shared(_) | Way::File(_) => false,
         }
     }
 }
@@ -117,6 +118,10 @@ fn whole_lines(lines: &[u8]) -> &[u8] {
     let room = &lines[..lines.len().min(LINE_BYTES_MAX)];
     let end = memchr::memrchr(b'\n', room).map_or(room.len(), |last| last + 1);
     &lines[..end]
+}
+
+fn own(fd: BorrowedFd<'_>) -> io::Result<File> {
+    fd.try_clone_to_owned().map(File::from)
 }
 
 fn is_ready(fd: BorrowedFd<'_>, span: Duration) -> io::Result<bool> {
@@ -141,7 +146,15 @@ pub(super) fn fault(to: &LogDestination) -> Option<io::Error> {
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
-    options(path).open(path)
+    match options(path).create_new(true).open(path) {
+        Ok(new) => {
+            // Whatever the process's mask is, which is for keys and stores.
+            new.set_permissions(Permissions::from_mode(MODE))?;
+            Ok(new)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options(path).open(path),
+        Err(error) => Err(error),
+    }
 }
 
 fn options(path: &Path) -> OpenOptions {

@@ -91,7 +91,8 @@ impl<'a> RequestContext<'a> {
         body: IncomingBody,
         origin: Origin<'a>,
     ) -> Result<Self, Refusal> {
-        let exchange = record.exchange();
+        let (exchange, address) = (record.exchange(), origin.address());
+        record.note(|line| line.is_of(address, origin.scheme()));
         let host = effective_host(&head.method, &head.uri, head.version, &head.headers, &exchange.client().last_host)
             .map_err(Refusal::Malformed)?;
         let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -99,11 +100,7 @@ impl<'a> RequestContext<'a> {
             return Err(Refusal::TargetTooLong);
         }
         let (target, tickets) = policy.tickets.take_from(CanonicalTarget::parse(path_and_query)?).map_err(misplaced)?;
-        let address = origin.address();
-        record.note(|line| {
-            line.is_of(address, origin.scheme());
-            line.is_for(host.as_ref(), &target);
-        });
+        record.note(|line| line.is_for(host.as_ref(), &target));
         Ok(Self { policy, exchange, record, target, tickets, host, origin, address, ids, body })
     }
 }

@@ -324,7 +324,10 @@ fn what_is_refused_before_it_is_a_request_has_one_line_of_what_is_known() {
             ],
         );
     }
-    has(&lines[4], &[("path", json!("/twice")), ("code", json!("request_malformed")), ("host", Value::Null)]);
+    has(
+        &lines[4],
+        &[("path", json!("/twice")), ("code", json!("request_malformed")), ("host", Value::Null), ("client", json!("127.0.0.1"))],
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Clients that show a certificate.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -39,8 +40,10 @@ const NAMES: &str = "x-auth-certificate-names";
 
 #[test]
 fn upstreams_are_told_whose_certificate_it_is() {
-    let upstream = Upstream::start();
-    let rig = asking(&upstream, "");
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
+    let access = format!("[log.access]\nmode = 'on'\nto = '{}'\nfields = ['scheme', 'certificate_subject']\n", log.display());
+    let rig = asking(&upstream, &access);
     let files = client(&rig.authority, rig.folder.path(), "billing");
     for version in ["--tlsv1.3", "--tls-max=1.2"] {
         let version: Vec<&str> = version.split('=').collect();
@@ -49,6 +52,8 @@ fn upstreams_are_told_whose_certificate_it_is() {
         assert_eq!(upstream_saw(&response.stdout, SUBJECT), ["O=Example\\, Inc.,CN=billing"]);
         assert_eq!(upstream_saw(&response.stdout, NAMES), ["DNS:billing.example,URI:spiffe://example/billing%20team%2Ceu"]);
     }
+    let line = r#"{"scheme":"https","certificate_subject":"O=Example\\, Inc.,CN=billing"}"#;
+    eventually("both have a line", || fs::read_to_string(&log).unwrap().lines().filter(|there| *there == line).count() == 2);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Handshakes that are slow, half, or none.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -18,8 +19,9 @@ fn rest(mut stream: TcpStream) -> String {
 
 #[test]
 fn http_in_clear_text_gets_a_clear_response() {
-    let upstream = Upstream::start();
-    let rig = Rig::tls(&upstream, "");
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("access.log");
+    let rig = Rig::tls(&upstream, &format!("[log.access]\nmode = 'on'\nto = '{}'\n", file.display()));
     for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "post / HTTP/1.0\r\n\r\n"] {
         let mut stream = rig.connect(0);
         stream.write_all(request.as_bytes()).unwrap();
@@ -32,6 +34,11 @@ fn http_in_clear_text_gets_a_clear_response() {
         let mut stream = rig.connect(0);
         stream.write_all(noise).unwrap();
         assert_eq!(rest(stream), "", "{}", noise.escape_ascii());
+    }
+    let told = || fs::read_to_string(&file).unwrap();
+    eventually("whoever was told so has a line", || told().matches("tls_required").count() == 3);
+    for line in told().lines().filter(|line| line.contains("tls_required")) {
+        assert!(line.contains("\"client\":\"127.0.0.1\"") && line.contains("\"status\":400"), "{line}");
     }
     assert_eq!(upstream.requests(), 0);
 }
