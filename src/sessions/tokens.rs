@@ -78,8 +78,10 @@ impl Sessions {
     /// exchanged. A text that is not a token, or has ended, is no error.
     pub async fn revoke_token(&self, token: &str) -> Result<(), RevokeError> {
         let now = self.clock.now();
-        let exchanged = self.end_subject_token(token, now).await?;
-        let living = self.access(token).await?.filter(|principal| match self.vouching().token(principal) {
+        let access = self.access(token).await?;
+        let is_of_a_session = access.as_ref().is_some_and(|principal| principal.session.is_some());
+        let exchanged = !is_of_a_session && self.end_subject_token(token, now).await?;
+        let living = access.filter(|principal| match self.vouching().token(principal) {
             // What another node may have ended is ended once more.
             Standing::Good | Standing::Unconfirmed => true,
             Standing::Early | Standing::Over(_) => false,
