@@ -270,14 +270,13 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<SubjectToken, Denial> {
         let opened = self.open(token)?;
-        if !kind.can_have(opened.typ.as_deref()) {
-            return Err(Denial::Invalid("typ is not that of the token's kind"));
-        }
         match &*opened.trusted.rules {
             Rules::Issued(policy) => {
+                if !kind.can_have(opened.typ.as_deref(), &policy.token_type) {
+                    return Err(Denial::Invalid("typ is not that of the token's kind"));
+                }
                 let digest = opened.digest();
-                opened.check_type(policy)?;
-                subject_token::check(opened.claims, policy, &digest, partitions, now)
+                subject_token::check(opened.claims, policy, kind, &digest, partitions, now)
             }
             Rules::Legacy(policy) => opened.legacy(policy, now),
         }

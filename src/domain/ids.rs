@@ -22,8 +22,18 @@ pub struct SessionId([u8; 16]);
 impl SessionId {
     pub const TEXT_LEN: usize = 22;
 
+    /// Of a login. It names no [`TokenMaker`], whatever was drawn.
     #[must_use]
     pub fn new(partition: Partition, created_at: Timestamp, entropy: [u8; 8]) -> Self {
+        let mut id = Self::of_parts(partition, created_at, entropy);
+        if id.token_maker().is_some() {
+            // No mark has this bit.
+            id.0[8] ^= 0x80;
+        }
+        id
+    }
+
+    fn of_parts(partition: Partition, created_at: Timestamp, entropy: [u8; 8]) -> Self {
         let mut bytes = [0; 16];
         bytes[..2].copy_from_slice(&partition.0.to_be_bytes());
         let millis = created_at.millis().clamp(0, MILLIS_MAX);
@@ -40,10 +50,10 @@ impl SessionId {
         let mut entropy = [0; 8];
         entropy[..2].copy_from_slice(&maker.mark());
         entropy[2..].copy_from_slice(&digest[..6]);
-        Self::new(partition, issued_at.unwrap_or(Timestamp::from_millis(0)), entropy)
+        Self::of_parts(partition, issued_at.unwrap_or(Timestamp::from_millis(0)), entropy)
     }
 
-    /// Who made the token of which [`SessionId::of_subject_token`] made it; by chance one in 65,536 others says so too.
+    /// Who made the token of which [`SessionId::of_subject_token`] made it.
     #[must_use]
     pub fn token_maker(self) -> Option<TokenMaker> {
         [TokenMaker::Api, TokenMaker::Issuer].into_iter().find(|maker| self.0[8..10] == maker.mark())
@@ -282,7 +292,9 @@ mod tests {
             assert_ne!(id, of(Some(issued_at), &[6; 32]));
             assert_eq!(of(None, &[5; 32]).created_at(), Timestamp::from_millis(0));
         }
-        assert_eq!(SessionId::new(Partition(3), issued_at, [7; 8]).token_maker(), None);
+        for drawn in [[7; 8], *b"is123456", *b"ol123456"] {
+            assert_eq!(SessionId::new(Partition(3), issued_at, drawn).token_maker(), None, "a login is made of no token");
+        }
     }
 
     #[test]

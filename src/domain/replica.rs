@@ -100,11 +100,10 @@ impl Replica {
         if self.covers_session(session) {
             return Some(RevokedBy::Session);
         }
-        if self.everyone_issued_before().is_some_and(|before| session.created_at() < before) {
+        if self.everyone_issued_before().is_some_and(|before| Cutoff::named(before).covers_session(session)) {
             return Some(RevokedBy::Everyone);
         }
-        let is_before = |before: Timestamp| session.created_at() < before;
-        self.subject_revoked_before(subject).is_some_and(is_before).then_some(RevokedBy::Subject)
+        self.cutoff_of(subject).is_some_and(|cutoff| cutoff.covers_session(session)).then_some(RevokedBy::Subject)
     }
 
     /// The moment before which every session of the subject is dead, by a revocation of it or of everyone. It may lie ahead, when the node that revoked has a faster

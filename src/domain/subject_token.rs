@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::access_claims::AccessClaims;
-use super::claim_policy::{ClaimPath, ClaimPolicy};
+use super::claim_policy::{ClaimPath, ClaimPolicy, TypeRule};
 use super::claims::{self, Denial, Principal};
 use super::exchange_rule::ExchangeRule;
 use super::ids::{Partitions, SessionId, TokenMaker};
@@ -60,11 +60,15 @@ impl SubjectTokenType {
     }
 
     /// Whether a token with this `typ` in its header can be one. A token that says itself to be an access token (RFC 9068) is no ID token.
+    /// Where the settings name no types, others have a purpose of their own: logout tokens, security events, responses to introspection.
     #[must_use]
-    pub fn can_have(self, typ: Option<&str>) -> bool {
-        match self {
-            Self::IdToken => !claims::is_access_token_type(typ),
-            Self::AccessToken | Self::Jwt => true,
+    pub fn can_have(self, typ: Option<&str>, types: &TypeRule) -> bool {
+        if claims::is_access_token_type(typ) {
+            return self != Self::IdToken && types.admits(typ);
+        }
+        match types {
+            TypeRule::AnyOf(_) => types.admits(typ),
+            TypeRule::Unchecked => typ.is_none() || TypeRule::AnyOf(["JWT".to_owned()].into()).admits(typ),
         }
     }
 }
@@ -77,11 +81,23 @@ impl SubjectTokenType {
 pub fn check(
     claims: AccessClaims,
     policy: &ClaimPolicy,
+    kind: SubjectTokenType,
     digest: &[u8; 32],
     partitions: Partitions,
     now: Timestamp,
 ) -> Result<SubjectToken, Denial> {
     let terms = policy.exchange.as_ref().ok_or(Denial::Invalid("tokens of this issuer are not exchanged"))?;
+    // Of a logout or another event, where its type does not say so (OpenID Connect Back-Channel Logout, section 2.4).
+    if claims.rest.contains_key("events") {
+        return Err(Denial::Invalid("the token tells of an event"));
+    }
+    // To whom it was given, if it is meant for several (OpenID Connect Core, section 2).
+    if let Some(party) = claims.rest.get("azp") {
+        let party = party.as_str().ok_or(Denial::Invalid("azp is not a string"))?;
+        if kind == SubjectTokenType::IdToken && !terms.audiences.admits(&[party.to_owned()]) {
+            return Err(Denial::Invalid("the token was given to another client"));
+        }
+    }
     let granted = mapped(&claims.rest, &terms.claims);
     let principal = claims::check_for(claims, policy, &terms.audiences, now)?;
     let partition = partitions.of(&principal.subject);

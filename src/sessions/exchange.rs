@@ -11,7 +11,7 @@ use crate::domain::exchange_rule::ExchangeRule;
 use crate::domain::ids::{Generation, SessionId, TokenMaker};
 use crate::domain::rotation::{Presented, Rotation};
 use crate::domain::session::{Client, Lifetime, Session};
-use crate::domain::session_policy::{OldSession, ReusePolicy, SessionPolicy};
+use crate::domain::session_policy::{ReusePolicy, SessionPolicy};
 use crate::domain::stats::Counter;
 use crate::domain::subject_token::{SubjectToken, SubjectTokenType};
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
@@ -43,12 +43,7 @@ impl Sessions {
         client: &Client,
         old: Option<&OldToken>,
     ) -> Result<TokenPair, RefreshError> {
-        let policy = &self.rules.policy;
-        let result = self.exchange_by(policy, token, client).await;
-        if let (Ok(pair), Some(old), OldSession::End) = (&result, old, policy.old_session) {
-            // Should it fail, the exchange is repeated.
-            self.end_old(old, &token.principal.subject, Some(pair.session), self.clock.now()).await?;
-        }
+        let result = self.exchange_by(&self.rules.policy, token, client, old).await;
         if let Some(counter) = result.as_ref().err().and_then(RefreshError::counter) {
             self.counters.add(counter, 1);
         }
@@ -60,6 +55,7 @@ impl Sessions {
         policy: &SessionPolicy,
         token: &SubjectToken,
         client: &Client,
+        old: Option<&OldToken>,
     ) -> Result<TokenPair, RefreshError> {
         match self.vouching().token(&token.principal) {
             Standing::Good => {}
@@ -73,7 +69,7 @@ impl Sessions {
         }
         match token.exchange {
             ExchangeRule::Never => Err(RefreshError::Dead(DeadToken::Malformed)),
-            ExchangeRule::Once => self.exchange_once(policy, token, client).await,
+            ExchangeRule::Once => self.exchange_once(policy, token, client, old).await,
             ExchangeRule::Many => {
                 let now = self.clock.now();
                 let first = self.first_of(policy, token, client, now).await?;
@@ -85,7 +81,8 @@ impl Sessions {
                 let lifetime = Lifetime::starting(now, policy.idle_lifetime, policy.absolute_lifetime);
                 let session = Session { id, rotation: Rotation::first(), lifetime, ..first };
                 let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
-                self.create(&session, now).await?;
+                self.end_old(old, &session.subject, None, now).await?;
+                self.create_drawn(&session, now).await?;
                 self.note_exchange(token, &session);
                 Ok(pair)
             }
@@ -100,6 +97,7 @@ impl Sessions {
         policy: &SessionPolicy,
         token: &SubjectToken,
         client: &Client,
+        old: Option<&OldToken>,
     ) -> Result<TokenPair, RefreshError> {
         // A spent subject token is far more often a kept copy than a theft, so the session does not end.
         let policy = SessionPolicy { reuse: ReusePolicy::Refuse, ..policy.clone() };
@@ -110,6 +108,8 @@ impl Sessions {
                 Err(RefreshError::Dead(DeadToken::Unknown)) => {
                     let session = self.first_of(&policy, token, client, now).await?;
                     let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
+                    // First, so that it does not count against the limit.
+                    self.end_old(old, &session.subject, Some(session.id), now).await?;
                     self.create(&session, now).await?;
                     let stored = self.load_live(token.session, now).await?;
                     if stored.session == session {
@@ -125,7 +125,11 @@ impl Sessions {
                 return Err(RefreshError::Dead(DeadToken::Malformed));
             }
             match self.rotate(stored, presented, client, &policy, now).await? {
-                Attempt::Answered(pair) => return Ok(pair),
+                Attempt::Answered(pair) => {
+                    // Should it fail, the exchange is repeated.
+                    self.end_old(old, &token.principal.subject, Some(pair.session), now).await?;
+                    return Ok(pair);
+                }
                 Attempt::LostRace => {}
             }
         }

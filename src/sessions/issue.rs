@@ -72,15 +72,8 @@ impl Sessions {
         };
         // Before anything is stored: without a key that signs, no session is left behind that nobody can use.
         let pair = self.mint(&session, session.rotation.current, Some(session.rotation.token()), now)?;
-        if let Some(old) = login.old_refresh_token.as_ref().filter(|_| policy.old_session == OldSession::End) {
-            self.end_old(old, &session.subject, None, now).await?;
-        }
-        if let Err(error) = self.create(&session, now).await {
-            if matches!(error, StoreError::Unconfirmed(_)) {
-                self.withdrawals.add(session.id);
-            }
-            return Err(error.into());
-        }
+        self.end_old(login.old_refresh_token.as_ref(), &session.subject, None, now).await?;
+        self.create_drawn(&session, now).await?;
         self.counters.add(counter_of(login.kind), 1);
         audit!(
             info,
@@ -91,6 +84,16 @@ impl Sessions {
             address = session.client.address,
         );
         Ok(pair)
+    }
+
+    /// Stores a new session whose id was drawn: no repeated call would find it again, so it is withdrawn if the store does not say that it
+    /// has it.
+    pub(super) async fn create_drawn(&self, session: &Session, now: Timestamp) -> Result<(), StoreError> {
+        let created = self.create(session, now).await;
+        if matches!(created, Err(StoreError::Unconfirmed(_))) {
+            self.withdrawals.add(session.id);
+        }
+        created
     }
 
     /// Stores a new session, which ends the subject's oldest ones beyond the limit.
@@ -114,14 +117,15 @@ impl Sessions {
         }
     }
 
-    /// `present`: the session that is to stay, if there is one already.
+    /// Ends the session of an old refresh token, where the settings say so. `present`: the session that is to stay, if there is one already.
     pub(super) async fn end_old(
         &self,
-        token: &OldToken,
+        token: Option<&OldToken>,
         subject: &Subject,
         present: Option<SessionId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let Some(token) = token.filter(|_| self.rules.policy.old_session == OldSession::End) else { return Ok(()) };
         let opened = self.open(&self.read(token.text.expose())).await?;
         let Some(old) = opened.map(|opened| opened.token.session).filter(|old| Some(*old) != present) else { return Ok(()) };
         let Some(stored) = self.store.load(old).await? else { return Ok(()) };

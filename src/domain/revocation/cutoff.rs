@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::claims::Principal;
+use crate::domain::ids::SessionId;
 use crate::domain::time::{CLOCK_SKEW_MAX, Timestamp};
 
 /// What began before it is dead.
@@ -72,13 +73,18 @@ impl Cutoff {
         self.merged(other) == self
     }
 
-    /// Whether what the principal's token belongs to began before. A token without `iat` counts as old; the session that stands for an old
-    /// token of the API's is dated by that token's `iat`.
+    /// Whether the session began before. One that was made of a token of someone else is dated by that token.
+    #[must_use]
+    pub fn covers_session(self, session: SessionId) -> bool {
+        let before = if session.token_maker().is_some() { self.tokens } else { self.sessions };
+        session.created_at() < before
+    }
+
+    /// Whether what the principal's token belongs to began before. A token without `iat` counts as old.
     #[must_use]
     pub fn covers(self, principal: &Principal) -> bool {
         match principal.session {
-            Some(session) if principal.is_legacy() => session.created_at() < self.tokens,
-            Some(session) => session.created_at() < self.sessions,
+            Some(session) => self.covers_session(session),
             None => principal.issued_at.is_none_or(|issued_at| issued_at < self.tokens),
         }
     }
@@ -114,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::domain::claims::check_issued;
-    use crate::domain::ids::{Generation, Partition, SessionId, Subject};
+    use crate::domain::ids::{Generation, Partition, Subject, TokenMaker};
 
     fn millis(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -127,6 +133,14 @@ mod tests {
     fn covers_session(cutoff: Cutoff, created_at: Timestamp) -> bool {
         let session = SessionId::new(Partition(0), created_at, [0; 8]);
         cutoff.covers(&Principal { session: Some(session), generation: Some(Generation(1)), ..principal() })
+    }
+
+    /// Made of a token with this `iat`.
+    fn covers_exchanged(cutoff: Cutoff, issued_at: Timestamp) -> bool {
+        let made = |maker| SessionId::of_subject_token(maker, Partition(0), Some(issued_at), &[0; 32]);
+        let [api, issuer] = [TokenMaker::Api, TokenMaker::Issuer].map(|maker| cutoff.covers_session(made(maker)));
+        assert_eq!(api, issuer);
+        issuer
     }
 
     fn principal() -> Principal {
@@ -143,7 +157,7 @@ mod tests {
             let issued_at = Timestamp::from_secs((now - before + ahead).div_euclid(1000));
             let cutoff = Cutoff::of_all_until(millis(now), millis(created));
             if check_issued(issued_at, accepted_at).is_ok() {
-                prop_assert!(covers_token(cutoff, issued_at));
+                prop_assert!(covers_token(cutoff, issued_at) && covers_exchanged(cutoff, issued_at));
             }
             prop_assert!(covers_session(cutoff, accepted_at) && covers_session(cutoff, millis(created)));
         }
@@ -173,7 +187,7 @@ mod tests {
             let (a, b, both) = (cutoff(a), cutoff(b), cutoff(a).merged(cutoff(b)));
             prop_assert_eq!(both, b.merged(a));
             prop_assert!(both.includes(a) && both.includes(b));
-            for covers in [covers_token, covers_session] {
+            for covers in [covers_token, covers_session, covers_exchanged] {
                 prop_assert_eq!(covers(both, millis(at)), covers(a, millis(at)) || covers(b, millis(at)));
             }
         }

@@ -43,7 +43,11 @@ fn claims() -> Value {
 }
 
 fn judge_by(claims: &Value, policy: &ClaimPolicy) -> Result<SubjectToken, Denial> {
-    check(AccessClaims::read(claims.to_string().as_bytes())?, policy, &DIGEST, partitions(), at(NOW))
+    judge_as(SubjectTokenType::Jwt, claims, policy)
+}
+
+fn judge_as(kind: SubjectTokenType, claims: &Value, policy: &ClaimPolicy) -> Result<SubjectToken, Denial> {
+    check(AccessClaims::read(claims.to_string().as_bytes())?, policy, kind, &DIGEST, partitions(), at(NOW))
 }
 
 fn judge(claims: &Value) -> Result<SubjectToken, Denial> {
@@ -110,11 +114,40 @@ fn a_type_is_read_as_the_rfc_writes_it_and_an_access_token_is_no_id_token() {
         assert_eq!(of(other), None, "{other}");
     }
     assert_eq!(SubjectTokenType::of_urn("jwt"), None);
-    for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/AT+JWT")] {
-        let is_access = typ.is_some_and(|typ| typ.to_ascii_lowercase().ends_with("at+jwt"));
-        assert_eq!(SubjectTokenType::IdToken.can_have(typ), !is_access, "{typ:?}");
-        assert!(SubjectTokenType::AccessToken.can_have(typ) && SubjectTokenType::Jwt.can_have(typ));
+}
+
+#[test]
+fn a_token_with_a_purpose_of_its_own_is_exchanged_only_where_the_settings_name_its_type() {
+    let kinds = |typ: Option<&str>, types: &TypeRule| {
+        [SubjectTokenType::IdToken, SubjectTokenType::AccessToken, SubjectTokenType::Jwt].map(|kind| kind.can_have(typ, types))
+    };
+    let named = |name: &str| TypeRule::AnyOf([name.to_owned()].into());
+    for plain in [None, Some("JWT"), Some("jwt"), Some("application/jwt")] {
+        assert_eq!(kinds(plain, &TypeRule::Unchecked), [true; 3], "{plain:?}");
+        assert_eq!(kinds(plain, &named("at+jwt")), [false; 3], "{plain:?}");
     }
+    for access in ["at+jwt", "application/AT+JWT"] {
+        assert_eq!(kinds(Some(access), &TypeRule::Unchecked), [false, true, true], "an access token is no ID token");
+        assert_eq!(kinds(Some(access), &named("at+jwt")), [false, true, true]);
+    }
+    for other in ["logout+jwt", "secevent+jwt", "token-introspection+jwt", "oauth-authz-req+jwt", "dpop+jwt", "JOSE", ""] {
+        assert_eq!(kinds(Some(other), &TypeRule::Unchecked), [false; 3], "{other}");
+    }
+    assert_eq!(kinds(Some("partner+jwt"), &named("partner+jwt")), [true; 3]);
+}
+
+#[test]
+fn a_token_of_an_event_or_of_another_client_is_not_exchanged() {
+    let with = |kind, name: &str, value: Value| {
+        let mut claims = claims();
+        claims["aud"] = json!(["other", "app"]);
+        claims[name] = value;
+        judge_as(kind, &claims, &policy()).is_ok()
+    };
+    let (id_token, access_token) = (SubjectTokenType::IdToken, SubjectTokenType::AccessToken);
+    assert!(!with(SubjectTokenType::Jwt, "events", json!({"http://schemas.openid.net/event/backchannel-logout": {}})));
+    assert!(with(id_token, "azp", json!("app")) && !with(id_token, "azp", json!("other")) && !with(id_token, "azp", json!(7)));
+    assert!(with(access_token, "azp", json!("other")), "a client of the provider that calls for its user");
 }
 
 #[test]
