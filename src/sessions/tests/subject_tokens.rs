@@ -157,18 +157,20 @@ async fn what_was_made_of_a_token_ends_everywhere_and_the_token_does_not_come_ag
 /// Revoked on one node, exchanged on another that has not heard of it: what comes of it is dead once it has, and stays so.
 #[tokio::test]
 async fn a_session_that_a_late_node_made_of_a_revoked_token_is_covered_for_as_long_as_it_could_live() {
-    for rule in [ExchangeRule::Once, ExchangeRule::Many] {
+    // Its clock may be ahead of ours, and is believed.
+    for (rule, ahead) in [ExchangeRule::Once, ExchangeRule::Many].into_iter().flat_map(|rule| [(rule, -10), (rule, 45)]) {
         let world = world(rule);
-        let (token, late) = (world.issuers_token("7", &json!({})), another_node(&world));
+        let issued = json!({"iat": world.now().secs() + ahead});
+        let (token, late) = (world.issuers_token("7", &issued), another_node(&world));
         world.node.sessions.carry_out(Order::Subject { subject: subject("idp:7"), issued_before: None }).await.unwrap();
         let pair = exchange(&late, &token).await.unwrap();
         world.catch_up(&late).await;
-        assert!(says(&late, &pair).await.is_none(), "{rule:?}");
+        assert!(says(&late, &pair).await.is_none(), "{rule:?} {ahead}");
         pass(&world, 6 * DAY);
         late.replica.confirm(world.clock.monotonic());
         for node in [&world.node, &late] {
             node.replica.forget(world.now());
-            assert!(matches!(refresh(node, &pair).await, Err(RefreshError::Dead(_))), "{rule:?}");
+            assert!(matches!(refresh(node, &pair).await, Err(RefreshError::Dead(_))), "{rule:?} {ahead}");
         }
     }
 }
@@ -275,6 +277,21 @@ async fn the_session_of_the_token_that_is_replaced_ends_and_never_the_one_that_i
     let again = world.node.sessions.exchange(&token, &client(), Some(&old(&pair))).await.unwrap();
     assert_eq!((again.session, refresh_token(&again)), (pair.session, refresh_token(&pair)));
     assert!(refresh(&world.node, &again).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_session_that_is_replaced_does_not_count_against_the_limit() {
+    for rule in [ExchangeRule::Once, ExchangeRule::Many] {
+        let world = world_with(rule, |policy| SessionPolicy { sessions_max: Some(2), ..policy });
+        let token = |minutes: i64| world.issuers_token("7", &json!({"iat": world.now().secs() - 60 * minutes}));
+        let device = exchange(&world.node, &token(3)).await.unwrap();
+        let before = exchange(&world.node, &token(2)).await.unwrap();
+        let old = OldToken { text: Secret::new(refresh_token(&before)), is_replaced: true };
+        let next = read(&world.node, &token(1)).await.unwrap();
+        let next = world.node.sessions.exchange(&next, &client(), Some(&old)).await.unwrap();
+        assert!(matches!(refresh(&world.node, &before).await, Err(RefreshError::Dead(DeadToken::Revoked))), "{rule:?}");
+        assert!(refresh(&world.node, &device).await.is_ok() && refresh(&world.node, &next).await.is_ok(), "{rule:?}");
+    }
 }
 
 #[tokio::test]
