@@ -12,6 +12,7 @@ mod output;
 mod pages;
 mod reload;
 mod revoke;
+mod schema;
 mod sessions;
 mod settings;
 mod stats;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Reload(args) => reload::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Schema(_) => schema::run(),
         Command::Man(args) => pages::man(&args, Cli::command()),
         Command::Completions(args) => pages::completions(&args, Cli::command()),
         Command::Demo(args) => demo::run(&args),
@@ -114,6 +116,7 @@ enum Command {
     Reload(reload::ReloadArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Explain(explain::ExplainArgs),
+    Schema(schema::SchemaArgs),
     Man(pages::ManArgs),
     Completions(pages::CompletionsArgs),
     Demo(demo::Demo),

@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::Value;
-
 use super::parse::{self, Parsed};
+use super::reading::{Form, Reading};
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::access_log::{Field, Format, Keep, QueryValues, Sample, Sampling};
@@ -61,7 +60,7 @@ impl AccessLog {
     /// `None`: off. The other keys are read all the same, so that what is wrong with them is told before they count.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let mode = s.read("mode", parse::choice(MODES));
-        let sample = s.read("sample", sample);
+        let sample = s.read("sample", sample());
         let slow = s.read("slow", parse::or_off(parse::duration(Duration::ZERO, SLOW_MAX)));
         let log = Self {
             keep: match mode {
@@ -69,18 +68,18 @@ impl AccessLog {
                 Mode::Sampled => Keep::Sampled(Sampling { sample, slow }),
             },
             format: s.read("format", parse::choice(&[("json", Format::Json), ("text", Format::Text)])),
-            to: s.read("to", destination),
-            fields: s.read("fields", fields),
-            query_values: QueryValues::new(s.read("query_values", parse::list(parse::filled_text))),
+            to: s.read("to", destination()),
+            fields: s.read("fields", fields()),
+            query_values: QueryValues::new(s.read("query_values", parse::list(parse::filled_text()))),
             queue_bytes_max: s.read("queue_bytes_max", parse::memory(64 << 10, 1 << 30)),
         };
         (mode != Mode::Off).then_some(log)
     }
 }
 
-fn sample(value: &Value) -> Parsed<Sample> {
-    let read = parse::text(value).ok().and_then(|text| Sample::of_percentage(&text));
-    read.ok_or_else(|| "allowed is a percentage from \"0%\" to \"100%\", with up to four decimals, such as \"0.1%\"".to_owned())
+fn sample() -> Reading<Sample> {
+    let sample = parse::text().then(|text| Sample::of_percentage(&text).ok_or_else(String::new));
+    sample.or_say(|| "allowed is a percentage from \"0%\" to \"100%\", with up to four decimals, such as \"0.1%\"".to_owned())
 }
 
 const STDERR: &str = "stderr";
@@ -88,11 +87,17 @@ const STDOUT: &str = "stdout";
 
 const SOCKET_PREFIX: &str = "unix:";
 
-fn destination(value: &Value) -> Parsed<LogDestination> {
+fn destination() -> Reading<LogDestination> {
+    parse::text().then(|text| destination_of(&text))
+}
+
+fn destination_of(text: &str) -> Parsed<LogDestination> {
     let allowed = || {
         "allowed: \"stderr\", \"stdout\", the path of a file with a slash in it, or \"unix:\" and the path of a socket".to_owned()
     };
-    let text = parse::filled_text(value).map_err(|_| allowed())?;
+    if text.trim().is_empty() {
+        return Err(allowed());
+    }
     match text.strip_prefix(SOCKET_PREFIX) {
         Some("") => Err(allowed()),
         Some(path) => Ok(LogDestination::Socket(path.into())),
@@ -104,22 +109,20 @@ fn destination(value: &Value) -> Parsed<LogDestination> {
     }
 }
 
-fn fields(value: &Value) -> Parsed<Vec<Field>> {
-    let named = |value: &Value| {
-        let name = parse::text(value)?;
-        Field::named(&name).ok_or_else(|| {
-            let names: Vec<&str> = Field::ALL.into_iter().map(Field::name).collect();
-            format!("allowed: {}", names.join(", "))
-        })
-    };
-    let fields = parse::list(named)(value)?;
-    if fields.is_empty() {
-        return Err("allowed is a list of one or more fields".to_owned());
-    }
-    match fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {
-        Some((_, twice)) => Err(format!("\"{}\" stands there twice; allowed is each field once", twice.name())),
-        None => Ok(fields),
-    }
+fn fields() -> Reading<Vec<Field>> {
+    let names = || Field::ALL.into_iter().map(Field::name).collect::<Vec<_>>();
+    let named = parse::text()
+        .then(move |name| Field::named(&name).ok_or_else(|| format!("allowed: {}", names().join(", "))))
+        .written(Form::words(&names()));
+    parse::list(named).then(|fields| {
+        if fields.is_empty() {
+            return Err("allowed is a list of one or more fields".to_owned());
+        }
+        match fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {
+            Some((_, twice)) => Err(format!("\"{}\" stands there twice; allowed is each field once", twice.name())),
+            None => Ok(fields),
+        }
+    })
 }
 
 #[cfg(test)]

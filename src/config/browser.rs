@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::{Form, Reading};
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::cookies::{
@@ -23,23 +24,23 @@ const FORMER_MAX: usize = 16;
 
 /// `[cookies]`. `None`: off, so that tokens travel in bodies and the Authorization field alone.
 pub(super) fn cookies(s: &mut Section<'_>, endpoints: &EndpointPaths) -> Option<CookieMode> {
-    let enabled = s.read("enabled", parse::flag);
-    let secure = s.read("secure", parse::flag);
-    let access_name = s.read("access_name", cookie_name);
-    let refresh_name = s.read("refresh_name", cookie_name);
+    let enabled = s.read("enabled", parse::flag());
+    let secure = s.read("secure", parse::flag());
+    let access_name = s.read("access_name", cookie_name());
+    let refresh_name = s.read("refresh_name", cookie_name());
     let same_site =
         s.read("same_site", parse::choice(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]));
-    let domain = s.optional("domain", domain);
-    let path = s.read("path", cookie_path);
-    let tokens_in_body = s.read("tokens_in_body", parse::flag);
-    let signed_out = s.read("signed_out", parse::or_off(page)).and_then(|page| HeaderValue::try_from(page).ok());
+    let domain = s.optional("domain", domain());
+    let path = s.read("path", cookie_path());
+    let tokens_in_body = s.read("tokens_in_body", parse::flag());
+    let signed_out = s.read("signed_out", parse::or_off(page())).and_then(|page| HeaderValue::try_from(page).ok());
     let clear_site_data = clear_site_data(&s.read("clear_site_data", parse::list(parse::choice(&SITE_DATA))));
-    let refresh_in_flight = s.read("refresh_in_flight", parse::flag);
+    let refresh_in_flight = s.read("refresh_in_flight", parse::flag());
     let ahead = s.read("refresh_ahead", parse::duration(Duration::ZERO, Duration::from_hours(24)));
     let in_flight = refresh_in_flight.then_some(InFlight { ahead });
     let origins = CookieOrigins {
-        listed: s.read("csrf_origins", parse::list(parse::origin)),
-        field: s.read("csrf_header", parse::header_name),
+        listed: s.read("csrf_origins", parse::list(parse::origin())),
+        field: s.read("csrf_header", parse::header_name()),
         secure,
     };
     let former = s.list("former", former);
@@ -104,8 +105,8 @@ fn refresh_cookie_path(refresh_name: &str, endpoints: &EndpointPaths) -> String 
 }
 
 fn former(s: &mut Section<'_>) -> Option<FormerCookie> {
-    let name = s.require("name", cookie_name);
-    let (domain, path) = (s.optional("domain", domain), s.optional("path", cookie_path));
+    let name = s.require("name", cookie_name());
+    let (domain, path) = (s.optional("domain", domain()), s.optional("path", cookie_path()));
     let name = name?;
     if name.starts_with(HOST_PREFIX) && (domain.is_some() || path.as_deref().is_some_and(|path| path != "/")) {
         s.fault("name", "a name with __Host- had path \"/\" and no domain: browsers drop it otherwise");
@@ -130,62 +131,68 @@ fn clear_site_data(kinds: &[SiteData]) -> Option<HeaderValue> {
 }
 
 /// A path on the same host, perhaps with a query.
-fn page(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_page = CanonicalTarget::parse(&text).is_ok_and(|target| target.path_and_query() == text && target.stays_on_host());
-    if is_page { Ok(text) } else { Err("allowed is a path on the same host, such as \"/\" or \"/bye?x=1\"".to_owned()) }
+fn page() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_page = CanonicalTarget::parse(&text).is_ok_and(|target| target.path_and_query() == text && target.stays_on_host());
+        if is_page { Ok(text) } else { Err("allowed is a path on the same host, such as \"/\" or \"/bye?x=1\"".to_owned()) }
+    })
 }
 
 /// `token` of RFC 9110, as RFC 6265 asks for.
-fn cookie_name(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_token = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if is_token && text.len() <= NAME_BYTES_MAX {
-        Ok(text)
-    } else {
-        Err(format!("allowed is a cookie name of at most {NAME_BYTES_MAX} bytes: ASCII letters, digits and !#$%&'*+-.^_`|~"))
-    }
+fn cookie_name() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_token = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+        if is_token && text.len() <= NAME_BYTES_MAX {
+            Ok(text)
+        } else {
+            Err(format!("allowed is a cookie name of at most {NAME_BYTES_MAX} bytes: ASCII letters, digits and !#$%&'*+-.^_`|~"))
+        }
+    })
 }
 
-fn cookie_path(value: &config::Value) -> Parsed<String> {
-    let path = parse::url_path(value)?;
-    if path.len() <= ATTRIBUTE_BYTES_MAX {
-        Ok(path)
-    } else {
-        Err(format!("must not be longer than {ATTRIBUTE_BYTES_MAX} bytes: browsers pass over a longer one"))
-    }
+fn cookie_path() -> Reading<String> {
+    parse::url_path().then(|path| {
+        if path.len() <= ATTRIBUTE_BYTES_MAX {
+            Ok(path)
+        } else {
+            Err(format!("must not be longer than {ATTRIBUTE_BYTES_MAX} bytes: browsers pass over a longer one"))
+        }
+    })
 }
 
-fn domain(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_domain = text.len() <= 253
-        && text.split('.').all(|label| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        });
-    if is_domain {
-        Ok(text)
-    } else {
-        Err("allowed is a domain in lower case without a leading dot, such as \"example.com\"".to_owned())
-    }
+fn domain() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_domain = text.len() <= 253
+            && text.split('.').all(|label| {
+                !label.is_empty()
+                    && label.len() <= 63
+                    && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            });
+        if is_domain {
+            Ok(text)
+        } else {
+            Err("allowed is a domain in lower case without a leading dot, such as \"example.com\"".to_owned())
+        }
+    })
 }
 
 /// `[cors]`. `None`: off, because no origin is allowed.
 pub(super) fn cors(s: &mut Section<'_>) -> Option<Cors> {
     // `None`: any.
-    let any_or_origin = |value: &config::Value| match parse::text(value)?.as_str() {
+    let origin = parse::origin();
+    let form = Form::Either(vec![Form::words(&["*"]), origin.form.clone()]);
+    let any_or_origin = Reading::new(form, move |value| match parse::text().of(value)?.as_str() {
         "*" => Ok(None),
-        _ => parse::origin(value).map(Some),
-    };
+        _ => origin.of(value).map(Some),
+    });
     let origins = s.read("allowed_origins", parse::list(any_or_origin));
     let is_any = origins.contains(&None);
     let (count, listed) = (origins.len(), origins.into_iter().flatten().collect());
     let cors = Cors {
-        allowed_methods: s.read("allowed_methods", parse::list(parse::method)),
-        allowed_headers: s.read("allowed_headers", parse::list(parse::header_name)),
-        exposed_headers: s.read("exposed_headers", parse::list(parse::header_name)),
-        allow_credentials: s.read("allow_credentials", parse::flag),
+        allowed_methods: s.read("allowed_methods", parse::list(parse::method())),
+        allowed_headers: s.read("allowed_headers", parse::list(parse::header_name())),
+        exposed_headers: s.read("exposed_headers", parse::list(parse::header_name())),
+        allow_credentials: s.read("allow_credentials", parse::flag()),
         max_age: s.read("max_age", parse::duration(Duration::ZERO, Duration::from_hours(24))),
         allowed_origins: if is_any { Origins::Any } else { Origins::Listed(listed) },
     };

@@ -11,6 +11,7 @@ use super::account_name::AccountName;
 use super::exchange;
 use super::parse::{self, Parsed};
 use super::problem::shown_url;
+use super::reading::{Form, Reading};
 use super::section::Section;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::claim_policy::ClaimPath;
@@ -66,23 +67,21 @@ impl Limits {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         Self {
             entries_max: s.read("entries_max", parse::count(100, 10_000_000)),
-            ipv6_prefix: s.read("ipv6_prefix", |value| {
-                parse::number(16, 128)(value).and_then(|bits| u8::try_from(bits).map_err(|e| e.to_string()))
-            }),
+            ipv6_prefix: s.read("ipv6_prefix", parse::number_u8(16, 128)),
             login: s.section("login", |s| LoginLimits {
-                per_address: s.read("per_address", parse::or_off(parse::rate)),
-                per_account: s.read("per_account", parse::or_off(parse::rate)),
-                unreadable: s.read("unreadable", parse::or_off(parse::rate)),
-                account: s.read("account", parse::list(|value| parse::filled_text(value)?.parse())),
+                per_address: s.read("per_address", parse::or_off(parse::rate())),
+                per_account: s.read("per_account", parse::or_off(parse::rate())),
+                unreadable: s.read("unreadable", parse::or_off(parse::rate())),
+                account: s.read("account", parse::list(parse::filled_text().then(|text| text.parse()))),
             }),
             refresh: s.section("refresh", |s| RefreshLimits {
-                per_address: s.read("per_address", parse::or_off(parse::rate)),
-                per_account: s.read("per_account", parse::or_off(parse::rate)),
-                imported_per_address: s.read("imported_per_address", parse::or_off(parse::rate)),
+                per_address: s.read("per_address", parse::or_off(parse::rate())),
+                per_account: s.read("per_account", parse::or_off(parse::rate())),
+                imported_per_address: s.read("imported_per_address", parse::or_off(parse::rate())),
             }),
             clients: s.section("clients", |s| ClientLimits {
-                per_address: s.read("per_address", parse::or_off(parse::rate)),
-                per_client: s.read("per_client", parse::or_off(parse::rate)),
+                per_address: s.read("per_address", parse::or_off(parse::rate())),
+                per_client: s.read("per_client", parse::or_off(parse::rate())),
             }),
         }
     }
@@ -104,15 +103,15 @@ pub struct Identity {
 impl Identity {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let identity = Self {
-            subject_header: s.read("subject_header", parse::or_off(identity_header)),
-            session_header: s.read("session_header", parse::or_off(identity_header)),
-            scopes_header: s.read("scopes_header", parse::or_off(identity_header)),
-            issuer_header: s.read("issuer_header", parse::or_off(identity_header)),
-            certificate_subject_header: s.read("certificate_subject_header", parse::or_off(identity_header)),
-            certificate_names_header: s.read("certificate_names_header", parse::or_off(identity_header)),
-            claims: s.map("claims", |claim, value| match claim {
+            subject_header: s.read("subject_header", parse::or_off(identity_header())),
+            session_header: s.read("session_header", parse::or_off(identity_header())),
+            scopes_header: s.read("scopes_header", parse::or_off(identity_header())),
+            issuer_header: s.read("issuer_header", parse::or_off(identity_header())),
+            certificate_subject_header: s.read("certificate_subject_header", parse::or_off(identity_header())),
+            certificate_names_header: s.read("certificate_names_header", parse::or_off(identity_header())),
+            claims: s.map("claims", identity_header(), |claim, header| match claim {
                 "" => Err("the name of a claim must not be empty".to_owned()),
-                _ => identity_header(value),
+                _ => Ok(header),
             }),
         };
         s.retired(
@@ -163,17 +162,18 @@ impl Identity {
     }
 }
 
-fn identity_header(value: &config::Value) -> Parsed<HeaderName> {
-    let name = parse::header_name(value)?;
-    if !name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err("allowed are letters, digits and dashes: many servers read everything else as a dash".to_owned());
-    }
-    if headers::is_protected(name.as_str()) || [ACCEPT, ORIGIN].contains(&name) {
-        return Err(
-            "this field means something else already; allowed is a name of its own, such as \"x-auth-subject\"".to_owned()
-        );
-    }
-    Ok(name)
+fn identity_header() -> Reading<HeaderName> {
+    parse::header_name().then(|name| {
+        if !name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err("allowed are letters, digits and dashes: many servers read everything else as a dash".to_owned());
+        }
+        if headers::is_protected(name.as_str()) || [ACCEPT, ORIGIN].contains(&name) {
+            return Err(
+                "this field means something else already; allowed is a name of its own, such as \"x-auth-subject\"".to_owned()
+            );
+        }
+        Ok(name)
+    })
 }
 
 /// Another issuer whose tokens are accepted.
@@ -248,32 +248,30 @@ impl Issuer {
     /// `None` when something that is required is missing or wrong, after that was noted.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let second = Duration::from_secs(1);
-        let issuer = s.require("issuer", parse::filled_text);
-        let audiences = s.require("audiences", parse::list(parse::filled_text));
-        let algorithms = s.require("algorithms", parse::list(algorithm));
-        let jwks_file = s.optional("jwks_file", parse::path);
-        let jwks_url = s.optional("jwks_url", jwks_url);
-        let types = s.read("types", parse::list(parse::filled_text));
+        let issuer = s.require("issuer", parse::filled_text());
+        let audiences = s.require("audiences", parse::list(parse::filled_text()));
+        let algorithms = s.require("algorithms", parse::list(algorithm()));
+        let jwks_file = s.optional("jwks_file", parse::path());
+        let jwks_url = s.optional("jwks_url", jwks_url());
+        let types = s.read("types", parse::list(parse::filled_text()));
         let leeway = s.read("leeway", parse::duration(Duration::ZERO, CLOCK_SKEW_MAX));
         let lifetime_max = s.read("lifetime_max", parse::duration(60 * second, 400 * 86_400 * second));
         let refresh_interval = s.read("refresh_interval", parse::duration(second, 86_400 * second));
         let minimum_interval = s.read("minimum_interval", parse::duration(second, 86_400 * second));
         let fetch_timeout = s.read("fetch_timeout", parse::duration(second / 10, 60 * second));
-        let subject_claim = s.read("subject_claim", parse::claim_path);
+        let subject_claim = s.read("subject_claim", parse::claim_path());
         let subjects = read_subjects(s);
-        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path));
-        let trusted_claims = s.read("trusted_claims", parse::list(trusted_claim));
-        let audience_claims = s.read("audience_claims", parse::list(parse::claim_path));
-        let required = s.read("required", parse::flag);
-        let ca_file = s.optional("ca_file", parse::path);
-        let exchange = s.read("exchange", exchange::rule_or_flag);
+        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path()));
+        let trusted_claims = s.read("trusted_claims", parse::list(trusted_claim()));
+        let audience_claims = s.read("audience_claims", parse::list(parse::claim_path()));
+        let required = s.read("required", parse::flag());
+        let ca_file = s.optional("ca_file", parse::path());
+        let exchange = s.read("exchange", exchange::rule_or_flag());
         let is_exchanged = exchange != ExchangeRule::Never;
-        let exchange_audiences = s.optional("exchange_audiences", parse::list(parse::filled_text));
-        let exchange_claims = s.map("exchange_claims", |name, value| {
-            super::login::mappable_claim(name)?;
-            parse::claim_path(value)
-        });
-        let exchange_scopes = s.read("exchange_scopes", parse::list(super::routes::scope));
+        let exchange_audiences = s.optional("exchange_audiences", parse::list(parse::filled_text()));
+        let exchange_claims =
+            s.map("exchange_claims", parse::claim_path(), |name, path| super::login::mappable_claim(name).map(|()| path));
+        let exchange_scopes = s.read("exchange_scopes", parse::list(super::routes::scope()));
         let without_meaning = |key: &str| key == "exchange_audiences" || !s.has_default(key);
         for key in ["exchange_audiences", "exchange_claims", "exchange_scopes"] {
             if !is_exchanged && s.has_any(&[key]) && without_meaning(key) {
@@ -355,13 +353,16 @@ impl Issuer {
 
 /// Exactly one of the two must be given: a subject that is not distinguished from our users is one of them.
 fn read_subjects(s: &mut Section<'_>) -> Option<IssuerSubjects> {
-    let prefix = s.optional("subject_prefix", |value| {
-        SubjectPrefix::new(&parse::filled_text(value)?).map_err(|error| match error {
-            NameError::TooLong => format!("is longer than {PREFIX_BYTES_MAX} bytes"),
-            NameError::Empty | NameError::ControlCharacter => error.to_string(),
-        })
-    });
-    let shares = s.read("shares_subjects", parse::flag);
+    let prefix = s.optional(
+        "subject_prefix",
+        parse::filled_text().then(|text| {
+            SubjectPrefix::new(&text).map_err(|error| match error {
+                NameError::TooLong => format!("is longer than {PREFIX_BYTES_MAX} bytes"),
+                NameError::Empty | NameError::ControlCharacter => error.to_string(),
+            })
+        }),
+    );
+    let shares = s.read("shares_subjects", parse::flag());
     match (prefix, shares) {
         (Some(prefix), false) => Some(IssuerSubjects::Prefixed(prefix)),
         (None, true) if !s.has_any(&["subject_prefix"]) => Some(IssuerSubjects::Shared),
@@ -383,25 +384,30 @@ fn read_subjects(s: &mut Section<'_>) -> Option<IssuerSubjects> {
     }
 }
 
-fn trusted_claim(value: &config::Value) -> Parsed<String> {
-    let name = parse::filled_text(value)?;
-    if RESERVED_CLAIMS.contains(&name.as_str()) {
-        return Err(format!("the gateway judges this claim itself; not allowed: {}", RESERVED_CLAIMS.join(", ")));
-    }
-    Ok(name)
-}
-
-pub(super) fn algorithm(value: &config::Value) -> Parsed<Algorithm> {
-    parse::text(value)?.parse().map_err(|_| {
-        let names: Vec<String> = Algorithm::ALL.iter().map(|algorithm| format!("\"{algorithm}\"")).collect();
-        format!("allowed: {}", names.join(", "))
+fn trusted_claim() -> Reading<String> {
+    parse::filled_text().then(|name| {
+        if RESERVED_CLAIMS.contains(&name.as_str()) {
+            return Err(format!("the gateway judges this claim itself; not allowed: {}", RESERVED_CLAIMS.join(", ")));
+        }
+        Ok(name)
     })
 }
 
+pub(super) fn algorithm() -> Reading<Algorithm> {
+    let names = || Algorithm::ALL.iter().map(ToString::to_string);
+    let allowed = move || names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let algorithm = parse::text().then(|text| text.parse().map_err(|_| String::new()));
+    algorithm.or_say(move || format!("allowed: {}", allowed())).written(Form::Words(names().collect()))
+}
+
 /// A party that can change a key set in transit can forge tokens, so TLS is required except on the same machine.
-fn jwks_url(value: &config::Value) -> Parsed<Uri> {
+fn jwks_url() -> Reading<Uri> {
+    parse::text().like(r"^[Hh][Tt][Tt][Pp][Ss]?://").then(|text| https_or_loopback(&text))
+}
+
+fn https_or_loopback(text: &str) -> Parsed<Uri> {
     const ALLOWED: &str = "allowed is \"https://host/path\", or \"http://…\" on a loopback address";
-    let uri: Uri = parse::text(value)?.parse().map_err(|_| ALLOWED.to_owned())?;
+    let uri: Uri = text.parse().map_err(|_| ALLOWED.to_owned())?;
     let Some(host) =
         uri.host().filter(|_| uri.authority().is_some_and(|a| !a.as_str().contains('@') && parse::has_sound_port(a)))
     else {

@@ -30,13 +30,16 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(8);
 impl ClaimsHook {
     /// `None`: off, or without the upstream that it names, after that was noted.
     pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams) -> Option<Self> {
-        let path = s.read("path", parse::or_off(parse::url_path));
-        let name = s.read("upstream", parse::text);
-        let token = s.secret("token", "token_file", |value| {
-            let token = parse::password(value)?;
-            let is_visible = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
-            if is_visible { Ok(token) } else { Err("allowed are visible ASCII characters".to_owned()) }
-        });
+        let path = s.read("path", parse::or_off(parse::url_path()));
+        let name = s.read("upstream", parse::text());
+        let token = s.secret(
+            "token",
+            "token_file",
+            parse::password().like(r"^[!-~]+$").then(|token| {
+                let is_visible = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+                if is_visible { Ok(token) } else { Err("allowed are visible ASCII characters".to_owned()) }
+            }),
+        );
         let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), TIMEOUT_MAX));
         let response_bytes_max = s.read("response_bytes_max", parse::memory(1 << 10, 1 << 20));
         let on_failure = s.read("on_failure", parse::choice(&[("keep", WithoutClaims::Keep), ("refuse", WithoutClaims::Refuse)]));

@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 
 use super::address::ListenAddress;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::path::CanonicalTarget;
@@ -36,8 +37,8 @@ open_settings!(Spoken);
 
 impl Decision {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let address = s.read("address", parse::or_off(parse::own_address));
-        let peers = s.read("peers", parse::list(parse::network));
+        let address = s.read("address", parse::or_off(parse::own_address()));
+        let peers = s.read("peers", parse::list(parse::network()));
         let dialect = s.read(
             "dialect",
             parse::choice(&[
@@ -48,7 +49,7 @@ impl Decision {
                 ("grpc", Spoken::Only(Dialect::Grpc)),
             ]),
         );
-        let path_prefix = s.read("path_prefix", path_prefix);
+        let path_prefix = s.read("path_prefix", path_prefix());
         let dialect = match dialect {
             Spoken::Auto => None,
             Spoken::Only(dialect) => Some(dialect),
@@ -77,12 +78,13 @@ fn check_peers(s: &mut Section<'_>, address: &ListenAddress, peers: &[IpNet]) {
     }
 }
 
-fn path_prefix(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_canonical = CanonicalTarget::parse(&text).is_ok_and(|target| target.path() == text && target.is_plain());
-    if is_canonical && !text.ends_with('/') {
-        Ok(text)
-    } else {
-        Err("allowed is a plain path such as \"/ext_authz\", without a slash at its end".to_owned())
-    }
+fn path_prefix() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_canonical = CanonicalTarget::parse(&text).is_ok_and(|target| target.path() == text && target.is_plain());
+        if is_canonical && !text.ends_with('/') {
+            Ok(text)
+        } else {
+            Err("allowed is a plain path such as \"/ext_authz\", without a slash at its end".to_owned())
+        }
+    })
 }

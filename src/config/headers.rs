@@ -1,6 +1,7 @@
 //! `[headers]`: fields that are removed from every request.
 
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use crate::domain::headers::NamePattern;
 
@@ -13,19 +14,21 @@ pub struct Headers {
 
 impl Headers {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        Self { remove: s.read("remove", parse::list(removable)) }
+        Self { remove: s.read("remove", parse::list(removable())) }
     }
 }
 
-fn removable(value: &config::Value) -> Parsed<NamePattern> {
-    let pattern: NamePattern = parse::text(value)?.parse()?;
-    match pattern.covers_kept() {
-        None => Ok(pattern),
-        Some("authorization") => {
-            Err(format!("`{pattern}` covers authorization: [[routes]] decide on that, authorization = \"remove\""))
+fn removable() -> Reading<NamePattern> {
+    parse::text().then(|text| {
+        let pattern: NamePattern = text.parse()?;
+        match pattern.covers_kept() {
+            None => Ok(pattern),
+            Some("authorization") => {
+                Err(format!("`{pattern}` covers authorization: [[routes]] decide on that, authorization = \"remove\""))
+            }
+            Some(kept) => Err(format!(
+                "`{pattern}` covers {kept}, which the gateway sets itself or the request needs; allowed are other names"
+            )),
         }
-        Some(kept) => {
-            Err(format!("`{pattern}` covers {kept}, which the gateway sets itself or the request needs; allowed are other names"))
-        }
-    }
+    })
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use config::Value;
 use http::StatusCode;
 use http::uri::PathAndQuery;
 
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::host::Host;
@@ -35,9 +35,9 @@ const PATH_BYTES_MAX: usize = 1024;
 impl Health {
     /// `None` when its path is missing or wrong, after that was noted.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
-        let path = s.require("path", path);
-        let host = s.optional("host", host);
-        let statuses = s.read("statuses", statuses);
+        let path = s.require("path", path());
+        let host = s.optional("host", host());
+        let statuses = s.read("statuses", statuses());
         let interval = s.read("interval", parse::duration(Duration::from_millis(100), Duration::from_hours(1)));
         let timeout = s.read("timeout", parse::duration(Duration::from_millis(10), Duration::from_mins(1)));
         let thresholds = ProbeThresholds {
@@ -54,23 +54,26 @@ impl Health {
 }
 
 /// What stands in the request line: a path, perhaps with a query.
-fn path(value: &Value) -> Parsed<PathAndQuery> {
+fn path() -> Reading<PathAndQuery> {
     const ALLOWED: &str = "allowed is a path such as \"/healthz\", with or without a query: visible ASCII, and no #";
-    let text = parse::text(value)?;
-    let is_sound = text.starts_with('/') && text.len() <= PATH_BYTES_MAX && !text.contains('#');
-    text.parse().ok().filter(|_| is_sound && text.bytes().all(|byte| byte.is_ascii_graphic())).ok_or_else(|| ALLOWED.to_owned())
+    parse::text().then(|text| {
+        let is_sound = text.starts_with('/') && text.len() <= PATH_BYTES_MAX && !text.contains('#');
+        text.parse()
+            .ok()
+            .filter(|_| is_sound && text.bytes().all(|byte| byte.is_ascii_graphic()))
+            .ok_or_else(|| ALLOWED.to_owned())
+    })
 }
 
-fn host(value: &Value) -> Parsed<Host> {
-    Host::parse(parse::text(value)?.as_bytes())
-        .map_err(|_| "allowed is a host, with or without a port, such as \"api.example.com\"".to_owned())
+fn host() -> Reading<Host> {
+    parse::text().then(|text| {
+        Host::parse(text.as_bytes())
+            .map_err(|_| "allowed is a host, with or without a port, such as \"api.example.com\"".to_owned())
+    })
 }
 
-fn statuses(value: &Value) -> Parsed<Vec<StatusCode>> {
-    let status = |value: &Value| {
-        let code = parse::number(200, 599)(value)?;
-        u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(|| "is no status".to_owned())
-    };
-    let statuses = parse::list(status)(value)?;
-    if statuses.is_empty() { Err("allowed is one status or more, such as [200, 204]".to_owned()) } else { Ok(statuses) }
+fn statuses() -> Reading<Vec<StatusCode>> {
+    let refusal = "allowed is one status or more, such as [200, 204]";
+    parse::list(parse::status(200, 599))
+        .then(move |statuses| if statuses.is_empty() { Err(refusal.to_owned()) } else { Ok(statuses) })
 }

@@ -103,6 +103,12 @@ pub(super) fn merge(inputs: &Inputs) -> Result<Layers, Vec<Problem>> {
     Ok(Layers { merged, documented: Value::new(None, documented.0), faults })
 }
 
+/// Everything that is documented, as if it were set.
+pub(super) fn reference() -> Result<Layers, Vec<Problem>> {
+    let documented = Value::new(None, Document::parse(DEFAULT_ORIGIN, &uncommented(DEFAULT_FILE), Origins::Fixed)?.0);
+    Ok(Layers { merged: documented.clone(), documented, faults: Vec::new() })
+}
+
 /// Without any route everything needs a token and goes to the one upstream, or to the one called `default`.
 fn add_route_of_last_resort(merged: &mut Value) {
     let ValueKind::Table(sections) = &mut merged.kind else { return };

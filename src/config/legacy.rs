@@ -56,23 +56,20 @@ pub enum LegacySource {
 impl Legacy {
     /// `None` when something that is required is missing or wrong, after that was noted.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
-        let name = s.require("name", parse::filled_text);
-        let algorithm = s.require("algorithm", super::callers::algorithm);
+        let name = s.require("name", parse::filled_text());
+        let algorithm = s.require("algorithm", super::callers::algorithm());
         let key = read_key(s, algorithm);
-        let kid = s.optional("kid", parse::filled_text);
-        let accepted_until = s.require("accepted_until", parse::moment);
-        let issuer = s.optional("issuer", parse::filled_text);
-        let audiences = s.read("audiences", parse::list(parse::filled_text));
-        let required_claims = s.map("required_claims", |_, value| parse::filled_text(value));
-        let subject_claims = s.read("subject_claims", parse::list(parse::claim_path));
-        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path));
-        let claims = s.map("claims", |name, value| {
-            super::login::mappable_claim(name)?;
-            parse::claim_path(value)
-        });
-        let needs_expiry = s.read("needs_expiry", parse::flag);
+        let kid = s.optional("kid", parse::filled_text());
+        let accepted_until = s.require("accepted_until", parse::moment());
+        let issuer = s.optional("issuer", parse::filled_text());
+        let audiences = s.read("audiences", parse::list(parse::filled_text()));
+        let required_claims = s.map("required_claims", parse::filled_text(), |_, text| Ok(text));
+        let subject_claims = s.read("subject_claims", parse::list(parse::claim_path()));
+        let scope_claims = s.read("scope_claims", parse::list(parse::claim_path()));
+        let claims = s.map("claims", parse::claim_path(), |name, path| super::login::mappable_claim(name).map(|()| path));
+        let needs_expiry = s.read("needs_expiry", parse::flag());
         let lifetime_max = s.optional("lifetime_max", parse::duration(MINUTE, 3650 * DAY));
-        let exchange = s.read("exchange", exchange::rule);
+        let exchange = s.read("exchange", exchange::rule());
         if subject_claims.is_empty() {
             s.fault("subject_claims", "must name at least one claim: without one, a token has no subject");
         }
@@ -112,9 +109,9 @@ fn read_key(s: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<LegacyS
         "secret_encoding",
         parse::choice(&[("text", Encoding::Text), ("base64", Encoding::Base64), ("hex", Encoding::Hex)]),
     );
-    let allow_short = s.read("allow_short_secret", parse::flag);
-    let secret = s.secret("secret", "secret_file", |value| secret(value, encoding, allow_short));
-    let file = s.optional("public_key_file", parse::path);
+    let allow_short = s.read("allow_short_secret", parse::flag());
+    let secret = s.secret("secret", "secret_file", parse::filled_text().then(move |text| secret(text, encoding, allow_short)));
+    let file = s.optional("public_key_file", parse::path());
     let algorithm = algorithm?;
     let has_secret = s.has_any(&["secret", "secret_file"]);
     match (algorithm.is_symmetric(), has_secret, file) {
@@ -140,8 +137,7 @@ fn read_key(s: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<LegacyS
 }
 
 /// The bytes of a secret that somebody else chose.
-fn secret(value: &config::Value, encoding: Encoding, allow_short: bool) -> Parsed<Secret<Vec<u8>>> {
-    let text = parse::filled_text(value)?;
+fn secret(text: String, encoding: Encoding, allow_short: bool) -> Parsed<Secret<Vec<u8>>> {
     let bytes = match encoding {
         Encoding::Text => Some(text.into_bytes()),
         Encoding::Base64 => parse::base64_bytes(text.trim()),

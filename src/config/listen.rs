@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use super::access_log::AccessLog;
 use super::address::ListenAddress;
 use super::listeners::NamedListeners;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::client_limits::{ClientLimits, Http2Limits, LingerLimits};
@@ -42,10 +43,10 @@ impl Listen {
     /// And the address that is the short form of one listener; `None`: there are `[[listeners]]`.
     pub(super) fn read(s: &mut Section<'_>, listeners: &NamedListeners) -> (Self, Option<ListenAddress>) {
         let address = if listeners.is_empty() {
-            Some(s.read("address", parse::address))
+            Some(s.read("address", parse::address()))
         } else {
             let mend = "is the short form of one listener; beside [[listeners]] it belongs there: [[listeners]] address = …";
-            s.meaningless("address", mend);
+            s.meaningless("address", parse::address(), mend);
             None
         };
         (Self::read_common(s), address)
@@ -57,10 +58,10 @@ impl Listen {
             workers: s.read("workers", parse::count(0, 1024)),
             connections_max: s.read("connections_max", parse::count(1, 10_000_000)),
             connections_per_address_max: s.optional("connections_per_address_max", parse::count(1, 10_000_000)),
-            share_port: s.read("share_port", parse::flag),
+            share_port: s.read("share_port", parse::flag()),
             limits: read_limits(s),
-            body_rate_min: s.read("body_rate_min", parse::byte_rate),
-            trusted_peers: s.read("trusted_peers", parse::list(parse::network)),
+            body_rate_min: s.read("body_rate_min", parse::byte_rate()),
+            trusted_peers: s.read("trusted_peers", parse::list(parse::network())),
             request_id_from: s.read(
                 "request_id_from",
                 parse::choice(&[("nobody", Nobody), ("trusted_peers", TrustedPeers), ("anyone", Anyone)]),
@@ -93,7 +94,7 @@ fn read_limits(s: &mut Section<'_>) -> ClientLimits {
 const HTTP2_WINDOW_BYTES_MAX: u64 = 1 << 30;
 
 fn read_http2(s: &mut Section<'_>) -> Option<Http2Limits> {
-    let is_enabled = s.read("enabled", parse::flag);
+    let is_enabled = s.read("enabled", parse::flag());
     let limits = Http2Limits {
         streams_max: s.read("streams_max", parse::number_u32(1, 10_000)),
         stream_window_bytes: s.read("stream_window_bytes", parse::memory(1 << 14, HTTP2_WINDOW_BYTES_MAX)),
@@ -118,11 +119,10 @@ const NODE_NAME_CHARS_MAX: usize = 64;
 
 impl Node {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let name = |value: &config::Value| {
-            let name = parse::filled_text(value)?;
+        let name = parse::filled_text().then(|name| {
             let is_short = name.chars().count() <= NODE_NAME_CHARS_MAX;
             if is_short { Ok(name) } else { Err(format!("allowed are up to {NODE_NAME_CHARS_MAX} characters")) }
-        };
+        });
         Self { name: s.optional("name", name) }
     }
 }
@@ -154,7 +154,7 @@ pub struct Reloading {
 
 impl Reloading {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        Self { watch: s.read("watch", parse::flag) }
+        Self { watch: s.read("watch", parse::flag()) }
     }
 }
 
@@ -172,12 +172,17 @@ const ADMIN_TOKEN_CHARS_MIN: usize = 16;
 
 impl Admin {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let address = s.read("address", parse::or_off(parse::own_address));
-        let token = s.secret("token", "token_file", |value| {
-            let token = parse::password(value)?;
-            let is_fit = token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
-            if is_fit { Ok(token) } else { Err(format!("allowed are {ADMIN_TOKEN_CHARS_MIN} or more visible ASCII characters")) }
-        });
+        let address = s.read("address", parse::or_off(parse::own_address()));
+        let token = s.secret(
+            "token",
+            "token_file",
+            parse::password().like(r"^[!-~]+$").then(|token| {
+                let is_fit =
+                    token.expose().len() >= ADMIN_TOKEN_CHARS_MIN && token.expose().bytes().all(|b| b.is_ascii_graphic());
+                let refusal = || format!("allowed are {ADMIN_TOKEN_CHARS_MIN} or more visible ASCII characters");
+                if is_fit { Ok(token) } else { Err(refusal()) }
+            }),
+        );
         if address.as_ref().is_some_and(|address| !address.is_loopback())
             && token.is_none()
             && !s.has_any(&["token", "token_file"])
@@ -213,7 +218,7 @@ impl Log {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         Self {
             format: s.read("format", parse::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
-            level: s.read("level", log_level),
+            level: s.read("level", log_level()),
             access: s.section("access", AccessLog::read),
         }
     }
@@ -221,15 +226,16 @@ impl Log {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-fn log_level(value: &config::Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_directive = |directive: &str| {
-        let (target, level) = directive.rsplit_once('=').unwrap_or(("all", directive));
-        let is_target = !target.is_empty() && target.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':' || b == b'_');
-        is_target && LEVELS.contains(&level)
-    };
-    if text.split(',').all(is_directive) {
-        return Ok(text);
-    }
-    Err(format!("allowed is one of {}, or for parts such as \"info,tokengate::proxy=debug\"", LEVELS.join(", ")))
+fn log_level() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_directive = |directive: &str| {
+            let (target, level) = directive.rsplit_once('=').unwrap_or(("all", directive));
+            let is_target = !target.is_empty() && target.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':' || b == b'_');
+            is_target && LEVELS.contains(&level)
+        };
+        if text.split(',').all(is_directive) {
+            return Ok(text);
+        }
+        Err(format!("allowed is one of {}, or for parts such as \"info,tokengate::proxy=debug\"", LEVELS.join(", ")))
+    })
 }

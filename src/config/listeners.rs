@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::address::ListenAddress;
 use super::decision::DecisionListener;
 use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 
@@ -228,10 +229,10 @@ impl NamedListeners {
 
 impl Entry {
     fn read(s: &mut Section<'_>) -> Option<Self> {
-        let address = s.require("address", parse::address);
-        let proxy_protocol = s.read("proxy_protocol", parse::flag);
+        let address = s.require("address", parse::address());
+        let proxy_protocol = s.read("proxy_protocol", parse::flag());
         let redirect = s.read("redirect", parse::or_off(parse::choice(&[("https", RedirectTo::Https)])));
-        let port = s.optional("redirect_port", port);
+        let port = s.optional("redirect_port", port());
         let tls = s.has_any(&["tls"]).then(|| s.section("tls", ListenerTls::read));
         if redirect.is_some() && tls.is_some() {
             s.fault("redirect", "has no meaning with `tls`: what comes there has come by https");
@@ -248,21 +249,24 @@ impl Entry {
     }
 }
 
-fn port(value: &config::Value) -> parse::Parsed<u16> {
-    parse::number(1, u16::MAX.into())(value).and_then(|port| u16::try_from(port).map_err(|error| error.to_string()))
+fn port() -> Reading<u16> {
+    parse::number(1, u16::MAX.into()).then(|port| u16::try_from(port).map_err(|error| error.to_string()))
 }
 
 impl ListenerTls {
     fn read(s: &mut Section<'_>) -> Option<Self> {
-        use ClientDemand::{Optional, Required};
         use TlsVersion::{Tls12, Tls13};
         let minimum_version = s.read("minimum_version", parse::choice(&[("1.2", Tls12), ("1.3", Tls13)]));
-        let ca_file = s.optional("client_ca_file", parse::path);
+        let ca_file = s.optional("client_ca_file", parse::path());
         let clients = if let Some(ca_file) = ca_file {
-            let demand = s.read("client_certificates", parse::choice(&[("optional", Optional), ("required", Required)]));
+            let demand = s.read("client_certificates", client_demand());
             Some(ClientAuthentication { ca_file, demand })
         } else {
-            s.meaningless("client_certificates", "has no meaning without client_ca_file, which says who vouches for them");
+            s.meaningless(
+                "client_certificates",
+                client_demand(),
+                "has no meaning without client_ca_file, which says who vouches for them",
+            );
             None
         };
         let certificates = s.list("certificates", CertificateFiles::read);
@@ -274,9 +278,13 @@ impl ListenerTls {
     }
 }
 
+fn client_demand() -> Reading<ClientDemand> {
+    parse::choice(&[("optional", ClientDemand::Optional), ("required", ClientDemand::Required)])
+}
+
 impl CertificateFiles {
     fn read(s: &mut Section<'_>) -> Option<Self> {
-        let certificate = s.require("certificate_file", parse::path);
+        let certificate = s.require("certificate_file", parse::path());
         let key = s.require_key_file("key_file");
         Some(Self { certificate: certificate?, key: key? })
     }

@@ -8,6 +8,7 @@ use super::condition::Condition;
 use super::members::Members;
 use super::parse::{self, Parsed};
 use super::pointer::{self, Pointer};
+use super::reading::{Form, Reading};
 use super::section::Section;
 use super::setting::{Setting, open_settings};
 use super::upstreams::NamedUpstreams;
@@ -36,7 +37,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let prefix = s.read("prefix", parse::or_off(parse::url_path)).filter(|prefix| prefix != "/").unwrap_or_default();
+        let prefix = s.read("prefix", parse::or_off(parse::url_path())).filter(|prefix| prefix != "/").unwrap_or_default();
         let mut taken: Vec<(&'static str, String)> = Vec::new();
         let mut take = |s: &Section<'_>, key: &'static str, path: &str| {
             if let Some((other, _)) = taken.iter().find(|(_, other)| other.eq_ignore_ascii_case(path)) {
@@ -46,7 +47,7 @@ impl Endpoints {
         };
         let mut paths = |key: &'static str| {
             let paths: Vec<String> =
-                s.read(key, parse::list(login_path)).into_iter().map(|path| format!("{prefix}{path}")).collect();
+                s.read(key, parse::list(login_path())).into_iter().map(|path| format!("{prefix}{path}")).collect();
             for path in &paths {
                 take(s, key, path);
             }
@@ -54,7 +55,7 @@ impl Endpoints {
         };
         let (login, register, quick_register) = (paths("login"), paths("register"), paths("quick_register"));
         let mut path = |key: &'static str, prefix: &str| {
-            let path = s.read(key, parse::or_off(endpoint_path)).map(|path| format!("{prefix}{path}"))?;
+            let path = s.read(key, parse::or_off(endpoint_path())).map(|path| format!("{prefix}{path}"))?;
             take(s, key, &path);
             Some(path)
         };
@@ -93,18 +94,21 @@ impl Endpoints {
     }
 }
 
-fn endpoint_path(value: &config::Value) -> Parsed<String> {
-    match parse::url_path(value)? {
+fn endpoint_path() -> Reading<String> {
+    parse::url_path().then(|path| match path {
         root if root == "/" => Err("an own endpoint cannot be all of \"/\"".to_owned()),
         path => Ok(path),
-    }
+    })
 }
 
 /// Requests are forwarded under the same path, so a trailing slash counts.
-fn login_path(value: &config::Value) -> Parsed<String> {
-    let path = endpoint_path(value)?;
-    let ends_in_a_slash = parse::text(value)?.ends_with('/');
-    Ok(if ends_in_a_slash { path + "/" } else { path })
+fn login_path() -> Reading<String> {
+    let path = endpoint_path();
+    Reading::new(path.form.clone(), move |value| {
+        let path = path.of(value)?;
+        let ends_in_a_slash = parse::text().of(value)?.ends_with('/');
+        Ok(if ends_in_a_slash { path + "/" } else { path })
+    })
 }
 
 open_settings!(OldSession);
@@ -152,7 +156,7 @@ pub(super) fn mappable_claim(name: &str) -> Parsed<()> {
 
 impl Login {
     pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, endpoints: &Endpoints) -> Self {
-        let name = s.read("upstream", parse::text);
+        let name = s.read("upstream", parse::text());
         let upstream = match upstreams.resolve(&name) {
             Ok(index) => Some(index),
             // Without any upstream the fault is noted once, for all.
@@ -162,45 +166,44 @@ impl Login {
             }
             Err(_) => None,
         };
-        let requires = s.read("requires", parse::list(condition));
-        let unless = s.read("unless", parse::list(condition));
+        let requires = s.read("requires", parse::list(condition()));
+        let unless = s.read("unless", parse::list(condition()));
         if let Some(both) = requires.iter().find(|condition| unless.contains(condition)) {
             s.fault("requires", format!("\"{}\" is among login.unless too: no response would become a session", both.as_str()));
         }
         Self {
             // Also while the endpoints are off: a reload may switch them on.
             upstream,
-            statuses: s.read("statuses", filled(status)),
+            statuses: s.read("statuses", filled(status())),
             issue_on: s.read("issue_on", parse::list(parse::choice(&ISSUING))),
-            subject: s.read("subject", filled(pointer::pointer)),
+            subject: s.read("subject", filled(pointer::pointer())),
             requires,
             unless,
-            scopes: s.read("scopes", parse::list(pointer::pointer)),
-            claims: s.map("claims", |name, value| {
-                mappable_claim(name)?;
-                pointer::pointer(value)
-            }),
+            scopes: s.read("scopes", parse::list(pointer::pointer())),
+            claims: s.map("claims", pointer::pointer(), |name, pointer| mappable_claim(name).map(|()| pointer)),
             response_bytes_max: s.read("response_bytes_max", parse::memory(1 << 10, 64 << 20)),
             old_session: s.read("old_session", parse::choice(&[("end", OldSession::End), ("keep", OldSession::Keep)])),
-            issue_share: s.read("issue_share", parse::share),
+            issue_share: s.read("issue_share", parse::share()),
             members: s.section("members", Members::read),
             reserved: ReservedPrefixes::default(),
         }
     }
 }
 
-fn condition(value: &config::Value) -> Parsed<Condition> {
-    parse::filled_text(value)?.parse()
+fn condition() -> Reading<Condition> {
+    parse::filled_text().then(|text| text.parse())
 }
 
 /// Of a response with a complete body.
-fn status(value: &config::Value) -> Parsed<StatusCode> {
-    let code = parse::number(200, 299)(value).ok().filter(|code| !matches!(code, 204..=206));
-    let status = code.and_then(|code| u16::try_from(code).ok()).and_then(|code| StatusCode::from_u16(code).ok());
-    status.ok_or_else(|| "allowed is a status from 200 to 299, but for 204 to 206, which have no whole body".to_owned())
+fn status() -> Reading<StatusCode> {
+    let has_a_body = |status: StatusCode| if matches!(status.as_u16(), 204..=206) { Err(String::new()) } else { Ok(status) };
+    let form = Form::Either(vec![Form::Integer { min: 200, max: 203 }, Form::Integer { min: 207, max: 299 }]);
+    parse::status(200, 299)
+        .then(has_a_body)
+        .or_say(|| "allowed is a status from 200 to 299, but for 204 to 206, which have no whole body".to_owned())
+        .written(form)
 }
 
-fn filled<T: Setting>(item: impl Fn(&config::Value) -> Parsed<T>) -> impl Fn(&config::Value) -> Parsed<Vec<T>> {
-    let list = parse::list(item);
-    move |value| list(value).and_then(|items| if items.is_empty() { Err("must not be empty".to_owned()) } else { Ok(items) })
+fn filled<T: Setting + 'static>(item: Reading<T>) -> Reading<Vec<T>> {
+    parse::list(item).then(|items| if items.is_empty() { Err("must not be empty".to_owned()) } else { Ok(items) })
 }

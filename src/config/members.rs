@@ -1,7 +1,8 @@
 //! `[login.members]`: where a token pair stands in JSON responses.
 
-use super::parse::{self, Parsed};
+use super::parse;
 use super::pointer::Pointer;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 
@@ -48,7 +49,7 @@ impl Members {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let mut taken: Vec<MemberPath> = Vec::new();
         let mut places = |key: &'static str| {
-            let places = s.read(key, parse::list(path));
+            let places = s.read(key, parse::list(path()));
             for place in &places {
                 if taken.iter().any(|other| other.is_in_the_way_of(place)) {
                     s.fault(key, "two members of the same name, or one within the other");
@@ -68,15 +69,16 @@ impl Members {
     }
 }
 
-fn path(value: &config::Value) -> Parsed<MemberPath> {
-    let text = parse::filled_text(value)?;
-    let Some(pointer) = text.strip_prefix('/') else { return Ok(MemberPath(vec![text])) };
-    let _: Pointer = text.parse()?;
-    let names: Vec<String> = pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
-    match names.len() {
-        0..=DEPTH_MAX => Ok(MemberPath(names)),
-        depth => Err(format!("{depth} objects deep; allowed are {DEPTH_MAX}")),
-    }
+fn path() -> Reading<MemberPath> {
+    parse::filled_text().then(|text| {
+        let Some(pointer) = text.strip_prefix('/') else { return Ok(MemberPath(vec![text])) };
+        let _: Pointer = text.parse()?;
+        let names: Vec<String> = pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
+        match names.len() {
+            0..=DEPTH_MAX => Ok(MemberPath(names)),
+            depth => Err(format!("{depth} objects deep; allowed are {DEPTH_MAX}")),
+        }
+    })
 }
 
 #[cfg(test)]

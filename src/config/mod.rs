@@ -33,8 +33,11 @@ mod parse;
 mod pointer;
 mod policies;
 mod problem;
+mod reading;
+mod reference;
 mod reload;
 mod routes;
+mod schema;
 mod section;
 mod session_policy;
 mod setting;
@@ -84,6 +87,7 @@ pub use pointer::Pointer;
 pub use problem::{Invalid, Problem, shown_url};
 pub use reload::{InForce, Reload};
 pub use routes::Routes;
+pub use schema::schema;
 pub use setting::FromFile;
 pub use store::{Embedded, Redis, Store};
 pub use targets::{Target, Targets};
@@ -199,7 +203,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Invalid> {
 fn validated(layers: layers::Layers) -> Result<Loaded, Invalid> {
     let notes = Notes::default();
     let settings = Settings::read(&layers, &notes);
-    let Noted { shown, effective, secret_files, leaves: known, problems } = notes.finish();
+    let Noted { shown, effective, secret_files, leaves, problems } = notes.finish();
+    let known = leaves.into_keys().collect();
     let problems = [layers.faults.clone(), problems].concat();
     match settings {
         Some(settings) if problems.is_empty() => {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use config::Value;
 
 use super::problem::{Problem, bare_key, short_text};
+use super::reading::Form;
 use super::setting::{Disclosure, EffectiveKey};
 use super::unknown::Unknown;
 
@@ -22,7 +23,7 @@ pub(super) struct Notes {
     shown: RefCell<Vec<Shown>>,
     known: RefCell<BTreeSet<String>>,
     /// Of `known`, those that hold a value and no further keys.
-    leaves: RefCell<BTreeSet<String>>,
+    leaves: RefCell<BTreeMap<String, Leaf>>,
     effective: RefCell<BTreeMap<String, EffectiveKey>>,
     secret_files: RefCell<Vec<(String, PathBuf)>>,
     unknown: RefCell<Vec<Unknown>>,
@@ -36,8 +37,26 @@ pub(super) struct Noted {
     /// Files that hold secrets, each with the key that names it.
     pub(super) secret_files: Vec<(String, PathBuf)>,
     /// Every key that there is and that holds a value: `routes[].prefix`.
-    pub(super) leaves: BTreeSet<String>,
+    pub(super) leaves: BTreeMap<String, Leaf>,
     pub(super) problems: Vec<Problem>,
+}
+
+/// A key that holds a value.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub(super) form: Form,
+    pub(super) presence: Presence,
+    /// Whether its value is shown nowhere, or not as it is.
+    pub(super) is_secret: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Presence {
+    /// Left out, it has its documented value.
+    Defaulted,
+    /// An empty text is the same as to leave it out.
+    Optional,
+    Required,
 }
 
 /// A key in effect.
@@ -111,8 +130,8 @@ impl Notes {
     }
 
     /// A key that a section reads and that holds a value.
-    pub(super) fn know_leaf(&self, pattern: String) {
-        self.leaves.borrow_mut().insert(pattern);
+    pub(super) fn know_leaf(&self, pattern: String, leaf: Leaf) {
+        self.leaves.borrow_mut().insert(pattern, leaf);
     }
 
     pub(super) fn show(&self, shown: Shown) {
@@ -140,7 +159,7 @@ impl Notes {
     /// Of [`Notes::known`], those that hold a value.
     #[cfg(test)]
     pub(super) fn leaves(&self) -> BTreeSet<String> {
-        self.leaves.borrow().clone()
+        self.leaves.borrow().keys().cloned().collect()
     }
 
     pub(super) fn finish(self) -> Noted {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::Settings;
 use super::notes::Notes;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::machine::{self, MachineGrant, MachineRule};
@@ -33,12 +34,12 @@ pub struct OAuth {
 
 impl OAuth {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        Self { clients_file: s.key_file("clients_file"), subject_prefix: s.read("subject_prefix", subject_prefix) }
+        Self { clients_file: s.key_file("clients_file"), subject_prefix: s.read("subject_prefix", subject_prefix()) }
     }
 }
 
-fn subject_prefix(value: &config::Value) -> Parsed<SubjectPrefix> {
-    SubjectPrefix::new(&parse::filled_text(value)?).map_err(|error| error.to_string())
+fn subject_prefix() -> Reading<SubjectPrefix> {
+    parse::filled_text().then(|text| SubjectPrefix::new(&text).map_err(|error| error.to_string()))
 }
 
 /// A confidential client (RFC 6749, section 2.1).
@@ -68,15 +69,15 @@ open_settings!(ClientGrant);
 impl OAuthClient {
     /// `None` when something is missing or wrong, after that was noted.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
-        let id = s.require("id", id);
-        let secret = s.secret("secret", "secret_file", secret);
-        let secret_digests = s.optional("secrets", parse::list(digest)).unwrap_or_default();
+        let id = s.require("id", id());
+        let secret = s.secret("secret", "secret_file", secret());
+        let secret_digests = s.optional("secrets", parse::list(digest())).unwrap_or_default();
         let grants = s.read("grants", parse::list(parse::choice(&[("client_credentials", ClientGrant::ClientCredentials)])));
         let client = Self {
-            disabled: s.read("disabled", parse::flag),
-            introspects: s.optional("introspects", parse::flag).unwrap_or_else(|| introspects_by_default(!grants.is_empty())),
-            scopes: s.read("scopes", parse::list(super::routes::scope)),
-            audiences: s.read("audiences", parse::list(parse::filled_text)),
+            disabled: s.read("disabled", parse::flag()),
+            introspects: s.optional("introspects", parse::flag()).unwrap_or_else(|| introspects_by_default(!grants.is_empty())),
+            scopes: s.read("scopes", parse::list(super::routes::scope())),
+            audiences: s.read("audiences", parse::list(parse::filled_text())),
             id: id?,
             secret,
             secret_digests,
@@ -108,13 +109,9 @@ impl OAuthClient {
 }
 
 /// The `VSCHAR` of RFC 6749, appendix A.
-fn id(value: &config::Value) -> Parsed<String> {
-    let id = parse::filled_text(value)?;
-    if is_client_id(&id) {
-        Ok(id)
-    } else {
-        Err("allowed are visible ASCII characters, with spaces between them at most".to_owned())
-    }
+fn id() -> Reading<String> {
+    const ALLOWED: &str = "allowed are visible ASCII characters, with spaces between them at most";
+    parse::filled_text().then(|id| if is_client_id(&id) { Ok(id) } else { Err(ALLOWED.to_owned()) })
 }
 
 /// Whether a text can be the id of a client. Of two ids that differ in spaces at an end, people would see one.
@@ -129,20 +126,22 @@ pub const fn introspects_by_default(has_grants: bool) -> bool {
     !has_grants
 }
 
-fn secret(value: &config::Value) -> Parsed<Secret<String>> {
-    let secret = parse::password(value)?;
-    let is_fit = secret.expose().len() >= SECRET_CHARS_MIN && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
-    let mend = || format!("allowed are {SECRET_CHARS_MIN} or more visible ASCII characters, made with: openssl rand -hex 32");
-    if is_fit { Ok(secret) } else { Err(mend()) }
+fn secret() -> Reading<Secret<String>> {
+    parse::password().then(|secret| {
+        let is_fit = secret.expose().len() >= SECRET_CHARS_MIN && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        let mend = || format!("allowed are {SECRET_CHARS_MIN} or more visible ASCII characters, made with: openssl rand -hex 32");
+        if is_fit { Ok(secret) } else { Err(mend()) }
+    })
 }
 
 /// Such a digest tells nothing of a secret that was drawn: it is long enough.
-fn digest(value: &config::Value) -> Parsed<Secret<Vec<u8>>> {
-    let text = parse::text(value)?;
-    let bytes = text.strip_prefix(DIGEST_PREFIX).and_then(parse::hex_bytes).filter(|bytes| bytes.len() == DIGEST_BYTES);
-    bytes
-        .map(Secret::new)
-        .ok_or_else(|| format!("allowed is \"{DIGEST_PREFIX}\" and 64 hexadecimal digits, made with: tokengate clients add"))
+fn digest() -> Reading<Secret<Vec<u8>>> {
+    parse::text().then(|text| {
+        let bytes = text.strip_prefix(DIGEST_PREFIX).and_then(parse::hex_bytes).filter(|bytes| bytes.len() == DIGEST_BYTES);
+        bytes
+            .map(Secret::new)
+            .ok_or_else(|| format!("allowed is \"{DIGEST_PREFIX}\" and 64 hexadecimal digits, made with: tokengate clients add"))
+    })
 }
 
 impl Settings {

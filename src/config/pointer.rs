@@ -2,9 +2,8 @@
 
 use std::str::FromStr;
 
-use config::Value;
-
 use super::parse::{self, Parsed};
+use super::reading::Reading;
 use super::setting::open_settings;
 
 /// A place in a JSON document (RFC 6901), such as `/user/id`.
@@ -31,6 +30,6 @@ impl FromStr for Pointer {
 
 open_settings!(Pointer);
 
-pub(super) fn pointer(value: &Value) -> Parsed<Pointer> {
-    parse::text(value)?.parse()
+pub(super) fn pointer() -> Reading<Pointer> {
+    parse::text().like(r"^/([^~]|~[01])*$").then(|text| text.parse())
 }

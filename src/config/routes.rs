@@ -65,11 +65,11 @@ pub(super) struct Beside<'a> {
 
 /// `None` after a fault was noted.
 pub(super) fn read(s: &mut Section<'_>, upstreams: &NamedUpstreams, beside: &Beside<'_>) -> Option<Route> {
-    let name = s.require("name", parse::filled_text);
-    let prefix = s.read("prefix", parse::url_path);
-    let exact = s.read("exact", parse::flag);
-    let host = s.optional("host", parse::host_pattern);
-    let methods = s.read("methods", parse::list(parse::method));
+    let name = s.require("name", parse::filled_text());
+    let prefix = s.read("prefix", parse::url_path());
+    let exact = s.read("exact", parse::flag());
+    let host = s.optional("host", parse::host_pattern());
+    let methods = s.read("methods", parse::list(parse::method()));
     let Admittance { addresses, access, limit, when_stale, revocation, enforced, sign_in } = Admittance::read(s);
     let action = action::read(s, &prefix, upstreams, beside);
     if action.as_ref().is_some_and(Action::renews_websockets) {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use config::{Value, ValueKind};
 
 use super::layers::DEFAULT_ORIGIN;
-use super::notes::{Notes, Shown};
+use super::notes::{Leaf, Notes, Presence, Shown};
 use super::parse::{self, Parsed};
 use super::problem::{bare_key, toml_text};
+use super::reading::{Form, Reading};
 use super::setting::{Disclosure, EffectiveKey, FromFile, Setting};
 use super::unknown::Unknown;
 
@@ -113,44 +114,47 @@ impl<'a> Section<'a> {
     }
 
     /// A key that always has a value: the one given, or the documented default.
-    pub(super) fn read<T: Setting>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> T {
+    pub(super) fn read<T: Setting + 'static>(&mut self, key: &'static str, reading: Reading<T>) -> T {
+        let Reading { form, read } = reading;
         let default = self.documented.and_then(|table| table.get(key)).expect("every key is documented with its default");
-        let given = self.note_leaf(key, T::DISCLOSURE);
-        let parsed = given.and_then(|value| self.parsed(key, value, &parse));
+        let given = self.note_leaf::<T>(key, form, Presence::Defaulted);
+        let parsed = given.and_then(|value| self.parsed(key, value, &read));
         self.note_shown(key, given.unwrap_or(default));
-        let parsed = parsed.unwrap_or_else(|| parse(default).expect("documented defaults are valid"));
+        let parsed = parsed.unwrap_or_else(|| read(default).expect("documented defaults are valid"));
         self.note_effective(key, &parsed);
         parsed
     }
 
     /// A key that may be left out, or be empty text.
-    pub(super) fn optional<T: Setting>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
-        let given = self.note_leaf(key, T::DISCLOSURE).filter(|value| !is_empty(value))?;
+    pub(super) fn optional<T: Setting + 'static>(&mut self, key: &'static str, reading: Reading<T>) -> Option<T> {
+        let Reading { form, read } = reading;
+        let given = self.note_leaf::<T>(key, form, Presence::Optional).filter(|value| !is_empty(value))?;
         self.note_shown(key, given);
-        let parsed = self.parsed(key, given, &parse)?;
+        let parsed = self.parsed(key, given, &read)?;
         self.note_effective(key, &parsed);
         Some(parsed)
     }
 
     /// [`Section::optional`] for a file that holds a key.
     pub(super) fn key_file(&mut self, key: &'static str) -> Option<PathBuf> {
-        let path = self.optional(key, parse::path)?;
+        let path = self.optional(key, parse::path())?;
         self.notes.secret_file(self.path_of(key), path.clone());
         Some(path)
     }
 
     /// [`Section::require`] for a file that holds a key.
     pub(super) fn require_key_file(&mut self, key: &'static str) -> Option<PathBuf> {
-        let path = self.require(key, parse::path)?;
+        let path = self.require(key, parse::path())?;
         self.notes.secret_file(self.path_of(key), path.clone());
         Some(path)
     }
 
     /// A key that must be given. `None` only after the fault was noted.
-    pub(super) fn require<T: Setting>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
-        if let Some(given) = self.note_leaf(key, T::DISCLOSURE) {
+    pub(super) fn require<T: Setting + 'static>(&mut self, key: &'static str, reading: Reading<T>) -> Option<T> {
+        let Reading { form, read } = reading;
+        if let Some(given) = self.note_leaf::<T>(key, form, Presence::Required) {
             self.note_shown(key, given);
-            let parsed = self.parsed(key, given, &parse)?;
+            let parsed = self.parsed(key, given, &read)?;
             self.note_effective(key, &parsed);
             return Some(parsed);
         }
@@ -161,27 +165,29 @@ impl<'a> Section<'a> {
     }
 
     /// A secret: the value itself, or the path of a file that holds it, trailing line ends trimmed. Both at once is a fault.
-    pub(super) fn secret<T: Setting>(
+    pub(super) fn secret<T: Setting + 'static>(
         &mut self,
         key: &'static str,
         file_key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
+        reading: Reading<T>,
     ) -> Option<T> {
-        self.secret_or_file(key, file_key, parse).map(|read| read.value)
+        self.secret_or_file(key, file_key, reading).map(|read| read.value)
     }
 
     /// [`Section::secret`] whose file is read again later.
-    pub(super) fn secret_or_file<T: Setting>(
+    pub(super) fn secret_or_file<T: Setting + 'static>(
         &mut self,
         key: &'static str,
         file_key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
+        reading: Reading<T>,
     ) -> Option<FromFile<T>> {
-        let direct = self.note_leaf(key, T::DISCLOSURE).filter(|value| !is_empty(value));
-        let file = self.note_leaf(file_key, Disclosure::Open).filter(|value| !is_empty(value));
+        let Reading { form, read } = reading;
+        let direct = self.note_leaf::<T>(key, form, Presence::Optional).filter(|value| !is_empty(value));
+        let path = parse::path();
+        let file = self.note_leaf::<PathBuf>(file_key, path.form.clone(), Presence::Optional).filter(|value| !is_empty(value));
         if let Some(value) = file {
             self.note_shown(file_key, value);
-            if let Ok(path) = parse::path(value) {
+            if let Ok(path) = path.of(value) {
                 self.note_effective(file_key, &path);
                 self.notes.secret_file(self.path_of(file_key), path);
             }
@@ -192,13 +198,13 @@ impl<'a> Section<'a> {
         match (direct, file) {
             (None, None) => None,
             (Some(value), None) => {
-                let value = self.parsed(key, value, &parse)?;
+                let value = self.parsed(key, value, &read)?;
                 self.note_effective(key, &value);
                 Some(FromFile { value, file: None })
             }
-            (None, Some(path)) => self.parsed(file_key, path, &|path| {
-                let path = parse::path(path)?;
-                Ok(FromFile { value: parse::content_of(&path, &parse)?, file: Some(path) })
+            (None, Some(named)) => self.parsed(file_key, named, |named| {
+                let path = path.of(named)?;
+                Ok(FromFile { value: parse::content_of(&path, &read)?, file: Some(path) })
             }),
             (Some(_), Some(path)) => {
                 let message = format!("`{key}` is given too; allowed is one of the two");
@@ -208,16 +214,23 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A table with keys of the operator's choice, in alphabetical order.
-    pub(super) fn map<T: Setting>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<(String, T)> {
+    /// A table with keys of the operator's choice, in alphabetical order. `judge` sees each key with what its value says.
+    pub(super) fn map<T: Setting + 'static>(
+        &mut self,
+        key: &'static str,
+        reading: Reading<T>,
+        judge: impl Fn(&str, T) -> Parsed<T>,
+    ) -> Vec<(String, T)> {
         let path = self.path_of(key);
-        let Some(value) = self.note_leaf(key, T::DISCLOSURE) else { return Vec::new() };
+        let Reading { form, read } = reading;
+        let form = Form::Table(Box::new(form));
+        let Some(value) = self.note_leaf::<T>(key, form, Presence::Defaulted) else { return Vec::new() };
         self.note_shown(key, value);
         let mut entries: Vec<(&String, &Value)> = self.table_at(&path, Some(value)).into_iter().flatten().collect();
         entries.sort_by_key(|(name, _)| *name);
         let mut out = Vec::new();
         for (name, value) in entries {
-            match parse(name, value) {
+            match read(value).and_then(|parsed| judge(name, parsed)) {
                 Ok(parsed) => out.push((name.clone(), parsed)),
                 Err(message) => {
                     self.notes.problem_of(&format!("{path}.{}", bare_key(name)), Some(value), T::DISCLOSURE, message);
@@ -249,8 +262,8 @@ impl<'a> Section<'a> {
     }
 
     /// A key that has no meaning beside others: a fault if anybody gives it. Its documented default is passed over.
-    pub(super) fn meaningless(&mut self, key: &'static str, message: &str) {
-        let given = self.note_leaf(key, Disclosure::Open);
+    pub(super) fn meaningless<T: Setting + 'static>(&mut self, key: &'static str, reading: Reading<T>, message: &str) {
+        let given = self.note_leaf::<T>(key, reading.form, Presence::Defaulted);
         if given.is_some_and(|value| origin_of(value).as_deref() != Some(DEFAULT_ORIGIN)) {
             self.fault(key, message);
         }
@@ -287,10 +300,10 @@ impl<'a> Section<'a> {
         self.here.and_then(|table| table.get(key)).filter(|value| !matches!(value.kind, ValueKind::Nil))
     }
 
-    /// [`Section::note_key`] of a key that holds a value and no further keys.
-    fn note_leaf(&mut self, key: &'static str, disclosure: Disclosure) -> Option<&'a Value> {
-        self.notes.know_leaf(self.pattern_of(key));
-        self.note_key(key, Some(disclosure))
+    /// [`Section::note_key`] of a key that holds a value of this type, and no further keys.
+    fn note_leaf<T: Setting>(&mut self, key: &'static str, form: Form, presence: Presence) -> Option<&'a Value> {
+        self.notes.know_leaf(self.pattern_of(key), Leaf { form, presence, is_secret: T::DISCLOSURE != Disclosure::Open });
+        self.note_key(key, Some(T::DISCLOSURE))
     }
 
     fn note_effective(&self, key: &str, value: &impl Setting) {
@@ -310,7 +323,7 @@ impl<'a> Section<'a> {
     }
 
     /// What parses the value, or `None` after the fault was noted.
-    fn parsed<T>(&self, key: &str, value: &Value, parse: &impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+    fn parsed<T>(&self, key: &str, value: &Value, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
         let refused = |message| self.notes.problem_of(&self.path_of(key), Some(value), self.disclosure(key), message);
         parse(value).map_err(refused).ok()
     }

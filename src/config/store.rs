@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::listeners::CertificateFiles;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::{Disclosure, FromFile, Setting, open_settings, write_debug};
 use crate::domain::ids::Partitions;
@@ -86,7 +87,7 @@ impl Store {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let kinds = parse::choice(&[("embedded", Kind::Embedded), ("memory", Kind::Memory), ("redis", Kind::Redis)]);
         let kind = s.read("kind", kinds);
-        let embedded = s.section("embedded", |s| Embedded { directory: s.read("directory", parse::path) });
+        let embedded = s.section("embedded", |s| Embedded { directory: s.read("directory", parse::path()) });
         let redis = s.section("redis", Redis::read);
         match kind {
             Kind::Memory => Self::Memory,
@@ -109,17 +110,17 @@ impl Redis {
         let second = Duration::from_secs(1);
         let redis = Self {
             place: place(s),
-            username: s.optional("username", parse::filled_text),
-            password: s.secret_or_file("password", "password_file", parse::password),
-            key_prefix: s.read("key_prefix", key_prefix),
-            partitions: s.read("partitions", partitions),
+            username: s.optional("username", parse::filled_text()),
+            password: s.secret_or_file("password", "password_file", parse::password()),
+            key_prefix: s.read("key_prefix", key_prefix()),
+            partitions: s.read("partitions", partitions()),
             deadline: s.read("deadline", parse::duration(second / 100, 30 * second)),
             connect_timeout: s.read("connect_timeout", parse::duration(second / 10, 60 * second)),
-            ca_file: s.optional("ca_file", parse::path),
+            ca_file: s.optional("ca_file", parse::path()),
             certificate_files: certificate_files(s),
-            sentinel_username: s.optional("sentinel_username", parse::filled_text),
-            sentinel_password: s.secret_or_file("sentinel_password", "sentinel_password_file", parse::password),
-            wait_replicas: s.read("wait_replicas", small_number),
+            sentinel_username: s.optional("sentinel_username", parse::filled_text()),
+            sentinel_password: s.secret_or_file("sentinel_password", "sentinel_password_file", parse::password()),
+            wait_replicas: s.read("wait_replicas", parse::number_u8(0, u8::MAX)),
             wait_timeout: s.read("wait_timeout", parse::duration(second / 1000, 30 * second)),
         };
         if redis.password.is_some() && (redis.place.username.is_some() || redis.place.password.is_some()) {
@@ -149,17 +150,17 @@ impl Redis {
 
 /// From the URL, or from `addresses` and the keys beside it.
 fn place(s: &mut Section<'_>) -> RedisUrl {
-    let url = s.read("url", redis_url).url;
+    let url = s.read("url", redis_url()).url;
     let kinds = parse::choice(&[
         ("standalone", DeploymentKind::Standalone),
         ("sentinel", DeploymentKind::Sentinel),
         ("cluster", DeploymentKind::Cluster),
     ]);
     let kind = s.optional("deployment", kinds).unwrap_or(DeploymentKind::Standalone);
-    let addresses = s.optional("addresses", parse::list(host_and_port));
-    let service = s.optional("service", parse::filled_text);
-    let database = s.optional("database", small_number);
-    let tls = s.optional("tls", parse::flag);
+    let addresses = s.optional("addresses", parse::list(host_and_port()));
+    let service = s.optional("service", parse::filled_text());
+    let database = s.optional("database", parse::number_u8(0, u8::MAX));
+    let tls = s.optional("tls", parse::flag());
     let Some(addresses) = addresses else {
         for key in ["deployment", "service", "database", "tls"] {
             if s.has_any(&[key]) && !s.has_any(&["addresses"]) {
@@ -199,23 +200,19 @@ fn servers(s: &Section<'_>, kind: DeploymentKind, addresses: Vec<Address>, servi
     })
 }
 
-fn host_and_port(value: &config::Value) -> Parsed<Address> {
-    let text = parse::filled_text(value)?;
-    let is_sound = |authority: http::uri::Authority| {
-        let has_port = authority.port_u16().is_some_and(|port| port > 0);
-        has_port && !authority.host().is_empty() && !text.contains('@')
-    };
-    let is_sound = text.parse().is_ok_and(is_sound);
-    Address::parse(&text).filter(|_| is_sound).ok_or_else(|| "allowed is \"host:port\"".to_owned())
-}
-
-fn small_number(value: &config::Value) -> Parsed<u8> {
-    const ALLOWED: &str = "allowed is a whole number from 0 to 255";
-    parse::number(0, 255)(value).and_then(|number| u8::try_from(number).map_err(|_| ALLOWED.to_owned()))
+fn host_and_port() -> Reading<Address> {
+    parse::filled_text().then(|text| {
+        let is_sound = |authority: http::uri::Authority| {
+            let has_port = authority.port_u16().is_some_and(|port| port > 0);
+            has_port && !authority.host().is_empty() && !text.contains('@')
+        };
+        let is_sound = text.parse().is_ok_and(is_sound);
+        Address::parse(&text).filter(|_| is_sound).ok_or_else(|| "allowed is \"host:port\"".to_owned())
+    })
 }
 
 fn certificate_files(s: &mut Section<'_>) -> Option<CertificateFiles> {
-    let certificate = s.optional("certificate_file", parse::path);
+    let certificate = s.optional("certificate_file", parse::path());
     let key = s.key_file("key_file");
     if certificate.is_some() != key.is_some() && s.has_any(&["certificate_file"]) != s.has_any(&["key_file"]) {
         let key = if certificate.is_some() { "certificate_file" } else { "key_file" };
@@ -224,24 +221,28 @@ fn certificate_files(s: &mut Section<'_>) -> Option<CertificateFiles> {
     Some(CertificateFiles { certificate: certificate?, key: key? })
 }
 
-fn redis_url(value: &config::Value) -> Parsed<WrittenUrl> {
+fn redis_url() -> Reading<WrittenUrl> {
     const ALLOWED: &str = "allowed is \"redis://host:port/database\", \"redis+sentinel://host:port,host:port/service/database\" or \
                            \"redis-cluster://host:port,host:port\", or rediss for TLS; user and password before the hosts are \
                            percent-encoded";
-    let text = parse::filled_text(value)?;
-    let url = text.parse().map_err(|_: RedisUrlError| ALLOWED.to_owned())?;
-    Ok(WrittenUrl { text: Secret::new(text), url })
+    parse::filled_text().then(|text| {
+        let url = text.parse().map_err(|_: RedisUrlError| ALLOWED.to_owned())?;
+        Ok(WrittenUrl { text: Secret::new(text), url })
+    })
 }
 
 /// Braces would move keys to other hash slots.
-fn key_prefix(value: &config::Value) -> Parsed<String> {
+fn key_prefix() -> Reading<String> {
     const KEY_PREFIX_BYTES_MAX: usize = 64;
-    let text = parse::text(value)?;
-    let is_plain = text.len() <= KEY_PREFIX_BYTES_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
-    if is_plain { Ok(text) } else { Err("allowed are up to 64 ASCII letters, digits and - _ . :".to_owned()) }
+    parse::text().then(|text| {
+        let is_plain =
+            text.len() <= KEY_PREFIX_BYTES_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        if is_plain { Ok(text) } else { Err("allowed are up to 64 ASCII letters, digits and - _ . :".to_owned()) }
+    })
 }
 
-fn partitions(value: &config::Value) -> Parsed<Partitions> {
-    let count = parse::number(1, 1024)(value)?;
-    u16::try_from(count).ok().and_then(NonZeroU16::new).map(Partitions::new).ok_or_else(|| "allowed is 1 to 1024".to_owned())
+fn partitions() -> Reading<Partitions> {
+    parse::number(1, 1024).then(|count| {
+        u16::try_from(count).ok().and_then(NonZeroU16::new).map(Partitions::new).ok_or_else(|| "allowed is 1 to 1024".to_owned())
+    })
 }

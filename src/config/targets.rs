@@ -33,9 +33,10 @@ impl Targets {
     /// `None` when there are none, or faulty ones, after that was noted.
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let given: Vec<&str> = ["url", "urls", "targets"].into_iter().filter(|key| s.has_any(&[key])).collect();
-        let url = s.optional("url", upstream_url);
-        let urls = s.optional("urls", parse::list(upstream_url));
-        let listed = s.list("targets", |s| (s.require("url", upstream_url), s.read("weight", parse::number_u32(1, WEIGHT_MAX))));
+        let url = s.optional("url", upstream_url());
+        let urls = s.optional("urls", parse::list(upstream_url()));
+        let listed =
+            s.list("targets", |s| (s.require("url", upstream_url()), s.read("weight", parse::number_u32(1, WEIGHT_MAX))));
         let key = match given[..] {
             [key] => key,
             [] => {

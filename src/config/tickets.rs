@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Settings;
 use super::account_name::AccountName;
 use super::notes::Notes;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::spelling;
@@ -24,7 +25,7 @@ open_settings!(TicketParameter);
 impl Tickets {
     /// `is_on`: tickets are issued.
     pub(super) fn read(s: &mut Section<'_>, is_on: bool) -> Self {
-        let parameter = s.read("parameter", parameter);
+        let parameter = s.read("parameter", parameter());
         let lifetime = s.read("lifetime", parse::duration(Duration::from_secs(1), Duration::from_mins(5)));
         let per_owner_max = s.read("per_session_max", parse::count(1, 10_000));
         for key in ["parameter", "lifetime", "per_session_max"] {
@@ -36,12 +37,13 @@ impl Tickets {
     }
 }
 
-fn parameter(value: &config::Value) -> Parsed<TicketParameter> {
-    let name = parse::filled_text(value)?;
-    if READ_BY_OWN_ENDPOINTS.contains(&name.as_str()) {
-        return Err(format!("an own endpoint reads this parameter; not allowed: {}", READ_BY_OWN_ENDPOINTS.join(", ")));
-    }
-    TicketParameter::new(&name).ok_or_else(|| "allowed are letters, digits, _ and -".to_owned())
+fn parameter() -> Reading<TicketParameter> {
+    parse::filled_text().then(|name| {
+        if READ_BY_OWN_ENDPOINTS.contains(&name.as_str()) {
+            return Err(format!("an own endpoint reads this parameter; not allowed: {}", READ_BY_OWN_ENDPOINTS.join(", ")));
+        }
+        TicketParameter::new(&name).ok_or_else(|| "allowed are letters, digits, _ and -".to_owned())
+    })
 }
 
 /// `GET /sessions` reads the first two, and logins by GraphQL the others.

@@ -67,11 +67,11 @@ pub struct Tokens {
 
 impl Tokens {
     pub(super) fn read(s: &mut Section<'_>, room: TokenRoom) -> Self {
-        let issuer = s.read("issuer", parse::filled_text);
+        let issuer = s.read("issuer", parse::filled_text());
         let tokens = Self {
             origin: origin_of(&issuer),
             issuer,
-            audience: s.read("audience", parse::list(parse::filled_text)),
+            audience: s.read("audience", parse::list(parse::filled_text())),
             algorithm: s.read("algorithm", parse::choice(&GENERATED)),
             lifetime: s.read("lifetime", parse::duration(LIFETIME_MIN, DAY)),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, CLOCK_SKEW_MAX)),
@@ -130,14 +130,14 @@ open_settings!(ReusePolicy);
 impl Refresh {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let refresh = Self {
-            secrets: s.secret("secret", "secret_file", parse::deployment_secrets).unwrap_or_default(),
+            secrets: s.secret("secret", "secret_file", parse::deployment_secrets()).unwrap_or_default(),
             leeway: s.read("leeway", parse::duration(Duration::ZERO, 10 * MINUTE)),
             idle_lifetime: s.read("idle_lifetime", parse::duration(MINUTE, 3650 * DAY)),
             absolute_lifetime: s.read("absolute_lifetime", parse::duration(MINUTE, 3650 * DAY)),
-            rotation: s.read("rotation", parse::flag),
+            rotation: s.read("rotation", parse::flag()),
             reuse: s.read("reuse", parse::choice(&[("revoke", ReusePolicy::Revoke), ("refuse", ReusePolicy::Refuse)])),
             acknowledge_interval: s.read("acknowledge_interval", parse::duration(MINUTE / 6000, MINUTE)),
-            imported_until: s.read("imported_until", parse::or_off(parse::moment)),
+            imported_until: s.read("imported_until", parse::or_off(parse::moment())),
         };
         if refresh.idle_lifetime > refresh.absolute_lifetime {
             s.fault("idle_lifetime", "must not be longer than refresh.absolute_lifetime");
@@ -201,7 +201,7 @@ impl Revocation {
 
 /// The folder of the keys and the `kid` of the signing one, as they are written.
 pub(super) fn read_keys(s: &mut Section<'_>) -> (Option<PathBuf>, Option<String>) {
-    (s.optional("directory", parse::path), s.optional("signing", parse::filled_text))
+    (s.optional("directory", parse::path()), s.optional("signing", parse::filled_text()))
 }
 
 impl Keys {

@@ -9,7 +9,8 @@ use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, ZonedDateTime};
 
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::section::Section;
 use super::setting::open_settings;
 use crate::domain::time::Timestamp;
@@ -25,8 +26,8 @@ pub struct Sweeper {
 
 impl Sweeper {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let pattern = s.read("schedule", parse::or_off(pattern));
-        let zone = s.read("time_zone", time_zone);
+        let pattern = s.read("schedule", parse::or_off(pattern()));
+        let zone = s.read("time_zone", time_zone());
         Self { schedule: pattern.map(|pattern| Schedule { pattern, zone }) }
     }
 }
@@ -68,18 +69,20 @@ impl Schedule {
 
 open_settings!(croner::Cron, TimeZone);
 
-fn pattern(value: &config::Value) -> Parsed<croner::Cron> {
-    let text = parse::filled_text(value)?;
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    parser.parse(&text).map_err(|error| {
-        format!("{error}; allowed are the five fields of cron, minute, hour, day, month, weekday, such as \"0 2 * * *\"")
+fn pattern() -> Reading<croner::Cron> {
+    parse::filled_text().then(|text| {
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        parser.parse(&text).map_err(|error| {
+            format!("{error}; allowed are the five fields of cron, minute, hour, day, month, weekday, such as \"0 2 * * *\"")
+        })
     })
 }
 
-fn time_zone(value: &config::Value) -> Parsed<TimeZone> {
-    let text = parse::filled_text(value)?;
-    TimeZone::get(&text)
-        .map_err(|_| "allowed is a name of the IANA time zone database, such as \"UTC\" or \"Europe/Berlin\"".to_owned())
+fn time_zone() -> Reading<TimeZone> {
+    parse::filled_text().then(|text| {
+        TimeZone::get(&text)
+            .map_err(|_| "allowed is a name of the IANA time zone database, such as \"UTC\" or \"Europe/Berlin\"".to_owned())
+    })
 }
 
 /// A moment as croner looks at it. (Its own support is for an earlier jiff.)
@@ -144,7 +147,7 @@ mod tests {
 
     fn schedule(fields: &str, zone: &str) -> Schedule {
         let value = |text: &str| config::Value::new(None, text);
-        Schedule { pattern: pattern(&value(fields)).unwrap(), zone: time_zone(&value(zone)).unwrap() }
+        Schedule { pattern: pattern().of(&value(fields)).unwrap(), zone: time_zone().of(&value(zone)).unwrap() }
     }
 
     fn at(text: &str) -> Timestamp {

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use http::Uri;
 use http::uri::Authority;
 
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::Reading;
 use super::setting::open_settings;
 use crate::domain::host::Host;
 
@@ -76,8 +77,8 @@ impl UpstreamUrl {
 }
 
 /// `scheme://host[:port][/path]` and nothing more.
-pub(super) fn upstream_url(value: &config::Value) -> Parsed<UpstreamUrl> {
-    parse::text(value)?.parse()
+pub(super) fn upstream_url() -> Reading<UpstreamUrl> {
+    parse::text().like(r"^([Hh][Tt][Tt][Pp][Ss]?://[^/?#\s]|unix:/).*$").then(|text| text.parse())
 }
 
 impl FromStr for UpstreamUrl {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::health::Health;
 use super::listeners::CertificateFiles;
-use super::parse::{self, Parsed};
+use super::parse;
+use super::reading::{Form, Reading};
 use super::section::Section;
 use super::setting::open_settings;
 use super::targets::Targets;
@@ -111,7 +112,7 @@ impl Upstream {
         let connections_idle_max = s.read("connections_idle_max", parse::count(0, 100_000));
         let connections_max = s.optional("connections_max", parse::number_u32(1, 1_000_000));
         let connections_wait = s.read("connections_wait", parse::duration(second / 100, 60 * second));
-        let retries = s.read("retries", parse::percentage);
+        let retries = s.read("retries", parse::percentage());
         let balance = balance(s);
         let protocol =
             s.read("protocol", parse::choice(&[("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)]));
@@ -119,13 +120,13 @@ impl Upstream {
             failures: s.read("eject_after", parse::number_u32(0, 1000)),
             pause: s.read("eject_for", parse::duration(second, 3600 * second)),
             slow_start: s.read("slow_start", parse::duration(Duration::ZERO, 3600 * second)),
-            slow_factor: Some(s.read("eject_slow_factor", slow_factor)).filter(|factor| *factor > 0),
+            slow_factor: Some(s.read("eject_slow_factor", slow_factor())).filter(|factor| *factor > 0),
         };
         let host = s.read("host", parse::choice(&[("preserve", HostField::Preserve), ("replace", HostField::Replace)]));
-        let ca_file = s.optional("ca_file", parse::path);
-        let certificate = s.optional("client_certificate_file", parse::path);
+        let ca_file = s.optional("ca_file", parse::path());
+        let certificate = s.optional("client_certificate_file", parse::path());
         let key = s.key_file("client_key_file");
-        let server_name = s.optional("server_name", server_name);
+        let server_name = s.optional("server_name", server_name());
         // Tables of their own: behind all keys of this one.
         let http2 = s.section("http2", |s| Self::read_http2(s, protocol));
         let health = s.has_any(&["health"]).then(|| s.section("health", Health::read));
@@ -185,25 +186,29 @@ impl Upstream {
 }
 
 /// A name or an address, without a port. An IPv6 address is without brackets, as in certificates.
-fn server_name(value: &config::Value) -> Parsed<String> {
-    let host = Host::parse(parse::text(value)?.as_bytes()).ok().filter(|host| host.port().is_none());
-    host.map(|host| host.name().trim_matches(['[', ']']).to_owned())
-        .ok_or_else(|| "allowed is a name or an address, without a port, such as \"api.internal\"".to_owned())
+fn server_name() -> Reading<String> {
+    parse::text().then(|text| {
+        let host = Host::parse(text.as_bytes()).ok().filter(|host| host.port().is_none());
+        host.map(|host| host.name().trim_matches(['[', ']']).to_owned())
+            .ok_or_else(|| "allowed is a name or an address, without a port, such as \"api.internal\"".to_owned())
+    })
 }
 
 /// 0 is off.
-fn slow_factor(value: &config::Value) -> Parsed<u32> {
-    let factor = parse::number_u32(0, 1000)(value).ok().filter(|factor| *factor != 1);
-    factor.ok_or_else(|| "allowed is 0, or a whole number from 2 to 1000".to_owned())
+fn slow_factor() -> Reading<u32> {
+    let factor = parse::number_u32(0, 1000).then(|factor| if factor == 1 { Err(String::new()) } else { Ok(factor) });
+    let form = Form::Either(vec![Form::Integer { min: 0, max: 0 }, Form::Integer { min: 2, max: 1000 }]);
+    factor.or_say(|| "allowed is 0, or a whole number from 2 to 1000".to_owned()).written(form)
 }
 
 fn balance(s: &mut Section<'_>) -> Balance {
+    let hash_by = parse::choice(&[("subject", HashBy::Subject), ("session", HashBy::Session)]);
     if s.read("balance", parse::choice(&[("least_requests", BalanceBy::LeastRequests), ("hash", BalanceBy::Hash)]))
         == BalanceBy::Hash
     {
-        return Balance::Hash(s.read("hash_by", parse::choice(&[("subject", HashBy::Subject), ("session", HashBy::Session)])));
+        return Balance::Hash(s.read("hash_by", hash_by));
     }
-    s.meaningless("hash_by", "has no meaning without balance = \"hash\"");
+    s.meaningless("hash_by", hash_by, "has no meaning without balance = \"hash\"");
     Balance::LeastRequests
 }
 

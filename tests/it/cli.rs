@@ -10,6 +10,7 @@ mod explain;
 mod files;
 mod pages;
 mod probes;
+mod schema;
 
 const UPSTREAM: &str = "[upstreams.api]\nurl = \"http://127.0.0.1:3000\"\n";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::Parsed;
+use crate::config::reading::{Form, Reading};
 use crate::domain::pace::ByteRate;
 use crate::domain::time::Timestamp;
 
@@ -12,8 +12,8 @@ const UNITS_OF_TIME: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000),
 const UNITS_OF_SIZE: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// A span of time within bounds, both included: `500ms`, `15m`, `1h30m`, `7d`.
-pub(in crate::config) fn duration(min: Duration, max: Duration) -> impl Fn(&Value) -> Parsed<Duration> {
-    move |value| {
+pub(in crate::config) fn duration(min: Duration, max: Duration) -> Reading<Duration> {
+    Reading::new(Form::Duration { min, max }, move |value| {
         let parsed = match &value.kind {
             ValueKind::String(text) => duration_from(text),
             _ => None,
@@ -25,7 +25,7 @@ pub(in crate::config) fn duration(min: Duration, max: Duration) -> impl Fn(&Valu
                 duration_text(max)
             )
         })
-    }
+    })
 }
 
 /// `None` for anything but numbers with units, the larger units first.
@@ -55,20 +55,22 @@ pub(in crate::config) fn duration_text(span: Duration) -> String {
 }
 
 /// A moment (RFC 3339), or a day: its beginning in UTC.
-pub(in crate::config) fn moment(value: &Value) -> Parsed<Timestamp> {
-    let read = || {
+pub(in crate::config) fn moment() -> Reading<Timestamp> {
+    let read = |value: &Value| {
         let ValueKind::String(text) = &value.kind else { return None };
         let is_day = text.len() == "2027-03-31".len();
         if is_day { format!("{text}T00:00:00Z").parse().ok() } else { text.parse().ok() }
     };
-    read()
-        .map(|at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond()))
-        .ok_or_else(|| "allowed is a day such as \"2027-03-31\", or a moment such as \"2027-03-31T12:00:00Z\"".to_owned())
+    Reading::new(Form::Text { pattern: "^[-+]?[0-9]{4}" }, move |value| {
+        read(value)
+            .map(|at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond()))
+            .ok_or_else(|| "allowed is a day such as \"2027-03-31\", or a moment such as \"2027-03-31T12:00:00Z\"".to_owned())
+    })
 }
 
 /// A number of bytes within bounds, both included: `512B`, `64KiB`, `1MiB`.
-pub(in crate::config) fn size(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u64> {
-    move |value| {
+pub(in crate::config) fn size(min: u64, max: u64) -> Reading<u64> {
+    Reading::new(Form::Size { min, max }, move |value| {
         let parsed = match &value.kind {
             ValueKind::String(text) => size_from(text),
             _ => None,
@@ -80,30 +82,33 @@ pub(in crate::config) fn size(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<u
                 size_text(max)
             )
         })
-    }
+    })
 }
 
 /// [`size`] as a `usize`.
-pub(in crate::config) fn memory(min: u64, max: u64) -> impl Fn(&Value) -> Parsed<usize> {
-    move |value| size(min, max)(value).and_then(|n| usize::try_from(n).map_err(|e| e.to_string()))
+pub(in crate::config) fn memory(min: u64, max: u64) -> Reading<usize> {
+    size(min, max).then(|n| usize::try_from(n).map_err(|e| e.to_string()))
 }
 
 /// The fewest bytes in a second: `256B/s`, or `256B`. 0: off.
-pub(in crate::config) fn byte_rate(value: &Value) -> Parsed<Option<ByteRate>> {
+pub(in crate::config) fn byte_rate() -> Reading<Option<ByteRate>> {
     const BYTES_MAX: u64 = 1 << 30;
-    let parsed = match &value.kind {
-        ValueKind::I64(0) => Some(0),
-        ValueKind::String(text) => match text.strip_suffix("/s").unwrap_or(text) {
-            "0" => Some(0),
-            size => size_from(size),
-        },
-        _ => None,
-    };
-    parsed.filter(|bytes| *bytes <= BYTES_MAX).map(ByteRate::new).ok_or_else(|| {
-        format!(
-            "allowed is a size for each second, such as \"256B/s\" or \"1KiB/s\", up to {}/s, or 0 for no limit",
-            size_text(BYTES_MAX)
-        )
+    let text = Form::Text { pattern: "^(0|[0-9]+(B|KiB|MiB|GiB))(/s)?$" };
+    Reading::new(Form::Either(vec![text, Form::Integer { min: 0, max: 0 }]), |value| {
+        let parsed = match &value.kind {
+            ValueKind::I64(0) => Some(0),
+            ValueKind::String(text) => match text.strip_suffix("/s").unwrap_or(text) {
+                "0" => Some(0),
+                size => size_from(size),
+            },
+            _ => None,
+        };
+        parsed.filter(|bytes| *bytes <= BYTES_MAX).map(ByteRate::new).ok_or_else(|| {
+            format!(
+                "allowed is a size for each second, such as \"256B/s\" or \"1KiB/s\", up to {}/s, or 0 for no limit",
+                size_text(BYTES_MAX)
+            )
+        })
     })
 }
 
@@ -114,7 +119,7 @@ pub(super) fn size_from(text: &str) -> Option<u64> {
     if is_number { number.parse::<u64>().ok()?.checked_mul(bytes) } else { None }
 }
 
-pub(super) fn size_text(bytes: u64) -> String {
+pub(in crate::config) fn size_text(bytes: u64) -> String {
     let (unit, size) = UNITS_OF_SIZE.into_iter().find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
     format!("{}{unit}", bytes / size)
 }

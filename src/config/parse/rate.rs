@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::Parsed;
 use super::measure::{duration_from, duration_text};
+use crate::config::reading::{Form, Reading};
 use crate::config::setting::open_settings;
 use crate::domain::rate::Rate;
 
 open_settings!(Rate);
 
 /// `10/1m`, or `10/1m burst 20`; without a burst all permits of a period may be used at once.
-pub(in crate::config) fn rate(value: &Value) -> Parsed<Rate> {
-    let read = || {
+pub(in crate::config) fn rate() -> Reading<Rate> {
+    const PATTERN: &str = r"^\s*\+?[0-9]+/[0-9a-z]+(\s+burst\s+\+?[0-9]+)?\s*$";
+    let read = |value: &Value| {
         let ValueKind::String(text) = &value.kind else { return None };
         let mut words = text.split_whitespace();
         let (permits, period) = words.next()?.split_once('/')?;
@@ -28,8 +29,10 @@ pub(in crate::config) fn rate(value: &Value) -> Parsed<Rate> {
         };
         Some(Rate { permits, period, burst })
     };
-    read().ok_or_else(|| {
-        "allowed is a rate such as \"10/1m\" or \"10/1m burst 20\" (period from 100ms to 1d), or \"\" for no limit".to_owned()
+    Reading::new(Form::Text { pattern: PATTERN }, move |value| {
+        read(value).ok_or_else(|| {
+            "allowed is a rate such as \"10/1m\" or \"10/1m burst 20\" (period from 100ms to 1d), or \"\" for no limit".to_owned()
+        })
     })
 }
 

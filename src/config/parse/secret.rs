@@ -6,6 +6,7 @@ use base64::Engine as _;
 use config::{Value, ValueKind};
 
 use super::{Parsed, filled_text};
+use crate::config::reading::{Form, Reader, Reading};
 use crate::domain::deployment_secret::{DeploymentSecret, SecretError};
 use crate::domain::secret::Secret;
 use crate::files;
@@ -31,7 +32,12 @@ pub(in crate::config) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// One secret, or several for rotation: a list, or one a line.
-pub(in crate::config) fn deployment_secrets(value: &Value) -> Parsed<Vec<DeploymentSecret>> {
+pub(in crate::config) fn deployment_secrets() -> Reading<Vec<DeploymentSecret>> {
+    let text = Form::Text { pattern: "" };
+    Reading::new(Form::Either(vec![text.clone(), Form::List(Box::new(text))]), secrets_of)
+}
+
+fn secrets_of(value: &Value) -> Parsed<Vec<DeploymentSecret>> {
     let texts: Vec<Value> = match &value.kind {
         ValueKind::Array(items) => items.clone(),
         ValueKind::String(text) => {
@@ -50,16 +56,16 @@ pub(in crate::config) fn deployment_secrets(value: &Value) -> Parsed<Vec<Deploym
 }
 
 /// A password or token: any text of one line.
-pub(in crate::config) fn password(value: &Value) -> Parsed<Secret<String>> {
-    filled_text(value).map(Secret::new)
+pub(in crate::config) fn password() -> Reading<Secret<String>> {
+    filled_text().then(|text| Ok(Secret::new(text)))
 }
 
 /// What a file holds, trailing line ends trimmed.
-pub(in crate::config) fn content_of<T>(path: &Path, parse: &impl Fn(&Value) -> Parsed<T>) -> Parsed<T> {
+pub(in crate::config) fn content_of<T>(path: &Path, read: &Reader<T>) -> Parsed<T> {
     let text = files::read_text(path, files::SECRET_BYTES_MAX).map_err(|e| format!("the file cannot be read: {e}"))?;
     let trimmed = text.trim_end_matches(['\r', '\n']);
     if trimmed.is_empty() {
         return Err("the file is empty".to_owned());
     }
-    parse(&Value::new(None, trimmed)).map_err(|message| format!("what the file holds is refused: {message}"))
+    read(&Value::new(None, trimmed)).map_err(|message| format!("what the file holds is refused: {message}"))
 }

@@ -4,7 +4,7 @@ use http::Method;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::measure::{duration_from, size_from, size_text};
+use super::measure::{duration_from, size_from};
 use super::*;
 use crate::config::pointer::pointer;
 use crate::config::upstream_url::upstream_url;
@@ -14,7 +14,7 @@ fn value(text: &str) -> Value {
 }
 
 fn any_duration(text: &str) -> Option<Duration> {
-    duration(Duration::ZERO, Duration::MAX)(&value(text)).ok()
+    duration(Duration::ZERO, Duration::MAX).of(&value(text)).ok()
 }
 
 #[test]
@@ -43,45 +43,46 @@ fn spans_of_time_need_their_units() {
     for text in bad {
         assert_eq!(any_duration(text), None, "{text}");
     }
-    assert!(duration(Duration::ZERO, Duration::MAX)(&Value::new(None, 10)).is_err());
+    assert!(duration(Duration::ZERO, Duration::MAX).of(&Value::new(None, 10)).is_err());
 }
 
 #[test]
 fn a_span_out_of_bounds_is_told_the_bounds() {
     let within = duration(Duration::from_millis(100), Duration::from_secs(90));
-    assert!(within(&value("100ms")).is_ok() && within(&value("90s")).is_ok());
+    assert!(within.of(&value("100ms")).is_ok() && within.of(&value("90s")).is_ok());
     for text in ["99ms", "91s"] {
-        let message = within(&value(text)).unwrap_err();
+        let message = within.of(&value(text)).unwrap_err();
         assert!(message.ends_with("from 100ms to 90s"), "{message}");
     }
 }
 
 #[test]
 fn sizes_need_their_units() {
-    let read = |text: &str| size(0, u64::MAX)(&value(text)).ok();
+    let read = |text: &str| size(0, u64::MAX).of(&value(text)).ok();
     for (text, bytes) in [("0B", 0), ("512B", 512), ("64KiB", 65_536), ("1MiB", 1 << 20), ("2GiB", 2 << 30)] {
         assert_eq!(read(text), Some(bytes), "{text}");
     }
     for text in ["", "B", "KiB", "64", "64kb", "64KB", "1.5MiB", "-1B", "+1B", "1 MiB", "99999999999GiB"] {
         assert_eq!(read(text), None, "{text}");
     }
-    assert!(size(1 << 10, 1 << 20)(&value("2MiB")).unwrap_err().ends_with("from 1KiB to 1MiB"));
+    assert!(size(1 << 10, 1 << 20).of(&value("2MiB")).unwrap_err().ends_with("from 1KiB to 1MiB"));
 }
 
 #[test]
 fn numbers_are_whole_and_within_bounds() {
     let read = number(1, 10);
-    assert_eq!(read(&Value::new(None, 10)), Ok(10));
-    assert_eq!(read(&value("7")), Ok(7));
+    assert_eq!(read.of(&Value::new(None, 10)), Ok(10));
+    assert_eq!(read.of(&value("7")), Ok(7));
     for bad in [Value::new(None, 0), Value::new(None, -1), Value::new(None, 11), Value::new(None, 1.0), value("x"), value("1.0")]
     {
-        assert_eq!(read(&bad), Err("allowed is a whole number from 1 to 10".to_owned()), "{bad:?}");
+        assert_eq!(read.of(&bad), Err("allowed is a whole number from 1 to 10".to_owned()), "{bad:?}");
     }
 }
 
 #[test]
 fn rates_are_permits_in_a_period() {
-    let read = |text: &str| rate(&value(text)).ok().map(|rate| (rate.permits.get(), rate.period.as_secs(), rate.burst.get()));
+    let read =
+        |text: &str| rate().of(&value(text)).ok().map(|rate| (rate.permits.get(), rate.period.as_secs(), rate.burst.get()));
     assert_eq!(read("10/1m"), Some((10, 60, 10)));
     assert_eq!(read("10/1m burst 20"), Some((10, 60, 20)));
     for text in
@@ -89,25 +90,28 @@ fn rates_are_permits_in_a_period() {
     {
         assert_eq!(read(text), None, "{text}");
     }
-    assert_eq!(rate(&value("10/90s burst 20")).unwrap().to_string(), "10/90s burst 20");
-    assert_eq!(or_off(rate)(&value("")), Ok(None));
+    assert_eq!(rate().of(&value("10/90s burst 20")).unwrap().to_string(), "10/90s burst 20");
+    assert_eq!(or_off(rate()).of(&value("")), Ok(None));
 }
 
 #[test]
 fn lists_name_the_item_that_is_wrong() {
-    let networks = list(network);
-    assert_eq!(networks(&value("")).unwrap().len(), 0);
-    assert_eq!(networks(&value("10.0.0.1/8,::1")).unwrap(), ["10.0.0.0/8".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]);
-    let message = networks(&Value::new(None, vec!["::1", "10.0.0.0/33"])).unwrap_err();
+    let networks = list(network());
+    assert_eq!(networks.of(&value("")).unwrap().len(), 0);
+    assert_eq!(
+        networks.of(&value("10.0.0.1/8,::1")).unwrap(),
+        ["10.0.0.0/8".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]
+    );
+    let message = networks.of(&Value::new(None, vec!["::1", "10.0.0.0/33"])).unwrap_err();
     assert!(message.starts_with("item 2 (\"10.0.0.0/33\"): allowed is a network"), "{message}");
-    let message = networks(&Value::new(None, vec!["x", "::1", "10.0.0.0/33"])).unwrap_err();
+    let message = networks.of(&Value::new(None, vec!["x", "::1", "10.0.0.0/33"])).unwrap_err();
     assert!(message.contains("item 1 (\"x\")") && message.contains("; item 3 (\"10.0.0.0/33\")"), "{message}");
-    assert!(networks(&Value::new(None, 5)).is_err());
+    assert!(networks.of(&Value::new(None, 5)).is_err());
 }
 
 #[test]
 fn paths_of_urls_are_canonical() {
-    let read = |text: &str| url_path(&value(text)).ok();
+    let read = |text: &str| url_path().of(&value(text)).ok();
     for (text, path) in
         [("/", "/"), ("/api", "/api"), ("/api/", "/api"), ("/.well-known/a.json", "/.well-known/a.json"), ("/a:b@c", "/a:b@c")]
     {
@@ -130,7 +134,7 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
         "http://h/v2/x-y/",
         "unix:/run/api.sock",
     ] {
-        assert!(upstream_url(&value(text)).is_ok(), "{text}");
+        assert!(upstream_url().of(&value(text)).is_ok(), "{text}");
     }
     for text in [
         "",
@@ -162,14 +166,14 @@ fn urls_of_upstreams_hold_scheme_host_and_port_alone() {
         "unix:/run/a\nb",
         "unix://h/x/",
     ] {
-        assert!(upstream_url(&value(text)).is_err(), "{text}");
+        assert!(upstream_url().of(&value(text)).is_err(), "{text}");
     }
 }
 
 #[test]
 fn origins_are_as_browsers_send_them() {
     for text in ["https://app.example.com", "http://localhost:3000", "https://*.example.com", "capacitor://localhost"] {
-        assert_eq!(origin(&value(text)).map(|origin| origin.to_string()).as_deref(), Ok(text));
+        assert_eq!(origin().of(&value(text)).map(|origin| origin.to_string()).as_deref(), Ok(text));
     }
     for text in [
         "https://app.example.com/",
@@ -180,13 +184,13 @@ fn origins_are_as_browsers_send_them() {
         "null",
         "*",
     ] {
-        assert!(origin(&value(text)).is_err(), "{text}");
+        assert!(origin().of(&value(text)).is_err(), "{text}");
     }
 }
 
 #[test]
 fn hosts_of_routes_are_names_or_all_names_below_one() {
-    let read = |text: &str| host_pattern(&value(text)).map(|host| host.to_string()).ok();
+    let read = |text: &str| host_pattern().of(&value(text)).map(|host| host.to_string()).ok();
     for (text, host) in [
         ("API.example.com.", "api.example.com"),
         ("*.Example.com", "*.example.com"),
@@ -203,20 +207,20 @@ fn hosts_of_routes_are_names_or_all_names_below_one() {
 
 #[test]
 fn methods_are_upper_case_and_forwardable() {
-    assert_eq!(method(&value("PATCH")), Ok(Method::PATCH));
-    assert!(method(&value("PURGE")).is_ok());
+    assert_eq!(method().of(&value("PATCH")), Ok(Method::PATCH));
+    assert!(method().of(&value("PURGE")).is_ok());
     for text in ["get", "", "GE T", "CONNECT"] {
-        assert!(method(&value(text)).is_err(), "{text}");
+        assert!(method().of(&value(text)).is_err(), "{text}");
     }
 }
 
 #[test]
 fn pointers_are_those_of_rfc_6901() {
     for text in ["/", "/user/id", "/a~1b/m~0n", "/0"] {
-        assert_eq!(pointer(&value(text)).unwrap().as_str(), text);
+        assert_eq!(pointer().of(&value(text)).unwrap().as_str(), text);
     }
     for text in ["", "user/id", "/a~", "/a~2", "$.user"] {
-        assert!(pointer(&value(text)).is_err(), "{text}");
+        assert!(pointer().of(&value(text)).is_err(), "{text}");
     }
 }
 
@@ -225,16 +229,16 @@ fn deployment_secrets_are_a_list_or_one_a_line_and_each_is_strong() {
     let hex = "0f1e2d3c".repeat(8);
     let base64 = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==";
     for text in [hex.as_str(), base64, base64.trim_end_matches('='), " c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==\n"] {
-        assert_eq!(deployment_secrets(&value(text)).map(|secrets| secrets.len()), Ok(1), "{text}");
+        assert_eq!(deployment_secrets().of(&value(text)).map(|secrets| secrets.len()), Ok(1), "{text}");
     }
     for text in ["hunter2", "correct horse battery staple and correct horse", &hex[..62], &"00".repeat(32)] {
-        let message = deployment_secrets(&value(text)).unwrap_err();
+        let message = deployment_secrets().of(&value(text)).unwrap_err();
         assert!(message.ends_with("make one with: openssl rand -base64 32") && !message.contains(text), "{message}");
     }
-    assert!(deployment_secrets(&Value::new(None, 7)).is_err());
-    assert_eq!(deployment_secrets(&value(&format!("{hex}\n\n{base64}\n"))).unwrap().len(), 2);
-    assert!(deployment_secrets(&value(&format!("{hex}\nshort"))).unwrap_err().starts_with("secret 2: "));
-    assert!(deployment_secrets(&Value::new(None, Vec::<String>::new())).is_err());
+    assert!(deployment_secrets().of(&Value::new(None, 7)).is_err());
+    assert_eq!(deployment_secrets().of(&value(&format!("{hex}\n\n{base64}\n"))).unwrap().len(), 2);
+    assert!(deployment_secrets().of(&value(&format!("{hex}\nshort"))).unwrap_err().starts_with("secret 2: "));
+    assert!(deployment_secrets().of(&Value::new(None, Vec::<String>::new())).is_err());
 }
 
 proptest! {
@@ -252,7 +256,7 @@ proptest! {
     #[test]
     fn no_text_makes_a_reader_panic(text in "\\PC{0,40}|[0-9a-zA-Z/:.~%\\[\\]@ -]{0,40}") {
         let value = Value::new(None, text);
-        let _ = (duration_from(value.to_string().as_str()), size_from(&value.to_string()), rate(&value), network(&value));
-        let _ = (url_path(&value), upstream_url(&value), origin(&value), pointer(&value), deployment_secrets(&value), method(&value));
+        let _ = (duration_from(value.to_string().as_str()), size_from(&value.to_string()), rate().of(&value), network().of(&value));
+        let _ = (url_path().of(&value), upstream_url().of(&value), origin().of(&value), pointer().of(&value), deployment_secrets().of(&value), method().of(&value));
     }
 }

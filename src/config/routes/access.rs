@@ -5,6 +5,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use crate::config::parse::{self, Parsed};
+use crate::config::reading::{Form, Reading};
 use crate::config::section::Section;
 use crate::config::setting::open_settings;
 use crate::domain::access_claims::LOGIN_CLAIM;
@@ -53,12 +54,12 @@ impl Admittance {
         let revocation =
             s.read("revocation", parse::choice(&[("replica", RevocationCheck::Replica), ("strict", RevocationCheck::Strict)]));
         let mode = s.read("mode", parse::choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]));
-        let enforce_share = s.read("enforce_share", parse::share);
+        let enforce_share = s.read("enforce_share", parse::share());
         if matches!(kind, AccessKind::Public) && (matches!(mode, Mode::Observe) || !enforce_share.is_all()) {
             let key = if matches!(mode, Mode::Observe) { "mode" } else { "enforce_share" };
             s.fault(key, "has no meaning for a public route: it refuses no token");
         }
-        let sign_in = s.optional("sign_in", |value| parse::text(value)?.parse::<SignIn>().map_err(str::to_owned));
+        let sign_in = s.optional("sign_in", parse::text().then(|text| text.parse::<SignIn>().map_err(str::to_owned)));
         if matches!(kind, AccessKind::Public) && sign_in.is_some() {
             s.fault("sign_in", "has no meaning for a public route: nobody has to log in there");
         }
@@ -78,9 +79,9 @@ impl Admittance {
 }
 
 fn access(s: &mut Section<'_>, kind: AccessKind) -> Access {
-    let scopes = s.read("scopes", parse::list(scope));
-    let audiences = s.read("audiences", parse::list(parse::filled_text));
-    let claims = s.map("claims", |path, value| judged_by_route(path).and_then(|()| claim_values(value)));
+    let scopes = s.read("scopes", parse::list(scope()));
+    let audiences = s.read("audiences", parse::list(parse::filled_text()));
+    let claims = s.map("claims", claim_values(), |path, values| judged_by_route(path).map(|()| values));
     let login_age_max = s.optional("max_login_age", parse::duration(Duration::from_secs(1), Duration::from_hours(24 * 3650)));
     match kind {
         AccessKind::Token => {}
@@ -104,7 +105,7 @@ fn access(s: &mut Section<'_>, kind: AccessKind) -> Access {
 }
 
 fn addresses(s: &mut Section<'_>) -> AddressRule {
-    let (allowed, denied) = (s.read("allow", parse::list(parse::network)), s.read("deny", parse::list(parse::network)));
+    let (allowed, denied) = (s.read("allow", parse::list(parse::network())), s.read("deny", parse::list(parse::network())));
     AddressRule::new(allowed, denied).unwrap_or_else(|nobody| {
         s.fault("deny", nobody.to_string());
         AddressRule::default()
@@ -112,7 +113,7 @@ fn addresses(s: &mut Section<'_>) -> AddressRule {
 }
 
 fn limit(s: &mut Section<'_>, access: AccessKind) -> Option<RouteLimit> {
-    let rate = s.read("limit", parse::or_off(parse::rate));
+    let rate = s.read("limit", parse::or_off(parse::rate()));
     let by = s.optional("limit_by", parse::choice(&[("subject", LimitBy::Subject), ("address", LimitBy::Address)]));
     if by.is_some() && rate.is_none() {
         s.fault("limit_by", "has no meaning without `limit`");
@@ -129,10 +130,11 @@ fn limit(s: &mut Section<'_>, access: AccessKind) -> Option<RouteLimit> {
 }
 
 /// `scope-token` of RFC 6749, section 3.3.
-pub(in crate::config) fn scope(value: &Value) -> Parsed<String> {
-    let text = parse::filled_text(value)?;
-    let is_scope = text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-    if is_scope { Ok(text) } else { Err("allowed is one scope: visible ASCII without space, \" and \\".to_owned()) }
+pub(in crate::config) fn scope() -> Reading<String> {
+    parse::filled_text().then(|text| {
+        let is_scope = text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if is_scope { Ok(text) } else { Err("allowed is one scope: visible ASCII without space, \" and \\".to_owned()) }
+    })
 }
 
 /// Claims by which the gateway judges tokens are no claims any more once it has.
@@ -155,7 +157,7 @@ fn judged_by_route(path: &str) -> Parsed<()> {
 }
 
 /// The values of which a claim must have one; a single one may stand without a list.
-fn claim_values(value: &Value) -> Parsed<Vec<String>> {
+fn claim_values() -> Reading<Vec<String>> {
     const ALLOWED: &str = "allowed is a text, a whole number, true or false, or a list of them that is not empty";
     let single = |value: &Value| match &value.kind {
         ValueKind::String(text) if !text.is_empty() => Ok(text.clone()),
@@ -164,9 +166,10 @@ fn claim_values(value: &Value) -> Parsed<Vec<String>> {
         ValueKind::U64(number) => Ok(number.to_string()),
         _ => Err(ALLOWED.to_owned()),
     };
-    match &value.kind {
+    let scalar = Form::Either(vec![Form::Text { pattern: "" }, Form::WholeNumber, Form::Flag]);
+    Reading::new(Form::Either(vec![scalar.clone(), Form::List(Box::new(scalar))]), move |value| match &value.kind {
         ValueKind::Array(items) if items.is_empty() => Err(format!("without a value nobody could pass; {ALLOWED}")),
         ValueKind::Array(items) => items.iter().map(single).collect(),
         _ => single(value).map(|one| vec![one]),
-    }
+    })
 }

@@ -58,7 +58,7 @@ impl Forwarding {
     /// Tables come last: in print-config, what follows a table would be another route's.
     fn read(s: &mut Section<'_>, prefix: &str, Beside { listen, identity }: &Beside<'_>) -> Self {
         Self {
-            upstream: s.read("upstream", parse::text),
+            upstream: s.read("upstream", parse::text()),
             prefix: prefix_rule(s, prefix),
             authorization: s.read(
                 "authorization",
@@ -69,10 +69,10 @@ impl Forwarding {
                 ]),
             ),
             body_bytes_max: s.read("body_bytes_max", parse::size(0, 1 << 40)),
-            body_rate_min: s.optional("body_rate_min", parse::byte_rate).unwrap_or(listen.body_rate_min),
+            body_rate_min: s.optional("body_rate_min", parse::byte_rate()).unwrap_or(listen.body_rate_min),
             idle_timeout: s.optional("idle_timeout", parse::duration(Duration::from_millis(100), Duration::from_hours(24))),
             response_timeout: s.optional("response_timeout", parse::duration(Duration::from_millis(10), Duration::from_hours(1))),
-            websocket_renewal: s.optional("websocket_renewal", |value| parse::text(value)?.parse()),
+            websocket_renewal: s.optional("websocket_renewal", parse::text().then(|text| text.parse())),
             request_fields: s.section("request_headers", |s| fields::of_requests(s, identity)),
             response_fields: s.section("response_headers", fields::of_responses),
         }
@@ -123,8 +123,8 @@ impl Forwarding {
 }
 
 fn prefix_rule(s: &mut Section<'_>, prefix: &str) -> PrefixRule {
-    let strips = s.read("strip_prefix", parse::flag);
-    let replacement = s.optional("replace_prefix", parse::url_path);
+    let strips = s.read("strip_prefix", parse::flag());
+    let replacement = s.optional("replace_prefix", parse::url_path());
     match (strips, replacement) {
         (true, Some(_)) => {
             s.fault("replace_prefix", "is given beside `strip_prefix`; allowed is one of the two");

@@ -6,20 +6,22 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::callers::Identity;
 use crate::config::parse::{self, Parsed};
+use crate::config::reading::Reading;
 use crate::config::section::Section;
 use crate::domain::headers::{FieldEdits, NamePattern, is_protected};
 use crate::domain::secret::Secret;
 
-/// Whose a field is: `Err` tells why it is nobody's to change.
-type Owner<'a> = &'a dyn Fn(&NamePattern) -> Parsed<()>;
-
 /// `[routes.request_headers]`. Values may be an upstream's API keys, so none of them is shown.
 pub(super) fn of_requests(s: &mut Section<'_>, identity: &Identity) -> Option<FieldEdits> {
-    let may_be_sent = |name: &NamePattern| tells_nobody_who_calls(name, identity).and_then(|()| may_be_sent(name));
-    let may_be_withheld = |name: &NamePattern| tells_nobody_who_calls(name, identity).and_then(|()| may_be_withheld(name));
-    let set = s.map("set", |name, value| secret_field(name, value, &may_be_sent));
-    let added = s.map("add", |name, value| secret_field(name, value, &may_be_sent));
-    let removed = s.read("remove", parse::list(removable(&may_be_withheld)));
+    let may_be_sent = |name: &str| {
+        let name = NamePattern::exactly(&field_name(name)?);
+        tells_nobody_who_calls(&name, identity).and_then(|()| may_be_sent(&name))
+    };
+    let telling = identity.clone();
+    let may_be_withheld = move |name: &NamePattern| tells_nobody_who_calls(name, &telling).and_then(|()| may_be_withheld(name));
+    let set = s.map("set", secret_value(), |name, value| may_be_sent(name).map(|()| value));
+    let added = s.map("add", secret_value(), |name, value| may_be_sent(name).map(|()| value));
+    let removed = s.read("remove", parse::list(removable(may_be_withheld)));
     let shown = |fields: Vec<(String, Secret<String>)>| fields.into_iter().map(|(name, value)| (name, value.expose().clone()));
     let (mut set, mut added) = (pairs(shown(set)), pairs(shown(added)));
     for (_, value) in set.iter_mut().chain(&mut added) {
@@ -31,18 +33,18 @@ pub(super) fn of_requests(s: &mut Section<'_>, identity: &Identity) -> Option<Fi
 
 /// `[routes.response_headers]`.
 pub(super) fn of_responses(s: &mut Section<'_>) -> Option<FieldEdits> {
-    let set = pairs(s.map("set", |name, value| field(name, value, &may_be_returned)).into_iter());
-    let added = pairs(s.map("add", |name, value| field(name, value, &may_be_returned)).into_iter());
-    let removed = s.read("remove", parse::list(removable(&may_be_returned)));
+    let set = pairs(s.map("set", value(), |name, value| returned(name).map(|()| value)).into_iter());
+    let added = pairs(s.map("add", value(), |name, value| returned(name).map(|()| value)).into_iter());
+    let removed = s.read("remove", parse::list(removable(may_be_returned)));
     are_distinct(s, &set, &added);
     FieldEdits::new(set, added, removed)
 }
 
 /// `headers` of `[routes.respond]`.
 pub(super) fn of_fixed_response(s: &mut Section<'_>) -> HeaderMap {
-    let fields = s.map("headers", |name, value| match field_name(name)? {
+    let fields = s.map("headers", value(), |name, value| match field_name(name)? {
         CONTENT_TYPE => Err("has a key of its own: content_type".to_owned()),
-        _ => field(name, value, &may_be_returned),
+        _ => returned(name).map(|()| value),
     });
     pairs(fields.into_iter()).into_iter().collect()
 }
@@ -60,31 +62,37 @@ fn are_distinct(s: &Section<'_>, set: &[(HeaderName, HeaderValue)], added: &[(He
     }
 }
 
-fn field(name: &str, value: &Value, owner: Owner<'_>) -> Parsed<String> {
-    owner(&NamePattern::exactly(&field_name(name)?))?;
-    let text = parse::text(value)?;
-    // An upstream takes bytes beyond ASCII for whatever it likes.
-    let is_value = text.is_ascii() && HeaderValue::from_str(&text).is_ok() && text.trim() == text;
-    if is_value { Ok(text) } else { Err("allowed is visible ASCII, and spaces within".to_owned()) }
+/// The value of a field.
+fn value() -> Reading<String> {
+    parse::text().like(r"^([!-~]([ -~]*[!-~])?)?$").then(|text| {
+        // An upstream takes bytes beyond ASCII for whatever it likes.
+        let is_value = text.is_ascii() && HeaderValue::from_str(&text).is_ok() && text.trim() == text;
+        if is_value { Ok(text) } else { Err("allowed is visible ASCII, and spaces within".to_owned()) }
+    })
 }
 
-fn secret_field(name: &str, value: &Value, owner: Owner<'_>) -> Parsed<Secret<String>> {
-    field(name, value, owner).map(Secret::new)
+fn secret_value() -> Reading<Secret<String>> {
+    value().then(|text| Ok(Secret::new(text)))
+}
+
+fn returned(name: &str) -> Parsed<()> {
+    may_be_returned(&NamePattern::exactly(&field_name(name)?))
 }
 
 fn field_name(name: &str) -> Parsed<HeaderName> {
-    parse::header_name(&Value::new(None, name))
+    parse::header_name().of(&Value::new(None, name))
 }
 
 fn pairs(fields: impl Iterator<Item = (String, String)>) -> Vec<(HeaderName, HeaderValue)> {
     fields.filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(&value).ok()?))).collect()
 }
 
-fn removable(owner: Owner<'_>) -> impl Fn(&Value) -> Parsed<NamePattern> {
-    move |value| {
-        let pattern: NamePattern = parse::text(value)?.parse()?;
-        owner(&pattern).map(|()| pattern)
-    }
+/// Fields that may be removed; `Err` tells why one is nobody's to change.
+fn removable(judge: impl Fn(&NamePattern) -> Parsed<()> + 'static) -> Reading<NamePattern> {
+    parse::text().then(move |text| {
+        let pattern: NamePattern = text.parse()?;
+        judge(&pattern).map(|()| pattern)
+    })
 }
 
 fn tells_nobody_who_calls(pattern: &NamePattern, identity: &Identity) -> Parsed<()> {

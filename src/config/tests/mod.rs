@@ -8,6 +8,7 @@ mod health;
 mod layers;
 mod login;
 mod routes;
+mod schema;
 mod secrets;
 mod store;
 mod targets;
