@@ -12,7 +12,6 @@ use http::header::{REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
 
-use super::auth::ticket_reader::TicketReader;
 use super::client::connection::ClientConnection;
 use super::client::unread::Unread;
 use super::meter::Row;
@@ -223,19 +222,18 @@ impl Line {
     }
 
     /// What came, and under which id. The id decides which requests are sampled, so it is kept in any case.
-    pub(in crate::proxy) fn begins(&self, id: &HeaderValue, head: &Parts, tickets: &TicketReader) {
+    pub(in crate::proxy) fn begins(&self, id: &HeaderValue, head: &Parts) {
         self.entry.borrow_mut().set(Field::RequestId, id.as_bytes());
         self.text(Field::Protocol, || Some(name_of(head.version).as_bytes()));
-        self.sees(head, tickets);
+        self.sees(head);
     }
 
     /// What the head says, which may be that of a request in question.
-    pub(in crate::proxy) fn sees(&self, head: &Parts, tickets: &TicketReader) {
+    pub(in crate::proxy) fn sees(&self, head: &Parts) {
         self.text(Field::Method, || Some(head.method.as_str().as_bytes()));
         self.text(Field::TraceId, || trace::id(&head.headers).map(str::as_bytes));
         self.text(Field::UserAgent, || head.headers.get(USER_AGENT).map(HeaderValue::as_bytes));
         self.set(Field::Referer, |entry| match head.headers.get(REFERER) {
-            Some(value) if tickets.are_in(value.as_bytes()) => entry.set(Field::Referer, HOLDS_A_TICKET),
             Some(value) => {
                 let rules = self.log.rules.borrow();
                 let none = QueryValues::default();
@@ -246,7 +244,7 @@ impl Line {
         });
     }
 
-    /// Where it goes, in the form that decides. `target` has no ticket any more.
+    /// Where it goes, in the form that decides.
     pub(in crate::proxy) fn is_for(&self, host: Option<&Host>, target: &CanonicalTarget<'_>) {
         self.text(Field::Host, || host.map(|host| host.field().as_bytes()));
         self.text(Field::Path, || Some(target.path().as_bytes()));
@@ -258,11 +256,11 @@ impl Line {
     }
 
     /// A path that has no such form, as it came.
-    pub(in crate::proxy) fn is_refused(&self, head: &Parts, tickets: &TicketReader) {
+    pub(in crate::proxy) fn is_refused(&self, head: &Parts) {
         self.set(Field::Path, |entry| {
             let path = head.uri.path();
             if entry.text(Field::Path).is_none() && !path.is_empty() {
-                entry.set(Field::Path, tickets.shown(path).as_bytes());
+                entry.set(Field::Path, path.as_bytes());
             }
         });
     }
@@ -304,9 +302,6 @@ impl fmt::Debug for Line {
         f.debug_struct("Line").finish_non_exhaustive()
     }
 }
-
-/// In the place of what holds one.
-const HOLDS_A_TICKET: &[u8] = b"[holds a ticket]";
 
 fn name_of(version: Version) -> &'static str {
     match version {

@@ -10,6 +10,7 @@ use super::text::LINE_BYTES_MAX;
 use crate::domain::meters::{Outcome, RowName, Spans};
 use crate::domain::problem_code::ProblemCode;
 use crate::domain::time::Timestamp;
+use crate::domain::tokens_in_text::without_tokens;
 
 /// What is gathered of a request on its way, for the line that is written at its end. It holds copies: a stream that stays open for hours
 /// keeps nothing else of its head.
@@ -38,14 +39,16 @@ pub struct Last<'a> {
 }
 
 impl Entry {
-    /// The last word counts. Of a text, no more is kept than a line can have, and a byte that says that there was more.
+    /// The last word counts. Tokens are left out of every text, whoever chose it. No more is kept than a line can have, and a byte that says
+    /// that there was more.
     pub fn set(&mut self, field: Field, text: &[u8]) {
+        let text = without_tokens(text);
         let start = self.texts.len();
         self.texts.extend_from_slice(&text[..text.len().min(LINE_BYTES_MAX + 1)]);
         self.place(field, start);
     }
 
-    /// The same of something with a text form.
+    /// The same of something with a text form, which is ours: no tokens are looked for.
     pub fn set_shown(&mut self, field: Field, shown: &impl fmt::Display) {
         let start = self.texts.len();
         let _ = write!(Kept(&mut self.texts), "{shown}");

@@ -38,16 +38,6 @@ impl TicketReader {
         })
     }
 
-    /// A path as the log may have it.
-    pub(in crate::proxy) fn shown<'a>(&self, path: &'a str) -> &'a str {
-        if self.has_ticket(path) { "[holds a ticket]" } else { path }
-    }
-
-    /// Whether there are some in bytes that another server sent, or a browser of its own accord.
-    pub(in crate::proxy) fn are_in(&self, bytes: &[u8]) -> bool {
-        self.has_ticket(&String::from_utf8_lossy(bytes))
-    }
-
     fn has_ticket(&self, path: &str) -> bool {
         ticket_parameter::holds_ticket(path, |text| self.ours.read(text).is_some())
     }

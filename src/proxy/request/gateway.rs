@@ -37,6 +37,7 @@ use crate::domain::replica::Replica;
 use crate::domain::routing::Routing;
 use crate::domain::stats::{Counter, Counters, Tally};
 use crate::domain::time::{Clock, Timestamp};
+use crate::domain::tokens_in_text::without_tokens;
 use crate::proxy::access_log::WorkerLog;
 use crate::proxy::auth::admission::Admission;
 use crate::proxy::auth::renewals::Renewals;
@@ -246,7 +247,7 @@ impl Gateway {
             RequestIdFrom::Anyone => true,
         };
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
-        record.note(|line| line.begins(&ids.request, &head, &policy.tickets));
+        record.note(|line| line.begins(&ids.request, &head));
         let has_body = !body.is_end_stream();
         let answering = self.respond(&local, &ids, &head, body, &record);
         // What follows moves no response more often than it must: each is some hundred bytes.
@@ -281,11 +282,11 @@ impl Gateway {
                 whole(reply, &ids, record)
             }
             Err(refusal) => {
-                self.note(&refusal, policy, &head, &ids, record.exchange().client());
+                self.note(&refusal, &head, &ids, record.exchange().client());
                 let outcome = refusal.outcome();
                 let ends_connection = refusal.ends_connection();
                 let mut reply = told(refusal, policy, &head, |refusal| refusal.into_reply(&head.headers, &policy.problem_types));
-                record.note(|line| line.is_refused(&head, &policy.tickets));
+                record.note(|line| line.is_refused(&head));
                 record.responds(reply.status(), outcome);
                 if has_body || ends_connection {
                     // Nobody reads the rest of it, or knows where it ends.
@@ -317,7 +318,7 @@ impl Gateway {
         }
     }
 
-    fn note(&self, refusal: &Refusal, policy: &Policy, head: &Parts, ids: &Ids, client: &ClientConnection) {
+    fn note(&self, refusal: &Refusal, head: &Parts, ids: &Ids, client: &ClientConnection) {
         if let Some(counter) = refusal.counter() {
             self.kept.counters.add(counter, 1);
         }
@@ -325,7 +326,7 @@ impl Gateway {
         let trace = trace::id(&head.headers);
         let (method, peer) = (&head.method, client.peer);
         // A search that only a line that is written needs.
-        let path = || policy.tickets.shown(head.uri.path());
+        let path = || String::from_utf8_lossy(&without_tokens(head.uri.path().as_bytes())).into_owned();
         if refusal.is_ours_to_mend() {
             tracing::warn!(request, trace, %method, path = path(), %peer, cause = %refusal, "request failed");
         } else {

@@ -28,6 +28,7 @@ fn no_token_cookie_ticket_password_or_value_of_a_query_is_in_any_line() {
             ("endpoints.ticket", "/ticket"),
             ("cookies.enabled", "true"),
             ("cookies.tokens_in_body", "true"),
+            ("log.level", "debug"),
             ("log.access.query_values", "page"),
         ];
         let logging = Logging::start(&upstream, &set);
@@ -52,8 +53,19 @@ fn no_token_cookie_ticket_password_or_value_of_a_query_is_in_any_line() {
             "https://ann:P4SSW0RD@app.example/a?code=QU3RY#QU3RY".to_owned(),
             format!("https://app.example/{ticket}"),
             format!("https://app.example/?{access}"),
+            format!("https://app.example/{access}"),
+            format!("https://app.example/a;t={refresh}"),
+            "https:/ann:P4SSW0RD@app.example/".to_owned(),
         ] {
             client.send("GET", "/public/referred", &[("referer", &referer)], None).unwrap().expect(200);
+        }
+        for token in [&access, &refresh] {
+            client
+                .send("GET", &format!("/public/{token}"), &[("user-agent", &format!("App/1 ({token})"))], None)
+                .unwrap()
+                .expect(200);
+            client.send("GET", &format!("/public/x;token={token}"), &[], None).unwrap().expect(200);
+            client.send("GET", &format!("/api/{token}"), &[], None).unwrap().expect(401);
         }
         for target in ["http://ann:P4SSW0RD@api.example/public/absolute?QU3RY", "/public/absolute"] {
             say(
@@ -68,12 +80,19 @@ fn no_token_cookie_ticket_password_or_value_of_a_query_is_in_any_line() {
         let written = || fs::read_to_string(&logging.file).unwrap();
         eventually("the last line", || written().contains("/public/the-end"));
         let written = written();
-        assert!(written.lines().count() >= 18, "{written}");
+        assert!(written.lines().count() >= 27, "{written}");
         let signature = access.rsplit('.').next().unwrap();
         for secret in [access.as_str(), signature, &refresh, &ticket, "C00KIE", "QU3RY", "P4SSW0RD", PASSWORD] {
             assert!(!written.contains(secret), "{secret}: {written}");
+            assert!(!logging.gateway.log().contains(secret), "{secret}");
         }
-        assert!(written.contains("page=1") && written.contains("[holds a ticket]") && written.contains("ada"), "{written}");
+        assert!(
+            written.contains("page=1")
+                && written.contains("App/1 (*)")
+                && written.contains("/public/x;token=*")
+                && written.contains("ada"),
+            "{written}"
+        );
     }
 }
 

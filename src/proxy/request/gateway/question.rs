@@ -65,7 +65,7 @@ impl Gateway {
         let believed = policy.request_id_from != RequestIdFrom::Nobody;
         let ids = Ids::of(&head, believed, self.entropy.borrow_mut().draw());
         let is_call = policy.questions.takes_calls() && ext_authz::is_call(&head);
-        record.note(|line| line.begins(&ids.request, &head, &policy.tickets));
+        record.note(|line| line.begins(&ids.request, &head));
         let has_body = !body.is_end_stream();
         let body = IncomingBody::of(body, record.exchange(), policy);
         let answering = self.answer(&local, &ids, &mut head, (body, is_call), &record);
@@ -75,9 +75,9 @@ impl Gateway {
                 answer
             }
             Err(refusal) => {
-                self.note(&refusal, policy, &head, &ids, record.exchange().client());
+                self.note(&refusal, &head, &ids, record.exchange().client());
                 record.ends(refusal.outcome());
-                record.note(|line| line.is_refused(&head, &policy.tickets));
+                record.note(|line| line.is_refused(&head));
                 Answer::No(told(refusal, policy, &head, |refusal| refusal.into_decision(&policy.problem_types)))
             }
         };
@@ -121,7 +121,7 @@ impl Gateway {
         if policy.rewrite.misspells_identity(&head.headers) {
             return Err(Refusal::Malformed("A field is spelt almost as one that tells who calls."));
         }
-        record.note(|line| line.sees(head, &policy.tickets));
+        record.note(|line| line.sees(head));
         let context = RequestContext::in_question(policy, record, ids, head)?;
         match self.decide(&context, local, head).await? {
             Verdict::Forward(Forwarded { mut caller, .. }) => {
