@@ -16,6 +16,7 @@ pub mod endpoints;
 pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod openapi;
 pub mod outbound;
 pub mod proxy;
 pub mod sessions;

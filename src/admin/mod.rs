@@ -26,6 +26,7 @@ use crate::sessions::statistics::Figures;
 use crate::store::StoreError;
 
 mod dashboard;
+mod description;
 mod figures;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -40,11 +41,13 @@ pub mod server;
 mod sessions;
 mod upstreams;
 
+pub use description::description;
+
 use guard::Guard;
 use lanes::Lanes;
 use metrics::Metrics;
 use reload::ReloadSender;
-use response::{BoxedResponse, json, problem, retry_later};
+use response::{BoxedResponse, json, problem, retry_later, text};
 use server::Limits;
 
 /// What the admin listener responds from, by one set of settings.
@@ -59,6 +62,7 @@ pub struct Admin {
     meters: Arc<Meters>,
     metrics: Metrics,
     upstreams: Arc<dyn UpstreamStates>,
+    own_endpoints: Bytes,
     sweeps: Arc<dyn Sweeps>,
     reload: ReloadSender,
 }
@@ -70,6 +74,8 @@ pub struct AdminRules {
     pub token: Option<Secret<String>>,
     pub sessions: Arc<Sessions>,
     pub upstreams: Arc<dyn UpstreamStates>,
+    /// JSON: the own endpoints as OpenAPI.
+    pub own_endpoints: Bytes,
 }
 
 /// Leads to what is in force.
@@ -90,7 +96,7 @@ impl Admin {
     #[must_use]
     pub fn new(parts: AdminParts, rules: AdminRules) -> Self {
         let AdminParts { nodes, replica, clock, figures, meters, sweeps, reload } = parts;
-        let AdminRules { readiness, token, sessions, upstreams } = rules;
+        let AdminRules { readiness, token, sessions, upstreams, own_endpoints } = rules;
         let metrics = Metrics::new(Arc::clone(&figures), &meters, Arc::clone(&upstreams));
         Self {
             readiness,
@@ -103,6 +109,7 @@ impl Admin {
             meters,
             metrics,
             upstreams,
+            own_endpoints,
             sweeps,
             reload,
         }
@@ -111,7 +118,7 @@ impl Admin {
     /// The same by other rules.
     #[must_use]
     pub fn ruled_by(&self, rules: AdminRules) -> Self {
-        let AdminRules { readiness, token, sessions, upstreams } = rules;
+        let AdminRules { readiness, token, sessions, upstreams, own_endpoints } = rules;
         Self {
             readiness,
             guard: Guard::new(token),
@@ -123,6 +130,7 @@ impl Admin {
             meters: Arc::clone(&self.meters),
             metrics: Metrics::new(Arc::clone(&self.figures), &self.meters, Arc::clone(&upstreams)),
             upstreams,
+            own_endpoints,
             sweeps: Arc::clone(&self.sweeps),
             reload: self.reload.clone(),
         }
@@ -156,7 +164,13 @@ impl Admin {
             ("/stats", _) if *method == Method::GET => figures::stats(&*self.figures, request.uri()).await,
             ("/metrics", _) if *method == Method::GET => self.metrics.respond(),
             ("/upstreams", _) if *method == Method::GET => upstreams::respond(&*self.upstreams, &*self.clock),
-            ("/nodes" | "/stats" | "/metrics" | "/upstreams", _) => method_not_allowed("GET"),
+            ("/openapi.json", _) if *method == Method::GET => {
+                text(StatusCode::OK, "application/json", self.own_endpoints.clone())
+            }
+            ("/openapi-admin.json", _) if *method == Method::GET => description::respond(),
+            ("/nodes" | "/stats" | "/metrics" | "/upstreams" | "/openapi.json" | "/openapi-admin.json", _) => {
+                method_not_allowed("GET")
+            }
             ("/sweep", _) if *method == Method::POST => figures::sweep(&*self.sweeps).await,
             ("/reload", _) if *method == Method::POST => self.reload.reload().await,
             ("/sweep" | "/reload", _) => method_not_allowed("POST"),

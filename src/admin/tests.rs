@@ -49,6 +49,7 @@ fn admin_before(world: &World, dependencies: Vec<Dependency>, token: Option<&str
         token: token.map(|token| Secret::new(token.to_owned())),
         sessions: Arc::clone(&world.node.sessions),
         upstreams: Arc::new(upstreams),
+        own_endpoints: Bytes::from_static(b"{}"),
     };
     let parts = AdminParts {
         nodes: nodes(world),
@@ -426,6 +427,24 @@ async fn a_reload_is_answered_with_what_came_of_it() {
         match outcome {
             Err(cause) => assert_eq!(response.1["detail"], json!(cause)),
             Ok(_) => assert_eq!(response.1, json!({"status": "reloaded", "needsRestart": ["listen.address"]})),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_described_is_there_by_these_methods_and_no_others() {
+    let described = description();
+    let admin = admin_with(Vec::new());
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", &SessionId::from_bytes([7; 16]).to_string());
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+            if path == "/reload" && method == Method::POST {
+                continue;
+            }
+            let (status, _) = call(&admin, method.clone(), &path, "").await;
+            let is_described = operations.get(method.as_str().to_ascii_lowercase()).is_some();
+            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, is_described, "{method} {path}: {status}");
+            assert_ne!(status, StatusCode::NOT_FOUND, "{method} {path}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::access::{DynAccess, Map};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ use crate::config::{self, Settings};
 use crate::domain::secret::Secret;
 use crate::domain::upstream_report::UpstreamStates;
 use crate::endpoints::{EndpointOptions, EndpointParts, EndpointRules, Endpoints};
+use crate::openapi;
 use crate::proxy::policy::Policy;
 use crate::proxy::snapshot::DataPlaneView;
 use crate::proxy::upstream::backends::Board;
@@ -73,6 +75,8 @@ struct ControlPlaneRules {
     upstreams: Arc<dyn UpstreamStates>,
     endpoints: EndpointOptions,
     admin_token: Option<Secret<String>>,
+    /// JSON.
+    own_endpoints: Bytes,
 }
 
 struct OtherRules {
@@ -139,6 +143,7 @@ impl Rules {
             upstreams,
             endpoints: EndpointOptions::from(settings),
             admin_token: settings.admin.token.clone(),
+            own_endpoints: openapi::own_endpoints(settings).to_string().into(),
         };
         let drain = Drain { delay: settings.shutdown.drain_delay, deadline: settings.shutdown.drain_deadline };
         let tls = former.map(|former| former.tls.as_slice()).unwrap_or_default();
@@ -189,6 +194,7 @@ impl Snapshot {
                 token: rules.admin_token,
                 sessions: Arc::clone(&sessions),
                 upstreams: rules.upstreams,
+                own_endpoints: rules.own_endpoints,
             },
         );
         Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
@@ -220,6 +226,7 @@ impl Snapshot {
             token: rules.admin_token,
             sessions: Arc::clone(&sessions),
             upstreams: rules.upstreams,
+            own_endpoints: rules.own_endpoints,
         });
         Ok(Self::of(settings, listeners, rest, ControlPlaneParts { sessions, health, endpoints, admin }))
     }

@@ -8,6 +8,7 @@ mod explain;
 mod healthcheck;
 mod import;
 mod keys;
+mod openapi;
 mod output;
 mod pages;
 mod reload;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(_) => schema::run(),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Man(args) => pages::man(&args, Cli::command()),
         Command::Completions(args) => pages::completions(&args, Cli::command()),
         Command::Demo(args) => demo::run(&args),
@@ -117,6 +119,7 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     Explain(explain::ExplainArgs),
     Schema(schema::SchemaArgs),
+    Openapi(openapi::OpenapiArgs),
     Man(pages::ManArgs),
     Completions(pages::CompletionsArgs),
     Demo(demo::Demo),

@@ -15,7 +15,7 @@ use http::StatusCode;
 macro_rules! codes {
     ($($code:ident = $name:literal [$($status:ident),+] when: $when:literal client: $client:literal operator: $operator:literal)+) => {
         /// What a refusal is called, for programs. A code keeps its name and its meaning.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum ProblemCode {
             $(#[doc = $when] $code,)+
         }

@@ -8,6 +8,7 @@ use std::thread;
 
 mod explain;
 mod files;
+mod openapi;
 mod pages;
 mod probes;
 mod schema;

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
             "admin",
             "endpoints",
             "tasks",
+            "openapi",
             "outbound",
             "proxy",
             "sessions",
@@ -34,11 +35,12 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     // Neither in the library nor in the binary: compiled for tests and for the fuzzer alone.
     ("fuzzing", None),
     ("cli", None),
-    ("admin", Some(&["bounded", "sessions", "store", "crypto", "config", "domain"])),
+    ("admin", Some(&["bounded", "openapi", "sessions", "store", "crypto", "config", "domain"])),
     (
         "endpoints",
         Some(&["bounded", "sessions", "store", "crypto", "config", "domain", "proxy::reply", "proxy::control", "proxy::limiter"]),
     ),
+    ("openapi", Some(&["config", "domain"])),
     ("tasks", Some(&["sessions", "store", "crypto", "config", "domain"])),
     ("outbound", Some(&["proxy::upstream::connect", "proxy::upstream::backends", "crypto", "domain"])),
     ("proxy", Some(&["crypto", "domain"])),

@@ -95,7 +95,8 @@ impl Own {
 
 impl Endpoint {
     /// Its own methods. All others are the routes'.
-    pub(super) const fn methods(self) -> &'static [Method] {
+    #[must_use]
+    pub const fn methods(self) -> &'static [Method] {
         match self {
             Self::Login(_)
             | Self::Own(

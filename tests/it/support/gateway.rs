@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fs, thread};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::described::Described;
 use super::http::{Client, Message};
 use super::leash::Leashed;
 use super::redis::{PORT_ATTEMPTS_MAX, RedisServer, next_port};
@@ -70,6 +71,8 @@ pub(crate) struct Gateway {
     address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    /// Once it was ready.
+    described: OnceLock<Option<Described>>,
     file: PathBuf,
     /// Goes with it, if it is its own.
     folder: Option<TempDir>,
@@ -159,7 +162,7 @@ impl Gateway {
             gathering.join().unwrap();
             return Err(log.lock().unwrap().join("\n"));
         };
-        Ok(Self { leashed, address, admin, log, file: file.to_owned(), folder: None })
+        Ok(Self { leashed, address, admin, log, described: OnceLock::new(), file: file.to_owned(), folder: None })
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -180,11 +183,11 @@ impl Gateway {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.address)
+        Client::new(self.address).described_by(self.described.get().cloned().flatten())
     }
 
     pub(crate) fn admin(&self) -> Client {
-        Client::new(self.admin)
+        Client::new(self.admin).described_by(Some(Described::admin()))
     }
 
     pub(crate) fn await_ready(&self) {
@@ -192,6 +195,7 @@ impl Gateway {
         loop {
             let ready = self.client().get("/readyz", None);
             if ready.status() == 200 {
+                self.described.get_or_init(|| Described::own(self.admin));
                 return;
             }
             assert!(Instant::now() < deadline, "not ready: {}\n{}", ready.text(), self.log());

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::described::Described;
+
 /// A peer that is silent for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -132,11 +134,17 @@ fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
 pub(crate) struct Client {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
+    described: Option<Described>,
 }
 
 impl Client {
     pub(crate) const fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, connection: None, described: None }
+    }
+
+    /// Whose responses have to be described.
+    pub(crate) fn described_by(self, described: Option<Described>) -> Self {
+        Self { described, ..self }
     }
 
     /// GET with the access token, or without any.
@@ -194,6 +202,9 @@ impl Client {
         let response =
             Message::read(&mut connection, |first_line| is_head || matches!(first_line.split(' ').nth(1), Some("204" | "304")))?
                 .ok_or(io::ErrorKind::UnexpectedEof)?;
+        if let Some(described) = &self.described {
+            described.check(method, path, fields, &response);
+        }
         if !response.closes() {
             self.connection = Some(connection);
         }

@@ -1,5 +1,6 @@
 //! What tests need beside the library.
 
+pub(crate) mod described;
 pub(crate) mod fault_proxy;
 pub(crate) mod gateway;
 pub(crate) mod http;
