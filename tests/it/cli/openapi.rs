@@ -10,7 +10,7 @@ fn openapi(arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let said = tokengate(folder.path(), &[&["openapi"], arguments].concat(), &[]);
     assert!(said.status.success(), "{}", err(&said));
-    out(&said).to_owned()
+    out(&said).clone()
 }
 
 #[test]

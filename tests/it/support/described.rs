@@ -42,9 +42,8 @@ impl Described {
         }
         let Err(fault) = check(&self.document, method, target, response) else { return };
         let newer = self.source.and_then(fetched);
-        if newer.is_none_or(|newer| newer == *self.document || check(&newer, method, target, response).is_err()) {
-            panic!("{method} {target} is not described so: {fault}\n{} {}", response.first_line, response.text());
-        }
+        let is_described = newer.is_some_and(|newer| newer != *self.document && check(&newer, method, target, response).is_ok());
+        assert!(is_described, "{method} {target} is not described so: {fault}\n{} {}", response.first_line, response.text());
     }
 }
 
