@@ -218,36 +218,43 @@ fn rotate(args: &RotateArgs) -> Result<(), Failure> {
 }
 
 fn disable(args: &DisableArgs) -> Result<(), Failure> {
-    let mut clients = ClientsEdit::open(&file_of(args.file.as_ref(), args.admin.settings())?)?;
-    known(&mut clients, &args.id)?.disable();
-    clients.write()?;
+    let written = match disable_in(&file_of(args.file.as_ref(), args.admin.settings())?, &args.id) {
+        Err(Failure::Refused(why)) => return Err(Failure::Refused(why)),
+        written => written,
+    };
     let id = printable(&args.id);
     if args.file_only {
+        written?;
         return say(&format!("{id} is disabled from the next reload on"));
     }
     let gateway = args.admin.client()?;
-    let reload = gateway.call("POST", "/reload", None, RELOAD_PATIENCE);
-    // Whatever came of the reload: its tokens are to end.
+    let taken_over = written.and_then(|()| gateway.call("POST", "/reload", None, RELOAD_PATIENCE));
+    // Whatever came of the file and the reload: its tokens are to end.
     let revocation = gateway.call("POST", "/revocations", Some(&json!({"client": args.id})), Duration::ZERO);
-    match (reload, revocation) {
+    match (taken_over, revocation) {
         (Ok(_), Ok(_)) => {
             say(&format!("{id} is disabled, and its tokens are revoked; other nodes know its secret until they reload"))
         }
-        (Err(reload), Ok(_)) => Err(Failure::Failed(format!(
-            "the tokens of {id} are revoked, and the file says that it is disabled, but the gateway did not reload, and gives it tokens \
-             again in a minute: {}",
-            reload.text()
+        (Err(why), Ok(_)) => Err(Failure::Failed(format!(
+            "the tokens of {id} are revoked, but the gateway does not know that it is disabled, and gives it tokens again in a minute: {}",
+            why.text()
         ))),
         (Ok(_), Err(revocation)) => Err(Failure::Failed(format!(
             "{id} is disabled at this node, but its tokens are not known to be revoked on all: {}",
             revocation.text()
         ))),
-        (Err(reload), Err(revocation)) => Err(Failure::Failed(format!(
-            "the file says that {id} is disabled, but the gateway did not reload: {}; nor are its tokens known to be revoked: {}",
-            reload.text(),
+        (Err(why), Err(revocation)) => Err(Failure::Failed(format!(
+            "the gateway does not know that {id} is disabled: {}; nor are its tokens known to be revoked: {}",
+            why.text(),
             revocation.text()
         ))),
     }
+}
+
+fn disable_in(file: &Path, id: &str) -> Result<(), Failure> {
+    let mut clients = ClientsEdit::open(file)?;
+    known(&mut clients, id)?.disable();
+    clients.write()
 }
 
 fn known<'a>(clients: &'a mut ClientsEdit, id: &str) -> Result<&'a mut Entry, Failure> {

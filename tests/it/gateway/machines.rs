@@ -252,32 +252,36 @@ fn a_client_that_is_disabled_at_one_node_is_refused_at_another_that_has_not_relo
 }
 
 #[test]
-fn tokens_of_a_client_end_though_the_gateway_does_not_reload() {
-    let folder = tempfile::tempdir().unwrap();
-    let (file, secret) = machine(folder.path());
-    let upstream = Upstream::start();
-    let gateway = Gateway::start(&upstream, &[TOKEN, ("oauth.clients_file", file.as_str()), ("reload.watch", "false")]);
-    let mut client = gateway.client();
-    let given = token(&mut client, &secret);
-    client.get("/api/me", Some(&given)).expect(200);
-    // Something else in the file is wrong by now.
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}\n[[clients]]\nid = \"b\"\n")).unwrap();
-    let url = format!("http://{}", gateway.admin_address());
-    let output = tokengate(
-        folder.path(),
-        &["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"],
-    );
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains("are revoked") && told.contains("did not reload"), "{told}");
-    client.get("/api/me", Some(&given)).expect(401);
-    gateway.kill();
-    let output = tokengate(
-        folder.path(),
-        &["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"],
-    );
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains("nor are its tokens known to be revoked"), "{told}");
+fn tokens_of_a_client_end_though_its_file_cannot_be_written_or_the_gateway_does_not_reload() {
+    // Another call was killed; something else in the file is wrong.
+    let locked = |file: &str| std::fs::write(format!("{file}.draft"), "").unwrap();
+    let wrong = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        std::fs::write(file, format!("{text}\n[[clients]]\nid = \"b\"\n")).unwrap();
+    };
+    for (hinder, why) in [(&locked as &dyn Fn(&str), ".draft"), (&wrong, "clients[1]")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, secret) = machine(folder.path());
+        let upstream = Upstream::start();
+        let gateway = Gateway::start(&upstream, &[TOKEN, ("oauth.clients_file", file.as_str()), ("reload.watch", "false")]);
+        let mut client = gateway.client();
+        let given = token(&mut client, &secret);
+        client.get("/api/me", Some(&given)).expect(200);
+        hinder(&file);
+        let url = format!("http://{}", gateway.admin_address());
+        let disable = || {
+            let arguments = ["clients", "disable", "reports", "--file", &file, "--url", &url, "--upstream", "http://127.0.0.1:1"];
+            let output = tokengate(folder.path(), &arguments);
+            assert_eq!(output.status.code(), Some(1));
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let told = disable();
+        assert!(told.contains("are revoked, but") && told.contains(why), "{told}");
+        client.get("/api/me", Some(&given)).expect(401);
+        gateway.kill();
+        let told = disable();
+        assert!(told.contains("nor are its tokens known to be revoked"), "{told}");
+    }
 }
 
 #[test]

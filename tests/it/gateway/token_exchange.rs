@@ -34,19 +34,27 @@ fn refresh(client: &mut Client, refresh_token: &str) -> Message {
 fn nodes(rule: &str) -> (Gateway, Upstream, Pair) {
     let upstream = Upstream::start();
     let idp = Gateway::start(&upstream, &[("tokens.issuer", IDP), ("tokens.audience", "our-app")]);
-    let keys = format!("http://{}/.well-known/jwks.json", idp.address());
-    let pair = Pair::start(&[
+    let pair = Pair::start(&settings(&keys_of(&idp), rule));
+    (idp, upstream, pair)
+}
+
+fn keys_of(idp: &Gateway) -> String {
+    format!("http://{}/.well-known/jwks.json", idp.address())
+}
+
+/// Of a node that exchanges the tokens of the issuer whose keys are there.
+fn settings<'a>(keys: &'a str, rule: &'a str) -> [(&'a str, &'a str); 9] {
+    [
         ("endpoints.token", "/oauth/token"),
         ("tokens.issuer", "https://auth.example.com"),
         ("issuers.0.issuer", IDP),
         ("issuers.0.audiences", "[]"),
         ("issuers.0.exchange_audiences", "our-app"),
         ("issuers.0.algorithms", "EdDSA,ES256"),
-        ("issuers.0.jwks_url", &keys),
+        ("issuers.0.jwks_url", keys),
         ("issuers.0.subject_prefix", "idp:"),
         ("issuers.0.exchange", rule),
-    ]);
-    (idp, upstream, pair)
+    ]
 }
 
 #[test]
@@ -113,12 +121,16 @@ fn nothing_is_exchanged_while_the_store_is_away_and_nothing_is_spent_by_trying()
 
 #[test]
 fn without_the_keys_of_its_issuer_nobody_can_say_what_a_token_is_worth() {
-    let (mut idp, _upstream, pair) = nodes("many");
+    let (mut idp, upstream, pair) = nodes("many");
     let theirs = idp.client().log_in("ann").access;
-    let mut client = pair.a.client();
+    let (mut client, keys) = (pair.a.client(), keys_of(&idp));
     exchange(&mut client, &theirs).expect(200);
     idp.terminate();
     idp.wait(Duration::from_secs(20));
-    // The keys that are known go on.
+    // Where they are known, they go on.
     exchange(&mut client, &theirs).expect(200);
+    let late = Gateway::start(&upstream, &settings(&keys, "many"));
+    let away = exchange(&mut late.client(), &theirs).expect(503);
+    assert_eq!(away.member("error"), "temporarily_unavailable");
+    assert!(away.header("retry-after").is_some());
 }
