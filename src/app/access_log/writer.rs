@@ -112,12 +112,19 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        if let Err(error) = self.destination.reopen() {
-            tracing::warn!(to = %self.destination, %error, "the access log cannot be opened again; the file that is open is written on");
-            return;
+        match self.destination.reopen() {
+            // It may have got room.
+            Ok(false) => {
+                self.retry_at = None;
+                return;
+            }
+            // Nobody has to wait longer for the new one.
+            Ok(true) => self.retry_at = None,
+            Err(error) => {
+                tracing::warn!(to = %self.destination, %error, "the access log cannot be opened again; the file that is open is written on");
+                return;
+            }
         }
-        // Nobody has to wait longer for the new one.
-        self.retry_at = None;
         if let Some(current) = &mut self.current
             && current.at != current.line
         {

@@ -323,6 +323,63 @@ fn a_file_that_takes_no_more_within_a_line_costs_that_line_alone_once_it_is_turn
     assert_eq!(counted(&gateway, "dropped"), 1);
 }
 
+/// Settings in a folder, of a gateway with an access log and further tables.
+fn settings_in(folder: &Path, upstream: &Upstream, to: &str, further: &str) {
+    let settings = format!(
+        "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nstore.kind = \"memory\"\nadmin.address = \"127.0.0.1:0\"\n\
+         log.format = \"json\"\nlog.access = {{ mode = \"on\", to = \"{to}\", queue_bytes_max = \"64KiB\" }}\n\
+         [upstreams.api]\nurl = \"{}\"\n{further}",
+        upstream.url()
+    );
+    fs::write(folder.join("tokengate.toml"), settings).unwrap();
+}
+
+#[test]
+fn a_file_that_is_full_within_a_line_is_gone_on_with_after_a_sighup_without_a_rename() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("access.log");
+    settings_in(folder.path(), &upstream, &file.display().to_string(), TABLES);
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -S -f 32; echo $$ > pid; exec \"$@\"", "bash"]);
+    let gateway = Gateway::try_launch_through(limited, folder.path(), &upstream).unwrap_or_else(|log| panic!("{log}"));
+    gateway.await_ready();
+    send(&gateway, 0..120);
+    gateway.await_log("it says so", |log| log.contains("the access log is not taken") && log.contains("File too large"));
+    assert_ne!(fs::read(&file).unwrap().last(), Some(&b'\n'), "it ends within a line");
+    gateway.reload(|text| text);
+    let pid = fs::read_to_string(folder.path().join("pid")).unwrap();
+    let raised = Command::new("prlimit").args(["--fsize=unlimited:", "--pid", pid.trim()]).status().unwrap();
+    assert!(raised.success());
+    let lines = await_lines(&file, "all of them", |lines| numbers(lines).len() >= 120);
+    assert_eq!(numbers(&lines), (0..120).collect::<Vec<_>>());
+    assert_eq!(counted(&gateway, "dropped"), 0);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_has_room_for_the_log_of_workers_beside_lines() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let tables = "[login]\nupstream = \"api\"\n[upstreams.dead]\nurl = \"http://127.0.0.1:1\"\n[[routes]]\nname = \"dead\"\nprefix = \"/dead\"\n\
+                  upstream = \"dead\"\naccess = \"public\"\n[[routes]]\nname = \"public\"\nprefix = \"/\"\n\
+                  upstream = \"api\"\naccess = \"public\"\n";
+    settings_in(folder.path(), &upstream, "stderr", tables);
+    let mut unread = Command::new("bash");
+    // Whoever reads has read enough once it listens, and stays there without reading.
+    let reader = "while read -r line; do echo \"$line\" >&2; [[ $line == *listening* ]] && break; done; \
+                  while kill -0 $$ 2> /dev/null; do sleep 0.1; done";
+    unread.args(["-c", &format!("exec \"$@\" 2> >({reader})"), "bash"]);
+    let gateway = Gateway::try_launch_through(unread, folder.path(), &upstream).unwrap_or_else(|log| panic!("{log}"));
+    gateway.await_ready();
+    send(&gateway, 0..MANY);
+    eventually("lines are dropped", || {
+        send(&gateway, 0..10);
+        counted(&gateway, "dropped") > 0
+    });
+    for _ in 0..20 {
+        assert!(gateway.client().get("/dead", None).status() >= 500, "what a worker warns of is answered");
+    }
+    send(&gateway, 0..10);
+}
+
 #[test]
 fn a_socket_at_which_too_many_wait_already_is_not_waited_for() {
     let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
