@@ -3,10 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::parts::{Body, Operation, Response, document, list, object, optional, reference, text};
-use crate::config::{MemberPath, Settings};
+mod codes;
+mod schemas;
+
+use codes::{ANYWHERE, OF_CALLERS, OF_CLIENTS, OF_LOGINS, OF_QUESTIONS, OF_REFRESHES};
+use schemas::{components, count, word};
+
+use super::parts::{Body, Operation, Response, document, list, object, reference, text};
+use crate::config::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::login_kind::LoginKind;
 use crate::domain::problem_code::{ProblemCode, ProblemCode as Code};
@@ -18,84 +24,6 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 const ABOUT: &str = "What the gateway answers itself. Everything else goes to its routes. docs/errors.md says of each `code` what it \
                      means and what a client does.";
-
-/// Whatever is called.
-const ANYWHERE: &[ProblemCode] = &[
-    Code::BodyMalformed,
-    Code::BodyTimeout,
-    Code::BodyTooLarge,
-    Code::CertificateExpired,
-    Code::InternalError,
-    Code::Overloaded,
-    Code::RequestMalformed,
-    Code::ShuttingDown,
-    Code::TargetTooLong,
-    Code::TimedOut,
-    Code::TooManyConnections,
-];
-
-/// Where the caller has to be somebody.
-const OF_CALLERS: &[ProblemCode] = &[
-    Code::ClaimsUnknown,
-    Code::IssuerKeysUnavailable,
-    Code::OriginRefused,
-    Code::RateLimited,
-    Code::RefreshContended,
-    Code::RefreshTokenInvalid,
-    Code::RevocationsStale,
-    Code::SigningUnavailable,
-    Code::StoreUnavailable,
-    Code::TicketInvalid,
-    Code::TicketMisused,
-    Code::TokenAmbiguous,
-    Code::TokenExpired,
-    Code::TokenInvalid,
-    Code::TokenMissing,
-    Code::TokenRevoked,
-    Code::TokenTooLarge,
-    Code::TokenUnusable,
-];
-
-const OF_LOGINS: &[ProblemCode] = &[
-    Code::EncodingUnsupported,
-    Code::MediaTypeUnsupported,
-    Code::OriginRefused,
-    Code::RateLimited,
-    Code::SigningUnavailable,
-    Code::StoreFull,
-    Code::StoreUnavailable,
-    Code::SubjectBarred,
-    Code::TokenTooLarge,
-    Code::TokenUnusable,
-    Code::UpgradeUnsupported,
-    Code::UpstreamBusy,
-    Code::UpstreamFailed,
-    Code::UpstreamTimeout,
-    Code::UpstreamUnreachable,
-];
-
-const OF_REFRESHES: &[ProblemCode] = &[
-    Code::ClaimsUnknown,
-    Code::GrantTypeUnsupported,
-    Code::IssuerKeysUnavailable,
-    Code::MediaTypeUnsupported,
-    Code::OriginRefused,
-    Code::RateLimited,
-    Code::RefreshContended,
-    Code::RefreshTokenInvalid,
-    Code::RefreshTokenMissing,
-    Code::RevocationsStale,
-    Code::ScopeNotGranted,
-    Code::SigningUnavailable,
-    Code::StoreFull,
-    Code::StoreUnavailable,
-    Code::SubjectBarred,
-    Code::TokenAmbiguous,
-    Code::TokenTooLarge,
-    Code::TokenUnusable,
-];
-
-const OF_CLIENTS: &[ProblemCode] = &[Code::ClientInvalid, Code::ClientUnauthorized, Code::FormExpected];
 
 /// Header fields of every response.
 const FIELDS: &[(&str, &str)] = &[
@@ -110,7 +38,7 @@ const COOKIES: &[(&str, &str)] = &[("set-cookie", "With [cookies], the tokens, o
 /// OpenAPI 3.1 of the own endpoints that the settings switch on.
 pub fn own_endpoints(settings: &Settings) -> Value {
     let mut operations: Vec<Operation> = Vec::new();
-    for (endpoint, path) in placed(&settings.endpoints.paths) {
+    for (endpoint, path) in placed(settings.endpoints.paths.clone()) {
         for method in endpoint.methods().iter().filter(|method| *method != Method::HEAD) {
             let mut operation = operation(endpoint, path.clone(), method.clone());
             let alike =
@@ -129,44 +57,14 @@ pub fn own_endpoints(settings: &Settings) -> Value {
 }
 
 /// Each endpoint that is on, where it is.
-fn placed(paths: &EndpointPaths) -> Vec<(Endpoint, String)> {
-    let EndpointPaths {
-        login,
-        register,
-        quick_register,
-        refresh,
-        logout,
-        sessions,
-        session,
-        ticket,
-        token,
-        revoke,
-        introspect,
-        jwks,
-        metadata,
-        health,
-        ready,
-    } = paths;
-    let logins = [(login, LoginKind::Login), (register, LoginKind::Register), (quick_register, LoginKind::QuickRegister)];
-    let logins = logins.into_iter().flat_map(|(paths, kind)| paths.iter().map(move |path| (Endpoint::Login(kind), path.clone())));
-    let one_session = sessions.as_ref().map(|path| format!("{path}/{{id}}"));
-    let single = [
-        (OwnEndpoint::Refresh, refresh),
-        (OwnEndpoint::Logout, logout),
-        (OwnEndpoint::Sessions, sessions),
-        (OwnEndpoint::Session(SessionId::from_bytes([0; 16])), &one_session),
-        (OwnEndpoint::CurrentSession, session),
-        (OwnEndpoint::Ticket, ticket),
-        (OwnEndpoint::Token, token),
-        (OwnEndpoint::Revoke, revoke),
-        (OwnEndpoint::Introspect, introspect),
-        (OwnEndpoint::Jwks, jwks),
-        (OwnEndpoint::Metadata, metadata),
-        (OwnEndpoint::Health, health),
-        (OwnEndpoint::Ready, ready),
-    ];
-    let single = single.into_iter().filter_map(|(endpoint, path)| Some((Endpoint::Own(endpoint), path.clone()?)));
-    logins.chain(single).collect()
+fn placed(paths: EndpointPaths) -> impl Iterator<Item = (Endpoint, String)> {
+    paths.each().flat_map(|(endpoint, path)| {
+        let of_one = (endpoint == Endpoint::Own(OwnEndpoint::Sessions)).then(|| {
+            let session = OwnEndpoint::Session(SessionId::from_bytes([0; 16]));
+            (Endpoint::Own(session), format!("{path}/{{id}}"))
+        });
+        [(endpoint, path)].into_iter().chain(of_one)
+    })
 }
 
 /// What an endpoint takes and answers.
@@ -340,9 +238,6 @@ const LEAVING: &[(&str, &str)] = &[
     ("location", "With 303."),
 ];
 
-const OF_QUESTIONS: &[ProblemCode] =
-    &[Code::IssuerKeysUnavailable, Code::RateLimited, Code::RevocationsStale, Code::StoreUnavailable];
-
 fn login(kind: LoginKind) -> Row {
     let (id, summary) = match kind {
         LoginKind::Login => ("login", "The upstream judges the credentials; what it grants becomes a session."),
@@ -430,139 +325,4 @@ fn form_body(schema: &Value) -> Body {
 
 fn query(name: &str, says: &str) -> Value {
     json!({ "name": name, "in": "query", "description": says, "schema": text() })
-}
-
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-
-fn word(words: &[&str]) -> Value {
-    json!({ "enum": words })
-}
-
-fn moment() -> Value {
-    json!({ "type": "string", "format": "date-time" })
-}
-
-/// The members of a pair, at the places of `login.members`.
-fn pair(settings: &Settings) -> Value {
-    let members = &settings.login.members;
-    let mut pair = json!({ "type": "object", "properties": {}, "additionalProperties": false });
-    let texts = [&members.access_token, &members.refresh_token, &members.token_type].into_iter().flatten();
-    let numbers = [&members.expires_in, &members.generation].into_iter().flatten();
-    for (place, schema) in texts.map(|place| (place, text())).chain(numbers.map(|place| (place, count()))) {
-        put(&mut pair, place, schema);
-    }
-    pair
-}
-
-fn put(object: &mut Value, place: &MemberPath, schema: Value) {
-    let Some((last, way)) = place.names().split_last() else { return };
-    let mut at = object;
-    for name in way {
-        let inner = &mut at["properties"][name];
-        if inner.is_null() {
-            *inner = json!({ "type": "object", "properties": {}, "additionalProperties": false });
-        }
-        at = inner;
-    }
-    at["properties"][last] = schema;
-}
-
-fn components(settings: &Settings) -> Value {
-    let codes: Vec<&str> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
-    let problem = object(&[
-        ("type", json!({ "type": "string", "format": "uri" })),
-        ("title", text()),
-        ("status", json!({ "type": "integer" })),
-        ("code", word(&codes)),
-        ("detail", text()),
-        ("error", optional(text())),
-        ("error_description", optional(text())),
-    ]);
-    let device = object(&[
-        ("id", text()),
-        ("createdAt", moment()),
-        ("lastUsedAt", moment()),
-        ("expiresAt", moment()),
-        ("address", optional(text())),
-        ("userAgent", optional(text())),
-        ("current", json!({ "type": "boolean" })),
-    ]);
-    let current = object(&[
-        ("subject", text()),
-        ("session", optional(text())),
-        ("scopes", list(&text())),
-        ("claims", json!({ "type": "object" })),
-        ("loggedInAt", optional(moment())),
-        ("expiresAt", moment()),
-    ]);
-    let oauth_pair = object(&[
-        ("access_token", optional(text())),
-        ("issued_token_type", optional(text())),
-        ("token_type", optional(text())),
-        ("expires_in", count()),
-        ("refresh_token", optional(text())),
-        ("scope", optional(text())),
-        ("generation", optional(count())),
-    ]);
-    let introspection = object(&[
-        ("active", json!({ "type": "boolean" })),
-        ("scope", optional(text())),
-        ("client_id", optional(text())),
-        ("token_type", optional(text())),
-        ("exp", optional(json!({ "type": "integer" }))),
-        ("iat", optional(json!({ "type": "integer" }))),
-        ("nbf", optional(json!({ "type": "integer" }))),
-        ("auth_time", optional(json!({ "type": "integer" }))),
-        ("sub", optional(text())),
-        ("aud", optional(list(&text()))),
-        ("iss", optional(text())),
-        ("jti", optional(text())),
-        ("sid", optional(text())),
-    ]);
-    let texts = || optional(list(&text()));
-    let metadata = object(&[
-        ("issuer", text()),
-        ("response_types_supported", list(&text())),
-        ("grant_types_supported", list(&text())),
-        ("token_endpoint", optional(text())),
-        ("token_endpoint_auth_methods_supported", texts()),
-        ("jwks_uri", optional(text())),
-        ("revocation_endpoint", optional(text())),
-        ("revocation_endpoint_auth_methods_supported", texts()),
-        ("introspection_endpoint", optional(text())),
-        ("introspection_endpoint_auth_methods_supported", texts()),
-    ]);
-    let dependency =
-        object(&[("name", text()), ("ready", json!({ "type": "boolean" })), ("detail", optional(text())), ("alarms", texts())]);
-    let form = |names: &[&str]| {
-        let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text())).collect();
-        json!({ "type": "object", "properties": properties })
-    };
-    let schemas = json!({
-        "Problem": problem,
-        "Pair": pair(settings),
-        "OAuthPair": oauth_pair,
-        "RefreshRequest": form(&["refreshToken"]),
-        "LogoutRequest": { "type": "object", "properties": { "refreshToken": text(), "scope": word(&["session", "others", "all"]) } },
-        "LogoutForm": form(&["refresh_token", "scope"]),
-        "TokenForm": form(&["grant_type", "refresh_token", "scope", "client_id", "client_secret", "audience", "resource", "subject_token", "subject_token_type"]),
-        "TokenQuestion": form(&["token", "token_type_hint", "client_id", "client_secret"]),
-        "Devices": object(&[("sessions", list(&device)), ("next", optional(text()))]),
-        "CurrentSession": current,
-        "Ticket": object(&[("ticket", text()), ("parameter", text()), ("expiresIn", count())]),
-        "Introspection": introspection,
-        "Metadata": metadata,
-        "Readiness": object(&[("status", word(&["ready", "unready"])), ("dependencies", list(&dependency))]),
-    });
-    let cookie = settings.cookies.as_ref().map_or("__Host-access", |cookies| cookies.own.access_name());
-    json!({
-        "schemas": schemas,
-        "securitySchemes": {
-            "accessToken": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
-            "accessCookie": { "type": "apiKey", "in": "cookie", "name": cookie },
-            "client": { "type": "http", "scheme": "basic" },
-        },
-    })
 }

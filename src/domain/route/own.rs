@@ -175,44 +175,51 @@ impl Endpoint {
     }
 }
 
+impl EndpointPaths {
+    /// Each endpoint that is on, with its path. Of [`OwnEndpoint::Session`] there is none: it lies below [`OwnEndpoint::Sessions`].
+    pub fn each(self) -> impl Iterator<Item = (Endpoint, String)> {
+        let Self {
+            login,
+            register,
+            quick_register,
+            refresh,
+            logout,
+            sessions,
+            session,
+            ticket,
+            token,
+            revoke,
+            introspect,
+            jwks,
+            metadata,
+            health,
+            ready,
+        } = self;
+        let logins = [(LoginKind::Login, login), (LoginKind::Register, register), (LoginKind::QuickRegister, quick_register)];
+        let logins =
+            logins.into_iter().flat_map(|(kind, paths)| paths.into_iter().map(move |path| (Endpoint::Login(kind), path)));
+        let single = [
+            (OwnEndpoint::Refresh, refresh),
+            (OwnEndpoint::Logout, logout),
+            (OwnEndpoint::Sessions, sessions),
+            (OwnEndpoint::CurrentSession, session),
+            (OwnEndpoint::Ticket, ticket),
+            (OwnEndpoint::Token, token),
+            (OwnEndpoint::Revoke, revoke),
+            (OwnEndpoint::Introspect, introspect),
+            (OwnEndpoint::Jwks, jwks),
+            (OwnEndpoint::Metadata, metadata),
+            (OwnEndpoint::Health, health),
+            (OwnEndpoint::Ready, ready),
+        ];
+        logins.chain(single.into_iter().filter_map(|(endpoint, path)| Some((Endpoint::Own(endpoint), path?))))
+    }
+}
+
 pub(super) fn own_endpoints(paths: EndpointPaths, errors: &mut Vec<RouteError>) -> Vec<Own> {
-    let EndpointPaths {
-        login,
-        register,
-        quick_register,
-        refresh,
-        logout,
-        sessions,
-        session,
-        ticket,
-        token,
-        revoke,
-        introspect,
-        jwks,
-        metadata,
-        health,
-        ready,
-    } = paths;
-    let logins = [(login, LoginKind::Login), (register, LoginKind::Register), (quick_register, LoginKind::QuickRegister)];
-    let logins =
-        logins.into_iter().flat_map(|(paths, kind)| paths.into_iter().map(move |path| (path, Kind::At(Endpoint::Login(kind)))));
-    let own = |endpoint| Kind::At(Endpoint::Own(endpoint));
-    let single = [
-        (refresh, own(OwnEndpoint::Refresh)),
-        (logout, own(OwnEndpoint::Logout)),
-        (sessions, Kind::Sessions),
-        (session, own(OwnEndpoint::CurrentSession)),
-        (ticket, own(OwnEndpoint::Ticket)),
-        (token, own(OwnEndpoint::Token)),
-        (revoke, own(OwnEndpoint::Revoke)),
-        (introspect, own(OwnEndpoint::Introspect)),
-        (jwks, own(OwnEndpoint::Jwks)),
-        (metadata, own(OwnEndpoint::Metadata)),
-        (health, own(OwnEndpoint::Health)),
-        (ready, own(OwnEndpoint::Ready)),
-    ];
     let mut endpoints: Vec<Own> = Vec::new();
-    for (path, kind) in logins.chain(single.into_iter().filter_map(|(path, kind)| Some((path?, kind)))) {
+    for (endpoint, path) in paths.each() {
+        let kind = if endpoint == Endpoint::Own(OwnEndpoint::Sessions) { Kind::Sessions } else { Kind::At(endpoint) };
         let named = if kind.may_end_in_a_slash() { path.strip_suffix('/').unwrap_or(&path) } else { &path };
         let Some(place) = Place::of(named).filter(|_| !named.ends_with('/') && !path.contains('%')) else {
             errors.push(RouteError::EndpointNotCanonical(path));
