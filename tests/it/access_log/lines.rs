@@ -1,34 +1,19 @@
 //! One line for each request, whatever it comes by and however it ends.
 
-use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 use serde_json::{Value, json};
-use tokengate::domain::access_log::Sample;
 use tokio::runtime::Runtime;
 
-use super::{Logging, await_lines, counted, eventually};
+use super::{Logging, await_lines, counted, eventually, has, seconds};
 use crate::support::gateway::{Gateway, Tokens};
 use crate::support::http::{Client, connect};
-use crate::support::open_streams::{OpenStreams, streaming_upstream};
-use crate::support::servers::Server;
 use crate::support::upstream::{PASSWORD, Upstream};
-
-fn has(line: &Value, members: &[(&str, Value)]) {
-    for (name, value) in members {
-        assert_eq!(&line[*name], value, "{name}: {line:#}");
-    }
-}
-
-fn seconds(line: &Value, name: &str) -> f64 {
-    line[name].as_f64().unwrap_or_else(|| panic!("{name}: {line:#}"))
-}
 
 #[test]
 fn a_line_tells_all_that_is_known_of_a_request() {
@@ -186,108 +171,6 @@ fn a_request_by_http2_has_one_line_also_where_it_is_refused_or_taken_back() {
     );
     let held = logging.only("/api/held");
     has(&held, &[("outcome", json!("client_gone")), ("request_bytes", json!(3)), ("status", Value::Null)]);
-}
-
-#[test]
-fn streams_and_tunnels_have_their_line_when_they_end() {
-    let upstream = streaming_upstream();
-    let logging = Logging::start(&upstream, &[]);
-    let tokens: Vec<String> = vec![logging.gateway.client().log_in("user-1").access];
-    let streams = OpenStreams::open(logging.gateway.address(), &tokens);
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(logging.of("/events"), [Value::Null; 0], "they go on");
-    drop(streams);
-    let lines =
-        await_lines(&logging.file, "all have ended", |lines| lines.iter().filter(|line| line["path"] == "/events").count() == 4);
-    let of = |protocol: &str, status: u64, method: &str| {
-        let mut found = lines.iter().filter(|line| {
-            (line["path"] == "/events") && line["protocol"] == protocol && line["status"] == status && line["method"] == method
-        });
-        let line = found.next().unwrap_or_else(|| panic!("{protocol} {status} {method}: {lines:#?}"));
-        assert!(found.next().is_none());
-        assert!(seconds(line, "duration") >= 0.2 && seconds(line, "upstream_duration") < seconds(line, "duration"), "{line:#}");
-        line.clone()
-    };
-    has(&of("HTTP/1.1", 101, "GET"), &[("outcome", json!("switched")), ("route", json!("api")), ("subject", json!("user-1"))]);
-    has(&of("HTTP/1.1", 200, "GET"), &[("outcome", json!("client_gone")), ("response_bytes", json!(10))]);
-    has(&of("HTTP/2", 200, "GET"), &[("outcome", json!("client_gone")), ("response_bytes", json!(10))]);
-    has(&of("HTTP/2", 200, "POST"), &[("outcome", json!("client_gone")), ("response_bytes", json!(6))]);
-    assert_eq!(logging.of("/events").len(), 4, "one line each");
-}
-
-#[test]
-fn the_line_of_a_tunnel_counts_what_passed() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let echoing = thread::Builder::new().spawn(move || {
-        // The last one is for the end of the test.
-        for mut stream in listener.incoming().take(2).flatten() {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                head.push(byte[0]);
-            }
-            if !head.starts_with(b"GET /public/ws") {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-                continue;
-            }
-            let consent =
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
-            stream.write_all(consent.as_bytes()).unwrap();
-            let mut said = [0; 3];
-            stream.read_exact(&mut said).unwrap();
-            stream.write_all(b"hello").unwrap();
-            let _ = stream.read(&mut [0]);
-        }
-    });
-    let logging = Logging::start(&At(address), &[]);
-    let mut stream = connect(logging.gateway.address()).unwrap();
-    let shake = "GET /public/ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nabc";
-    stream.write_all(shake.as_bytes()).unwrap();
-    let mut read = Vec::new();
-    while !read.ends_with(b"hello") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        read.push(byte[0]);
-    }
-    drop(stream);
-    await_lines(&logging.file, "the tunnel has ended", |lines| lines.iter().any(|line| line["status"] == 101));
-    has(
-        &logging.only("/public/ws"),
-        &[
-            ("outcome", json!("switched")),
-            ("request_bytes", json!(3)),
-            ("response_bytes", json!(5)),
-            ("target", json!(address.to_string())),
-        ],
-    );
-    echoing.unwrap().join().unwrap();
-}
-
-/// A server of the test's own.
-struct At(std::net::SocketAddr);
-
-impl Server for At {
-    fn address(&self) -> std::net::SocketAddr {
-        self.0
-    }
-}
-
-#[test]
-fn a_stream_whose_session_ends_says_so() {
-    let upstream = streaming_upstream();
-    let logging = Logging::start(&upstream, &[]);
-    let mut client = logging.gateway.client();
-    let access = client.log_in("user-1").access;
-    let streams = OpenStreams::open(logging.gateway.address(), std::slice::from_ref(&access));
-    client.log_out(&access, "session").expect(200);
-    assert_eq!(streams.ended(4).len(), 4);
-    await_lines(&logging.file, "all have ended", |lines| {
-        lines.iter().filter(|line| line["path"] == "/events" && line["outcome"] == "session_ended").count() == 4
-    });
-    assert_eq!(logging.of("/events").len(), 4);
 }
 
 #[test]
@@ -480,86 +363,6 @@ fn a_question_of_a_proxy_has_one_line_about_the_request_in_question() {
         ],
     );
     has(&lines[3], &[("status", json!(200)), ("outcome", json!("denied")), ("code", json!("token_missing"))]);
-}
-
-#[test]
-fn a_sample_is_chosen_by_the_id_and_errors_and_slow_ones_are_always_there() {
-    let upstream = Upstream::start();
-    let set = [
-        ("listen.request_id_from", "anyone"),
-        ("log.access.mode", "sampled"),
-        ("log.access.sample", "10%"),
-        ("log.access.slow", "20s"),
-        ("log.access.format", "json"),
-    ];
-    let logging = Logging::start(&upstream, &set);
-    let mut client = logging.gateway.client();
-    let sample = Sample::of_percentage("10%").unwrap();
-    let ids: Vec<String> = (0..300).map(|n| format!("request-{n}")).collect();
-    let chosen: HashSet<&str> = ids.iter().map(String::as_str).filter(|id| sample.includes(id.as_bytes())).collect();
-    assert!((10..60).contains(&chosen.len()), "{}", chosen.len());
-    for id in &ids {
-        client.send("GET", "/public/fine", &[("x-request-id", id)], None).unwrap().expect(200);
-    }
-    for id in &ids[..20] {
-        client.send("GET", "/api/refused", &[("x-request-id", id)], None).unwrap().expect(401);
-    }
-    let lines = await_lines(&logging.file, "all errors", |lines| {
-        lines.iter().filter(|line| line["path"] == "/api/refused").count() == 20
-    });
-    let fine: Vec<&str> =
-        lines.iter().filter(|line| line["path"] == "/public/fine").map(|line| line["request_id"].as_str().unwrap()).collect();
-    assert_eq!(fine.len(), chosen.len());
-    assert_eq!(fine.into_iter().collect::<HashSet<_>>(), chosen);
-}
-
-#[test]
-fn what_takes_longer_than_is_allowed_has_a_line_in_any_case() {
-    let upstream = Upstream::start();
-    let set = [("log.access.mode", "sampled"), ("log.access.sample", "0%"), ("log.access.slow", "200ms")];
-    let logging = Logging::start(&upstream, &set);
-    let token = logging.gateway.client().log_in("ada").access;
-    thread::scope(|scope| {
-        scope.spawn(|| logging.gateway.client().get("/api/held", Some(&token)).expect(200));
-        upstream.await_held(1);
-        thread::sleep(Duration::from_millis(300));
-        upstream.release();
-    });
-    let lines = await_lines(&logging.file, "the slow one", |lines| lines.iter().any(|line| line["path"] == "/api/held"));
-    assert!(lines.iter().all(|line| seconds(line, "duration") > 0.2), "{lines:#?}");
-}
-
-#[test]
-fn settings_count_for_what_ends_after_a_reload() {
-    let upstream = Upstream::start();
-    let folder = tempfile::tempdir().unwrap();
-    let other = folder.path().join("other.log");
-    let file = folder.path().join("own.log");
-    let tables = format!(
-        "[[routes]]\nname = \"public\"\nprefix = \"/\"\naccess = \"public\"\n[log.access]\nmode = \"on\"\nto = \"{}\"\n",
-        file.display()
-    );
-    let gateway = Gateway::of(&upstream, &tables, &[("listen.workers", "1")]);
-    thread::scope(|scope| {
-        let gateway = &gateway;
-        scope.spawn(move || gateway.client().get("/api/held", None).expect(200));
-        upstream.await_held(1);
-        gateway.client().get("/before", None).expect(200);
-        gateway.reload(|text| text.replace(&file.display().to_string(), &other.display().to_string()));
-        upstream.release();
-    });
-    gateway.client().get("/after", None).expect(200);
-    let moved = await_lines(&other, "all later lines", |lines| lines.iter().any(|line| line["path"] == "/after"));
-    let paths = |lines: &[Value]| lines.iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(paths(&moved), ["/api/held", "/after"]);
-    let former = super::lines_of(&file);
-    assert_eq!(paths(&former).last().map(String::as_str), Some("/before"));
-    gateway.reload(|text| text.replace("mode = \"on\"", "mode = \"off\""));
-    gateway.client().get("/off", None).expect(200);
-    gateway.reload(|text| text.replace("mode = \"off\"", "mode = \"on\"\nformat = \"text\"\nfields = [\"status\", \"path\"]"));
-    gateway.client().get("/text", None).expect(200);
-    eventually("a line of text", || std::fs::read_to_string(&other).unwrap().ends_with("status=200 path=/text\n"));
-    assert!(!std::fs::read_to_string(&other).unwrap().contains("/off"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The access log: real processes, real sockets, real files.
 
+mod chosen;
 mod destinations;
 mod lines;
 mod secrets;
+mod streams;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,16 @@ impl Logging {
         assert_eq!(lines.len(), 1, "{lines:#?}");
         lines.remove(0)
     }
+}
+
+fn has(line: &Value, members: &[(&str, Value)]) {
+    for (name, value) in members {
+        assert_eq!(&line[*name], value, "{name}: {line:#}");
+    }
+}
+
+fn seconds(line: &Value, name: &str) -> f64 {
+    line[name].as_f64().unwrap_or_else(|| panic!("{name}: {line:#}"))
 }
 
 /// Each line of a file, which has to be whole.

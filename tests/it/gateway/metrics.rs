@@ -1,8 +1,8 @@
 //! What `/metrics` tells of requests: as operators read it, after requests by real sockets.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::BOUND;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Client, connect};
 use crate::support::open_streams::{OpenStreams, streaming_upstream};
-use crate::support::servers::Server;
+use crate::support::tunnels::{Tunnels, pass_through};
 use crate::support::upstream::Upstream;
 
 /// One scrape: each series as it is written, without the prefix of all names.
@@ -220,49 +220,13 @@ fn streams_and_tunnels_count_by_their_kind_for_as_long_as_they_are_open() {
 
 #[test]
 fn bytes_in_tunnels_are_counted_for_each_direction() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let echoing = std::thread::Builder::new().spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let consent =
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
-        stream.write_all(consent.as_bytes()).unwrap();
-        let mut said = [0; 3];
-        stream.read_exact(&mut said).unwrap();
-        stream.write_all(b"hello").unwrap();
-        let _ = stream.read(&mut [0]);
-    });
-    let gateway = Gateway::start(&At(address), &[]);
-    let mut stream: TcpStream = connect(gateway.address()).unwrap();
-    let shake = "GET /public HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nabc";
-    stream.write_all(shake.as_bytes()).unwrap();
-    let mut read = Vec::new();
-    while !read.ends_with(b"hello") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        read.push(byte[0]);
-    }
+    let tunnels = Tunnels::start();
+    let gateway = Gateway::start(&tunnels, &[]);
+    let stream = pass_through(gateway.address(), "/public");
     await_scrape(&gateway, "both directions are counted", |scrape| {
         scrape.value("tunnel_bytes_total{to=\"upstream\"}") == 3 && scrape.value("tunnel_bytes_total{to=\"client\"}") == 5
     });
     drop(stream);
-    echoing.unwrap().join().unwrap();
-}
-
-/// A server of the test's own.
-struct At(SocketAddr);
-
-impl Server for At {
-    fn address(&self) -> SocketAddr {
-        self.0
-    }
 }
 
 #[test]

@@ -15,4 +15,5 @@ pub(crate) mod redis;
 pub(crate) mod request_cases;
 pub(crate) mod resp;
 pub(crate) mod servers;
+pub(crate) mod tunnels;
 pub(crate) mod upstream;
