@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::entropy::{self, Entropy};
 use crate::domain::secret::Secret;
+use crate::domain::token_prefix;
 
 /// A secret that can be asked whether a text is it. Holds its SHA-256 alone: secrets are long and random, see the settings.
 #[derive(Clone)]
@@ -24,9 +25,6 @@ impl ShownSecret {
     }
 }
 
-/// What the secrets that we make begin with, so that programs which look for secrets in texts know them.
-const MADE_PREFIX: &str = "tgc_";
-
 impl ClientSecret {
     #[must_use]
     pub fn new(secret: &str) -> Self {
@@ -41,7 +39,7 @@ impl ClientSecret {
 
     /// A new secret: 256 random bits, in characters that no encoding changes.
     pub fn make(entropy: &dyn Entropy) -> (Secret<String>, Self) {
-        let text = format!("{MADE_PREFIX}{}", URL_SAFE_NO_PAD.encode(entropy::draw::<32>(entropy)));
+        let text = format!("{}{}", token_prefix::CLIENT_SECRET, URL_SAFE_NO_PAD.encode(entropy::draw::<32>(entropy)));
         let made = Self::new(&text);
         (Secret::new(text), made)
     }

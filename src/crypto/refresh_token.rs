@@ -14,9 +14,10 @@ use super::ticket::Tickets;
 use crate::domain::ids::{Generation, SessionId};
 use crate::domain::rotation::Presented;
 use crate::domain::secret::Secret;
+use crate::domain::token_prefix;
 
 /// What every refresh token begins with: secret scanners and people know it by that.
-pub const PREFIX: &str = "tgr_";
+pub const PREFIX: &str = token_prefix::REFRESH_TOKEN;
 
 /// The length of every refresh token, in characters.
 pub const TOKEN_LEN: usize = PREFIX.len() + BODY_LEN / 3 * 4;

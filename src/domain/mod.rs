@@ -78,6 +78,7 @@ pub mod subjects;
 pub mod ticket;
 pub mod ticket_parameter;
 pub mod time;
+pub mod token_prefix;
 pub mod tokens_in_text;
 pub mod upstream_report;
 pub mod visible;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::ids::Partition;
+use super::token_prefix;
 
 /// What every ticket begins with.
-pub const PREFIX: &str = "tgt_";
+pub const PREFIX: &str = token_prefix::TICKET;
 
 /// The length of every ticket, in characters: the prefix, and base64url over 50 bytes.
 pub const TEXT_LEN: usize = PREFIX.len() + 67;

@@ -1,19 +1,15 @@
 //! Tokens in texts that somebody else chose: paths, fields, names. A log has such a text without them.
 //!
-//! They are known by their shape: a JWT of any issuer, a refresh token, a ticket. Nothing is verified, so a token that has expired, or is
+//! They are known by their shape: a JWT of any issuer, or a secret of our making ([`token_prefix`]). Nothing is verified, so a token that has expired, or is
 //! somebody else's, is not shown either.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::ticket;
+use super::token_prefix;
 
 /// Stands in the place of a token.
 const REDACTED: &[u8] = b"*";
-
-/// What the other tokens begin with.
-const REFRESH_TOKEN_PREFIX: &[u8] = b"tgr_";
-const TICKET_PREFIX: &[u8] = ticket::PREFIX.as_bytes();
 
 /// What a JWT begins with: base64url of `{"`.
 const JWT_PREFIX: &[u8] = b"eyJ";
@@ -50,10 +46,9 @@ pub fn without_tokens(text: &[u8]) -> Cow<'_, [u8]> {
 fn may_hold_token(text: &[u8]) -> bool {
     let has_sign = |at: usize| match text[at] {
         b'%' => true,
-        b'_' => text[..at].last_chunk().is_some_and(|before: &[u8; 3]| {
-            let is_of = |prefix: &[u8]| before.eq_ignore_ascii_case(&prefix[..3]);
-            is_of(REFRESH_TOKEN_PREFIX) || is_of(TICKET_PREFIX)
-        }),
+        b'_' => token_prefix::ALL
+            .iter()
+            .any(|prefix| (at + 1).checked_sub(prefix.len()).is_some_and(|start| begins_with(&text[start..], prefix.as_bytes()))),
         b'J' | b'j' => text[..at].last_chunk().is_some_and(|before: &[u8; 2]| before.eq_ignore_ascii_case(&JWT_PREFIX[..2])),
         _ => false,
     };
@@ -118,7 +113,7 @@ impl Reading {
                 let parts = run.split(|byte| *byte == b'.').count();
                 no_jwt_until = at + run.len();
                 end = (run.len() >= TOKEN_BYTES_MIN && parts >= JWT_PARTS_MIN).then_some(no_jwt_until);
-            } else if at >= no_other_until && (begins_with(rest, REFRESH_TOKEN_PREFIX) || begins_with(rest, TICKET_PREFIX)) {
+            } else if at >= no_other_until && token_prefix::ALL.iter().any(|prefix| begins_with(rest, prefix.as_bytes())) {
                 let run = run_of(rest, is_sign);
                 no_other_until = at + run.len();
                 end = (run.len() >= TOKEN_BYTES_MIN).then_some(no_other_until);
@@ -167,12 +162,13 @@ mod tests {
         String::from_utf8(without_tokens(text.as_bytes()).into_owned()).unwrap()
     }
 
-    fn all() -> [String; 4] {
+    fn all() -> [String; 5] {
         [
             JWT.to_owned(),
             format!("eyJhbGciOiJkaXIifQ..{}.{}.tag", "i".repeat(16), "c".repeat(16)),
             format!("tgr_{}", "R-_9".repeat(16)),
             format!("tgt_{}", "t".repeat(67)),
+            format!("tgc_{}", "c".repeat(43)),
         ]
     }
 
@@ -215,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_token_is_left(before in "[a-zA-Z0-9/%._;= -]{0,60}", after in "([/;= %].{0,60})?", kind in 0..4_usize) {
+        fn no_token_is_left(before in "[a-zA-Z0-9/%._;= -]{0,60}", after in "([/;= %].{0,60})?", kind in 0..5_usize) {
             let token = &all()[kind];
             let left = without_tokens(format!("{before}{token}{after}").as_bytes()).into_owned();
             prop_assert!(memchr::memmem::find(&left, token.as_bytes()).is_none());
